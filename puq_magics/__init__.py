@@ -1,0 +1,37 @@
+"""IPython magics for puq.ai's AI router: ``%load_ext puq_magics``, then ``%%puq_chat``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from puq_magics.api.client import Router
+    from puq_magics.api.errors import PuqError
+
+__version__ = "0.1.0"
+
+__all__ = ["PuqError", "Router", "load_ipython_extension", "unload_ipython_extension"]
+
+
+def load_ipython_extension(ipython: InteractiveShell) -> None:
+    """Register the magics."""
+    from puq_magics.magics.registration import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: InteractiveShell) -> None:
+    """Take them away again."""
+    from puq_magics.magics.registration import unload
+
+    unload(ipython)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("PuqError", "Router"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from puq_magics import api
+
+    return getattr(api, name)

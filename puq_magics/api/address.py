@@ -1,0 +1,78 @@
+"""Where the router is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from puq_magics.api.errors import InvalidURLError
+
+VENDOR_URL = "https://api.puq.ai"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A router's base URL, without a trailing ``/`` or ``/v1``."""
+
+    url: str
+    #: Scheme, host and port: what a key belongs to.
+    origin: str
+    #: The host's name, for people.
+    host: str
+    is_loopback: bool
+
+    @property
+    def is_vendor(self) -> bool:
+        """Whether this is puq.ai's own router."""
+        return self.origin == VENDOR_URL
+
+    @classmethod
+    def parse(cls, text: str, *, allow_http: bool = False) -> Address:
+        """Read a base URL as a person writes it, with or without a trailing ``/`` or ``/v1``.
+
+        Raises InvalidURLError for what is not an http(s) URL, carries a password or a query, or is plain
+        http to another machine (unless ``allow_http``): the key would travel in clear.
+        """
+        text = text.strip()
+        parts = _split(text)
+        host = parts.hostname or ""
+        if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in text):
+            raise InvalidURLError(f"{text!r} is not a base URL.", hint=f"Write it like {VENDOR_URL}")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise InvalidURLError(
+                f"the base URL of {host} has a user name, a query or a fragment in it.",
+                hint=f"Write only scheme, host and path, like {VENDOR_URL}; the key goes to %puq_login.",
+            )
+        loopback = _is_loopback(host)
+        if parts.scheme == "http" and not loopback and not allow_http:
+            raise InvalidURLError(
+                f"{text} is plain http: the key and the prompts would travel in clear.",
+                hint="Use https, or, in a network you trust: %config PuqMagics.allow_http = True",
+            )
+        netloc = _netloc(host, parts.port, parts.scheme)
+        path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+        origin = f"{parts.scheme}://{netloc}"
+        return cls(url=origin + path, origin=origin, host=netloc, is_loopback=loopback)
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # reading it checks it
+    except ValueError as exc:
+        message = f"{text!r} is not a base URL: {exc}."
+        raise InvalidURLError(message, hint=f"Write it like {VENDOR_URL}") from None
+    return parts
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _netloc(host: str, port: int | None, scheme: str) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return name if port is None or port == {"http": 80, "https": 443}[scheme] else f"{name}:{port}"

@@ -1,0 +1,178 @@
+"""The router: one method for each endpoint."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from puq_magics.api.address import VENDOR_URL, Address
+from puq_magics.api.errors import AnswerError, InputError, StatusError, error_for
+from puq_magics.api.request import Request, Retry, Timeouts, json_request
+from puq_magics.api.secret import Secret
+from puq_magics.api.stream import ChatStream, not_json, read_completion
+from puq_magics.api.transport import RequestsTransport, Response, Transport, retry_after
+from puq_magics.api.wire import Completion, Message, Model, read_balance, read_models
+
+_CONNECT, _LISTS, _CHAT = 10.0, 30.0, 120.0  # seconds
+_LARGEST_BODY = 256 << 20
+OnRetry = Callable[[Retry], None]
+
+
+class Router:
+    """A router's HTTP API.
+
+    ``timeout`` is in seconds without a byte, to connect or in mid-answer; None means 10 to connect, 120 in a chat,
+    30 for lists. ``transport`` takes the place of the network.
+
+    >>> router = Router(api_key=…)
+    >>> router.chat("What is a cell?", model="openai/gpt-4o-mini").text
+    """
+
+    def __init__(
+        self,
+        api_key: str | Secret | None = None,
+        base_url: str = VENDOR_URL,
+        auth_scheme: str = "Token",
+        *,
+        timeout: float | None = None,
+        max_retries: int = 2,
+        allow_http: bool = False,
+        transport: Transport | None = None,
+    ) -> None:
+        if isinstance(api_key, str):
+            api_key = Secret(api_key)
+        if transport is None:
+            address = Address.parse(base_url, allow_http=allow_http)
+            transport = RequestsTransport(address, api_key, auth_scheme=auth_scheme, max_retries=max_retries)
+        self._transport = transport
+        self._timeout = timeout
+        self._counts_usage = True
+
+    def __repr__(self) -> str:
+        return f"Router({self.address.url!r})"
+
+    def __enter__(self) -> Router:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def address(self) -> Address:
+        """Where the router is."""
+        return self._transport.address
+
+    @property
+    def auth_scheme(self) -> str:
+        """The word before the key."""
+        return self._transport.auth_scheme
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def models(self, *, enabled_only: bool = True) -> tuple[Model, ...]:
+        """The models: with a puq.ai router, enabled ones only unless asked otherwise."""
+        params = {"enabled": "1"} if enabled_only else {}
+        request = Request("GET", "/v1/models", self._timeouts(_LISTS), params=params)
+        models = read_models(self._json(request))
+        return tuple(model for model in models if model.enabled or not enabled_only)
+
+    def balance(self) -> float:
+        """What is left on the account, in credits."""
+        return read_balance(self._json(Request("GET", "/v1/credits/balance", self._timeouts(_LISTS))))
+
+    def chat(
+        self, messages: str | Sequence[Message], *, model: str, on_retry: OnRetry | None = None, **params: Any
+    ) -> Completion:
+        """Ask, and wait for the whole answer. ``params`` are further fields of the request; None is not sent."""
+        response = self._send(self.chat_request(messages, model=model, **params), on_retry)
+        return read_completion(_read_json(response), model, _request_id(response))
+
+    def stream_chat(
+        self, messages: str | Sequence[Message], *, model: str, on_retry: OnRetry | None = None, **params: Any
+    ) -> ChatStream:
+        """Ask, and read the answer as it comes; close the stream, or use it in a ``with``."""
+        request = self.chat_request(messages, model=model, stream=True, **params)
+        try:
+            response = self._send(request, on_retry)
+        except StatusError as error:
+            if not self._counts_usage or "stream_options" in params or not _refuses_usage(error):
+                raise
+            self._counts_usage = False
+            response = None
+        if response is None:
+            request = self.chat_request(messages, model=model, stream=True, **params)
+            response = self._send(request, on_retry)
+        return ChatStream(response, model, _request_id(response))
+
+    def chat_request(self, messages: str | Sequence[Message], *, model: str, **params: Any) -> Request:
+        """The request that ``chat`` and (with ``stream=True``) ``stream_chat`` send. Raises InputError."""
+        if self.address.is_vendor and "/" not in model:
+            raise InputError(
+                f"{model!r} is not the name of a model of {self.address.host}.",
+                hint="Name it provider/model, like openai/gpt-4o-mini.",
+            )
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        payload: dict[str, Any] = {"model": model, "messages": list(messages)}
+        payload |= {name: value for name, value in params.items() if value is not None}
+        if payload.get("stream") and self._counts_usage:
+            payload.setdefault("stream_options", {"include_usage": True})
+        accept = "text/event-stream" if payload.get("stream") else "application/json"
+        return json_request("/v1/chat/completions", payload, self._timeouts(_CHAT), accept=accept)
+
+    def _timeouts(self, read: float) -> Timeouts:
+        return Timeouts(self._timeout or _CONNECT, self._timeout or read)
+
+    def _json(self, request: Request) -> Any:
+        return _read_json(self._send(request))
+
+    def _send(self, request: Request, on_retry: OnRetry | None = None) -> Response:
+        response = self._transport.send(request, on_retry)
+        if response.status < 400:
+            return response
+        raise error_for(
+            response.status,
+            read_all(response),
+            request_id=_request_id(response),
+            retry_after=retry_after(response.headers),
+        )
+
+
+def read_all(response: Response, limit: int = _LARGEST_BODY) -> bytes:
+    """The whole body. Raises AnswerError past ``limit`` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while (part := response.receive()) != b"":
+            parts.append(part or b"")
+            size += len(parts[-1])
+            if size > limit:
+                raise AnswerError(f"the answer is larger than {limit:,} bytes.", hint="Check the base URL.")
+    finally:
+        response.close()
+    return b"".join(parts)
+
+
+def _read_json(response: Response) -> Any:
+    body = read_all(response)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise not_json(body) from None
+
+
+def _request_id(response: Response) -> str | None:
+    value = response.headers.get("x-request-id")
+    return value if value is None else "".join(c for c in value[:200] if c.isprintable())
+
+
+def _refuses_usage(error: StatusError) -> bool:
+    """Whether a refusal can be about ``stream_options``, which older servers do not know."""
+    if error.status not in (400, 422):
+        return False
+    unknown = r"stream_options|include_usage|unknown|unrecogni|unexpected|unsupported|extra|not permitted"
+    return not error.detail or re.search(unknown, error.detail, re.IGNORECASE) is not None

@@ -1,0 +1,249 @@
+"""What can go wrong, as one tree.
+
+PuqError
+├── ConfigurationError           a setting, an option or an environment variable does not fit
+│   ├── MissingKeyError          no API key for the router's host
+│   └── InvalidURLError          the base URL is not one, or not one that may be used
+├── InputError                   what was typed cannot be sent
+│   └── MissingVariableError     a prompt names a variable that does not exist
+└── APIError                     a request was made, and failed
+    ├── NetworkError             no answer: no connection, a name that does not resolve, a cut connection
+    │   └── RequestTimeoutError  no byte came for as long as the time limit says
+    ├── AnswerError              an answer came that is not what the API promises
+    │   ├── RedirectError        the router points elsewhere; the key does not go along
+    │   └── StreamError          a stream ended in error; ``partial`` holds the text that came
+    └── StatusError              the router refused: ``status``, ``code``, ``request_id``
+        ├── BadRequestError          400
+        ├── AuthenticationError      401
+        ├── PaymentRequiredError     402
+        ├── PermissionDeniedError    403
+        ├── NotFoundError            404
+        ├── UnprocessableError       422
+        ├── RateLimitError           429
+        └── ServerError              5xx
+
+An error is a sentence that says what is wrong, and a ``hint`` that says what to do. IPython asks an exception
+for ``_render_traceback_`` and shows these lines in place of a traceback; the cell still fails, Run All stops.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html import unescape
+from http import HTTPStatus
+from typing import Any
+
+
+class PuqError(Exception):
+    """Anything that this package raises on purpose."""
+
+    #: What is wrong, in one sentence.
+    message: str
+    #: What to do about it; empty when there is nothing to say.
+    hint: str
+    #: The text of an answer that had come when it failed; empty when none had.
+    partial: str = ""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+    def _render_traceback_(self) -> list[str]:
+        lines = [f"{type(self).__name__}: {self.message}"]
+        if self.hint:
+            lines.append(self.hint)
+        return lines
+
+
+class ConfigurationError(PuqError):
+    """A setting, an option or an environment variable does not fit."""
+
+
+class MissingKeyError(ConfigurationError):
+    """There is no API key for the router's host."""
+
+
+class InvalidURLError(ConfigurationError):
+    """The base URL is not a URL, or not one that may be used."""
+
+
+class InputError(PuqError):
+    """What was typed cannot be sent."""
+
+
+class MissingVariableError(InputError):
+    """A prompt names a variable that does not exist."""
+
+
+class APIError(PuqError):
+    """A request was made, and failed."""
+
+
+class NetworkError(APIError):
+    """No answer: no connection, a name that does not resolve, a connection that was cut."""
+
+
+class RequestTimeoutError(NetworkError):
+    """No byte came for as long as the time limit says."""
+
+
+class AnswerError(APIError):
+    """An answer came that is not what the API promises."""
+
+
+class RedirectError(AnswerError):
+    """The router points elsewhere; the request, and the key, did not go along."""
+
+
+class StreamError(AnswerError):
+    """A stream ended in error; ``partial`` holds the text that came before."""
+
+
+class StatusError(APIError):
+    """The router refused a request."""
+
+    #: The HTTP status, such as 402.
+    status: int
+    #: The router's own code for what went wrong, such as ``VALIDATION_ERROR``; None when it gave none.
+    code: str | None
+    #: The words of the router, one line, without markup; empty when it sent none.
+    detail: str
+    #: The request's id at the router, to quote when asking its people; None when it gave none.
+    request_id: str | None
+    #: Seconds after which the router says to try again; None when it does not say.
+    retry_after: float | None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        hint: str = "",
+        code: str | None = None,
+        detail: str = "",
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Callable[..., StatusError], tuple[Any, ...], dict[str, Any]]:
+        return _revive, (type(self), self.message, self.status), self.__dict__
+
+
+def _revive(kind: type[StatusError], message: str, status: int) -> StatusError:
+    return kind(message, status=status)
+
+
+class BadRequestError(StatusError):
+    """400: a parameter's value is invalid."""
+
+
+class AuthenticationError(StatusError):
+    """401: the key is missing, wrong or expired."""
+
+
+class PaymentRequiredError(StatusError):
+    """402: the balance is spent, or the plan's limit is reached."""
+
+
+class PermissionDeniedError(StatusError):
+    """403: the key has no access, to a model that it is not granted, say."""
+
+
+class NotFoundError(StatusError):
+    """404: no such model, or no such endpoint."""
+
+
+class UnprocessableError(StatusError):
+    """422: the request's body cannot be processed."""
+
+
+class RateLimitError(StatusError):
+    """429: too many requests for now."""
+
+
+class ServerError(StatusError):
+    """5xx: the router, or what stands in front of or behind it, failed."""
+
+
+_BY_STATUS: dict[int, tuple[type[StatusError], str, str]] = {
+    400: (BadRequestError, "the router does not take this request", ""),
+    401: (AuthenticationError, "the router does not accept the API key", "Give the right key."),
+    402: (PaymentRequiredError, "the balance is spent, or the plan's limit is reached", "Top up."),
+    403: (PermissionDeniedError, "this key has no access to that", "Have it granted in the dashboard."),
+    404: (NotFoundError, "the router has no such model or endpoint", "Check model and base URL."),
+    422: (UnprocessableError, "the router cannot process this request", ""),
+    429: (RateLimitError, "too many requests", "Wait a little, then try again."),
+}
+_SERVER = (ServerError, "the router failed", "Try again; if it goes on, ask the router's people.")
+_OTHER = (StatusError, "the router answered with an unexpected status", "Check the base URL.")
+
+
+def error_for(
+    status: int, body: bytes, *, request_id: str | None = None, retry_after: float | None = None
+) -> StatusError:
+    """The error for an answer with a status of 400 or more; its body may be JSON, HTML, text or nothing."""
+    detail, code = error_words(body)
+    kind, summary, hint = _BY_STATUS.get(status, _SERVER if status >= 500 else _OTHER)
+    said = f": {_sentence(detail)}" if detail else "."
+    return kind(
+        f"{status} {_phrase(status)}: {summary}{said}",
+        status=status,
+        hint=hint,
+        code=code,
+        detail=detail,
+        request_id=request_id,
+        retry_after=retry_after,
+    )
+
+
+def error_words(body: bytes) -> tuple[str, str | None]:
+    """What an error's body says, as one line of plain text, and the router's code for it, if any."""
+    text = body[:20_000].decode("utf-8", "replace").strip()
+    try:
+        return error_object(json.loads(text))
+    except (ValueError, RecursionError):
+        return _one_line(_readable_html(text) if text.startswith("<") else text), None
+
+
+def error_object(value: object) -> tuple[str, str | None]:
+    """The same of a JSON value, ``{"error": "…", "code": …}`` or ``{"error": {"message": …}}`` or their kin."""
+    code: object = None
+    while isinstance(value, dict):
+        code = value.get("code") or code
+        value = next((value[k] for k in ("error", "message", "detail", "errors") if value.get(k)), None)
+    words = "" if value is None or value is True else value if isinstance(value, str) else json.dumps(value)
+    return _one_line(words), None if code is None else str(code)
+
+
+def _readable_html(text: str) -> str:
+    title = re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
+    words = title.group(1) if title else re.sub(r"<[^>]*>", " ", text)
+    return f"an HTML page, “{unescape(words).strip()}”"
+
+
+def _one_line(text: str, limit: int = 300) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 10]).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "…", "”")) else f"{text}."
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "error"

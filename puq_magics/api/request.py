@@ -1,0 +1,77 @@
+"""A request as data: what is sent, where, and for how long to wait."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from puq_magics.api.address import Address
+from puq_magics.api.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds without a byte after which to give up."""
+
+    connect: float
+    read: float
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to the router; the key is the transport's to add."""
+
+    method: str
+    path: str
+    timeouts: Timeouts
+    params: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    content_type: str | None = None
+    accept: str = "application/json"
+
+    @property
+    def safe_to_repeat(self) -> bool:
+        """Whether asking twice costs nothing."""
+        return self.method == "GET"
+
+    def as_curl(self, address: Address, auth_scheme: str) -> str:
+        """The same as a ``curl`` command, with ``$PUQ_API_KEY`` where the key goes."""
+        query = "&".join(f"{name}={value}" for name, value in self.params.items())
+        parts = ["curl", "-N", shlex.quote(f"{address.url}{self.path}{'?' if query else ''}{query}")]
+        if auth_scheme != "none":
+            parts += ["-H", f'"Authorization: {auth_scheme} $PUQ_API_KEY"']
+        if self.body is not None:
+            parts += ["-H", shlex.quote(f"Content-Type: {self.content_type}")]
+            parts += ["--data-raw", shlex.quote(self.body.decode("utf-8", "replace"))]
+        return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A request is about to be made again."""
+
+    #: What went wrong.
+    reason: str
+    #: Seconds until then.
+    pause: float
+    #: 1 for the first retry.
+    attempt: int
+    #: How many retries there are at most.
+    limit: int
+
+    def __str__(self) -> str:
+        return f"{self.reason}; trying again in {self.pause:.1f} s ({self.attempt} of {self.limit})"
+
+
+def json_request(path: str, payload: Mapping[str, Any], timeouts: Timeouts, *, accept: str) -> Request:
+    """A POST of a JSON object. Raises InputError for a value that JSON does not have."""
+    try:
+        body = json.dumps(payload, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can only write escaped
+        body = json.dumps(payload, allow_nan=False).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise InputError(f"the request cannot be written as JSON: {exc}.") from None
+    return Request("POST", path, timeouts, body=body, content_type="application/json", accept=accept)
