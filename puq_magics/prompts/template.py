@@ -1,0 +1,105 @@
+"""``{{name}}`` in a prompt is filled in from the user's variables.
+
+What is filled in is an expression of Jinja2 that begins with a name: ``{{topic}}``, ``{{row.title}}``,
+``{{df | head(5)}}``. All other text stays as it is, and so do braces that only look alike: single ones, three
+or more in a row, and two that hold no such expression (``{{}}``, ``{{#if x}}``, ``{{"a": 1}}``, ``{{x: 1}}``,
+``{{else}}``). What a value holds is not filled in again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: Characters of one filled value, unless the caller says otherwise.
+LIMIT = 20_000
+#: Characters of one expression; what is longer was not written as one.
+LONGEST = 1_000
+#: Brackets within brackets in one expression.
+DEEPEST = 20
+
+_START = re.compile(r"(?<!\{)\{\{(?!\{)\s*(?=[^\W\d])")
+# What may hide braces, or is one: a string (Jinja2 knows backslashes in it), a bracket.
+_PART = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[()\[\]{}]""", re.DOTALL)
+_CLOSES = {")": "(", "]": "[", "}": "{"}
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A prompt whose variables are filled in.
+
+    ``names`` are the variables it used, in order of appearance; ``notes`` say what was cut ("df: 20 of 10,000
+    rows"), and what looked like an expression but is none.
+    """
+
+    text: str
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def fill(text: str, namespace: Mapping[str, Any], *, limit: int = LIMIT) -> Filled:
+    """Fill the expressions of ``text`` from ``namespace``, each with at most ``limit`` characters.
+
+    Raises `MissingVariableError` for a name, key or attribute that does not exist, and `InputError` for all
+    else that cannot be filled in.
+    """
+    if _START.search(text) is None:
+        return Filled(text)
+    from puq_magics.prompts.expressions import Evaluator
+    from puq_magics.prompts.rendering import Renderer
+
+    renderer = Renderer(limit)
+    evaluator = Evaluator(namespace, renderer)
+    parts: list[str] = []
+    names: dict[str, None] = {}
+    unfilled: dict[str, None] = {}
+    done = 0
+    for start, end, source in _candidates(text):
+        if start < done:  # inside an expression that was filled
+            continue
+        expression = evaluator.compile(source)
+        if expression is None:
+            unfilled[text[start:end]] = None
+            continue
+        parts += (text[done:start], evaluator.text(expression))
+        names.update(dict.fromkeys(name for name in expression.names if name in namespace))
+        done = end
+    parts.append(text[done:])
+    notes = dict.fromkeys([*renderer.notes, *_note(list(unfilled))])
+    return Filled("".join(parts), tuple(names), tuple(notes))
+
+
+def _candidates(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield where each ``{{ … }}`` that may hold an expression starts and ends, and what it holds."""
+    for match in _START.finditer(text):
+        end = _end(text, match.end())
+        if end is not None:
+            yield match.start(), end + 2, text[match.end() : end].rstrip()
+
+
+def _end(text: str, begin: int) -> int | None:
+    """Return where the ``}}`` stands that closes an expression, or None; strings and brackets hide theirs."""
+    open_brackets: list[str] = []
+    for part in _PART.finditer(text, begin, begin + LONGEST):
+        sign = part.group()
+        if sign in "([{":
+            open_brackets.append(sign)
+            if len(open_brackets) > DEEPEST:
+                return None
+        elif sign in _CLOSES:
+            if not open_brackets:
+                return part.start() if text.startswith("}}", part.start()) else None
+            if open_brackets.pop() != _CLOSES[sign]:
+                return None
+    return None
+
+
+def _note(unfilled: list[str]) -> list[str]:
+    if not unfilled:
+        return []
+    first = " ".join(unfilled[0].split())
+    first = first if len(first) <= 60 else f"{first[:60]}…"
+    others = f" and {len(unfilled) - 1:,} more" if len(unfilled) > 1 else ""
+    return [f"{first}{others}: not an expression, sent as it is"]

@@ -1,0 +1,29 @@
+import pytest
+
+from puq_magics.prompts.nearest import LONGEST, did_you_mean, nearest
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "found"),
+    [
+        ("topik", ["row", "topic", "tonic"], "topic"),
+        ("DF", ["df", "row"], "df"),
+        ("colour", ["Color"], "Color"),
+        ("hidden", ["_hidden"], None),
+        ("same", ["same"], None),
+        ("xyz", ["row", ""], None),
+        ("a" * (LONGEST + 1), ["a" * LONGEST], None),
+        ("name", [], None),
+    ],
+)
+def test_nearest(name: str, known: list[str], found: str | None) -> None:
+    assert nearest(name, known) == found
+
+
+def test_did_you_mean() -> None:
+    assert did_you_mean("topik", {"topic": 1}) == "Did you mean 'topic'?"
+    assert did_you_mean("topik", {}) == ""
+
+
+def test_looks_at_the_beginning_of_endless_names() -> None:
+    assert nearest("name", (f"{n}" for n in iter(int, 1))) is None

@@ -1,0 +1,341 @@
+import re
+import subprocess
+import sys
+import unicodedata
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from puq_magics.api.errors import InputError, MissingVariableError, PuqError, StatusError
+from puq_magics.prompts.template import DEEPEST, LONGEST, Filled, fill
+
+ROW = SimpleNamespace(title="Felidae", year=1817, _secret="s", method=lambda word: f"<{word}>")
+NAMESPACE = {
+    "topic": "cats",
+    "row": ROW,
+    "d": {"k": "v", "}}": "braces", "items": "things", "deep": [{"k": ["é"]}]},
+    "x": SimpleNamespace(y=[{"k": "found"}]),
+    "In": ["", "a = 1", "topic = 'cats'"],
+    "Out": {1: "one", 3: "three"},
+    "numbers": [3, 1, 2],
+    "empty": [],
+    "nothing": None,
+    "_": "last",
+    "_hidden": 1,
+    "result": "R",
+    "loop": "L",
+    "café": "coffee",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("{{topic}}", "cats"),
+        ("{{ topic }}", "cats"),
+        ("{{\n  topic\n}}", "cats"),
+        ("On {{topic}}, {{topic}} and {{ row.title }}.", "On cats, cats and Felidae."),
+        ("{{row.title}} ({{row.year}})", "Felidae (1817)"),
+        ("{{d[\"k\"]}} {{d.k}} {{d['k']}}", "v v v"),
+        ('{{d["}}"]}}', "braces"),
+        ('{{d["items"]}}', "things"),
+        ("{{d.deep[0].k[0]}}", "é"),
+        ('{{x.y[0]["k"]}}', "found"),
+        ("{{In[2]}} {{Out[3]}} {{_}}", "topic = 'cats' three last"),
+        ("{{result}}{{loop}}{{café}}", "RLcoffee"),
+        ("{{numbers | sort | first}} {{numbers[1:] | length}}", "1 2"),
+        ("{{topic | upper}} {{topic|title}} {{numbers | join(', ')}} {{2.5}}", "CATS Cats 3, 1, 2 {{2.5}}"),
+        ("{{ numbers[0] + 1 }} {{ topic if numbers else 'none' }}", "4 cats"),
+        ('{{missing | default("none")}} {{row.no | default("-")}} {{missing is defined}}', "none - False"),
+        ('{{row.method("a")}}', "<a>"),
+        ('{{d[{"a": {"b": "k"}}["a"]["b"]]}}', "v"),
+        (
+            '{"a": {{d | json}}}',
+            '{"a": {"k": "v", "}}": "braces", "items": "things", "deep": [{"k": ["é"]}]}}',
+        ),
+        ("{{topic}}}", "cats}"),
+        ('{{d["{{topic}}"] | default("no")}}', "no"),
+        ("{{topic}}{{topic}}", "catscats"),
+        ("{{nothing}}", "None"),
+    ],
+)
+def test_fills_in(text: str, filled: str) -> None:
+    assert fill(text, NAMESPACE).text == filled
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{topic} $topic %(topic)s ${topic}",
+        r"\frac{a}{b} and \textbf{{{topic}}}",
+        "{{}} {{ }} {{\n}}",
+        '{{"json": 1}} {{1}} {{"topic"}} {{ {"a": 1}["a"] }} {{[topic]}} {{(topic)}} {{-topic}}',
+        "{{{topic}}} {{{{topic}}}} {{{{topic}}",
+        "{{#if topic}} {{/if}} {{!topic}} {{> topic}} {{^topic}} {{&topic}} {{.Values.topic}}",
+        "{{else}} {{in}} {{class}} {{true}} {{none}} {{False}}",
+        "{{topic: 1}} {{color: 'red'}} {{topic, row}} {{topic row}} {{topic;}} {{topic = 1}} {{topic |}}",
+        "{{topic -}} {{- topic -}} {{topic's}} {{topic(}} {{topic[0)}} {{topic § 1}}",
+        "{{topic} {{topic",
+        "int m[2][2] = {{topic, row}, {row, topic}};",
+        "{% for a in topic %}{# topic #}{% endfor %}",
+        "{{topic(a=1, a=2)}}",
+        "{{topic + " + "9" * 5000 + "}}",
+        "{{topic" + " " * LONGEST + "}}",
+        "{{" + "topic[" * (DEEPEST + 1) + "]" * (DEEPEST + 1) + "}}",
+        "{{topic" + "~ 'a'" * 150 + "|" + "}}",
+    ],
+)
+def test_leaves_alone(text: str) -> None:
+    filled = fill(text, NAMESPACE)
+    assert (filled.text, filled.names) == (text, ())
+
+
+def test_what_is_no_expression_does_not_hide_one_that_follows() -> None:
+    assert fill("{{topic's {{topic}} it's {{ topic", NAMESPACE).text == "{{topic's cats it's {{ topic"
+
+
+def test_one_pass() -> None:
+    namespace = {"a": "{{b}}", "b": "no", "c": ["{{b}}"]}
+    assert fill("{{a}} {{c}} {{a | upper}}", namespace).text == '{{b}} ["{{b}}"] {{B}}'
+
+
+def test_names_are_the_roots_in_order_once() -> None:
+    filled = fill("{{row.title}} {{topic}} {{row.year}} {{numbers[Out[1] | length - 3]}}", NAMESPACE)
+    assert filled.names == ("row", "topic", "numbers", "Out")
+
+
+def test_names_hold_only_what_there_is() -> None:
+    assert fill("{{missing | default(topic)}}", NAMESPACE) == Filled("cats", ("topic",), ())
+
+
+def test_notes_say_what_looked_like_an_expression() -> None:
+    assert fill("{{topic: 1}} {{a b}} {{a b}}", NAMESPACE).notes == (
+        "{{topic: 1}} and 1 more: not an expression, sent as it is",
+    )
+    assert fill("{{" + "ab " * 50 + "}}", NAMESPACE).notes[0].startswith("{{ab ab ")
+    assert fill("{{#if}} {{}} {{1}}", NAMESPACE).notes == ()
+
+
+def test_notes_say_what_was_cut_and_whose_it_was() -> None:
+    filled = fill("{{log}} {{log}} {{log | upper}}", {"log": "a" * 3_000}, limit=10)
+    assert filled.notes == (
+        "log: cut at 10 of 3,000 characters",
+        "log | upper: cut at 10 of 3,000 characters",
+    )
+    assert filled.text.startswith("a" * 10 + "… (cut at 10 of 3,000 characters) ")
+
+
+def test_the_limit_is_for_each_value() -> None:
+    assert fill("{{a}}{{a}}", {"a": "x" * 9}, limit=10).text == "x" * 18
+
+
+def test_names_are_normalized_as_python_does() -> None:
+    assert fill("{{ﬁle}}", {unicodedata.normalize("NFKC", "ﬁle"): "f"}).text == "f"
+
+
+def test_jinjas_own_globals_do_not_hide_the_users() -> None:
+    namespace = {"range": "r", "dict": "d", "cycler": "c", "namespace": "n", "lipsum": "l", "joiner": "j"}
+    assert fill("{{range}}{{dict}}{{cycler}}{{namespace}}{{lipsum}}{{joiner}}", namespace).text == "rdcnlj"
+    with pytest.raises(MissingVariableError, match="'range'"):
+        fill("{{range(3)}}", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("{{topik}}", "{{topik}}: there is no variable named 'topik'.", "Did you mean 'topic'?"),
+        ("{{ TOPIC | upper }}", "{{TOPIC | upper}}: there is no variable named 'TOPIC'.", "'topic'"),
+        ("{{numbrs[0].a}}", "{{numbrs[0].a}}: there is no variable named 'numbrs'.", "'numbers'"),
+        ("{{topic ~ missing}}", "no variable named 'missing'", "--raw"),
+        ("{{missing | head}}", "no variable named 'missing'", "--raw"),
+        ("{{missing | md}}", "no variable named 'missing'", "--raw"),
+        (
+            r"\frac{{a}}{{b}}",
+            "{{a}}: there is no variable named 'a'.",
+            "With --raw the text is sent as it is.",
+        ),
+        ("{{row.titel}}", "{{row.titel}}: a value of type SimpleNamespace has no 'titel'", "'title'"),
+        ("{{row.titel.upper()}}", "has no 'titel'", "Did you mean 'title'?"),
+        ('{{d.deep[0]["K"]}}', """{{d.deep[0]["K"]}}: a value of type dict has no 'K'""", "'k'"),
+        ("{{Out[4]}}", "{{Out[4]}}: a value of type dict has no 4", "The nearest is 3."),
+        ("{{In[30]}}", "{{In[30]}}: a value of type list has no 30", "It has 3 items, counted from 0."),
+        ("{{frame.colour}} ", "type DataFrame has no 'colour'", "Did you mean 'color'?"),
+        ("{{frame.color['rowe']}} ", "type Series has no 'rowe'", "Did you mean 'row'?"),
+        ("{{d[1]}}", "type dict has no 1", "--raw"),
+        ("{{topic.lenght}}", "type str has no 'lenght'", "--raw"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_nearest(text: str, message: str, hint: str) -> None:
+    frame = pd.DataFrame({"color": [1]}, index=["row"])
+    with pytest.raises(MissingVariableError) as caught:
+        fill(text, {**NAMESPACE, "frame": frame})
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_hidden_names_are_not_suggested() -> None:
+    with pytest.raises(MissingVariableError) as caught:
+        fill("{{hidden}}", NAMESPACE)
+    assert "Did you mean" not in caught.value.hint
+
+
+class Troubled:
+    @property
+    def broken(self) -> str:
+        raise ValueError("no\n  luck.")
+
+    @property
+    def confused(self) -> str:
+        raise AttributeError("something else")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("cannot be shown")
+
+
+class HopelessError(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+class Worse:
+    def __str__(self) -> str:
+        raise HopelessError
+
+    def __getitem__(self, key: object) -> object:
+        raise KeyError(key)
+
+    def __dir__(self) -> list[str]:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("{{t.broken}}", "{{t.broken}} raised ValueError: no luck", "cell of its own"),
+        ("{{t.confused}}", "{{t.confused}} raised AttributeError inside 'confused'", "cell of its own"),
+        ("{{t}}", "{{t}} raised RuntimeError: cannot be shown", "cell of its own"),
+        ("{{[t]}}{{t | string}}", "{{t | string}} raised RuntimeError: cannot be shown", "cell of its own"),
+        ("{{w}}", "{{w}} raised HopelessError", "cell of its own"),
+        ("{{w[t]}}", "{{w[t]}}: a value of type Worse has no (an object whose repr fails)", "--raw"),
+        ("{{one / zero}}", "{{one / zero}} raised ZeroDivisionError: division by zero", "cell of its own"),
+        ("{{one | join}}", "{{one | join}} raised TypeError", "cell of its own"),
+        ("{{one()}}", "{{one()}} raised TypeError: 'int' object is not callable", "cell of its own"),
+        ("{{one | uper}}", "{{one | uper}}: there is no filter named 'uper'.", "Did you mean 'upper'?"),
+        ("{{one | qqq}}", "there is no filter named 'qqq'.", "There are abs, capitalize"),
+        ("{{one | image}}", "there is no filter named 'image'.", "--raw"),
+        ("{{one is defned}}", "there is no test named 'defned'.", "Did you mean 'defined'?"),
+        ("{{one + (one if zero)}}", "the inline if-expression", "else"),
+        ("{{one if zero}}", "the inline if-expression", "else"),
+        ("{{empty | first}}", "{{empty | first}}: No first item", "default"),
+        ("{{empty | map('qqq') | list}}{{words | map('qqq') | join}}", "No filter named 'qqq'", "cell"),
+        ("{{self}}", "{{self}}: a variable named 'self' cannot be filled in.", "another name"),
+        (
+            "{{t._x}}",
+            "{{t._x}}: '_x' of a value of type Private may not be used in a prompt.",
+            "begin with _",
+        ),
+        ("{{t.__class__.__mro__}}", "'__class__'", "begin with _"),
+        ("{{t['__class__']}}", "'__class__'", "begin with _"),
+        ("{{words | map(attribute='__class__') | list}}", "'__class__'", "begin with _"),
+        ("{{words | map(attribute='x') | json}}", "type str has no 'x'", "--raw"),
+        ("{{words | map(attribute='x') | md}}", "type str has no 'x'", "--raw"),
+        ("{{words.append(1)}}", "'append' of a value of type list may not be used", "change a value"),
+        ("{{'{0.__class__}' ~ one}} {{spy.format(one)}}", "'__class__'", "begin with _"),
+        ("{{unsafe()}}", "is not safely callable", "cell of its own"),
+        ("{{" + "a" * 200 + " ~ one.x}}", " … ", "--raw"),
+    ],
+)
+def test_what_goes_wrong_is_told(text: str, message: str, hint: str) -> None:
+    class Private(Troubled):
+        _x = 1
+
+    def unsafe() -> None: ...
+
+    unsafe.unsafe_callable = True  # type: ignore[attr-defined]
+    troubled = Private() if "_x" in text else Troubled()
+    words = ["a"]
+    namespace = {"t": troubled, "w": Worse(), "one": 1, "zero": 0, "empty": [], "words": words}
+    namespace |= {"spy": "{0.__class__}", "unsafe": unsafe, "self": 1}
+    with pytest.raises(InputError) as caught:
+        fill(text, namespace)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    assert words == ["a"]
+    assert "\n" not in caught.value.message
+
+
+def test_errors_of_functions_that_a_prompt_calls_stay_what_they_are() -> None:
+    class LimitedError(StatusError):
+        def __init__(self) -> None:
+            PuqError.__init__(self, "no more", hint="wait")
+
+    def ask() -> str:
+        raise LimitedError
+
+    with pytest.raises(LimitedError) as caught:
+        fill("{{ask()}}", {"ask": ask})
+    assert caught.value.message == "no more"
+
+
+def test_an_interrupt_is_an_interrupt() -> None:
+    def wait() -> str:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill("{{wait()}}", {"wait": wait})
+
+
+def test_compiling_computes_nothing() -> None:
+    """Constants in what turns out to be no expression could otherwise keep the machine busy for hours."""
+    assert fill("{{9 ** 9 ** 9 ** 9}} {{topic if true else 9 ** 9 ** 9 ** 9}}", NAMESPACE).text.endswith(
+        " cats"
+    )
+
+
+def test_jinja_is_imported_only_for_a_prompt_that_needs_it() -> None:
+    code = (
+        "import sys\n"
+        "from puq_magics.prompts.template import fill\n"
+        "fill('{a} {{#if}} {{}} {{{a}}}', {})\n"
+        "assert 'jinja2' not in sys.modules\n"
+        "assert fill('{{a}}', {'a': 1}).text == '1'\n"
+        "assert 'jinja2' in sys.modules\n"
+        "assert not {'numpy', 'pandas', 'IPython', 'requests'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+PATIENT = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+_BITS = """{{ }} { } topic row .title ._x [0] ['k'] | upper ( ) ' " - # % d numbers ~ if else \\ é 1 , : default"""
+FRAGMENTS = st.sampled_from([*_BITS.split(" "), " ", "\n", "\0", "\ud800"])
+
+
+@PATIENT
+@given(st.text())
+@example("}}{ {")
+def test_text_without_double_braces_is_unchanged(text: str) -> None:
+    text = re.sub(r"\{{2,}", "{", text)
+    assert fill(text, NAMESPACE) == Filled(text)
+
+
+@PATIENT
+@given(st.lists(FRAGMENTS, max_size=25).map("".join))
+def test_any_text_is_filled_or_refused_as_ours(text: str) -> None:
+    try:
+        filled = fill(text, NAMESPACE)
+    except PuqError as error:
+        assert error.message  # noqa: PT017
+    else:
+        if not filled.names and not filled.notes:
+            assert filled.text == text or "default" in text
+
+
+@PATIENT
+@given(st.text(alphabet="{}ab \n'\"", max_size=40), st.text(max_size=20), st.text(max_size=20))
+def test_a_text_stands_where_its_name_stood(value: str, before: str, after: str) -> None:
+    before, after = before.replace("{", ""), after.replace("{", "")
+    assert fill(f"{before}{{{{a}}}}{after}", {"a": value, "b": "!"}).text == before + value + after
