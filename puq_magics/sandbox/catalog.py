@@ -1,0 +1,106 @@
+"""The models of the sandbox and what they would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+Kind = Literal["chat", "speech", "transcription", "image"]
+
+_PROVIDER: Final = {
+    "id": 1,
+    "name": "Sandbox",
+    "description": "A router on this machine. Its answers are scripted: no model writes them.",
+    "code": "sandbox",
+    "status": 1,
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One line of the list; prices in credits per 1M tokens, or None."""
+
+    code: str
+    name: str
+    description: str
+    input_price: float | None
+    output_price: float | None
+    kind: Kind = "chat"
+    #: Listed as enabled (status 1) or disabled (0).
+    enabled: bool = True
+    #: Whether the sandbox's token may use it.
+    granted: bool = True
+
+    def price(self, *, prompt: int = 0, completion: int = 0) -> float:
+        """What so many tokens cost, in credits."""
+        return (prompt * (self.input_price or 0.0) + completion * (self.output_price or 0.0)) / 1_000_000
+
+
+_MODELS: Final = (
+    Model(
+        "sandbox/chat",
+        "Chat",
+        "Scripted: made of the question, with a table, code and a formula where it asks for them.",
+        0.15,
+        0.60,
+    ),
+    Model("sandbox/short", "Short", "Scripted: a few sentences on what it was asked.", 0.15, 0.60),
+    Model(
+        "sandbox/tour", "Tour", "Scripted: a long Markdown tour, with tables, code and formulas.", 2.50, 10.00
+    ),
+    Model(
+        "sandbox/echo", "Echo", "Scripted: answers with the request as it arrived, key left out.", 0.10, 0.40
+    ),
+    Model("sandbox/think", "Think", "Scripted: shows some reasoning before it answers.", 1.10, 4.40),
+    Model("sandbox/stall", "Stall", "Scripted: a few words, then keep-alives and no more words.", 0.15, 0.60),
+    Model("sandbox/silence", "Silence", "Scripted: a few words, then not a single byte more.", 0.15, 0.60),
+    Model("sandbox/fail", "Fail", "Scripted: some words, then an error in mid-answer.", 0.15, 0.60),
+    Model(
+        "sandbox/forbidden",
+        "Forbidden",
+        "Listed, but not granted to this key: always answers 403.",
+        15.00,
+        75.00,
+        granted=False,
+    ),
+    Model("sandbox/retired", "Retired", "Disabled: always answers 403.", 30.00, 60.00, enabled=False),
+    Model(
+        "sandbox/tts", "Speech", "Text to speech; its endpoint is still to come.", 15.00, None, kind="speech"
+    ),
+    Model(
+        "sandbox/whisper",
+        "Transcription",
+        "Speech to text; its endpoint is still to come.",
+        None,
+        None,
+        kind="transcription",
+    ),
+    Model("sandbox/image", "Image", "Images; its endpoint is still to come.", 5.00, 40.00, kind="image"),
+)
+
+#: The model to ask when none is named.
+DEFAULT_CHAT_MODEL: Final = "sandbox/chat"
+
+#: Every model by its code, in the order of the list.
+CATALOG: Final[Mapping[str, Model]] = MappingProxyType({model.code: model for model in _MODELS})
+
+
+def listing(*, enabled_only: bool = False) -> dict[str, object]:
+    """The answer of ``GET /v1/models``."""
+    lines = [
+        {
+            "id": number,
+            "name": model.name,
+            "description": model.description,
+            "code": model.code,
+            "status": int(model.enabled),
+            "input_price": model.input_price,
+            "output_price": model.output_price,
+            "provider": _PROVIDER,
+        }
+        for number, model in enumerate(CATALOG.values(), start=1)
+        if model.enabled or not enabled_only
+    ]
+    return {"models": lines}

@@ -1,0 +1,160 @@
+"""The body of a chat request: read strictly, refused in the API's words.
+
+What cannot be processed at all is a 422 (no JSON, no messages), a value that does not fit a 400.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NoReturn, TypeAlias
+
+from puq_magics.sandbox import tokens
+from puq_magics.sandbox.refusals import invalid, unprocessable
+
+Json: TypeAlias = Mapping[str, object]
+
+ROLES: Final = ("system", "user", "assistant")
+#: What an image counts as, whatever its size.
+TOKENS_PER_IMAGE: Final = 85
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message: who speaks, the text of all its parts, and how many images came along."""
+
+    role: str
+    text: str
+    images: int = 0
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """A chat request that can be answered."""
+
+    model: str
+    messages: tuple[Message, ...]
+    stream: bool
+    include_usage: bool
+    max_completion_tokens: int | None
+    #: The body as it arrived.
+    body: Json
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The tokens of all messages, images at a flat rate."""
+        return sum(
+            tokens.count(message.text) + TOKENS_PER_IMAGE * message.images for message in self.messages
+        )
+
+    @property
+    def question(self) -> Message:
+        """The last message of the user; an empty one where none is the user's."""
+        own = (message for message in reversed(self.messages) if message.role == "user")
+        return next(own, Message("user", ""))
+
+
+def read_chat_request(raw: bytes) -> ChatRequest:
+    """Read a body; raises Refusal (400, 422) where it does not fit."""
+    body = read_object(raw)
+    messages = _messages(body.get("messages"))
+    _check_temperature(body.get("temperature"))
+    stream = _boolean(body, "stream")
+    return ChatRequest(
+        model=_model(body.get("model")),
+        messages=messages,
+        stream=stream,
+        include_usage=stream and _include_usage(body.get("stream_options")),
+        max_completion_tokens=_limit(body.get("max_completion_tokens")),
+        body=body,
+    )
+
+
+def read_object(raw: bytes) -> Json:
+    """Read a JSON object; raises Refusal (422) for anything else."""
+    try:
+        body = json.loads(raw, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise unprocessable("The body is not JSON") from error
+    if not isinstance(body, dict):
+        raise unprocessable("The body is not a JSON object")
+    return body
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")  # Python's json takes NaN and Infinity, the standard does not
+
+
+def _messages(value: object) -> tuple[Message, ...]:
+    if not isinstance(value, list) or not value:
+        raise unprocessable("'messages' is required: a list with at least one message")
+    return tuple(_message(number, message) for number, message in enumerate(value))
+
+
+def _message(number: int, value: object) -> Message:
+    if not isinstance(value, dict):
+        raise unprocessable(f"messages[{number}] is not an object")
+    role = value.get("role")
+    if role not in ROLES:
+        raise unprocessable(f"messages[{number}].role is none of {', '.join(ROLES)}")
+    content = value.get("content")
+    if isinstance(content, str) and content:
+        return Message(role, content)
+    if isinstance(content, list) and content:
+        parts = [_part(f"messages[{number}].content[{place}]", part) for place, part in enumerate(content)]
+        texts = [part for part in parts if part is not None]
+        return Message(role, "\n\n".join(texts), images=len(parts) - len(texts))
+    raise unprocessable(f"messages[{number}].content is empty: write a string or a list of parts")
+
+
+def _part(where: str, value: object) -> str | None:
+    """The text of a part, or None for an image."""
+    match value:
+        case {"type": "text", "text": str(text)}:
+            return text
+        case {"type": "image_url", "image_url": {"url": str(url)}} if url:
+            return None
+    raise unprocessable(f"{where} is neither a text nor an image_url part")
+
+
+def _model(value: object) -> str:
+    if value is None:
+        raise unprocessable("'model' is required")
+    if not isinstance(value, str):
+        raise invalid("'model' must be a string")
+    provider, slash, name = value.partition("/")
+    if not (provider and slash and name):
+        raise invalid(f"'model' must be provider/model_name, such as sandbox/short; it is {value!r}")
+    return value
+
+
+def _check_temperature(value: object) -> None:
+    if value is None:
+        return
+    # In Python a bool is an int; in JSON it is no number.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2:
+        raise invalid("'temperature' must be a number from 0 to 2")
+
+
+def _limit(value: object) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise invalid("'max_completion_tokens' must be a whole number, 1 or more")
+    return value
+
+
+def _boolean(body: Json, name: str) -> bool:
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise invalid(f"{name!r} must be true or false")
+    return bool(value)
+
+
+def _include_usage(value: object) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value, dict):
+        raise invalid("'stream_options' must be an object")
+    return _boolean(value, "include_usage")

@@ -1,0 +1,55 @@
+"""An answer in the OpenAI shapes that the router passes through."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Literal
+
+from puq_magics.sandbox.moves import Token
+
+Finish = Literal["stop", "length"] | None
+
+
+class Completion:
+    """One answer as it grows: its id, its words so far, its usage."""
+
+    def __init__(self, model: str, prompt_tokens: int) -> None:
+        self.id = f"chatcmpl-{secrets.token_hex(12)}"
+        self.model = model
+        self.created = int(time.time())
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = 0
+        self._words: dict[str, list[str]] = {"content": []}
+
+    def add(self, token: Token) -> None:
+        """Take one more token in."""
+        self.completion_tokens += 1
+        self._words.setdefault(token.field, []).append(token.text)
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """The tokens so far."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }
+
+    def chunk(self, delta: dict[str, str], finish_reason: Finish = None) -> dict[str, object]:
+        """One event of a stream."""
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+        return self._envelope("chat.completion.chunk", choices=[choice])
+
+    def usage_chunk(self) -> dict[str, object]:
+        """The last event, for those who asked for the usage."""
+        return self._envelope("chat.completion.chunk", choices=[], usage=self.usage)
+
+    def whole(self, finish_reason: Finish) -> dict[str, object]:
+        """The answer to a request that did not ask for a stream."""
+        message = {"role": "assistant"} | {field: "".join(words) for field, words in self._words.items()}
+        choice = {"index": 0, "message": message, "finish_reason": finish_reason}
+        return self._envelope("chat.completion", choices=[choice], usage=self.usage)
+
+    def _envelope(self, kind: str, **fields: object) -> dict[str, object]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model, **fields}

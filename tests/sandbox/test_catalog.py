@@ -1,0 +1,31 @@
+from puq_magics.sandbox.catalog import CATALOG, listing
+from puq_magics.sandbox.scripts import SCRIPTS
+
+
+def test_whoever_chats_and_may_be_asked_has_a_script() -> None:
+    chatting = {
+        code for code, model in CATALOG.items() if model.kind == "chat" and model.enabled and model.granted
+    }
+    assert chatting == set(SCRIPTS)
+
+
+def test_prices_are_per_million_tokens() -> None:
+    assert CATALOG["sandbox/tour"].price(prompt=1_000_000, completion=100_000) == 3.5
+    assert CATALOG["sandbox/whisper"].price(prompt=1_000_000) == 0
+
+
+def test_a_line_of_the_list_has_the_shape_of_the_api() -> None:
+    lines = listing()["models"]
+    assert isinstance(lines, list)
+    assert [line["id"] for line in lines] == list(range(1, len(CATALOG) + 1))
+    assert set(lines[0]) == {
+        "id",
+        "name",
+        "description",
+        "code",
+        "status",
+        "input_price",
+        "output_price",
+        "provider",
+    }
+    assert set(lines[0]["provider"]) == {"id", "name", "description", "code", "status"}

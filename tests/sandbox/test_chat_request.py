@@ -1,0 +1,123 @@
+import json
+from typing import Any
+
+import pytest
+
+from puq_magics.sandbox.chat_request import TOKENS_PER_IMAGE, Message, read_chat_request
+from puq_magics.sandbox.refusals import Refusal
+
+HELLO = [{"role": "user", "content": "Hello"}]
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"model": "sandbox/short", "messages": HELLO, **fields}).encode()
+
+
+def test_the_least_there_can_be() -> None:
+    request = read_chat_request(body())
+    assert (request.model, request.messages) == ("sandbox/short", (Message("user", "Hello"),))
+    assert (request.stream, request.include_usage, request.max_completion_tokens) == (False, False, None)
+    assert request.prompt_tokens == 1
+
+
+def test_all_there_can_be() -> None:
+    request = read_chat_request(
+        body(
+            stream=True,
+            stream_options={"include_usage": True},
+            temperature=0.7,
+            max_completion_tokens=9,
+            seed=1,
+        )
+    )
+    assert (request.stream, request.include_usage, request.max_completion_tokens) == (True, True, 9)
+    assert request.body["seed"] == 1
+
+
+def test_null_is_the_same_as_absent() -> None:
+    request = read_chat_request(
+        body(stream=None, stream_options=None, temperature=None, max_completion_tokens=None)
+    )
+    assert (request.stream, request.include_usage, request.max_completion_tokens) == (False, False, None)
+
+
+def test_parts_are_read() -> None:
+    parts = [{"type": "text", "text": "Look"}, IMAGE, {"type": "text", "text": "here"}]
+    request = read_chat_request(body(messages=[{"role": "user", "content": parts}]))
+    assert request.messages == (Message("user", "Look\n\nhere", images=1),)
+    assert request.prompt_tokens == 2 + TOKENS_PER_IMAGE
+
+
+def test_the_question_is_the_last_of_the_user() -> None:
+    turns = [("user", "one"), ("assistant", "two"), ("user", "three"), ("assistant", "four")]
+    request = read_chat_request(body(messages=[{"role": role, "content": text} for role, text in turns]))
+    assert request.question.text == "three"
+
+
+@pytest.mark.parametrize("value", [0, 1, 2, 0.5, 2.0])
+def test_temperatures(value: float) -> None:
+    assert read_chat_request(body(temperature=value)).body["temperature"] == value
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": 2.1},
+        {"temperature": -0.1},
+        {"temperature": "hot"},
+        {"temperature": True},
+        {"stream": "yes"},
+        {"stream": 1},
+        {"stream": True, "stream_options": True},
+        {"stream": True, "stream_options": {"include_usage": 1}},
+        {"max_completion_tokens": 0},
+        {"max_completion_tokens": 1.5},
+        {"max_completion_tokens": True},
+        {"max_completion_tokens": "10"},
+        {"model": 7},
+        {"model": "gpt"},
+        {"model": "/gpt"},
+        {"model": "openai/"},
+    ],
+)
+def test_a_wrong_value_is_a_400(fields: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as caught:
+        read_chat_request(body(**fields))
+    assert (caught.value.status, caught.value.code) == (400, "VALIDATION_ERROR")
+    assert (
+        next(reversed(fields)).split("_")[0] in caught.value.message
+        or "include_usage" in caught.value.message
+    )
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\xfa",
+        b"[]",
+        b"null",
+        b'{"temperature": NaN}',
+        b"[" * 100_000,
+        body(model=None),
+        body(messages=None),
+        body(messages=[]),
+        body(messages="Hello"),
+        body(messages=["Hello"]),
+        body(messages=[{"content": "Hello"}]),
+        body(messages=[{"role": "robot", "content": "Hello"}]),
+        body(messages=[{"role": ["user"], "content": "Hello"}]),
+        body(messages=[{"role": "user"}]),
+        body(messages=[{"role": "user", "content": ""}]),
+        body(messages=[{"role": "user", "content": []}]),
+        body(messages=[{"role": "user", "content": [{"type": "video"}]}]),
+        body(messages=[{"role": "user", "content": [{"type": "text", "text": None}]}]),
+        body(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": ""}}]}]),
+    ],
+)
+def test_what_cannot_be_processed_is_a_422(raw: bytes) -> None:
+    with pytest.raises(Refusal) as caught:
+        read_chat_request(raw)
+    assert caught.value.status == 422

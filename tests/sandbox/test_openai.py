@@ -1,0 +1,104 @@
+"""The official client against the sandbox: the shapes are right when it can read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from puq_magics.sandbox import Sandbox
+
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def connect(sandbox: Sandbox, token: str) -> openai.OpenAI:
+    return openai.OpenAI(
+        api_key="not used",
+        base_url=f"{sandbox.base_url}/v1",
+        default_headers={"Authorization": f"Token {token}"},
+        max_retries=0,
+        http_client=openai.DefaultHttpxClient(trust_env=False),
+    )
+
+
+@pytest.fixture
+def router(sandbox: Sandbox) -> Iterator[openai.OpenAI]:
+    with connect(sandbox, sandbox.token) as client:
+        yield client
+
+
+def test_an_answer(router: openai.OpenAI) -> None:
+    answer = router.chat.completions.create(model="sandbox/short", messages=HELLO)
+    assert "> Hello" in answer.choices[0].message.content
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+def test_a_stream(router: openai.OpenAI) -> None:
+    options = {"include_usage": True}
+    stream = router.chat.completions.create(
+        model="sandbox/tour", messages=HELLO, stream=True, stream_options=options
+    )
+    *chunks, last = stream
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert (
+        text
+        == router.chat.completions.create(model="sandbox/tour", messages=HELLO).choices[0].message.content
+    )
+    assert last.choices == []
+    assert last.usage.completion_tokens == len(chunks) - 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"model": "sandbox/nothing"}, openai.NotFoundError),
+        ({"model": "sandbox/forbidden"}, openai.PermissionDeniedError),
+        ({"temperature": 9}, openai.BadRequestError),
+        ({"messages": []}, openai.UnprocessableEntityError),
+        ({"model": "sandbox/fail"}, openai.InternalServerError),
+    ],
+)
+def test_refusals(router: openai.OpenAI, fields: dict, kind: type[openai.APIStatusError]) -> None:
+    with pytest.raises(kind) as caught:
+        router.chat.completions.create(**{"model": "sandbox/short", "messages": HELLO, **fields})
+    assert caught.value.request_id.startswith("req_")
+
+
+def test_a_wrong_key(sandbox: Sandbox) -> None:
+    with connect(sandbox, "wrong") as router, pytest.raises(openai.AuthenticationError) as caught:
+        router.chat.completions.create(model="sandbox/short", messages=HELLO)
+    assert caught.value.response.json() == {"error": "Unauthorized: Invalid or expired API key"}
+
+
+def test_it_tries_again_after_a_429(sandbox: Sandbox, router: openai.OpenAI) -> None:
+    sandbox.configure(fail="429:3")
+    with pytest.raises(openai.RateLimitError):
+        router.chat.completions.create(model="sandbox/short", messages=HELLO)
+    patient = router.with_options(max_retries=1)
+    sandbox.configure(fail="429:1")
+    assert patient.chat.completions.create(model="sandbox/short", messages=HELLO).choices
+    assert [asked.status for asked in sandbox.requests] == [429, 429, 200]
+
+
+def test_no_credits(sandbox: Sandbox, router: openai.OpenAI) -> None:
+    sandbox.configure(balance=0)
+    with pytest.raises(openai.APIStatusError) as caught:
+        router.chat.completions.create(model="sandbox/short", messages=HELLO)
+    assert caught.value.status_code == 402
+
+
+def test_an_error_in_mid_stream(router: openai.OpenAI) -> None:
+    received: list = []
+    with pytest.raises(openai.APIError):
+        received.extend(router.chat.completions.create(model="sandbox/fail", messages=HELLO, stream=True))
+    assert len(received) > 10
+
+
+def test_a_cut_connection(sandbox: Sandbox, router: openai.OpenAI) -> None:
+    sandbox.configure(drop_after=4)
+    received: list = []
+    with pytest.raises(openai.APIConnectionError):
+        received.extend(router.chat.completions.create(model="sandbox/tour", messages=HELLO, stream=True))
+    assert len(received) == 4
