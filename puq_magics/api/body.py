@@ -72,6 +72,7 @@ class PolledBody:
         self._read_timeout = read_timeout
         self._gunzip = gunzip
         self._ended = False
+        self._chunked = bool(getattr(raw, "chunked", False))
         self._known = 0  # bytes in the buffer at the last look
         self._heard = monotonic()
         self._selector = selectors.DefaultSelector()
@@ -123,8 +124,7 @@ class PolledBody:
             patience = self._heard + self._read_timeout - monotonic()
             left = patience if wait is None else min(patience, start + wait - monotonic())
             if self._selector.select(max(left, 0)):
-                found = self._peek()
-                if found is not None:  # None: part of a TLS record, which says nothing yet
+                if self._peek() is not None:  # None: part of a TLS record, which says nothing yet
                     return True
             elif left >= patience:
                 raise TimeoutError
@@ -132,10 +132,10 @@ class PolledBody:
                 return False
 
     def _peek(self) -> bool | None:
-        """Whether bytes are in the buffer, filling it without waiting; None when TLS has only part of a record.
+        """Whether a read would give something at once; None when TLS has only part of a record.
 
-        False is "nothing yet" before the selector has reported the socket readable, and the end of the
-        connection after.
+        An empty buffer is filled from the socket, without waiting. False is "nothing yet" before the selector has
+        reported the socket readable; after, it is the end of the connection, or more behind what is buffered.
         """
         if self._buffered.closed:  # read to its end: the next read says so at once
             self._known = 0
@@ -143,13 +143,29 @@ class PolledBody:
         timeout = self._sock.gettimeout()
         self._sock.settimeout(0)
         try:
-            self._known = len(self._buffered.peek(1))
+            buffered = self._buffered.peek(1)
         except ssl.SSLWantReadError:
             self._known = 0
             return None
         finally:
             self._sock.settimeout(timeout)
-        return self._known > 0
+        self._known = len(buffered)
+        if self._chunked and not self._holds_data(buffered):
+            # The rest of a chunk's framing is on its way; TLS may have it decrypted already.
+            return isinstance(self._sock, ssl.SSLSocket) and bool(buffered) and self._sock.pending() > 0
+        return bool(buffered)
+
+    def _holds_data(self, buffered: bytes) -> bool:
+        """Whether a chunk's data, or the end of the last one, is in the buffer, and not its framing alone."""
+        left = self._raw._fp.chunk_left
+        if left:
+            return bool(buffered)
+        start = 0 if left is None else 2  # a chunk ends with CRLF
+        line_end = buffered.find(b"\n", start) + 1
+        if not line_end:
+            return False
+        last = buffered[start:line_end].split(b";")[0].strip(b"0\r\n\t ") == b""
+        return b"\r\n" in buffered[line_end:] if last else len(buffered) > line_end
 
 
 class ThreadedBody:

@@ -125,7 +125,8 @@ def read_models(answer: object) -> tuple[Model, ...]:
     """The model list in the router's shape (``models``) or in OpenAI's (``data``), without duplicates."""
     listed = answer
     if isinstance(answer, dict):
-        listed = answer.get("models") if "models" in answer else answer.get("data")
+        # llama.cpp answers both, and in `models` means something else.
+        listed = answer.get("data") if isinstance(answer.get("data"), list) else answer.get("models")
     if not isinstance(listed, list):
         raise AnswerError("the model list is not a list of models.", hint="Check the base URL.")
     models: dict[str, Model] = {}
