@@ -1,0 +1,1 @@
+"""Command lines: what `%load_ext` registers."""

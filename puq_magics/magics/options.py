@@ -1,0 +1,195 @@
+"""The options of the magics: declared once, documented by argparse, and taken off the front of a raw prompt."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import keyword
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from puq_magics.api.errors import InputError
+
+# A word as a shell reads it: quotes keep it together.
+_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its spellings, what argparse is told, and whether a value follows."""
+
+    flags: tuple[str, ...]
+    settings: dict[str, Any]
+
+    @property
+    def takes_value(self) -> bool:
+        """Whether a value follows."""
+        return "action" not in self.settings or self.settings["action"] == "append"
+
+
+def option(*flags: str, **settings: Any) -> Option:
+    """Declare an option, in argparse's words."""
+    return Option(flags, settings)
+
+
+def variable_name(text: str) -> str:
+    """The name of a variable, as ``-o`` takes it."""
+    if not text.isidentifier() or keyword.iskeyword(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name for a variable")
+    return text
+
+
+def finite(text: str) -> float:
+    """A number, as ``-t`` takes it."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if value != value or abs(value) == float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, as ``--max-tokens`` takes it."""
+    if not text.isascii() or not text.isdigit() or int(text[:12]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text[:12])
+
+
+MODEL = option("-m", "--model", help="the model, or an alias; else PuqMagics.chat_model")
+SYSTEM = option("-s", "--system", help="the system prompt")
+TEMPERATURE = option("-t", "--temperature", type=finite, help="how freely to choose words; 0 is the least")
+MAX_TOKENS = option("--max-tokens", type=positive, help="the most tokens to answer with")
+NO_STREAM = option("--no-stream", action="store_true", help="wait for the whole answer")
+OUT = option("-o", "--out", type=variable_name, metavar="NAME", help="the variable that gets the result")
+RAW = option("--raw", action="store_true", help="fill no {{name}}")
+PARAM = option(
+    "--param",
+    action="append",
+    metavar="KEY=VALUE",
+    help="a further field of the request; JSON when it is JSON",
+)
+QUIET = option("-q", "--quiet", action="store_true", help="show nothing")
+DRY_RUN = option("--dry-run", action="store_true", help="show the request as a curl line, and send nothing")
+
+
+class CommandLine:
+    """The options of one magic; a decorator for its function, and the reader of its lines."""
+
+    def __init__(self, *options: Option) -> None:
+        self._options = options
+        self._by_flag = {flag: opt for opt in options for flag in opt.flags}
+        self._parser: Any = None
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorate the magic, so that ``%magic?`` documents its options."""
+        for opt in reversed(self._options):
+            function = argument(*opt.flags, **opt.settings)(function)
+        function = magic_arguments()(function)
+        self._parser = function.parser  # type: ignore[attr-defined]
+        self._parser.allow_abbrev = False  # a mistyped flag is an error, not another flag
+        return function
+
+    def read(self, line: str) -> tuple[argparse.Namespace, str]:
+        """Take the options off the front of a line; the rest comes back raw, quotes and all.
+
+        ``--`` ends the options. Raises InputError.
+        """
+        words: list[str] = []
+        position = 0
+        while word := self._next_word(line, position):
+            text, end = word
+            if not text.startswith("-") or text == "-":
+                break
+            position = end
+            if text == "--":
+                break
+            words.append(text)
+            if self._wants_value(text):
+                value = self._next_word(line, position)
+                if value is None:
+                    break
+                words.append(value[0])
+                position = value[1]
+        return self._parse(words), line[position:].strip()
+
+    def _next_word(self, line: str, position: int) -> tuple[str, int] | None:
+        start = position + len(line[position:]) - len(line[position:].lstrip())
+        if start == len(line):
+            return None
+        match = _WORD.match(line, start)
+        # What is no shell word, such as a lone apostrophe, belongs to the prompt; after an option it is an error.
+        if match is None or (match.end() < len(line) and not line[match.end()].isspace()):
+            return line[start:].split(None, 1)[0], start + len(line[start:].split(None, 1)[0])
+        return "".join(shlex.split(match.group())), match.end()
+
+    def _wants_value(self, word: str) -> bool:
+        found = self._by_flag.get(word)
+        return found is not None and found.takes_value
+
+    def _parse(self, words: Sequence[str]) -> argparse.Namespace:
+        self._check_flags(words)
+        try:
+            namespace: argparse.Namespace = self._parser.parse_args(self._glued(words))
+        except UsageError as exc:
+            raise InputError(f"{str(exc).removeprefix('argument ')}.", hint=self._help()) from None
+        return namespace
+
+    def _check_flags(self, words: Sequence[str]) -> None:
+        value_follows = False
+        for word in words:
+            if value_follows:
+                value_follows = False
+                continue
+            name = word.split("=", 1)[0]
+            known = name in self._by_flag or (not name.startswith("--") and name[:2] in self._by_flag)
+            if not known:
+                near = get_close_matches(name, self._by_flag, n=1)
+                meant = f" Did you mean {near[0]}?" if near else ""
+                raise InputError(f"there is no option {name}.{meant}", hint=self._help())
+            value_follows = self._wants_value(word)
+
+    def _glued(self, words: Sequence[str]) -> list[str]:
+        """``-t -1`` as ``-t-1``: argparse would take the value for an option."""
+        glued: list[str] = []
+        expects = False
+        for word in words:
+            if expects:
+                flag = glued.pop()
+                glued.append(f"{flag}={word}" if flag.startswith("--") else f"{flag}{word}")
+                expects = False
+            else:
+                glued.append(word)
+                expects = self._wants_value(word)
+        return glued
+
+    def _help(self) -> str:
+        longest = [max(opt.flags, key=len) for opt in self._options]
+        return f"The options are {', '.join(longest)}; -- ends them, %{self._parser.prog.lstrip('%')}? says more."
+
+
+def read_params(pairs: Sequence[str] | None, reserved: Sequence[str]) -> dict[str, Any]:
+    """``--param KEY=VALUE`` as fields of the request. Raises InputError."""
+    params: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, text = pair.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise InputError(f"--param {pair} has no value.", hint="Write it like --param seed=7.")
+        if key in reserved:
+            raise InputError(
+                f"--param {key} is not for --param.", hint="There is an option of its own for it."
+            )
+        try:
+            params[key] = json.loads(text)
+        except ValueError:
+            params[key] = text
+    return params

@@ -1,0 +1,59 @@
+"""Prompts that end with a question mark.
+
+To IPython ``%puq_chat What is a cell?`` asks for help on ``cell``: its help syntax comes before its magics. This
+transformer takes such lines first. It works on tokens, as IPython's own do, so that strings stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from tokenize import DEDENT, INDENT, TokenInfo
+
+from IPython.core.inputtransformer2 import (
+    TokenTransformBase,
+    assemble_continued_line,
+    find_end_of_continued_line,
+)
+from IPython.core.interactiveshell import InteractiveShell
+
+# A prompt follows, so this is not `%puq_chat?`, which does ask for help.
+_QUESTION = re.compile(r"(?P<target>[^%\"'#]*=\s*)?%(?P<name>puq_chat)\s+(?P<line>[^\s?].*)", re.DOTALL)
+
+
+class Question(TokenTransformBase):
+    """A line magic whose prompt ends with a question mark."""
+
+    priority = 1  # before the help syntax
+
+    @classmethod
+    def find(cls, tokens_by_line: list[list[TokenInfo]]) -> Question | None:
+        """The first such line."""
+        for tokens in tokens_by_line:
+            words = [token for token in tokens if token.type not in (INDENT, DEDENT)]
+            if len(words) > 3 and words[-2].string == "?":
+                first = words[0]
+                if _QUESTION.match(first.line[first.start[1] :]):
+                    return cls(first.start)
+        return None
+
+    def transform(self, lines: list[str]) -> list[str]:
+        """The same lines, with a call of the magic."""
+        start = (self.start_line, self.start_col)
+        end = find_end_of_continued_line(lines, self.start_line)
+        found = _QUESTION.match(assemble_continued_line(lines, start, end))
+        if found is None:
+            return lines
+        indent = lines[self.start_line][: self.start_col]
+        call = f"get_ipython().run_line_magic({found['name']!r}, {found['line'].rstrip()!r})"
+        return [*lines[: self.start_line], f"{indent}{found['target'] or ''}{call}\n", *lines[end + 1 :]]
+
+
+def install(shell: InteractiveShell) -> None:
+    """Take such lines from now on."""
+    shell.input_transformer_manager.token_transformers.append(Question)
+
+
+def uninstall(shell: InteractiveShell) -> None:
+    """Leave them to IPython again."""
+    transformers = shell.input_transformer_manager.token_transformers
+    transformers[:] = [each for each in transformers if each is not Question]

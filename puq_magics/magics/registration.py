@@ -1,0 +1,52 @@
+"""What ``%load_ext`` registers, and ``%unload_ext`` takes away again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from puq_magics.magics import questions
+from puq_magics.magics.base import WorkspaceMagics
+from puq_magics.magics.chat import PuqChatMagics
+from puq_magics.magics.session import PuqSessionMagics
+from puq_magics.session.workspace import LAST, Workspace
+
+_MAGICS = (PuqChatMagics, PuqSessionMagics)
+
+
+def load(shell: InteractiveShell) -> None:
+    """Register the magics and their settings; a second load changes nothing."""
+    if _registered(shell):
+        return
+    workspace = Workspace(shell)
+    configurables: list[Any] = shell.configurables
+    configurables.append(workspace.settings)
+    for kind in _MAGICS:
+        shell.register_magics(kind(workspace))
+    questions.install(shell)
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take away all that ``load`` brought, close the connections and stop the sandbox."""
+    registered = _registered(shell)
+    if not registered:
+        return
+    workspace = registered[0].workspace
+    for by_name in shell.magics_manager.magics.values():
+        for name in [
+            name for name, function in by_name.items() if getattr(function, "__self__", None) in registered
+        ]:
+            del by_name[name]
+    for magics in registered:
+        del shell.magics_manager.registry[type(magics).__name__]
+    ours = [*registered, workspace.settings]
+    shell.configurables[:] = [each for each in shell.configurables if not any(each is one for one in ours)]
+    questions.uninstall(shell)
+    workspace.close()
+    shell.drop_by_id({LAST: shell.user_ns.get(LAST)})
+
+
+def _registered(shell: InteractiveShell) -> list[WorkspaceMagics]:
+    registry = shell.magics_manager.registry
+    return [registry[kind.__name__] for kind in _MAGICS if kind.__name__ in registry]

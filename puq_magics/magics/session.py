@@ -1,0 +1,177 @@
+"""``%puq``, ``%puq_login``, ``%puq_logout`` and ``%puq_sandbox``: what one shell holds."""
+
+from __future__ import annotations
+
+import argparse
+from getpass import getpass
+
+from IPython.core.error import StdinNotImplementedError
+from IPython.core.magic import line_magic, magics_class, no_var_expand
+
+from puq_magics.api.errors import ConfigurationError, InputError, PuqError
+from puq_magics.api.secret import Secret
+from puq_magics.magics.base import WorkspaceMagics
+from puq_magics.magics.options import CommandLine, option, positive
+from puq_magics.outputs.markdown import plain
+from puq_magics.session.settings import SANDBOX
+from puq_magics.session.workspace import Workspace
+
+_NOTHING = CommandLine()
+
+
+def _pace(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of chunks a second; 0 is as fast as can be"
+        )
+    return value
+
+
+def _credits(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of credits") from None
+    return value
+
+
+SANDBOX_COMMAND = CommandLine(
+    option("--pace", type=_pace, help="chunks a second; 0 is as fast as can be"),
+    option("--balance", type=_credits, help="set the balance, in credits"),
+    option(
+        "--fail",
+        metavar="STATUS[:TIMES]",
+        help="fail the next calls: 429:2, or 500 for all of them; 0 for none",
+    ),
+    option("--drop-after", type=positive, metavar="CHUNKS", help="cut the connection after that many chunks"),
+    option("--if-needed", action="store_true", help="only where neither a key nor a base URL is set"),
+)
+
+
+@magics_class
+class PuqSessionMagics(WorkspaceMagics):
+    """The session."""
+
+    @no_var_expand
+    @line_magic
+    @_NOTHING
+    def puq(self, line: str) -> None:
+        """Say which router is in use, where the key comes from, and the defaults."""
+        _refuse_rest(_NOTHING, line)
+        print("\n".join(_status(self.workspace)))  # noqa: T201 - what was asked for
+
+    @no_var_expand
+    @line_magic
+    @_NOTHING
+    def puq_login(self, line: str) -> None:
+        """Ask for the API key of the router, without showing it, and keep it for this session."""
+        _refuse_rest(_NOTHING, line)
+        address = self.workspace.address()
+        try:
+            entered = getpass(f"API key for {address.host}: ")
+        except (StdinNotImplementedError, EOFError):
+            raise ConfigurationError(
+                "nobody can be asked for a key here.", hint="Set PUQ_API_KEY before the kernel starts."
+            ) from None
+        if not entered.strip():
+            raise InputError("no key was entered.", hint="Nothing has changed.")
+        self.workspace.credentials.keep(address, Secret(entered), "%puq_login")
+        print(f"The key for {address.host} is kept until this kernel ends.")  # noqa: T201
+
+    @no_var_expand
+    @line_magic
+    @_NOTHING
+    def puq_logout(self, line: str) -> None:
+        """Forget the key that was entered for the router."""
+        _refuse_rest(_NOTHING, line)
+        address = self.workspace.address()
+        forgotten = self.workspace.credentials.forget(address)
+        print(  # noqa: T201
+            f"The key for {address.host} is forgotten."
+            if forgotten
+            else f"No key was entered for {address.host}."
+        )
+
+    @no_var_expand
+    @line_magic
+    @SANDBOX_COMMAND
+    def puq_sandbox(self, line: str) -> None:
+        """Start, stop or inspect the local router: ``%puq_sandbox [options] [start|stop|status]``.
+
+        It answers with scripts, needs no key, and can misbehave on purpose: ``%puq_sandbox --fail 429:2``.
+        """
+        args, rest = SANDBOX_COMMAND.read(line)
+        action, _, behind = rest.partition(" ")
+        if behind.strip():
+            more, left = SANDBOX_COMMAND.read(behind)
+            if left:
+                raise InputError(
+                    f"{left!r} is one too many.", hint="%puq_sandbox takes start, stop or status."
+                )
+            args = argparse.Namespace(**{k: v or getattr(more, k) for k, v in vars(args).items()})
+        actions = {"": self._start, "start": self._start, "stop": self._stop, "status": self._say}
+        if action not in actions:
+            raise InputError(f"{action!r} is no action.", hint="%puq_sandbox takes start, stop or status.")
+        actions[action](args)
+
+    def _start(self, args: argparse.Namespace) -> None:
+        effective = self.workspace.effective
+        if args.if_needed and effective.is_configured:
+            print(f"Using {effective.base_url} ({effective.base_url_source}).")  # noqa: T201
+            return
+        moves = {name: getattr(args, name) for name in ("pace", "balance", "fail", "drop_after")}
+        try:
+            self.workspace.start_sandbox(
+                **{name: value for name, value in moves.items() if value is not None}
+            )
+        except ValueError as exc:
+            raise InputError(f"{exc}.".replace("..", "."), hint="%puq_sandbox? says more.") from None
+        self.workspace.settings.base_url = SANDBOX
+        self._say(args)
+
+    def _stop(self, _: argparse.Namespace) -> None:
+        running = self.workspace.stop_sandbox()
+        if self.workspace.settings.base_url == SANDBOX:
+            self.workspace.settings.base_url = None
+        print("The sandbox has stopped." if running else "The sandbox was not running.")  # noqa: T201
+
+    def _say(self, _: argparse.Namespace) -> None:
+        sandbox = self.workspace.sandbox
+        if sandbox is None:
+            print("The sandbox is not running.")  # noqa: T201
+            return
+        print(f"A local router answers at {sandbox.base_url}: scripted, no key needed.")  # noqa: T201
+        print(f"Balance {sandbox.balance:.4g} credits; the model is {self.workspace.chat_model(None)}.")  # noqa: T201
+
+
+def _refuse_rest(command: CommandLine, line: str) -> None:
+    _, rest = command.read(line)
+    if rest:
+        raise InputError(f"{rest!r} is one too many.", hint="This magic takes no arguments.")
+
+
+def _status(workspace: Workspace) -> list[str]:
+    effective = workspace.effective
+    lines = []
+    try:
+        address = workspace.address()
+        lines.append(f"router  {address.url} ({effective.base_url_source})")
+        credential = workspace.credential(address)
+        key = f"…{credential.key.tail} from {credential.source}" if credential else "none, and none is needed"
+        lines.append(f"key     {key}")
+    except PuqError as error:
+        lines.append(f"problem {error}")
+    settings = workspace.settings
+    model = effective.chat_model or (
+        "the sandbox's own" if effective.base_url == SANDBOX else "not set: use -m"
+    )
+    lines.append(f"model   {settings.aliases.get(model, model)}")
+    for name in ("system", "temperature", "max_tokens"):
+        value = getattr(settings, name)
+        if value is not None:
+            lines.append(f"{name:<7} {value}")
+    return [plain(entry).replace("\n", " ") for entry in lines]

@@ -1,0 +1,1 @@
+"""From what came back to what a person sees and a variable holds."""

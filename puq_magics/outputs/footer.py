@@ -1,0 +1,66 @@
+"""The quiet line below an answer: model · tokens · cost · seconds, and what is amiss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from puq_magics.api.wire import Usage
+from puq_magics.outputs.markdown import inline, plain
+
+_FINISHES = {
+    "length": "cut off at the token limit",
+    "content_filter": "cut off by the content filter",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """The facts, in order, and apart from them what a reader must not miss."""
+
+    facts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        model: str,
+        usage: Usage | None = None,
+        cost: float | None = None,
+        seconds: float | None = None,
+        finish_reason: str | None = None,
+        broken_off: str = "",
+        notes: Sequence[str] = (),
+    ) -> Footer:
+        """The footer of a call; what is not known is left out."""
+        facts = [model]
+        if usage is not None:
+            facts.append(f"{usage.total_tokens:,} tokens")
+        if cost is not None:
+            facts.append(f"about {cost:.2g} credits")
+        if seconds is not None:
+            facts.append(f"{seconds:.1f} s")
+        warnings = [words for words in (_FINISHES.get(finish_reason or ""), broken_off) if words]
+        return cls(tuple(facts), (*warnings, *notes))
+
+    def shortened(self, style: str) -> Footer:
+        """As the setting ``footer`` says: ``full``; ``short``, the model alone; ``none``. Warnings stay."""
+        facts = {"full": self.facts, "short": self.facts[:1], "none": ()}[style]
+        return Footer(facts, self.warnings)
+
+    def plain(self) -> str:
+        """One line of plain text."""
+        return plain(" · ".join([*self.warnings, *self.facts])).replace("\n", " ")
+
+    def below_plain(self, text: str) -> str:
+        """The text with the footer in brackets below it."""
+        line = self.plain()
+        return "\n\n".join(part for part in (text, f"[{line}]" if line else "") if part)
+
+    def below_markdown(self, safe: str) -> str:
+        """The same in Markdown; ``safe`` is safe already."""
+        parts = [f"**⚠ {inline(words)}**" for words in self.warnings]
+        parts += [inline(fact) for fact in self.facts]
+        line = f"<sub>{' · '.join(parts)}</sub>" if parts else ""
+        return "\n\n".join(part for part in (safe, line) if part)

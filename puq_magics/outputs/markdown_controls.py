@@ -1,0 +1,87 @@
+"""Characters that steer a terminal or the eye instead of standing for themselves, taken out as the text comes.
+
+ANSI escape sequences (ECMA-48: CSI, OSC with its hyperlinks, DCS, …), C0 and C1 controls, bidi controls and
+halves of surrogate pairs. What such a sequence wraps stays; the sequence itself goes.
+"""
+
+import re
+
+#: A string sequence (OSC, DCS, …) without its terminator within so many characters is no sequence: its words show.
+MAX_SEQUENCE = 4_096
+
+_CSI_BODY = r"[0-?]{0,256}[ -/]{0,16}"
+_STRING_BODY = rf"[^\x07\x1b\x90-\x9f\n]{{0,{MAX_SEQUENCE}}}"
+_STRING_START = r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])"
+
+_SEQUENCE = re.compile(
+    rf"(?:\x1b\[|\x9b){_CSI_BODY}[@-~]"
+    rf"|{_STRING_START}{_STRING_BODY}(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[\[\]PX^_]"  # the start of a sequence that never became one
+    r"|\x1b[ -/]{0,16}[0-~]"
+)
+#: What may still become a sequence, a CRLF or a surrogate pair with the next characters.
+_UNFINISHED = re.compile(
+    rf"(?:(?:\x1b\[|\x9b){_CSI_BODY}|{_STRING_START}{_STRING_BODY}\x1b?|\x1b[ -/]{{0,16}}|\r|[\ud800-\udbff])\Z"
+)
+#: Where an unfinished sequence can start.
+_STARTERS = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f\r\ud800-\udbff]")
+
+_LINE_END = re.compile(r"\r\n|[\r\x85\u2028\u2029]")
+_PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
+_LONE = re.compile(r"[\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+#: One look that says whether anything at all has to be done.
+_SUSPECT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def _join_pair(match: re.Match[str]) -> str:
+    return match[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+
+
+def _clean(text: str) -> str:
+    if not _SUSPECT.search(text):
+        return text
+    text = _SEQUENCE.sub("", text)
+    text = _LINE_END.sub("\n", text)
+    text = _LONE.sub("\ufffd", _PAIR.sub(_join_pair, text))
+    return _CONTROL.sub("", text)
+
+
+class PlainFeed:
+    """``plain()`` for text that comes in pieces: a sequence split over two pieces does not leak."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """Take more text; return what is certain by now."""
+        text = self._held + text
+        cut = self._cut(text)
+        self._held = text[cut:]
+        return _clean(text[:cut])
+
+    def finish(self) -> str:
+        """Return what was held back, as the text ends here."""
+        held, self._held = self._held, ""
+        return _clean(held)
+
+    @staticmethod
+    def _cut(text: str) -> int:
+        """Where the unfinished tail starts: at its first starter (an ESC may itself end an OSC)."""
+        low = max(0, len(text) - MAX_SEQUENCE - 8)
+        if not _STARTERS.search(text, low):
+            return len(text)
+        end = len(text)
+        position = low
+        while (starter := _STARTERS.search(text, position)) is not None:
+            if _UNFINISHED.match(text, starter.start()):
+                return starter.start()
+            whole = _SEQUENCE.match(text, starter.start())
+            position = whole.end() if whole else starter.end()
+        return end
+
+
+def plain(text: str) -> str:
+    """Return the text as a terminal may safely get it: no escape sequences, no controls but ``\\n`` and ``\\t``."""
+    feed = PlainFeed()
+    return feed.feed(text) + feed.finish()

@@ -1,0 +1,120 @@
+"""TeX of an untrusted writer: what is a formula, what is a price, and which formulas may be typeset.
+
+Front ends cut formulas out *before* they read Markdown and put them back afterwards, so a formula must be one for
+them too: its braces balance by their count, no ``$`` inside, all on one line.
+"""
+
+import re
+
+#: Commands that make links or attributes, load code, or define macros (and so could expand without end).
+_FORBIDDEN = re.compile(
+    r"\\(?:href|url|style|class|cssId|data|html\w*|require|unicode|bbox|mmlToken|includegraphics|toggle|texttip|mathtip"
+    r"|[egx]?def|let|futurelet|csname|(?:re|provide)?newcommand|providecommand|(?:re)?newenvironment"
+    r"|(?:re)?newtagform|usetagform|DeclareMathOperator|DeclarePairedDelimiter\w*|Newextarrow|define\w*|begingroup"
+    r"|rule|[hv]space|m?kern|[hm]skip|raise|lower|[lr]lap|move(?:left|right))(?![a-zA-Z])"
+)
+# Spacing commands are harmless in small doses; far larger ones would lay a formula over the rest of the page.
+_SPACING = re.compile(
+    r"\\(?:rule|[hv]space\*?|m?kern|[hm]skip|raise|lower|move(?:left|right))\s*\{?-?(?:\d{0,2}(?:\.\d+)?)"
+    r"\s?(?:em|ex|pt|px|mu|cm|mm|in)(?![a-z])|\\[lr]lap(?![a-zA-Z])"
+)
+
+_ENVIRONMENT = re.compile(r"\\(begin|end)\{([^{}\n]*)\}")
+_PLAIN_NAME = re.compile(r"[A-Za-z]{1,20}\*?\Z")
+_MATH_ENVIRONMENTS = frozenset(
+    "align aligned alignat alignedat array bmatrix Bmatrix cases CD dcases displaymath eqnarray equation flalign"
+    " gather gathered math matrix multline pmatrix rcases smallmatrix split subarray vmatrix Vmatrix".split()
+)
+
+_TEX_TOKEN = re.compile(r"\\.|[{}]", re.S)
+_JUPYTER_TOKEN = re.compile(r"\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]", re.I)
+
+_COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%[^\n]*")
+_LABEL = re.compile(r"\\label\s*\{[^{}]*\}")
+_REPAIRS = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=[(:\[])|@(?=@)|~(?=~)|&(?=[#\w])|[wW]{3}(?=\.)|:(?=//)|`")
+_TEX_SIGN = re.compile(r"[\\^_={}]")
+_PRICE = re.compile(r"\d[\d.,]*(?:[kKmMbB]|bn|%)?(?:[\s)\]*,;:!?–—-]|\.\s)")
+
+
+def _balanced(tex: str, token: re.Pattern[str]) -> bool:
+    depth = 0
+    for found in token.findall(tex):
+        if found == "{":
+            depth += 1
+        elif found == "}":
+            depth -= 1
+            if depth < 0:
+                return False
+    return depth == 0
+
+
+def _repair(match: re.Match[str]) -> str:
+    return "‘" if match[0] == "`" else match[0] + " "
+
+
+def _one_line(tex: str) -> str:
+    if "\n" not in tex:
+        return tex.strip()
+    tex = _COMMENT.sub(r"\1", tex)
+    return " ".join(tex.split())
+
+
+def typeset(tex: str, *, in_table: bool = False) -> str | None:
+    """Return the formula (without delimiters) as it may stand in Markdown, or None when it must not be typeset."""
+    tex = _LABEL.sub(" ", _one_line(tex))
+    if not tex or "$" in tex.replace(r"\$", ""):
+        return None
+    if _FORBIDDEN.search(_SPACING.sub(" ", tex)):
+        return None
+    if not (_balanced(tex, _TEX_TOKEN) and _balanced(tex, _JUPYTER_TOKEN)):
+        return None
+    if in_table:
+        tex = tex.replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+    tex = _REPAIRS.sub(_repair, tex)
+    if (bracket := tex.rfind("[")) > tex.rfind("]"):
+        tex = f"{tex[:bracket]}\\lbrack {tex[bracket + 1 :]}"
+    return tex + " " if tex.endswith("\\") else tex
+
+
+def is_formula(tex: str, after: str) -> bool:
+    """Say whether ``$tex$`` followed by the text ``after`` is meant as a formula, and not as two prices."""
+    if not tex or "\n\n" in tex or len(tex) > 2_000:
+        return False
+    if tex[0].isspace() or tex[-1].isspace():
+        return tex[0].isspace() and tex[-1].isspace() and _TEX_SIGN.search(tex) is not None
+    if after[:1].isdigit():
+        return False
+    return not (after[:1].isalnum() and tex[-1] in "/:=,-–+(")
+
+
+def may_be_formula(rest: str) -> bool:
+    """Say whether an open ``$`` with ``rest`` after it, the text so far, could still turn out to be a formula."""
+    if not rest:
+        return True
+    if "\n\n" in rest or len(rest) > 600 or _PRICE.match(rest):
+        return False
+    if _TEX_SIGN.search(rest):
+        return True
+    return not rest[0].isspace() and rest.count(" ") < 5
+
+
+def environments(text: str) -> dict[int, int]:
+    """Return where each outermost ``\\begin{…}`` of a mathematical environment starts, and where its end ends."""
+    spans: dict[int, int] = {}
+    stack: list[tuple[str, int]] = []
+    for match in _ENVIRONMENT.finditer(text):
+        kind, name = match[1], match[2]
+        if kind == "begin":
+            stack.append((name, match.start()))
+        elif stack and stack[-1][0] == name:
+            _, start = stack.pop()
+            if is_environment(name):
+                spans[start] = match.end()
+        else:
+            stack.clear()
+    return spans
+
+
+def is_environment(name: str) -> bool:
+    """Say whether ``name`` is an environment that MathJax typesets by itself."""
+    return _PLAIN_NAME.match(name) is not None and name.rstrip("*") in _MATH_ENVIRONMENTS

@@ -1,0 +1,162 @@
+"""All that one shell holds: settings, keys, the router, the sandbox, the last result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from puq_magics.api.address import Address
+from puq_magics.api.errors import APIError, ConfigurationError, MissingKeyError, PuqError
+from puq_magics.outputs.results import ChatResult
+from puq_magics.session.credentials import Credential, Credentials
+from puq_magics.session.settings import SANDBOX, Effective, PuqMagics, address_of
+
+if TYPE_CHECKING:
+    from puq_magics.api.client import Router
+    from puq_magics.sandbox import Sandbox
+
+#: The variable that holds the last result.
+LAST = "_puq"
+
+
+class Workspace:
+    """One shell's; made by ``%load_ext``, closed by ``%unload_ext``."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self.shell = shell
+        self.settings = PuqMagics(parent=shell)
+        self.effective = Effective(self.settings)
+        self.credentials = Credentials(self.effective)
+        self.sandbox: Sandbox | None = None
+        self._painted: list[ChatResult] = []
+        self._router: Router | None = None
+        self._router_made_of: tuple[object, ...] = ()
+        shell.events.register("post_run_cell", self._after_cell)
+
+    @property
+    def namespace(self) -> Mapping[str, Any]:
+        """The user's variables."""
+        variables: Mapping[str, Any] = self.shell.user_ns
+        return variables
+
+    @property
+    def in_notebook(self) -> bool:
+        """Whether outputs go to a front end, rather than to a terminal."""
+        return hasattr(self.shell, "kernel")
+
+    def remember(self, result: object, name: str | None = None) -> None:
+        """Put a result where it is found again: in ``_puq``, and under a name that the user gave."""
+        self.shell.push({LAST: result}, interactive=False)
+        if name is not None:
+            self.shell.push({name: result})
+
+    def mark_painted(self, result: ChatResult) -> None:
+        """Note that the cell that is running has shown the result: its value is not shown again by this cell."""
+        result.is_painted = True
+        self._painted.append(result)
+
+    def _after_cell(self, *_: object) -> None:
+        for result in self._painted:
+            result.is_painted = False
+        self._painted.clear()
+
+    def address(self) -> Address:
+        """Where the router is; starts the sandbox when that is the one. Raises InvalidURLError."""
+        url = self.effective.base_url
+        if url == SANDBOX:
+            return self._sandbox_address()
+        return address_of(url, allow_http=self.settings.allow_http)
+
+    def router(self) -> Router:
+        """The router, made anew when a setting or the key has changed. Raises ConfigurationError."""
+        address = self.address()
+        credential = self.credential(address)
+        scheme = self.effective.auth_scheme if address.origin != self._sandbox_origin() else "Token"
+        key = credential.key if credential is not None else None
+        made_of = (address, key, scheme, self.effective.timeout, self.settings.max_retries)
+        if self._router is None or self._router_made_of != made_of:
+            self._close_router()
+            self._router = _make_router(*made_of)
+            self._router_made_of = made_of
+        return self._router
+
+    def credential(self, address: Address) -> Credential | None:
+        """The key for a host; None for a server on this machine, or one that takes none. Raises MissingKeyError."""
+        credential = self.credentials.find(address)
+        if credential is not None or address.is_loopback or self.effective.auth_scheme == "none":
+            return credential
+        elsewhere = self.credentials.belongs_elsewhere(address)
+        because = f" (PUQ_API_KEY is for {elsewhere})" if elsewhere else ""
+        raise MissingKeyError(
+            f"there is no API key for {address.host}{because}.",
+            hint="%puq_login takes one; %puq_sandbox starts a local router that needs none.",
+        )
+
+    def chat_model(self, named: str | None) -> str:
+        """The model to ask: the one that was named, or the one that is set; aliases are resolved."""
+        model = named or self.effective.chat_model
+        if not model and self.effective.base_url == SANDBOX:
+            model = self.start_sandbox().default_chat_model
+        if not model:
+            raise self._no_model()
+        return str(self.settings.aliases.get(model, model))
+
+    def close(self) -> None:
+        """Close the connections and stop the sandbox."""
+        self.shell.events.unregister("post_run_cell", self._after_cell)
+        self._close_router()
+        self.stop_sandbox()
+
+    def start_sandbox(self, **moves: Any) -> Sandbox:
+        """Start the sandbox, or change how the running one behaves, and use it."""
+        from puq_magics.sandbox import Sandbox
+
+        if self.sandbox is None:
+            self.sandbox = Sandbox(**moves).start()
+            address = Address.parse(self.sandbox.base_url)
+            from puq_magics.api.secret import Secret
+
+            self.credentials.keep(address, Secret(self.sandbox.token), "sandbox")
+        elif moves:
+            self.sandbox.configure(**moves)
+        return self.sandbox
+
+    def stop_sandbox(self) -> bool:
+        """Stop the sandbox; False if it was not running."""
+        sandbox, self.sandbox = self.sandbox, None
+        if sandbox is None:
+            return False
+        self.credentials.forget(Address.parse(sandbox.base_url))
+        sandbox.stop()
+        return True
+
+    def _sandbox_address(self) -> Address:
+        return Address.parse(self.start_sandbox().base_url)
+
+    def _sandbox_origin(self) -> str | None:
+        return None if self.sandbox is None else Address.parse(self.sandbox.base_url).origin
+
+    def _close_router(self) -> None:
+        router, self._router = self._router, None
+        if router is not None:
+            router.close()
+
+    def _no_model(self) -> PuqError:
+        from puq_magics.session.advice import some_models
+
+        hint = "Name one with -m, or for the session: %config PuqMagics.chat_model = 'provider/model'"
+        try:
+            listed = some_models(self.router().models())
+        except APIError:
+            listed = ""
+        return ConfigurationError(f"no model is set.{listed}", hint=hint)
+
+
+def _make_router(address: Address, key: Any, scheme: str, timeout: float | None, max_retries: int) -> Router:
+    from puq_magics.api.client import Router
+    from puq_magics.api.transport import RequestsTransport
+
+    transport = RequestsTransport(address, key, auth_scheme=scheme, max_retries=max_retries)
+    return Router(transport=transport, timeout=timeout)
