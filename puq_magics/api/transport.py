@@ -6,6 +6,7 @@ and leaves no trace: an error is raised afresh, without the frames (and their lo
 
 from __future__ import annotations
 
+import os
 import platform
 import random
 import time
@@ -210,7 +211,10 @@ class _KeyAuth(requests.auth.AuthBase):
 
 def _session(address: Address) -> requests.Session:
     session = requests.Session()
-    session.trust_env = not address.is_loopback  # no proxy stands between a machine and itself
+    if address.is_loopback:
+        # No proxy stands between a machine and itself; the user's certificates count all the same.
+        session.trust_env = False
+        session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
     session.max_redirects = 0
     adapter = requests.adapters.HTTPAdapter(pool_connections=2, pool_maxsize=8)
     session.mount("http://", adapter)
