@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
 
@@ -43,7 +45,10 @@ def serves_lab(jupyter: str, env: dict[str, str]) -> None:
             url = next(
                 word for line in server.stderr for word in line.split() if word.startswith("http://127")
             )
-            opened = requests.get(url, timeout=60).content
+            with requests.Session() as session:
+                # The server names its address a little before it listens there.
+                session.mount("http://", HTTPAdapter(max_retries=Retry(connect=8, backoff_factor=0.2)))
+                opened = session.get(url, timeout=60).content
             assert b"jupyter-config-data" in opened, "this is not JupyterLab's page"
         finally:
             server.terminate()

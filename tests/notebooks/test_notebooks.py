@@ -28,8 +28,11 @@ def nbval(notebook: Path) -> subprocess.CompletedProcess[str]:
             os.devnull,
             "--rootdir",
             notebook.parent,
-        ]
-        + ["--nbval", "--nbval-sanitize-with", sanitising, notebook],
+            "--nbval",
+            "--nbval-sanitize-with",
+            sanitising,
+            notebook,
+        ],
         env=env | {"PUQ_LIVE": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
