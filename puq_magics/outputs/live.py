@@ -13,7 +13,7 @@ from IPython.display import DisplayHandle, display
 
 from puq_magics.api.request import Retry
 from puq_magics.api.wire import Delta
-from puq_magics.outputs.markdown import MarkdownFeed, PlainFeed, inline, plain, safe_markdown
+from puq_magics.outputs.markdown import MarkdownFeed, inline, plain, safe_markdown
 from puq_magics.outputs.results import ChatResult
 
 Bundle = dict[str, str]
@@ -77,8 +77,6 @@ class NotebookView:
         self._screen = Screen()
         self._reasoning_screen: Screen | None = None
         self._feed = MarkdownFeed() if live else MarkdownFeed(segment_size=None)
-        self._plain = PlainFeed()
-        self._plain_text = ""  # of the segment that is being shown
         self._shown = 0  # characters of the answer that the feed has
         self._reasoning = ""
         self._dirty = False
@@ -141,9 +139,9 @@ class NotebookView:
         self._reasoning = result.reasoning
         self._fold_reasoning()
         self._take(result.text[self._shown :])
-        self._plain_text += self._plain.finish()
         footer = result.footer.shortened(self._footer)
-        self._publish(footer.below_markdown(self._feed.finish()), footer.below_plain(self._plain_text))
+        last = self._feed.finish()
+        self._publish(footer.below_markdown(last.markdown), footer.below_plain(last.text))
 
     def abandon(self) -> None:
         """See View."""
@@ -156,10 +154,9 @@ class NotebookView:
 
     def _take(self, text: str) -> None:
         self._shown += len(text)
-        self._plain_text += self._plain.feed(text)
         for segment in self._feed.feed(text):
-            self._publish(segment, segment)
-            self._screen, self._plain_text = Screen(), ""
+            self._publish(segment.markdown, segment.text)
+            self._screen = Screen()
 
     def _refresh(self) -> None:
         """Paint a frame, if one is due."""
@@ -171,7 +168,7 @@ class NotebookView:
         if not self._shown:
             note = note or f"*Reasoning … {len(self._reasoning):,} characters*"
         shown = "\n\n".join(part for part in (markdown, note) if part)
-        size = self._publish(shown, self._plain_text)
+        size = self._publish(shown, self._feed.text)
         self._dirty = False
         self._due = monotonic() + self._pace.interval(markdown, size)
 

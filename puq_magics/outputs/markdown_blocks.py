@@ -21,7 +21,9 @@ _DISPLAY_MARK = re.compile(r"\$\$|(?<!\\)\\[\[\]]|(?<!\\)\\(?:begin|end)\{[A-Za-
 _CODE_IN_LINE = re.compile(r"`[^`]*`")
 
 #: A last line that could still turn out to be anything: a bullet, a rule, a fence, a delimiter row, a task.
-_UNDECIDED = re.compile(r"[-*+=_#>~|:.)`\d \t]{1,400}\Z|[ ]*(?:[-*+]|\d{1,9}[.)])[ ]+\[[ xX]?\]?[ ]*\Z")
+_UNDECIDED = re.compile(
+    r"[-*+=_#>~|:` \t]{1,400}\Z|[ ]*(?:[-*+][ ]+)?\d{1,9}[.)]?[ ]*\Z|[ ]*(?:[-*+]|\d{1,9}[.)])[ ]+\[[ xX]?\]?[ ]*\Z"
+)
 _HALF_FENCE = re.compile(r"[ ]*(?:`{3}|~{3})[^`]*\Z")
 
 #: A display formula that is not closed within so many characters is none.
@@ -42,15 +44,18 @@ class Blocks:
         self.is_table = False
         self.header: list[str] = []  # the table's first two rows, safe, once they are there
         self.in_list = False
+        self.item_column = 0  # where the text of the last list item starts
         self.after_blank = True  # in the source
         self.put_blank = True  # in the output
         self.shift = 0  # spaces taken off each line since a list was cut in two
+        self.is_fresh = True  # no line yet, or none since the cut
         self.growing = False
 
     # -- lines ------------------------------------------------------------------------------------
 
     def add(self, line: str) -> None:
         """Take the next line."""
+        self.is_fresh = False
         if self.fence is not None:
             if self.fence.takes(line):
                 self.length += len(line) + 1
@@ -59,7 +64,7 @@ class Blocks:
                 return
             self.close()
         line = self._shifted(line)
-        quote = _QUOTE.match(line)
+        quote = _QUOTE.match(line) if ">" in line else None
         marks = quote[0] if quote else ""
         body = line[len(marks) :]
         if self.display and self._same_quote(marks) and self._continue_display(body):
@@ -75,6 +80,9 @@ class Blocks:
         return marks.count(">") == self.marks.count(">")
 
     def _shifted(self, line: str) -> str:
+        if line and line[0] not in " \t":
+            self.shift = 0
+            return line
         stripped = line.lstrip(" \t")
         lead = line[: len(line) - len(stripped)].expandtabs(4)
         if stripped:
@@ -83,10 +91,12 @@ class Blocks:
 
     def _start_code(self, body: str, marks: str) -> bool:
         """Start a code block if the line does: fenced, or indented outside a list."""
-        if body.startswith("    ") and self.after_blank and not self.in_list and not marks:
-            self.close()
-            self.fence = Indented()
+        column = self.item_column if self.in_list else 0
+        if self.after_blank and not marks and not self.lines and body.startswith(" " * (column + 4)):
+            self.fence = Indented(column)
             return self.fence.takes(body)
+        if "```" not in body and "~~~" not in body:
+            return False
         markers = _MARKERS.match(body)
         before = markers[0].expandtabs(4) if markers else ""
         found = _FENCE.match(body, markers.end() if markers else 0)
@@ -94,6 +104,8 @@ class Blocks:
             return False
         self.close()
         indent = len(before) + len(found["indent"])
+        if markers:
+            self.item_column = len(before)
         self.in_list = bool(markers) or (self.in_list and bool(indent))
         at_left = not marks and not self.in_list
         self.fence = Fence(
@@ -102,15 +114,17 @@ class Blocks:
         return True
 
     def _text(self, body: str, marks: str) -> None:
-        marked = _MARKERS.match(body) is not None
-        self.in_list = marked or (self.in_list and (body[0] == " " or not self.after_blank))
+        markers = _MARKERS.match(body)
+        if markers:
+            self.item_column = len(markers[0].expandtabs(4))
+        self.in_list = bool(markers) or (self.in_list and (body[0] == " " or not self.after_blank))
         same = self._same_quote(marks)
         if same and self.is_table and "|" in body:
             self._row(body)
             return
         row = _ROW.match(body) is not None
         heading = not row and _HEADING_OR_RULE.match(body) is not None
-        if marked or row or heading or self.is_table or not same or not self.lines:
+        if markers or row or heading or self.is_table or not same or not self.lines:
             self.close()
             self.marks = marks
         definition = links.definition(body) if not self.lines and "]:" in body else None
@@ -196,9 +210,10 @@ class Blocks:
         self.after_blank = fence.at_left
 
     def _put_text(self, text: str) -> None:
-        # The label of a definition may go on over blocks, for some parsers: the last bracket is never an open one.
-        if (bracket := text.rfind("[")) > text.rfind("]"):
-            text = f"{text[:bracket]}&#91;{text[bracket + 1 :]}"
+        # For some parsers a definition's label may go on over blocks, into a fence: no bracket stays open.
+        closed = text.rfind("]") + 1
+        if text.find("[", closed) >= 0:
+            text = text[:closed] + text[closed:].replace("[", "&#91;")
         for line in text.split("\n") if text else ():
             self._put(self.marks + line)
 
@@ -209,24 +224,38 @@ class Blocks:
             self.size += len(line) + 1
         self.put_blank = not line
 
+    @property
+    def held(self) -> int:
+        """Characters taken and not yet given away, about."""
+        return self.size + self.length
+
+    def may_close(self, line: str) -> bool:
+        """Say whether the line, of which more may come, could end the code at hand."""
+        return self.fence is not None and self.fence.may_close(line)
+
     # -- cutting a long answer ------------------------------------------------------------------------
 
     def is_clean_cut(self, line: str) -> bool:
         """Say whether nothing would be torn apart if another output began with this line."""
         if self.fence is not None or self.display or not line or line[0] in " \t|>":
             return False
-        return self.after_blank or _HEADING_OR_RULE.match(line) is not None or _MARKERS.match(line) is not None
+        return (
+            self.after_blank or _HEADING_OR_RULE.match(line) is not None or _MARKERS.match(line) is not None
+        )
 
-    def cut(self, line: str) -> str:
-        """Finish before this line, return what is finished, and go on with what was open, standing by itself."""
+    def cut(self, line: str, *, longest_header: int) -> str:
+        """Finish before this line, return what is finished, and go on with what was open, standing by itself.
+
+        A table's header is repeated if it has no more than ``longest_header`` characters.
+        """
         fence, header, marks = self.fence, self.header, self.marks
-        torn_row = self.is_table and bool(header)
+        torn_row = self.is_table and bool(header) and sum(map(len, header)) <= longest_header
         self.close()
         text = self.take()
-        self.after_blank = self.put_blank = True
+        self.after_blank = self.put_blank = self.is_fresh = True
         if fence is not None:
             self.fence = fence.continued()
-        elif torn_row and "|" in line:
+        elif torn_row and line.lstrip("> ").startswith("|"):
             self.is_table, self.header, self.marks = True, header, marks
             for row in header:
                 self._put(row)
@@ -263,7 +292,7 @@ class Blocks:
 
     def _is_undecided(self, line: str) -> bool:
         if self.fence is not None:
-            return self.fence.may_close(line)
+            return self.may_close(line)
         quote = _QUOTE.match(line)
         body = line[quote.end() :] if quote else line
         markers = _MARKERS.match(body)

@@ -26,25 +26,27 @@ _UNFINISHED = re.compile(
 #: Where an unfinished sequence can start.
 _STARTERS = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f\r\ud800-\udbff]")
 
-_LINE_END = re.compile(r"\r\n|[\r\x85\u2028\u2029]")
-_PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
-_LONE = re.compile(r"[\ud800-\udfff]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+#: All that does not stay as it is. One pass: what a sequence stood between must not join.
+_UNWANTED = re.compile(
+    rf"(?P<sequence>{_SEQUENCE.pattern})|(?P<end>\r\n|[\r\x85\u2028\u2029])"
+    r"|(?P<pair>[\ud800-\udbff][\udc00-\udfff])|(?P<half>[\ud800-\udfff])"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 #: One look that says whether anything at all has to be done.
-_SUSPECT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SUSPECT = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
-def _join_pair(match: re.Match[str]) -> str:
-    return match[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+def _instead(match: re.Match[str]) -> str:
+    kind = match.lastgroup
+    if kind == "pair":
+        return match[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    return {"end": "\n", "half": "\ufffd"}.get(kind or "", "")
 
 
 def _clean(text: str) -> str:
-    if not _SUSPECT.search(text):
-        return text
-    text = _SEQUENCE.sub("", text)
-    text = _LINE_END.sub("\n", text)
-    text = _LONE.sub("\ufffd", _PAIR.sub(_join_pair, text))
-    return _CONTROL.sub("", text)
+    return _UNWANTED.sub(_instead, text) if _SUSPECT.search(text) else text
 
 
 class PlainFeed:
@@ -82,6 +84,6 @@ class PlainFeed:
 
 
 def plain(text: str) -> str:
-    """Return the text as a terminal may safely get it: no escape sequences, no controls but ``\\n`` and ``\\t``."""
+    """Return the text as a terminal may safely get it: no escape sequences, of controls only line ends and tabs."""
     feed = PlainFeed()
     return feed.feed(text) + feed.finish()

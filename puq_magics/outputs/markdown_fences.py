@@ -71,25 +71,31 @@ class Fence:
 
 
 class Indented(Fence):
-    """A block of code by indentation, at the top level."""
+    """A block of code by indentation; ``column`` is where the text around it starts, 0 outside lists."""
 
-    def __init__(self) -> None:
-        super().__init__("", "", 4)
+    def __init__(self, column: int = 0) -> None:
+        super().__init__("", "", column, before=" " * column, at_left=not column)
 
     def takes(self, line: str) -> bool:
-        if line.strip() and not line.startswith("    "):
+        """Take a line; False when it is not indented enough, and so ends the code."""
+        width = self.indent + 4
+        if line.strip() and not line.startswith(" " * width):
             return False
-        self.lines.append(line[4:])
+        self.lines.append(line[width:])
         return True
 
     def may_close(self, line: str) -> bool:
+        """Say whether the line, of which more may come, could turn out not to belong to the code."""
         return not line.strip()
 
     def safe_lines(self) -> list[str]:
-        lines = list(self.lines)
-        while lines and not lines[-1].strip():
-            lines.pop()
-        return code.block("", lines)
+        """Return the block as safe Markdown; blank lines at its end are not code."""
+        while self.lines and not self.lines[-1].strip():
+            self.lines.pop()
+        return super().safe_lines()
 
     def continued(self) -> "Fence":
-        return Indented()
+        """Return the same block for the rest of its lines."""
+        rest = Indented(self.indent)
+        rest.at_left = True
+        return rest

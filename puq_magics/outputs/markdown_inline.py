@@ -11,6 +11,7 @@ from enum import Enum
 from puq_magics.outputs import markdown_code as code
 from puq_magics.outputs import markdown_links as links
 from puq_magics.outputs import markdown_math as math
+from puq_magics.outputs.markdown_controls import plain
 from puq_magics.outputs.markdown_emphasis import close_emphasis
 
 #: An element around them keeps MathJax, which reads the page's text again, from seeing formulas in these.
@@ -61,6 +62,7 @@ class _Inline:
         self.url_end = 0  # up to here front ends may see a bare link
         self.held = False  # the rest of the text is held back
         self.exhausted: set[str] = set()  # closers that do not come any more
+        self.next_at: dict[str, int] = {}  # where a closer comes next
         self._closers: dict[int, int] | None = None
         self._environments: dict[int, int] | None = None
 
@@ -162,7 +164,7 @@ class _Inline:
         return found
 
     def display(self, start: int, width: int, closer: str) -> int:
-        """``$$ … $$`` or ``\\[ … \\]``: ``width`` is the opener's length."""
+        r"""``$$ … $$`` or ``\[ … \]``: ``width`` is the opener's length."""
         begin = start + width
         end = self.find(closer, begin) if closer == "$$" else self.next_bracket(closer, begin)
         if end > begin:
@@ -183,10 +185,12 @@ class _Inline:
         return not line.strip(" -*+0123456789.)")
 
     def next_bracket(self, closer: str, position: int) -> int:
-        """Where ``\\)`` or ``\\]`` comes next, -1 if nowhere; 0 if another opener comes before it."""
+        r"""Where ``\)`` or ``\]`` comes next, -1 if nowhere; 0 if another opener comes before it."""
         if closer in self.exhausted:
             return -1
-        end = self.text.find(closer, position)
+        end = self.next_at.get(closer, -1)
+        if end < position:  # else it is the one found for an opener before
+            end = self.next_at[closer] = self.text.find(closer, position)
         if end < 0:
             self.exhausted.add(closer)
             return -1
@@ -214,7 +218,7 @@ class _Inline:
         if following in _ESCAPABLE and following:
             self.put({"$": DOLLAR, "\\": BACKSLASH}.get(following) or f"&#{ord(following)};")
             return start + 2
-        if not following and self.tail:
+        if self.tail and "\\begin{".startswith(text[start : start + 8]):
             return self.hold()
         self.put(BACKSLASH)
         return start + 1
@@ -244,7 +248,8 @@ class _Inline:
     def less(self, start: int, _: str) -> int:
         text = self.text
         if (found := _BREAK.match(text, start)) is not None:
-            self.put("<br>")
+            # Alone on its line it would start a block of HTML, in which nothing is Markdown any more.
+            self.put("<br>" if self.last_character() not in ("", "\n") else "&#8203;<br>")
             return found.end()
         if (found := _SMALL_TAG.match(text, start)) is not None:
             self.put(f"<{found[1]}>{found[2]}</{found[1]}>")
@@ -262,15 +267,14 @@ class _Inline:
         entity = _ENTITY.match(self.text, start)
         if entity is not None:
             meant = html.unescape(entity[0])
-            if meant.isprintable() and meant not in ("$", "\\", entity[0]):
-                self.put(entity[0])
-                return entity.end()
-            if meant in ("$", "\\"):
-                self.put(DOLLAR if meant == "$" else BACKSLASH)
+            if meant and meant != entity[0] and plain(meant) == meant:
+                self.put({"$": DOLLAR, "\\": BACKSLASH}.get(meant, entity[0]))
                 return entity.end()
         if self.tail and _TAIL_ENTITY.match(self.text, start):
             return self.hold()
-        self.put("&" if self.text[start + 1 : start + 2] in (" ", "\n", "=") or start < self.url_end else "&amp;")
+        self.put(
+            "&" if self.text[start + 1 : start + 2] in (" ", "\n", "=") or start < self.url_end else "&amp;"
+        )
         return start + 1
 
     def bracket(self, start: int, _: str) -> int:

@@ -21,18 +21,24 @@ _SPACING = re.compile(
 
 _ENVIRONMENT = re.compile(r"\\(begin|end)\{([^{}\n]*)\}")
 _PLAIN_NAME = re.compile(r"[A-Za-z]{1,20}\*?\Z")
-_MATH_ENVIRONMENTS = frozenset(
+_ENVIRONMENT_NAMES = (
     "align aligned alignat alignedat array bmatrix Bmatrix cases CD dcases displaymath eqnarray equation flalign"
-    " gather gathered math matrix multline pmatrix rcases smallmatrix split subarray vmatrix Vmatrix".split()
+    " gather gathered math matrix multline pmatrix rcases smallmatrix split subarray vmatrix Vmatrix"
 )
+_MATH_ENVIRONMENTS = frozenset(_ENVIRONMENT_NAMES.split())
 
 _TEX_TOKEN = re.compile(r"\\.|[{}]", re.S)
 _JUPYTER_TOKEN = re.compile(r"\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]", re.I)
 
 _COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%[^\n]*")
+_BARE_PERCENT = re.compile(r"(?<!\\)%")
 _LABEL = re.compile(r"\\label\s*\{[^{}]*\}")
-_REPAIRS = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=[(:\[])|@(?=@)|~(?=~)|&(?=[#\w])|[wW]{3}(?=\.)|:(?=//)|`")
+_INNER = re.compile(r"(?<!\\)\$([^$]*)(?<!\\)\$")  # a formula in the words of a formula
+_REPAIRS = re.compile(
+    r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=[(:\[])|@(?=@)|~(?=~)|&(?=[#\w])|[wW]{3}(?=\.)|:(?=//)|`"
+)
 _TEX_SIGN = re.compile(r"[\\^_={}]")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _PRICE = re.compile(r"\d[\d.,]*(?:[kKmMbB]|bn|%)?(?:[\s)\]*,;:!?–—-]|\.\s)")
 
 
@@ -54,14 +60,14 @@ def _repair(match: re.Match[str]) -> str:
 
 def _one_line(tex: str) -> str:
     if "\n" not in tex:
-        return tex.strip()
+        return _BARE_PERCENT.sub(r"\\%", tex).strip()  # a comment there would hide the rest
     tex = _COMMENT.sub(r"\1", tex)
     return " ".join(tex.split())
 
 
 def typeset(tex: str, *, in_table: bool = False) -> str | None:
     """Return the formula (without delimiters) as it may stand in Markdown, or None when it must not be typeset."""
-    tex = _LABEL.sub(" ", _one_line(tex))
+    tex = _INNER.sub(r"\\(\1\\)", _LABEL.sub(" ", _one_line(tex)).strip())
     if not tex or "$" in tex.replace(r"\$", ""):
         return None
     if _FORBIDDEN.search(_SPACING.sub(" ", tex)):
@@ -71,8 +77,8 @@ def typeset(tex: str, *, in_table: bool = False) -> str | None:
     if in_table:
         tex = tex.replace(r"\|", r"\Vert ").replace("|", r"\vert ")
     tex = _REPAIRS.sub(_repair, tex)
-    if (bracket := tex.rfind("[")) > tex.rfind("]"):
-        tex = f"{tex[:bracket]}\\lbrack {tex[bracket + 1 :]}"
+    closed = tex.rfind("]") + 1
+    tex = tex[:closed] + tex[closed:].replace("[", r"\lbrack ")
     return tex + " " if tex.endswith("\\") else tex
 
 
@@ -80,6 +86,8 @@ def is_formula(tex: str, after: str) -> bool:
     """Say whether ``$tex$`` followed by the text ``after`` is meant as a formula, and not as two prices."""
     if not tex or "\n\n" in tex or len(tex) > 2_000:
         return False
+    if not _TEX_SIGN.search(tex) and ("`" in tex or (_PRICE.match(tex) and _WORD.search(tex))):
+        return False  # a dollar of a price and one of a piece of code, say
     if tex[0].isspace() or tex[-1].isspace():
         return tex[0].isspace() and tex[-1].isspace() and _TEX_SIGN.search(tex) is not None
     if after[:1].isdigit():
@@ -99,7 +107,7 @@ def may_be_formula(rest: str) -> bool:
 
 
 def environments(text: str) -> dict[int, int]:
-    """Return where each outermost ``\\begin{…}`` of a mathematical environment starts, and where its end ends."""
+    r"""Return where each outermost ``\begin{…}`` of a mathematical environment starts, and where its end ends."""
     spans: dict[int, int] = {}
     stack: list[tuple[str, int]] = []
     for match in _ENVIRONMENT.finditer(text):

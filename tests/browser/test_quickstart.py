@@ -1,4 +1,4 @@
-"""The quickstart in a real JupyterLab: the answer grows, nothing leaves the server, the saved file is what was seen."""
+"""The quickstart in a real JupyterLab: the answer grows, nothing leaves the server, what is saved was seen."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def test_an_answer_that_grows_below_the_window_leaves_the_reader_in_place(lab: L
     notebook.scroll_to_end()
     notebook.record(1)
     notebook.run_cell(1)
-    samples = [sample for sample in notebook.samples() if sample.outputs]  # before, Lab moves to the cell that runs
+    samples = [
+        sample for sample in notebook.samples() if sample.outputs
+    ]  # before, Lab moves to the cell that runs
     assert len(samples) > 10
     assert not scroll_jumps(samples)
 
