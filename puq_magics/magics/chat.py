@@ -11,10 +11,8 @@ from puq_magics.api.errors import InputError
 from puq_magics.magics import options
 from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.options import CommandLine, read_params
-from puq_magics.outputs.live import NotebookView
 from puq_magics.outputs.markdown import plain
 from puq_magics.outputs.results import ChatResult
-from puq_magics.outputs.terminal import TerminalView
 from puq_magics.outputs.view import QuietView, View
 from puq_magics.prompts.template import Filled, fill
 from puq_magics.session.calls import ChatCall, chat
@@ -33,6 +31,7 @@ COMMAND = CommandLine(
     options.DRY_RUN,
 )
 _RESERVED = ("model", "messages", "stream", "temperature", "max_completion_tokens")
+_UNSENDABLE = ("self", "on_retry")  # names of the client's own
 
 
 @magics_class
@@ -72,7 +71,7 @@ class PuqChatMagics(WorkspaceMagics):
             "temperature": settings.temperature if args.temperature is None else args.temperature,
             "max_completion_tokens": args.max_tokens or settings.max_tokens,
         }
-        params |= read_params(args.param, _RESERVED)
+        params |= read_params(args.param, _RESERVED, _UNSENDABLE)
         model = self.workspace.chat_model(args.model)
         return ChatCall(
             model, messages, stream=not args.no_stream, params=params, notes=told.notes + filled.notes
@@ -83,29 +82,25 @@ class PuqChatMagics(WorkspaceMagics):
 
     def _view(self, args: argparse.Namespace) -> View:
         workspace = self.workspace
+        footer, live = workspace.settings.footer, workspace.effective.live
         if args.quiet:
             return QuietView()
-        kind = NotebookView if workspace.in_notebook else TerminalView
-        return kind(footer=workspace.settings.footer, live=workspace.effective.live)
+        if workspace.in_notebook:
+            from puq_magics.outputs.live import NotebookView
+
+            return NotebookView(footer=footer, live=live)
+        from puq_magics.outputs.terminal import TerminalView
+
+        return TerminalView(footer=footer, live=live)
 
 
 def _read_cell_line(line: str) -> argparse.Namespace:
     """The line of a cell: options, and the model as a word of its own, before or after them."""
-    args, rest = COMMAND.read(line)
-    if rest:
-        model, _, behind = rest.partition(" ")
-        if args.model is not None:
-            raise InputError(
-                f"{rest!r} is one too many: -m names the model.", hint="The prompt goes below, into the cell."
-            )
-        named = args
-        args, left = COMMAND.read(behind)
-        if left:
-            raise InputError(f"{left!r} is one too many.", hint="The prompt goes below, into the cell.")
-        for name, value in vars(named).items():
-            if value not in (None, False):
-                setattr(args, name, value)
-        args.model = model
+    hint = "The prompt goes below, into the cell."
+    args, word = COMMAND.read_around(line, hint)
+    if word and args.model is not None:
+        raise InputError(f"{word!r} is one too many: -m names the model.", hint=hint)
+    args.model = word or args.model
     return args
 
 

@@ -20,6 +20,9 @@ from puq_magics.api.errors import InputError
 # A word as a shell reads it: quotes keep it together.
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""", re.DOTALL)
 
+# What the shell itself reads: it would break, or give up its ``_``.
+_SHELLS_OWN = frozenset(("In", "Out", "_", "__", "___", "_ih", "_oh", "_dh", "exit", "quit", "get_ipython"))
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -43,6 +46,8 @@ def variable_name(text: str) -> str:
     """The name of a variable, as ``-o`` takes it."""
     if not text.isidentifier() or keyword.iskeyword(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a name for a variable")
+    if text in _SHELLS_OWN:
+        raise argparse.ArgumentTypeError(f"{text!r} is a variable of IPython's own")
     return text
 
 
@@ -107,28 +112,48 @@ class CommandLine:
         position = 0
         while word := self._next_word(line, position):
             text, end = word
-            if not text.startswith("-") or text == "-":
+            if not line[position:].lstrip().startswith("-") or text == "-":  # a quoted one is the prompt's
                 break
             position = end
             if text == "--":
                 break
             words.append(text)
             if self._wants_value(text):
-                value = self._next_word(line, position)
+                value = self._next_word(line, position, value_of=text)
                 if value is None:
                     break
                 words.append(value[0])
                 position = value[1]
         return self._parse(words), line[position:].strip()
 
-    def _next_word(self, line: str, position: int) -> tuple[str, int] | None:
+    def read_around(self, line: str, hint: str) -> tuple[argparse.Namespace, str]:
+        """Read a line without a prompt: options before and behind one word, which is empty when there is none.
+
+        Raises InputError, with ``hint`` for a second word.
+        """
+        args, rest = self.read(line)
+        word, *behind = rest.split(None, 1) or [""]
+        if behind:
+            options = f"{line.rstrip().removesuffix(rest)} {behind[0]}"
+            args, left = self.read(options)
+            if left:
+                raise InputError(f"{left!r} is one too many.", hint=hint)
+        return args, word
+
+    def _next_word(self, line: str, position: int, *, value_of: str = "") -> tuple[str, int] | None:
         start = position + len(line[position:]) - len(line[position:].lstrip())
         if start == len(line):
             return None
         match = _WORD.match(line, start)
-        # What is no shell word, such as a lone apostrophe, belongs to the prompt; after an option it is an error.
         if match is None or (match.end() < len(line) and not line[match.end()].isspace()):
-            return line[start:].split(None, 1)[0], start + len(line[start:].split(None, 1)[0])
+            # No shell word, such as one with a lone apostrophe: the prompt's own; as a value it would be half of it.
+            word = line[start:].split(None, 1)[0]
+            if value_of and ("'" in word or '"' in word):
+                raise InputError(
+                    f"the value of {value_of} has a quote that is not closed: {word}.",
+                    hint=f"""Put all of it in quotes, like {value_of} "it's".""",
+                )
+            return word, start + len(word)
         return "".join(shlex.split(match.group())), match.end()
 
     def _wants_value(self, word: str) -> bool:
@@ -141,6 +166,9 @@ class CommandLine:
             namespace: argparse.Namespace = self._parser.parse_args(self._glued(words))
         except UsageError as exc:
             raise InputError(f"{str(exc).removeprefix('argument ')}.", hint=self._help()) from None
+        for value in vars(namespace).values():
+            if isinstance(value, list) and (not value or [] in value):  # what argparse makes of it
+                raise InputError("-- is not a value.", hint=self._help())
         return namespace
 
     def _check_flags(self, words: Sequence[str]) -> None:
@@ -152,19 +180,19 @@ class CommandLine:
             name = word.split("=", 1)[0]
             known = name in self._by_flag or (not name.startswith("--") and name[:2] in self._by_flag)
             if not known:
-                near = get_close_matches(name, self._by_flag, n=1)
+                begun = [flag for flag in self._by_flag if len(name) > 2 and flag.startswith(name)]
+                near = begun or get_close_matches(name, self._by_flag, n=1)
                 meant = f" Did you mean {near[0]}?" if near else ""
                 raise InputError(f"there is no option {name}.{meant}", hint=self._help())
             value_follows = self._wants_value(word)
 
     def _glued(self, words: Sequence[str]) -> list[str]:
-        """``-t -1`` as ``-t-1``: argparse would take the value for an option."""
+        """``-t -1`` as ``-t=-1``: argparse would take the value for an option."""
         glued: list[str] = []
         expects = False
         for word in words:
             if expects:
-                flag = glued.pop()
-                glued.append(f"{flag}={word}" if flag.startswith("--") else f"{flag}{word}")
+                glued.append(f"{glued.pop()}={word}")
                 expects = False
             else:
                 glued.append(word)
@@ -172,12 +200,17 @@ class CommandLine:
         return glued
 
     def _help(self) -> str:
+        more = f"%{self._parser.prog.lstrip('%')}? says more."
+        if not self._options:
+            return f"It has none; {more}"
         longest = [max(opt.flags, key=len) for opt in self._options]
-        return f"The options are {', '.join(longest)}; -- ends them, %{self._parser.prog.lstrip('%')}? says more."
+        return f"The options are {', '.join(longest)}; -- ends them, {more}"
 
 
-def read_params(pairs: Sequence[str] | None, reserved: Sequence[str]) -> dict[str, Any]:
-    """``--param KEY=VALUE`` as fields of the request. Raises InputError."""
+def read_params(
+    pairs: Sequence[str] | None, reserved: Sequence[str], unsendable: Sequence[str] = ()
+) -> dict[str, Any]:
+    """``--param KEY=VALUE`` as fields of the request, the last one of a key winning. Raises InputError."""
     params: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
@@ -185,9 +218,9 @@ def read_params(pairs: Sequence[str] | None, reserved: Sequence[str]) -> dict[st
         if not equals or not key:
             raise InputError(f"--param {pair} has no value.", hint="Write it like --param seed=7.")
         if key in reserved:
-            raise InputError(
-                f"--param {key} is not for --param.", hint="There is an option of its own for it."
-            )
+            raise InputError(f"{key} is not for --param.", hint="There is an option of its own for it.")
+        if key in unsendable:
+            raise InputError(f"--param cannot send a field named {key}.", hint="Leave it out.")
         try:
             params[key] = json.loads(text)
         except ValueError:

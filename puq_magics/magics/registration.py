@@ -33,12 +33,11 @@ def unload(shell: InteractiveShell) -> None:
     if not registered:
         return
     workspace = registered[0].workspace
-    for by_name in shell.magics_manager.magics.values():
-        for name in [
-            name for name, function in by_name.items() if getattr(function, "__self__", None) in registered
-        ]:
-            del by_name[name]
     for magics in registered:
+        for kind, functions in magics.magics.items():
+            known = shell.magics_manager.magics[kind]
+            for name in [name for name, function in functions.items() if known.get(name) is function]:
+                del known[name]
         del shell.magics_manager.registry[type(magics).__name__]
     ours = [*registered, workspace.settings]
     shell.configurables[:] = [each for each in shell.configurables if not any(each is one for one in ours)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from getpass import getpass
 
 from IPython.core.error import StdinNotImplementedError
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 
+from puq_magics.api.address import Address
 from puq_magics.api.errors import ConfigurationError, InputError, PuqError
 from puq_magics.api.secret import Secret
 from puq_magics.magics.base import WorkspaceMagics
@@ -16,7 +16,7 @@ from puq_magics.outputs.markdown import plain
 from puq_magics.session.settings import SANDBOX
 from puq_magics.session.workspace import Workspace
 
-_NOTHING = CommandLine()
+STATUS_COMMAND, LOGIN_COMMAND, LOGOUT_COMMAND = CommandLine(), CommandLine(), CommandLine()
 
 
 def _pace(text: str) -> float:
@@ -39,11 +39,16 @@ def _credits(text: str) -> float:
     return value
 
 
+def _faults(text: str) -> str:
+    return "" if text == "0" else text
+
+
 SANDBOX_COMMAND = CommandLine(
     option("--pace", type=_pace, help="chunks a second; 0 is as fast as can be"),
     option("--balance", type=_credits, help="set the balance, in credits"),
     option(
         "--fail",
+        type=_faults,
         metavar="STATUS[:TIMES]",
         help="fail the next calls: 429:2, or 500 for all of them; 0 for none",
     ),
@@ -58,37 +63,29 @@ class PuqSessionMagics(WorkspaceMagics):
 
     @no_var_expand
     @line_magic
-    @_NOTHING
+    @STATUS_COMMAND
     def puq(self, line: str) -> None:
         """Say which router is in use, where the key comes from, and the defaults."""
-        _refuse_rest(_NOTHING, line)
+        _refuse_rest(STATUS_COMMAND, line)
         print("\n".join(_status(self.workspace)))  # noqa: T201 - what was asked for
 
     @no_var_expand
     @line_magic
-    @_NOTHING
+    @LOGIN_COMMAND
     def puq_login(self, line: str) -> None:
         """Ask for the API key of the router, without showing it, and keep it for this session."""
-        _refuse_rest(_NOTHING, line)
-        address = self.workspace.address()
-        try:
-            entered = getpass(f"API key for {address.host}: ")
-        except (StdinNotImplementedError, EOFError):
-            raise ConfigurationError(
-                "nobody can be asked for a key here.", hint="Set PUQ_API_KEY before the kernel starts."
-            ) from None
-        if not entered.strip():
-            raise InputError("no key was entered.", hint="Nothing has changed.")
-        self.workspace.credentials.keep(address, Secret(entered), "%puq_login")
+        _refuse_rest(LOGIN_COMMAND, line)
+        address = self._keyed_address()
+        self.workspace.credentials.keep(address, _ask_for_key(address.host), "%puq_login")
         print(f"The key for {address.host} is kept until this kernel ends.")  # noqa: T201
 
     @no_var_expand
     @line_magic
-    @_NOTHING
+    @LOGOUT_COMMAND
     def puq_logout(self, line: str) -> None:
         """Forget the key that was entered for the router."""
-        _refuse_rest(_NOTHING, line)
-        address = self.workspace.address()
+        _refuse_rest(LOGOUT_COMMAND, line)
+        address = self._keyed_address()
         forgotten = self.workspace.credentials.forget(address)
         print(  # noqa: T201
             f"The key for {address.host} is forgotten."
@@ -104,23 +101,25 @@ class PuqSessionMagics(WorkspaceMagics):
 
         It answers with scripts, needs no key, and can misbehave on purpose: ``%puq_sandbox --fail 429:2``.
         """
-        args, rest = SANDBOX_COMMAND.read(line)
-        action, _, behind = rest.partition(" ")
-        if behind.strip():
-            more, left = SANDBOX_COMMAND.read(behind)
-            if left:
-                raise InputError(
-                    f"{left!r} is one too many.", hint="%puq_sandbox takes start, stop or status."
-                )
-            args = argparse.Namespace(**{k: v or getattr(more, k) for k, v in vars(args).items()})
+        hint = "%puq_sandbox takes start, stop or status."
+        args, action = SANDBOX_COMMAND.read_around(line, hint)
         actions = {"": self._start, "start": self._start, "stop": self._stop, "status": self._say}
         if action not in actions:
-            raise InputError(f"{action!r} is no action.", hint="%puq_sandbox takes start, stop or status.")
+            raise InputError(f"{action!r} is no action.", hint=hint)
         actions[action](args)
+
+    def _keyed_address(self) -> Address:
+        """Where a key is entered for: never the sandbox, which a real key must not reach."""
+        if self.workspace.effective.base_url == SANDBOX:
+            raise ConfigurationError(
+                "the sandbox has a key of its own, and takes no other.",
+                hint="For a real router: %puq_sandbox stop, then %puq_login.",
+            )
+        return self.workspace.address()
 
     def _start(self, args: argparse.Namespace) -> None:
         effective = self.workspace.effective
-        if args.if_needed and effective.is_configured:
+        if args.if_needed and (effective.is_configured or self.workspace.credentials.was_given):
             print(f"Using {effective.base_url} ({effective.base_url_source}).")  # noqa: T201
             return
         moves = {name: getattr(args, name) for name in ("pace", "balance", "fail", "drop_after")}
@@ -145,7 +144,26 @@ class PuqSessionMagics(WorkspaceMagics):
             print("The sandbox is not running.")  # noqa: T201
             return
         print(f"A local router answers at {sandbox.base_url}: scripted, no key needed.")  # noqa: T201
-        print(f"Balance {sandbox.balance:.4g} credits; the model is {self.workspace.chat_model(None)}.")  # noqa: T201
+        model = self.workspace.effective.chat_model or sandbox.default_chat_model
+        model = self.workspace.settings.aliases.get(model, model)
+        print(f"Balance {sandbox.balance:.4g} credits; the model is {model}.")  # noqa: T201
+
+
+def _ask_for_key(host: str) -> Secret:
+    import getpass  # now, and the module: a kernel puts a function of its own into it while a cell runs
+
+    try:
+        entered = getpass.getpass(f"API key for {host}: ")
+    except (StdinNotImplementedError, EOFError):
+        raise ConfigurationError(
+            "nobody can be asked for a key here.", hint="Set PUQ_API_KEY before the kernel starts."
+        ) from None
+    try:
+        if not entered.strip():
+            raise InputError("no key was entered.", hint="Nothing has changed.")
+        return Secret(entered)
+    finally:
+        del entered  # tracebacks can show locals
 
 
 def _refuse_rest(command: CommandLine, line: str) -> None:

@@ -49,7 +49,7 @@ class ChatResult:
     #: The router's JSON.
     raw: Mapping[str, Any] = field(default_factory=dict)
     #: Whether the cell that is running has shown it, so that its value is not shown a second time.
-    is_painted: bool = field(default=False, compare=False)
+    is_painted: bool = field(default=False, init=False, compare=False)
 
     @property
     def interrupted(self) -> bool:
@@ -96,6 +96,9 @@ class ChatResult:
             "text/markdown": self.footer.below_markdown(safe_markdown(self.text)),
             "text/plain": self.footer.below_plain(plain(self.text)),
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"is_painted": False}  # of a copy, nothing was shown
 
     def _ipython_display_(self) -> None:
         if not self.is_painted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from time import monotonic
 from typing import TextIO
 
 from puq_magics.api.request import Retry
@@ -28,14 +29,16 @@ class TerminalView:
         self._reasoning = 0
         self._status = False
         self._note = ""
+        self._note_until = 0.0
 
     def waiting(self, seconds: float) -> None:
         """See View."""
-        self._say(self._note or f"… waiting {seconds:.0f} s")
+        noted = monotonic() < self._note_until
+        self._say(self._note if noted else f"… waiting {seconds:.0f} s")
 
     def retrying(self, retry: Retry) -> None:
         """See View."""
-        self._note = f"… {retry}"
+        self._note, self._note_until = f"… {retry}", monotonic() + retry.pause
         self._say(self._note)
 
     def show(self, delta: Delta) -> None:
@@ -85,4 +88,6 @@ class TerminalView:
     def _clear(self) -> None:
         if self._status:
             self._status = False
-            self._out().write(_ERASE_LINE)
+            out = self._out()
+            out.write(_ERASE_LINE)
+            out.flush()

@@ -12,7 +12,6 @@ from puq_magics.api.wire import Completion, Message
 from puq_magics.outputs.progress import Ticker
 from puq_magics.outputs.results import INTERRUPTED, ChatResult
 from puq_magics.outputs.view import View, watch
-from puq_magics.session.advice import advise
 from puq_magics.session.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class ChatCall:
 
     def as_curl(self, workspace: Workspace) -> str:
         """The request as a key-free ``curl`` line."""
-        router = workspace.router()
+        router = workspace.router(keyless=True)
         params = dict(self.params) | ({"stream": True} if self.stream else {})
         request = router.chat_request(self.messages, model=self.model, **params)
         return request.as_curl(router.address, router.auth_scheme)
@@ -86,6 +85,8 @@ def chat(workspace: Workspace, call: ChatCall, view: View, out: str | None = Non
     else:
         view.abandon()
     if isinstance(problem, StatusError):
+        from puq_magics.session.advice import advise
+
         advise(problem, workspace, call.model)
     if isinstance(problem, KeyboardInterrupt):
         raise Interrupted.keeping(result)  # afresh: the frames of the old one may hold the key

@@ -46,6 +46,11 @@ class Credentials:
             return Credential(Secret(key), "PUQ_API_KEY")
         return None
 
+    @property
+    def was_given(self) -> bool:
+        """Whether a key is kept, of whatever host."""
+        return bool(self._kept)
+
     def belongs_elsewhere(self, address: Address) -> str | None:
         """The host of the environment's key, when that is another one."""
         origin = self._environment_origin()

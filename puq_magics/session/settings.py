@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 from traitlets import Bool, Dict, Enum, Float, Integer, TraitError, Unicode, validate
 from traitlets.config import Configurable
 
 from puq_magics.api.address import VENDOR_URL, Address
-from puq_magics.api.errors import ConfigurationError, InvalidURLError
+from puq_magics.api.errors import ConfigurationError, InvalidURLError, PuqError
 
 #: Base URLs that name a local router instead.
 SANDBOX = "sandbox"
@@ -66,13 +68,15 @@ class PuqMagics(Configurable):
     def _check_base_url(self, proposal: Mapping[str, Any]) -> str | None:
         value: str | None = proposal["value"]
         if value and value != SANDBOX:
-            Address.parse(value, allow_http=True)  # whether http is allowed is asked at use
+            with _as_trait_error():
+                Address.parse(value, allow_http=True)  # whether http is allowed is asked at use
         return value or None
 
     @validate("auth_scheme")
     def _check_auth_scheme(self, proposal: Mapping[str, Any]) -> str | None:
         value: str | None = proposal["value"]
-        return check_auth_scheme(value) if value else None
+        with _as_trait_error():
+            return check_auth_scheme(value) if value else None
 
     @validate("timeout")
     def _check_timeout(self, proposal: Mapping[str, Any]) -> float | None:
@@ -80,6 +84,22 @@ class PuqMagics(Configurable):
         if value is not None and not 0 < value < float("inf"):
             raise TraitError(f"timeout is a number of seconds above 0, not {value!r}.")
         return value
+
+    @validate("temperature")
+    def _check_temperature(self, proposal: Mapping[str, Any]) -> float | None:
+        value: float | None = proposal["value"]
+        if value is not None and not isfinite(value):
+            raise TraitError(f"temperature is a number, not {value!r}.")
+        return value
+
+
+@contextmanager
+def _as_trait_error() -> Iterator[None]:
+    """Only for a TraitError does a trait keep its old value."""
+    try:
+        yield
+    except PuqError as error:
+        raise TraitError(str(error)) from None
 
 
 def check_auth_scheme(value: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets import TraitError
 
 from puq_magics.api.address import Address
 from puq_magics.api.errors import APIError, ConfigurationError, MissingKeyError, PuqError
@@ -26,7 +27,7 @@ class Workspace:
 
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
-        self.settings = PuqMagics(parent=shell)
+        self.settings = _settings(shell)
         self.effective = Effective(self.settings)
         self.credentials = Credentials(self.effective)
         self.sandbox: Sandbox | None = None
@@ -69,10 +70,13 @@ class Workspace:
             return self._sandbox_address()
         return address_of(url, allow_http=self.settings.allow_http)
 
-    def router(self) -> Router:
-        """The router, made anew when a setting or the key has changed. Raises ConfigurationError."""
+    def router(self, *, keyless: bool = False) -> Router:
+        """The router, made anew when a setting or the key has changed. Raises ConfigurationError.
+
+        ``keyless`` does without a key where there is none: to look at a request, not to send it.
+        """
         address = self.address()
-        credential = self.credential(address)
+        credential = self.credentials.find(address) if keyless else self.credential(address)
         scheme = self.effective.auth_scheme if address.origin != self._sandbox_origin() else "Token"
         key = credential.key if credential is not None else None
         made_of = (address, key, scheme, self.effective.timeout, self.settings.max_retries)
@@ -152,6 +156,15 @@ class Workspace:
         except APIError:
             listed = ""
         return ConfigurationError(f"no model is set.{listed}", hint=hint)
+
+
+def _settings(shell: InteractiveShell) -> PuqMagics:
+    """The settings, with those of the user's configuration files. Raises ConfigurationError."""
+    try:
+        return PuqMagics(parent=shell)
+    except TraitError as error:
+        hint = "Mend c.PuqMagics in IPython's configuration file."
+        raise ConfigurationError(f"a setting does not fit: {error}", hint=hint) from None
 
 
 def _make_router(address: Address, key: Any, scheme: str, timeout: float | None, max_retries: int) -> Router:

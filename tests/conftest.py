@@ -1,0 +1,463 @@
+"""What tests of several rooms share: an IPython shell, a real kernel, and a server that does as it is told."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Queue
+from typing import Any, Self
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+from traitlets.config import Config
+
+from puq_magics.sandbox import Sandbox
+
+PATIENCE = 30.0  # seconds until a test that waits for something gives up
+
+
+@pytest.fixture(autouse=True)
+def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without settings; a test makes its own with ``environ.setenv``."""
+    for name in [name for name in os.environ if name.startswith("PUQ_")]:
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+# --- a shell in this process -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Ran:
+    """What a cell of the shell did."""
+
+    out: str
+    value: Any
+    error: BaseException | None
+
+
+class Shell:
+    """An InteractiveShell with the extension; ``run`` raises what a cell raises, ``attempt`` gives it back."""
+
+    def __init__(self, ip: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
+        self.ip = ip
+        self._capsys = capsys
+
+    @property
+    def names(self) -> dict[str, Any]:
+        return self.ip.user_ns
+
+    @property
+    def workspace(self) -> Any:
+        return self.ip.magics_manager.registry["PuqChatMagics"].workspace
+
+    def attempt(self, code: str) -> Ran:
+        self._capsys.readouterr()
+        result = self.ip.run_cell(code, store_history=True)
+        captured = self._capsys.readouterr()
+        error = result.error_in_exec or result.error_before_exec
+        return Ran(captured.out + captured.err, result.result, error)
+
+    def run(self, code: str) -> Ran:
+        ran = self.attempt(code)
+        if ran.error is not None:
+            raise ran.error
+        return ran
+
+    def error(self, code: str) -> Any:
+        """The error of a cell that must fail, and be shown as one or two plain lines."""
+        ran = self.attempt(code)
+        assert ran.error is not None
+        lines = ran.out.rstrip("\n").split("\n")
+        shown = ran.error._render_traceback_()  # type: ignore[attr-defined]
+        assert len(shown) in (1, 2)
+        assert lines[-len(shown) :] == shown
+        assert "Traceback" not in ran.out
+        return ran.error
+
+    def sent(self, code: str) -> dict[str, Any]:
+        """The request that a cell makes of sandbox/echo, as it arrived."""
+        self.run(code)
+        return echoed(self.names["_puq"].text)
+
+
+def echoed(text: str) -> dict[str, Any]:
+    """The JSON in an answer of sandbox/echo."""
+    request: dict[str, Any] = json.loads(text.split("```json\n", 1)[1].rsplit("```", 1)[0])
+    return request
+
+
+def _make_shell(folder: Path, config: Config | None) -> InteractiveShell:
+    settings = Config(HistoryManager={"hist_file": ":memory:"}, InteractiveShell={"colors": "nocolor"})
+    settings.merge(config or Config())
+    InteractiveShell.clear_instance()
+    ip: InteractiveShell = InteractiveShell.instance(config=settings, ipython_dir=str(folder))
+    return ip
+
+
+def _end_shell(ip: InteractiveShell) -> None:
+    ip.extension_manager.unload_extension("puq_magics")
+    ip.atexit_operations()
+    atexit.unregister(ip.atexit_operations)
+    if ip.history_manager is not None:
+        ip.history_manager.end_session()
+        ip.history_manager.db.close()
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def make_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Shell]]:
+    """Makes a shell without the extension, with a configuration if one is given."""
+    made: list[InteractiveShell] = []
+
+    def _make(config: Config | None = None) -> Shell:
+        made.append(_make_shell(tmp_path, config))
+        return Shell(made[-1], capsys)
+
+    yield _make
+    for ip in made:
+        _end_shell(ip)
+
+
+@pytest.fixture(scope="session")
+def _one_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveShell]:
+    ip = _make_shell(tmp_path_factory.mktemp("ipython"), None)
+    ip.run_cell("%load_ext puq_magics\n%unload_ext puq_magics")
+    yield ip
+    _end_shell(ip)
+
+
+@pytest.fixture
+def shell(_one_shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+    """A shell with the extension freshly loaded, and no variables."""
+    InteractiveShell._instance = _one_shell  # a test that made its own has cleared it
+    ours = [name for name in _one_shell.user_ns if name not in ("In", "Out") and not name.startswith("_")]
+    for name in set(ours) - {"exit", "quit", "open", "get_ipython"}:
+        del _one_shell.user_ns[name]
+    _one_shell.config.pop("PuqMagics", None)  # `%config` tells the shell too, and so the next load
+    shell = Shell(_one_shell, capsys)
+    shell.run("%load_ext puq_magics")
+    yield shell
+    _one_shell.extension_manager.unload_extension("puq_magics")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A router of its own, as fast as can be."""
+    with Sandbox(pace=0) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def asking(shell: Shell, sandbox: Sandbox, environ: pytest.MonkeyPatch) -> Shell:
+    """A shell that asks the router of the fixture ``sandbox``: its echo, if no model is named."""
+    environ.setenv("PUQ_BASE_URL", sandbox.base_url)
+    environ.setenv("PUQ_API_KEY", sandbox.token)
+    environ.setenv("PUQ_CHAT_MODEL", "sandbox/echo")
+    return shell
+
+
+# --- a server that does as it is told --------------------------------------------------------------------------
+
+
+@dataclass
+class Heard:
+    """One request, as it arrived."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Connection:
+    """One client, after its request."""
+
+    def __init__(self, sock: socket.socket, heard: Heard) -> None:
+        self._sock = sock
+        self.heard = heard
+
+    def send(self, data: bytes) -> None:
+        self._sock.sendall(data)
+
+    def head(self, status: str = "200 OK", kind: str = "text/event-stream", **headers: str) -> None:
+        """Send the head of an answer that ends with its connection."""
+        lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", "Connection: close"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        self.send("\r\n".join([*lines, "", ""]).encode())
+
+    def say(self, text: str = "", **rest: Any) -> None:
+        """Send one event of a stream."""
+        finish = rest.pop("finish", None)
+        delta = {"content": text} if text else {}
+        choice = {"index": 0, "delta": delta | rest.pop("delta", {}), "finish_reason": finish}
+        self.send(b"data: " + json.dumps({"choices": [choice], **rest}).encode() + b"\n\n")
+
+    def done(self, finish: str = "stop") -> None:
+        self.say(finish=finish)
+        self.send(b"data: [DONE]\n\n")
+
+    def wait_until_gone(self) -> None:
+        """Return when the client has closed its side."""
+        with suppress(ConnectionError):
+            while self._sock.recv(1024):
+                pass
+
+
+Answer = Callable[[Connection], None]
+
+
+class Server:
+    """Listens on this machine; ``answer`` is called for each request, in a thread of its own."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._arrived: Queue[Heard] = Queue()
+        self._gone: Queue[None] = Queue()
+        self.heard: list[Heard] = []
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._loop = threading.Thread(target=self._accept, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._loop.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for sock in self._sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in [self._loop, *self._threads]:
+            thread.join(PATIENCE)
+
+    def wait_for_request(self) -> Heard:
+        return self._arrived.get(timeout=PATIENCE)
+
+    def wait_until_gone(self) -> None:
+        """Return when an answer has ended: it saw the client go, or was sent whole."""
+        self._gone.get(timeout=PATIENCE)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                sock, _ = self._listener.accept()
+                self._sockets.append(sock)
+                thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with sock, suppress(OSError), sock.makefile("rb") as file:
+            heard = _read_request(file)
+            if heard is None:
+                return
+            self.heard.append(heard)
+            self._arrived.put(heard)
+            try:
+                self._answer(Connection(sock, heard))
+            finally:
+                self._gone.put(None)
+
+
+def _read_request(file: Any) -> Heard | None:
+    first = file.readline().decode()
+    if not first:
+        return None
+    method, path, _ = first.split(" ", 2)
+    headers: dict[str, str] = {}
+    while line := file.readline().decode().strip():
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    return Heard(method, path, headers, file.read(int(headers.get("content-length", 0))))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answer], Server]]:
+    """Starts a server that answers so."""
+    servers: list[Server] = []
+
+    def _serve(answer: Answer) -> Server:
+        servers.append(Server(answer).__enter__())
+        return servers[-1]
+
+    yield _serve
+    for server in servers:
+        server.__exit__()
+
+
+# --- a real kernel ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Cell:
+    """What a cell of the kernel published."""
+
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    reply: dict[str, Any] = field(default_factory=dict)
+    questions: list[dict[str, Any]] = field(default_factory=list)
+
+    def contents(self, kind: str) -> list[dict[str, Any]]:
+        return [message["content"] for message in self.messages if message["msg_type"] == kind]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of its messages, apart from those that every cell has."""
+        return [m["msg_type"] for m in self.messages if m["msg_type"] not in ("status", "execute_input")]
+
+    @property
+    def out(self) -> str:
+        return "".join(content["text"] for content in self.contents("stream"))
+
+    @property
+    def error(self) -> dict[str, Any]:
+        (content,) = self.contents("error")
+        return content
+
+    @property
+    def screen(self) -> list[dict[str, Any]]:
+        """The bundles that stand there at the end, in order."""
+        shown: dict[str, dict[str, Any]] = {}
+        for message in self.messages:
+            if message["msg_type"] in ("display_data", "update_display_data"):
+                content = message["content"]
+                key = content.get("transient", {}).get("display_id") or message["header"]["msg_id"]
+                shown[key] = content["data"]
+        return list(shown.values())
+
+    @property
+    def everything(self) -> str:
+        return json.dumps([message["content"] for message in self.messages] + [self.reply])
+
+
+Watcher = Callable[[dict[str, Any]], None]
+
+
+class Kernel:
+    """A kernel in folders of its own; no settings of whoever runs the tests take part."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        manager = KernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+        self._manager = manager
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PUQ_", "JUPYTER_", "IPYTHON"))}
+        home = {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython"), "XDG_DATA_HOME": str(folder)}
+        with (folder / "kernel.log").open("w") as log:
+            manager.start_kernel(env=kept | home | environment, cwd=str(folder), stderr=log, stdout=log)
+        self._client = manager.blocking_client()
+        self._client.start_channels()
+        self._client.wait_for_ready(timeout=60)
+
+    def close(self) -> None:
+        self._client.stop_channels()
+        self._manager.shutdown_kernel(now=True)
+        self._manager.cleanup_resources()
+        self._manager.context.destroy(linger=0)
+
+    def interrupt(self) -> None:
+        """What a front end's stop button does; from any thread."""
+        os.killpg(os.getpgid(self.pid), signal.SIGINT)
+
+    @property
+    def pid(self) -> int:
+        assert self._manager.provisioner is not None
+        return int(self._manager.provisioner.pid)  # type: ignore[attr-defined]
+
+    def run(self, code: str, watch: Watcher | None = None, answer: str | None = None) -> Cell:
+        """Run a cell; ``watch`` sees each message as it comes, ``answer`` is typed where it asks."""
+        (cell,) = self.run_all([code], watch, answer)
+        return cell
+
+    def run_all(
+        self, codes: list[str], watch: Watcher | None = None, answer: str | None = None
+    ) -> list[Cell]:
+        """Queue cells as Run All does, and wait for the last."""
+        asks = answer is not None
+        ids = [self._client.execute(code, allow_stdin=asks, stop_on_error=True) for code in codes]
+        cells = {message: Cell() for message in ids}
+        if answer is not None:
+            question = self._client.get_stdin_msg(timeout=PATIENCE)
+            cells[question["parent_header"]["msg_id"]].questions.append(question["content"])
+            self._client.input(answer)
+        busy = set(ids)
+        while busy:
+            message = self._client.get_iopub_msg(timeout=PATIENCE)
+            parent = message["parent_header"].get("msg_id")
+            if parent not in cells:
+                continue
+            cells[parent].messages.append(message)
+            if watch is not None:
+                watch(message)
+            if message["content"].get("execution_state") == "idle":
+                busy.discard(parent)
+        waiting = set(ids)
+        while waiting:
+            reply = self._client.get_shell_msg(timeout=PATIENCE)
+            parent = reply["parent_header"].get("msg_id")
+            if parent in waiting:
+                waiting.discard(parent)
+                cells[parent].reply = reply["content"]
+        return list(cells.values())
+
+    def value(self, expression: str) -> Any:
+        """The value of an expression that is JSON."""
+        cell = self.run(f"import json as _json; print(_json.dumps({expression}))")
+        assert cell.reply["status"] == "ok", cell.reply
+        return json.loads(cell.out)
+
+
+@pytest.fixture(scope="session")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """One kernel for all; use ``notebook``, which begins anew."""
+    kernel = Kernel(tmp_path_factory.mktemp("kernel"))
+    yield kernel
+    kernel.close()
+
+
+@pytest.fixture
+def notebook(kernel: Kernel) -> Kernel:
+    """The kernel with the extension freshly loaded, and no variables."""
+    forget = "get_ipython().config.pop('PuqMagics', None)"  # `%config` tells the shell too
+    calm = "import logging; logging.getLogger().setLevel(logging.WARNING)\n%xmode Context"
+    for code in (calm, "%unload_ext puq_magics", forget, "%reset -f", "%load_ext puq_magics"):
+        assert kernel.run(code).reply["status"] == "ok"
+    return kernel
+
+
+@pytest.fixture
+def pupil(notebook: Kernel) -> Kernel:
+    """The kernel with a sandbox that is as fast as can be, and echoes."""
+    cell = notebook.run("%puq_sandbox --pace 0\n%config PuqMagics.chat_model = 'sandbox/echo'")
+    assert cell.reply["status"] == "ok", cell.reply
+    return notebook
+
+
+@pytest.fixture
+def make_kernel(tmp_path: Path) -> Iterator[Callable[..., Kernel]]:
+    """Makes a kernel of the test's own, with more in its environment."""
+    made: list[Kernel] = []
+
+    def _make(**environment: str) -> Kernel:
+        made.append(Kernel(tmp_path, **environment))
+        return made[-1]
+
+    yield _make
+    for kernel in made:
+        kernel.close()

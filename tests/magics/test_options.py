@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from puq_magics.api.errors import InputError
+from puq_magics.magics.chat import COMMAND
+from puq_magics.magics.options import CommandLine, option, read_params
+
+FLAGS = [flag for option in COMMAND._options for flag in option.flags]
+
+
+@pytest.mark.parametrize(
+    ("line", "prompt"),
+    [
+        ("", ""),
+        ("   ", ""),
+        ("hi", "hi"),
+        ("  hi  you  ", "hi  you"),
+        ("-q hi", "hi"),
+        ("-q -q hi -q", "hi -q"),
+        ("-m a/b it's", "it's"),
+        ("-m 'a/b' \"quoted\" 'prompt'", "\"quoted\" 'prompt'"),
+        ("-m a/b -- -q", "-q"),
+        ("-m a/b - hi", "- hi"),
+        ("-m\ta/b\thi", "hi"),
+        ("'-q' hi", "'-q' hi"),
+        ("\\-q hi", "\\-q hi"),
+    ],
+)
+def test_options_come_off_the_front_and_the_rest_is_raw(line: str, prompt: str) -> None:
+    assert COMMAND.read(line)[1] == prompt
+
+
+@pytest.mark.parametrize(
+    ("line", "system"),
+    [
+        ("-s one hi", "one"),
+        ("-s 'two words' hi", "two words"),
+        ('-s "it\'s" hi', "it's"),
+        ("-s 'say \"x\"' hi", 'say "x"'),
+        ('-s "a \\"b\\"" hi', 'a "b"'),
+        (r"-s a\ b hi", "a b"),
+        ("--system='two words' hi", "two words"),
+        ("-s'two words' hi", "two words"),
+        ("-s '' hi", ""),
+        ('-s "" hi', ""),
+        ("-s -q hi", "-q"),
+        ("-s -5 hi", "-5"),
+        ("-s --model hi", "--model"),
+        ("-s a=b hi", "a=b"),
+        ("-s =x hi", "=x"),
+        ("-s one -s two hi", "two"),
+        ("-s {x} hi", "{x}"),
+        ("-s $HOME hi", "$HOME"),
+        ("-s 100% hi", "100%"),
+        ("-s Grüße🎈 hi", "Grüße🎈"),
+    ],
+)
+def test_values_as_a_shell_reads_them(line: str, system: str) -> None:
+    args, prompt = COMMAND.read(line)
+    assert (args.system, prompt) == (system, "hi")
+
+
+@given(st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"])))
+def test_any_prompt_behind_two_dashes_is_raw(prompt: str) -> None:
+    args, rest = COMMAND.read(f"-q -- {prompt}")
+    assert args.quiet
+    assert rest == prompt.strip()
+
+
+@given(st.text())
+def test_any_line_is_read_or_refused(line: str) -> None:
+    try:
+        _, rest = COMMAND.read(line)
+    except InputError:
+        return
+    assert rest == "" or line.rstrip().endswith(rest)
+
+
+@given(st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1))
+def test_any_value_can_be_quoted(value: str) -> None:
+    import shlex
+
+    assert COMMAND.read(f"-s {shlex.quote(value)} hi")[0].system == value
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_half_a_flag_is_no_flag(flag: str) -> None:
+    for wrong in (f"{flag}x" if flag.startswith("--") else f"-{flag}", flag[:-1] if len(flag) > 4 else "-x"):
+        with pytest.raises(InputError):
+            COMMAND.read(f"{wrong} hi")
+
+
+@pytest.mark.parametrize(
+    ("line", "word", "quiet", "temperature"),
+    [
+        ("", "", False, None),
+        ("a/b", "a/b", False, None),
+        ("-q a/b", "a/b", True, None),
+        ("a/b -q", "a/b", True, None),
+        ("-t 0 a/b -q", "a/b", True, 0.0),
+        ("-t 1 a/b -t 0", "a/b", False, 0.0),
+        ("-q", "", True, None),
+    ],
+)
+def test_options_around_a_word(line: str, word: str, quiet: bool, temperature: float | None) -> None:
+    args, found = COMMAND.read_around(line, "hint")
+    assert (found, args.quiet, args.temperature) == (word, quiet, temperature)
+
+
+@pytest.mark.parametrize("line", ["a b", "a -q b", "-q a b", "a b -q", "a -- b"])
+def test_a_second_word_is_one_too_many(line: str) -> None:
+    with pytest.raises(InputError, match="one too many") as caught:
+        COMMAND.read_around(line, "the hint")
+    assert caught.value.hint == "the hint"
+
+
+def test_a_command_line_speaks_for_its_own_magic() -> None:
+    def puq_first(line: str) -> None:
+        """First."""
+
+    def puq_second(line: str) -> None:
+        """Second."""
+
+    first, second = CommandLine(option("--one", action="store_true", help="one")), CommandLine()
+    first(puq_first)
+    second(puq_second)
+    with pytest.raises(InputError) as caught:
+        first.read("--two")
+    assert "--one" in caught.value.hint
+    assert "%puq_first? says more" in caught.value.hint
+    with pytest.raises(InputError) as caught:
+        second.read("--two")
+    assert "%puq_second? says more" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "line", ["-m -- hi", "--system=-- hi", "-s-- hi", "--param -- hi", "--param a=1 --param -- hi"]
+)
+def test_two_dashes_are_no_value(line: str) -> None:
+    with pytest.raises(InputError, match="-- is not a value"):
+        COMMAND.read(line)
+
+
+def test_params() -> None:
+    assert read_params(None, ()) == {}
+    assert read_params(["a=1", "b= x ", "c={}", " d =[1]", "a=2"], ()) == {
+        "a": 2,
+        "b": " x ",
+        "c": {},
+        "d": [1],
+    }

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+from traitlets.config import Config
+
+from puq_magics.api.errors import ConfigurationError
+
+HEAVY = ("requests", "urllib3", "ipywidgets", "anywidget", "pandas", "jinja2", "numpy", "puq_magics.sandbox")
+MOST_MODULES = 40
+
+
+def snapshot(ip: Any) -> dict[str, Any]:
+    """All that an extension can leave in a shell."""
+    manager = ip.input_transformer_manager
+    return {
+        "magics": {kind: sorted(names) for kind, names in ip.magics_manager.magics.items()},
+        "registry": sorted(ip.magics_manager.registry),
+        "configurables": [type(each).__name__ for each in ip.configurables],
+        "events": {name: len(callbacks) for name, callbacks in ip.events.callbacks.items()},
+        "transformers": [list(manager.token_transformers), list(manager.line_transforms)],
+        "matchers": list(ip.Completer.custom_matchers),
+        "names": sorted(name for name in ip.user_ns if not name.startswith("_") or name.startswith("_puq")),
+        "threads": sorted(thread.name for thread in threading.enumerate()),
+    }
+
+
+@pytest.fixture
+def bare(make_shell: Any) -> Any:
+    """A shell without the extension, in which IPython has loaded what it loads late."""
+    shell = make_shell()
+    shell.attempt("%load_ext nothing_of_this_name")
+    return shell
+
+
+def use(shell: Any) -> None:
+    shell.run("%puq_sandbox --pace 0")
+    shell.run("%puq_chat -q hi")
+    shell.run("%puq_chat -q --no-stream hi")
+
+
+def test_load_and_unload_leave_nothing_behind(bare: Any) -> None:
+    shell = bare
+    before = snapshot(shell.ip)
+    for _ in range(2):
+        shell.run("%load_ext puq_magics")
+        use(shell)
+        assert snapshot(shell.ip) != before
+        shell.run("%unload_ext puq_magics")
+        assert snapshot(shell.ip) == before
+    assert "not found" in str(shell.attempt("%puq_chat hi").error)
+
+
+def test_unload_lets_go_of_the_workspace_and_its_connections(make_shell: Any) -> None:
+    shell = make_shell()
+    shell.run("%load_ext puq_magics")
+    use(shell)
+    workspace = weakref.ref(shell.workspace)
+    sandbox = weakref.ref(shell.workspace.sandbox)
+    shell.run("%unload_ext puq_magics")
+    gc.collect()
+    assert workspace() is None
+    assert sandbox() is None
+
+
+def test_unload_keeps_a_last_result_that_the_user_made(shell: Any) -> None:
+    use(shell)
+    shell.run("kept = _puq")
+    shell.run("%unload_ext puq_magics")
+    assert "Scripted" in shell.names["kept"].text
+
+
+def test_reload_gives_the_magics_once_and_a_new_workspace(bare: Any) -> None:
+    shell = bare
+    shell.run("%load_ext puq_magics")
+    use(shell)
+    before, old = snapshot(shell.ip), shell.workspace
+    shell.run("%reload_ext puq_magics")
+    assert shell.workspace is not old
+    assert old.sandbox is None
+    use(shell)
+    assert snapshot(shell.ip) == before
+
+
+def test_a_second_load_changes_nothing(shell: Any) -> None:
+    from puq_magics import load_ipython_extension
+
+    before, old = snapshot(shell.ip), shell.workspace
+    shell.run("%load_ext puq_magics")
+    load_ipython_extension(shell.ip)
+    assert shell.workspace is old
+    assert snapshot(shell.ip) == before
+
+
+def test_unload_without_load_does_nothing(make_shell: Any) -> None:
+    from puq_magics import unload_ipython_extension
+
+    shell = make_shell()
+    before = snapshot(shell.ip)
+    unload_ipython_extension(shell.ip)
+    assert snapshot(shell.ip) == before
+
+
+def test_settings_of_a_configuration_file(make_shell: Any) -> None:
+    shell = make_shell(Config(PuqMagics={"chat_model": "sandbox/short", "footer": "none", "max_tokens": 50}))
+    shell.run("%load_ext puq_magics")
+    assert shell.workspace.settings.chat_model == "sandbox/short"
+    assert shell.workspace.settings.max_tokens == 50
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"timeout": -1}, {"base_url": "no url"}, {"footer": "loud"}, {"max_tokens": 0}]
+)
+def test_wrong_settings_of_a_configuration_file(make_shell: Any, wrong: dict[str, Any]) -> None:
+    shell = make_shell(Config(PuqMagics=wrong))
+    shell.attempt("%load_ext nothing_of_this_name")
+    before = snapshot(shell.ip)
+    error = shell.error("%load_ext puq_magics")
+    assert isinstance(error, ConfigurationError)
+    assert next(iter(wrong)) in str(error) or "base URL" in str(error)
+    assert snapshot(shell.ip) == before
+
+
+_PROBE = """
+import json, socket, sys
+from IPython.terminal.interactiveshell import TerminalInteractiveShell
+from traitlets.config import Config
+ip = TerminalInteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
+class Refuse(socket.socket):
+    def __init__(self, *args, **kwargs):
+        raise AssertionError("a socket was opened")
+socket.socket = Refuse
+sys.path.insert(0, sys.argv[1])
+ip.run_cell("%load_ext does_nothing")
+before = set(sys.modules)
+assert ip.run_cell("%load_ext puq_magics").success
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def test_loading_is_light_and_touches_no_network(tmp_path: Path) -> None:
+    (tmp_path / "does_nothing.py").write_text("def load_ipython_extension(ip): pass\n")
+    command = [sys.executable, "-c", _PROBE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    new = json.loads(done.stdout)
+    assert "puq_magics" in new
+    assert [name for name in new if name.startswith(HEAVY)] == []
+    assert len(new) <= MOST_MODULES, new
+
+
+def test_loading_is_light_in_a_kernel(make_kernel: Any) -> None:
+    kernel = make_kernel()
+    (kernel.folder / "does_nothing.py").write_text("def load_ipython_extension(ip): pass\n")
+    kernel.run("%load_ext does_nothing")
+    kernel.run("import json as _json, sys; before = set(sys.modules)")
+    assert kernel.run("%load_ext puq_magics").kinds == []
+    new = kernel.value("sorted(set(sys.modules) - before)")
+    assert [name for name in new if name.startswith(HEAVY)] == []
+    assert len(new) <= MOST_MODULES, new
+
+
+def test_a_kernel_unloads_and_reloads(notebook: Any) -> None:
+    threads = notebook.value("sorted(t.name for t in __import__('threading').enumerate())")
+    cells = ["%puq_sandbox --pace 0", "%puq_chat -q hi", "%reload_ext puq_magics", "%puq_sandbox --pace 0"]
+    cells += ["%puq_chat -q hi", "%unload_ext puq_magics"]
+    assert [cell.reply["status"] for cell in notebook.run_all(cells)] == ["ok"] * len(cells)
+    assert notebook.value("sorted(t.name for t in __import__('threading').enumerate())") == threads
+    sockets = "__import__('psutil').Process().net_connections('tcp')"
+    assert notebook.value(f"[str(c) for c in {sockets} if c.status == 'CLOSE_WAIT']") == []
+    assert notebook.value("'_puq' in globals()") is False

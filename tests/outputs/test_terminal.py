@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import io
+import os
+import pty
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from puq_magics.api.request import Retry
+from puq_magics.api.wire import Delta
+from puq_magics.outputs.results import ChatResult
+from puq_magics.outputs.terminal import TerminalView
+
+ERASE = "\r\x1b[K"
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def result(text: str, **more: Any) -> ChatResult:
+    return ChatResult(text=text, model="a/b", **more)
+
+
+@pytest.mark.parametrize("kind", [io.StringIO, Tty])
+def test_text_as_it_comes_then_the_footer(kind: type[io.StringIO]) -> None:
+    out = kind()
+    view = TerminalView(out=lambda: out)
+    view.show(Delta("Hello"))
+    assert out.getvalue() == "Hello"
+    view.show(Delta(" you"))
+    assert out.getvalue() == "Hello you"
+    view.end(result("Hello you!"))
+    assert out.getvalue() == "Hello you!\n[a/b]\n"
+
+
+@pytest.mark.parametrize(
+    ("footer", "end"), [("full", "\n[a/b · 2.0 s]\n"), ("short", "\n[a/b]\n"), ("none", "\n")]
+)
+def test_the_footer(footer: str, end: str) -> None:
+    out = io.StringIO()
+    TerminalView(footer=footer, out=lambda: out).end(result("Hello", latency=2.0))
+    assert out.getvalue() == f"Hello{end}"
+
+
+def test_without_live_all_comes_at_the_end() -> None:
+    out = Tty()
+    view = TerminalView(live=False, out=lambda: out)
+    view.waiting(1.0)
+    view.retrying(Retry("too many requests", 1.0, 1, 2))
+    view.show(Delta("Hello"))
+    assert out.getvalue() == ""
+    view.end(result("Hello"))
+    assert out.getvalue() == "Hello\n[a/b]\n"
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+def test_control_characters_are_taken_out_however_they_are_split(size: int) -> None:
+    out = Tty()
+    view = TerminalView(out=lambda: out)
+    text = "a\x1b[31mred\x1b[0m \x1b]8;;http://c.example\x07link\x1b]8;;\x07 \x1b]0;title\x1b\\\x08\x07\x9b2Jb\tc\n\u202ed\r\ne"  # noqa: E501
+    for start in range(0, len(text), size):
+        view.show(Delta(text[start : start + size]))
+    view.end(result(text))
+    shown = out.getvalue()
+    assert shown == "ared link b\tc\nd\ne\n[a/b]\n"
+
+
+def test_the_status_line_gives_way_to_the_words() -> None:
+    out = Tty()
+    view = TerminalView(out=lambda: out)
+    view.waiting(0.6)
+    assert out.getvalue() == f"{ERASE}… waiting 1 s"
+    view.retrying(Retry("too many requests\x1b[2J", 1.5, 1, 2))
+    assert out.getvalue().endswith(f"{ERASE}… too many requests; trying again in 1.5 s (1 of 2)")
+    view.show(Delta(reasoning="hm" * 600))
+    assert out.getvalue().endswith(f"{ERASE}… reasoning, 1,200 characters")
+    view.show(Delta("Hello"))
+    assert out.getvalue().endswith(f"{ERASE}Hello")
+    view.waiting(3.0)
+    view.end(result("Hello"))
+    assert out.getvalue().endswith(f"{ERASE}Hello\n[a/b]\n")
+
+
+def test_the_notice_of_a_retry_ends_with_its_pause() -> None:
+    out = Tty()
+    view = TerminalView(out=lambda: out)
+    view.retrying(Retry("too many requests", 60.0, 1, 2))
+    view.waiting(1.0)
+    assert out.getvalue().endswith("trying again in 60.0 s (1 of 2)")
+    view.retrying(Retry("too many requests", 0.0, 2, 2))
+    view.waiting(61.0)
+    assert out.getvalue().endswith("… waiting 61 s")
+
+
+def test_a_call_that_fails_leaves_no_status() -> None:
+    out = Tty()
+    view = TerminalView(out=lambda: out)
+    view.waiting(0.6)
+    view.abandon()
+    assert out.getvalue().endswith(ERASE)
+
+
+def test_no_status_where_lines_cannot_be_erased() -> None:
+    out = io.StringIO()
+    view = TerminalView(out=lambda: out)
+    view.waiting(0.6)
+    view.retrying(Retry("too many requests", 1.5, 1, 2))
+    view.show(Delta(reasoning="hm"))
+    view.abandon()
+    assert out.getvalue() == ""
+
+
+def test_an_interrupted_answer_says_so() -> None:
+    out = io.StringIO()
+    view = TerminalView(footer="none", out=lambda: out)
+    view.show(Delta("Half an"))
+    view.end(result("Half an", broken_off="interrupted"))
+    assert out.getvalue() == "Half an\n[interrupted]\n"
+
+
+def test_words_stream_into_the_shells_output(asking: Any) -> None:
+    out = asking.run("%puq_chat -m sandbox/short hi").out
+    assert out.count("You asked") == 1
+    assert "\x1b" not in out
+    assert "[sandbox/short · " in out
+
+
+def read_until(terminal: int, words: str, seen: list[str]) -> None:
+    while words not in "".join(seen):
+        seen.append(os.read(terminal, 4096).decode(errors="replace"))
+
+
+def test_ipython_in_a_real_terminal(serve: Any, tmp_path: Path) -> None:
+    """The words are on the terminal while the answer is still held back, and the wait before them was erased."""
+    waiting, reading = threading.Event(), threading.Event()
+
+    def _answer(connection: Any) -> None:
+        waiting.wait(30)
+        connection.head()
+        connection.say("The first\x1b[31m words")
+        reading.wait(30)
+        connection.say(" and the last.")
+        connection.done()
+
+    terminal, ours = pty.openpty()
+    code = "%load_ext puq_magics\n%puq_chat -m a/b hi"
+    env = os.environ | {"PUQ_BASE_URL": serve(_answer).url, "IPYTHONDIR": str(tmp_path), "TERM": "xterm"}
+    command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "-c", code]
+    with subprocess.Popen(command, stdin=ours, stdout=ours, stderr=ours, env=env) as process:
+        os.close(ours)
+        seen: list[str] = []
+        read_until(terminal, "… waiting", seen)
+        waiting.set()
+        read_until(terminal, "The first words", seen)
+        assert "and the last" not in "".join(seen)
+        reading.set()
+        read_until(terminal, " s]", seen)
+        assert process.wait(30) == 0
+    os.close(terminal)
+    shown = "".join(seen)
+    assert f"{ERASE}The first words and the last.\r\n[a/b" in shown
+    assert "\x1b[31m" not in shown

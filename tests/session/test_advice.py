@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from puq_magics.api.errors import MissingKeyError
+from puq_magics.api.wire import Model
+from puq_magics.session.advice import some_models
+
+KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
+
+
+def router(**refusals: tuple[str, Any]) -> Any:
+    """A router that refuses to chat, with these bodies for its other endpoints."""
+
+    def _answer(connection: Any) -> None:
+        name = connection.heard.path.partition("?")[0].rsplit("/", 1)[-1]
+        status, body = refusals.get(name, ("404 Not Found", {}))
+        connection.head(status, "application/json")
+        connection.send(json.dumps(body).encode())
+
+    return _answer
+
+
+@pytest.fixture
+def error(shell: Any, serve: Any, environ: Any) -> Any:
+    """The error of a chat with such a router."""
+
+    def _error(line: str = "%puq_chat -m openai/gpt-4o hi", **refusals: tuple[str, Any]) -> Any:
+        environ.setenv("PUQ_BASE_URL", serve(router(**refusals)).url)
+        environ.setenv("PUQ_API_KEY", KEY)
+        return shell.error(line)
+
+    return _error
+
+
+def test_a_wrong_key_says_which_and_how_to_give_another(error: Any) -> None:
+    hint = error(completions=("401 Unauthorized", {"error": "Unauthorized"})).hint
+    assert hint == "The key is from PUQ_API_KEY (…wxyz): %puq_login takes another."
+
+
+def test_no_key_at_all(shell: Any, serve: Any) -> None:
+    url = serve(router(completions=("401 Unauthorized", {}))).url
+    shell.run(f"%config PuqMagics.base_url = '{url}'")
+    assert "No key was sent: %puq_login takes one." in str(shell.error("%puq_chat -m a/b hi"))
+
+
+def test_a_spent_balance_is_told(error: Any) -> None:
+    refused = ("402 Payment Required", {"error": "no credits"})
+    told = error(completions=refused, balance=("200 OK", {"success": True, "balance": -1.5}))
+    assert "The balance is -1.5 credits. Top up in the dashboard of 127.0.0.1" in told.hint
+    untold = error(completions=refused, balance=refused)
+    assert "The balance is 0 or below. Top up" in untold.hint
+
+
+def test_an_ungranted_model_is_named(error: Any) -> None:
+    assert "openai/gpt-4o" in error(completions=("403 Forbidden", {})).hint
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("openai/gpt-4", "openai/gpt-4o, openai/gpt-4o-mini"),
+        ("gpt-4o", "openai/gpt-4o"),
+        ("other/GPT-4O", "openai/gpt-4o"),
+        ("zzz/qqq", "This key can use openai/gpt-4o, openai/gpt-4o-mini."),
+    ],
+)
+def test_the_nearest_models(error: Any, model: str, words: str) -> None:
+    models = {
+        "models": [{"code": code} for code in ("openai/gpt-4o", "openai/gpt-4o-mini", "openai/whisper-1")]
+    }
+    refused = error(f"%puq_chat -m {model} hi", completions=("404 Not Found", {}), models=("200 OK", models))
+    assert words in refused.hint
+
+
+def test_no_list_no_names(error: Any) -> None:
+    assert "%puq" in error(completions=("404 Not Found", {}), models=("403 Forbidden", {})).hint
+    assert (
+        "lists no models" in error(completions=("404 Not Found", {}), models=("200 OK", {"models": []})).hint
+    )
+
+
+def test_some_models_are_few_and_chat() -> None:
+    listed = [Model(f"a/m{n}", "") for n in range(10)] + [Model("openai/tts-1", "")]
+    assert some_models(listed).endswith("a/m7 and 2 more.")
+    assert "tts" not in some_models(listed)
+    assert some_models([]) == ""
+
+
+def test_a_missing_key_is_an_error_before_any_request(shell: Any, environ: Any) -> None:
+    environ.setenv("PUQ_BASE_URL", "https://router.example")
+    assert isinstance(shell.error("%puq_chat -m a/b hi"), MissingKeyError)

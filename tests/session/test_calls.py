@@ -1,0 +1,348 @@
+"""The one door, in a real kernel: interrupts, errors, and what is kept."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from puq_magics.api import errors
+
+KEPT = "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
+NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing had come."
+
+
+def when(kernel: Any, words: str) -> Callable[[dict[str, Any]], None]:
+    """Interrupts the kernel once, when these words are on the screen."""
+    done: list[bool] = []
+
+    def _watch(message: dict[str, Any]) -> None:
+        if not done and words in str(message["content"].get("data", "")):
+            done.append(True)
+            kernel.interrupt()
+
+    return _watch
+
+
+def use(kernel: Any, server: Any, *more: str) -> None:
+    lines = [f"%config PuqMagics.base_url = '{server.url}'", "%config PuqMagics.chat_model = 'a/b'", *more]
+    assert kernel.run("\n".join(lines)).reply["status"] == "ok"
+
+
+def stall(connection: Any) -> None:
+    connection.head()
+    connection.say("The first words")
+    connection.wait_until_gone()
+
+
+def hold(connection: Any) -> None:
+    connection.wait_until_gone()
+
+
+def answer(connection: Any) -> None:
+    connection.head()
+    connection.say("An answer.")
+    connection.done()
+
+
+def assert_stopped(cell: Any, line: str) -> None:
+    assert cell.reply["status"] == "error"
+    assert cell.error["traceback"] == [line]
+    assert "interrupt" in cell.error["ename"].lower()
+
+
+def test_an_interrupt_in_mid_stream(notebook: Any, serve: Any) -> None:
+    server = serve(stall)
+    use(notebook, server)
+    stopped, *others = notebook.run_all(
+        ["%puq_chat -o kept hi", "ran = True", "%puq_chat again"], when(notebook, "The first words")
+    )
+    assert_stopped(stopped, KEPT)
+    server.wait_until_gone()
+    (bundle,) = stopped.screen
+    assert bundle["text/plain"].startswith("The first words\n\n[interrupted · a/b · ")
+    assert "**⚠ interrupted**" in bundle["text/markdown"]
+    assert {cell.reply["status"] for cell in others} <= {"aborted", "error"}
+    assert [cell.contents("display_data") for cell in others] == [[], []]
+    assert len(server.heard) == 1
+    assert notebook.value(
+        "[kept.text, kept.interrupted, kept.broken_off, _puq is kept, 'ran' in globals()]"
+    ) == [
+        "The first words",
+        True,
+        "interrupted",
+        True,
+        False,
+    ]
+
+
+def test_the_cell_after_an_interrupt_works(notebook: Any, serve: Any) -> None:
+    answers = [stall, answer]
+    server = serve(lambda connection: answers.pop(0)(connection))
+    use(notebook, server)
+    assert_stopped(notebook.run("%puq_chat hi", when(notebook, "The first words")), KEPT)
+    assert notebook.run("%puq_chat hi").screen[0]["text/plain"].startswith("An answer.")
+
+
+def test_an_interrupt_before_the_head_of_the_answer(notebook: Any, serve: Any) -> None:
+    server = serve(hold)
+    use(notebook, server)
+    waiting = threading.Thread(target=lambda: (server.wait_for_request(), notebook.interrupt()))
+    waiting.start()
+    cell = notebook.run("%puq_chat -o kept hi")
+    waiting.join()
+    assert_stopped(cell, NOTHING)
+    server.wait_until_gone()
+    assert notebook.value("[_puq.text, _puq.interrupted, kept is _puq]") == ["", True, True]
+
+
+def test_an_interrupt_of_an_answer_in_one_piece(notebook: Any, serve: Any) -> None:
+    server = serve(hold)
+    use(notebook, server)
+    assert_stopped(notebook.run("%puq_chat --no-stream hi", when(notebook, "Waiting")), NOTHING)
+    server.wait_until_gone()
+
+
+def test_an_interrupt_while_waiting_to_try_again(notebook: Any) -> None:
+    notebook.run("%puq_sandbox --pace 50 --fail 429")
+    cell = notebook.run("%puq_chat hi", when(notebook, "trying again"))
+    assert_stopped(cell, NOTHING)
+    notebook.run("%puq_sandbox --pace 0 --fail 0")
+    assert notebook.run("%puq_chat hi").reply["status"] == "ok"
+
+
+def test_an_interrupt_of_the_sandbox_ends_its_answer(notebook: Any) -> None:
+    notebook.run("%puq_sandbox --pace 0")
+    cell = notebook.run("%puq_chat -m sandbox/stall hi", when(notebook, "interrupt me when"))
+    assert_stopped(cell, KEPT)
+    assert notebook.value("_puq.text").endswith("interrupt me when")
+
+
+def test_a_quiet_interrupt_keeps_its_words_too(notebook: Any, serve: Any) -> None:
+    server = serve(stall)
+    use(notebook, server)
+    # The kernel itself says when the words have arrived: nothing of them is on the screen.
+    notebook.run(
+        "from puq_magics.api.stream import ChatStream\nabsorb = ChatStream._absorb\n"
+        "def noted(self, events):\n    delta = absorb(self, events)\n    print('heard')\n    return delta\n"
+        "ChatStream._absorb = noted"
+    )
+
+    def _watch(message: dict[str, Any]) -> None:
+        if "heard" in str(message["content"].get("text", "")):
+            notebook.interrupt()
+
+    cell = notebook.run("%puq_chat -q hi", _watch)
+    notebook.run("ChatStream._absorb = absorb")
+    assert_stopped(cell, KEPT)
+    assert cell.screen == []
+
+
+def test_an_interrupt_can_be_caught_but_not_by_accident(notebook: Any, serve: Any) -> None:
+    server = serve(stall)
+    use(notebook, server)
+    code = "try:\n    get_ipython().run_line_magic('puq_chat', 'hi')\nexcept {}:\n    print('caught')"
+    swallowed = notebook.run(code.format("Exception"), when(notebook, "The first words"))
+    assert_stopped(swallowed, KEPT)
+    caught = notebook.run(code.format("KeyboardInterrupt"), when(notebook, "The first words"))
+    assert caught.reply["status"] == "ok"
+    assert "caught" in caught.out
+
+
+# --- errors, in the shell --------------------------------------------------------------------------------------
+
+
+def status(code: str, body: str = "", kind: str = "application/json", **headers: str) -> Any:
+    def _answer(connection: Any) -> None:
+        connection.head(code, kind, **headers)
+        connection.send(body.encode())
+
+    return _answer
+
+
+@pytest.fixture
+def at(shell: Any, serve: Any) -> Any:
+    """Points the shell at a server that answers so."""
+
+    def _at(answer: Any) -> Any:
+        server = serve(answer)
+        shell.run(f"%config PuqMagics.base_url = '{server.url}'\n%config PuqMagics.chat_model = 'a/b'")
+        shell.run("%config PuqMagics.max_retries = 0")
+        return server
+
+    return _at
+
+
+@pytest.mark.parametrize(
+    ("line", "model", "kind", "words"),
+    [
+        ("", "sandbox/nope", errors.NotFoundError, "The nearest names: "),
+        ("", "nope/sandbox-short", errors.NotFoundError, "sandbox/short"),
+        ("", "sandbox/forbidden", errors.PermissionDeniedError, "sandbox/forbidden"),
+        ("", "sandbox/image", errors.BadRequestError, "does not chat"),
+        ("", "sandbox/fail", errors.StreamError, "The scripted model failed"),
+        ("--balance 0", "sandbox/chat", errors.PaymentRequiredError, "%puq_sandbox --balance 100"),
+        ("--fail 402", "sandbox/chat", errors.PaymentRequiredError, "limit"),
+        ("--fail 401", "sandbox/chat", errors.AuthenticationError, "%puq_login"),
+        ("--fail 422", "sandbox/chat", errors.UnprocessableError, "422"),
+        ("--fail 429", "sandbox/chat", errors.RateLimitError, "Try again in 0 seconds"),
+        ("--fail 500", "sandbox/chat", errors.ServerError, "500"),
+        ("--fail 502", "sandbox/chat", errors.ServerError, "an HTML page"),
+        ("--fail 503", "sandbox/chat", errors.ServerError, "503"),
+        ("--drop-after 5", "sandbox/chat", errors.NetworkError, "closed the connection"),
+    ],
+)
+def test_refusals_are_plain_lines(shell: Any, line: str, model: str, kind: type, words: str) -> None:
+    shell.run(f"%puq_sandbox --pace 0 {line}\n%config PuqMagics.max_retries = 0")
+    error = shell.error(f"%puq_chat -m {model} hi")
+    assert type(error) is kind
+    assert words in str(error)
+    shell.run("%puq_sandbox stop\n%puq_sandbox --pace 0")
+    shell.run("%puq_chat the next cell works")
+
+
+def test_an_error_can_be_caught(shell: Any) -> None:
+    shell.run("%puq_sandbox --pace 0 --balance 0\nimport puq_magics")
+    shell.run("try:\n    %puq_chat hi\nexcept puq_magics.PuqError as error:\n    status = error.status")
+    assert shell.names["status"] == 402
+
+
+def test_an_error_stops_run_all(pupil: Any) -> None:
+    failed, after = pupil.run_all(["%puq_chat -m sandbox/nope hi", "ran = True"])
+    assert failed.reply["status"] == "error"
+    assert failed.error["ename"] == "NotFoundError"
+    assert len(failed.error["traceback"]) == 2
+    assert after.reply["status"] == "aborted"
+    assert pupil.value("'ran' in globals()") is False
+
+
+def test_a_broken_answer_is_shown_and_kept_as_far_as_it_came(pupil: Any) -> None:
+    cell = pupil.run("%puq_chat -m sandbox/fail -o kept hi")
+    assert cell.error["ename"] == "StreamError"
+    text = pupil.value("kept.text")
+    assert text.endswith("but it will not")
+    (bundle,) = cell.screen
+    assert bundle["text/plain"].startswith(text)
+    assert "[broken off · sandbox/fail" in bundle["text/plain"]
+    assert pupil.value("[_puq is kept, kept.broken_off, kept.interrupted]") == [True, "broken off", False]
+    assert pupil.value("__import__('sys').last_value.partial == kept.text") is True
+
+
+def test_a_failed_call_leaves_the_last_result_and_the_variable(asking: Any) -> None:
+    asking.run("%puq_chat -q -o kept hi")
+    first = asking.names["_puq"]
+    asking.error("%puq_chat -o kept -m sandbox/nope hi")
+    assert asking.names["kept"] is asking.names["_puq"] is first
+
+
+def test_a_closed_port(shell: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    shell.run(f"%config PuqMagics.base_url = 'http://127.0.0.1:{port}'\n%config PuqMagics.max_retries = 0")
+    error = shell.error("%puq_chat -m a/b hi")
+    assert isinstance(error, errors.NetworkError)
+    assert f"127.0.0.1:{port}" in str(error)
+
+
+def test_a_name_that_does_not_resolve(shell: Any, environ: Any) -> None:
+    environ.setenv("PUQ_API_KEY", "a-key-of-many-signs")
+    environ.setenv("PUQ_BASE_URL", "https://no-such-host.invalid")
+    error = shell.error("%puq_chat -m a/b hi")
+    assert isinstance(error, errors.NetworkError)
+    assert "no-such-host.invalid" in str(error)
+
+
+@pytest.mark.parametrize(
+    "url", ["router", "ftp://router.example", "https://", "https://a b", "http://[::1", "//x"]
+)
+def test_what_is_no_url(shell: Any, environ: Any, url: str) -> None:
+    environ.setenv("PUQ_BASE_URL", url)
+    error = shell.error("%puq_chat -m a/b hi")
+    assert isinstance(error, errors.InvalidURLError)
+    assert "https://api.puq.ai" in error.hint
+
+
+def test_plain_http_to_another_machine(shell: Any, environ: Any) -> None:
+    environ.setenv("PUQ_API_KEY", "a-key-of-many-signs")
+    environ.setenv("PUQ_BASE_URL", "http://router.example")
+    assert "allow_http" in str(shell.error("%puq_chat -m a/b hi"))
+
+
+def test_a_proxys_page(shell: Any, at: Any) -> None:
+    at(status("200 OK", "<html><title>Sign in &amp; pay</title>", "text/html"))
+    error = shell.error("%puq_chat hi")
+    assert isinstance(error, errors.AnswerError)
+    assert "Sign in & pay" in str(error)
+    assert "proxy" in error.hint
+
+
+def test_a_redirect_is_not_followed(shell: Any, at: Any, serve: Any) -> None:
+    other = serve(answer)
+    server = at(status("307 Temporary Redirect", location=f"{other.url}/v1/chat/completions"))
+    shell.run("%config PuqMagics.auth_scheme = 'Token'")
+    error = shell.error("%puq_chat hi")
+    assert isinstance(error, errors.RedirectError)
+    assert other.url in str(error)
+    assert len(server.heard) == 1
+    assert other.heard == []
+
+
+def test_a_limit_says_when(shell: Any, at: Any) -> None:
+    at(status("429 Too Many Requests", "{}", Retry_After="3600"))
+    assert "in 60 minutes" in str(shell.error("%puq_chat hi"))
+
+
+def test_hostile_words_of_a_server_are_plain(shell: Any, at: Any) -> None:
+    at(status("400 Bad Request", '{"error": "\\u001b[31mred\\u001b[0m\\nsecond\\u2028line \\u202eevil"}'))
+    ran = shell.attempt("%puq_chat hi")
+    assert "\x1b" not in ran.out
+    assert "\u202e" not in ran.out
+    assert len(ran.error._render_traceback_()[0].splitlines()) == 1
+
+
+def test_a_refused_usage_is_asked_without(shell: Any, at: Any) -> None:
+    def _answer(connection: Any) -> None:
+        if "stream_options" in connection.heard.json:
+            status("400 Bad Request", '{"error": "unknown field stream_options"}')(connection)
+        else:
+            answer(connection)
+
+    server = at(_answer)
+    shell.run("%puq_chat hi\n%puq_chat hi")
+    assert ["stream_options" in heard.json for heard in server.heard] == [True, False, False]
+
+
+def test_a_retry_is_made_and_said(notebook: Any) -> None:
+    notebook.run("%puq_sandbox --pace 100 --fail 429:1")
+    cell = notebook.run("%puq_chat -m sandbox/short hi")
+    assert cell.reply["status"] == "ok"
+    first = cell.contents("display_data")[0]["data"]
+    assert "too many requests; trying again in 1.0 s (1 of 2)" in first["text/plain"]
+    assert len(cell.screen) == 1
+    assert "trying again" not in str(cell.screen)
+
+
+def test_no_retries_when_none_are_wanted(asking: Any, sandbox: Any) -> None:
+    sandbox.configure(fail="429:1")
+    asking.run("%config PuqMagics.max_retries = 0")
+    assert isinstance(asking.error("%puq_chat hi"), errors.RateLimitError)
+    assert [asked.status for asked in sandbox.requests] == [429]
+
+
+def test_stopping_the_sandbox_under_an_answer(notebook: Any) -> None:
+    notebook.run("%puq_sandbox --pace 0")
+    stop = "import threading\nws = get_ipython().magics_manager.registry['PuqChatMagics'].workspace\n"
+    stop += "sandbox, seen = ws.sandbox, threading.Event()\n"
+    stop += "thread = threading.Thread(target=lambda: (seen.wait(), sandbox.stop()))\nthread.start()\n"
+    notebook.run(stop + "from puq_magics.outputs.live import Screen\npaint = Screen.paint\n")
+    code = "def noted(self, bundle):\n    paint(self, bundle)\n    seen.set()\nScreen.paint = noted\n"
+    cell = notebook.run(
+        code + "try:\n    %puq_chat -m sandbox/stall hi\nfinally:\n    Screen.paint = paint; thread.join()"
+    )
+    assert cell.error["ename"] == "NetworkError"
+    assert notebook.value("_puq.broken_off") == "broken off"
+    notebook.run("%puq_sandbox stop\n%puq_sandbox --pace 0")
+    assert notebook.run("%puq_chat hi").reply["status"] == "ok"

@@ -1,0 +1,215 @@
+"""Which key goes where, and that it is nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from puq_magics.api.address import Address
+from puq_magics.api.secret import Secret
+from puq_magics.session.credentials import Credentials
+from puq_magics.session.settings import Effective, PuqMagics
+
+KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
+
+
+def credentials(**environ: str) -> Credentials:
+    return Credentials(Effective(PuqMagics(), environ))
+
+
+def found(credentials: Credentials, url: str) -> str | None:
+    credential = credentials.find(Address.parse(url, allow_http=True))
+    return None if credential is None else credential.key.reveal()
+
+
+@pytest.mark.parametrize(
+    ("base", "url", "given"),
+    [
+        ("", "https://api.puq.ai", True),
+        ("", "https://api.puq.ai/v1/", True),
+        ("", "http://api.puq.ai", False),
+        ("", "https://api.puq.ai:8443", False),
+        ("", "https://api.puq.ai.example", False),
+        ("", "https://other.example", False),
+        ("", "http://127.0.0.1:8000", False),
+        ("https://router.example/v1", "https://router.example", True),
+        ("https://router.example/v1", "https://ROUTER.example:443/", True),
+        ("https://router.example", "https://api.puq.ai", False),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000", True),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8001", False),
+        ("sandbox", "http://127.0.0.1:8000", False),
+        ("sandbox", "https://api.puq.ai", False),
+        ("no url", "https://api.puq.ai", False),
+    ],
+)
+def test_the_environments_key_is_for_the_host_of_its_url(base: str, url: str, given: bool) -> None:
+    assert found(credentials(PUQ_API_KEY=KEY, PUQ_BASE_URL=base), url) == (KEY if given else None)
+
+
+def test_a_kept_key_wins_and_is_forgotten() -> None:
+    keys, address = credentials(PUQ_API_KEY=KEY), Address.parse("https://api.puq.ai")
+    keys.keep(address, Secret("another-key-of-mine"), "%puq_login")
+    assert found(keys, "https://api.puq.ai") == "another-key-of-mine"
+    assert found(keys, "https://other.example") is None
+    assert keys.forget(address)
+    assert not keys.forget(address)
+    assert found(keys, "https://api.puq.ai") == KEY
+
+
+def test_where_the_environments_key_belongs() -> None:
+    keys = credentials(PUQ_API_KEY=KEY)
+    assert keys.belongs_elsewhere(Address.parse("https://other.example")) == "https://api.puq.ai"
+    assert keys.belongs_elsewhere(Address.parse("https://api.puq.ai")) is None
+    assert credentials().belongs_elsewhere(Address.parse("https://other.example")) is None
+
+
+def answer(connection: Any) -> None:
+    connection.head()
+    connection.say("An answer.")
+    connection.done()
+
+
+def test_a_strangers_notebook_gets_no_key(shell: Any, serve: Any, environ: Any) -> None:
+    own, strangers = serve(answer), serve(answer)
+    environ.setenv("PUQ_API_KEY", KEY)
+    environ.setenv("PUQ_BASE_URL", own.url)
+    shell.run("%puq_chat -m a/b hi")
+    shell.run(f"%config PuqMagics.base_url = '{strangers.url}'\n%puq_chat -m a/b hi")
+    assert own.heard[0].headers["authorization"] == f"Token {KEY}"
+    assert "authorization" not in strangers.heard[0].headers
+    assert KEY not in str(strangers.heard)
+
+
+def test_another_host_is_told_whose_key_there_is(shell: Any, environ: Any) -> None:
+    environ.setenv("PUQ_API_KEY", KEY)
+    shell.run("%config PuqMagics.base_url = 'https://collector.example'")
+    error = shell.error("%puq_chat -m a/b hi")
+    assert "no API key for collector.example (PUQ_API_KEY is for https://api.puq.ai)" in str(error)
+
+
+@pytest.mark.parametrize(("scheme", "header"), [("Bearer", f"Bearer {KEY}"), ("none", None)])
+def test_the_scheme(shell: Any, serve: Any, environ: Any, scheme: str, header: str | None) -> None:
+    server = serve(answer)
+    environ.setenv("PUQ_API_KEY", KEY)
+    environ.setenv("PUQ_BASE_URL", server.url)
+    environ.setenv("PUQ_AUTH_SCHEME", scheme)
+    shell.run("%puq_chat -m a/b hi")
+    assert server.heard[0].headers.get("authorization") == header
+
+
+def test_a_new_key_is_used_at_once(shell: Any, serve: Any, environ: Any) -> None:
+    server = serve(answer)
+    environ.setenv("PUQ_BASE_URL", server.url)
+    for key in ("first-key-of-many", "second-key-of-many"):
+        environ.setenv("PUQ_API_KEY", key)
+        shell.run("%puq_chat -m a/b hi")
+    sent = [heard.headers["authorization"] for heard in server.heard]
+    assert sent == ["Token first-key-of-many", "Token second-key-of-many"]
+
+
+def test_a_wrong_key_of_the_environment(shell: Any, environ: Any) -> None:
+    environ.setenv("PUQ_API_KEY", "two words")
+    error = shell.error("%puq_chat -m a/b hi")
+    assert "this is not an API key" in str(error)
+    assert "two words" not in str(error)
+
+
+# --- in a kernel -----------------------------------------------------------------------------------------------
+
+_LOGGING = "import logging; logging.basicConfig(level=logging.DEBUG, force=True)\n%xmode Verbose"
+
+
+def refuse(connection: Any) -> None:
+    connection.head("401 Unauthorized", "application/json")
+    connection.send(b'{"error": "Unauthorized: Invalid or expired API key"}')
+
+
+def test_login_asks_without_an_echo_and_the_key_is_nowhere(notebook: Any, serve: Any) -> None:
+    answers = [answer, refuse, lambda connection: connection.head("200 OK", "text/html")]
+    server = serve(lambda connection: (answers.pop(0) if answers else refuse)(connection))
+    notebook.run(f"{_LOGGING}\n%config PuqMagics.base_url = '{server.url}'")
+    login = notebook.run("%puq_login", answer=f"{KEY}\n")
+    (question,) = login.questions
+    assert question["password"] is True
+    assert server.url.removeprefix("http://") in question["prompt"]
+    codes = ["%puq_chat -m a/b hi", "%puq_chat -m a/b hi", "%tb", "%puq_chat -m a/b hi", "%tb"]
+    codes += [
+        "try:\n    %puq_chat -m a/b hi\nexcept Exception as e:\n    raise ValueError('mine') from e",
+        "%tb",
+    ]
+    codes += [
+        "%puq",
+        "%config PuqMagics",
+        "%puq_chat --dry-run -m a/b hi",
+        "%whos",
+        "%history -n",
+        "_puq",
+        "Out",
+    ]
+    cells = [login, *[notebook.run(code) for code in codes]]
+    assert [heard.headers["authorization"] for heard in server.heard[:3]] == [f"Token {KEY}"] * 3
+    logged = "".join(cell.out for cell in cells)
+    assert "DEBUG" in logged  # or nothing was looked for
+    assert "mine" in "".join(cell.everything for cell in cells)
+    assert [cell for cell in cells if KEY in cell.everything] == []
+    assert [cell for cell in cells if KEY[:12] in cell.everything] == []
+    assert "…wxyz" in cells[8].out
+    looked = (
+        "import pickle\nfound = {}\n"
+        "found['names'] = [n for n, v in list(globals().items()) if n != 'found' and {key!r} in repr(v)]\n"
+        "found['pickle'] = {key!r}.encode() in pickle.dumps(_puq)\n"
+        "found['history'] = any({key!r} in line for _, _, line in get_ipython().history_manager.get_range(0))\n"
+    )
+    halves = f"({KEY[:8]!r} + {KEY[8:]!r})"
+    notebook.run(looked.replace("{key!r}", halves))
+    assert notebook.value("found") == {"names": [], "pickle": False, "history": False}
+    written = [path for path in notebook.folder.rglob("*") if path.is_file()]
+    assert "history.sqlite" in [path.name for path in written]
+    assert [path for path in written if KEY.encode() in path.read_bytes()] == []
+
+
+def test_nothing_that_a_result_leads_to_shows_the_key(notebook: Any, serve: Any) -> None:
+    server = serve(answer)
+    notebook.run(f"%config PuqMagics.base_url = '{server.url}'")
+    notebook.run("%puq_login", answer=KEY)
+    notebook.run("%puq_chat -m a/b hi")
+    walk = (
+        "import gc, types\nseen, queue, shown = set(), [_puq], []\n"
+        "while queue and len(seen) < 20_000:\n"
+        "    one = queue.pop()\n"
+        "    if id(one) in seen or isinstance(one, (type, types.ModuleType, types.FunctionType)): continue\n"
+        "    seen.add(id(one))\n"
+        f"    if {KEY[:8]!r} + {KEY[8:]!r} in repr(one): shown.append(type(one).__name__)\n"
+        "    queue += gc.get_referents(one)\n"
+    )
+    notebook.run(walk)
+    assert notebook.value("shown") == []
+    assert notebook.value("len(seen)") > 10
+
+
+def test_without_stdin_the_environment_is_named(notebook: Any) -> None:
+    cell = notebook.run("%puq_login")
+    assert cell.error["ename"] == "ConfigurationError"
+    assert "PUQ_API_KEY" in "\n".join(cell.error["traceback"])
+    assert len(cell.error["traceback"]) == 2
+
+
+def test_login_works_when_the_extension_was_loaded_before_any_cell(make_kernel: Any, tmp_path: Any) -> None:
+    """At the kernel's start getpass is still the terminal's: that one must not be the one that is used."""
+    profile = tmp_path / "ipython" / "profile_default"
+    profile.mkdir(parents=True)
+    lines = ["c = get_config()", "c.InteractiveShellApp.extensions = ['puq_magics']"]
+    lines += ["c.PuqMagics.base_url = 'http://127.0.0.1:9'", "c.PuqMagics.footer = 'short'"]
+    (profile / "ipython_config.py").write_text("\n".join(lines))
+    kernel = make_kernel()
+    login = kernel.run("%puq_login", answer=KEY)
+    assert login.reply["status"] == "ok"
+    assert login.questions[0]["password"] is True
+    status = kernel.run("%puq").out
+    assert "http://127.0.0.1:9 (%config PuqMagics.base_url)" in status
+    assert "…wxyz from %puq_login" in status
+    assert (
+        kernel.run("%config PuqMagics.footer").contents("execute_result")[0]["data"]["text/plain"]
+        == "'short'"
+    )

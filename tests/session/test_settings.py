@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from traitlets import TraitError
+
+from puq_magics.api.errors import ConfigurationError, InvalidURLError
+from puq_magics.session.settings import Effective, PuqMagics, address_of
+
+WRONG = [
+    ("base_url", "no url"),
+    ("base_url", "https://user:secret@router.example"),
+    ("base_url", "https://router.example?key=1"),
+    ("base_url", "sandbox-local"),
+    ("base_url", 5),
+    ("auth_scheme", "two words"),
+    ("auth_scheme", "Token\r\nX: y"),
+    ("allow_http", "maybe"),
+    ("timeout", -1),
+    ("timeout", 0),
+    ("timeout", "soon"),
+    ("timeout", float("inf")),
+    ("timeout", float("nan")),
+    ("max_retries", -1),
+    ("max_retries", 11),
+    ("max_retries", 1.5),
+    ("chat_model", 4),
+    ("aliases", "fast"),
+    ("aliases", {"fast": 4}),
+    ("system", 5),
+    ("temperature", "warm"),
+    ("temperature", float("nan")),
+    ("max_tokens", 0),
+    ("max_tokens", "many"),
+    ("live", "yes"),
+    ("footer", "loud"),
+]
+RIGHT: dict[str, Any] = {
+    "base_url": "https://router.example/v1/",
+    "auth_scheme": "Bearer",
+    "allow_http": True,
+    "timeout": 5.0,
+    "max_retries": 4,
+    "chat_model": "a/b",
+    "aliases": {"fast": "a/b"},
+    "system": "Be brief.",
+    "temperature": 0.5,
+    "max_tokens": 100,
+    "live": False,
+    "footer": "short",
+}
+
+
+def test_each_setting_is_set_by_config_and_documented(shell: Any) -> None:
+    text = shell.run("%config PuqMagics").out
+    for name, value in RIGHT.items():
+        assert f"PuqMagics.{name}=" in text
+        shell.run(f"%config PuqMagics.{name} = {value!r}")
+        assert getattr(shell.workspace.settings, name) == value
+        assert shell.run(f"%config PuqMagics.{name}").value == value
+    assert set(RIGHT) == set(PuqMagics.class_own_traits(config=True))
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_is_refused_and_the_old_one_stays(name: str, value: object) -> None:
+    settings = PuqMagics()
+    for old in (getattr(settings, name), RIGHT[name]):
+        setattr(settings, name, old)
+        with pytest.raises(TraitError):
+            setattr(settings, name, value)
+        assert getattr(settings, name) == old
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_by_config(shell: Any, caplog: Any, name: str, value: object) -> None:
+    shell.names["value"] = value
+    shell.run(f"%config PuqMagics.{name} = {RIGHT[name]!r}")
+    shell.run(f"%config PuqMagics.{name} = value")  # IPython logs the error; its line goes to stderr
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert len(record.getMessage().splitlines()) == 1
+    assert getattr(shell.workspace.settings, name) == RIGHT[name]
+    shell.run("%config PuqMagics.max_retries = 3")
+    assert shell.workspace.settings.max_retries == 3
+
+
+def test_a_wrong_value_is_told_in_a_kernel(notebook: Any) -> None:
+    cell = notebook.run("%config PuqMagics.base_url = 'no url'")
+    assert "'no url' is not a base URL. Write it like https://api.puq.ai" in cell.out
+    assert "Traceback" not in cell.out
+
+
+def test_an_unknown_setting_is_told_in_a_kernel(notebook: Any) -> None:
+    assert (
+        "`chat_modle` not recognized by `PuqMagics`"
+        in notebook.run("%config PuqMagics.chat_modle = 'a/b'").out
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "text", "value", "default"),
+    [
+        (
+            "base_url",
+            "PUQ_BASE_URL",
+            " https://router.example ",
+            "https://router.example",
+            "https://api.puq.ai",
+        ),
+        ("auth_scheme", "PUQ_AUTH_SCHEME", "Bearer", "Bearer", "Token"),
+        ("timeout", "PUQ_TIMEOUT", "7.5", 7.5, None),
+        ("chat_model", "PUQ_CHAT_MODEL", " a/b ", "a/b", None),
+        ("live", "PUQ_LIVE", "0", False, True),
+    ],
+)
+def test_config_is_over_the_environment_over_the_default(
+    name: str, variable: str, text: str, value: object, default: object
+) -> None:
+    environ: dict[str, str] = {}
+    settings = PuqMagics()
+    effective = Effective(settings, environ)
+    assert getattr(effective, name) == default
+    environ[variable] = "  "
+    assert getattr(effective, name) == default
+    environ[variable] = text
+    assert getattr(effective, name) == value
+    own = RIGHT[name] if name != "live" else True
+    setattr(settings, name, own)
+    assert getattr(effective, name) == own
+    setattr(settings, name, None)
+    assert getattr(effective, name) == value
+
+
+@pytest.mark.parametrize("text", ["0", "false", "No", "OFF"])
+def test_words_for_not_live(text: str) -> None:
+    assert Effective(PuqMagics(), {"PUQ_LIVE": text}).live is False
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "inf", "nan"])
+def test_a_wrong_timeout_of_the_environment(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="PUQ_TIMEOUT"):
+        _ = Effective(PuqMagics(), {"PUQ_TIMEOUT": text}).timeout
+
+
+def test_a_wrong_scheme_of_the_environment() -> None:
+    with pytest.raises(ConfigurationError, match="auth scheme"):
+        _ = Effective(PuqMagics(), {"PUQ_AUTH_SCHEME": "two words"}).auth_scheme
+
+
+def test_per_call_is_over_config(asking: Any, environ: Any) -> None:
+    asking.run("%config PuqMagics.temperature = 0.5\n%config PuqMagics.max_tokens = 900")
+    asking.run("%config PuqMagics.system = 'Be brief.'")
+    set_ones = asking.sent("%puq_chat hi")
+    assert (set_ones["temperature"], set_ones["max_completion_tokens"]) == (0.5, 900)
+    assert set_ones["messages"][0]["content"] == "Be brief."
+    own = asking.sent("%puq_chat -t 0 --max-tokens 800 -s Hey hi")
+    assert (own["temperature"], own["max_completion_tokens"]) == (0.0, 800)
+    assert own["messages"][0]["content"] == "Hey"
+    assert asking.sent("%puq_chat hi") == set_ones
+
+
+def test_the_models_precedence_and_aliases(asking: Any, environ: Any) -> None:
+    asking.run("%config PuqMagics.aliases = {'e': 'sandbox/echo', 's': 'sandbox/short'}")
+    environ.setenv("PUQ_CHAT_MODEL", "s")
+    assert asking.run("%puq_chat hi").value.model == "sandbox/short"
+    asking.run("%config PuqMagics.chat_model = 'e'")
+    assert asking.run("%puq_chat hi").value.model == "sandbox/echo"
+    assert asking.run("%puq_chat -m s hi").value.model == "sandbox/short"
+    assert asking.run("%%puq_chat s\nhi").value.model == "sandbox/short"
+
+
+@pytest.mark.slow
+def test_the_time_limit_is_kept(asking: Any, environ: Any) -> None:
+    environ.setenv("PUQ_TIMEOUT", "0.5")
+    error = asking.error("%puq_chat -m sandbox/silence hi")
+    assert "sent nothing for too long" in str(error)
+    assert error.partial.endswith("only a time limit")
+
+
+def test_local_models_are_still_to_come(shell: Any, environ: Any) -> None:
+    with pytest.raises(InvalidURLError, match="no local models"):
+        address_of("sandbox-local", allow_http=False)
+    environ.setenv("PUQ_BASE_URL", "sandbox-local")
+    assert "PUQ_BASE_URL=sandbox" in str(shell.error("%puq_chat -m a/b hi"))
+
+
+def test_the_environment_can_name_the_sandbox(shell: Any, environ: Any) -> None:
+    environ.setenv("PUQ_BASE_URL", "sandbox")
+    assert shell.run("%puq_chat hi").value.model == "sandbox/chat"
+    assert shell.workspace.sandbox.running

@@ -1,0 +1,173 @@
+"""Which room may know which: read from the source, so that it holds for imports inside functions too."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import puq_magics
+
+ROOT = Path(puq_magics.__file__).parent
+RANK = {
+    "api": 0,
+    "prompts": 1,
+    "outputs": 1,
+    "replay": 1,
+    "session": 2,
+    "experiments": 3,
+    "widgets": 4,
+    "magics": 5,
+}
+ISLAND = "sandbox"
+FOREIGN = {
+    "requests": ("api.transport",),
+    "urllib3": ("api.transport",),
+    "requests_toolbelt": ("api.transport",),
+    "IPython": ("outputs", "session", "widgets", "magics"),
+    "ipywidgets": ("widgets",),
+    "anywidget": ("widgets",),
+    "tornado": ("sandbox",),
+    "jinja2": ("prompts.expressions",),
+}
+ONLY_INSIDE_FUNCTIONS = (
+    "pandas",
+    "numpy",
+    "dask",
+    "keyring",
+    "jsonschema",
+    "matplotlib",
+    "xllamacpp",
+    "getpass",
+)
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: who, what, and whether it happens when the module is loaded."""
+
+    module: str
+    target: str
+    at_load: bool
+    typing_only: bool
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def _imports(module: str, node: ast.AST, at_load: bool = True, typing: bool = False) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        checking = typing or (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test))
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(module, alias.name, at_load, typing)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, f"{module} imports relatively"
+            for alias in child.names:
+                whole = f"{child.module}.{alias.name}"
+                yield Import(module, whole if whole in SOURCES else str(child.module), at_load, typing)
+        yield from _imports(module, child, at_load and not inside, checking)
+
+
+IMPORTS = [
+    found
+    for module, path in SOURCES.items()
+    for found in _imports(module, ast.parse(path.read_text(encoding="utf-8")))
+]
+
+
+def room(module: str) -> str:
+    """The room of a module of ours; empty for the package itself."""
+    return ".".join(module.split(".")[1:2])
+
+
+def within(module: str, places: tuple[str, ...]) -> bool:
+    return any(
+        module == f"puq_magics.{place}" or module.startswith(f"puq_magics.{place}.") for place in places
+    )
+
+
+def complaint(found: Import) -> str | None:
+    """What is wrong with an import, if anything is."""
+    source, package = room(found.module), found.target.split(".")[0]
+    if package == "puq_magics":
+        return _of_ours(found, source, room(found.target))
+    allowed = FOREIGN.get(package)
+    outside_typing = not (found.module == "puq_magics" and found.typing_only)
+    if allowed is not None and outside_typing and not within(found.module, allowed):
+        return f"{found.module} imports {package}"
+    if package in ONLY_INSIDE_FUNCTIONS and found.at_load and not found.typing_only:
+        return f"{found.module} imports {package} when it is loaded"
+    return None
+
+
+def _of_ours(found: Import, source: str, target: str) -> str | None:
+    said = f"{found.module} imports {found.target}"
+    if not source:
+        lazy = not found.at_load or found.typing_only
+        return None if lazy and target in ("api", "magics") else said
+    if target in ("", source):
+        return None
+    if target == ISLAND:
+        return None if source == "session" and (not found.at_load or found.typing_only) else said
+    if source == ISLAND or RANK[target] >= RANK[source]:
+        return said
+    return None
+
+
+def test_every_import_keeps_the_law() -> None:
+    assert len(IMPORTS) > 200
+    assert [said for found in IMPORTS if (said := complaint(found)) is not None] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "target", "at_load"),
+    [
+        ("api.errors", "puq_magics.outputs.footer", False),
+        ("prompts.template", "puq_magics.outputs.markdown", False),
+        ("outputs.live", "puq_magics.prompts.template", False),
+        ("session.calls", "puq_magics.magics.chat", False),
+        ("magics.session", "puq_magics.sandbox", False),
+        ("session.workspace", "puq_magics.sandbox", True),
+        ("sandbox.server", "puq_magics.api.errors", False),
+        ("api.client", "requests", True),
+        ("api.client", "urllib3.exceptions", False),
+        ("prompts.template", "IPython.display", False),
+        ("sandbox.server", "IPython", False),
+        ("magics.chat", "ipywidgets", False),
+        ("outputs.live", "pandas", True),
+        ("prompts.template", "jinja2", False),
+    ],
+)
+def test_the_law_is_not_blind(module: str, target: str, at_load: bool) -> None:
+    assert complaint(Import(f"puq_magics.{module}", target, at_load, typing_only=False)) is not None
+
+
+def test_every_module_has_a_room() -> None:
+    assert {room(module) for module in SOURCES} <= {"", ISLAND, *RANK}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    edges: dict[str, set[str]] = {module: set() for module in SOURCES}
+    for found in IMPORTS:
+        if (
+            found.at_load
+            and not found.typing_only
+            and found.target in SOURCES
+            and found.target != found.module
+        ):
+            edges[found.module].add(found.target)
+    left = dict(edges)
+    while free := [module for module, targets in left.items() if not targets & left.keys()]:
+        for module in free:
+            del left[module]
+    assert left == {}

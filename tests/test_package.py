@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import puq_magics
+
+ROOT = Path(puq_magics.__file__).parent
+PROJECT = ROOT.parent
+SOURCES = sorted(ROOT.rglob("*.py"))
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def listed(path: Path) -> list[str] | None:
+    """The ``__all__`` of a module, as it is written."""
+    for node in parsed(path).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names: list[str] = ast.literal_eval(node.value)
+            return names
+    return None
+
+
+def test_every_module_says_what_it_is() -> None:
+    assert [str(path) for path in SOURCES if not ast.get_docstring(parsed(path))] == []
+
+
+def test_what_is_listed_is_sorted_and_there() -> None:
+    with_list = [path for path in SOURCES if listed(path) is not None]
+    assert ROOT / "__init__.py" in with_list
+    for path in with_list:
+        names = listed(path)
+        assert names is not None
+        assert names == sorted(names), path
+        assert len(names) == len(set(names)), path
+        parts = path.relative_to(PROJECT).with_suffix("").parts
+        module = importlib.import_module(".".join(part for part in parts if part != "__init__"))
+        assert [name for name in names if not hasattr(module, name)] == [], path
+
+
+@pytest.mark.parametrize("name", ["puq_magics", "puq_magics.api"])
+def test_an_unknown_name_is_an_attribute_error(name: str) -> None:
+    module = importlib.import_module(name)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = module.no_such_name
+
+
+def test_lazy_names_are_the_real_ones() -> None:
+    from puq_magics.api.client import Router
+    from puq_magics.api.errors import PuqError
+
+    assert puq_magics.Router is Router
+    assert puq_magics.PuqError is PuqError
+
+
+def test_it_is_typed() -> None:
+    assert (ROOT / "py.typed").is_file()
+
+
+def test_the_version_is_in_one_place() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["dynamic"] == ["version"]
+    assert "version" not in project["project"]
+    assert project["tool"]["hatch"]["version"]["path"] == "puq_magics/__init__.py"
+    assert importlib.metadata.version("puq_magics") == puq_magics.__version__
+    holders = [path for path in SOURCES if f'"{puq_magics.__version__}"' in path.read_text(encoding="utf-8")]
+    assert holders == [ROOT / "__init__.py"]
+
+
+_WITHOUT_IPYTHON = """
+import sys
+sys.modules["IPython"] = None
+import puq_magics, puq_magics.api
+puq_magics.api.Router("key-of-12-signs", "http://127.0.0.1:9").close()
+assert not any(name.startswith("IPython.") for name in sys.modules)
+"""
+
+
+def test_the_api_works_without_ipython() -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", _WITHOUT_IPYTHON], check=True)
+
+
+def test_importing_the_package_imports_nothing_else_of_it() -> None:
+    code = "import sys, puq_magics; print(*sorted(n for n in sys.modules if n.startswith('puq_magics')))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["puq_magics"]
