@@ -7,9 +7,8 @@ import json
 import keyword
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -181,7 +180,7 @@ class CommandLine:
             known = name in self._by_flag or (not name.startswith("--") and name[:2] in self._by_flag)
             if not known:
                 begun = [flag for flag in self._by_flag if len(name) > 2 and flag.startswith(name)]
-                near = begun or get_close_matches(name, self._by_flag, n=1)
+                near = begun or _nearest(name, self._by_flag)
                 meant = f" Did you mean {near[0]}?" if near else ""
                 raise InputError(f"there is no option {name}.{meant}", hint=self._help())
             value_follows = self._wants_value(word)
@@ -205,6 +204,12 @@ class CommandLine:
             return f"It has none; {more}"
         longest = [max(opt.flags, key=len) for opt in self._options]
         return f"The options are {', '.join(longest)}; -- ends them, {more}"
+
+
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
+    from difflib import get_close_matches
+
+    return get_close_matches(name, known, n=1)
 
 
 def read_params(

@@ -12,7 +12,6 @@ from puq_magics.api.errors import ConfigurationError, InputError, PuqError
 from puq_magics.api.secret import Secret
 from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.options import CommandLine, option, positive
-from puq_magics.outputs.markdown import plain
 from puq_magics.session.settings import SANDBOX
 from puq_magics.session.workspace import Workspace
 
@@ -144,7 +143,7 @@ class PuqSessionMagics(WorkspaceMagics):
             print("The sandbox is not running.")  # noqa: T201
             return
         print(f"A local router answers at {sandbox.base_url}: scripted, no key needed.")  # noqa: T201
-        model = self.workspace.effective.chat_model or sandbox.default_chat_model
+        model = self.workspace.default_chat_model or sandbox.default_chat_model
         model = self.workspace.settings.aliases.get(model, model)
         print(f"Balance {sandbox.balance:.4g} credits; the model is {model}.")  # noqa: T201
 
@@ -173,6 +172,8 @@ def _refuse_rest(command: CommandLine, line: str) -> None:
 
 
 def _status(workspace: Workspace) -> list[str]:
+    from puq_magics.outputs.markdown_controls import plain
+
     effective = workspace.effective
     lines = []
     try:
@@ -184,9 +185,7 @@ def _status(workspace: Workspace) -> list[str]:
     except PuqError as error:
         lines.append(f"problem {error}")
     settings = workspace.settings
-    model = effective.chat_model or (
-        "the sandbox's own" if effective.base_url == SANDBOX else "not set: use -m"
-    )
+    model = workspace.default_chat_model or "not set: use -m"
     lines.append(f"model   {settings.aliases.get(model, model)}")
     for name in ("system", "temperature", "max_tokens"):
         value = getattr(settings, name)

@@ -83,18 +83,19 @@ class NotebookView:
         self._due = 0.0
         self._heard = monotonic()
         self._ticked = 0.0
-        self._note = ""
+        self._note, self._note_until = "", 0.0
         self._lock = Lock()  # a ticker and a retry can paint at the same time
 
     def waiting(self, seconds: float) -> None:
         """See View."""
         if self._live:
-            self._status(self._note or f"Waiting … {seconds:.0f} s")
+            again = monotonic() < self._note_until
+            self._status(self._note if again else f"Waiting … {seconds:.0f} s")
 
     def retrying(self, retry: Retry) -> None:
         """See View."""
         if self._live:
-            self._note = str(retry)
+            self._note, self._note_until = str(retry), monotonic() + retry.pause
             self._status(self._note)
 
     def show(self, delta: Delta) -> None:
@@ -153,8 +154,9 @@ class NotebookView:
         return _PAUSE_SHOWN[bool(self._shown)]
 
     def _take(self, text: str) -> None:
+        segments = self._feed.feed(text)
         self._shown += len(text)
-        for segment in self._feed.feed(text):
+        for segment in segments:
             self._publish(segment.markdown, segment.text)
             self._screen = Screen()
 

@@ -10,12 +10,12 @@ from traitlets import TraitError
 
 from puq_magics.api.address import Address
 from puq_magics.api.errors import APIError, ConfigurationError, MissingKeyError, PuqError
-from puq_magics.outputs.results import ChatResult
 from puq_magics.session.credentials import Credential, Credentials
 from puq_magics.session.settings import SANDBOX, Effective, PuqMagics, address_of
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
+    from puq_magics.outputs.results import ChatResult
     from puq_magics.sandbox import Sandbox
 
 #: The variable that holds the last result.
@@ -100,12 +100,18 @@ class Workspace:
 
     def chat_model(self, named: str | None) -> str:
         """The model to ask: the one that was named, or the one that is set; aliases are resolved."""
-        model = named or self.effective.chat_model
-        if not model and self.effective.base_url == SANDBOX:
-            model = self.start_sandbox().default_chat_model
+        model = named or self.default_chat_model
         if not model:
             raise self._no_model()
         return str(self.settings.aliases.get(model, model))
+
+    @property
+    def default_chat_model(self) -> str | None:
+        """The model that is set; on the sandbox, which knows only its own, one of those."""
+        model = self.effective.chat_model
+        if self.effective.base_url != SANDBOX or (model and model.startswith(f"{SANDBOX}/")):
+            return model
+        return self.start_sandbox().default_chat_model
 
     def close(self) -> None:
         """Close the connections and stop the sandbox."""
