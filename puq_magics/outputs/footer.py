@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from puq_magics.api.wire import Usage
-from puq_magics.outputs.markdown import inline, plain
 
 _FINISHES = {
     "length": "cut off at the token limit",
@@ -51,6 +50,8 @@ class Footer:
 
     def plain(self) -> str:
         """One line of plain text."""
+        from puq_magics.outputs.markdown_controls import plain
+
         return plain(" · ".join([*self.warnings, *self.facts])).replace("\n", " ")
 
     def below_plain(self, text: str) -> str:
@@ -60,6 +61,8 @@ class Footer:
 
     def below_markdown(self, safe: str) -> str:
         """The same in Markdown; ``safe`` is safe already."""
+        from puq_magics.outputs.markdown import inline
+
         parts = [f"**⚠ {inline(words)}**" for words in self.warnings]
         parts += [inline(fact) for fact in self.facts]
         line = f"<sub>{' · '.join(parts)}</sub>" if parts else ""

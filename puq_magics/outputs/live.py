@@ -6,15 +6,19 @@ Server drops outputs above 1 MB/s.
 
 from __future__ import annotations
 
+from functools import cached_property
 from threading import Lock
 from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
 from IPython.display import DisplayHandle, display
 
 from puq_magics.api.request import Retry
 from puq_magics.api.wire import Delta
-from puq_magics.outputs.markdown import MarkdownFeed, inline, plain, safe_markdown
 from puq_magics.outputs.results import ChatResult
+
+if TYPE_CHECKING:
+    from puq_magics.outputs.markdown import MarkdownFeed
 
 Bundle = dict[str, str]
 _PAUSE_SHOWN = (0.5, 2.0)  # seconds after which to say that nothing comes: at first, and in mid-answer
@@ -76,7 +80,6 @@ class NotebookView:
         self._pace = Pace()
         self._screen = Screen()
         self._reasoning_screen: Screen | None = None
-        self._feed = MarkdownFeed() if live else MarkdownFeed(segment_size=None)
         self._shown = 0  # characters of the answer that the feed has
         self._reasoning = ""
         self._dirty = False
@@ -85,6 +88,16 @@ class NotebookView:
         self._ticked = 0.0
         self._note, self._note_until = "", 0.0
         self._lock = Lock()  # a ticker and a retry can paint at the same time
+
+    @cached_property
+    def _feed(self) -> MarkdownFeed:
+        from puq_magics.outputs.markdown import MarkdownFeed
+
+        return MarkdownFeed() if self._live else MarkdownFeed(segment_size=None)
+
+    def prepare(self) -> None:
+        """See View."""
+        _ = self._feed  # the first one of a session takes its time to import
 
     def waiting(self, seconds: float) -> None:
         """See View."""
@@ -183,6 +196,8 @@ class NotebookView:
         return size
 
     def _status(self, words: str) -> None:
+        from puq_magics.outputs.markdown import inline, plain
+
         with self._lock:
             self._screen.paint({"text/markdown": f"*{inline(words)}*", "text/plain": plain(words)})
 
@@ -198,5 +213,7 @@ class NotebookView:
 
 def reasoning_bundle(reasoning: str) -> Bundle:
     """A model's reasoning, folded."""
+    from puq_magics.outputs.markdown import plain, safe_markdown
+
     folded = f"<details><summary>Reasoning</summary>\n\n{safe_markdown(reasoning)}\n\n</details>"
     return {"text/markdown": folded, "text/plain": f"[Reasoning]\n{plain(reasoning)}"}

@@ -12,10 +12,19 @@ class Ticker:
     """Calls ``tick(seconds)`` beside a blocking call: after half a second, then once a second.
 
     ``stop`` returns when no tick runs any more, so that what comes next is not painted over.
+    ``first`` is called once at the start: to make ready, beside the call, what will be needed after it.
     """
 
-    def __init__(self, tick: Callable[[float], None], *, delay: float = 0.5, every: float = 1.0) -> None:
+    def __init__(
+        self,
+        tick: Callable[[float], None],
+        *,
+        first: Callable[[], None] = lambda: None,
+        delay: float = 0.5,
+        every: float = 1.0,
+    ) -> None:
         self._tick = tick
+        self._first = first
         self._delay = delay
         self._every = every
         self._stopped = threading.Event()
@@ -37,6 +46,7 @@ class Ticker:
 
     def _run(self) -> None:
         start = monotonic()
+        self._first()
         pause = self._delay
         while not self._stopped.wait(pause):
             self._tick(monotonic() - start)

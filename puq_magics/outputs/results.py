@@ -12,7 +12,6 @@ from IPython.display import display
 from puq_magics.api.errors import InputError
 from puq_magics.api.wire import Usage
 from puq_magics.outputs.footer import Footer
-from puq_magics.outputs.markdown import plain, safe_markdown
 
 
 @dataclass(repr=False)
@@ -85,6 +84,8 @@ class ChatResult:
         return self.text
 
     def __repr__(self) -> str:
+        from puq_magics.outputs.markdown_controls import plain
+
         words = " ".join(plain(self.text[:400]).split())
         return f"<ChatResult {words[:60] + '…' if len(words) > 60 else words!r} {self.footer.plain()}>"
 
@@ -92,6 +93,8 @@ class ChatResult:
         return self.text
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        from puq_magics.outputs.markdown import plain, safe_markdown
+
         return {
             "text/markdown": self.footer.below_markdown(safe_markdown(self.text)),
             "text/plain": self.footer.below_plain(plain(self.text)),

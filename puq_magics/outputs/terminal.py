@@ -31,6 +31,9 @@ class TerminalView:
         self._note = ""
         self._note_until = 0.0
 
+    def prepare(self) -> None:
+        """See View."""
+
     def waiting(self, seconds: float) -> None:
         """See View."""
         noted = monotonic() < self._note_until

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class View(Protocol):
     """Shows one answer."""
 
+    def prepare(self) -> None:
+        """Make ready what showing needs; called beside the blocking call, from another thread."""
+
     def waiting(self, seconds: float) -> None:
         """Nothing has come yet; called beside the blocking call, from another thread."""
 
@@ -49,6 +52,9 @@ def watch(stream: ChatStream, view: View) -> None:
 
 class QuietView:
     """Shows nothing."""
+
+    def prepare(self) -> None:
+        """See View."""
 
     def waiting(self, seconds: float) -> None:
         """See View."""

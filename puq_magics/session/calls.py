@@ -108,7 +108,7 @@ class _Exchange:
     def run(self, router: Router, view: View) -> None:
         call = self._call
         ask = router.stream_chat if call.stream else router.chat
-        with Ticker(view.waiting):
+        with Ticker(view.waiting, first=view.prepare):
             answer = ask(call.messages, model=call.model, on_retry=view.retrying, **call.params)
         if isinstance(answer, Completion):
             self._completion = answer
