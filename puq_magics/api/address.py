@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
@@ -9,6 +10,10 @@ from urllib.parse import SplitResult, urlsplit
 from puq_magics.api.errors import InvalidURLError
 
 VENDOR_URL = "https://api.puq.ai"
+_EXAMPLE = f"Write it like {VENDOR_URL}"
+_LONGEST = 2000
+# Letters of any script (a name may be international), or an IPv6 address; nothing that two parsers read differently.
+_HOST = re.compile(r"[\w.-]{1,253}|[0-9a-f:.]+(%[\w.-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,8 @@ class Address:
         text = text.strip()
         parts = _split(text)
         host = parts.hostname or ""
-        if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in text):
-            raise InvalidURLError(f"{text!r} is not a base URL.", hint=f"Write it like {VENDOR_URL}")
+        if parts.scheme not in ("http", "https") or not _is_name(parts, host) or not _is_plain(text):
+            raise InvalidURLError(f"{_shown(text)} is not a base URL.", hint=_EXAMPLE)
         if parts.username is not None or parts.query or parts.fragment:
             raise InvalidURLError(
                 f"the base URL of {host} has a user name, a query or a fragment in it.",
@@ -47,7 +52,7 @@ class Address:
         loopback = _is_loopback(host)
         if parts.scheme == "http" and not loopback and not allow_http:
             raise InvalidURLError(
-                f"{text} is plain http: the key and the prompts would travel in clear.",
+                f"the base URL of {host} is plain http: the key and the prompts would travel in clear.",
                 hint="Use https, or, in a network you trust: %config PuqMagics.allow_http = True",
             )
         netloc = _netloc(host, parts.port, parts.scheme)
@@ -60,10 +65,23 @@ def _split(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
         _ = parts.port  # reading it checks it
-    except ValueError as exc:
-        message = f"{text!r} is not a base URL: {exc}."
-        raise InvalidURLError(message, hint=f"Write it like {VENDOR_URL}") from None
+    except ValueError:
+        raise InvalidURLError(f"{_shown(text)} is not a base URL.", hint=_EXAMPLE) from None
     return parts
+
+
+def _is_name(parts: SplitResult, host: str) -> bool:
+    return _HOST.fullmatch(host) is not None and ("[" in parts.netloc) == (":" in host)
+
+
+def _is_plain(text: str) -> bool:
+    return len(text) <= _LONGEST and text.isprintable() and not any(c.isspace() for c in text)
+
+
+def _shown(text: str) -> str:
+    """The text, short, and without a password or what may be one."""
+    text = text if "@" not in text else f"…@{text.rpartition('@')[2]}"
+    return repr(text if len(text) <= 80 else f"{text[:79]}…")
 
 
 def _is_loopback(host: str) -> bool:

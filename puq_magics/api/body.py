@@ -1,8 +1,9 @@
 """An answer's body, read as it comes.
 
 ``PolledBody`` waits on the response's own socket, so that a reader can look away (to paint, to tick) without a
-second thread. It needs parts of urllib3 and http.client that are not public; where they are not as expected,
-``ThreadedBody`` does the same with public calls alone.
+second thread, and reads the framing itself: http.client's way of doing so blocks inside a chunk's size. It needs
+parts of urllib3 and http.client that are not public; where they are not as expected, ``ThreadedBody`` does the
+same with public calls alone.
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ from queue import Empty, Queue
 from time import monotonic
 from typing import Any, Protocol
 
+from puq_magics.api.framing import framing_of
+
 #: Enough for a burst, little enough to look up now and then.
 READ_SIZE = 1 << 16
-# A chunk's framing in http.client's buffer is shorter than this.
-_FRAMING = 1 << 10
 _PLAIN = ("", "identity")
 _GZIP = ("gzip", "x-gzip")
+_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Body(Protocol):
     """The decoded bytes of one answer."""
 
     def receive(self, wait: float | None = None) -> bytes | None:
-        """What has come; ``b""`` at the end; None when nothing came within ``wait`` seconds."""
+        """What has come; ``b""`` at the end and once closed; None when nothing came within ``wait`` seconds."""
 
     def close(self) -> None:
         """Close the connection, unless the body was read to its end."""
@@ -39,10 +41,13 @@ class Body(Protocol):
 def open_body(raw: Any, read_timeout: float) -> Body:
     """The body of a urllib3 response that was opened without preloading."""
     encoding = str(raw.headers.get("content-encoding", "")).strip().lower()
-    source = _buffered_socket(raw) if encoding in _PLAIN + _GZIP else None
+    if encoding not in _PLAIN + _GZIP:  # not asked for; urllib3 may know it
+        return ThreadedBody(raw, decode=True)
+    gunzip = Gunzip() if encoding in _GZIP else None
+    source = _buffered_socket(raw)
     if source is None:
-        return ThreadedBody(raw)
-    return PolledBody(raw, *source, read_timeout, gunzip=Gunzip() if encoding in _GZIP else None)
+        return ThreadedBody(raw, gunzip=gunzip)
+    return PolledBody(raw, *source, read_timeout, gunzip=gunzip)
 
 
 def _buffered_socket(raw: Any) -> tuple[BufferedReader, socket.socket] | None:
@@ -67,14 +72,16 @@ class PolledBody:
         gunzip: Gunzip | None = None,
     ) -> None:
         self._raw = raw
-        self._buffered = buffered
         self._sock = sock
         self._read_timeout = read_timeout
         self._gunzip = gunzip
+        self._framing = framing_of(raw.chunked, raw.length_remaining)
         self._ended = False
-        self._chunked = bool(getattr(raw, "chunked", False))
-        self._known = 0  # bytes in the buffer at the last look
+        self._failure: OSError | None = None  # met behind bytes that had to be given first
         self._heard = monotonic()
+        self._socket_timeout = sock.gettimeout()
+        sock.settimeout(0)
+        self._early = _drained(buffered)  # what http.client read beyond the headers
         self._selector = selectors.DefaultSelector()
         self._selector.register(sock, selectors.EVENT_READ)
 
@@ -82,97 +89,98 @@ class PolledBody:
         """See Body. Raises TimeoutError when no byte came for as long as the read timeout says."""
         if self._gunzip and (held := self._gunzip.more(READ_SIZE)):
             return held
-        if self._ended:
-            return b""
-        if not self._await_bytes(wait):
-            return None
-        received = self._read_available()
-        self._heard = monotonic()
-        if self._gunzip is None or not received:
-            return received
-        return self._gunzip.decode(received, READ_SIZE) or None
+        start = monotonic()
+        while not self._ended:
+            if self._framing.ended:
+                self._finish()
+                break
+            data = self._read_available()
+            if data is None:
+                if not self._wait(None if wait is None else start + wait - monotonic()):
+                    return None
+            elif decoded := self._decode(data):
+                return decoded
+        return b""
 
     def close(self) -> None:
         """See Body."""
         self._selector.close()
         if not self._ended:
             self._ended = True
+            self._gunzip = None
             self._raw.close()
 
-    def _read_available(self) -> bytes:
-        """All that can be read without waiting, up to READ_SIZE."""
-        parts: list[bytes] = []
-        size = 0
+    def _decode(self, data: bytes) -> bytes:
+        if not data:
+            self._framing.end()
+            return b""
+        body = self._framing.decode(data)
+        return self._gunzip.decode(body, READ_SIZE) if self._gunzip else body
+
+    def _finish(self) -> None:
+        """The body is whole: give the connection back, to be used again."""
+        if self._gunzip:
+            self._gunzip.end()
+        if self._framing.reusable:
+            self._sock.settimeout(self._socket_timeout)
+            self._raw._fp.close()
+            self._raw.release_conn()
+        else:
+            self._raw.close()
+        self._ended = True
+        self._selector.close()
+
+    def _read_available(self) -> bytes | None:
+        """What can be read without waiting, about READ_SIZE at most; None when that is nothing."""
+        if self._failure is not None:
+            raise self._failure
+        parts, self._early = [self._early] if self._early else [], b""
+        size = sum(map(len, parts))
         while size < READ_SIZE:
-            part = self._raw.read1(READ_SIZE, decode_content=False)
-            if not part:
-                self._ended = True
+            try:
+                part = self._sock.recv(READ_SIZE)
+            except _NOT_YET:
                 break
+            except OSError as exc:
+                if not parts:
+                    raise
+                self._failure = exc.with_traceback(None)
+                break
+            if not part:  # the end, which the next call meets again
+                return b"".join(parts)
             parts.append(part)
             size += len(part)
-            self._known -= len(part) + _FRAMING
-            if self._known <= 0 and not self._peek():
-                break
+        if not parts:
+            return None
+        self._heard = monotonic()
         return b"".join(parts)
 
-    def _await_bytes(self, wait: float | None) -> bool:
-        """Wait until a read gives something, which may be the end."""
-        if self._peek():
+    def _wait(self, left: float | None) -> bool:
+        """Whether the socket became readable, which may mean part of a TLS record, in so many seconds."""
+        patience = self._heard + self._read_timeout - monotonic()
+        limit = patience if left is None else min(patience, left)
+        if self._selector.select(max(limit, 0)):
             return True
-        start = monotonic()
-        while True:
-            patience = self._heard + self._read_timeout - monotonic()
-            left = patience if wait is None else min(patience, start + wait - monotonic())
-            if self._selector.select(max(left, 0)):
-                if self._peek() is not None:  # None: part of a TLS record, which says nothing yet
-                    return True
-            elif left >= patience:
-                raise TimeoutError
-            else:
-                return False
+        if limit >= patience:
+            raise TimeoutError
+        return False
 
-    def _peek(self) -> bool | None:
-        """Whether a read would give something at once; None when TLS has only part of a record.
 
-        An empty buffer is filled from the socket, without waiting. False is "nothing yet" before the selector has
-        reported the socket readable; after, it is the end of the connection, or more behind what is buffered.
-        """
-        if self._buffered.closed:  # read to its end: the next read says so at once
-            self._known = 0
-            return True
-        timeout = self._sock.gettimeout()
-        self._sock.settimeout(0)
-        try:
-            buffered = self._buffered.peek(1)
-        except ssl.SSLWantReadError:
-            self._known = 0
-            return None
-        finally:
-            self._sock.settimeout(timeout)
-        self._known = len(buffered)
-        if self._chunked and not self._holds_data(buffered):
-            # The rest of a chunk's framing is on its way; TLS may have it decrypted already.
-            return isinstance(self._sock, ssl.SSLSocket) and bool(buffered) and self._sock.pending() > 0
-        return bool(buffered)
-
-    def _holds_data(self, buffered: bytes) -> bool:
-        """Whether a chunk's data, or the end of the last one, is in the buffer, and not its framing alone."""
-        left = self._raw._fp.chunk_left
-        if left:
-            return bool(buffered)
-        start = 0 if left is None else 2  # a chunk ends with CRLF
-        line_end = buffered.find(b"\n", start) + 1
-        if not line_end:
-            return False
-        last = buffered[start:line_end].split(b";")[0].strip(b"0\r\n\t ") == b""
-        return b"\r\n" in buffered[line_end:] if last else len(buffered) > line_end
+def _drained(buffered: BufferedReader) -> bytes:
+    """What is in the buffer of a socket that does not block."""
+    try:
+        return buffered.read(len(buffered.peek(1)))
+    except (*_NOT_YET, ConnectionError):
+        return b""
 
 
 class ThreadedBody:
     """Public calls alone: a thread reads, a queue hands over."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, *, gunzip: Gunzip | None = None, decode: bool = False) -> None:
         self._raw = raw
+        self._gunzip = gunzip
+        self._decode = decode
         self._queue: Queue[bytes | BaseException] = Queue(maxsize=64)
         self._ended = False
         self._closed = threading.Event()
@@ -181,31 +189,39 @@ class ThreadedBody:
 
     def receive(self, wait: float | None = None) -> bytes | None:
         """See Body."""
-        if self._ended:
-            return b""
-        try:
-            item = self._queue.get(timeout=wait)
-        except Empty:
-            return None
-        if isinstance(item, BaseException):
-            self._ended = True
-            raise item
-        self._ended = not item
-        return item
+        if self._gunzip and (held := self._gunzip.more(READ_SIZE)):
+            return held
+        start = monotonic()
+        while not self._ended:
+            try:
+                item = self._queue.get(timeout=None if wait is None else max(start + wait - monotonic(), 0))
+            except Empty:
+                return None
+            self._ended = not item or isinstance(item, BaseException)
+            if isinstance(item, BaseException):
+                raise item
+            if self._gunzip and not item:
+                self._gunzip.end()
+            elif decoded := self._gunzip.decode(item, READ_SIZE) if self._gunzip else item:
+                return decoded
+        return b""
 
     def close(self) -> None:
         """See Body."""
+        self._ended = True
+        self._gunzip = None
         self._closed.set()
         with suppress(ValueError, RuntimeError, OSError):
             self._raw.shutdown()  # wakes the reading thread, which then closes
-        while not self._queue.empty():
-            self._queue.get_nowait()
+        with suppress(Empty):
+            while True:
+                self._queue.get_nowait()
 
     def _read(self) -> None:
         item: bytes | BaseException = b"more"
         while item and not isinstance(item, BaseException) and not self._closed.is_set():
             try:
-                item = self._raw.read1(READ_SIZE)
+                item = self._raw.read1(READ_SIZE, decode_content=self._decode)
             except Exception as exc:  # noqa: BLE001 - handed over, to be raised on the reader's thread
                 item = exc
             self._queue.put(item)
@@ -217,19 +233,40 @@ class Gunzip:
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
+        self._open = False  # whether a member has begun; behind the first one, whether it gave anything
+        self._members = 0
+        self._full = False  # the last output was as long as it might be: there may be more inside
         self._waiting = b""
 
     def decode(self, data: bytes, limit: int) -> bytes:
-        """Up to ``limit`` bytes of what was compressed; ``more`` gives the rest."""
+        """Up to ``limit`` bytes of what was compressed; ``more`` gives the rest. Raises zlib.error."""
         self._waiting += data
         return self.more(limit)
 
     def more(self, limit: int) -> bytes:
         """Up to ``limit`` further bytes of what was fed before."""
         decoded = b""
-        while self._waiting and not decoded:
-            if self._member.eof:
-                self._member = zlib.decompressobj(wbits=31)
-            decoded = self._member.decompress(self._waiting, limit)
+        while (self._waiting or self._full) and not decoded:
+            try:
+                decoded = self._member.decompress(self._waiting, limit)
+            except zlib.error:
+                if self._open or not self._members:
+                    raise
+                self._waiting = b""  # padding behind the last member
+                break
+            self._open = self._open or not self._members or bool(decoded)
+            self._full = len(decoded) == limit
             self._waiting = self._member.unconsumed_tail or self._member.unused_data
+            if self._member.eof:
+                self._next_member()
         return decoded
+
+    def end(self) -> None:
+        """No more will come. Raises EOFError within a member."""
+        if self._open:
+            raise EOFError("the compressed data ended early")
+
+    def _next_member(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+        self._members += 1
+        self._open = self._full = False

@@ -35,6 +35,9 @@ from html import unescape
 from http import HTTPStatus
 from typing import Any
 
+# Of an error's body: characters that are read, and those of an HTML page.
+_LONGEST_READ, _LONGEST_PAGE = 64_000, 5_000
+
 
 class PuqError(Exception):
     """Anything that this package raises on purpose."""
@@ -178,16 +181,24 @@ class ServerError(StatusError):
 
 
 _BY_STATUS: dict[int, tuple[type[StatusError], str, str]] = {
-    400: (BadRequestError, "the router does not take this request", ""),
-    401: (AuthenticationError, "the router does not accept the API key", "Give the right key."),
-    402: (PaymentRequiredError, "the balance is spent, or the plan's limit is reached", "Top up."),
-    403: (PermissionDeniedError, "this key has no access to that", "Have it granted in the dashboard."),
-    404: (NotFoundError, "the router has no such model or endpoint", "Check model and base URL."),
-    422: (UnprocessableError, "the router cannot process this request", ""),
-    429: (RateLimitError, "too many requests", "Wait a little, then try again."),
+    400: (BadRequestError, "the router does not take this request", "Check the model and the options."),
+    401: (
+        AuthenticationError,
+        "the router does not accept the API key",
+        "Give it a key that is valid for this host: %puq_login",
+    ),
+    402: (
+        PaymentRequiredError,
+        "the balance is spent, or the plan's limit is reached",
+        "Top up the account.",
+    ),
+    403: (PermissionDeniedError, "the API key has no access to this", "Have it granted in the dashboard."),
+    404: (NotFoundError, "the router has no such model or endpoint", "Check the model and the base URL."),
+    422: (UnprocessableError, "the router cannot process this request", "Check the model and the options."),
+    429: (RateLimitError, "the router has had too many requests", "Wait a little, then try again."),
 }
 _SERVER = (ServerError, "the router failed", "Try again; if it goes on, ask the router's people.")
-_OTHER = (StatusError, "the router answered with an unexpected status", "Check the base URL.")
+_OTHER = (StatusError, "the router refused the request", "Check the base URL.")
 
 
 def error_for(
@@ -196,9 +207,10 @@ def error_for(
     """The error for an answer with a status of 400 or more; its body may be JSON, HTML, text or nothing."""
     detail, code = error_words(body)
     kind, summary, hint = _BY_STATUS.get(status, _SERVER if status >= 500 else _OTHER)
-    said = f": {_sentence(detail)}" if detail else "."
     return kind(
-        f"{status} {_phrase(status)}: {summary}{said}",
+        with_words(
+            f"{summary} ({status} {_phrase(status)})".replace(" )", ")"), _without_echo(detail, status)
+        ),
         status=status,
         hint=hint,
         code=code,
@@ -208,9 +220,21 @@ def error_for(
     )
 
 
+def with_words(message: str, words: str) -> str:
+    """One sentence: ours, and behind a colon the words of another, if there are any."""
+    text = f"{message}: {words}" if words else message
+    return text if text.rstrip("”'\")").endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def _without_echo(detail: str, status: int) -> str:
+    """The words without the status that many servers begin them with, such as ``Unauthorized:``."""
+    phrase = re.escape(_phrase(status))
+    return re.sub(rf"^(?:(?:{status}|{phrase})\b[\s:.,–-]*)+", "", detail, flags=re.I) if phrase else detail
+
+
 def error_words(body: bytes) -> tuple[str, str | None]:
     """What an error's body says, as one line of plain text, and the router's code for it, if any."""
-    text = body[:20_000].decode("utf-8", "replace").strip()
+    text = body[:_LONGEST_READ].decode("utf-8-sig", "replace").strip()
     try:
         return error_object(json.loads(text))
     except (ValueError, RecursionError):
@@ -222,15 +246,26 @@ def error_object(value: object) -> tuple[str, str | None]:
     code: object = None
     while isinstance(value, dict):
         code = value.get("code") or code
-        value = next((value[k] for k in ("error", "message", "detail", "errors") if value.get(k)), None)
-    words = "" if value is None or value is True else value if isinstance(value, str) else json.dumps(value)
-    return _one_line(words), None if code is None else str(code)
+        said = [value.get(key) for key in ("error", "message", "detail", "errors")]
+        value = next(
+            (words for words in said if words and words is not True), None
+        )  # "error": true says nothing
+    words = value if isinstance(value, str) else "" if value is None else _as_json(value)
+    return _one_line(words), _one_line(str(code), 80) if isinstance(code, str | int) else None
+
+
+def _as_json(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "…"
 
 
 def _readable_html(text: str) -> str:
-    title = re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
-    words = title.group(1) if title else re.sub(r"<[^>]*>", " ", text)
-    return f"an HTML page, “{unescape(words).strip()}”"
+    text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<!--.*?-->", " ", text[:_LONGEST_PAGE])
+    title = re.search(r"(?is)<title[^<>]*>([^<]*)", text)
+    words = unescape(title.group(1) if title else re.sub(r"<[^<>]*>", " ", text)).strip()
+    return f"an HTML page, “{_one_line(words, 200)}”" if words else "an HTML page"
 
 
 def _one_line(text: str, limit: int = 300) -> str:
@@ -238,12 +273,8 @@ def _one_line(text: str, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?", "…", "”")) else f"{text}."
-
-
 def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return "error"
+        return ""

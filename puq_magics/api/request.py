@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from puq_magics.api.address import Address
 from puq_magics.api.errors import InputError
@@ -39,8 +40,8 @@ class Request:
 
     def as_curl(self, address: Address, auth_scheme: str) -> str:
         """The same as a ``curl`` command, with ``$PUQ_API_KEY`` where the key goes."""
-        query = "&".join(f"{name}={value}" for name, value in self.params.items())
-        parts = ["curl", "-N", shlex.quote(f"{address.url}{self.path}{'?' if query else ''}{query}")]
+        query = f"?{urlencode(self.params)}" if self.params else ""
+        parts = ["curl", "-N", shlex.quote(f"{address.url}{self.path}{query}")]
         if auth_scheme != "none":
             parts += ["-H", f'"Authorization: {auth_scheme} $PUQ_API_KEY"']
         if self.body is not None:
@@ -63,7 +64,9 @@ class Retry:
     limit: int
 
     def __str__(self) -> str:
-        return f"{self.reason}; trying again in {self.pause:.1f} s ({self.attempt} of {self.limit})"
+        return (
+            f"{self.reason.rstrip('.')}; trying again in {self.pause:.1f} s ({self.attempt} of {self.limit})"
+        )
 
 
 def json_request(path: str, payload: Mapping[str, Any], timeouts: Timeouts, *, accept: str) -> Request:
@@ -73,5 +76,8 @@ def json_request(path: str, payload: Mapping[str, Any], timeouts: Timeouts, *, a
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can only write escaped
         body = json.dumps(payload, allow_nan=False).encode("ascii")
     except (TypeError, ValueError, RecursionError) as exc:
-        raise InputError(f"the request cannot be written as JSON: {exc}.") from None
+        raise InputError(
+            f"the request cannot be written as JSON: {exc}.",
+            hint="Use words, finite numbers, True, False, None, and lists and dicts of these.",
+        ) from None
     return Request("POST", path, timeouts, body=body, content_type="application/json", accept=accept)

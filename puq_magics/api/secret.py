@@ -17,6 +17,7 @@ class Secret:
     __slots__ = ("_reveal",)
 
     def __init__(self, value: str) -> None:
+        self._reveal: Callable[[], str] = str  # so that a refused one has a repr, too
         value = value.strip()
         if not value or not value.isascii() or not value.isprintable() or " " in value:
             del value  # tracebacks can show locals
@@ -24,7 +25,7 @@ class Secret:
                 "this is not an API key: a key is one word of plain ASCII characters.",
                 hint="Copy it again from the dashboard (Account Settings → API Tokens).",
             )
-        self._reveal: Callable[[], str] = lambda: value
+        self._reveal = lambda: value
 
     def reveal(self) -> str:
         """Give the value."""
@@ -53,3 +54,21 @@ class Secret:
 
     def __deepcopy__(self, memo: object) -> Secret:
         return self
+
+
+class Eraser:
+    """Takes a secret out of bytes that come in parts, should someone send it back."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+        self._held = b""  # what may be the secret's beginning
+
+    def feed(self, data: bytes) -> bytes:
+        """Give what surely holds no part of it; ``b""`` as data gives what was held back."""
+        words = self._secret.reveal().encode("ascii")
+        text = (self._held + data).replace(words, "…".encode())
+        sizes = range(min(len(words) - 1, len(text)), 0, -1) if data else ()
+        size = next((size for size in sizes if text.endswith(words[:size])), 0)
+        self._held = text[len(text) - size :]
+        del words  # tracebacks can show locals
+        return text[: len(text) - size]

@@ -11,7 +11,15 @@ from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.errors import AnswerError, APIError, NetworkError, StreamError, error_object, error_words
+from puq_magics.api.errors import (
+    AnswerError,
+    APIError,
+    NetworkError,
+    StreamError,
+    error_object,
+    error_words,
+    with_words,
+)
 from puq_magics.api.sse import Event, SSEDecoder
 from puq_magics.api.wire import (
     Completion,
@@ -25,6 +33,11 @@ if TYPE_CHECKING:
     from puq_magics.api.transport import Response
 
 _DONE = "[DONE]"
+_BOM = b"\xef\xbb\xbf"
+# How an event stream begins: a field, or a comment.
+_FIELDS = (b"data", b"event", b"id", b"retry", b":")
+#: Bytes after which a body's beginning is clear, or never will be.
+_SNIFF = 1 << 12
 _MEBI = 1 << 20
 #: Seconds to wait for the end of the body after the answer's end, to use the connection again.
 _PATIENCE = 0.02
@@ -50,13 +63,13 @@ class ChatStream:
         self._decoder = SSEDecoder()
         self._max_size = max_size
         self._size = 0
-        self._texts: dict[int, list[str]] = {0: []}
-        self._reasoning: list[str] = []
-        self._half = ""  # the first half of a character that JSON escapes split
+        self._texts: dict[int, _Words] = {0: _Words()}
+        self._reasoning = _Words()
         self._finish_reason: str | None = None
         self._head: dict[str, Any] = {}
         self._usage: object = None
-        self._not_events: list[bytes] | None = None if _says_events(response) else []
+        self._beginning: bytes | None = b""  # until it is clear what comes
+        self._whole: list[bytes] | None = None  # the parts of a body that is no stream
 
     def __enter__(self) -> ChatStream:
         return self
@@ -78,12 +91,12 @@ class ChatStream:
     @property
     def text(self) -> str:
         """What has come of the answer."""
-        return joined_surrogates(self._texts[0])
+        return self._texts[0].text
 
     @property
     def reasoning(self) -> str:
         """What has come of the model's reasoning."""
-        return joined_surrogates(self._reasoning)
+        return self._reasoning.text
 
     @property
     def completion(self) -> Completion:
@@ -100,7 +113,7 @@ class ChatStream:
             finish_reason=self._finish_reason,
             usage=read_usage(self._usage),
             request_id=self.request_id,
-            alternatives={i: joined_surrogates(parts) for i, parts in self._texts.items() if i},
+            alternatives={i: words.text for i, words in self._texts.items() if i},
             raw=raw,
         )
 
@@ -124,6 +137,8 @@ class ChatStream:
         except BaseException:
             self.close()
             raise
+        if self.finished and (left := Delta(self._texts[0].end(), self._reasoning.end())):
+            delta = left if delta is None else Delta(delta.text + left.text, delta.reasoning + left.reasoning)
         if delta and self.first_heard is None:
             self.first_heard = monotonic()
         return delta
@@ -132,40 +147,41 @@ class ChatStream:
         self._size += len(data)
         if self._size > self._max_size:
             raise AnswerError(
-                f"the answer is larger than {self._max_size // _MEBI} MiB.", hint="It was cut there."
+                f"the answer is larger than {self._max_size:,} bytes.",
+                hint="What came is kept; ask for less.",
             )
-        if self._not_events is not None and not self._looks_like_events(data):
-            return self._take_whole(data)
-        if data:
-            return self._absorb(self._decoder.feed(data))
-        last = self._decoder.flush()
-        delta = self._absorb_last(last) if last is not None else None
-        if not self.finished:
-            self._end_of_body()
-        return delta
+        ended = not data
+        if self._beginning is not None:
+            data = self._begin(data)
+        if self._whole is not None:
+            self._whole.append(data)
+            return self._read_whole() if ended else _NOTHING
+        delta = self._absorb(self._decoder.feed(data))
+        return self._end_of_body(delta) if ended and not self.finished else delta
 
-    def _looks_like_events(self, data: bytes) -> bool:
-        """Without the right Content-Type: whether these are events all the same, by how they begin."""
-        if self._not_events:
-            return False
-        if data.lstrip()[:1] in (b"{", b"[", b"<", b""):
-            return False
-        self._not_events = None
-        return True
+    def _begin(self, data: bytes) -> bytes:
+        """Whether events come, by how the body begins, whatever its Content-Type; what is to be read now."""
+        start = (self._beginning or b"") + data
+        words = start.removeprefix(_BOM).lstrip()
+        unclear = any(name != words and name.startswith(words) for name in (_BOM, *_FIELDS))
+        if data and unclear and len(start) < _SNIFF:
+            self._beginning = start
+            return b""
+        self._beginning = None
+        says_events = self._response.headers.get("content-type", "").lower().startswith("text/event-stream")
+        if words[:1] in (b"{", b"[", b"<") or not (says_events or words.startswith(_FIELDS)):
+            self._whole = []
+        return start
 
-    def _take_whole(self, data: bytes) -> Delta | None:
+    def _read_whole(self) -> Delta:
         """A body that is no stream: JSON, if the router does not stream, or a proxy's page."""
-        parts = self._not_events if self._not_events is not None else []
-        if data:
-            parts.append(data)
-            return _NOTHING
-        body = b"".join(parts)
+        body = b"".join(self._whole or ())
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError):
             raise not_json(body) from None
         delta = self._absorb_objects([answer])
-        if not any(self._texts.values()) and self._finish_reason is None:
+        if not any(words.text for words in self._texts.values()) and self._finish_reason is None:
             raise AnswerError("the answer holds no text.", hint="Check the base URL.")
         self._end()
         return delta
@@ -201,38 +217,36 @@ class ChatStream:
     def _absorb_last(self, event: Event) -> Delta:
         """An event that lacks its blank line: it counts if it is whole."""
         try:
-            return self._absorb_each([event.data])
-        except StreamError as error:
-            if error.hint != "Try again.":
-                raise
+            if event.data.strip() != _DONE:
+                json.loads(event.data)
+        except (ValueError, RecursionError):
             return _NOTHING
+        return self._absorb_each([event.data])
 
     def _absorb_objects(self, chunks: list[Any]) -> Delta:
         texts = _plain_texts(chunks)
         if texts is not None:
-            self._texts[0] += texts
-            return Delta(self._whole("".join(texts)))
+            return Delta(self._texts[0].add("".join(texts)))
         texts, reasoning = [], []
         for chunk in chunks:
             if not isinstance(chunk, dict):
                 continue
             for piece in read_pieces(chunk):
-                self._texts.setdefault(piece.index, []).append(piece.text)
+                text = self._texts.setdefault(piece.index, _Words()).add(piece.text)
                 if piece.index == 0:
-                    texts.append(piece.text)
-                    reasoning.append(piece.reasoning)
-                    self._reasoning.append(piece.reasoning)
+                    texts.append(text)
+                    reasoning.append(self._reasoning.add(piece.reasoning))
                     self._finish_reason = piece.finish_reason or self._finish_reason
             self._note(chunk)
-        return Delta(self._whole("".join(texts)), "".join(reasoning))
+        return Delta("".join(texts), "".join(reasoning))
 
     def _note(self, chunk: Mapping[str, Any]) -> None:
         """What stands beside the choices."""
         if chunk.get("error"):
             words, code = error_object(chunk)
-            said = f": {words}" if words else "."
+            code = f" ({code})" if code and code not in words else ""
             raise StreamError(
-                f"the answer broke off with an error of the router{said}" + (f" ({code})" if code else ""),
+                with_words(f"the answer broke off with an error of the router{code}", words),
                 hint="Try again, or use another model.",
             )
         self._usage = chunk.get("usage") or self._usage
@@ -240,21 +254,17 @@ class ChatStream:
             if chunk.get(key) and key not in self._head:
                 self._head[key] = chunk[key]
 
-    def _whole(self, text: str) -> str:
-        """The text without half a character at its end; that half comes with the next."""
-        if self._half:
-            text, self._half = self._half + text, ""
-        if text and "\ud800" <= text[-1] <= "\udbff":
-            text, self._half = text[:-1], text[-1]
-        return joined_surrogates([text])
-
-    def _end_of_body(self) -> None:
+    def _end_of_body(self, delta: Delta) -> Delta:
+        if (last := self._decoder.flush()) is not None:
+            more = self._absorb_last(last)
+            delta = Delta(delta.text + more.text, delta.reasoning + more.reasoning)
         self._response.close()
-        if self._finish_reason is None:
+        if self._finish_reason is None and not self.finished:
             raise StreamError(
                 "the answer ended before it was finished.", hint="What came is kept; ask again for the rest."
             )
         self.finished = True
+        return delta
 
     def _end(self) -> None:
         """The end of the answer: leave the connection ready for the next request, if that is quick."""
@@ -266,6 +276,31 @@ class ChatStream:
         except APIError:
             pass  # the answer is whole; what comes after does not matter
         self._response.close()
+
+
+class _Words:
+    """Text that comes in parts, and never shows half a character that JSON escapes split over two."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._half = ""
+
+    @property
+    def text(self) -> str:
+        return joined_surrogates(self._parts)
+
+    def add(self, part: str) -> str:
+        """Keep the part; give what of it, and of the half before it, is whole."""
+        self._parts.append(part)
+        part, self._half = self._half + part, ""
+        if part and "\ud800" <= part[-1] <= "\udbff":
+            part, self._half = part[:-1], part[-1]
+        return joined_surrogates([part])
+
+    def end(self) -> str:
+        """What stands for a half that never got its other half."""
+        half, self._half = self._half, ""
+        return joined_surrogates([half])
 
 
 def _plain_texts(chunks: list[Any]) -> list[str] | None:
@@ -299,7 +334,8 @@ def read_completion(answer: Any, model: str, request_id: str | None) -> Completi
     if not isinstance(answer, dict):
         raise AnswerError("the answer is not a JSON object.", hint="Check the base URL.")
     if answer.get("error"):
-        raise AnswerError(f"the router answered with an error: {error_object(answer)[0]}.", hint="Try again.")
+        words, _ = error_object(answer)
+        raise AnswerError(with_words("the router answered with an error", words), hint="Try again.")
     pieces = {piece.index: piece for piece in read_pieces(answer)}
     if not pieces:
         raise AnswerError("the answer holds no choices.", hint="Check the base URL.")
@@ -323,9 +359,6 @@ def not_json(body: bytes) -> AnswerError:
     if not words:
         return AnswerError("the answer is empty.", hint="Check the base URL; a proxy may stand between.")
     return AnswerError(
-        f"the answer is not JSON: {words}", hint="Check the base URL; a proxy may have answered in its place."
+        with_words("the answer is not JSON", words),
+        hint="Check the base URL; a proxy may have answered in its place.",
     )
-
-
-def _says_events(response: Response) -> bool:
-    return response.headers.get("content-type", "").lower().startswith("text/event-stream")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import platform
 import random
+import re
+import ssl
 import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead, InvalidURL
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import requests
@@ -25,13 +27,20 @@ import urllib3.exceptions as u3
 from puq_magics import __version__
 from puq_magics.api.address import Address
 from puq_magics.api.body import Body, open_body
-from puq_magics.api.errors import AnswerError, NetworkError, PuqError, RedirectError, RequestTimeoutError
+from puq_magics.api.errors import (
+    AnswerError,
+    ConfigurationError,
+    NetworkError,
+    PuqError,
+    RedirectError,
+    RequestTimeoutError,
+)
 from puq_magics.api.request import Request, Retry
-from puq_magics.api.secret import Secret
+from puq_magics.api.secret import Eraser, Secret
 
 #: Seconds that a Retry-After may ask for; beyond, the user decides.
 LONGEST_WAIT = 60.0
-_FOREIGN = (requests.RequestException, u3.HTTPError, HTTPException, OSError, ValueError, zlib.error)
+_SCHEME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # less than HTTP allows: it is shown in shell commands, too
 _T = TypeVar("_T")
 
 
@@ -75,14 +84,21 @@ class RequestsTransport:
     """Over a pooled requests session.
 
     ``on_retry`` is told before each pause. A POST is sent again only when there was no connection, or the router
-    said 429 or 503; a GET also after any other failure.
+    said 429 or 503; a GET also after any other 5xx and after a cut connection. Raises ConfigurationError for an
+    ``auth_scheme`` that is not one word.
     """
 
     def __init__(
         self, address: Address, key: Secret | None, *, auth_scheme: str = "Token", max_retries: int = 2
     ) -> None:
+        if not _SCHEME.fullmatch(auth_scheme):
+            raise ConfigurationError(
+                f"{auth_scheme[:40]!r} is not an authentication scheme.",
+                hint="It is one word, such as Token or Bearer; none sends no key.",
+            )
         self.address = address
         self.auth_scheme = auth_scheme
+        self._key = key
         self._auth = _KeyAuth(key, auth_scheme)
         self._max_retries = max_retries
         self._session = _session(address)
@@ -110,18 +126,13 @@ class RequestsTransport:
             time.sleep(retry.pause)
 
     def _attempt(self, request: Request) -> _Response | _Failure:
-        outcome = self._through_the_door(lambda: self._open(request))
-        if isinstance(outcome, _Failure):
-            return outcome
-        raw, headers = outcome
-        body = open_body(raw, request.timeouts.read)
-        response = _Response(raw.status, headers, body, self._through_the_door)
-        if 300 <= response.status < 400:
+        response = self._through_the_door(lambda: self._open(request))
+        if isinstance(response, _Response) and 300 <= response.status < 400:
             response.close()
-            raise _redirect(self.address, headers.get("location", ""))
+            raise self._redirect(response)
         return response
 
-    def _open(self, request: Request) -> tuple[Any, Mapping[str, str]]:
+    def _open(self, request: Request) -> _Response:
         answer = self._session.request(
             request.method,
             self.address.url + request.path,
@@ -133,7 +144,9 @@ class RequestsTransport:
             allow_redirects=False,
             stream=True,
         )
-        return answer.raw, answer.headers
+        body = open_body(answer.raw, request.timeouts.read)
+        eraser = Eraser(self._key) if self._key is not None and answer.status_code >= 400 else None
+        return _Response(answer.status_code, answer.headers, body, self._through_the_door, eraser)
 
     def _through_the_door(self, action: Callable[[], _T]) -> _T | _Failure:
         """Do it; a foreign exception comes back as a failure of ours, without its traceback."""
@@ -141,11 +154,27 @@ class RequestsTransport:
             return action()
         except PuqError:
             raise
-        except _FOREIGN as exc:
-            return _Failure(translate(exc, self.address), _never_arrived(exc))
-        except KeyboardInterrupt:
-            pass
-        raise KeyboardInterrupt  # afresh: the frames below hold the key
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the frames below hold the key
+            return _failure(exc, self.address)
+        except BaseException as exc:  # noqa: BLE001 - an interrupt, raised again without those frames
+            interrupt = exc.with_traceback(None)
+            interrupt.__context__ = interrupt.__cause__ = None
+        try:
+            raise interrupt
+        finally:
+            del interrupt
+
+    def _redirect(self, response: _Response) -> RedirectError:
+        location = response.headers.get("location", "")[:2000].encode("utf-8", "replace")
+        if self._key is not None:
+            eraser = Eraser(self._key)
+            location = eraser.feed(location) + eraser.feed(b"")
+        target = "".join(c for c in location.decode("utf-8", "replace")[:200] if c.isprintable())
+        return RedirectError(
+            f"{self.address.host} redirects to {target or 'nowhere'} ({response.status}); "
+            "the request and the key did not go along.",
+            hint="If that is the router, set its base URL: %config PuqMagics.base_url = …",
+        )
 
     def _retry(self, request: Request, answer: _Response | _Failure, attempt: int) -> Retry | None:
         if attempt > self._max_retries:
@@ -170,27 +199,34 @@ class RequestsTransport:
 @dataclass(frozen=True, slots=True)
 class _Failure:
     error: PuqError
-    #: The router surely did not see the request.
+    #: The router surely did not see the request, and a further try may reach it.
     never_arrived: bool
-
-    @property
-    def passing(self) -> bool:
-        """Whether trying again may help."""
-        return isinstance(self.error, NetworkError) and "certificate" not in self.error.message
+    #: The connection was cut: what is safe to repeat may do better next time.
+    passing: bool
 
 
 class _Response:
     def __init__(
-        self, status: int, headers: Mapping[str, str], body: Body, door: Callable[[Callable[[], Any]], Any]
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: Body,
+        door: Callable[[Callable[[], Any]], Any],
+        eraser: Eraser | None,
     ) -> None:
         self.status = status
         self.headers = headers
         self._body = body
         self._door = door
+        self._eraser = eraser
 
     def receive(self, wait: float | None = None) -> bytes | None:
         outcome: bytes | _Failure | None = self._door(lambda: self._body.receive(wait))
-        return _raise(outcome.error) if isinstance(outcome, _Failure) else outcome
+        if isinstance(outcome, _Failure):
+            return _raise(outcome.error)
+        if outcome is None or self._eraser is None:
+            return outcome
+        return self._eraser.feed(outcome) or (None if outcome else b"")
 
     def close(self) -> None:
         self._body.close()
@@ -209,14 +245,27 @@ class _KeyAuth(requests.auth.AuthBase):
         return request
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere: requests would read the redirect's body, and prepare to follow it."""
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    def close(self) -> None:
+        """Close idle connections now: urllib3 leaves that to the garbage collector."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118 - not a dict, and not iterable
+                if (pool := manager.pools.get(key)) is not None:
+                    pool.close()
+        super().close()
+
+
 def _session(address: Address) -> requests.Session:
-    session = requests.Session()
-    if address.is_loopback:
-        # No proxy stands between a machine and itself; the user's certificates count all the same.
+    session = _Session()
+    if address.is_loopback:  # no proxy stands between a machine and itself
         session.trust_env = False
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-    session.max_redirects = 0
-    adapter = requests.adapters.HTTPAdapter(pool_connections=2, pool_maxsize=8)
+    adapter = _Adapter(pool_connections=2, pool_maxsize=8)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
@@ -241,54 +290,59 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         pass
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         return None
-
-
-def _redirect(address: Address, location: str) -> RedirectError:
-    target = "".join(c for c in location[:200] if c.isprintable()) or "nowhere"
-    return RedirectError(
-        f"{address.host} redirects to {target}; the request and the key did not go along.",
-        hint="If that is the router, set its base URL: %config PuqMagics.base_url = …",
-    )
 
 
 def translate(exc: BaseException, address: Address) -> PuqError:
     """The error of ours for a foreign exception, by the table below."""
-    seen = list(_causes(exc))
+    seen = _causes(exc)
     for kinds, error, message, hint in _TRANSLATIONS:
         found = next((cause for cause in seen if isinstance(cause, kinds)), None)
         if found is not None:
-            words = _reason(found)
-            return error(message.format(host=address.host, reason=words), hint=hint)
-    return NetworkError(f"the request to {address.host} failed: {_reason(exc)}.", hint="Try again.")
+            return error(message.format(host=address.host, reason=_reason(found)), hint=hint)
+    return NetworkError(f"the request to {address.host} failed ({_reason(exc)}).", hint=_CHECK)
 
 
 _CHECK = "Check the base URL and the network (%puq shows the base URL)."
-_TRANSLATIONS: tuple[tuple[Any, Callable[..., PuqError], str, str], ...] = (
+_CUT = (NetworkError, "{host} closed the connection before its answer was whole.", "Try again.")
+_NOT_HTTP = (
+    AnswerError,
+    "{host} does not answer in proper HTTP.",
+    "Check the base URL, its port, and http or https.",
+)
+_SECURE = (ssl.SSLError, u3.SSLError, requests.exceptions.SSLError)
+_UNSENDABLE = (
+    InvalidURL,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidHeader,
+    u3.LocationValueError,
+    u3.URLSchemeUnknown,
+    UnicodeError,
+)
+# From the particular to the general: the first row that fits any of the exception and its causes.
+_TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], type[PuqError], str, str], ...] = (
     (
-        (u3.NameResolutionError,),
+        (
+            u3.ProxyError,
+            u3.ProxySchemeUnknown,
+            u3.ProxySchemeUnsupported,
+            requests.exceptions.ProxyError,
+            requests.exceptions.InvalidProxyURL,
+            requests.exceptions.InvalidSchema,  # SOCKS without its library
+        ),
         NetworkError,
-        "the name {host} does not resolve.",
-        _CHECK,
+        "the proxy on the way to {host} cannot be used ({reason}).",
+        "Check HTTPS_PROXY and NO_PROXY.",
     ),
+    ((u3.NameResolutionError,), NetworkError, "the name {host} does not resolve.", _CHECK),
+    ((ssl.SSLEOFError, ssl.SSLZeroReturnError), *_CUT),
     (
-        (u3.SSLError, requests.exceptions.SSLError),
+        _SECURE,
         NetworkError,
         "no secure connection to {host}: its certificate or protocol was refused ({reason}).",
         "A proxy may stand between; REQUESTS_CA_BUNDLE names its certificate.",
-    ),
-    (
-        (requests.exceptions.ProxyError, u3.ProxyError),
-        NetworkError,
-        "the proxy on the way to {host} does not answer ({reason}).",
-        "Check HTTPS_PROXY and NO_PROXY.",
-    ),
-    (
-        (u3.ConnectTimeoutError, requests.exceptions.ConnectTimeout),
-        RequestTimeoutError,
-        "{host} did not take the connection in time.",
-        _CHECK,
     ),
     (
         (u3.NewConnectionError, ConnectionRefusedError),
@@ -297,7 +351,13 @@ _TRANSLATIONS: tuple[tuple[Any, Callable[..., PuqError], str, str], ...] = (
         _CHECK,
     ),
     (
-        (u3.ReadTimeoutError, requests.exceptions.ReadTimeout, TimeoutError),
+        (u3.ConnectTimeoutError, requests.exceptions.ConnectTimeout),
+        RequestTimeoutError,
+        "{host} did not take the connection in time.",
+        _CHECK,
+    ),
+    (
+        (u3.TimeoutError, requests.exceptions.Timeout, TimeoutError),
         RequestTimeoutError,
         "{host} sent nothing for too long.",
         "Try again, or allow more seconds: %config PuqMagics.timeout = 300",
@@ -309,31 +369,33 @@ _TRANSLATIONS: tuple[tuple[Any, Callable[..., PuqError], str, str], ...] = (
         "A proxy may have changed it on the way.",
     ),
     (
-        (u3.ProtocolError, HTTPException, ConnectionError, requests.exceptions.ConnectionError),
+        _UNSENDABLE,
         NetworkError,
-        "{host} closed the connection before its answer was whole.",
-        "Try again.",
-    ),
-    (
-        (
-            requests.exceptions.InvalidURL,
-            requests.exceptions.InvalidHeader,
-            u3.LocationValueError,
-            UnicodeError,
-        ),
-        NetworkError,
-        "the request to {host} cannot be made: {reason}.",
+        "the request to {host} cannot be made: its URL is not valid.",
         "Check the base URL.",
+    ),
+    ((u3.InvalidChunkLength, u3.InvalidHeader, u3.HeaderParsingError), *_NOT_HTTP),
+    ((ConnectionError, IncompleteRead, EOFError), *_CUT),
+    ((HTTPException,), *_NOT_HTTP),
+    (
+        (u3.ProtocolError, requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError),
+        *_CUT,
     ),
 )
 
 
-def _never_arrived(exc: BaseException) -> bool:
-    """Whether there was no connection, and a further try may find one."""
-    kinds = (u3.NewConnectionError, u3.ConnectTimeoutError)
-    seen = list(_causes(exc))
-    resolved = not any(isinstance(cause, u3.NameResolutionError) for cause in seen)
-    return resolved and any(isinstance(cause, kinds) for cause in seen)
+def _failure(exc: Exception, address: Address) -> _Failure:
+    seen = _causes(exc)
+    lasting = _has(seen, u3.NameResolutionError, *_SECURE, *_UNSENDABLE)
+    return _Failure(
+        translate(exc, address),
+        never_arrived=not lasting and _has(seen, u3.NewConnectionError, u3.ConnectTimeoutError),
+        passing=not lasting and _has(seen, ConnectionError, HTTPException, EOFError, u3.ProtocolError),
+    )
+
+
+def _has(seen: list[BaseException], *kinds: type[BaseException]) -> bool:
+    return any(isinstance(cause, kinds) for cause in seen)
 
 
 def _causes(exc: BaseException) -> list[BaseException]:
@@ -349,10 +411,22 @@ def _causes(exc: BaseException) -> list[BaseException]:
 
 
 def _reason(exc: BaseException) -> str:
-    """The innermost words of an exception, short."""
-    words = [getattr(cause, "strerror", None) for cause in _causes(exc)]
-    text = next((w for w in words if w), None) or str(exc) or type(exc).__name__
-    return text.rsplit(": ", 1)[-1].strip("'\"() .")[:120].lower()
+    """The words of the operating system or of TLS, short; of others the name alone, for they may quote a header."""
+    errors = [
+        cause
+        for cause in _causes(exc)
+        if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException)
+    ]
+    own = [error.strerror for error in errors if isinstance(error.strerror, str)]
+    if own:
+        words = re.sub(r"\s*\(_ssl\.c:\d+\)", "", own[-1]).rsplit(": ", 1)[-1].lower()
+    else:
+        words = next((error.args[0] for error in errors if _is_words(error.args)), type(exc).__name__)
+    return words.strip("'\"() .")[:120]
+
+
+def _is_words(args: tuple[object, ...]) -> bool:
+    return bool(args) and isinstance(args[0], str) and bool(args[0])
 
 
 def _raise(error: PuqError) -> NoReturn:

@@ -127,6 +127,8 @@ def read_models(answer: object) -> tuple[Model, ...]:
     if isinstance(answer, dict):
         # llama.cpp answers both, and in `models` means something else.
         listed = answer.get("data") if isinstance(answer.get("data"), list) else answer.get("models")
+        if listed is None and answer.get("object") == "list":
+            listed = []  # Ollama, when it has none
     if not isinstance(listed, list):
         raise AnswerError("the model list is not a list of models.", hint="Check the base URL.")
     models: dict[str, Model] = {}

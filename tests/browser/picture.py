@@ -19,7 +19,7 @@ def main(target: Path) -> None:
         folder = Path(name) / "browser"
         with browse(server.origin, folder) as chromium, notebooks(server, chromium) as lab:
             notebook = lab(*fresh, name="quickstart.ipynb")
-            notebook.page.set_viewport_size({"width": 1180, "height": 1240})
+            notebook.page.set_viewport_size({"width": 1180, "height": 1330})
             notebook.page.keyboard.press("Control+b")  # the sidebar
             notebook.run_cell(1)
             notebook.run_cell(3)

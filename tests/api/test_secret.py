@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+from clients import KEY, shown
+from hypothesis import given
+from hypothesis import strategies as st
+
+from puq_magics.api.client import Router
+from puq_magics.api.errors import ConfigurationError
+from puq_magics.api.secret import Eraser, Secret
+
+HIDDEN = "-hunter2"
+
+
+def test_a_secret_does_not_show_itself() -> None:
+    secret = Secret(f"  {KEY}\n")
+    assert secret.reveal() == KEY
+    for words in (repr(secret), str(secret), f"{secret}", f"{[secret]}", repr(secret.__getstate__())):
+        assert KEY not in words
+    assert repr(secret) == f"<Secret …{KEY[-4:]}>"
+    with pytest.raises(TypeError):
+        vars(secret)
+
+
+def test_a_short_secret_shows_no_part_of_itself() -> None:
+    assert Secret("short").tail == ""
+    assert "short" not in repr(Secret("short"))
+
+
+def test_a_secret_is_not_pickled_and_copies_are_itself() -> None:
+    secret = Secret(KEY)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError):
+            pickle.dumps(secret, protocol)
+    assert copy.copy(secret) is secret
+    assert copy.deepcopy([secret])[0] is secret
+
+
+def test_secrets_compare_by_value() -> None:
+    assert Secret(KEY) == Secret(KEY)
+    assert hash(Secret(KEY)) == hash(Secret(KEY))
+    assert Secret(KEY) != Secret("another")
+    assert Secret(KEY) != KEY
+
+
+@pytest.mark.parametrize(
+    "value", ["", "  ", "two words", "clé-0123456789", "line\nbreak", "tab\there", "nul\0", "\x7f1234"]
+)
+@pytest.mark.parametrize("make", [Secret, Router])
+def test_what_no_header_carries_is_refused_without_showing_it(value: str, make: type) -> None:
+    with pytest.raises(ConfigurationError, match="not an API key") as caught:
+        make(value + (HIDDEN if value.strip() else ""))
+    assert not [words for words in shown(caught.value) if HIDDEN in words]
+
+
+@given(parts=st.lists(st.sampled_from([KEY, KEY[:9], KEY[9:], "x", "sk-", "s", ""]), max_size=12))
+def test_an_eraser_finds_a_secret_however_it_is_split(parts: list[str]) -> None:
+    eraser = Eraser(Secret(KEY))
+    given = [eraser.feed(part.encode()) for part in parts if part] + [eraser.feed(b"")]
+    assert b"".join(given).decode() == "".join(parts).replace(KEY, "…")
+
+
+def test_an_eraser_holds_back_only_what_may_be_the_secret() -> None:
+    eraser = Eraser(Secret(KEY))
+    assert eraser.feed(b"The key is ") == b"The key is "
+    assert eraser.feed(b"sk-tes") == b""
+    assert eraser.feed(b"ted") == b"sk-tested"

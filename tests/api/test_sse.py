@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from puq_magics.api.errors import AnswerError
+from puq_magics.api.sse import Event, SSEDecoder
+
+
+def reference(stream: bytes) -> tuple[list[Event], Event | None]:
+    """The standard's algorithm on the whole stream; and the event that it discards at the end."""
+    text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
+    *lines, tail = re.split("\r\n|\r|\n", text)
+    events: list[Event] = []
+    data, kind, last_id = "", "", ""
+    for line in [*lines, tail] if tail else lines:
+        name, _, value = line.partition(":")
+        value = value[1:] if value[:1] == " " else value
+        if not line:
+            if data:
+                events.append(Event(data[:-1], kind or "message", last_id))
+            data, kind = "", ""
+        elif name == "data":
+            data += value + "\n"
+        elif name == "event":
+            kind = value
+        elif name == "id" and "\0" not in value:
+            last_id = value
+    return events, Event(data[:-1], kind or "message", last_id) if data else None
+
+
+def decode(*chunks: bytes) -> tuple[list[Event], Event | None]:
+    decoder = SSEDecoder()
+    events = [event for chunk in chunks for event in decoder.feed(chunk)]
+    return events, decoder.flush()
+
+
+def datas(*chunks: bytes) -> list[str]:
+    return [event.data for event in decode(*chunks)[0]]
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (b"data: a\n\n", ["a"]),
+        (b"data:a\n\n", ["a"]),
+        (b"data:  a\n\n", [" a"]),
+        (b"data: a\r\rdata: b\r\r", ["a", "b"]),
+        (b"data: a\r\n\r\ndata: b\r\n\r\n", ["a", "b"]),
+        (b"data: a\r\n\ndata: b\n\r\ndata: c\r\n\r", ["a", "b", "c"]),
+        (b"data: a\ndata: b\n\n", ["a\nb"]),
+        (b"data\n\ndata\ndata\n\n", ["", "\n"]),
+        (b"data:\n\n", [""]),
+        (b": PROCESSING\n\ndata: a\n: more\ndata: b\n\n:\n\n", ["a\nb"]),
+        (b"event: x\n\ndata: a\n\n", ["a"]),
+        (b"datum: a\n\ndata : b\n\n data: c\n\nData: d\n\n", []),
+        (b"\n\n\n\ndata: a\n\n\n\n", ["a"]),
+        (b"\xef\xbb\xbfdata: a\n\n", ["a"]),
+        (b"\xef\xbb\xbf\xef\xbb\xbfdata: a\n\ndata: b\n\n", ["b"]),
+        (b"data: \xef\xbb\xbfa\n\n", ["\ufeffa"]),
+        ("data: \u2028\u2029\x85\x0b\x0c\x1c\n\n".encode(), ["\u2028\u2029\x85\x0b\x0c\x1c"]),
+        (b"data: a\xff\xe2\n\n", ["a\ufffd\ufffd"]),
+        (b"data: a: b: c\n\n", ["a: b: c"]),
+        (b"retry: 10\ndata: a\n\n", ["a"]),
+    ],
+)
+def test_the_standard_line_by_line(stream: bytes, expected: list[str]) -> None:
+    assert datas(stream) == expected
+    assert datas(*(bytes([byte]) for byte in stream)) == expected
+
+
+def test_types_and_ids() -> None:
+    stream = b"event: x\nid: 1\ndata: a\n\ndata: b\n\nid: 2\0\ndata: c\n\nid\ndata: d\n\nevent: y\nevent\ndata: e\n\n"
+    assert decode(stream)[0] == [
+        Event("a", "x", "1"),
+        Event("b", "message", "1"),
+        Event("c", "message", "1"),
+        Event("d", "message", ""),
+        Event("e", "message", ""),
+    ]
+
+
+def test_an_id_counts_from_its_event_on_though_that_has_no_data() -> None:
+    assert decode(b"data: a\n\nid: 7\n\ndata: b\n\n")[0] == [Event("a"), Event("b", "message", "7")]
+
+
+def test_a_carriage_return_ends_the_event_at_once() -> None:
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data: a\r\r") == [Event("a")]
+    assert decoder.feed(b"\n") == []
+    assert decoder.feed(b"data: b\r\n\r") == [Event("b")]
+    assert decoder.feed(b"\ndata: c\n\n") == [Event("c")]
+
+
+def test_the_byte_order_mark_split() -> None:
+    assert datas(b"\xef", b"", b"\xbb", b"\xbfdata: a\n\n") == ["a"]
+
+
+def test_half_a_byte_order_mark_is_a_broken_character_and_no_mark() -> None:
+    assert datas(b"\xef\xbb", b"data: a\n\ndata: b\n\n") == ["b"]
+    assert decode(b"\xef\xbb") == ([], None)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\n"])
+def test_an_event_without_its_blank_line_is_given_by_flush_alone(end: bytes) -> None:
+    assert decode(b"data: a\n\ndata: [DONE]" + end) == ([Event("a")], Event("[DONE]"))
+    assert decode(b"data: a\n\n: comment" + end) == ([Event("a")], None)
+
+
+def test_flush_of_nothing() -> None:
+    assert decode() == ([], None)
+    assert decode(b"", b"data: a\n\n", b"") == ([Event("a")], None)
+
+
+_BITS = st.sampled_from(
+    [
+        *(
+            b"data",
+            b"data: ",
+            b"data:",
+            b":",
+            b" ",
+            b"a",
+            b"[DONE]",
+            b"event: t",
+            b"id: i",
+            b"id: \0",
+            b"retry: 1",
+        ),
+        *(b"\n", b"\n\n", b"\r", b"\r\n", b"\r\n\r\n"),
+        *("é😀\u2028\x85".encode(), b"\xef\xbb\xbf", b"\xff", b"\xe2\x80"),
+    ]
+)
+
+
+@given(stream=st.lists(_BITS, max_size=40).map(b"".join), cuts=st.lists(st.integers(0, 120), max_size=12))
+@example(stream=b"data: a\r\n\r\ndata: b\r\n\r\n", cuts=[8, 9, 10])
+@example(stream="data: 😀\n\n".encode(), cuts=[7, 8, 9])
+@example(stream=b"event: t\n\n\ndata: a\n\n", cuts=[])
+def test_any_split_gives_what_the_standard_gives(stream: bytes, cuts: list[int]) -> None:
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    chunks = [stream[start:end] for start, end in pairwise(places)]
+    assert decode(*chunks) == reference(stream)
+
+
+@given(stream=st.lists(_BITS, max_size=25).map(b"".join))
+def test_byte_by_byte_is_the_same(stream: bytes) -> None:
+    assert decode(*(bytes([byte]) for byte in stream)) == reference(stream)
+
+
+class Counted(bytes):
+    """Bytes that count how many are copied when one sticks them to others."""
+
+    copied = 0
+
+    def __radd__(self, other: Any) -> bytes:
+        Counted.copied += len(other)
+        return bytes(other) + bytes(self)
+
+    def __add__(self, other: Any) -> bytes:
+        Counted.copied += len(self)
+        return bytes(self) + bytes(other)
+
+
+def test_a_long_event_in_single_bytes_is_not_copied_again_and_again() -> None:
+    size = 1 << 20
+    decoder = SSEDecoder()
+    decoder.feed(b"data: ")
+    Counted.copied = 0
+    one = Counted(b"x")
+    for _ in range(size):
+        assert decoder.feed(one) == []
+    assert decoder.feed(b"\n\n") == [Event("x" * size)]
+    assert Counted.copied <= size
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [b"data: ", b"x" * 101],
+        [b"data: xxxxxxxx\n"] * 13,
+        [b"x"] * 101,
+        [b"data: a\n\n" + b"y" * 101],
+        [b"data: " + b"x" * 101 + b"\n"],
+    ],
+)
+def test_an_event_has_a_largest_size(chunks: list[bytes]) -> None:
+    decoder = SSEDecoder(max_event_size=100)
+    *before, last = chunks
+    for chunk in before:
+        assert decoder.feed(chunk) == []
+    with pytest.raises(AnswerError, match="larger than 100 bytes"):
+        decoder.feed(last)
+
+
+def test_many_small_events_are_not_one_large_one() -> None:
+    decoder = SSEDecoder(max_event_size=100)
+    assert sum(len(decoder.feed(b"data: 0123456789\n\n")) for _ in range(1000)) == 1000

@@ -1,0 +1,442 @@
+"""What real routers send, as text. The bytes come from memory here; `test_body.py` has them come over sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from raw_server import COMPLETION, DONE, STOP, delta, event, stream_of
+
+from puq_magics.api.errors import (
+    AnswerError,
+    APIError,
+    NetworkError,
+    PuqError,
+    RequestTimeoutError,
+    StreamError,
+)
+from puq_magics.api.stream import ChatStream, read_completion
+from puq_magics.api.wire import Delta, Usage
+
+
+class Said:
+    """A response that gives its parts one by one; an error among them is raised."""
+
+    def __init__(self, *parts: bytes | PuqError | None, content_type: str = "text/event-stream") -> None:
+        self.status = 200
+        self.headers: Mapping[str, str] = {"content-type": content_type}
+        self.closed = False
+        self._parts = list(parts)
+
+    def receive(self, wait: float | None = None) -> bytes | None:  # noqa: ARG002
+        part = self._parts.pop(0) if self._parts else b""
+        if isinstance(part, PuqError):
+            raise part
+        return part
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def stream(
+    *parts: bytes | PuqError | None, content_type: str = "text/event-stream", **settings: Any
+) -> ChatStream:
+    return ChatStream(Said(*parts, content_type=content_type), "maker/model", **settings)
+
+
+def read(answer: ChatStream) -> str:
+    """The text, which is what the deltas made together."""
+    text = "".join(part.text for part in answer)
+    assert text == answer.text == answer.completion.text
+    assert answer.finished
+    assert answer._response.closed  # type: ignore[attr-defined]
+    return text
+
+
+def fail(answer: ChatStream, kind: type[APIError] = StreamError) -> APIError:
+    with pytest.raises(kind) as caught:
+        list(answer)
+    assert answer.finished
+    assert answer._response.closed  # type: ignore[attr-defined]
+    assert caught.value.message.endswith((".", "…", "!", "?"))
+    assert caught.value.partial == answer.text
+    return caught.value
+
+
+CHUNKS_WITHOUT_WORDS = [
+    {"id": "c1"},
+    {"choices": []},
+    {"choices": None},
+    {"choices": [None, "x", 3]},
+    {"choices": [{}]},
+    {"choices": [{"delta": None}]},
+    {"choices": [{"delta": []}]},
+    {"choices": [{"index": "zero", "delta": {"content": 3}}]},
+    delta(role="assistant"),
+    delta(content=None, role="assistant"),
+    delta(tool_calls=[{"index": 0}]),
+    {"usage": None, "choices": [{"delta": {"content": ""}}]},
+    {"error": None, "choices": []},
+    [],
+    None,
+    "words",
+    17,
+    {},
+]
+
+
+@pytest.mark.parametrize("odd", CHUNKS_WITHOUT_WORDS)
+def test_chunks_without_words(odd: Any) -> None:
+    for first in ([event(odd), event(delta("a"))], [event(delta("a")) + event(odd)]):
+        assert read(stream(*first, event(delta("b")) + event(odd), STOP + DONE)) == "ab"
+
+
+def test_comments_and_fields_that_mean_nothing_here() -> None:
+    said = (
+        b": PROCESSING\n\n: PROCESSING\n\nretry: 3\nevent: x\n"
+        + event(delta("a"))
+        + b":\n\nid: 7\n\n"
+        + STOP
+        + DONE
+    )
+    assert read(stream(said)) == "a"
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_line_ends_and_missing_spaces(line_end: str) -> None:
+    said = stream_of(["a", "é\u2028\x85b"]).replace(b"data: ", b"data:").replace(b"\n", line_end.encode())
+    assert read(stream(said)) == "aé\u2028\x85b"
+    assert read(stream(*(bytes([byte]) for byte in said))) == "aé\u2028\x85b"
+
+
+def test_one_event_over_several_data_lines() -> None:
+    lines = json.dumps(delta("a"), indent=1).splitlines()
+    assert read(stream("".join(f"data: {line}\n" for line in lines).encode() + b"\n" + STOP + DONE)) == "a"
+
+
+def test_raw_separators_that_json_allows_in_strings() -> None:
+    said = b'data: {"choices":[{"delta":{"content":"a\xe2\x80\xa8b\xc2\x85c"},"finish_reason":"stop"}]}\n\n'
+    assert read(stream(said)) == "a\u2028b\x85c"
+
+
+def test_several_choices() -> None:
+    answer = stream(
+        event(delta("a")),
+        event(delta("x", index=1)) + event(delta("b")),
+        event(delta("y", index=1)) + STOP + DONE,
+    )
+    assert read(answer) == "ab"
+    assert answer.completion.alternatives == {1: "xy"}
+
+
+def test_a_choice_ends_on_its_own() -> None:
+    answer = stream(event(delta("x", "length", index=1)), event(delta("a", "stop")), DONE)
+    assert read(answer) == "a"
+    assert answer.completion.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", "content_filter", "tool_calls"])
+def test_how_it_finished(reason: str) -> None:
+    answer = stream(event(delta("a")) + event(delta("b", reason)))
+    assert read(answer) == "ab"
+    assert answer.completion.finish_reason == reason
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_is_kept_apart(name: str) -> None:
+    answer = stream(
+        event(delta(**{name: "hm "})),
+        event(delta(None, None, **{name: "so", "content": None})),
+        stream_of(["a"]),
+    )
+    deltas = list(answer)
+    assert deltas == [Delta("", "hm "), Delta("", "so"), Delta("a")]
+    assert (answer.text, answer.reasoning) == ("a", "hm so")
+    assert answer.completion.reasoning == "hm so"
+    assert answer.completion.raw["choices"][0]["message"]["reasoning"] == "hm so"
+
+
+def test_usage_and_head() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    head = {"id": "c7", "model": "maker/model-2026", "created": 5, "object": "chat.completion.chunk"}
+    answer = stream(
+        event(head | delta(role="assistant") | {"id": "c7"}),
+        stream_of(["a"]).replace(DONE, b""),
+        event({"choices": [], "usage": usage}) + DONE,
+    )
+    assert read(answer) == "a"
+    completion = answer.completion
+    assert completion.usage == Usage(3, 2, 5)
+    assert completion.model == "maker/model-2026"
+    assert completion.raw["id"] == "c7"
+    assert completion.raw["usage"] == usage
+
+
+def test_without_a_name_of_its_own_the_model_is_the_one_asked_for() -> None:
+    answer = stream(stream_of(["a"]), request_id="r1")
+    read(answer)
+    assert answer.completion.model == "maker/model"
+    assert answer.completion.request_id == "r1"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        STOP + DONE,
+        STOP,
+        STOP[:-1],
+        STOP.rstrip(b"\n"),
+        DONE,
+        DONE.rstrip(b"\n"),
+        STOP + DONE.rstrip(b"\n"),
+        b"data:[DONE]\n\n",
+        b"data:  [DONE] \r\n\r\n",
+        STOP + b"data: {half",
+        STOP + b": comment",
+        DONE + event(delta("not this")),
+    ],
+)
+def test_ends_that_are_fine(end: bytes) -> None:
+    assert read(stream(event(delta("a")) + end)) == "a"
+    assert read(stream(event(delta("a")), end)) == "a"
+    assert read(stream(event(delta("a")), *(bytes([byte]) for byte in end))) == "a"
+
+
+@pytest.mark.parametrize(
+    "end", [b"", b"data: {half", b": comment\n\n", b"data", b'data: {"choices": [{"delta": {"con']
+)
+def test_an_answer_that_ends_early_is_an_error_with_what_came(end: bytes) -> None:
+    error = fail(stream(event(delta("some ")), event(delta("words")) + end))
+    assert error.partial == "some words"
+    assert "before it was finished" in error.message
+
+
+def test_a_last_event_without_its_blank_line_has_its_words() -> None:
+    answer = stream(event(delta("a")), event(delta("b", "stop")).rstrip(b"\n"))
+    assert read(answer) == "ab"
+
+
+@pytest.mark.parametrize("error", [NetworkError("cut."), RequestTimeoutError("silent.")])
+def test_a_cut_connection(error: NetworkError) -> None:
+    cut = fail(stream(event(delta("some words")), error), type(error))
+    assert cut.partial == "some words"
+
+
+def test_a_cut_behind_the_end_is_no_error() -> None:
+    assert read(stream(event(delta("a")) + STOP, NetworkError("cut."))) == "a"
+    assert read(stream(event(delta("a")) + STOP + DONE, NetworkError("cut."))) == "a"
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"error": {"message": "Overloaded.", "code": 529}}, "error of the router (529): Overloaded."),
+        ({"error": "overloaded", "code": "BUSY"}, "error of the router (BUSY): overloaded."),
+        ({"error": True, "message": "overloaded"}, "error of the router: overloaded."),
+        ({"error": {"type": "x"}}, "error of the router."),
+        (delta("", "error") | {"error": {"message": "overloaded"}}, "error of the router: overloaded."),
+    ],
+)
+def test_an_error_in_mid_stream(said: Any, words: str) -> None:
+    for parts in (
+        [event(delta("some ")), event(delta("words")) + event(said)],
+        [event(delta("some words")), event(said).rstrip()],
+    ):
+        error = fail(stream(*parts))
+        assert error.message.endswith(words)
+        assert error.partial == "some words"
+        assert error.hint
+
+
+@pytest.mark.parametrize(
+    "data", [b"nonsense", b"{", b"[DONE", b'{"a": 1} {"b": 2}', b"[" * 100_000, b'{"a":' * 100_000]
+)
+def test_an_event_that_is_not_json(data: bytes) -> None:
+    for parts in ([event(delta("a")), event(data)], [event(delta("a")) + event(data) + event(delta("b"))]):
+        error = fail(stream(*parts))
+        assert "not JSON" in error.message
+        assert error.partial == "a"
+        assert len(error.message) < 200
+
+
+def test_events_that_are_json_only_together_are_not() -> None:
+    error = fail(stream(event(b'{"choices": []') + event(b'"id": 1}')))
+    assert "not JSON" in error.message
+
+
+JSON_ANSWERS = [
+    (json.dumps(COMPLETION).encode(), "Hello."),
+    (b"\n " + json.dumps(COMPLETION, indent=2).encode(), "Hello."),
+]
+
+
+@pytest.mark.parametrize(("body", "text"), JSON_ANSWERS)
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream", "text/plain", ""])
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_json_answer_where_a_stream_was_asked_for(
+    body: bytes, text: str, content_type: str, size: int
+) -> None:
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    answer = stream(*parts, content_type=content_type)
+    assert read(answer) == text
+    assert answer.completion.usage == Usage(3, 2, 5)
+    assert answer.completion.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
+def test_a_json_error_with_status_200(content_type: str) -> None:
+    error = fail(stream(b'{"error": {"message": "no such model"}}', content_type=content_type))
+    assert "no such model" in error.message
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<html><title>Sign in</title></html>", "an HTML page, “Sign in”"),
+        (b"upstream connect error", "upstream connect error"),
+        (b"[1, 2]", "holds no text"),
+        (b"{}", "holds no text"),
+        (b"{half", "{half"),
+        (b"", "empty"),
+    ],
+)
+def test_a_page_with_status_200(body: bytes, words: str) -> None:
+    assert words in fail(stream(body, content_type="text/html"), AnswerError).message
+
+
+def test_a_page_that_claims_to_be_events() -> None:
+    assert "Sign in" in fail(stream(b"\n<html><title>Sign in</title>"), AnswerError).message
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"\n", b"\r\n\r\n", b"\xef\xbb\xbf", b": hi\n\n", b"event: x\n", b"id: 1\n", b"retry: 1\n"]
+)
+def test_events_that_claim_to_be_something_else(start: bytes) -> None:
+    said = start + stream_of(["a", "b"])
+    assert read(stream(said, content_type="application/json")) == "ab"
+    assert read(stream(*(bytes([byte]) for byte in said), content_type="")) == "ab"
+
+
+def test_an_answer_has_a_largest_size() -> None:
+    parts = [event(delta("0123456789"))] * 3
+    error = fail(stream(*parts, max_size=len(parts[0]) * 2), AnswerError)
+    assert "larger than" in error.message
+    assert error.partial == "0123456789" * 2
+    fail(stream(b"{" + b" " * 500, content_type="application/json", max_size=400), AnswerError)
+
+
+def test_newlines_without_end_are_not_kept() -> None:
+    answer = stream(*[b"\n" * 1000] * 8, stream_of(["a"]))
+    answer.receive()
+    for _ in range(7):
+        answer.receive()
+    assert len(answer._beginning or b"") <= 4096
+    assert read(answer) == "a"
+
+
+@pytest.mark.parametrize("name", ["content", "reasoning"])
+def test_half_a_character_waits_for_its_other_half(name: str) -> None:
+    face = '{"choices":[{"index":0,"delta":{"%s":"%s"},"finish_reason":null}]}'
+    first, second = (event((face % (name, words)).encode()) for words in ("a\\ud83d", "\\ude00b"))
+    answer = stream(first, second, STOP + DONE)
+    deltas = [part.text or part.reasoning for part in answer]
+    assert deltas == ["a", "😀b"]
+    assert (answer.text or answer.reasoning) == "a😀b"
+
+
+def test_half_a_character_that_stays_alone() -> None:
+    half = b'{"choices":[{"index":0,"delta":{"content":"a\\ud83d"},"finish_reason":null}]}'
+    assert read(stream(event(half), event(delta("b")) + STOP + DONE)) == "a\ufffdb"
+    assert read(stream(event(half), STOP, DONE)) == "a\ufffd"
+    assert read(stream(event(half) + STOP)) == "a\ufffd"
+    assert fail(stream(event(half))).partial == "a\ufffd"
+
+
+@given(
+    texts=st.lists(st.text(alphabet=["a", "😀", "\ud83d", "\ude00", "\u2028"], max_size=3), max_size=8),
+    size=st.integers(1, 90),
+    slow=st.booleans(),
+)
+def test_the_deltas_are_the_text_however_they_come(texts: list[str], size: int, slow: bool) -> None:
+    more: dict[str, Any] = {"role": "assistant"} if slow else {}
+    said = b"".join(event(delta(text, **more)) for text in texts) + STOP + DONE
+    answer = stream(*(said[at : at + size] for at in range(0, len(said), size)))
+    read(answer).encode("utf-8")
+    assert len(answer.text) == len(
+        "".join(texts).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    )
+
+
+def test_nothing_within_the_time_is_none() -> None:
+    answer = stream(None, event(delta("a")), None, STOP + DONE)
+    assert answer.receive(0.1) is None
+    assert answer.first_heard is None
+    assert answer.receive(0.1) == Delta("a")
+    assert answer.first_heard is not None
+    assert answer.receive(0.1) is None
+    assert not answer.finished
+    assert answer.receive(0.1) == Delta()
+    assert answer.finished
+    assert answer.receive(0.1) is None
+
+
+def test_closing_keeps_what_came() -> None:
+    with stream(event(delta("some words")), event(delta("more"))) as answer:
+        assert answer.receive() == Delta("some words")
+    assert answer.text == "some words"
+    assert answer.finished
+    assert list(answer) == []
+
+
+def test_an_interrupt_closes_the_stream() -> None:
+    class Interrupted(Said):
+        def receive(self, wait: float | None = None) -> bytes | None:  # noqa: ARG002
+            raise KeyboardInterrupt
+
+    answer = ChatStream(Interrupted(), "m")
+    with pytest.raises(KeyboardInterrupt):
+        answer.receive()
+    assert answer.finished
+    assert answer._response.closed  # type: ignore[attr-defined]
+
+
+# A whole answer
+
+
+def test_a_whole_answer() -> None:
+    completion = read_completion(COMPLETION, "asked/for", "r1")
+    assert (completion.text, completion.model, completion.request_id) == ("Hello.", "maker/model", "r1")
+    assert (completion.finish_reason, completion.usage) == ("stop", Usage(3, 2, 5))
+    assert completion.raw == COMPLETION
+    assert read_completion(COMPLETION | {"model": None}, "asked/for", None).model == "asked/for"
+
+
+def test_a_whole_answer_with_alternatives_parts_and_reasoning() -> None:
+    choices = [
+        {"index": 1, "message": {"content": [{"type": "text", "text": "b\ud83d"}]}},
+        {"index": 0, "message": {"content": None, "reasoning": "hm"}, "finish_reason": "length"},
+    ]
+    completion = read_completion({"choices": choices}, "m", None)
+    assert (completion.text, completion.reasoning, completion.finish_reason) == ("", "hm", "length")
+    assert completion.alternatives == {1: "b\ufffd"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ([], "not a JSON object"),
+        ({}, "no choices"),
+        ({"choices": []}, "no choices"),
+        ({"choices": [], "error": {"message": "It broke."}}, "an error: It broke."),
+        ({"error": True}, "an error."),
+    ],
+)
+def test_what_is_no_answer(answer: Any, words: str) -> None:
+    with pytest.raises(AnswerError) as caught:
+        read_completion(answer, "m", None)
+    assert words in caught.value.message
+    assert not caught.value.message.endswith("..")

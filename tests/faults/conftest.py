@@ -1,0 +1,36 @@
+"""Broken HTTP over raw sockets: every test here is marked `faults`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+# The server is a plain module, which other tests import too.
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("faults")
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses before retries, which are noted and not waited for."""
+    from clients import note_pauses
+
+    return note_pauses(monkeypatch)
+
+
+@pytest.fixture(params=["polled", "threaded"])
+def any_body(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the two ways to read a body."""
+    if request.param == "threaded":
+        monkeypatch.setattr("puq_magics.api.body._buffered_socket", lambda _: None)
+    return str(request.param)

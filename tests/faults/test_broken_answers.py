@@ -1,0 +1,225 @@
+"""Answers that no server should give."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import tracemalloc
+import zlib
+from threading import Event
+
+import pytest
+from clients import KEY, MODEL, ask, router_for, words
+from raw_server import (
+    DONE,
+    STOP,
+    Connection,
+    RawServer,
+    chunk,
+    chunked,
+    delta,
+    event,
+    gzip_members,
+    head,
+    says,
+    says_and_closes,
+    stream_of,
+)
+
+from puq_magics.api import Router
+from puq_magics.api.errors import AnswerError, APIError, NetworkError, PuqError, RequestTimeoutError
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x50",
+        b"220 mail.example ESMTP\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 99999 OK\r\n\r\n",
+        b"HTTP/9.9 200 OK\r\n\r\n",
+        b"\r\n\r\n\r\n",
+        b"\0" * 1000,
+        b"x" * 100_000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 200 + b"\r\n",
+    ],
+)
+def test_what_is_no_http(said: bytes) -> None:
+    with (
+        RawServer(says_and_closes(said)) as server,
+        router_for(server) as router,
+        pytest.raises(AnswerError, match="does not answer in proper HTTP") as caught,
+    ):
+        router.chat("Hello", model=MODEL)
+    assert "base URL" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 100_000,
+    ],
+)
+def test_what_is_no_framing(said: bytes, any_body: str) -> None:
+    with (
+        RawServer(says_and_closes(said)) as server,
+        router_for(server) as router,
+        pytest.raises(APIError) as caught,
+    ):
+        router.balance()
+    assert isinstance(caught.value, AnswerError | NetworkError)
+    assert caught.value.message.endswith(".")
+
+
+@pytest.mark.parametrize("length", ["abc", "-1", ""])
+def test_a_content_length_that_is_none(length: str, any_body: str) -> None:
+    said = head(Content_Length=length) + stream_of(["a"])
+    with RawServer(says_and_closes(said)) as server, router_for(server) as router:
+        assert words(ask(router)) == "a"
+
+
+def test_http_1_0_and_bare_line_feeds(any_body: str) -> None:
+    said = b"HTTP/1.0 200 OK\nContent-Type: text/event-stream\n\n" + stream_of(["a"])
+    with RawServer(says_and_closes(said)) as server, router_for(server) as router:
+        assert words(ask(router)) == "a"
+
+
+def test_a_hundred_continues() -> None:
+    said = b"HTTP/1.1 100 Continue\r\n\r\n" * 100 + chunked(stream_of(["a"]))
+    with RawServer(says_and_closes(said)) as server, router_for(server) as router:
+        assert words(ask(router)) == "a"
+
+
+def test_plain_http_where_tls_was_expected(pauses: list[float]) -> None:
+    def script(connection: Connection) -> None:
+        connection.sock.recv(65536)
+        connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with RawServer(script) as server:
+        url = server.base_url.replace("http:", "https:")
+        with Router(KEY, url, max_retries=2) as router, pytest.raises(NetworkError) as caught:
+            router.balance()
+    assert "no secure connection" in caught.value.message
+    assert "_ssl" not in caught.value.message
+    assert pauses == []
+
+
+def test_a_hang_up_in_the_handshake() -> None:
+    def script(connection: Connection) -> None:
+        connection.sock.recv(65536)
+
+    with RawServer(script) as server:
+        url = server.base_url.replace("http:", "https:")
+        with Router(KEY, url, max_retries=0) as router, pytest.raises(NetworkError) as caught:
+            router.chat("Hello", model=MODEL)
+    assert "closed the connection" in caught.value.message
+
+
+def test_a_listener_that_accepts_nothing() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+        with (
+            Router(KEY, f"http://127.0.0.1:{port}", timeout=0.1, max_retries=0) as router,
+            pytest.raises(RequestTimeoutError),
+        ):
+            router.balance()
+        for sock in waiting:
+            sock.close()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", " GZIP "])
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+def test_gzip_of_several_members(encoding: str, framing: str, any_body: str) -> None:
+    packed = gzip_members(event(delta("a")), event(delta("b")) + STOP, DONE)
+    if framing == "chunked":
+        said = head(Content_Encoding=encoding, Transfer_Encoding="chunked") + chunk(packed) + b"0\r\n\r\n"
+    else:
+        length = {"Content_Length": len(packed)} if framing == "length" else {}
+        said = head(Content_Encoding=encoding, **length) + packed
+    with RawServer(says_and_closes(said)) as server, router_for(server) as router:
+        assert words(ask(router)) == "ab"
+
+
+@pytest.mark.parametrize("body", [b"data: plain\n\n", gzip.compress(b"x" * 100)[:-9] + b"garbage!!"])
+def test_what_claims_to_be_gzip(body: bytes, any_body: str) -> None:
+    said = head(Content_Encoding="gzip") + body
+    with (
+        RawServer(says_and_closes(said)) as server,
+        router_for(server) as router,
+        pytest.raises(AnswerError, match="compressed in a way that cannot be read"),
+    ):
+        words(ask(router))
+
+
+def test_other_encodings_were_not_asked_for_but_are_read_where_they_can_be() -> None:
+    packed = zlib.compress(stream_of(["a"]))
+    said = head(Content_Encoding="deflate", Content_Length=len(packed)) + packed
+    with RawServer(says(said)) as server, router_for(server) as router:
+        assert words(ask(router)) == "a"
+
+
+def test_a_gzip_bomb_is_cut_at_the_limit_and_never_held_whole(any_body: str) -> None:
+    bomb = gzip.compress(b": " + b"x" * (1 << 16) + b"\n") * 3000  # 200 MB of comments
+    said = head(Content_Encoding="gzip", Content_Length=len(bomb)) + bomb
+
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        try:
+            connection.send(said)
+        except ConnectionError:
+            cut.set()
+
+    cut = Event()
+    with RawServer(script) as server, router_for(server) as router:
+        stream = ask(router)
+        tracemalloc.start()
+        with pytest.raises(AnswerError, match="larger than 67,108,864 bytes"):
+            list(stream)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+def test_an_event_without_end_is_cut_at_the_limit(any_body: str) -> None:
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(head() + event(delta("some words")) + b"data: ")
+        filler = b"x" * (1 << 20)
+        try:
+            while True:
+                connection.send(filler)
+        except ConnectionError:
+            cut.set()
+
+    cut = Event()
+    with RawServer(script) as server, router_for(server) as router:
+        with pytest.raises(AnswerError, match="an event of the stream is larger") as caught:
+            words(ask(router))
+        assert cut.wait(15)
+    assert caught.value.partial == "some words"
+
+
+LONG_LABEL = "https://" + "a" * 64 + ".example"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://nowhere.invalid", "https://..", LONG_LABEL, "https://*.example", "http://127.0.0.1:0"]
+)
+def test_hosts_that_cannot_be_asked(url: str) -> None:
+    with pytest.raises(PuqError) as caught, Router(KEY, url, max_retries=0, timeout=5) as router:
+        router.balance()
+    assert caught.value.message.endswith(".")
+    assert caught.value.hint
+    assert "Error)" not in caught.value.message
