@@ -44,7 +44,7 @@ class Shape:
 @lru_cache(maxsize=8)
 def _words(count: int) -> tuple[str, ...]:
     """`count` chunks of one word each, 4.4 characters on average, in paragraphs."""
-    source = random.Random(7)  # noqa: S311 - the same text in every run
+    source = random.Random(7)
     return tuple(
         _word(source) + (".\n\n" if index % _PARAGRAPH == 0 else " ") for index in range(1, count + 1)
     )
@@ -57,7 +57,7 @@ def _word(source: random.Random) -> str:
 @lru_cache(maxsize=1)
 def _document() -> tuple[str, ...]:
     """A lesson of 6 kB with 50 formulas, cut into tokens of two to seven characters."""
-    source = random.Random(11)  # noqa: S311
+    source = random.Random(11)
     parts = ["# Oscillations\n\n"]
     parts += [_step(number, source) for number in range(1, _FORMULAS + 1)]
     parts.append("\n```python\nfor step in range(50):\n    print(step)\n```\n\nThe last word is zebra.\n")
