@@ -42,6 +42,8 @@ _MEBI = 1 << 20
 #: Seconds to wait for the end of the body after the answer's end, to use the connection again.
 _PATIENCE = 0.02
 _NOTHING = Delta()
+#: Events in one parse: so few that their objects are gone before the garbage collector looks at them.
+_AT_ONCE = 100
 
 
 class ChatStream:
@@ -138,7 +140,7 @@ class ChatStream:
             self.close()
             raise
         if self.finished and (left := Delta(self._texts[0].end(), self._reasoning.end())):
-            delta = left if delta is None else Delta(delta.text + left.text, delta.reasoning + left.reasoning)
+            delta = left if delta is None else _sum([delta, left])
         if delta and self.first_heard is None:
             self.first_heard = monotonic()
         return delta
@@ -193,18 +195,25 @@ class ChatStream:
         ends = datas[-1].strip() == _DONE
         if ends:
             datas.pop()
-        try:
-            objects = json.loads("[" + ",".join(datas) + "]")  # one parse for all that came
-        except (ValueError, RecursionError):
-            objects = []
-        delta = self._absorb_objects(objects) if len(objects) == len(datas) else self._absorb_each(datas)
+        deltas = []
+        for start in range(0, len(datas), _AT_ONCE):
+            deltas.append(self._absorb_some(datas[start : start + _AT_ONCE]))
+            if self.finished:
+                break
         if ends and not self.finished:
             self._end()
-        return delta
+        return _sum(deltas)
+
+    def _absorb_some(self, datas: list[str]) -> Delta:
+        try:
+            objects = json.loads("[" + ",".join(datas) + "]")  # one parse for all
+        except (ValueError, RecursionError):
+            objects = []
+        return self._absorb_objects(objects) if len(objects) == len(datas) else self._absorb_each(datas)
 
     def _absorb_each(self, datas: list[str]) -> Delta:
         """One by one: one of them is ``[DONE]``, or no JSON."""
-        text, reasoning = "", ""
+        deltas = []
         for data in datas:
             if data.strip() == _DONE:
                 self._end()
@@ -215,10 +224,8 @@ class ChatStream:
                 raise StreamError(
                     f"the stream holds an event that is not JSON: {data[:80]!r}.", hint="Try again."
                 ) from None
-            delta = self._absorb_objects([value])
-            text += delta.text
-            reasoning += delta.reasoning
-        return Delta(text, reasoning)
+            deltas.append(self._absorb_objects([value]))
+        return _sum(deltas)
 
     def _absorb_last(self, event: Event) -> Delta:
         """An event that lacks its blank line: it counts if it is whole."""
@@ -265,7 +272,7 @@ class ChatStream:
     def _end_of_body(self, delta: Delta) -> Delta:
         if (last := self._decoder.flush()) is not None:
             more = self._absorb_last(last)
-            delta = Delta(delta.text + more.text, delta.reasoning + more.reasoning)
+            delta = _sum([delta, more])
         self._response.close()
         if self._finish_reason is None and not self.finished:
             raise StreamError(
@@ -309,6 +316,12 @@ class _Words:
         """What stands for a half that never got its other half."""
         half, self._half = self._half, ""
         return joined_surrogates([half])
+
+
+def _sum(deltas: list[Delta]) -> Delta:
+    if len(deltas) == 1:
+        return deltas[0]
+    return Delta("".join(delta.text for delta in deltas), "".join(delta.reasoning for delta in deltas))
 
 
 def _plain_texts(chunks: list[Any]) -> list[str]:

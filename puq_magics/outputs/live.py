@@ -24,6 +24,7 @@ Bundle = dict[str, str]
 _PAUSE_SHOWN = (0.5, 2.0)  # seconds after which to say that nothing comes: at first, and in mid-answer
 _TICKS = (1.0, 5.0)  # seconds between the ticks of a short wait, and of a long one
 _LINGER = 0.01  # seconds for words to gather before they are read, when no frame is due
+_BURST = 500  # characters in one reading after which there is nothing to wait for
 
 
 class Pace:
@@ -121,7 +122,7 @@ class NotebookView:
             self._take(delta.text)
         self._dirty = True
         self._refresh()
-        if self._dirty and self._live:
+        if self._dirty and self._live and len(delta.text) < _BURST:
             sleep(min(_LINGER, max(0.0, self._due - monotonic())))
 
     def patience(self) -> float | None:
