@@ -190,7 +190,9 @@ class NotebookView:
 
     def _publish(self, markdown: str, text: str) -> int:
         """Paint it; give its size on the wire."""
-        size = len(markdown.encode()) + len(text.encode()) + 700  # and a message's frame: close enough for a limit
+        size = (
+            len(markdown.encode()) + len(text.encode()) + 700
+        )  # and a message's frame: close enough for a limit
         if wait := self._pace.spend(size):
             sleep(wait)
         self._screen.paint({"text/markdown": markdown, "text/plain": text})

@@ -97,6 +97,23 @@ def test_payloads_do_nothing(lab: Lab, frontend: Frontend) -> None:
     assert ran(notebook) is None
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_payloads_do_nothing_in_a_notebook_that_is_opened_again(lab: Lab, trusted: bool) -> None:
+    texts = [safe_markdown(text) for text in PAYLOADS.values()]
+    cells = in_batches(texts)
+    notebook = lab(*cells)
+    notebook.run_all()
+    notebook.save()
+    notebook.reopen(trusted=trusted)
+    assert {notebook.trusted(index) for index in range(len(cells))} == {trusted}
+    outputs = [output for index in range(len(cells)) for output in notebook.outputs(index)]
+    assert len(outputs) == len(texts)
+    for text, output in zip(texts, outputs, strict=True):
+        assert faults_of(output.html) == [], text
+        assert output.text.strip(), text
+    assert ran(notebook) is None
+
+
 def test_frames_of_payloads_do_nothing(lab: Lab) -> None:
     frames = []
     for text in PAYLOADS.values():
