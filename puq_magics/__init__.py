@@ -29,6 +29,10 @@ def unload_ipython_extension(ipython: InteractiveShell) -> None:
     unload(ipython)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     if name not in ("PuqError", "Router"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

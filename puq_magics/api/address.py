@@ -56,7 +56,7 @@ class Address:
                 hint="Use https, or, in a network you trust: %config PuqMagics.allow_http = True",
             )
         netloc = _netloc(host, parts.port, parts.scheme)
-        path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+        path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1").rstrip("/")
         origin = f"{parts.scheme}://{netloc}"
         return cls(url=origin + path, origin=origin, host=netloc, is_loopback=loopback)
 

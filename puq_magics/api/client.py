@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from puq_magics.api.address import VENDOR_URL, Address
-from puq_magics.api.errors import AnswerError, APIError, InputError, StatusError, error_for
+from puq_magics.api.errors import (
+    AnswerError,
+    APIError,
+    ConfigurationError,
+    InputError,
+    PuqError,
+    StatusError,
+    error_for,
+)
 from puq_magics.api.request import Request, Retry, Timeouts, json_request
 from puq_magics.api.secret import Secret
 from puq_magics.api.stream import ChatStream, not_json, read_completion
@@ -51,6 +60,10 @@ class Router:
             key = Secret(api_key) if isinstance(api_key, str) else api_key
         finally:
             del api_key  # tracebacks can show locals
+        if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout < float("inf")):
+            raise ConfigurationError(
+                f"the timeout is {timeout!r}.", hint="Give a number of seconds above 0, or None."
+            )
         if transport is None:
             address = Address.parse(base_url, allow_http=allow_http)
             transport = RequestsTransport(address, key, auth_scheme=auth_scheme, max_retries=max_retries)
@@ -99,7 +112,8 @@ class Router:
         """Ask, and wait for the whole answer. ``params`` are further fields of the request; None is not sent."""
         request = self.chat_request(messages, model=model, **(params | {"stream": None}))
         response = self._send(request, on_retry)
-        return read_completion(_read_json(response), model, _request_id(response))
+        with _redacted(response):
+            return read_completion(_read_json(response), model, _request_id(response))
 
     def stream_chat(
         self, messages: str | Sequence[Message], *, model: str, on_retry: OnRetry | None = None, **params: Any
@@ -190,7 +204,18 @@ def _read_json(response: Response) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise not_json(body) from None
+        with _redacted(response):
+            raise not_json(body) from None
+
+
+@contextmanager
+def _redacted(response: Response) -> Iterator[None]:
+    """Errors that quote the answer quote it without the key."""
+    try:
+        yield
+    except PuqError as error:
+        error.rewrite(response.redact)
+        raise
 
 
 def _request_id(response: Response) -> str | None:

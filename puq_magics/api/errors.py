@@ -57,6 +57,11 @@ class PuqError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
 
+    def rewrite(self, change: Callable[[str], str]) -> None:
+        """Change the words, where they quote somebody who may have sent a secret back."""
+        self.message, self.hint = change(self.message), change(self.hint)
+        self.args = (self.message,)
+
     def _render_traceback_(self) -> list[str]:
         lines = [f"{type(self).__name__}: {self.message}"]
         if self.hint:

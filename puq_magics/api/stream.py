@@ -132,6 +132,7 @@ class ChatStream:
             delta = None if data is None else self._take(data)
         except APIError as error:
             self.close()
+            error.rewrite(self._response.redact)
             if isinstance(error, NetworkError) and self._finish_reason is not None:
                 return None  # the answer was whole
             error.partial = self.text

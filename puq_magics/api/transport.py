@@ -58,6 +58,9 @@ class Response(Protocol):
     def receive(self, wait: float | None = None) -> bytes | None:
         """What has come of the body; ``b""`` at its end; None when nothing came within ``wait`` seconds."""
 
+    def redact(self, text: str) -> str:
+        """The text without the key, should the router have sent it back."""
+
     def close(self) -> None:
         """Close the connection, unless the body was read to its end."""
 
@@ -145,8 +148,7 @@ class RequestsTransport:
             stream=True,
         )
         body = open_body(answer.raw, request.timeouts.read)
-        eraser = Eraser(self._key) if self._key is not None and answer.status_code >= 400 else None
-        return _Response(answer.status_code, answer.headers, body, self._through_the_door, eraser)
+        return _Response(answer.status_code, answer.headers, body, self._through_the_door, self._key)
 
     def _through_the_door(self, action: Callable[[], _T]) -> _T | _Failure:
         """Do it; a foreign exception comes back as a failure of ours, without its traceback."""
@@ -212,13 +214,15 @@ class _Response:
         headers: Mapping[str, str],
         body: Body,
         door: Callable[[Callable[[], Any]], Any],
-        eraser: Eraser | None,
+        key: Secret | None,
     ) -> None:
         self.status = status
         self.headers = headers
         self._body = body
         self._door = door
-        self._eraser = eraser
+        self._key = key
+        # An error's body is read for its words alone, so the key can go before anyone sees them.
+        self._eraser = Eraser(key) if key is not None and status >= 400 else None
 
     def receive(self, wait: float | None = None) -> bytes | None:
         outcome: bytes | _Failure | None = self._door(lambda: self._body.receive(wait))
@@ -227,6 +231,9 @@ class _Response:
         if outcome is None or self._eraser is None:
             return outcome
         return self._eraser.feed(outcome) or (None if outcome else b"")
+
+    def redact(self, text: str) -> str:
+        return text if self._key is None else text.replace(self._key.reveal(), "…")
 
     def close(self) -> None:
         self._body.close()

@@ -140,8 +140,8 @@ def read_models(answer: object) -> tuple[Model, ...]:
 
 def _model(entry: Mapping[str, Any]) -> Model | None:
     code = _words(entry.get("code")) or _words(entry.get("id")) or _words(entry.get("name"))
-    if not code:
-        return None
+    if not code or " " in code or len(code) > 200:
+        return None  # no name that anyone can send
     provider = entry.get("provider")
     if isinstance(provider, dict):
         provider = provider.get("name") or provider.get("code")
@@ -177,8 +177,11 @@ def joined_surrogates(texts: Iterable[str]) -> str:
     return text
 
 
-def _words(value: object) -> str:
-    return value.strip() if isinstance(value, str) else ""
+def _words(value: object, limit: int = 2_000) -> str:
+    """One line of printable words: names and descriptions are shown in many places."""
+    if not isinstance(value, str):
+        return ""
+    return " ".join("".join(c if c.isprintable() else " " for c in value[:limit]).split())
 
 
 def _count(value: object) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from puq_magics.magics.options import read_params
@@ -16,19 +17,23 @@ _RESERVED = ("model", "messages", "stream", "temperature", "max_completion_token
 _UNSENDABLE = ("self", "on_retry")  # names of the client's own
 
 
-def ask(workspace: Workspace, args: argparse.Namespace, prompt: str) -> ChatResult | None:
+def ask(
+    workspace: Workspace, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
+) -> ChatResult | None:
     """Ask as the options say, and show the answer; None when nothing is to be sent. Raises PuqError."""
-    call = _call(workspace, args, prompt)
+    call = _call(workspace, args, prompt, variables)
     if args.dry_run:
         print(_preview(call, workspace))  # noqa: T201 - what was asked for
         return None
     return chat(workspace, call, _view(workspace, args), args.out)
 
 
-def _call(workspace: Workspace, args: argparse.Namespace, prompt: str) -> ChatCall:
+def _call(
+    workspace: Workspace, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
+) -> ChatCall:
     settings = workspace.settings
-    filled = _fill(workspace, args, prompt)
-    told = Filled(settings.system or "") if args.system is None else _fill(workspace, args, args.system)
+    filled = _fill(variables, args, prompt)
+    told = Filled(settings.system or "") if args.system is None else _fill(variables, args, args.system)
     messages = [{"role": "system", "content": told.text}] if told.text else []
     messages.append({"role": "user", "content": filled.text})
     params: dict[str, Any] = {
@@ -36,14 +41,14 @@ def _call(workspace: Workspace, args: argparse.Namespace, prompt: str) -> ChatCa
         "max_completion_tokens": args.max_tokens or settings.max_tokens,
     }
     params |= read_params(args.param, _RESERVED, _UNSENDABLE)
-    model = workspace.chat_model(args.model)
+    model = workspace.chat_model(args.model, look_up=not args.dry_run)
     return ChatCall(
         model, messages, stream=not args.no_stream, params=params, notes=told.notes + filled.notes
     )
 
 
-def _fill(workspace: Workspace, args: argparse.Namespace, text: str) -> Filled:
-    return Filled(text) if args.raw else fill(text, workspace.namespace)
+def _fill(variables: Mapping[str, Any], args: argparse.Namespace, text: str) -> Filled:
+    return Filled(text) if args.raw else fill(text, variables)
 
 
 def _view(workspace: Workspace, args: argparse.Namespace) -> View:

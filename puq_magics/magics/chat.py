@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections import ChainMap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic import line_cell_magic, magics_class, no_var_expand
+from IPython.core.magic import line_cell_magic, magics_class, needs_local_scope, no_var_expand
 
 from puq_magics.api.errors import InputError
 from puq_magics.magics import options
@@ -33,10 +35,13 @@ COMMAND = CommandLine(
 class PuqChatMagics(WorkspaceMagics):
     """Ask a model."""
 
+    @needs_local_scope
     @no_var_expand
     @line_cell_magic
     @COMMAND
-    def puq_chat(self, line: str, cell: str | None = None) -> ChatResult | None:
+    def puq_chat(
+        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
+    ) -> ChatResult | None:
         """Ask a model; the answer streams in as Markdown, and is the value of the magic.
 
         In a line the prompt follows the options; in a cell it is the body, and the first word of the line may be
@@ -52,7 +57,9 @@ class PuqChatMagics(WorkspaceMagics):
             )
         from puq_magics.magics.asking import ask
 
-        return ask(self.workspace, args, prompt)
+        return ask(
+            self.workspace, args, prompt, ChainMap(dict(local_ns or {}), dict(self.workspace.namespace))
+        )
 
 
 def _read_cell_line(line: str) -> argparse.Namespace:

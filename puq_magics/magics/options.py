@@ -178,6 +178,8 @@ class CommandLine:
                 continue
             name = word.split("=", 1)[0]
             known = name in self._by_flag or (not name.startswith("--") and name[:2] in self._by_flag)
+            if name in ("-h", "--help") and not known:
+                raise InputError(f"%{self._parser.prog.lstrip('%')}? shows the options.")
             if not known:
                 begun = [flag for flag in self._by_flag if len(name) > 2 and flag.startswith(name)]
                 near = begun or _nearest(name, self._by_flag)

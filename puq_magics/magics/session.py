@@ -38,6 +38,10 @@ def _credits(text: str) -> float:
     return value
 
 
+def _chunks(text: str) -> int:
+    return 0 if text == "0" else positive(text)
+
+
 def _faults(text: str) -> str:
     return "" if text == "0" else text
 
@@ -51,7 +55,12 @@ SANDBOX_COMMAND = CommandLine(
         metavar="STATUS[:TIMES]",
         help="fail the next calls: 429:2, or 500 for all of them; 0 for none",
     ),
-    option("--drop-after", type=positive, metavar="CHUNKS", help="cut the connection after that many chunks"),
+    option(
+        "--drop-after",
+        type=_chunks,
+        metavar="CHUNKS",
+        help="cut the connection after that many chunks; 0 for never",
+    ),
     option("--if-needed", action="store_true", help="only where neither a key nor a base URL is set"),
 )
 
@@ -112,7 +121,7 @@ class PuqSessionMagics(WorkspaceMagics):
         if self.workspace.effective.base_url == SANDBOX:
             raise ConfigurationError(
                 "the sandbox has a key of its own, and takes no other.",
-                hint="For a real router: %puq_sandbox stop, then %puq_login.",
+                hint="For a real router: %config PuqMagics.base_url = 'https://api.puq.ai', then %puq_login.",
             )
         return self.workspace.address()
 
@@ -121,20 +130,24 @@ class PuqSessionMagics(WorkspaceMagics):
         if args.if_needed and (effective.is_configured or self.workspace.credentials.was_given):
             print(f"Using {effective.base_url} ({effective.base_url_source}).")  # noqa: T201
             return
-        moves = {name: getattr(args, name) for name in ("pace", "balance", "fail", "drop_after")}
+        given = {name: getattr(args, name) for name in ("pace", "balance", "fail", "drop_after")}
+        moves = {name: value for name, value in given.items() if value is not None}
+        if args.drop_after == 0:
+            moves["drop_after"] = None
         try:
-            self.workspace.start_sandbox(
-                **{name: value for name, value in moves.items() if value is not None}
-            )
+            self.workspace.start_sandbox(**moves)
         except ValueError as exc:
             raise InputError(f"{exc}.".replace("..", "."), hint="%puq_sandbox? says more.") from None
-        self.workspace.settings.base_url = SANDBOX
+        settings = self.workspace.settings
+        if settings.base_url != SANDBOX:
+            self.workspace.url_before_sandbox, settings.base_url = settings.base_url, SANDBOX
         self._say(args)
 
     def _stop(self, _: argparse.Namespace) -> None:
         running = self.workspace.stop_sandbox()
         if self.workspace.settings.base_url == SANDBOX:
-            self.workspace.settings.base_url = None
+            self.workspace.settings.base_url = self.workspace.url_before_sandbox
+            self.workspace.url_before_sandbox = None
         print("The sandbox has stopped." if running else "The sandbox was not running.")  # noqa: T201
 
     def _say(self, _: argparse.Namespace) -> None:
@@ -145,7 +158,17 @@ class PuqSessionMagics(WorkspaceMagics):
         print(f"A local router answers at {sandbox.base_url}: scripted, no key needed.")  # noqa: T201
         model = self.workspace.default_chat_model or sandbox.default_chat_model
         model = self.workspace.settings.aliases.get(model, model)
-        print(f"Balance {sandbox.balance:.4g} credits; the model is {model}.")  # noqa: T201
+        balance = f"{sandbox.balance:,.6f}".rstrip("0").rstrip(".")
+        print(f"Balance {balance} credits; the model is {model}.")  # noqa: T201
+        if misbehaving := _misbehaving(sandbox.settings.fail, sandbox.settings.drop_after):
+            print(f"On purpose, {misbehaving}.")  # noqa: T201
+
+
+def _misbehaving(fail: str | None, drop_after: int | None) -> str:
+    """What the sandbox does wrong on purpose."""
+    faults = f"the next calls fail: {fail}" if fail else ""
+    cut = "" if drop_after is None else f"streams are cut after {drop_after} chunks"
+    return " and ".join(words for words in (faults, cut) if words)
 
 
 def _ask_for_key(host: str) -> Secret:
@@ -178,6 +201,7 @@ def _status(workspace: Workspace) -> list[str]:
     lines = []
     try:
         address = workspace.address()
+        _ = effective.auth_scheme, effective.timeout  # a wrong one is said here, not at the next call
         lines.append(f"router  {address.url} ({effective.base_url_source})")
         credential = workspace.credential(address)
         key = f"…{credential.key.tail} from {credential.source}" if credential else "none, and none is needed"

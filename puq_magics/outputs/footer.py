@@ -31,6 +31,7 @@ class Footer:
         finish_reason: str | None = None,
         broken_off: str = "",
         notes: Sequence[str] = (),
+        is_empty: bool = False,
     ) -> Footer:
         """The footer of a call; what is not known is left out."""
         facts = [model]
@@ -41,6 +42,8 @@ class Footer:
         if seconds is not None:
             facts.append(f"{seconds:.1f} s")
         warnings = [words for words in (_FINISHES.get(finish_reason or ""), broken_off) if words]
+        if is_empty and not warnings:
+            warnings.append("no text came")
         return cls(tuple(facts), (*warnings, *notes))
 
     def shortened(self, style: str) -> Footer:

@@ -15,7 +15,7 @@ from IPython.display import DisplayHandle, display
 
 from puq_magics.api.request import Retry
 from puq_magics.api.wire import Delta
-from puq_magics.outputs.results import ChatResult
+from puq_magics.outputs.results import ChatResult, folded_reasoning
 
 if TYPE_CHECKING:
     from puq_magics.outputs.markdown import MarkdownFeed
@@ -184,6 +184,8 @@ class NotebookView:
         if not self._shown:
             note = note or f"*Reasoning … {len(self._reasoning):,} characters*"
         shown = "\n\n".join(part for part in (markdown, note) if part)
+        if not shown and self._screen.is_empty:
+            return  # all that came is held back
         size = self._publish(shown, self._feed.text)
         self._dirty = False
         self._due = monotonic() + self._pace.interval(markdown, size)
@@ -216,7 +218,6 @@ class NotebookView:
 
 def reasoning_bundle(reasoning: str) -> Bundle:
     """A model's reasoning, folded."""
-    from puq_magics.outputs.markdown import plain, safe_markdown
+    from puq_magics.outputs.markdown import plain
 
-    folded = f"<details><summary>Reasoning</summary>\n\n{safe_markdown(reasoning)}\n\n</details>"
-    return {"text/markdown": folded, "text/plain": f"[Reasoning]\n{plain(reasoning)}"}
+    return {"text/markdown": folded_reasoning(reasoning), "text/plain": f"[Reasoning]\n{plain(reasoning)}"}

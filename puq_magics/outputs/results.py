@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ class ChatResult:
     time_to_first_token: float | None = None
     #: The router's id for the request.
     request_id: str | None = None
-    #: Why the answer is not whole (``interrupted``, an error's words); empty when it is.
+    #: ``interrupted`` or ``broken off`` when the answer is not whole; empty when it is.
     broken_off: str = ""
     #: What a reader should know of how the prompt was filled, such as that a table was cut.
     notes: Sequence[str] = field(default=())
@@ -58,13 +59,17 @@ class ChatResult:
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the text to a file, as UTF-8. Raises InputError for an existing file, unless ``force``."""
         target = Path(path).expanduser()
+        if target.is_dir():
+            raise InputError(f"{target} is a folder.", hint="Name a file in it.")
         try:
             with target.open("w" if force else "x", encoding="utf-8", newline="") as file:
                 file.write(self.text)
         except FileExistsError:
             raise InputError(f"{target} exists.", hint="Write force=True to replace it.") from None
-        except OSError as exc:
-            raise InputError(f"{target} cannot be written: {exc.strerror}.") from None
+        except (OSError, ValueError) as exc:
+            raise InputError(
+                f"{target} cannot be written: {getattr(exc, 'strerror', None) or exc}."
+            ) from None
         return target
 
     @property
@@ -78,6 +83,7 @@ class ChatResult:
             finish_reason=self.finish_reason,
             broken_off=self.broken_off,
             notes=self.notes,
+            is_empty=not self.text,
         )
 
     def __str__(self) -> str:
@@ -95,8 +101,9 @@ class ChatResult:
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         from puq_magics.outputs.markdown import plain, safe_markdown
 
+        folded = f"{folded_reasoning(self.reasoning)}\n\n" if self.reasoning else ""
         return {
-            "text/markdown": self.footer.below_markdown(safe_markdown(self.text)),
+            "text/markdown": self.footer.below_markdown(folded + safe_markdown(self.text)),
             "text/plain": self.footer.below_plain(plain(self.text)),
         }
 
@@ -104,8 +111,18 @@ class ChatResult:
         return self.__dict__ | {"is_painted": False}  # of a copy, nothing was shown
 
     def _ipython_display_(self) -> None:
-        if not self.is_painted:
+        if self.is_painted:
+            if sys.stdout.isatty():
+                sys.stdout.write("\r\x1b[K")  # a terminal has written its `Out[n]:` already
+        else:
             display(self._repr_mimebundle_(), raw=True)
+
+
+def folded_reasoning(reasoning: str) -> str:
+    """A model's reasoning as safe Markdown, folded."""
+    from puq_magics.outputs.markdown import safe_markdown
+
+    return f"<details><summary>Reasoning</summary>\n\n{safe_markdown(reasoning)}\n\n</details>"
 
 
 #: ``broken_off`` of an answer that a person stopped.

@@ -54,6 +54,7 @@ def _greeting(sandbox: Sandbox) -> str:
         f"# The sandbox listens on {sandbox.base_url} until Ctrl-C. Its answers are scripted.\n"
         f"export PUQ_BASE_URL={sandbox.base_url}\n"
         f"export PUQ_API_KEY={sandbox.token}\n"
+        f"export PUQ_CHAT_MODEL={sandbox.default_chat_model}\n"
     )
 
 

@@ -58,8 +58,8 @@ def _about_balance(workspace: Workspace) -> str:
     if workspace.sandbox is not None and workspace.effective.base_url == "sandbox":
         return "Top up the sandbox: %puq_sandbox --balance 100"
     try:
-        said = f"The balance is {workspace.router().balance():.4g} credits. "
-    except APIError:
+        said = f"The balance is {workspace.router().balance():,.2f} credits. "
+    except (APIError, KeyboardInterrupt):
         said = "The balance is 0 or below. "
     return f"{said}Top up in the dashboard of {workspace.address().host}."
 
@@ -67,7 +67,7 @@ def _about_balance(workspace: Workspace) -> str:
 def _about_model(workspace: Workspace, model: str) -> str:
     try:
         codes = [listed.code for listed in workspace.router().models()]
-    except APIError:
+    except (APIError, KeyboardInterrupt):
         return "Check the model's name and the base URL (%puq shows it)."
     near = get_close_matches(model, codes, n=3, cutoff=0.4)
     if not near:

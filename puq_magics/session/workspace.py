@@ -31,6 +31,8 @@ class Workspace:
         self.effective = Effective(self.settings)
         self.credentials = Credentials(self.effective)
         self.sandbox: Sandbox | None = None
+        #: The base URL that was set before the sandbox took its place.
+        self.url_before_sandbox: str | None = None
         self._painted: list[ChatResult] = []
         self._router: Router | None = None
         self._router_made_of: tuple[object, ...] = ()
@@ -98,11 +100,14 @@ class Workspace:
             hint="%puq_login takes one; %puq_sandbox starts a local router that needs none.",
         )
 
-    def chat_model(self, named: str | None) -> str:
-        """The model to ask: the one that was named, or the one that is set; aliases are resolved."""
+    def chat_model(self, named: str | None, *, look_up: bool = True) -> str:
+        """The model to ask: the one that was named, or the one that is set; aliases are resolved.
+
+        Raises ConfigurationError without one, with some of the router's own when it may ``look_up`` those.
+        """
         model = named or self.default_chat_model
         if not model:
-            raise self._no_model()
+            raise self._no_model(look_up)
         return str(self.settings.aliases.get(model, model))
 
     @property
@@ -153,13 +158,13 @@ class Workspace:
         if router is not None:
             router.close()
 
-    def _no_model(self) -> PuqError:
+    def _no_model(self, look_up: bool) -> PuqError:
         from puq_magics.session.advice import some_models
 
         hint = "Name one with -m, or for the session: %config PuqMagics.chat_model = 'provider/model'"
         try:
-            listed = some_models(self.router().models())
-        except APIError:
+            listed = some_models(self.router().models()) if look_up else ""
+        except (APIError, KeyboardInterrupt):  # it ends in an error all the same
             listed = ""
         return ConfigurationError(f"no model is set.{listed}", hint=hint)
 

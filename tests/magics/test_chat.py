@@ -317,3 +317,10 @@ def test_an_answer_fills_the_next_prompt(asking: Any) -> None:
     assert user(asking.sent("%puq_chat Sum up: {{r}}")) == f"Sum up: {asking.names['r'].text}"
     asking.run("r = %puq_chat -m sandbox/short -q first")
     assert user(asking.sent("%puq_chat Sum up: {{_puq.text}}")) == f"Sum up: {asking.names['r'].text}"
+
+
+def test_a_function_fills_in_its_own_variables(asking: Any) -> None:
+    asking.run("z = 'global'")
+    asking.run("def f():\n    z = 'local'\n    r = %puq_chat -q tell {{z}}\n    return r")
+    asking.run("answer = f()")
+    assert "tell local" in asking.run("print(answer.text)").out

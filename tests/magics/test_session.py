@@ -164,7 +164,7 @@ def test_faults_can_be_called_off(shell: Any) -> None:
         ("--fail soon", "'soon' is no fault"),
         ("--fail 200", "'200' is no fault"),
         ("--fail 429:x", "no fault"),
-        ("--drop-after 0", "whole number above 0"),
+        ("--drop-after -1", "whole number above 0"),
         ("--drop-after x", "whole number above 0"),
         ("--pce 5", "Did you mean --pace?"),
         ("--pace", "expected one argument"),
@@ -209,10 +209,26 @@ def test_a_real_key_never_reaches_the_sandbox(shell: Any, typed: list[str], envi
     address = shell.workspace.address()
     assert shell.workspace.credential(address).key.reveal() == shell.workspace.sandbox.token
     for magic in ("%puq_login", "%puq_logout"):
-        assert "%puq_sandbox stop" in str(shell.error(magic))
+        assert "%config PuqMagics.base_url" in str(shell.error(magic))
     assert typed == []
     assert shell.workspace.credential(address).key.reveal() == shell.workspace.sandbox.token
     shell.run("%puq_chat -q hi")
+
+
+def test_what_it_does_wrong_is_said_and_taken_back(shell: Any) -> None:
+    assert "cut after 3 chunks" in shell.run("%puq_sandbox --pace 0 --drop-after 3 --fail 429:1").out
+    assert shell.workspace.sandbox.settings.drop_after == 3
+    said = shell.run("%puq_sandbox --drop-after 0 --fail 0").out
+    assert "On purpose" not in said
+    assert shell.workspace.sandbox.settings.drop_after is None
+
+
+def test_stopping_it_gives_the_router_back_that_was_set(shell: Any) -> None:
+    shell.run("%config PuqMagics.base_url = 'http://127.0.0.1:9'")
+    shell.run("%puq_sandbox")
+    shell.run("%puq_sandbox --pace 0")
+    shell.run("%puq_sandbox stop")
+    assert shell.workspace.settings.base_url == "http://127.0.0.1:9"
 
 
 def test_the_sandbox_speaks_its_own_scheme(shell: Any) -> None:

@@ -260,7 +260,7 @@ def test_quiet_publishes_nothing(pupil: Any) -> None:
 def test_an_empty_answer(notebook: Any, serve: Any) -> None:
     use(notebook, serve(telling()))
     (bundle,) = notebook.run("%puq_chat hi").screen
-    assert bundle["text/plain"].startswith("[a/b")
+    assert bundle["text/plain"].startswith("[no text came · a/b")
     assert notebook.value("_puq.text") == ""
 
 

@@ -163,7 +163,7 @@ def test_save_says_where_it_cannot(result: ChatResult, tmp_path: Path) -> None:
         result.save(tmp_path / "nowhere" / "answer.md")
     with pytest.raises(InputError):
         result.save(tmp_path)
-    with pytest.raises(InputError, match="directory"):
+    with pytest.raises(InputError, match="is a folder"):
         result.save(tmp_path, force=True)
 
 

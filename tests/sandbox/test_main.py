@@ -24,7 +24,8 @@ def test_it_serves_until_it_is_told_to_end(number: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         try:
-            greeting, url, key = (process.stdout.readline().strip() for _ in range(3))
+            greeting, url, key, model = (process.stdout.readline().strip() for _ in range(4))
+            assert model == "export PUQ_CHAT_MODEL=sandbox/chat"
             base_url, token = (
                 url.removeprefix("export PUQ_BASE_URL="),
                 key.removeprefix("export PUQ_API_KEY="),

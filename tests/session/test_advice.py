@@ -50,7 +50,7 @@ def test_no_key_at_all(shell: Any, serve: Any) -> None:
 def test_a_spent_balance_is_told(error: Any) -> None:
     refused = ("402 Payment Required", {"error": "no credits"})
     told = error(completions=refused, balance=("200 OK", {"success": True, "balance": -1.5}))
-    assert "The balance is -1.5 credits. Top up in the dashboard of 127.0.0.1" in told.hint
+    assert "The balance is -1.50 credits. Top up in the dashboard of 127.0.0.1" in told.hint
     untold = error(completions=refused, balance=refused)
     assert "The balance is 0 or below. Top up" in untold.hint
 

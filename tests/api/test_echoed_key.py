@@ -1,0 +1,51 @@
+"""A server that sends the key back: what is shown of its answer does not hold it."""
+
+from __future__ import annotations
+
+import pytest
+from clients import KEY, ask, router_for, words
+from raw_server import RawServer, answer, chunked, delta, event, says
+
+from puq_magics.api.errors import AnswerError, APIError
+
+PAGE = f"<html><title>Log in, Token {KEY}</title></html>".encode()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        chunked(event(delta("some words")), event({"error": {"message": f"no such Token {KEY}"}})),
+        chunked(event(delta("some words")), f"data: not JSON, Token {KEY}\n\n".encode()),
+        chunked(PAGE),
+    ],
+    ids=["an error in mid-stream", "an event that is not JSON", "a page"],
+)
+def test_a_stream_that_quotes_it(said: bytes) -> None:
+    with RawServer(says(said)) as server, router_for(server) as router, pytest.raises(APIError) as caught:
+        words(ask(router))
+    error = caught.value
+    assert "Token …" in error.message
+    assert KEY not in f"{error!r} {error} {error.args} {error._render_traceback_()}"
+
+
+@pytest.mark.parametrize("said", [PAGE, b"not JSON, Token " + KEY.encode()])
+def test_an_answer_that_quotes_it(said: bytes) -> None:
+    script = says(answer(said))
+    with RawServer(script) as server, router_for(server) as router, pytest.raises(AnswerError) as caught:
+        router.chat("Hello", model="maker/model")
+    assert "Token …" in caught.value.message
+    assert KEY not in f"{caught.value!r} {caught.value.args}"
+
+
+def test_an_error_in_an_answer_that_quotes_it() -> None:
+    script = says(answer({"error": f"no such Token {KEY}"}))
+    with RawServer(script) as server, router_for(server) as router, pytest.raises(AnswerError) as caught:
+        router.chat("Hello", model="maker/model")
+    assert "Token …" in caught.value.message
+
+
+def test_names_with_control_characters_become_one_line() -> None:
+    listed = {"data": [{"id": "a/b\x1b]0;x\x07\nc"}, {"id": "a/d", "name": "D\x1b[31m\nE"}]}
+    with RawServer(says(answer(listed))) as server, router_for(server) as router:
+        (model,) = router.models()
+    assert (model.code, model.name) == ("a/d", "D [31m E")
