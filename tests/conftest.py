@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import getpass
 import json
 import os
 import signal
@@ -31,6 +32,8 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment without settings; a test makes its own with ``environ.setenv``."""
     for name in [name for name in os.environ if name.startswith("PUQ_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("PUQ_LEDGER", "0")  # tests leave the ledger of whoever runs them alone
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")  # and the keyring
     return monkeypatch
 
 
@@ -89,6 +92,19 @@ class Shell:
         """The request that a cell makes of sandbox/echo, as it arrived."""
         self.run(code)
         return echoed(self.names["_puq"].text)
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What somebody types when asked; what they were asked is put behind it."""
+    answers: list[str] = []
+
+    def _getpass(prompt: str) -> str:
+        answers.append(prompt)
+        return answers.pop(0)
+
+    monkeypatch.setattr(getpass, "getpass", _getpass)
+    return answers
 
 
 def echoed(text: str) -> dict[str, Any]:
@@ -222,10 +238,15 @@ Answer = Callable[[Connection], None]
 
 
 class Server:
-    """Listens on this machine; ``answer`` is called for each request, in a thread of its own."""
+    """Listens on this machine; ``answer`` is called for each request, in a thread of its own.
 
-    def __init__(self, answer: Answer) -> None:
+    The model list and the balance, which a session looks at beside its calls, are not there unless ``lists`` says
+    that they are to be answered and heard as well.
+    """
+
+    def __init__(self, answer: Answer, lists: bool = False) -> None:
         self._answer = answer
+        self._lists = lists
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -269,6 +290,10 @@ class Server:
             heard = _read_request(file)
             if heard is None:
                 return
+            if not self._lists and heard.path.startswith(("/v1/models", "/v1/credits/")):
+                Connection(sock, heard).head("404 Not Found", "application/json")
+                sock.sendall(b'{"error": "Not found"}')
+                return
             self.heard.append(heard)
             self._arrived.put(heard)
             try:
@@ -294,8 +319,8 @@ def serve() -> Iterator[Callable[[Answer], Server]]:
     """Starts a server that answers so."""
     servers: list[Server] = []
 
-    def _serve(answer: Answer) -> Server:
-        servers.append(Server(answer).__enter__())
+    def _serve(answer: Answer, lists: bool = False) -> Server:
+        servers.append(Server(answer, lists).__enter__())
         return servers[-1]
 
     yield _serve

@@ -24,9 +24,9 @@ RANK = {
 }
 ISLAND = "sandbox"
 FOREIGN = {
-    "requests": ("api.transport",),
-    "urllib3": ("api.transport",),
-    "requests_toolbelt": ("api.transport",),
+    "requests": ("api.transport", "api.sessions", "api.download"),
+    "urllib3": ("api.transport", "api.sessions"),
+    "requests_toolbelt": ("api.multipart",),
     "IPython": ("outputs", "session", "widgets", "magics"),
     "ipywidgets": ("widgets",),
     "anywidget": ("widgets",),

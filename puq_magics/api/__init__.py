@@ -14,8 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
     from puq_magics.api.errors import APIError, PuqError
+    from puq_magics.api.images import GeneratedImage, Images
+    from puq_magics.api.media_types import MediaType
+    from puq_magics.api.speech import Speech, SpeechStream
     from puq_magics.api.stream import ChatStream
+    from puq_magics.api.transcripts import Segment, Transcript
     from puq_magics.api.transport import Response, Transport
+    from puq_magics.api.uploads import Upload
     from puq_magics.api.wire import Completion, Delta, Model, Usage
 
 _HOMES = {
@@ -23,11 +28,19 @@ _HOMES = {
     "ChatStream": "stream",
     "Completion": "wire",
     "Delta": "wire",
+    "GeneratedImage": "images",
+    "Images": "images",
+    "MediaType": "media_types",
     "Model": "wire",
     "PuqError": "errors",
     "Response": "transport",
     "Router": "client",
+    "Segment": "transcripts",
+    "Speech": "speech",
+    "SpeechStream": "speech",
+    "Transcript": "transcripts",
     "Transport": "transport",
+    "Upload": "uploads",
     "Usage": "wire",
 }
 
@@ -36,11 +49,19 @@ __all__ = [
     "ChatStream",
     "Completion",
     "Delta",
+    "GeneratedImage",
+    "Images",
+    "MediaType",
     "Model",
     "PuqError",
     "Response",
     "Router",
+    "Segment",
+    "Speech",
+    "SpeechStream",
+    "Transcript",
     "Transport",
+    "Upload",
     "Usage",
 ]
 

@@ -39,6 +39,8 @@ class Address:
         Raises InvalidURLError for what is not an http(s) URL, carries a password or a query, or is plain
         http to another machine (unless ``allow_http``): the key would travel in clear.
         """
+        if not isinstance(text, str):
+            raise InvalidURLError(f"{_shown(repr(text))} is not a base URL.", hint=_EXAMPLE)
         text = text.strip()
         parts = _split(text)
         host = parts.hostname or ""

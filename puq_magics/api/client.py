@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 from puq_magics.api.address import VENDOR_URL, Address
-from puq_magics.api.errors import (
-    AnswerError,
-    APIError,
-    ConfigurationError,
-    InputError,
-    PuqError,
-    StatusError,
-    error_for,
-)
-from puq_magics.api.request import Request, Retry, Timeouts, json_request
+from puq_magics.api.download import fetch_image
+from puq_magics.api.errors import ConfigurationError, InputError, StatusError, error_for
+from puq_magics.api.images import Images, read_images
+from puq_magics.api.reading import parts_of, read_beginning, read_json, redacted, request_id
+from puq_magics.api.request import Request, Retry, Timeouts, form_request, json_request
 from puq_magics.api.secret import Secret
-from puq_magics.api.stream import ChatStream, not_json, read_completion
+from puq_magics.api.speech import Speech, SpeechStream, read_speech
+from puq_magics.api.stream import ChatStream, read_completion
+from puq_magics.api.transcripts import Transcript, read_transcript
 from puq_magics.api.transport import RequestsTransport, Response, Transport, retry_after
+from puq_magics.api.uploads import Form, OnProgress, Upload, form_fields
 from puq_magics.api.wire import Completion, Message, Model, read_balance, read_models
 
-_CONNECT, _LISTS, _CHAT = 10.0, 30.0, 120.0  # seconds
-_LARGEST_BODY = 256 << 20
-_LONGEST_ERROR = 1 << 16  # bytes
-_ERROR_PATIENCE = 5.0  # seconds for each part of an error's body
+_CONNECT, _LISTS, _CHAT, _MEDIA = 10.0, 30.0, 120.0, 300.0  # seconds
+_LONGEST_TRANSCRIPT = 64 << 20  # bytes
 _UNKNOWN_FIELD = (
     r"(?:unknown|unrecogni[sz]ed|unexpected|unsupported|additional|extra|invalid)[\w ]*"
     r"(?:field|param|propert|argument|key|input|option)"
@@ -39,7 +35,7 @@ class Router:
     """A router's HTTP API.
 
     ``timeout`` is in seconds without a byte, to connect or in mid-answer; None means 10 to connect, 120 in a chat,
-    30 for lists. ``transport`` takes the place of the network.
+    300 for media, 30 for lists. ``transport`` takes the place of the network.
 
     >>> router = Router(api_key=…)
     >>> router.chat("What is a cell?", model="openai/gpt-4o-mini").text
@@ -57,10 +53,10 @@ class Router:
         transport: Transport | None = None,
     ) -> None:
         try:
-            key = Secret(api_key) if isinstance(api_key, str) else api_key
+            key = _key(api_key)
         finally:
             del api_key  # tracebacks can show locals
-        if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout < float("inf")):
+        if timeout is not None and not _is_seconds(timeout):
             raise ConfigurationError(
                 f"the timeout is {timeout!r}.", hint="Give a number of seconds above 0, or None."
             )
@@ -98,13 +94,13 @@ class Router:
         """The models: with a puq.ai router, enabled ones only unless asked otherwise."""
         params = {"enabled": "1"} if enabled_only else {}
         request = Request("GET", "/v1/models", self._timeouts(_LISTS), params=params)
-        models = read_models(_read_json(self._send(request, on_retry)))
+        models = read_models(read_json(self._send(request, on_retry)))
         return tuple(model for model in models if model.enabled or not enabled_only)
 
     def balance(self, *, on_retry: OnRetry | None = None) -> float:
         """What is left on the account, in credits."""
         request = Request("GET", "/v1/credits/balance", self._timeouts(_LISTS))
-        return read_balance(_read_json(self._send(request, on_retry)))
+        return read_balance(read_json(self._send(request, on_retry)))
 
     def chat(
         self, messages: str | Sequence[Message], *, model: str, on_retry: OnRetry | None = None, **params: Any
@@ -112,8 +108,8 @@ class Router:
         """Ask, and wait for the whole answer. ``params`` are further fields of the request; None is not sent."""
         request = self.chat_request(messages, model=model, **(params | {"stream": None}))
         response = self._send(request, on_retry)
-        with _redacted(response):
-            return read_completion(_read_json(response), model, _request_id(response))
+        with redacted(response):
+            return read_completion(read_json(response), model, request_id(response))
 
     def stream_chat(
         self, messages: str | Sequence[Message], *, model: str, on_retry: OnRetry | None = None, **params: Any
@@ -121,7 +117,7 @@ class Router:
         """Ask, and read the answer as it comes; close the stream, or use it in a ``with``."""
         params["stream"] = True
         response = self._send_counting(messages, model, on_retry, params)
-        return ChatStream(response, model, _request_id(response))
+        return ChatStream(response, model, request_id(response))
 
     def _send_counting(
         self, messages: str | Sequence[Message], model: str, on_retry: OnRetry | None, params: dict[str, Any]
@@ -142,19 +138,103 @@ class Router:
         self, messages: str | Sequence[Message], *, model: str, count_usage: bool = True, **params: Any
     ) -> Request:
         """The request that ``chat`` and (with ``stream=True``) ``stream_chat`` send. Raises InputError."""
-        if self.address.is_vendor and "/" not in model:
-            raise InputError(
-                f"{model!r} is not the name of a model of {self.address.host}.",
-                hint="Name it provider/model, like openai/gpt-4o-mini.",
-            )
-        if isinstance(messages, str):
-            messages = [{"role": "user", "content": messages}]
-        payload: dict[str, Any] = {"model": model, "messages": list(messages)}
+        payload: dict[str, Any] = {"model": self._model(model), "messages": _messages(messages)}
         payload |= {name: value for name, value in params.items() if value is not None}
         if payload.get("stream") and count_usage and self._counts_usage:
             payload.setdefault("stream_options", {"include_usage": True})
         accept = "text/event-stream" if payload.get("stream") else "application/json"
         return json_request("/v1/chat/completions", payload, self._timeouts(_CHAT), accept=accept)
+
+    def image(self, prompt: str, *, model: str, on_retry: OnRetry | None = None, **params: Any) -> Images:
+        """Have images made. ``params`` are further fields of the request, such as ``size`` and ``n``.
+
+        Images that the router names by an address are fetched from there, without the key. Raises AnswerError for
+        what is not PNG, JPEG or WebP; its ``partial`` are the Images that came.
+        """
+        response = self._send(self.image_request(prompt, model=model, **params), on_retry)
+        fetch = partial(fetch_image, loopback=self.address.is_loopback)
+        with closing(response), redacted(response):
+            return read_images(parts_of(response), model, request_id(response), fetch)
+
+    def image_request(self, prompt: str, *, model: str, **params: Any) -> Request:
+        """The request that ``image`` sends. Raises InputError."""
+        payload = {
+            "model": self._model(model, "openai/gpt-image-1.5"),
+            "prompt": _words(prompt, "the prompt"),
+        }
+        return json_request(
+            "/v1/images/generations",
+            payload | _given(params, payload),
+            self._timeouts(_MEDIA),
+            accept="application/json",
+        )
+
+    def speech(self, text: str, *, model: str, on_retry: OnRetry | None = None, **params: Any) -> Speech:
+        """Have a text spoken, and wait for all of it. Raises what a SpeechStream raises."""
+        return read_speech(self.stream_speech(text, model=model, on_retry=on_retry, **params))
+
+    def stream_speech(
+        self, text: str, *, model: str, on_retry: OnRetry | None = None, **params: Any
+    ) -> SpeechStream:
+        """Have a text spoken, and read the audio as it comes; close the stream, or use it in a ``with``.
+
+        ``params`` are further fields of the request, such as ``voice``, ``response_format`` and ``speed``.
+        """
+        response = self._send(self.speech_request(text, model=model, **params), on_retry)
+        return SpeechStream(response, request_id(response))
+
+    def speech_request(self, text: str, *, model: str, **params: Any) -> Request:
+        """The request that ``speech`` and ``stream_speech`` send. Raises InputError."""
+        payload = {"model": self._model(model, "openai/tts-1"), "input": _words(text, "the text to speak")}
+        if params.get("response_format") == "pcm":
+            raise InputError("pcm is samples without a header, which nothing plays.", hint="Ask for wav.")
+        return json_request(
+            "/v1/audio/speech",
+            payload | _given(params, payload),
+            self._timeouts(_MEDIA),
+            accept="audio/*, */*;q=0.5",
+        )
+
+    def transcribe(
+        self,
+        upload: Upload,
+        *,
+        model: str,
+        on_retry: OnRetry | None = None,
+        on_progress: OnProgress | None = None,
+        **params: Any,
+    ) -> Transcript:
+        """Have a recording written down. ``params`` are further fields, such as ``language`` and ``response_format``.
+
+        The file is read as it is sent; ``on_progress`` is told the bytes sent and the bytes in all, on this thread.
+        """
+        request = self.transcribe_request(upload, model=model, on_progress=on_progress, **params)
+        response = self._send(request, on_retry)
+        with closing(response), redacted(response):
+            return read_transcript(parts_of(response, _LONGEST_TRANSCRIPT), request_id(response))
+
+    def transcribe_request(
+        self, upload: Upload, *, model: str, on_progress: OnProgress | None = None, **params: Any
+    ) -> Request:
+        """The request that ``transcribe`` sends. Raises InputError."""
+        if not isinstance(upload, Upload):
+            raise InputError("a recording is sent as an Upload.", hint="Make one by Upload.of_path(…).")
+        fields = {"model": self._model(model, "openai/whisper-1")} | _given(params, ("file",))
+        form = Form(form_fields(fields), upload, on_progress)
+        return form_request("/v1/audio/transcriptions", form, self._timeouts(_MEDIA), accept="*/*")
+
+    def _model(self, name: str, example: str = "openai/gpt-4o-mini") -> str:
+        """A model's name, as it is sent."""
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(
+                "the name of a model is missing.", hint=f"Name it provider/model, like {example}."
+            )
+        if self.address.is_vendor and "/" not in name:
+            raise InputError(
+                f"{name!r} is not the name of a model of {self.address.host}.",
+                hint=f"Name it provider/model, like {example}.",
+            )
+        return name
 
     def _timeouts(self, read: float) -> Timeouts:
         return Timeouts(self._timeout or _CONNECT, self._timeout or read)
@@ -165,62 +245,61 @@ class Router:
             return response
         raise error_for(
             response.status,
-            _read_beginning(response),
-            request_id=_request_id(response),
+            read_beginning(response),
+            request_id=request_id(response),
             retry_after=retry_after(response.headers),
         )
 
 
-def read_all(response: Response, limit: int = _LARGEST_BODY) -> bytes:
-    """The whole body. Raises AnswerError past ``limit`` bytes."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        while (part := response.receive()) != b"":
-            parts.append(part or b"")
-            size += len(parts[-1])
-            if size > limit:
-                raise AnswerError(f"the answer is larger than {limit:,} bytes.", hint="Check the base URL.")
-    finally:
-        response.close()
-    return b"".join(parts)
+def _key(value: object) -> Secret | None:
+    if value is None or isinstance(value, Secret):
+        return value
+    if isinstance(value, str):
+        return Secret(value)
+    raise ConfigurationError("the API key is not a string.", hint="Copy it from the dashboard.")
 
 
-def _read_beginning(response: Response) -> bytes:
-    """An error's body, as far as anyone reads it and as it came: the status is known, and says more."""
-    body = b""
-    try:
-        while len(body) < _LONGEST_ERROR and (part := response.receive(_ERROR_PATIENCE)):
-            body += part
-    except APIError:
-        pass
-    finally:
-        response.close()
-    return body
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
-def _read_json(response: Response) -> Any:
-    body = read_all(response)
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        with _redacted(response):
-            raise not_json(body) from None
+def _messages(messages: object) -> list[Any]:
+    """What was typed, or a conversation."""
+    if isinstance(messages, str):
+        return [{"role": "user", "content": messages}]
+    listed = (
+        list(messages)
+        if isinstance(messages, Sequence) and not isinstance(messages, bytes | bytearray)
+        else []
+    )
+    if not listed or not all(isinstance(message, Mapping) for message in listed):
+        raise InputError(
+            "the messages are neither words nor a list of messages.",
+            hint='A message is like {"role": "user", "content": "Hello"}.',
+        )
+    return listed
 
 
-@contextmanager
-def _redacted(response: Response) -> Iterator[None]:
-    """Errors that quote the answer quote it without the key."""
-    try:
-        yield
-    except PuqError as error:
-        error.rewrite(response.redact)
-        raise
+def _words(text: object, what: str) -> str:
+    """A text that is one, and not empty."""
+    if not isinstance(text, str):
+        raise InputError(f"{what} is not a string.", hint="Give it as str.")
+    if not text.strip():
+        raise InputError(f"{what} is empty.", hint="Write some words.")
+    return text
 
 
-def _request_id(response: Response) -> str | None:
-    value = response.headers.get("x-request-id")
-    return value if value is None else "".join(c for c in value[:200] if c.isprintable())
+def _given(params: Mapping[str, Any], reserved: Collection[str]) -> dict[str, Any]:
+    """The parameters that are sent: None is not, nor ``stream``, which the methods decide.
+
+    Raises InputError for one that has an argument of its own.
+    """
+    for name in reserved:
+        if name in params:
+            raise InputError(
+                f"{name} is not a further field.", hint="There is an argument of its own for it."
+            )
+    return {name: value for name, value in params.items() if value is not None and name != "stream"}
 
 
 def _refuses_usage(error: StatusError, params: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ PuqError
 │   └── InvalidURLError          the base URL is not one, or not one that may be used
 ├── InputError                   what was typed cannot be sent
 │   └── MissingVariableError     a prompt names a variable that does not exist
+├── BudgetError                  the call would pass the session's budget
 └── APIError                     a request was made, and failed
     ├── NetworkError             no answer: no connection, a name that does not resolve, a cut connection
     │   └── RequestTimeoutError  no byte came for as long as the time limit says
@@ -33,7 +34,10 @@ import re
 from collections.abc import Callable
 from html import unescape
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from puq_magics.api.images import Images
 
 # Of an error's body: characters that are read, and those of an HTML page.
 _LONGEST_READ, _LONGEST_PAGE = 64_000, 5_000
@@ -46,8 +50,8 @@ class PuqError(Exception):
     message: str
     #: What to do about it; empty when there is nothing to say.
     hint: str
-    #: The text of an answer that had come when it failed; empty when none had.
-    partial: str = ""
+    #: What had come of an answer when it failed: its text, audio's bytes, or images; empty when nothing had.
+    partial: str | bytes | Images = ""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -83,6 +87,10 @@ class InvalidURLError(ConfigurationError):
 
 class InputError(PuqError):
     """What was typed cannot be sent."""
+
+
+class BudgetError(PuqError):
+    """A call would pass the budget; nothing was sent."""
 
 
 class MissingVariableError(InputError):

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from puq_magics.api.address import Address
 from puq_magics.api.errors import InputError
+from puq_magics.api.uploads import Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Request:
     path: str
     timeouts: Timeouts
     params: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
+    #: Bytes, or a form that is read as it is sent.
+    body: bytes | Form | None = None
     content_type: str | None = None
     accept: str = "application/json"
 
@@ -44,7 +46,9 @@ class Request:
         parts = ["curl", "-N", shlex.quote(f"{address.url}{self.path}{query}")]
         if auth_scheme != "none":
             parts += ["-H", f'"Authorization: {auth_scheme} $PUQ_API_KEY"']
-        if self.body is not None:
+        if isinstance(self.body, Form):
+            parts += _form_options(self.body)
+        elif self.body is not None:
             parts += ["-H", shlex.quote(f"Content-Type: {self.content_type}")]
             parts += ["--data-raw", shlex.quote(self.body.decode("utf-8", "replace"))]
         return " ".join(parts)
@@ -67,6 +71,21 @@ class Retry:
         return (
             f"{self.reason.rstrip('.')}; trying again in {self.pause:.1f} s ({self.attempt} of {self.limit})"
         )
+
+
+def _form_options(form: Form) -> list[str]:
+    """A form as curl's options; the file is looked for in the working folder."""
+    parts = []
+    for name, value in form.fields:
+        parts += ["--form-string", shlex.quote(f"{name}={value}")]
+    name = form.file.name.replace("\\", "\\\\").replace('"', '\\"')
+    plain = not set(name) & set('",;\\')
+    return [*parts, "-F", shlex.quote(f"file=@{name}" if plain else f'file=@"{name}"')]
+
+
+def form_request(path: str, form: Form, timeouts: Timeouts, *, accept: str) -> Request:
+    """A POST of a form."""
+    return Request("POST", path, timeouts, body=form, accept=accept)
 
 
 def json_request(path: str, payload: Mapping[str, Any], timeouts: Timeouts, *, accept: str) -> Request:

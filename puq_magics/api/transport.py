@@ -6,25 +6,22 @@ and leaves no trace: an error is raised afresh, without the frames (and their lo
 
 from __future__ import annotations
 
-import os
-import platform
 import random
 import re
 import ssl
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, IncompleteRead, InvalidURL
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import requests
-import requests.adapters
 import requests.auth
 import urllib3.exceptions as u3
 
-from puq_magics import __version__
 from puq_magics.api.address import Address
 from puq_magics.api.body import Body, open_body
 from puq_magics.api.errors import (
@@ -35,13 +32,17 @@ from puq_magics.api.errors import (
     RedirectError,
     RequestTimeoutError,
 )
+from puq_magics.api.multipart import EncodedForm, Sendable
 from puq_magics.api.request import Request, Retry
 from puq_magics.api.secret import Eraser, Secret
+from puq_magics.api.sessions import session_for, user_agent
+from puq_magics.api.uploads import Form
 
 #: Seconds that a Retry-After may ask for; beyond, the user decides.
 LONGEST_WAIT = 60.0
 _SCHEME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # less than HTTP allows: it is shown in shell commands, too
 _T = TypeVar("_T")
+_E = TypeVar("_E", bound=BaseException)
 
 
 class Response(Protocol):
@@ -94,17 +95,21 @@ class RequestsTransport:
     def __init__(
         self, address: Address, key: Secret | None, *, auth_scheme: str = "Token", max_retries: int = 2
     ) -> None:
-        if not _SCHEME.fullmatch(auth_scheme):
+        if not isinstance(auth_scheme, str) or not _SCHEME.fullmatch(auth_scheme):
             raise ConfigurationError(
-                f"{auth_scheme[:40]!r} is not an authentication scheme.",
+                f"{str(auth_scheme)[:40]!r} is not an authentication scheme.",
                 hint="It is one word, such as Token or Bearer; none sends no key.",
+            )
+        if not isinstance(max_retries, int) or max_retries < 0:
+            raise ConfigurationError(
+                f"the number of retries is {max_retries!r}.", hint="Give a whole number; 0 is none."
             )
         self.address = address
         self.auth_scheme = auth_scheme
         self._key = key
         self._auth = _KeyAuth(key, auth_scheme)
         self._max_retries = max_retries
-        self._session = _session(address)
+        self._session = session_for(address)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address.url!r})"
@@ -136,31 +141,39 @@ class RequestsTransport:
         return response
 
     def _open(self, request: Request) -> _Response:
-        answer = self._session.request(
+        if isinstance(request.body, Form):
+            with closing(EncodedForm(request.body, request.timeouts.read)) as form:
+                answer = self._ask(request, form, form.content_type)
+        else:
+            answer = self._ask(request, request.body, request.content_type)
+        body = open_body(answer.raw, request.timeouts.read)
+        return _Response(answer.status_code, answer.headers, body, self._through_the_door, self._key)
+
+    def _ask(
+        self, request: Request, body: bytes | Sendable | None, content_type: str | None
+    ) -> requests.Response:
+        return self._session.request(
             request.method,
             self.address.url + request.path,
             params=dict(request.params),
-            data=request.body,
-            headers=_headers(request),
+            data=body,
+            headers=_headers(request, content_type),
             auth=self._auth,
             timeout=(request.timeouts.connect, request.timeouts.read),
             allow_redirects=False,
             stream=True,
         )
-        body = open_body(answer.raw, request.timeouts.read)
-        return _Response(answer.status_code, answer.headers, body, self._through_the_door, self._key)
 
     def _through_the_door(self, action: Callable[[], _T]) -> _T | _Failure:
         """Do it; a foreign exception comes back as a failure of ours, without its traceback."""
         try:
             return action()
-        except PuqError:
-            raise
+        except PuqError as exc:
+            return _Failure(_bare(exc), never_arrived=False, passing=False)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the frames below hold the key
             return _failure(exc, self.address)
         except BaseException as exc:  # noqa: BLE001 - an interrupt, raised again without those frames
-            interrupt = exc.with_traceback(None)
-            interrupt.__context__ = interrupt.__cause__ = None
+            interrupt = _bare(exc)
         try:
             raise interrupt
         finally:
@@ -252,37 +265,10 @@ class _KeyAuth(requests.auth.AuthBase):
         return request
 
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Nowhere: requests would read the redirect's body, and prepare to follow it."""
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    def close(self) -> None:
-        """Close idle connections now: urllib3 leaves that to the garbage collector."""
-        for manager in (self.poolmanager, *self.proxy_manager.values()):
-            for key in manager.pools.keys():  # noqa: SIM118 - not a dict, and not iterable
-                if (pool := manager.pools.get(key)) is not None:
-                    pool.close()
-        super().close()
-
-
-def _session(address: Address) -> requests.Session:
-    session = _Session()
-    if address.is_loopback:  # no proxy stands between a machine and itself
-        session.trust_env = False
-        session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-    adapter = _Adapter(pool_connections=2, pool_maxsize=8)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
-
-
-def _headers(request: Request) -> dict[str, str]:
-    agent = f"puq_magics/{__version__} (Python {platform.python_version()}; requests {requests.__version__})"
-    headers = {"User-Agent": agent, "Accept": request.accept, "Accept-Encoding": "gzip"}
-    if request.content_type is not None:
-        headers["Content-Type"] = request.content_type
+def _headers(request: Request, content_type: str | None) -> dict[str, str]:
+    headers = {"User-Agent": user_agent(), "Accept": request.accept, "Accept-Encoding": "gzip"}
+    if content_type is not None:
+        headers["Content-Type"] = content_type
     return headers
 
 
@@ -399,6 +385,12 @@ def _failure(exc: Exception, address: Address) -> _Failure:
         never_arrived=not lasting and _has(seen, u3.NewConnectionError, u3.ConnectTimeoutError),
         passing=not lasting and _has(seen, ConnectionError, HTTPException, EOFError, u3.ProtocolError),
     )
+
+
+def _bare(exc: _E) -> _E:
+    """The exception without the frames that it came through, and without those of others."""
+    exc.__context__ = exc.__cause__ = None
+    return exc.with_traceback(None)
 
 
 def _has(seen: list[BaseException], *kinds: type[BaseException]) -> bool:

@@ -108,12 +108,17 @@ def read_content(value: object) -> str:
     return ""
 
 
+# Chats count by the first names, images and sound by the second.
+_COUNTS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
+
+
 def read_usage(value: object) -> Usage | None:
-    """The ``usage`` of an answer; None when there is none to read."""
+    """The ``usage`` of an answer, in either spelling; None when there is none to read."""
     if not isinstance(value, dict):
         return None
     prompt, completion, total = (
-        _count(value.get(key)) for key in ("prompt_tokens", "completion_tokens", "total_tokens")
+        next((count for key in keys if (count := _count(value.get(key))) is not None), None)
+        for keys in _COUNTS
     )
     if prompt is None and completion is None and total is None:
         return None
@@ -151,14 +156,14 @@ def _model(entry: Mapping[str, Any]) -> Model | None:
         provider=_words(provider) or _words(entry.get("owned_by")),
         description=_words(entry.get("description")),
         enabled=entry.get("status", 1) not in (0, "0", False),
-        input_price=_number(entry.get("input_price")),
-        output_price=_number(entry.get("output_price")),
+        input_price=read_number(entry.get("input_price")),
+        output_price=read_number(entry.get("output_price")),
     )
 
 
 def read_balance(answer: object) -> float:
     """The balance, in credits."""
-    balance = _number(answer.get("balance")) if isinstance(answer, dict) else None
+    balance = read_number(answer.get("balance")) if isinstance(answer, dict) else None
     if balance is None:
         raise AnswerError("the answer holds no balance.", hint="Check the base URL: other servers have none.")
     return balance
@@ -188,7 +193,8 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _number(value: object) -> float | None:
+def read_number(value: object) -> float | None:
+    """A finite number, also one in quotes; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -10,7 +10,8 @@ from puq_magics.magics.options import read_params
 from puq_magics.outputs.results import ChatResult
 from puq_magics.outputs.view import QuietView, View
 from puq_magics.prompts.template import Filled, fill
-from puq_magics.session.calls import ChatCall, chat
+from puq_magics.magics.preview import preview
+from puq_magics.session.chat_call import ChatCall, ChatExchange, chat
 from puq_magics.session.workspace import Workspace
 
 _RESERVED = ("model", "messages", "stream", "temperature", "max_completion_tokens")
@@ -23,7 +24,7 @@ def ask(
     """Ask as the options say, and show the answer; None when nothing is to be sent. Raises PuqError."""
     call = _call(workspace, args, prompt, variables)
     if args.dry_run:
-        print(_preview(call, workspace))  # noqa: T201 - what was asked for
+        print(preview(workspace, ChatExchange(call), told=_told(call)))  # noqa: T201 - what was asked for
         return None
     return chat(workspace, call, _view(workspace, args), args.out)
 
@@ -41,7 +42,7 @@ def _call(
         "max_completion_tokens": args.max_tokens or settings.max_tokens,
     }
     params |= read_params(args.param, _RESERVED, _UNSENDABLE)
-    model = workspace.chat_model(args.model, look_up=not args.dry_run)
+    model = workspace.model("chat", args.model, look_up=not args.dry_run)
     return ChatCall(
         model, messages, stream=not args.no_stream, params=params, notes=told.notes + filled.notes
     )
@@ -64,9 +65,6 @@ def _view(workspace: Workspace, args: argparse.Namespace) -> View:
     return TerminalView(footer=footer, live=live)
 
 
-def _preview(call: ChatCall, workspace: Workspace) -> str:
-    from puq_magics.outputs.markdown import plain
-
-    characters = sum(len(str(message["content"])) for message in call.messages)
-    request = call.as_curl(workspace)
-    return f"{plain(request)}\n\nabout {max(1, characters // 4):,} tokens of prompt; nothing was sent"
+def _told(call: ChatCall) -> str:
+    """The messages, for people."""
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in call.messages)

@@ -29,6 +29,8 @@ class Option:
 
     flags: tuple[str, ...]
     settings: dict[str, Any]
+    #: What Tab offers for the value: ``chat model``, ``variable``, ``path``, ``voice``, ``size``, …; the choices if empty.
+    completes: str = ""
 
     @property
     def takes_value(self) -> bool:
@@ -36,9 +38,9 @@ class Option:
         return "action" not in self.settings or self.settings["action"] == "append"
 
 
-def option(*flags: str, **settings: Any) -> Option:
+def option(*flags: str, completes: str = "", **settings: Any) -> Option:
     """Declare an option, in argparse's words."""
-    return Option(flags, settings)
+    return Option(flags, settings, completes)
 
 
 def variable_name(text: str) -> str:
@@ -68,12 +70,33 @@ def positive(text: str) -> int:
     return int(text[:12])
 
 
-MODEL = option("-m", "--model", help="the model, or an alias; else PuqMagics.chat_model")
+def pixels(text: str) -> str:
+    """A size in pixels, as ``--size`` takes it; ``auto`` leaves it to the model."""
+    if text != "auto" and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it like 1024x1024")
+    return text
+
+
+def speed(text: str) -> float:
+    """How fast to speak, as ``--speed`` takes it."""
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a speed above 0; 1 is the usual one")
+    return value
+
+
+def model_option(kind: str, setting: str) -> Option:
+    """``-m`` of a magic that asks models of a kind."""
+    words = f"the model, or an alias; else PuqMagics.{setting}"
+    return option("-m", "--model", help=words, completes=f"{kind} model")
+
+
+MODEL = model_option("chat", "chat_model")
 SYSTEM = option("-s", "--system", help="the system prompt")
 TEMPERATURE = option("-t", "--temperature", type=finite, help="how freely to choose words; 0 is the least")
 MAX_TOKENS = option("--max-tokens", type=positive, help="the most tokens to answer with")
 NO_STREAM = option("--no-stream", action="store_true", help="wait for the whole answer")
-OUT = option("-o", "--out", type=variable_name, metavar="NAME", help="the variable that gets the result")
+OUT = option("-o", "--out", type=variable_name, metavar="NAME", completes="variable", help="the variable that gets the result")
 RAW = option("--raw", action="store_true", help="fill no {{name}}")
 PARAM = option(
     "--param",
@@ -83,6 +106,29 @@ PARAM = option(
 )
 QUIET = option("-q", "--quiet", action="store_true", help="show nothing")
 DRY_RUN = option("--dry-run", action="store_true", help="show the request as a curl line, and send nothing")
+SAVE = option("--save", metavar="PATH", completes="path", help="a file to keep the result in")
+FORCE = option("--force", action="store_true", help="let --save replace a file")
+
+IMAGE_MODEL = model_option("image", "image_model")
+SIZE = option("--size", type=pixels, completes="size", help="like 1024x1024; else PuqMagics.image_size")
+COUNT = option("-n", "--count", type=positive, help="how many images")
+
+SPEECH_MODEL = model_option("speech", "speech_model")
+VOICE = option("--voice", completes="voice", help="the voice, like alloy; else PuqMagics.voice")
+AUDIO_FORMAT = option(
+    "--audio-format", choices=("mp3", "wav", "opus", "flac", "aac"), help="the file format to ask for"
+)
+SPEED = option("--speed", type=speed, help="how fast to speak; 1 is the usual")
+AUTOPLAY = option("--autoplay", action="store_true", help="start to play at once")
+
+TRANSCRIBE_MODEL = model_option("transcription", "transcribe_model")
+LANGUAGE = option("--language", completes="language", help="the language that is spoken, like en")
+RESPONSE_FORMAT = option(
+    "--response-format",
+    choices=("json", "verbose_json", "text"),
+    help="how the router answers; verbose_json has the times of each segment",
+)
+RECORD = option("--record", action="store_true", help="record with the microphone")
 
 
 class CommandLine:
@@ -100,7 +146,13 @@ class CommandLine:
         function = magic_arguments()(function)
         self._parser = function.parser  # type: ignore[attr-defined]
         self._parser.allow_abbrev = False  # a mistyped flag is an error, not another flag
+        function.command_line = self  # type: ignore[attr-defined]  # for Tab
         return function
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """The options, as declared."""
+        return self._options
 
     def read(self, line: str) -> tuple[argparse.Namespace, str]:
         """Take the options off the front of a line; the rest comes back raw, quotes and all.
@@ -138,6 +190,26 @@ class CommandLine:
             if left:
                 raise InputError(f"{left!r} is one too many.", hint=hint)
         return args, word
+
+    def read_mixed(self, line: str) -> tuple[argparse.Namespace, list[str]]:
+        """Read a line of words with options anywhere among them. Raises InputError."""
+        args, rest = self.read(line)
+        words: list[str] = []
+        while rest:
+            text, end = self._next_word(rest, 0) or ("", len(rest))
+            words.append(text)
+            behind = rest[end:].strip()
+            if behind.startswith("-") and not behind.startswith("-- "):
+                more, behind = self.read(behind)
+                self._merge(args, more)
+            rest = behind
+        return args, words
+
+    def _merge(self, args: argparse.Namespace, more: argparse.Namespace) -> None:
+        """Take over what was given; a flag or value that was not has its default."""
+        for name, value in vars(more).items():
+            if value != self._parser.get_default(name):
+                setattr(args, name, value)
 
     def _next_word(self, line: str, position: int, *, value_of: str = "") -> tuple[str, int] | None:
         start = position + len(line[position:]) - len(line[position:].lstrip())
@@ -206,6 +278,14 @@ class CommandLine:
             return f"It has none; {more}"
         longest = [max(opt.flags, key=len) for opt in self._options]
         return f"The options are {', '.join(longest)}; -- ends them, {more}"
+
+
+def refuse_rest(command: CommandLine, line: str) -> argparse.Namespace:
+    """Read a line that has options at most. Raises InputError."""
+    args, rest = command.read(line)
+    if rest:
+        raise InputError(f"{rest!r} is one too many.", hint="This magic takes options at most.")
+    return args
 
 
 def _nearest(name: str, known: Iterable[str]) -> list[str]:

@@ -17,7 +17,9 @@ from IPython.core.inputtransformer2 import (
 from IPython.core.interactiveshell import InteractiveShell
 
 # A prompt follows, so this is not `%puq_chat?`, which does ask for help.
-_QUESTION = re.compile(r"(?P<target>[^%\"'#]*=\s*)?%(?P<name>puq_chat)\s+(?P<line>[^\s?].*)", re.DOTALL)
+_QUESTION = re.compile(
+    r"(?P<target>[^%\"'#]*=\s*)?%(?P<name>puq_(?:chat|image|speak))\s+(?P<line>[^\s?].*)", re.DOTALL
+)
 
 
 class Question(TokenTransformBase):

@@ -6,13 +6,28 @@ from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from puq_magics.magics import questions
+from puq_magics.magics import completion, questions
 from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.chat import PuqChatMagics
+from puq_magics.magics.costs import PuqCostsMagics
+from puq_magics.magics.image import PuqImageMagics
+from puq_magics.magics.keys import PuqKeyMagics
+from puq_magics.magics.models import PuqModelsMagics
 from puq_magics.magics.session import PuqSessionMagics
+from puq_magics.magics.speak import PuqSpeakMagics
+from puq_magics.magics.transcribe import PuqTranscribeMagics
 from puq_magics.session.workspace import LAST, Workspace
 
-_MAGICS = (PuqChatMagics, PuqSessionMagics)
+_MAGICS = (
+    PuqChatMagics,
+    PuqImageMagics,
+    PuqSpeakMagics,
+    PuqTranscribeMagics,
+    PuqSessionMagics,
+    PuqKeyMagics,
+    PuqModelsMagics,
+    PuqCostsMagics,
+)
 
 
 def load(shell: InteractiveShell) -> None:
@@ -25,6 +40,7 @@ def load(shell: InteractiveShell) -> None:
     for kind in _MAGICS:
         shell.register_magics(kind(workspace))
     questions.install(shell)
+    completion.install(workspace)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -42,6 +58,7 @@ def unload(shell: InteractiveShell) -> None:
     ours = [*registered, workspace.settings]
     shell.configurables[:] = [each for each in shell.configurables if not any(each is one for one in ours)]
     questions.uninstall(shell)
+    completion.uninstall(shell)
     workspace.close()
     shell.drop_by_id({LAST: shell.user_ns.get(LAST)})
 

@@ -1,21 +1,17 @@
-"""``%puq``, ``%puq_login``, ``%puq_logout`` and ``%puq_sandbox``: what one shell holds."""
+"""``%puq`` and ``%puq_sandbox``: the state of the session, and the local router."""
 
 from __future__ import annotations
 
 import argparse
 
-from IPython.core.error import StdinNotImplementedError
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 
-from puq_magics.api.address import Address
-from puq_magics.api.errors import ConfigurationError, InputError, PuqError
-from puq_magics.api.secret import Secret
+from puq_magics.api.errors import InputError
 from puq_magics.magics.base import WorkspaceMagics
-from puq_magics.magics.options import CommandLine, option, positive
+from puq_magics.magics.options import CommandLine, option, positive, refuse_rest
 from puq_magics.session.settings import SANDBOX
-from puq_magics.session.workspace import Workspace
 
-STATUS_COMMAND, LOGIN_COMMAND, LOGOUT_COMMAND = CommandLine(), CommandLine(), CommandLine()
+STATUS_COMMAND = CommandLine()
 
 
 def _pace(text: str) -> float:
@@ -42,6 +38,10 @@ def _chunks(text: str) -> int:
     return 0 if text == "0" else positive(text)
 
 
+def _models(text: str) -> int:
+    return 0 if text == "0" else positive(text)
+
+
 def _faults(text: str) -> str:
     return "" if text == "0" else text
 
@@ -61,6 +61,9 @@ SANDBOX_COMMAND = CommandLine(
         metavar="CHUNKS",
         help="cut the connection after that many chunks; 0 for never",
     ),
+    option(
+        "--models", type=_models, metavar="COUNT", help="list so many models, most of them invented; 0 for its own"
+    ),
     option("--if-needed", action="store_true", help="only where neither a key nor a base URL is set"),
 )
 
@@ -73,33 +76,11 @@ class PuqSessionMagics(WorkspaceMagics):
     @line_magic
     @STATUS_COMMAND
     def puq(self, line: str) -> None:
-        """Say which router is in use, where the key comes from, and the defaults."""
-        _refuse_rest(STATUS_COMMAND, line)
-        print("\n".join(_status(self.workspace)))  # noqa: T201 - what was asked for
+        """Say which router is in use, where the key comes from, the defaults, the balance and what was spent."""
+        refuse_rest(STATUS_COMMAND, line)
+        from puq_magics.magics.status import show_status
 
-    @no_var_expand
-    @line_magic
-    @LOGIN_COMMAND
-    def puq_login(self, line: str) -> None:
-        """Ask for the API key of the router, without showing it, and keep it for this session."""
-        _refuse_rest(LOGIN_COMMAND, line)
-        address = self._keyed_address()
-        self.workspace.credentials.keep(address, _ask_for_key(address.host), "%puq_login")
-        print(f"The key for {address.host} is kept until this kernel ends.")  # noqa: T201
-
-    @no_var_expand
-    @line_magic
-    @LOGOUT_COMMAND
-    def puq_logout(self, line: str) -> None:
-        """Forget the key that was entered for the router."""
-        _refuse_rest(LOGOUT_COMMAND, line)
-        address = self._keyed_address()
-        forgotten = self.workspace.credentials.forget(address)
-        print(  # noqa: T201
-            f"The key for {address.host} is forgotten."
-            if forgotten
-            else f"No key was entered for {address.host}."
-        )
+        show_status(self.workspace)
 
     @no_var_expand
     @line_magic
@@ -116,24 +97,16 @@ class PuqSessionMagics(WorkspaceMagics):
             raise InputError(f"{action!r} is no action.", hint=hint)
         actions[action](args)
 
-    def _keyed_address(self) -> Address:
-        """Where a key is entered for: never the sandbox, which a real key must not reach."""
-        if self.workspace.effective.base_url == SANDBOX:
-            raise ConfigurationError(
-                "the sandbox has a key of its own, and takes no other.",
-                hint="For a real router: %config PuqMagics.base_url = 'https://api.puq.ai', then %puq_login.",
-            )
-        return self.workspace.address()
-
     def _start(self, args: argparse.Namespace) -> None:
         effective = self.workspace.effective
         if args.if_needed and (effective.is_configured or self.workspace.credentials.was_given):
             print(f"Using {effective.base_url} ({effective.base_url_source}).")  # noqa: T201
             return
-        given = {name: getattr(args, name) for name in ("pace", "balance", "fail", "drop_after")}
+        given = {name: getattr(args, name) for name in ("pace", "balance", "fail", "drop_after", "models")}
         moves = {name: value for name, value in given.items() if value is not None}
-        if args.drop_after == 0:
-            moves["drop_after"] = None
+        for name in ("drop_after", "models"):
+            if moves.get(name) == 0:
+                moves[name] = None
         try:
             self.workspace.start_sandbox(**moves)
         except ValueError as exc:
@@ -156,7 +129,7 @@ class PuqSessionMagics(WorkspaceMagics):
             print("The sandbox is not running.")  # noqa: T201
             return
         print(f"A local router answers at {sandbox.base_url}: scripted, no key needed.")  # noqa: T201
-        model = self.workspace.default_chat_model or sandbox.default_chat_model
+        model = self.workspace.default_model("chat") or sandbox.default_chat_model
         model = self.workspace.settings.aliases.get(model, model)
         balance = f"{sandbox.balance:,.6f}".rstrip("0").rstrip(".")
         print(f"Balance {balance} credits; the model is {model}.")  # noqa: T201
@@ -169,50 +142,3 @@ def _misbehaving(fail: str | None, drop_after: int | None) -> str:
     faults = f"the next calls fail: {fail}" if fail else ""
     cut = "" if drop_after is None else f"streams are cut after {drop_after} chunks"
     return " and ".join(words for words in (faults, cut) if words)
-
-
-def _ask_for_key(host: str) -> Secret:
-    import getpass  # now, and the module: a kernel puts a function of its own into it while a cell runs
-
-    try:
-        entered = getpass.getpass(f"API key for {host}: ")
-    except (StdinNotImplementedError, EOFError):
-        raise ConfigurationError(
-            "nobody can be asked for a key here.", hint="Set PUQ_API_KEY before the kernel starts."
-        ) from None
-    try:
-        if not entered.strip():
-            raise InputError("no key was entered.", hint="Nothing has changed.")
-        return Secret(entered)
-    finally:
-        del entered  # tracebacks can show locals
-
-
-def _refuse_rest(command: CommandLine, line: str) -> None:
-    _, rest = command.read(line)
-    if rest:
-        raise InputError(f"{rest!r} is one too many.", hint="This magic takes no arguments.")
-
-
-def _status(workspace: Workspace) -> list[str]:
-    from puq_magics.outputs.markdown_controls import plain
-
-    effective = workspace.effective
-    lines = []
-    try:
-        address = workspace.address()
-        _ = effective.auth_scheme, effective.timeout  # a wrong one is said here, not at the next call
-        lines.append(f"router  {address.url} ({effective.base_url_source})")
-        credential = workspace.credential(address)
-        key = f"…{credential.key.tail} from {credential.source}" if credential else "none, and none is needed"
-        lines.append(f"key     {key}")
-    except PuqError as error:
-        lines.append(f"problem {error}")
-    settings = workspace.settings
-    model = workspace.default_chat_model or "not set: use -m"
-    lines.append(f"model   {settings.aliases.get(model, model)}")
-    for name in ("system", "temperature", "max_tokens"):
-        value = getattr(settings, name)
-        if value is not None:
-            lines.append(f"{name:<7} {value}")
-    return [plain(entry).replace("\n", " ") for entry in lines]

@@ -15,6 +15,7 @@ from IPython.display import DisplayHandle, display
 
 from puq_magics.api.request import Retry
 from puq_magics.api.wire import Delta
+from puq_magics.outputs.interrupts import deferred
 from puq_magics.outputs.results import ChatResult, folded_reasoning
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Screen:
         if bundle == self._last:
             return
         if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)
+            with deferred():  # shown, but with its handle lost, it would be shown a second time
+                self._handle = display(bundle, raw=True, display_id=True)
         else:
             self._handle.update(bundle, raw=True)
         self._last = bundle

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--drop-after", type=int, metavar="CHUNKS", help="cut streams after so many chunks (never)"
     )
+    parser.add_argument("--models", type=int, metavar="NUMBER", help="list so many models, invented ones too")
     return parser
 
 
@@ -54,7 +55,10 @@ def _greeting(sandbox: Sandbox) -> str:
         f"# The sandbox listens on {sandbox.base_url} until Ctrl-C. Its answers are scripted.\n"
         f"export PUQ_BASE_URL={sandbox.base_url}\n"
         f"export PUQ_API_KEY={sandbox.token}\n"
-        f"export PUQ_CHAT_MODEL={sandbox.default_chat_model}\n"
+        f"export PUQ_CHAT_MODEL={sandbox.default_models['chat']}\n"
+        f"export PUQ_IMAGE_MODEL={sandbox.default_models['image']}\n"
+        f"export PUQ_SPEECH_MODEL={sandbox.default_models['speech']}\n"
+        f"export PUQ_TRANSCRIBE_MODEL={sandbox.default_models['transcription']}\n"
     )
 
 

@@ -1,21 +1,49 @@
-"""The models of the sandbox and what they would cost."""
+"""The sandbox's own models and what they would cost.
+
+Prices are in credits per 1M tokens; so that these are enough for an estimate, everything is counted in tokens:
+
+* an image costs `IMAGE_TOKENS` tokens of output a megapixel (1,048,576 pixels), and its prompt as in a chat;
+* speech costs one token of input a character;
+* a transcription costs `AUDIO_TOKENS` tokens of input a second of audio.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
-Kind = Literal["chat", "speech", "transcription", "image"]
+Kind: TypeAlias = Literal["chat", "image", "speech", "transcription"]
 
-_PROVIDER: Final = {
-    "id": 1,
-    "name": "Sandbox",
-    "description": "A router on this machine. Its answers are scripted: no model writes them.",
-    "code": "sandbox",
-    "status": 1,
-}
+IMAGE_TOKENS: Final = 1024
+AUDIO_TOKENS: Final = 10
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Who a model is from."""
+
+    number: int
+    code: str
+    name: str
+    description: str
+
+    @property
+    def line(self) -> dict[str, object]:
+        """The provider as each line of the list has it."""
+        return {
+            "id": self.number,
+            "name": self.name,
+            "description": self.description,
+            "code": self.code,
+            "status": 1,
+        }
+
+
+SANDBOX: Final = Provider(
+    1, "sandbox", "Sandbox", "A router on this machine. Its answers are scripted: no model writes them."
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +60,7 @@ class Model:
     enabled: bool = True
     #: Whether the sandbox's token may use it.
     granted: bool = True
+    provider: Provider = SANDBOX
 
     def price(self, *, prompt: int = 0, completion: int = 0) -> float:
         """What so many tokens cost, in credits."""
@@ -67,27 +96,46 @@ _MODELS: Final = (
     ),
     Model("sandbox/retired", "Retired", "Disabled: always answers 403.", 30.00, 60.00, enabled=False),
     Model(
-        "sandbox/tts", "Speech", "Text to speech; its endpoint is still to come.", 15.00, None, kind="speech"
+        "sandbox/tts",
+        "Speech",
+        "Text to speech by espeak-ng where that is installed, else as tones. A character is a token.",
+        15.00,
+        None,
+        kind="speech",
     ),
     Model(
         "sandbox/whisper",
         "Transcription",
-        "Speech to text; its endpoint is still to come.",
-        None,
+        f"Knows the sandbox's own speech again, and no other. A second is {AUDIO_TOKENS} tokens.",
+        10.00,
         None,
         kind="transcription",
     ),
-    Model("sandbox/image", "Image", "Images; its endpoint is still to come.", 5.00, 40.00, kind="image"),
+    Model(
+        "sandbox/image",
+        "Image",
+        f"A landscape drawn from the prompt; no model paints it. A megapixel is {IMAGE_TOKENS} tokens.",
+        5.00,
+        40.00,
+        kind="image",
+    ),
 )
 
-#: The model to ask when none is named.
-DEFAULT_CHAT_MODEL: Final = "sandbox/chat"
-
-#: Every model by its code, in the order of the list.
+#: Every model of the sandbox's own by its code, in the order of the list.
 CATALOG: Final[Mapping[str, Model]] = MappingProxyType({model.code: model for model in _MODELS})
 
+#: For each kind, the model to ask when none is named.
+DEFAULT_MODELS: Final[Mapping[Kind, str]] = MappingProxyType(
+    {
+        "chat": "sandbox/chat",
+        "image": "sandbox/image",
+        "speech": "sandbox/tts",
+        "transcription": "sandbox/whisper",
+    }
+)
 
-def listing(*, enabled_only: bool = False) -> dict[str, object]:
+
+def listing(models: Iterable[Model], *, enabled_only: bool = False) -> dict[str, object]:
     """The answer of ``GET /v1/models``."""
     lines = [
         {
@@ -98,9 +146,9 @@ def listing(*, enabled_only: bool = False) -> dict[str, object]:
             "status": int(model.enabled),
             "input_price": model.input_price,
             "output_price": model.output_price,
-            "provider": _PROVIDER,
+            "provider": model.provider.line,
         }
-        for number, model in enumerate(CATALOG.values(), start=1)
+        for number, model in enumerate(models, start=1)
         if model.enabled or not enabled_only
     ]
     return {"models": lines}

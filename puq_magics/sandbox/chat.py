@@ -7,21 +7,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
-from puq_magics.sandbox.catalog import CATALOG, Model
+from puq_magics.sandbox.catalog import Model
 from puq_magics.sandbox.chat_request import ChatRequest, read_chat_request
 from puq_magics.sandbox.completion import Completion
-from puq_magics.sandbox.handlers import AccountHandler
+from puq_magics.sandbox.handlers import LONGEST_WAIT, AccountHandler
 from puq_magics.sandbox.moves import Break, End, Stall, Step, Token, play
-from puq_magics.sandbox.refusals import INTERNAL_ERROR, Refusal, error_object, invalid
+from puq_magics.sandbox.refusals import INTERNAL_ERROR, Refusal, error_object
 from puq_magics.sandbox.scripts import SCRIPTS
 
 #: Seconds between two keep-alive comments.
 _KEEP_ALIVE: Final = 1.0
-#: The longest that an answer in one piece is held back, in seconds: patience is not what it teaches.
-_LONGEST_WAIT: Final = 2.0
 
 
 class ChatHandler(AccountHandler):
@@ -34,10 +31,10 @@ class ChatHandler(AccountHandler):
     async def post(self) -> None:
         """Read the request, and answer it unless it is refused."""
         self.fail_if_planned()
-        request = read_chat_request(self.request.body)
-        self.asked_model = request.model
-        model = _chat_model(request.model)
-        steps = play(SCRIPTS[model.code](request), request.max_completion_tokens)
+        request = read_chat_request(self.body)
+        model = self.model_for("chat", request.model)
+        script = SCRIPTS.get(model.code, SCRIPTS["sandbox/short"])
+        steps = play(script(request), request.max_completion_tokens)
         completion = Completion(model.code, request.prompt_tokens)
         with suppress(StreamClosedError):  # the client went: an answer ends there
             if request.stream:
@@ -56,7 +53,7 @@ class ChatHandler(AccountHandler):
                     raise Refusal(500, message, code=INTERNAL_ERROR)
                 case End(finish_reason):
                     spoken = completion.completion_tokens
-                    await self.rest(min(spoken * self.state.pause, _LONGEST_WAIT))
+                    await self.rest(min(spoken * self.state.pause, LONGEST_WAIT))
                     self.state.account.charge(model.price(prompt=completion.prompt_tokens, completion=spoken))
                     await self.finish(_json(completion.whole(finish_reason)))
 
@@ -99,28 +96,10 @@ class ChatHandler(AccountHandler):
     async def _send(self, data: bytes) -> None:
         """Send one event, in a write of its own; or cut the connection where it is to be dropped."""
         if self._sent == self._drop_after:
-            connection = self.request.connection
-            # For the type checker: this server speaks nothing else.
-            assert isinstance(connection, HTTP1Connection)  # noqa: S101
-            connection.close()
-            raise StreamClosedError
+            self.cut()
         self.write(b"data: " + data + b"\n\n")
         await self.flush()
         self._sent += 1
-
-
-def _chat_model(code: str) -> Model:
-    """The model of that code, if this key may chat with it."""
-    model = CATALOG.get(code)
-    if model is None:
-        raise Refusal(404, f"The model {code!r} does not exist", code="MODEL_NOT_FOUND")
-    if not model.enabled:
-        raise Refusal(403, f"Forbidden: the model {code!r} is disabled")
-    if not model.granted:
-        raise Refusal(403, f"Forbidden: this API key is not granted the model {code!r}")
-    if model.kind != "chat":
-        raise invalid(f"The model {code!r} does not chat: it is for {model.kind}")
-    return model
 
 
 def _json(value: object) -> bytes:

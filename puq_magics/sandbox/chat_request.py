@@ -5,15 +5,12 @@ What cannot be processed at all is a 422 (no JSON, no messages), a value that do
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NoReturn, TypeAlias
+from typing import Final
 
 from puq_magics.sandbox import tokens
+from puq_magics.sandbox.fields import Json, boolean, model_code, read_object
 from puq_magics.sandbox.refusals import invalid, unprocessable
-
-Json: TypeAlias = Mapping[str, object]
 
 ROLES: Final = ("system", "user", "assistant")
 #: What an image counts as, whatever its size.
@@ -55,35 +52,20 @@ class ChatRequest:
         return next(own, Message("user", ""))
 
 
-def read_chat_request(raw: bytes) -> ChatRequest:
+def read_chat_request(raw: bytes | bytearray) -> ChatRequest:
     """Read a body; raises Refusal (400, 422) where it does not fit."""
     body = read_object(raw)
     messages = _messages(body.get("messages"))
     _check_temperature(body.get("temperature"))
-    stream = _boolean(body, "stream")
+    stream = boolean(body, "stream")
     return ChatRequest(
-        model=_model(body.get("model")),
+        model=model_code(body.get("model")),
         messages=messages,
         stream=stream,
         include_usage=stream and _include_usage(body.get("stream_options")),
         max_completion_tokens=_limit(body.get("max_completion_tokens")),
         body=body,
     )
-
-
-def read_object(raw: bytes) -> Json:
-    """Read a JSON object; raises Refusal (422) for anything else."""
-    try:
-        body = json.loads(raw, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise unprocessable("The body is not JSON") from error
-    if not isinstance(body, dict):
-        raise unprocessable("The body is not a JSON object")
-    return body
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")  # Python's json takes NaN and Infinity, the standard does not
 
 
 def _messages(value: object) -> tuple[Message, ...]:
@@ -118,17 +100,6 @@ def _part(where: str, value: object) -> str | None:
     raise unprocessable(f"{where} is neither a text nor an image_url part")
 
 
-def _model(value: object) -> str:
-    if value is None:
-        raise unprocessable("'model' is required")
-    if not isinstance(value, str):
-        raise invalid("'model' must be a string")
-    provider, slash, name = value.partition("/")
-    if not (provider and slash and name):
-        raise invalid(f"'model' must be provider/model_name, such as sandbox/short; it is {value!r}")
-    return value
-
-
 def _check_temperature(value: object) -> None:
     if value is None:
         return
@@ -145,16 +116,9 @@ def _limit(value: object) -> int | None:
     return value
 
 
-def _boolean(body: Json, name: str) -> bool:
-    value = body.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise invalid(f"{name!r} must be true or false")
-    return bool(value)
-
-
 def _include_usage(value: object) -> bool:
     if value is None:
         return False
     if not isinstance(value, dict):
         raise invalid("'stream_options' must be an object")
-    return _boolean(value, "include_usage")
+    return boolean(value, "include_usage")

@@ -1,45 +1,78 @@
-"""The endpoints of the router, as Tornado handlers."""
+"""What the router's endpoints have in common, as Tornado handlers, and those of the account."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import secrets
+from collections.abc import Awaitable, Mapping
 from functools import cached_property
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NoReturn, TypeVar
 
+from tornado.http1connection import HTTP1Connection
 from tornado.httputil import split_host_and_port
 from tornado.iostream import StreamClosedError
-from tornado.web import RequestHandler
+from tornado.web import RequestHandler, stream_request_body
 
 from puq_magics.sandbox import refusals
-from puq_magics.sandbox.catalog import listing
-from puq_magics.sandbox.refusals import Refusal
+from puq_magics.sandbox.catalog import Kind, Model, listing
+from puq_magics.sandbox.refusals import Refusal, invalid
 from puq_magics.sandbox.state import Asked, State
+
+T = TypeVar("T")
 
 #: The names under which this machine is asked.  Another one means that some web page has pointed its own name
 #: at 127.0.0.1 (DNS rebinding) and is now talking to us through somebody's browser.
 _OWN_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
+#: The largest JSON body, in bytes.
+LARGEST_BODY: Final = 100 * 1024 * 1024
+#: The longest that an answer in one piece is held back, in seconds: patience is not what it teaches.
+LONGEST_WAIT: Final = 2.0
+#: So much of a body that is refused is still read, in bytes: who is cut off while sending may never see why.
+_MOST_DRAINED: Final = 4 * 1024**3
+
+_DOES_NOT: Final[Mapping[Kind, str]] = {
+    "chat": "chat",
+    "image": "make images",
+    "speech": "speak",
+    "transcription": "transcribe",
+}
+
+
+@stream_request_body
 class RouterHandler(RequestHandler):
-    """What every answer has in common: a request id, JSON, and errors in the API's shape."""
+    """What every answer has in common: a request id, JSON, and errors in the API's shape.
+
+    Bodies come in pieces, so that an endpoint need not hold them whole, and so that what is too large is refused in
+    the API's words.
+    """
 
     #: The model that was asked for, once it is known.
     asked_model = ""
     _noted = False
+    _refused = False
+    _arrived = 0
 
     def initialize(self, state: State) -> None:
         """Take the state from the application's routes."""
         self.state = state
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        #: The body, where the endpoint does not `take` it in another way.
+        self.body = bytearray()
 
     @cached_property
     def request_id(self) -> str:
         """What to name this request by."""
         return f"req_{secrets.token_hex(12)}"
+
+    @property
+    def largest_body(self) -> int:
+        """In bytes."""
+        return LARGEST_BODY
 
     def set_default_headers(self) -> None:
         """Name the request, in errors too."""
@@ -47,19 +80,74 @@ class RouterHandler(RequestHandler):
         self.set_header("x-request-id", self.request_id)
         self.set_header("Content-Type", "application/json")
 
-    def prepare(self) -> None:
-        """Refuse a host name that is not this machine's."""
+    def admit(self) -> None:
+        """Raise a Refusal by what the head says: of a host name that is not this machine's, for one."""
         host, _port = split_host_and_port(self.request.host.lower())
         if host not in _OWN_NAMES:
             raise Refusal(403, f"Forbidden: the sandbox does not answer to the host name {host!r}")
+
+    def take(self, chunk: bytes) -> None:
+        """Take a piece of the body; may raise a Refusal."""
+        self.body += chunk
+
+    def prepare(self) -> None:
+        """Refuse before the body comes, where the head is enough to do so."""
+        try:
+            self.admit()
+            declared = self.request.headers.get("Content-Length", "")
+            if declared.isdecimal() and int(declared) > self.largest_body:
+                raise refusals.too_large(self.largest_body)
+        except Refusal as refusal:
+            if "Expect" in self.request.headers:
+                raise  # the client waits for a word before it sends its body: none has to be drained
+            self._refuse(refusal)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Take a piece of the body, unless it is one too many or was refused already."""
+        self._arrived += len(chunk)
+        if self._refused:
+            if self._arrived > _MOST_DRAINED and not self._finished:
+                self.finish()
+            return
+        try:
+            if self._arrived > self.largest_body:
+                raise refusals.too_large(self.largest_body)
+            self.take(chunk)
+        except Refusal as refusal:
+            self._refuse(refusal)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Send a refusal at once, but end only after the rest of the body has come."""
+        self._refused = True
+        self.body.clear()
+        # Takes the place of get(), post() and the like, for this one request.
+        setattr(self, (self.request.method or "").lower(), lambda *_: self.finish())
+        self.clear()
+        self._put(refusal)
+        if self._body_follows:
+            self.flush()
+
+    @property
+    def _body_follows(self) -> bool:
+        headers = self.request.headers
+        return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
 
     def compute_etag(self) -> None:
         """No ETag: an answer is never 'not modified'."""
 
     def on_connection_close(self) -> None:
-        """Wake an answer that is resting."""
+        """Wake an answer that is resting, or waits for its request."""
+        super().on_connection_close()
         if not self.gone.done():
             self.gone.set_result(None)
+
+    def cut(self) -> NoReturn:
+        """Cut the connection in mid-answer."""
+        connection = self.request.connection
+        # For the type checker: this server speaks nothing else.
+        assert isinstance(connection, HTTP1Connection)  # noqa: S101
+        connection.close()
+        raise StreamClosedError
 
     async def rest(self, seconds: float | None) -> None:
         """Wait so many seconds (None: for good); raises StreamClosedError as soon as the client is gone."""
@@ -80,11 +168,18 @@ class RouterHandler(RequestHandler):
         error = kwargs.get("exc_info", (None, None, None))[1]
         if not isinstance(error, Refusal):
             error = self._refusal(status_code)
-        self.set_status(error.status)
-        self.set_header("Content-Type", error.content_type)
-        for name, value in error.headers.items():
+        if self.request.method not in self.SUPPORTED_METHODS or "Expect" in self.request.headers:
+            self.set_header("Connection", "close")  # Tornado does, without a word: the body was not read
+        self._put(error)
+        self.finish()
+
+    def _put(self, refusal: Refusal) -> None:
+        self.set_status(refusal.status)
+        self.set_header("Content-Type", refusal.content_type)
+        self.set_header("Content-Length", str(len(refusal.body.encode())))
+        for name, value in refusal.headers.items():
             self.set_header(name, value)
-        self.finish(error.body)
+        self.write(refusal.body)
 
     def _refusal(self, status: int) -> Refusal:
         """Tornado's own errors, and ours that nobody foresaw."""
@@ -115,18 +210,18 @@ class RouterHandler(RequestHandler):
 class NotFoundHandler(RouterHandler):
     """Every path that is not an endpoint."""
 
-    def prepare(self) -> None:
+    def admit(self) -> None:
         """Refuse, whatever the method."""
-        super().prepare()
+        super().admit()
         raise Refusal(404, f"Not Found: there is no endpoint {self.request.path}")
 
 
 class AccountHandler(RouterHandler):
     """An endpoint that needs the key, and a balance above 0."""
 
-    def prepare(self) -> None:
+    def admit(self) -> None:
         """Check the key first, then the balance."""
-        super().prepare()
+        super().admit()
         if not self.state.account.admits(self.request.headers.get("Authorization", "")):
             raise refusals.unauthorized()
         if self.state.account.balance <= 0:
@@ -139,6 +234,32 @@ class AccountHandler(RouterHandler):
             # Who asks for an answer as fast as possible need not wait to ask again either.
             raise refusals.planned(status, retry_after=1 if self.state.pause else 0)
 
+    def model_for(self, kind: Kind, code: str) -> Model:
+        """The model of that code, if this key may use it for that; note that it was asked for."""
+        self.asked_model = code
+        model = self.state.models.get(code)
+        if model is None:
+            raise Refusal(404, f"The model {code!r} does not exist", code="MODEL_NOT_FOUND")
+        if not model.enabled:
+            raise Refusal(403, f"Forbidden: the model {code!r} is disabled")
+        if not model.granted:
+            raise Refusal(403, f"Forbidden: this API key is not granted the model {code!r}")
+        if model.kind != kind:
+            raise invalid(f"The model {code!r} does not {_DOES_NOT[kind]}: it is for {model.kind}")
+        return model
+
+    async def unless_gone(self, work: Awaitable[T]) -> T:
+        """What ``work`` comes to; raises StreamClosedError as soon as the client is gone, and cancels it."""
+        task = asyncio.ensure_future(work)
+        try:
+            either: set[asyncio.Future[Any]] = {task, self.gone}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise StreamClosedError
+            return task.result()
+        finally:
+            task.cancel()
+
 
 class ModelsHandler(AccountHandler):
     """``GET /v1/models``; ``?enabled=1`` leaves the disabled ones out."""
@@ -146,7 +267,7 @@ class ModelsHandler(AccountHandler):
     def get(self) -> None:
         """Answer with the list."""
         enabled_only = self.get_query_argument("enabled", "") == "1"
-        self.finish(json.dumps(listing(enabled_only=enabled_only)))
+        self.finish(json.dumps(listing(self.state.models.values(), enabled_only=enabled_only)))
 
 
 class BalanceHandler(AccountHandler):
@@ -155,11 +276,3 @@ class BalanceHandler(AccountHandler):
     def get(self) -> None:
         """Answer with the credits left."""
         self.finish(json.dumps({"success": True, "balance": self.state.account.balance}))
-
-
-class MediaHandler(AccountHandler):
-    """The endpoints for speech, transcription and images, which are still to come."""
-
-    def post(self) -> None:
-        """Say so."""
-        raise Refusal(404, f"Not Found: the sandbox does not serve {self.request.path} yet; it chats")

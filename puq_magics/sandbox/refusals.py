@@ -81,6 +81,11 @@ def unprocessable(message: str) -> Refusal:
     return Refusal(422, message)
 
 
+def too_large(limit: int) -> Refusal:
+    """413: the body is larger than ``limit`` bytes."""
+    return Refusal(413, f"Payload Too Large: this endpoint takes {limit:,} bytes at most")
+
+
 def planned(status: int, *, retry_after: int) -> Refusal:
     """The refusal that a plan of faults asks for; a 429 says when to come back, in seconds."""
     if status in _GATEWAY:

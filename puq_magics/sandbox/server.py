@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from threading import Lock
 from types import TracebackType
 from typing import Self
 
 from puq_magics.sandbox.account import Account
-from puq_magics.sandbox.catalog import DEFAULT_CHAT_MODEL
+from puq_magics.sandbox.catalog import DEFAULT_MODELS, Kind
 from puq_magics.sandbox.service import ADDRESS, Service, start_service
-from puq_magics.sandbox.state import UNCHANGED, Asked, Settings, State, Unchanged
+from puq_magics.sandbox.state import LARGEST_UPLOAD, UNCHANGED, Asked, Settings, State, Unchanged
 
 
 class Sandbox:
@@ -18,8 +19,9 @@ class Sandbox:
 
     ``pace`` is in chunks per second (None: a pleasant default; 0: as fast as possible), ``balance`` in
     credits.  ``fail`` plans faults for the next paid requests, ``"429:2,500"``: two 429, then nothing but
-    500.  ``drop_after`` cuts the connection after so many events of a stream.  ``port`` 0 takes any free
-    one; ``token`` None makes one up.  Raises ValueError for a value that does not fit.
+    500.  ``drop_after`` cuts the connection after so many chunks of a stream.  ``models`` makes the list that
+    long with invented ones.  ``largest_upload`` is in bytes.  ``port`` 0 takes any free one; ``token`` None
+    makes one up.  Raises ValueError for a value that does not fit.
     """
 
     def __init__(
@@ -29,11 +31,13 @@ class Sandbox:
         balance: float = 100.0,
         fail: str | None = None,
         drop_after: int | None = None,
+        models: int | None = None,
+        largest_upload: int = LARGEST_UPLOAD,
         port: int = 0,
         token: str | None = None,
     ) -> None:
-        self._state = State(Account(balance, token))
-        self._state.configure(pace=pace, balance=balance, fail=fail, drop_after=drop_after)
+        self._state = State(Account(balance, token), largest_upload)
+        self._state.configure(pace=pace, balance=balance, fail=fail, drop_after=drop_after, models=models)
         if not 0 <= port <= 65535:
             raise ValueError(f"A port is a number from 0 to 65535; not {port!r}")
         self._port = port
@@ -64,13 +68,14 @@ class Sandbox:
         balance: float | Unchanged = UNCHANGED,
         fail: str | Unchanged | None = UNCHANGED,
         drop_after: int | Unchanged | None = UNCHANGED,
+        models: int | Unchanged | None = UNCHANGED,
     ) -> None:
         """Change what is given, running or not; a stream takes a new pace from its next chunk on.
 
         None means what it means to the constructor: ``fail=None`` plans no more faults.  Raises ValueError
         for a value that does not fit, and then changes nothing.
         """
-        self._state.configure(pace=pace, balance=balance, fail=fail, drop_after=drop_after)
+        self._state.configure(pace=pace, balance=balance, fail=fail, drop_after=drop_after, models=models)
 
     @property
     def running(self) -> bool:
@@ -86,9 +91,14 @@ class Sandbox:
         return f"http://{ADDRESS}:{service.port}"
 
     @property
+    def default_models(self) -> Mapping[Kind, str]:
+        """For each kind (chat, image, speech, transcription), the model to ask when none is named."""
+        return DEFAULT_MODELS
+
+    @property
     def default_chat_model(self) -> str:
-        """The model to ask when none is named."""
-        return DEFAULT_CHAT_MODEL
+        """The model to chat with when none is named."""
+        return DEFAULT_MODELS["chat"]
 
     @property
     def token(self) -> str:
@@ -102,7 +112,7 @@ class Sandbox:
 
     @property
     def settings(self) -> Settings:
-        """How it behaves at this moment: pace, balance, faults still to come, drop_after."""
+        """How it behaves at this moment: pace, balance, faults still to come, drop_after, models."""
         return self._state.settings
 
     @property

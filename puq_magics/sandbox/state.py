@@ -5,15 +5,21 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
 from puq_magics.sandbox.account import Account
+from puq_magics.sandbox.catalog import CATALOG, Model
 from puq_magics.sandbox.faults import FaultPlan
+from puq_magics.sandbox.gallery import Gallery
+from puq_magics.sandbox.padding import MOST_MODELS, padded
 
 #: Chunks per second when nobody says otherwise: about as fast as one reads along.
 DEFAULT_PACE: Final = 100.0
+#: The largest recording that is taken, in bytes.
+LARGEST_UPLOAD: Final = 2 * 1024**3
 _REMEMBERED: Final = 1000
 
 
@@ -36,8 +42,10 @@ class Settings:
     balance: float
     #: The faults still to come, as ``429:2,500``; None when none are.
     fail: str | None
-    #: The connection is cut after so many events of a stream; None is never.
+    #: The connection is cut after so many chunks of a stream; None is never.
     drop_after: int | None
+    #: How many models are listed.
+    models: int = len(CATALOG)
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,14 @@ class Asked:
 
 
 class State:
-    """The account, the settings, the plan of faults, and what was asked; safe from any thread."""
+    """The account, the models, the settings, the faults, and what was asked; safe from any thread."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, largest_upload: int = LARGEST_UPLOAD) -> None:
         self.account = account
+        self.gallery = Gallery()
+        #: In bytes; what is larger is refused.
+        self.largest_upload = largest_upload
+        self._models: Mapping[str, Model] = CATALOG
         self._pace = DEFAULT_PACE
         self._drop_after: int | None = None
         self._faults = FaultPlan()
@@ -68,7 +80,12 @@ class State:
         """The behaviour at this moment, balance and remaining faults included."""
         with self._lock:
             pace, faults, drop_after = self._pace, str(self._faults), self._drop_after
-        return Settings(pace, self.account.balance, faults or None, drop_after)
+        return Settings(pace, self.account.balance, faults or None, drop_after, len(self.models))
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """Every model by its code, in the order of the list."""
+        return self._models
 
     @property
     def pause(self) -> float:
@@ -83,15 +100,18 @@ class State:
         balance: float | Unchanged = UNCHANGED,
         fail: str | Unchanged | None = UNCHANGED,
         drop_after: int | Unchanged | None = UNCHANGED,
+        models: int | Unchanged | None = UNCHANGED,
     ) -> None:
         """Change what is given, or, raising ValueError, nothing at all."""
         with self._lock:
             new_pace = self._pace if pace is UNCHANGED else _checked_pace(pace)
             new_drop = self._drop_after if drop_after is UNCHANGED else _checked_drop_after(drop_after)
             new_faults = self._faults if fail is UNCHANGED else FaultPlan.parse(fail)
+            new_models = self._models if models is UNCHANGED else padded(_checked_models(models))
             if balance is not UNCHANGED:
                 self.account.balance = _checked_balance(balance)
             self._pace, self._drop_after, self._faults = new_pace, new_drop, new_faults
+            self._models = new_models
 
     def take_fault(self) -> int | None:
         """The status that this request is to fail with, or None; counted down."""
@@ -131,3 +151,13 @@ def _checked_drop_after(drop_after: int | None) -> int | None:
     if drop_after is not None and drop_after < 0:
         raise ValueError(f"The connection is dropped after a number of chunks, 0 or more; not {drop_after!r}")
     return drop_after
+
+
+def _checked_models(models: int | None) -> int:
+    if models is None:
+        return len(CATALOG)
+    if not len(CATALOG) <= models <= MOST_MODELS:
+        raise ValueError(
+            f"The number of models is from {len(CATALOG)}, the sandbox's own, to {MOST_MODELS}; not {models!r}"
+        )
+    return models

@@ -17,30 +17,32 @@ from puq_magics.api.errors import (
 )
 from puq_magics.api.kinds import model_kind
 from puq_magics.api.wire import Model
+from puq_magics.session.spending import Asked
 
 if TYPE_CHECKING:
     from puq_magics.session.workspace import Workspace
 
 
-def advise(error: StatusError, workspace: Workspace, model: str) -> None:
+def advise(error: StatusError, workspace: Workspace, asked: Asked) -> None:
     """Put into the error's hint what helps here."""
+    model = asked.model
     if isinstance(error, AuthenticationError):
         error.hint = _about_key(workspace)
     elif isinstance(error, PaymentRequiredError):
-        error.hint = _about_balance(workspace)
+        error.hint = _about_balance(workspace, asked)
     elif isinstance(error, PermissionDeniedError):
         error.hint = (
             f"This key is not granted {model}: use another model, or have it granted in the dashboard."
         )
     elif isinstance(error, NotFoundError):
-        error.hint = _about_model(workspace, model)
+        error.hint = _about_model(workspace, asked)
     elif isinstance(error, RateLimitError):
         error.hint = f"Try again {_soon(error.retry_after)}."
 
 
-def some_models(models: Iterable[Model], limit: int = 8) -> str:
-    """A sentence that lists some chat models."""
-    codes = [model.code for model in models if model_kind(model.code) == "chat"]
+def some_models(models: Iterable[Model], kind: str = "chat", limit: int = 8) -> str:
+    """A sentence that lists some models of a kind."""
+    codes = [model.code for model in models if model_kind(model.code) == kind]
     if not codes:
         return ""
     more = f" and {len(codes) - limit} more" if len(codes) > limit else ""
@@ -54,28 +56,35 @@ def _about_key(workspace: Workspace) -> str:
     return f"The key is from {credential.source} (…{credential.key.tail}): %puq_login takes another."
 
 
-def _about_balance(workspace: Workspace) -> str:
-    if workspace.sandbox is not None and workspace.effective.base_url == "sandbox":
-        return "Top up the sandbox: %puq_sandbox --balance 100"
+def _about_balance(workspace: Workspace, asked: Asked) -> str:
+    account = workspace.account()
     try:
-        said = f"The balance is {workspace.router().balance():,.2f} credits. "
+        said = f"The balance is {account.balance():,.2f} credits"
     except (APIError, KeyboardInterrupt):
-        said = "The balance is 0 or below. "
-    return f"{said}Top up in the dashboard of {workspace.address().host}."
+        said = "The balance is 0 or below"
+    estimate = account.estimate(asked)
+    if estimate.cost is not None:
+        said = f"{said}, and this call may cost {estimate}"
+    if workspace.sandbox is not None and workspace.effective.base_url == "sandbox":
+        return f"{said}. Top up the sandbox: %puq_sandbox --balance 100"
+    return f"{said}. Top up in the dashboard of {workspace.address().host}."
 
 
-def _about_model(workspace: Workspace, model: str) -> str:
+def _about_model(workspace: Workspace, asked: Asked) -> str:
     try:
-        codes = [listed.code for listed in workspace.router().models()]
+        known = workspace.account().catalogue.fetch()
     except (APIError, KeyboardInterrupt):
         return "Check the model's name and the base URL (%puq shows it)."
-    near = get_close_matches(model, codes, n=3, cutoff=0.4)
+    codes = [code for code, model in known.items() if model.enabled]
+    near = get_close_matches(asked.model, codes, n=3, cutoff=0.4)
     if not near:
-        last = model.rsplit("/", 1)[-1].lower()
+        last = asked.model.rsplit("/", 1)[-1].lower()
         near = [code for code in codes if last in code.lower()][:3]
     if near:
         return f"The nearest names: {', '.join(near)}."
-    return some_models([Model(code, code) for code in codes]).strip() or "The router lists no models."
+    return (
+        some_models([known[code] for code in codes], asked.kind).strip() or "The router lists no models of that kind."
+    )
 
 
 def _soon(seconds: float | None) -> str:

@@ -1,42 +1,69 @@
-"""The one door for every paid call."""
+"""The one door for every paid call: budget, router, what is kept, what is noted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from puq_magics.api.errors import APIError, StatusError
-from puq_magics.api.wire import Completion, Message
-from puq_magics.outputs.progress import Ticker
-from puq_magics.outputs.results import INTERRUPTED, ChatResult
-from puq_magics.outputs.view import View, watch
+from puq_magics.api.request import Request, Retry
+from puq_magics.api.wire import Usage
+from puq_magics.outputs.results import INTERRUPTED, Result
+from puq_magics.session.ledger import Entry, outcome_of
+from puq_magics.session.spending import Asked
 from puq_magics.session.workspace import Workspace
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
-    from puq_magics.api.stream import ChatStream
+    from puq_magics.session.account import Account
+
+_PRICES_PATIENCE = 0.3  # seconds to wait at an answer's end for a list of prices that is on its way
+
+R = TypeVar("R", bound=Result)
+V = TypeVar("V", bound="CallView", contravariant=True)
 
 
-@dataclass(frozen=True)
-class ChatCall:
-    """What to ask of which model."""
+class CallView(Protocol):
+    """What shows a call, whatever it is for."""
 
-    model: str
-    messages: Sequence[Message]
-    stream: bool = True
-    #: Further fields of the request; those that are None are not sent.
-    params: Mapping[str, Any] = field(default_factory=dict)
-    #: What a reader should know of how the prompt was filled.
-    notes: Sequence[str] = ()
+    def prepare(self) -> None:
+        """Make ready what showing needs; called beside the blocking call, from another thread."""
 
-    def as_curl(self, workspace: Workspace) -> str:
-        """The request as a key-free ``curl`` line."""
-        router = workspace.router(keyless=True)
-        params = dict(self.params) | ({"stream": True} if self.stream else {})
-        request = router.chat_request(self.messages, model=self.model, **params)
-        return request.as_curl(router.address, router.auth_scheme)
+    def waiting(self, seconds: float) -> None:
+        """Nothing has come yet; called beside the blocking call, from another thread."""
+
+    def retrying(self, retry: Retry) -> None:
+        """The request is about to be made again."""
+
+    def abandon(self) -> None:
+        """There is no answer; an error says why."""
+
+
+class Exchange(Protocol[R, V]):
+    """One question and its answer, as far as it came."""
+
+    @property
+    def asked(self) -> Asked:
+        """What is known of it before it is made."""
+
+    def request(self, router: Router) -> Request:
+        """What ``run`` sends."""
+
+    def run(self, router: Router, view: V, heard: Callable[[], None]) -> None:
+        """Ask, and take in the answer; tell ``heard`` that one is coming, or that nothing tells sooner.
+
+        Raises PuqError, and KeyboardInterrupt; what came until then is kept.
+        """
+
+    def result(self, broken_off: str) -> R:
+        """The answer as far as it came."""
+
+    def usage(self) -> Usage | None:
+        """The tokens that it used: as the router counts them, else estimated; None when there is nothing to go by."""
+
+    def show(self, result: R, view: V) -> None:
+        """Show it for good."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -47,10 +74,10 @@ class Interrupted(KeyboardInterrupt):
     """
 
     #: The answer as far as it came.
-    result: ChatResult | None = None
+    result: Result | None = None
 
     @classmethod
-    def keeping(cls, result: ChatResult) -> Interrupted:
+    def keeping(cls, result: Result) -> Interrupted:
         """The interrupt of this answer."""
         interrupt = cls("the answer was interrupted")
         interrupt.result = result
@@ -59,35 +86,45 @@ class Interrupted(KeyboardInterrupt):
     def _render_traceback_(self) -> list[str]:
         kept = (
             "What had come is kept in _puq."
-            if self.result is not None and self.result.text
+            if self.result is not None and self.result.has_content
             else "Nothing had come."
         )
         return [f"KeyboardInterrupt: the answer was interrupted. {kept}"]
 
 
-def chat(workspace: Workspace, call: ChatCall, view: View, out: str | None = None) -> ChatResult:
-    """Ask, show the answer as it comes, and keep it: in ``_puq``, and in the variable ``out``.
+def perform(workspace: Workspace, exchange: Exchange[R, V], view: V, out: str | None = None) -> R:
+    """Ask, show the answer, and keep it: in ``_puq``, and in the variable ``out``.
 
     An answer that breaks off is shown and kept as far as it came; then its error is raised. An interrupt raises
-    Interrupted.
+    Interrupted. Raises BudgetError before anything is sent.
     """
-    exchange = _Exchange(call)
+    asked = exchange.asked
+    router = workspace.router()
+    account = workspace.account()
+    account.admit(asked)
+    start = monotonic()
     problem: APIError | KeyboardInterrupt | None = None
     try:
-        exchange.run(workspace.router(), view)
+        exchange.run(router, view, lambda: _look_aside(workspace, account))
     except (APIError, KeyboardInterrupt) as exc:
         problem = exc
+    except BaseException:
+        view.abandon()
+        raise
     result = exchange.result(_why(problem))
-    if problem is None or result.text or result.reasoning or result.interrupted:
+    result.latency = monotonic() - start
+    _settle(account, exchange, result, problem)
+    _note(workspace, router.address.host, asked, result, problem)
+    if problem is None or result.has_content or isinstance(problem, KeyboardInterrupt):
         workspace.remember(result, out)
-        view.end(result)
+        exchange.show(result, view)
         workspace.mark_painted(result)
     else:
         view.abandon()
     if isinstance(problem, StatusError):
         from puq_magics.session.advice import advise
 
-        advise(problem, workspace, call.model)
+        advise(problem, workspace, asked)
     if isinstance(problem, KeyboardInterrupt):
         raise Interrupted.keeping(result)  # afresh: the frames of the old one may hold the key
     if problem is not None:
@@ -95,47 +132,51 @@ def chat(workspace: Workspace, call: ChatCall, view: View, out: str | None = Non
     return result
 
 
-class _Exchange:
-    """One question and its answer, as far as it came."""
+def as_curl(workspace: Workspace, exchange: Exchange[R, V]) -> str:
+    """What a call would send, as a key-free ``curl`` line."""
+    router = workspace.router(keyless=True)
+    return exchange.request(router).as_curl(router.address, router.auth_scheme)
 
-    def __init__(self, call: ChatCall) -> None:
-        self._call = call
-        self._start = monotonic()
-        self._first: float | None = None
-        self._stream: ChatStream | None = None
-        self._completion = Completion("", call.model)
 
-    def run(self, router: Router, view: View) -> None:
-        call = self._call
-        ask = router.stream_chat if call.stream else router.chat
-        with Ticker(view.waiting, first=view.prepare):
-            answer = ask(call.messages, model=call.model, on_retry=view.retrying, **call.params)
-        if isinstance(answer, Completion):
-            self._completion = answer
-            return
-        self._stream = answer
-        with answer:
-            watch(answer, view)
+def _look_aside(workspace: Workspace, account: Account) -> None:
+    """While the answer comes, make ready what is needed at its end."""
+    account.catalogue.begin(balance=True)
+    workspace.ledger.prepare()
 
-    def result(self, broken_off: str) -> ChatResult:
-        stream = self._stream
-        answer = self._completion if stream is None else stream.completion
-        first = None if stream is None or stream.first_heard is None else stream.first_heard - self._start
-        return ChatResult(
-            text=answer.text,
-            model=answer.model,
-            reasoning=answer.reasoning,
-            finish_reason=answer.finish_reason,
-            usage=answer.usage,
-            latency=monotonic() - self._start,
-            time_to_first_token=first,
-            request_id=answer.request_id,
-            broken_off=broken_off,
-            notes=self._call.notes,
-            messages=tuple(self._call.messages),
-            alternatives=answer.alternatives,
-            raw=answer.raw,
+
+def _settle(
+    account: Account, exchange: Exchange[R, V], result: R, problem: APIError | KeyboardInterrupt | None
+) -> None:
+    """Work out what it cost."""
+    if isinstance(problem, StatusError) or (problem is not None and not result.has_content):
+        return
+    account.catalogue.wait(_PRICES_PATIENCE if problem is None else 0.0)
+    result.cost = account.settle(exchange.asked, exchange.usage())
+
+
+def _note(
+    workspace: Workspace, host: str, asked: Asked, result: Result, problem: BaseException | None
+) -> None:
+    """Write the call into the ledger."""
+    usage = result.usage
+    workspace.ledger.note(
+        Entry(
+            host=host,
+            kind=asked.kind,
+            model=asked.model,
+            cell=str(workspace.shell.execution_count),
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+            total_tokens=usage.total_tokens if usage else None,
+            characters=asked.characters,
+            images=asked.count if asked.kind == "image" else None,
+            audio_seconds=getattr(result, "duration", None),
+            seconds=result.latency,
+            time_to_first_token=result.time_to_first_token,
+            cost=result.cost,
+            outcome=outcome_of(problem),
         )
+    )
 
 
 def _why(problem: APIError | KeyboardInterrupt | None) -> str:

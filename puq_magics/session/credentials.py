@@ -1,7 +1,7 @@
 """Where the key comes from, and for which host.
 
-A key belongs to a host: one from login to the host that it was given for, one from the environment to the host of
-PUQ_BASE_URL. A notebook that sets another base URL gets no key: a stranger's notebook cannot collect keys.
+A key belongs to a host: one from login or the keyring to the host that it was given for, one from the environment to
+the host of PUQ_BASE_URL. A notebook that sets another base URL gets no key: a stranger's notebook cannot collect keys.
 """
 
 from __future__ import annotations
@@ -28,23 +28,49 @@ class Credentials:
     def __init__(self, effective: Effective) -> None:
         self._effective = effective
         self._kept: dict[str, Credential] = {}
+        self._looked_up: dict[str, Credential | None] = {}
+        #: What is amiss with the keyring; empty when nothing is.
+        self.keyring_problem = ""
 
     def keep(self, address: Address, key: Secret, source: str) -> None:
         """Keep a key for a host, for the session."""
         self._kept[address.origin] = Credential(key, source)
 
+    def keep_in_keyring(self, address: Address, key: Secret) -> None:
+        """Keep a key for a host beyond the session, too. Raises ConfigurationError."""
+        from puq_magics.session import keychain
+
+        keychain.store(address.origin, key)
+        self._looked_up.pop(address.origin, None)
+
     def forget(self, address: Address) -> bool:
-        """Forget the key that was kept for a host; False if there was none."""
+        """Forget the key that was entered for a host; False if there was none."""
         return self._kept.pop(address.origin, None) is not None
 
+    def forget_in_keyring(self, address: Address) -> bool:
+        """Take the key of a host out of the keyring; False if there was none. Raises ConfigurationError."""
+        from puq_magics.session import keychain
+
+        self._looked_up.pop(address.origin, None)
+        return keychain.delete(address.origin)
+
     def find(self, address: Address) -> Credential | None:
-        """The key for a host: from login, then from the environment."""
+        """The key for a host: from login, then from the environment, then from the keyring."""
         if address.origin in self._kept:
             return self._kept[address.origin]
         key = self._effective.environment_key
         if key and self._environment_origin() == address.origin:
             return Credential(Secret(key), "PUQ_API_KEY")
-        return None
+        return self._in_keyring(address.origin)
+
+    def _in_keyring(self, origin: str) -> Credential | None:
+        """Looked up once for each host: a system's keyring is slow, and may ask people to unlock it."""
+        if origin not in self._looked_up:
+            from puq_magics.session import keychain
+
+            key, self.keyring_problem = keychain.load(origin)
+            self._looked_up[origin] = None if key is None else Credential(key, "the keyring")
+        return self._looked_up[origin]
 
     @property
     def was_given(self) -> bool:

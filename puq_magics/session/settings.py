@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
@@ -16,6 +17,19 @@ from puq_magics.api.errors import ConfigurationError, InvalidURLError, PuqError
 
 #: Base URLs that name a local router instead.
 SANDBOX = "sandbox"
+
+
+_KIND_SETTINGS = {
+    "chat": "chat_model",
+    "image": "image_model",
+    "speech": "speech_model",
+    "transcription": "transcribe_model",
+}
+
+
+def _model(kind: str, variable: str, example: str) -> Any:
+    words = f"The {kind} model, like {example}, or an alias. Else {variable}; there is no default."
+    return Unicode(None, allow_none=True, help=words).tag(config=True)
 
 
 class PuqMagics(Configurable):
@@ -44,10 +58,38 @@ class PuqMagics(Configurable):
     max_retries = Integer(
         2, min=0, max=10, help="How often at most to try again what the router did not process."
     ).tag(config=True)
-    chat_model = Unicode(
+    chat_model = _model("chat", "PUQ_CHAT_MODEL", "openai/gpt-4o-mini")
+    image_model = _model("image", "PUQ_IMAGE_MODEL", "openai/gpt-image-1.5")
+    speech_model = _model("speech", "PUQ_SPEECH_MODEL", "openai/tts-1")
+    transcribe_model = _model("transcription", "PUQ_TRANSCRIBE_MODEL", "openai/whisper-1")
+    kinds = Dict(
+        key_trait=Unicode(),
+        value_trait=Enum(("chat", "image", "speech", "transcription", "embedding")),
+        help="What models are for, where their name says another thing: "
+        '{"acme/echo-1": "speech"}; a * stands for any characters.',
+    ).tag(config=True)
+    voice = Unicode(None, allow_none=True, help="The voice that speaks, like alloy. Sent when set.").tag(
+        config=True
+    )
+    image_size = Unicode(None, allow_none=True, help="The size of images, like 1024x1024. Sent when set.").tag(
+        config=True
+    )
+    embed_limit = Float(
+        10.0, min=0.0, help="MB of audio that a notebook takes in; more is saved beside it, and linked."
+    ).tag(config=True)
+    speech_limit = Integer(
+        4096, min=100, help="Characters that a speech model takes at once; longer texts are split at sentences."
+    ).tag(config=True)
+    budget = Float(
+        None, allow_none=True, min=0.0, help="Credits that this session may spend; none by default."
+    ).tag(config=True)
+    price_unit = Integer(
+        1_000_000, min=1, help="How many tokens the model list's prices are for; estimates rest on it."
+    ).tag(config=True)
+    ledger = Bool(
         None,
         allow_none=True,
-        help="The model to ask, like openai/gpt-4o-mini, or an alias. Else PUQ_CHAT_MODEL; there is no default.",
+        help="Note calls, tokens and costs (no prompts, no answers) for %puq_usage --all. Else PUQ_LEDGER, else True.",
     ).tag(config=True)
     aliases = Dict(
         key_trait=Unicode(), value_trait=Unicode(), help='Short names: {"fast": "openai/gpt-4o-mini"}.'
@@ -78,6 +120,13 @@ class PuqMagics(Configurable):
         with _as_trait_error():
             return check_auth_scheme(value) if value else None
 
+    @validate("image_size")
+    def _check_image_size(self, proposal: Mapping[str, Any]) -> str | None:
+        value: str | None = proposal["value"]
+        if value and value != "auto" and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", value):
+            raise TraitError(f"image_size is like 1024x1024, not {value!r}.")
+        return value or None
+
     @validate("timeout")
     def _check_timeout(self, proposal: Mapping[str, Any]) -> float | None:
         value: float | None = proposal["value"]
@@ -91,6 +140,11 @@ class PuqMagics(Configurable):
         if value is not None and not isfinite(value):
             raise TraitError(f"temperature is a number, not {value!r}.")
         return value
+
+
+def model_setting(kind: str) -> str:
+    """The setting that names the default model of a kind; empty for kinds that no magic asks."""
+    return _KIND_SETTINGS.get(kind, "")
 
 
 @contextmanager
@@ -168,10 +222,21 @@ class Effective:
             )
         return seconds
 
+    def model(self, kind: str) -> str | None:
+        """The model of a kind to ask when a cell names none."""
+        setting = model_setting(kind)
+        named = getattr(self.settings, setting) or self._environ.get(f"PUQ_{setting.upper()}", "").strip()
+        return named or None
+
     @property
-    def chat_model(self) -> str | None:
-        """The model to ask when a cell names none."""
-        return self.settings.chat_model or self._environ.get("PUQ_CHAT_MODEL", "").strip() or None
+    def ledger_path(self) -> str | None:
+        """Where calls are noted: a file, ``""`` for the usual one, None for nowhere."""
+        text = self._environ.get("PUQ_LEDGER", "").strip()
+        if self.settings.ledger is None and text.lower() in ("0", "false", "no", "off"):
+            return None
+        if self.settings.ledger is False:
+            return None
+        return "" if text.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off") else text
 
     @property
     def live(self) -> bool:

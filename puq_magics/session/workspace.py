@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -11,12 +12,14 @@ from traitlets import TraitError
 from puq_magics.api.address import Address
 from puq_magics.api.errors import APIError, ConfigurationError, MissingKeyError, PuqError
 from puq_magics.session.credentials import Credential, Credentials
-from puq_magics.session.settings import SANDBOX, Effective, PuqMagics, address_of
+from puq_magics.session.settings import SANDBOX, Effective, PuqMagics, address_of, model_setting
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
-    from puq_magics.outputs.results import ChatResult
+    from puq_magics.outputs.painting import Paintable
     from puq_magics.sandbox import Sandbox
+    from puq_magics.session.account import Account
+    from puq_magics.session.ledger import Ledger
 
 #: The variable that holds the last result.
 LAST = "_puq"
@@ -33,9 +36,12 @@ class Workspace:
         self.sandbox: Sandbox | None = None
         #: The base URL that was set before the sandbox took its place.
         self.url_before_sandbox: str | None = None
-        self._painted: list[ChatResult] = []
+        self._painted: list[Paintable] = []
         self._router: Router | None = None
-        self._router_made_of: tuple[object, ...] = ()
+        self._router_made_of: tuple[Any, ...] = ()
+        self._accounts: dict[tuple[Any, ...], Account] = {}
+        self._ledger: Ledger | None = None
+        self._ledger_at: str | None = None
         shell.events.register("post_run_cell", self._after_cell)
 
     @property
@@ -55,7 +61,7 @@ class Workspace:
         if name is not None:
             self.shell.push({name: result})
 
-    def mark_painted(self, result: ChatResult) -> None:
+    def mark_painted(self, result: Paintable) -> None:
         """Note that the cell that is running has shown the result: its value is not shown again by this cell."""
         result.is_painted = True
         self._painted.append(result)
@@ -88,6 +94,17 @@ class Workspace:
             self._router_made_of = made_of
         return self._router
 
+    def account(self) -> Account:
+        """The account behind the router that was used last. Raises ConfigurationError."""
+        self.router()
+        made_of = self._router_made_of
+        whose = made_of[:2]  # where, and with which key
+        if whose not in self._accounts:
+            from puq_magics.session.account import Account
+
+            self._accounts[whose] = Account(lambda: _make_router(*made_of), self.settings)
+        return self._accounts[whose]
+
     def credential(self, address: Address) -> Credential | None:
         """The key for a host; None for a server on this machine, or one that takes none. Raises MissingKeyError."""
         credential = self.credentials.find(address)
@@ -100,28 +117,43 @@ class Workspace:
             hint="%puq_login takes one; %puq_sandbox starts a local router that needs none.",
         )
 
-    def chat_model(self, named: str | None, *, look_up: bool = True) -> str:
-        """The model to ask: the one that was named, or the one that is set; aliases are resolved.
+    def model(self, kind: str, named: str | None, *, look_up: bool = True) -> str:
+        """The model of a kind to ask: the one that was named, or the one that is set; aliases are resolved.
 
         Raises ConfigurationError without one, with some of the router's own when it may ``look_up`` those.
         """
-        model = named or self.default_chat_model
+        model = named or self.default_model(kind)
         if not model:
-            raise self._no_model(look_up)
+            raise self._no_model(kind, look_up)
         return str(self.settings.aliases.get(model, model))
 
-    @property
-    def default_chat_model(self) -> str | None:
-        """The model that is set; on the sandbox, which knows only its own, one of those."""
-        model = self.effective.chat_model
+    def default_model(self, kind: str) -> str | None:
+        """The model of a kind that is set; on the sandbox, which knows only its own, one of those."""
+        model = self.effective.model(kind)
         if self.effective.base_url != SANDBOX or (model and model.startswith(f"{SANDBOX}/")):
             return model
-        return self.start_sandbox().default_chat_model
+        for known, code in self.start_sandbox().default_models.items():
+            if known == kind:
+                return str(code)
+        return None
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where calls are noted: in a file, unless the settings say otherwise, and for this session in memory."""
+        where = self.effective.ledger_path
+        if self._ledger is None or self._ledger_at != where:
+            from puq_magics.session.ledger import Ledger
+
+            self._close_ledger()
+            path = Path(where).expanduser() if where else None
+            self._ledger, self._ledger_at = Ledger(path, on=where is not None), where
+        return self._ledger
 
     def close(self) -> None:
         """Close the connections and stop the sandbox."""
         self.shell.events.unregister("post_run_cell", self._after_cell)
         self._close_router()
+        self._close_ledger()
         self.stop_sandbox()
 
     def start_sandbox(self, **moves: Any) -> Sandbox:
@@ -158,15 +190,22 @@ class Workspace:
         if router is not None:
             router.close()
 
-    def _no_model(self, look_up: bool) -> PuqError:
+    def _close_ledger(self) -> None:
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            ledger.close()
+
+    def _no_model(self, kind: str, look_up: bool) -> PuqError:
         from puq_magics.session.advice import some_models
 
-        hint = "Name one with -m, or for the session: %config PuqMagics.chat_model = 'provider/model'"
+        setting = model_setting(kind)
+        hint = f"Name one with -m, or for the session: %config PuqMagics.{setting} = 'provider/model'"
         try:
-            listed = some_models(self.router().models()) if look_up else ""
+            listed = some_models(self.router().models(), kind) if look_up else ""
         except (APIError, KeyboardInterrupt):  # it ends in an error all the same
             listed = ""
-        return ConfigurationError(f"no model is set.{listed}", hint=hint)
+        words = "no model is set" if kind == "chat" else f"no {kind} model is set"
+        return ConfigurationError(f"{words}.{listed}", hint=hint)
 
 
 def _settings(shell: InteractiveShell) -> PuqMagics:

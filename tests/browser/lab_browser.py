@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Page, Request, WebError, WebSocket, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    BrowserType,
+    Page,
+    Request,
+    WebError,
+    WebSocket,
+    sync_playwright,
+)
 
 #: Names the browser to use when it is not found on the path.
 BROWSER_VARIABLE = "PUQ_TEST_CHROMIUM"
 
+_MICROPHONE = "--use-fake-device-for-media-stream"
 _FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -26,9 +36,8 @@ _FLAGS = (
     "--disable-sync",
     # Nothing but loopback has an address: a stray request is recorded, and reaches nobody.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
-    # A microphone that hums, for recorders, with no question asked.
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
+    # A microphone that beeps. Pages may use it (see `_run`) until a test says `context.clear_permissions()`.
+    _MICROPHONE,
 )
 #: What Notebook 7.6 itself throws whenever it opens a notebook, with an empty one and all defaults too.
 _NOTEBOOK_7_ERRORS = {
@@ -149,17 +158,29 @@ def find_chromium() -> str:
 @contextmanager
 def browse(origin: str, home: Path) -> Iterator[Chromium]:
     """Run a headless Chromium whose pages belong to the server at `origin`, with `home` as its HOME."""
+    with sync_playwright() as playwright, _run(playwright.chromium, origin, home, _FLAGS) as chromium:
+        yield chromium
+
+
+@contextmanager
+def browse_without_microphone(beside: Chromium, home: Path) -> Iterator[Chromium]:
+    """Run a second Chromium, as `browse` does, on a machine that has no microphone."""
+    flags = [flag for flag in _FLAGS if flag != _MICROPHONE]
+    with _run(beside.browser.browser_type, beside.traffic.origin, home, flags) as chromium:
+        yield chromium
+
+
+@contextmanager
+def _run(program: BrowserType, origin: str, home: Path, flags: Iterable[str]) -> Iterator[Chromium]:
     home.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(), args=list(_FLAGS), env={**environment}
-        )
-        try:
-            context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
-            context.add_init_script(path=Path(__file__).with_name("lab.js"))
-            traffic = Traffic(origin)
-            traffic.watch(context)
-            yield Chromium(browser, context, traffic)
-        finally:
-            browser.close()
+    browser = program.launch(executable_path=find_chromium(), args=list(flags), env={**environment})
+    try:
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
+        context.grant_permissions(["microphone"])
+        context.add_init_script(path=Path(__file__).with_name("lab.js"))
+        traffic = Traffic(origin)
+        traffic.watch(context)
+        yield Chromium(browser, context, traffic)
+    finally:
+        browser.close()

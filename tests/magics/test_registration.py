@@ -27,7 +27,7 @@ def snapshot(ip: Any) -> dict[str, Any]:
         "configurables": [type(each).__name__ for each in ip.configurables],
         "events": {name: len(callbacks) for name, callbacks in ip.events.callbacks.items()},
         "transformers": [list(manager.token_transformers), list(manager.line_transforms)],
-        "matchers": list(ip.Completer.custom_matchers),
+        "matchers": [matcher.__qualname__ for matcher in ip.Completer.custom_matchers],
         "names": sorted(name for name in ip.user_ns if not name.startswith("_") or name.startswith("_puq")),
         "threads": sorted(thread.name for thread in threading.enumerate()),
     }

@@ -1,74 +1,17 @@
 from __future__ import annotations
 
-import getpass
 from typing import Any
 
 import pytest
-from IPython.core.error import StdinNotImplementedError
 
-from puq_magics.api.errors import ConfigurationError, InputError
 
 KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
 
 
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What somebody types when asked; what they were asked is put behind it."""
-    answers: list[str] = []
-
-    def _getpass(prompt: str) -> str:
-        answers.append(prompt)
-        return answers.pop(0)
-
-    monkeypatch.setattr(getpass, "getpass", _getpass)
-    return answers
-
-
-def test_login_keeps_a_key_for_the_host(shell: Any, typed: list[str]) -> None:
-    typed.append(f"  {KEY}\n")
-    ran = shell.run("%puq_login")
-    assert typed == ["API key for api.puq.ai: "]
-    assert KEY not in ran.out
-    assert "api.puq.ai" in ran.out
-    status = shell.run("%puq").out
-    assert "…wxyz from %puq_login" in status
-    assert KEY[-5:] not in status
-    shell.run("%puq_logout")
-    assert "%puq_login" in shell.run("%puq").out
-    assert "No key was entered" in shell.run("%puq_logout").out
-
-
-def test_a_kept_key_is_for_its_host_alone(shell: Any, typed: list[str]) -> None:
-    typed.append(KEY)
-    shell.run("%puq_login")
-    shell.run("%config PuqMagics.base_url = 'https://collector.example'")
-    error = shell.error("%puq_chat -m a/b hi")
-    assert "no API key for collector.example" in str(error)
-
-
-@pytest.mark.parametrize("wrong", ["", "   ", "two words", "schlüssel", "tab\tinside"])
-def test_what_is_no_key_is_refused_and_not_repeated(shell: Any, typed: list[str], wrong: str) -> None:
-    typed.append(wrong)
-    error = shell.error("%puq_login")
-    assert isinstance(error, InputError | ConfigurationError)
-    if wrong.strip():
-        assert wrong not in str(error)
-        traceback = error.__traceback__
-        while traceback is not None:
-            assert wrong not in map(repr, traceback.tb_frame.f_locals.values())
-            assert wrong not in [v for v in traceback.tb_frame.f_locals.values() if isinstance(v, str)]
-            traceback = traceback.tb_next
-    assert "%puq_login" in shell.run("%puq").out
-
-
-def test_where_nobody_can_be_asked(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def _getpass(prompt: str) -> str:
-        raise StdinNotImplementedError("no stdin")
-
-    monkeypatch.setattr(getpass, "getpass", _getpass)
-    error = shell.error("%puq_login")
-    assert isinstance(error, ConfigurationError)
-    assert "PUQ_API_KEY" in str(error)
+def row(out: str, label: str) -> str:
+    """What the status says of something."""
+    (words,) = [line.split(None, 1)[1] for line in out.splitlines() if line.split(None, 1)[0] == label]
+    return words
 
 
 def test_status_shows_what_is_in_force(shell: Any, environ: Any) -> None:
@@ -76,16 +19,17 @@ def test_status_shows_what_is_in_force(shell: Any, environ: Any) -> None:
     assert "https://api.puq.ai (default)" in out
     assert "no API key" in out
     assert "not set" in out
-    environ.setenv("PUQ_BASE_URL", "https://router.example/v1/")
+    environ.setenv("PUQ_BASE_URL", "https://router.invalid/v1/")
     environ.setenv("PUQ_API_KEY", KEY)
     environ.setenv("PUQ_CHAT_MODEL", "fast")
     shell.run("%config PuqMagics.aliases = {'fast': 'openai/gpt-4o-mini'}\n%config PuqMagics.temperature = 0")
     out = shell.run("%puq").out
-    assert "https://router.example (PUQ_BASE_URL)" in out
+    assert "https://router.invalid (PUQ_BASE_URL)" in out
     assert "…wxyz from PUQ_API_KEY" in out
     assert KEY[-5:] not in out
     assert "openai/gpt-4o-mini" in out
-    assert "temperature 0.0" in out
+    assert row(out, "temperature") == "0.0"
+    assert row(out, "balance").startswith("not known: the name router.invalid does not resolve")
 
 
 def test_status_tells_of_problems_and_does_not_fail(shell: Any, environ: Any) -> None:
@@ -100,7 +44,7 @@ def test_status_tells_of_problems_and_does_not_fail(shell: Any, environ: Any) ->
 
 @pytest.mark.parametrize("magic", ["puq", "puq_login", "puq_logout"])
 def test_magics_without_arguments_take_none(shell: Any, magic: str) -> None:
-    assert "takes no arguments" in str(shell.error(f"%{magic} now"))
+    assert "takes options at most" in str(shell.error(f"%{magic} now"))
     error = shell.error(f"%{magic} --now")
     assert "there is no option --now" in str(error)
     assert f"%{magic}? says more" in str(error)

@@ -7,10 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from media_samples import CALL, png, wav, webp
 
-from puq_magics.api.errors import InputError
+from puq_magics.api.errors import ConfigurationError, InputError
 from puq_magics.api.wire import Usage
-from puq_magics.outputs.results import INTERRUPTED, ChatResult
+from puq_magics.outputs.results import (
+    INTERRUPTED,
+    ChatResult,
+    ImageResult,
+    Picture,
+    Result,
+    SpeechResult,
+    TranscriptResult,
+)
+from puq_magics.prompts.template import fill
 
 
 @pytest.fixture
@@ -35,7 +45,7 @@ def test_attributes_of_a_real_answer(asking: Any) -> None:
     assert result.model == "sandbox/think"
     assert result.finish_reason == "stop"
     assert result.usage.total_tokens == result.usage.prompt_tokens + result.usage.completion_tokens > 0
-    assert result.cost is None
+    assert result.cost > 0
     assert 0 < result.time_to_first_token <= result.latency
     assert result.request_id.startswith("req_")
     assert result.raw["choices"][0]["message"]["content"] == result.text
@@ -159,7 +169,7 @@ def test_save_never_overwrites_without_force(result: ChatResult, tmp_path: Path)
 
 
 def test_save_says_where_it_cannot(result: ChatResult, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="there is no folder"):
         result.save(tmp_path / "nowhere" / "answer.md")
     with pytest.raises(InputError):
         result.save(tmp_path)
@@ -170,3 +180,244 @@ def test_save_says_where_it_cannot(result: ChatResult, tmp_path: Path) -> None:
 def test_interrupted() -> None:
     assert ChatResult(text="", model="m", broken_off=INTERRUPTED).interrupted
     assert not ChatResult(text="", model="m", broken_off="broken off").interrupted
+
+
+# --- images, speech, transcripts
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    """As the client gives an image."""
+
+    data: bytes
+    revised_prompt: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+    """As the client gives a part of a transcript."""
+
+    start: float
+    end: float
+    text: str
+
+
+def images(*data: bytes | Generated, prompt: str = "a red kite", **more: Any) -> ImageResult:
+    return ImageResult(images=data or (png(30, 20),), prompt=prompt, **CALL | more)  # type: ignore[arg-type]
+
+
+def speech(seconds: float = 1.5, **more: Any) -> SpeechResult:
+    return SpeechResult(**CALL | {"audio": wav(seconds), "text": "Good morning.", "voice": "alloy"} | more)
+
+
+def transcript(text: str = "Good morning.", **more: Any) -> TranscriptResult:
+    return TranscriptResult(
+        **CALL | {"text": text, "source": "talk.mp3", "segments": (Spoken(0, 1, text),)} | more
+    )
+
+
+ALL: dict[str, Result] = {"images": images(), "speech": speech(), "transcript": transcript()}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_media_are_copied_and_pickled_like_answers(name: str) -> None:
+    result = ALL[name]
+    result.is_painted = True
+    for other in (
+        copy.copy(result),
+        copy.deepcopy(result),
+        dataclasses.replace(result),
+        pickle.loads(pickle.dumps(result)),  # noqa: S301
+    ):
+        assert other == result
+        assert other is not result
+        assert not other.is_painted
+        assert other._repr_mimebundle_() == result._repr_mimebundle_()
+    result.is_painted = False
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_media_are_shown_unless_they_are_painted(name: str, shell: Any, capsys: Any) -> None:
+    result = copy.copy(ALL[name])
+    result.is_painted = True
+    result._ipython_display_()
+    assert capsys.readouterr().out == ""
+    result.is_painted = False
+    result._ipython_display_()
+    assert "[a/b · " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_repr_of_media_is_one_line_without_bytes(name: str) -> None:
+    words = repr(ALL[name])
+    assert words.startswith(f"<{type(ALL[name]).__name__} '")
+    assert len(words.splitlines()) == 1
+    assert "\\x" not in words
+    assert len(words) < 200
+    assert "a/b" in words
+
+
+def test_a_picture_knows_what_it_is() -> None:
+    (picture,) = images(Generated(png(30, 20), "a kite, red")).images
+    assert (picture.format, picture.width, picture.height) == ("png", 30, 20)
+    assert (picture.type.mime, picture.type.extension) == ("image/png", ".png")
+    assert (picture.prompt, picture.revised_prompt) == ("a red kite", "a kite, red")
+    assert picture.data == png(30, 20)
+    assert repr(picture) == f"<Picture 30 × 20 PNG, {len(picture.data)} bytes>"
+    assert str(Picture(data=webp(512, 256))) == "512 × 256 WEBP"
+    assert str(Picture(data=b"\xff\xd8\xff" + bytes(9))) == "JPEG"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"GIF89a", b"<svg xmlns='x'/>", b"<html>", b'{"error": 1}', png(1, 1)[:4]]
+)
+def test_what_is_no_picture_is_none(data: bytes) -> None:
+    with pytest.raises(InputError, match="not a PNG, JPEG or WebP"):
+        images(data)
+
+
+def test_words_of_images() -> None:
+    assert str(images()) == "an image (30 × 20 PNG) of “a red kite”"
+    assert str(images(png(3, 2), webp(4, 4))) == "2 images (3 × 2 PNG, 4 × 4 WEBP) of “a red kite”"
+    assert fill("{{r}}", {"r": images()}).text == str(images())
+    assert fill("{{r.images[0]}}", {"r": images()}).text == str(images())
+    assert images().footer.facts == ("a/b", "30 × 20 PNG", "3 tokens", "1.2 s")
+    assert images(png(3, 2), png(3, 2)).footer.facts[1:3] == ("2 images", "3 × 2 PNG")
+    assert images(png(3, 2), webp(4, 4)).footer.facts[1:3] == ("2 images", "3 tokens")
+
+
+def test_to_pil() -> None:
+    """Pillow is not among the tests' own dependencies: whichever of the two is so here."""
+    (picture,) = images().images
+    try:
+        import PIL  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
+    except ImportError:
+        with pytest.raises(ConfigurationError, match="Pillow") as caught:
+            picture.to_pil()
+        assert "%pip install pillow" in caught.value.hint
+        return
+    assert picture.to_pil().size == (30, 20)
+    with pytest.raises(InputError, match="cannot be decoded"):
+        Picture(data=png(300, 300)[:60]).to_pil()
+
+
+def test_without_pillow_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "PIL", None)
+    monkeypatch.delitem(__import__("sys").modules, "PIL.Image", raising=False)
+    with pytest.raises(ConfigurationError, match="Pillow") as caught:
+        images().images[0].to_pil()
+    assert "%pip install pillow" in caught.value.hint
+
+
+def test_one_image_is_saved_under_its_name(tmp_path: Path) -> None:
+    result = images()
+    assert result.save(tmp_path / "kite.png") == [tmp_path / "kite.png"]
+    assert (tmp_path / "kite.png").read_bytes() == png(30, 20)
+    assert result.images[0].path == tmp_path / "kite.png"
+    assert result.save(str(tmp_path / "other")) == [tmp_path / "other.png"]
+    assert result.notes == ()
+
+
+def test_several_images_are_numbered(tmp_path: Path) -> None:
+    result = images(png(3, 2), webp(4, 4), png(5, 5))
+    assert [path.name for path in result.save(tmp_path / "kite")] == [
+        "kite-1.png",
+        "kite-2.webp",
+        "kite-3.png",
+    ]
+    assert [image.path for image in result.images] == [
+        tmp_path / "kite-1.png",
+        tmp_path / "kite-2.webp",
+        tmp_path / "kite-3.png",
+    ]
+    assert (tmp_path / "kite-2.webp").read_bytes() == webp(4, 4)
+
+
+def test_none_is_written_if_one_is_there(tmp_path: Path) -> None:
+    result = images(png(3, 2), png(4, 4))
+    (tmp_path / "kite-2.png").write_bytes(b"mine")
+    for name in ("kite", "kite.png"):
+        with pytest.raises(InputError, match=r"kite-2\.png exists"):
+            result.save(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["kite-2.png"]
+    assert result.images[0].path is None
+    result.save(tmp_path / "kite", force=True)
+    assert (tmp_path / "kite-2.png").read_bytes() == png(4, 4)
+
+
+def test_a_name_of_another_format_is_kept_and_noted(tmp_path: Path) -> None:
+    result = images(notes=("first",))
+    result.save(tmp_path / "kite.jpg")
+    result.save(tmp_path / "kite.jpg", force=True)
+    assert (tmp_path / "kite.jpg").read_bytes() == png(30, 20)
+    assert result.notes == ("first", "kite.jpg holds PNG, whatever its name says")
+    said = speech()
+    said.save(tmp_path / "said.mp3")
+    assert said.notes == ("said.mp3 holds WAV, whatever its name says",)
+    assert "said.mp3 holds WAV" in said._repr_mimebundle_()["text/plain"]
+    photo = images(b"\xff\xd8\xff" + bytes(9))
+    photo.save(tmp_path / "photo.JPEG")
+    assert photo.notes == ()
+
+
+def test_speech() -> None:
+    result = speech()
+    assert (result.format, result.type.mime, result.duration, result.path) == ("wav", "audio/wav", 1.5, None)
+    assert str(result) == result.text == fill("{{r}}", {"r": result}).text == "Good morning."
+    assert result.footer.facts == ("a/b", "alloy", "1.5 s of WAV", "3 tokens", "1.2 s")
+    assert speech(voice="", audio=b"fLaC").footer.facts[1] == "FLAC"
+    with pytest.raises(InputError, match="no audio"):
+        speech(audio=b"<html>")
+
+
+def test_speech_that_was_written_as_it_came(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
+    environ.chdir(tmp_path)
+    result = speech(path=Path("said.mp3"))
+    assert result.path == tmp_path / "said.mp3"
+    assert result.notes == ("said.mp3 holds WAV, whatever its name says",)
+    assert dataclasses.replace(result).notes == result.notes
+
+
+def test_speech_is_saved(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
+    environ.chdir(tmp_path)
+    result = speech()
+    assert result.save("hello") == Path("hello.wav")
+    assert result.path == tmp_path / "hello.wav"
+    assert result.path.read_bytes() == result.audio
+    with pytest.raises(InputError, match=r"hello\.wav exists"):
+        result.save("hello")
+    assert result.save("hello.wav", force=True) == Path("hello.wav")
+
+
+def test_a_transcript(tmp_path: Path) -> None:
+    result = transcript(language="english", duration=75.0)
+    assert str(result) == result.text == fill("{{r.text}}", {"r": result}).text == "Good morning."
+    assert result.footer.facts == (
+        "a/b",
+        "talk.mp3",
+        "english",
+        "1:15 min of audio",
+        "3 tokens",
+        "1.2 s",
+    )
+    assert result.save(tmp_path / "talk") == tmp_path / "talk.txt"
+    assert (tmp_path / "talk.txt").read_text() == "Good morning."
+    assert transcript(" ").footer.warnings == ("no text came",)
+
+
+def test_what_is_too_large_for_a_display() -> None:
+    result = images(png(3, 2, 400), png(3, 2), png(3, 2, 700), png(3, 2))
+    result.embed_limit = 0.001
+    assert [
+        file is image for (file, *_), image in zip(result.beyond_limit(), result.images[2:3], strict=True)
+    ] == [True]
+    assert len(images().beyond_limit()) == 0
+    assert len(speech(embed_limit=0.001).beyond_limit()) == 1
+
+
+def test_an_interrupted_one_says_so() -> None:
+    result = speech(broken_off=INTERRUPTED)
+    assert result.interrupted
+    assert result._repr_mimebundle_()["text/plain"].endswith(
+        "[interrupted · a/b · alloy · 1.5 s of WAV · 3 tokens · 1.2 s]"
+    )

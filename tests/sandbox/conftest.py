@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,18 @@ class Client:
         body = {"model": model, "messages": [{"role": "user", "content": prompt}], **fields}
         return self.post("/v1/chat/completions", json=body, stream=bool(fields.get("stream")))
 
+    def draw(self, prompt: str = "A fox", **fields: Any) -> requests.Response:
+        body = {"model": "sandbox/image", "prompt": prompt, "size": "64x64", **fields}
+        return self.post("/v1/images/generations", json=body)
+
+    def speak(self, text: str = "Hello there. How are you?", **fields: Any) -> requests.Response:
+        body = {"model": "sandbox/tts", "input": text, **fields}
+        return self.post("/v1/audio/speech", json=body)
+
+    def hear(self, audio: bytes, name: str = "talk.wav", **fields: str) -> requests.Response:
+        form = {"model": "sandbox/whisper", **fields}
+        return self.post("/v1/audio/transcriptions", data=form, files={"file": (name, audio)})
+
 
 @pytest.fixture(autouse=True)
 def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
@@ -45,6 +58,12 @@ def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def sandbox(_quiet_log: None) -> Iterator[Sandbox]:
     with Sandbox(pace=0) as running:
         yield running
+
+
+@pytest.fixture
+def no_espeak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a speech engine."""
+    monkeypatch.setenv("PATH", str(tmp_path))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-from puq_magics.sandbox.catalog import CATALOG, listing
+from puq_magics.sandbox.catalog import CATALOG, DEFAULT_MODELS, listing
 from puq_magics.sandbox.scripts import SCRIPTS
 
 
@@ -11,11 +11,18 @@ def test_whoever_chats_and_may_be_asked_has_a_script() -> None:
 
 def test_prices_are_per_million_tokens() -> None:
     assert CATALOG["sandbox/tour"].price(prompt=1_000_000, completion=100_000) == 3.5
-    assert CATALOG["sandbox/whisper"].price(prompt=1_000_000) == 0
+    assert CATALOG["sandbox/whisper"].price(prompt=1_000_000, completion=1_000_000) == 10
+
+
+def test_there_is_a_model_of_each_kind_to_ask_by_default() -> None:
+    for kind, code in DEFAULT_MODELS.items():
+        model = CATALOG[code]
+        assert (model.kind, model.enabled, model.granted) == (kind, True, True)
+    assert set(DEFAULT_MODELS) == {model.kind for model in CATALOG.values()}
 
 
 def test_a_line_of_the_list_has_the_shape_of_the_api() -> None:
-    lines = listing()["models"]
+    lines = listing(CATALOG.values())["models"]
     assert isinstance(lines, list)
     assert [line["id"] for line in lines] == list(range(1, len(CATALOG) + 1))
     assert set(lines[0]) == {

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import json
 import socket
+from collections.abc import Iterator
 
 import pytest
 import requests
 
-from puq_magics.sandbox import Asked, Sandbox
+from puq_magics.sandbox import Asked, Sandbox, handlers
 from puq_magics.sandbox.catalog import CATALOG
 
-ENDPOINTS = [("GET", "/v1/models"), ("GET", "/v1/credits/balance"), ("POST", "/v1/chat/completions")]
-MEDIA = ["/v1/audio/speech", "/v1/audio/transcriptions", "/v1/images/generations"]
+ENDPOINTS = [
+    ("GET", "/v1/models"),
+    ("GET", "/v1/credits/balance"),
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/images/generations"),
+    ("POST", "/v1/audio/speech"),
+    ("POST", "/v1/audio/transcriptions"),
+]
 
 
 def test_all_models(client) -> None:
@@ -56,11 +64,17 @@ def test_other_paths_are_404(sandbox: Sandbox, client, method: str, path: str) -
     assert path in response.json()["error"]
 
 
-@pytest.mark.parametrize("path", MEDIA)
-def test_media_is_still_to_come(client, path: str) -> None:
-    response = client.post(path, json={"model": "sandbox/tts", "input": "Hello"})
-    assert response.status_code == 404
-    assert "yet" in response.json()["error"]
+def test_a_padded_list(client, sandbox: Sandbox) -> None:
+    sandbox.configure(models=2000)
+    models = client.get("/v1/models").json()["models"]
+    assert len(models) == len({model["code"] for model in models}) == 2000
+    assert [model["id"] for model in models] == list(range(1, 2001))
+    invented = next(
+        m["code"] for m in models[len(CATALOG) :] if m["status"] and "answers" in m["description"]
+    )
+    assert client.chat(invented).json()["choices"][0]["message"]["content"]
+    sandbox.configure(models=None)
+    assert client.chat(invented).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -71,6 +85,9 @@ def test_media_is_still_to_come(client, path: str) -> None:
         ("DELETE", "/v1/credits/balance", "GET"),
         ("GET", "/v1/chat/completions", "POST"),
         ("BREW", "/v1/chat/completions", "POST"),
+        ("GET", "/v1/images/generations", "POST"),
+        ("PUT", "/v1/audio/speech", "POST"),
+        ("GET", "/v1/audio/transcriptions", "POST"),
     ],
 )
 def test_other_methods_are_405(sandbox: Sandbox, client, method: str, path: str, allowed: str) -> None:
@@ -160,10 +177,97 @@ def test_requests_are_noted_without_the_key(sandbox: Sandbox, client) -> None:
     assert sandbox.token not in repr(sandbox.requests)
 
 
-def test_a_body_beyond_the_limit_is_not_read(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("way", ["draw", "speak", "hear"])
+def test_media_fails_on_purpose_too(sandbox: Sandbox, client, way: str) -> None:
+    sandbox.configure(fail="429:1,500:1")
+    ask = (lambda: client.hear(b"ID3 something")) if way == "hear" else getattr(client, way)
+    assert [ask().status_code for _ in range(3)] == [429, 500, 200]
+
+
+def test_media_is_noted_with_its_model(sandbox: Sandbox, client) -> None:
+    client.draw()
+    client.hear(client.speak().content)
+    assert [(asked.path, asked.status, asked.model) for asked in sandbox.requests] == [
+        ("/v1/images/generations", 200, "sandbox/image"),
+        ("/v1/audio/speech", 200, "sandbox/tts"),
+        ("/v1/audio/transcriptions", 200, "sandbox/whisper"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "words"),
+    [
+        ("/v1/images/generations", "sandbox/chat", "does not make images: it is for chat"),
+        ("/v1/audio/speech", "sandbox/whisper", "does not speak: it is for transcription"),
+        ("/v1/chat/completions", "sandbox/tts", "does not chat: it is for speech"),
+    ],
+)
+def test_models_of_another_kind(client, path: str, code: str, words: str) -> None:
+    body = {"model": code, "prompt": "x", "input": "x", "messages": [{"role": "user", "content": "x"}]}
+    response = client.post(path, json=body)
+    assert response.status_code == 400
+    assert response.json() == {"error": f"The model {code!r} {words}", "code": "VALIDATION_ERROR"}
+
+
+TOO_LARGE = {"error": "Payload Too Large: this endpoint takes 104,857,600 bytes at most"}
+
+
+def head(sandbox: Sandbox, *lines: str) -> bytes:
+    """The head of a request for a chat."""
+    first = ["POST /v1/chat/completions HTTP/1.1", "Host: localhost", f"Authorization: Token {sandbox.token}"]
+    return "\r\n".join([*first, *lines, "", ""]).encode()
+
+
+def say(sandbox: Sandbox, data: bytes) -> Iterator[bytes]:
+    """The lines of the answer to a request that may never be sent whole."""
     port = int(sandbox.base_url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        connection.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 104857601\r\n\r\n"
-        )
-        assert connection.makefile("rb").read().startswith(b"HTTP/1.1 400 ")
+        connection.sendall(data)
+        with connection.makefile("rb") as answer:
+            yield from answer
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(sandbox: Sandbox) -> None:
+    answer = say(sandbox, head(sandbox, "Content-Length: 104857601"))
+    assert next(answer).startswith(b"HTTP/1.1 413 ")
+    answer.close()
+
+
+def test_who_waits_to_be_asked_for_the_body_is_not_asked_in_vain(sandbox: Sandbox) -> None:
+    answer = b"".join(say(sandbox, head(sandbox, "Content-Length: 104857601", "Expect: 100-continue")))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"100" not in answer.partition(b"\r\n")[0]
+    assert b"Connection: close" in answer
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == TOO_LARGE
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_who_sends_too_much_still_hears_why(client, chunked: bool) -> None:
+    piece = bytes(1024 * 1024)
+    pieces = (piece for _ in range(101))
+    response = client.post("/v1/chat/completions", data=pieces if chunked else piece * 101)
+    assert (response.status_code, response.json()) == (413, TOO_LARGE)
+    assert client.get("/v1/models").status_code == 200
+
+
+def test_who_sends_much_without_the_key_still_hears_why(client, sandbox: Sandbox) -> None:
+    client.session.headers["Authorization"] = "Token wrong"
+    response = client.post("/v1/audio/transcriptions", data=(bytes(1024 * 1024) for _ in range(30)))
+    assert response.status_code == 401
+    client.session.headers["Authorization"] = f"Token {sandbox.token}"
+    assert client.get("/v1/models").status_code == 200
+
+
+def test_nobody_is_listened_to_for_ever(client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "_MOST_DRAINED", 1024 * 1024)
+    answer = b"".join(say(sandbox, head(sandbox, "Content-Length: 104857601") + bytes(1024 * 1024 + 1)))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert client.get("/v1/models").status_code == 200
+
+
+def test_a_client_that_goes_while_it_sends_leaves_nothing_behind(sandbox: Sandbox, client) -> None:
+    port = int(sandbox.base_url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(head(sandbox, "Content-Length: 100") + b"{")
+    assert client.get("/v1/models").status_code == 200
+    assert [asked.path for asked in sandbox.requests] == ["/v1/models"]

@@ -17,7 +17,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_it_is_told_to_end(number: signal.Signals) -> None:
-    arguments = ["--balance", "3.5", "--pace", "0", "--fail", "429:1", "--drop-after", "9"]
+    arguments = ["--balance", "3.5", "--pace", "0", "--fail", "429:1", "--drop-after", "9", "--models", "40"]
     with subprocess.Popen(
         [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -25,7 +25,13 @@ def test_it_serves_until_it_is_told_to_end(number: signal.Signals) -> None:
         assert process.stderr is not None
         try:
             greeting, url, key, model = (process.stdout.readline().strip() for _ in range(4))
-            assert model == "export PUQ_CHAT_MODEL=sandbox/chat"
+            models = [model, *(process.stdout.readline().strip() for _ in range(3))]
+            assert models == [
+                "export PUQ_CHAT_MODEL=sandbox/chat",
+                "export PUQ_IMAGE_MODEL=sandbox/image",
+                "export PUQ_SPEECH_MODEL=sandbox/tts",
+                "export PUQ_TRANSCRIBE_MODEL=sandbox/whisper",
+            ]
             base_url, token = (
                 url.removeprefix("export PUQ_BASE_URL="),
                 key.removeprefix("export PUQ_API_KEY="),
@@ -34,6 +40,8 @@ def test_it_serves_until_it_is_told_to_end(number: signal.Signals) -> None:
             headers = {"Authorization": f"Token {token}"}
             answer = requests.get(f"{base_url}/v1/credits/balance", headers=headers, timeout=30)
             assert answer.json()["balance"] == 3.5
+            answer = requests.get(f"{base_url}/v1/models", headers=headers, timeout=30)
+            assert len(answer.json()["models"]) == 40
             assert (
                 requests.post(f"{base_url}/v1/chat/completions", headers=headers, timeout=30).status_code
                 == 429
@@ -47,7 +55,12 @@ def test_it_serves_until_it_is_told_to_end(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--fail", "soon"], "no fault"), (["--pace", "-1"], "pace"), (["--paec", "1"], "unrecognized")],
+    [
+        (["--fail", "soon"], "no fault"),
+        (["--pace", "-1"], "pace"),
+        (["--models", "1"], "models"),
+        (["--paec", "1"], "unrecognized"),
+    ],
 )
 def test_wrong_options_end_it_at_once(arguments: list[str], words: str) -> None:
     done = run(*arguments)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import openai
 import pytest
 
@@ -102,3 +105,48 @@ def test_a_cut_connection(sandbox: Sandbox, router: openai.OpenAI) -> None:
     with pytest.raises(openai.APIConnectionError):
         received.extend(router.chat.completions.create(model="sandbox/tour", messages=HELLO, stream=True))
     assert len(received) == 4
+
+
+def test_images(router: openai.OpenAI) -> None:
+    answer = router.images.generate(model="sandbox/image", prompt="A fox", size="256x256", n=2)
+    one, other = (base64.b64decode(image.b64_json) for image in answer.data)
+    assert one != other
+    assert one.startswith(b"\x89PNG")
+    assert "A fox" in answer.data[0].revised_prompt
+    assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens
+
+
+def test_images_by_address(router: openai.OpenAI) -> None:
+    answer = router.images.generate(
+        model="sandbox/image", prompt="A fox", size="256x256", response_format="url"
+    )
+    assert httpx.get(answer.data[0].url, trust_env=False).content.startswith(b"\x89PNG")
+
+
+def test_speech_and_back(router: openai.OpenAI, tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+    with router.audio.speech.with_streaming_response.create(
+        model="sandbox/tts", voice="nova", input="Hello there. How are you?", response_format="wav"
+    ) as answer:
+        answer.stream_to_file(path)
+    plain = router.audio.transcriptions.create(model="sandbox/whisper", file=path)
+    assert plain.text == "Hello there. How are you?"
+    rich = router.audio.transcriptions.create(
+        model="sandbox/whisper", file=path, response_format="verbose_json"
+    )
+    assert [segment.text for segment in rich.segments] == ["Hello there.", "How are you?"]
+    assert rich.duration > 0.5
+    bare = router.audio.transcriptions.create(model="sandbox/whisper", file=path, response_format="text")
+    assert bare.strip() == "Hello there. How are you?"
+
+
+def test_refusals_of_media(router: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        router.images.generate(model="sandbox/image", prompt="A fox", size="potato")
+    assert "potato" in caught.value.response.json()["error"]
+    with pytest.raises(openai.BadRequestError) as caught:
+        router.audio.speech.create(model="sandbox/tts", voice="nobody", input="Hello")
+    assert "alloy, echo" in caught.value.response.json()["error"]
+    with pytest.raises(openai.BadRequestError) as caught:
+        router.audio.transcriptions.create(model="sandbox/whisper", file=("talk.mp3", b"Just words."))
+    assert "no audio" in caught.value.response.json()["error"]

@@ -46,6 +46,15 @@ def test_it_serves_after_a_second_start(connect) -> None:
         assert connect(sandbox).get("/v1/credits/balance").json()["balance"] == 7
 
 
+def test_it_names_a_model_of_each_kind() -> None:
+    assert dict(Sandbox().default_models) == {
+        "chat": "sandbox/chat",
+        "image": "sandbox/image",
+        "speech": "sandbox/tts",
+        "transcription": "sandbox/whisper",
+    }
+
+
 def test_stopped_it_has_no_address() -> None:
     with pytest.raises(RuntimeError, match="not running"):
         _ = Sandbox().base_url
@@ -81,7 +90,14 @@ def test_the_token_is_not_in_the_repr() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"pace": -1}, {"balance": float("nan")}, {"fail": "soon"}, {"drop_after": -2}, {"port": 65536}],
+    [
+        {"pace": -1},
+        {"balance": float("nan")},
+        {"fail": "soon"},
+        {"drop_after": -2},
+        {"port": 65536},
+        {"models": 0},
+    ],
 )
 def test_wrong_settings_are_refused_before_anything_starts(options: dict) -> None:
     before = threads()
@@ -123,6 +139,32 @@ def test_stopping_ends_an_answer_in_one_piece_and_idle_connections(connect) -> N
             assert connection.recv(1) == b""
     with pytest.raises(requests.ConnectionError):
         requests.get(f"http://127.0.0.1:{port}/v1/models", timeout=30)
+
+
+def test_stopping_ends_an_upload() -> None:
+    before = threads()
+    sandbox = Sandbox(pace=0).start()
+    port = int(sandbox.base_url.rpartition(":")[2])
+    head = (
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Token {sandbox.token}\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000000\r\n\r\n--b\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(head.encode())
+        sandbox.stop()
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+    assert threads() == before
+
+
+def test_no_thread_of_media_outlives_a_stop(connect) -> None:
+    before = threads()
+    with Sandbox(pace=0) as sandbox:
+        client = connect(sandbox)
+        assert client.hear(client.speak().content).status_code == 200
+        assert client.draw(n=4).status_code == 200
+    assert threads() == before
 
 
 def test_no_thread_outlives_its_owner() -> None:

@@ -36,11 +36,13 @@ def test_none_is_a_value(state: State) -> None:
         {"balance": float("nan")},
         {"fail": "x"},
         {"drop_after": -1},
+        {"models": 2},
+        {"models": 20_001},
     ],
 )
 def test_a_wrong_value_changes_nothing(state: State, wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each value has words of its own
-        state.configure(**{"pace": 3, "balance": 2.0, "fail": "429", "drop_after": 1, **wrong})  # type: ignore[arg-type]
+        state.configure(**{"pace": 3, "balance": 2.0, "fail": "429", "drop_after": 1, "models": 50, **wrong})  # type: ignore[arg-type]
     assert state.settings == Settings(pace=DEFAULT_PACE, balance=5.0, fail=None, drop_after=None)
 
 

@@ -29,7 +29,7 @@ def error(shell: Any, serve: Any, environ: Any) -> Any:
     """The error of a chat with such a router."""
 
     def _error(line: str = "%puq_chat -m openai/gpt-4o hi", **refusals: tuple[str, Any]) -> Any:
-        environ.setenv("PUQ_BASE_URL", serve(router(**refusals)).url)
+        environ.setenv("PUQ_BASE_URL", serve(router(**refusals), lists=True).url)
         environ.setenv("PUQ_API_KEY", KEY)
         return shell.error(line)
 

@@ -62,6 +62,7 @@ def test_an_interrupt_in_mid_stream(notebook: Any, serve: Any) -> None:
     )
     assert_stopped(stopped, KEPT)
     server.wait_until_gone()
+    assert len(stopped.screen) == 1, stopped.screen
     (bundle,) = stopped.screen
     assert bundle["text/plain"].startswith("The first words\n\n[interrupted · a/b · ")
     assert "**⚠ interrupted**" in bundle["text/markdown"]

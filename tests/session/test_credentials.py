@@ -154,7 +154,7 @@ def test_login_asks_without_an_echo_and_the_key_is_nowhere(notebook: Any, serve:
     assert "mine" in "".join(cell.everything for cell in cells)
     assert [cell for cell in cells if KEY in cell.everything] == []
     assert [cell for cell in cells if KEY[:12] in cell.everything] == []
-    assert "…wxyz" in cells[8].out
+    assert "…wxyz" in cells[8].screen[0]["text/plain"]
     looked = (
         "import pickle\nfound = {}\n"
         "found['names'] = [n for n, v in list(globals().items()) if n != 'found' and {key!r} in repr(v)]\n"
@@ -206,7 +206,7 @@ def test_login_works_when_the_extension_was_loaded_before_any_cell(make_kernel: 
     login = kernel.run("%puq_login", answer=KEY)
     assert login.reply["status"] == "ok"
     assert login.questions[0]["password"] is True
-    status = kernel.run("%puq").out
+    status = kernel.run("%puq").screen[0]["text/plain"]
     assert "http://127.0.0.1:9 (%config PuqMagics.base_url)" in status
     assert "…wxyz from %puq_login" in status
     assert (

@@ -6,7 +6,7 @@ import pytest
 from traitlets import TraitError
 
 from puq_magics.api.errors import ConfigurationError, InvalidURLError
-from puq_magics.session.settings import Effective, PuqMagics, address_of
+from puq_magics.session.settings import Effective, PuqMagics, address_of, model_setting
 
 WRONG = [
     ("base_url", "no url"),
@@ -35,6 +35,15 @@ WRONG = [
     ("max_tokens", "many"),
     ("live", "yes"),
     ("footer", "loud"),
+    ("image_model", 5),
+    ("image_size", "potato"),
+    ("image_size", "0x10"),
+    ("kinds", {"a/b": "painting"}),
+    ("embed_limit", -1),
+    ("speech_limit", 0),
+    ("budget", -0.5),
+    ("price_unit", 0),
+    ("ledger", "yes"),
 ]
 RIGHT: dict[str, Any] = {
     "base_url": "https://router.example/v1/",
@@ -49,6 +58,17 @@ RIGHT: dict[str, Any] = {
     "max_tokens": 100,
     "live": False,
     "footer": "short",
+    "image_model": "a/image",
+    "speech_model": "a/tts",
+    "transcribe_model": "a/whisper",
+    "kinds": {"a/*": "speech"},
+    "voice": "alloy",
+    "image_size": "512x512",
+    "embed_limit": 2.5,
+    "speech_limit": 500,
+    "budget": 0.5,
+    "price_unit": 1000,
+    "ledger": False,
 }
 
 
@@ -110,7 +130,6 @@ def test_an_unknown_setting_is_told_in_a_kernel(notebook: Any) -> None:
         ),
         ("auth_scheme", "PUQ_AUTH_SCHEME", "Bearer", "Bearer", "Token"),
         ("timeout", "PUQ_TIMEOUT", "7.5", 7.5, None),
-        ("chat_model", "PUQ_CHAT_MODEL", " a/b ", "a/b", None),
         ("live", "PUQ_LIVE", "0", False, True),
     ],
 )
@@ -189,3 +208,40 @@ def test_the_environment_can_name_the_sandbox(shell: Any, environ: Any) -> None:
     environ.setenv("PUQ_BASE_URL", "sandbox")
     assert shell.run("%puq_chat hi").value.model == "sandbox/chat"
     assert shell.workspace.sandbox.running
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable"),
+    [
+        ("chat", "PUQ_CHAT_MODEL"),
+        ("image", "PUQ_IMAGE_MODEL"),
+        ("speech", "PUQ_SPEECH_MODEL"),
+        ("transcription", "PUQ_TRANSCRIBE_MODEL"),
+    ],
+)
+def test_the_model_of_each_kind(kind: str, variable: str) -> None:
+    environ: dict[str, str] = {}
+    settings = PuqMagics()
+    effective = Effective(settings, environ)
+    assert effective.model(kind) is None
+    environ[variable] = " a/b "
+    assert effective.model(kind) == "a/b"
+    setattr(settings, model_setting(kind), "c/d")
+    assert effective.model(kind) == "c/d"
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "path"),
+    [
+        (None, "", ""),
+        (None, "0", None),
+        (None, "off", None),
+        (None, "1", ""),
+        (None, "/tmp/calls.sqlite", "/tmp/calls.sqlite"),
+        (False, "/tmp/calls.sqlite", None),
+        (True, "0", ""),
+        (True, "/tmp/calls.sqlite", "/tmp/calls.sqlite"),
+    ],
+)
+def test_where_calls_are_noted(setting: bool | None, text: str, path: str | None) -> None:
+    assert Effective(PuqMagics(ledger=setting), {"PUQ_LEDGER": text}).ledger_path == path

@@ -1,0 +1,189 @@
+"""What bytes are, by their first bytes: a name, a header or a router may say anything.
+
+Only kinds that a model gives or takes, and that a notebook can show or play, are known. SVG and HTML are not among
+them on purpose: they can hold scripts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+#: Bytes that are enough to tell a kind of audio, short of an MP3 with a cover picture in front.
+ENOUGH = 4096
+_PNG = b"\x89PNG\r\n\x1a\n"
+# JPEG: the markers that stand alone, and those that begin a frame and so hold the size.
+_ALONE = (0x01, *range(0xD0, 0xD9))
+_FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
+
+
+@dataclass(frozen=True, slots=True)
+class MediaType:
+    """A kind of image or audio."""
+
+    kind: Literal["image", "audio"]
+    #: A short name, such as ``png`` or ``mp3``.
+    format: str
+    #: As in a ``Content-Type``.
+    mime: str
+    #: With its dot.
+    extension: str
+
+
+PNG = MediaType("image", "png", "image/png", ".png")
+JPEG = MediaType("image", "jpeg", "image/jpeg", ".jpg")
+WEBP = MediaType("image", "webp", "image/webp", ".webp")
+MP3 = MediaType("audio", "mp3", "audio/mpeg", ".mp3")
+WAV = MediaType("audio", "wav", "audio/wav", ".wav")
+OGG = MediaType("audio", "ogg", "audio/ogg", ".ogg")
+FLAC = MediaType("audio", "flac", "audio/flac", ".flac")
+AAC = MediaType("audio", "aac", "audio/aac", ".aac")
+M4A = MediaType("audio", "m4a", "audio/mp4", ".m4a")
+WEBM = MediaType("audio", "webm", "audio/webm", ".webm")
+
+
+def image_type(data: bytes) -> MediaType | None:
+    """PNG, JPEG or WebP; None for anything else. Twelve bytes are enough."""
+    if data.startswith(_PNG):
+        return PNG
+    if data.startswith(b"\xff\xd8\xff"):
+        return JPEG
+    return WEBP if _riff(data, b"WEBP") else None
+
+
+def audio_type(data: bytes) -> MediaType | None:
+    """The kind of audio; None for anything else. ``ENOUGH`` bytes are enough.
+
+    MP4 and WebM may hold a film, too; its sound is what a transcription takes.
+    """
+    if data.startswith(b"ID3"):
+        return _behind_id3(data)
+    return next((kind for kind, fits in _AUDIO if fits(data)), None)
+
+
+def image_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels, as the image's header says; None when it does not."""
+    kind = image_type(data)
+    size = {PNG: _png_size, JPEG: _jpeg_size, WEBP: _webp_size}[kind](data) if kind else None
+    return size if size and size[0] > 0 and size[1] > 0 else None
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether an image goes on to its end, as far as its own marks tell."""
+    kind = image_type(data)
+    if kind is PNG:
+        return _png_ends(data)
+    if kind is JPEG:
+        return data.rfind(b"\xff\xd9") > 0
+    return kind is WEBP and len(data) >= int.from_bytes(data[4:8], "little") + 8
+
+
+def said_instead(data: bytes) -> str:
+    """What stands where an image or audio should be: ``SVG``, ``HTML``, ``JSON``, ``text``, or nothing known."""
+    other = next((mark for mark in _OTHERS if data.startswith(mark)), None)
+    if other is not None:
+        return _OTHERS[other]
+    start = data[:2048].removeprefix(b"\xef\xbb\xbf").lstrip()
+    bare = re.sub(rb"(?s)^(?:<\?.*?\?>|<!--.*?-->|\s)+", b"", start).lower()
+    if bare.startswith((b"<svg", b"<!doctype svg")):
+        return "SVG"
+    if bare.startswith(b"<"):
+        return "HTML" if re.match(rb"<(?:!doctype html|html|head|body|script)\b", bare) else "XML"
+    if bare.startswith((b"{", b"[")):
+        return "JSON"
+    if start and not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", start) and _is_utf8(start):
+        return "text"
+    return ""
+
+
+_OTHERS = {b"GIF8": "GIF", b"%PDF-": "PDF", b"PK\x03\x04": "a ZIP archive"}
+
+
+def _is_utf8(start: bytes) -> bool:
+    try:
+        start[: max(len(start) - 3, 1)].decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start >= len(start) - 6  # a character that the cut went through
+    return True
+
+
+def _riff(data: bytes, kind: bytes) -> bool:
+    return data[:4] in (b"RIFF", b"RF64") and data[8:12] == kind
+
+
+def _is_mp3(data: bytes) -> bool:
+    """A frame's header of layer III whose fields all have a meaning."""
+    if len(data) < 3 or data[0] != 0xFF or data[1] & 0xE6 != 0xE2 or data[1] & 0x18 == 0x08:
+        return False
+    return data[2] & 0xF0 not in (0x00, 0xF0) and data[2] & 0x0C != 0x0C
+
+
+def _is_adts(data: bytes) -> bool:
+    return len(data) >= 3 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0 and (data[2] >> 2) & 0xF < 13
+
+
+_AUDIO: tuple[tuple[MediaType, Callable[[bytes], bool]], ...] = (
+    (WAV, lambda data: _riff(data, b"WAVE")),
+    (OGG, lambda data: data.startswith(b"OggS")),
+    (FLAC, lambda data: data.startswith(b"fLaC")),
+    (M4A, lambda data: data[4:8] == b"ftyp"),
+    (WEBM, lambda data: data.startswith(b"\x1a\x45\xdf\xa3") and b"webm" in data[:64]),
+    (AAC, _is_adts),
+    (MP3, _is_mp3),
+)
+
+
+def _behind_id3(data: bytes) -> MediaType:
+    """What an ID3 tag is put before: MP3, but for the few who tag others with it."""
+    size = 0
+    for byte in data[6:10]:
+        size = size << 7 | byte & 0x7F
+    rest = data[10 + size :]
+    return next((kind for kind in (FLAC, AAC) if rest and audio_type(rest[:ENOUGH]) is kind), MP3)
+
+
+def _png_size(data: bytes) -> tuple[int, int] | None:
+    if data[12:16] != b"IHDR" or len(data) < 24:
+        return None
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def _png_ends(data: bytes) -> bool:
+    """Whether the chunks go on to IEND."""
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # padding
+            at += 1
+        elif marker in _ALONE:
+            at += 2
+        elif marker in _FRAMES:
+            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    chunk, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        return None
+    if chunk == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if chunk == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
+        return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+    if chunk == b"VP8L" and body[0] == 0x2F:
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return None

@@ -1,0 +1,136 @@
+"""What is sent as a file: opened anew for each attempt, read as it goes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from puq_magics.api.errors import InputError
+from puq_magics.api.media_types import ENOUGH, MediaType, audio_type, said_instead
+
+#: Told the bytes sent and the bytes in all; a further attempt begins at 0 again.
+OnProgress = Callable[[int, int], None]
+_KINDS = "MP3, WAV, OGG, FLAC, AAC, M4A/MP4 and WebM"
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file to send: its bare name, its bytes' count, and how to open it (at its beginning)."""
+
+    name: str
+    size: int
+    open: Callable[[], BinaryIO]
+    mime: str = "application/octet-stream"
+
+    @classmethod
+    def of_path(cls, path: str | os.PathLike[str]) -> Upload:
+        """A file of audio on disk; ``~`` is the home folder, and of the path only the name is ever sent.
+
+        Raises InputError for what is missing, no file, empty, not to be read, or not audio by its first bytes.
+        """
+        if not isinstance(path, str | os.PathLike):
+            raise InputError(f"{_shown(path)} is not a path.", hint="Give the path of an audio file.")
+        try:
+            absolute = Path(path).expanduser().absolute()
+            details = absolute.stat()
+            if not stat.S_ISREG(details.st_mode):
+                kind = "a folder" if stat.S_ISDIR(details.st_mode) else "not a file"
+                raise InputError(f"{_shown(path)} is {kind}.", hint="Give the path of an audio file.")
+            with absolute.open("rb") as file:
+                start = file.read(ENOUGH)
+        except (OSError, ValueError, RuntimeError) as exc:
+            raise _unreadable(path, exc) from None
+        kind_of_audio = _checked(_shown(path), start)
+        return cls(_bare(absolute.name), details.st_size, lambda: absolute.open("rb"), kind_of_audio.mime)
+
+    @classmethod
+    def of_bytes(cls, data: bytes | bytearray | memoryview, name: str | None = None) -> Upload:
+        """Audio in memory; without a name it has one that says what it is.
+
+        Raises InputError for what is empty or not audio by its first bytes.
+        """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise InputError(f"{_shown(data)} is not bytes.", hint="Give an audio file's bytes.")
+        held = bytes(data)
+        kind = _checked("the data" if name is None else repr(name), held[: 1 << 20])
+        bare = _bare(name or "audio")
+        bare = bare if Path(bare).suffix else bare + kind.extension
+        return cls(bare, len(held), lambda: BytesIO(held), kind.mime)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A body of ``multipart/form-data``: fields in order, then one file, which is streamed."""
+
+    fields: tuple[tuple[str, str], ...]
+    file: Upload
+    on_progress: OnProgress | None = field(default=None, compare=False, repr=False)
+
+
+def form_fields(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Parameters as a form's fields; a list's values each have one (``name[]``), None has none."""
+    fields: list[tuple[str, str]] = []
+    for name, value in params.items():
+        if isinstance(value, list | tuple):
+            listed = name if name.endswith("[]") else f"{name}[]"
+            fields += [(listed, _text(item)) for item in value]
+        elif value is not None:
+            fields.append((name, _text(value)))
+    return tuple(fields)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise InputError(
+            f"the request cannot be written as a form: {exc}.",
+            hint="Use words, finite numbers, True or False.",
+        ) from None
+
+
+def _checked(said: str, start: bytes) -> MediaType:
+    if not start:
+        raise InputError(f"{said} is empty.", hint="Give an audio file.")
+    kind = audio_type(start)
+    if kind is None:
+        found = said_instead(start)
+        raise InputError(
+            f"{said} is not audio that can be sent{f', but {found}' if found else ''}.",
+            hint=f"Send {_KINDS}.",
+        )
+    return kind
+
+
+def _unreadable(path: object, exc: Exception) -> InputError:
+    if isinstance(exc, FileNotFoundError):
+        return InputError(f"there is no file {_shown(path)}.", hint="Check the path and the working folder.")
+    reason = (exc.strerror or "") if isinstance(exc, OSError) else str(exc)
+    return InputError(
+        f"{_shown(path)} cannot be read ({reason.lower()}).", hint="Check the path and its permissions."
+    )
+
+
+def _bare(name: str) -> str:
+    """A name that any server takes for a name: no folder, nothing that does not print."""
+    last = re.split(r"[/\\]", name)[-1]
+    plain = "".join(c if c.isprintable() else "_" for c in last.encode("utf-8", "replace").decode("utf-8"))
+    stem, dot, suffix = plain.rpartition(".")
+    if dot and len(suffix) < 20:
+        return f"{stem[:_LONGEST_NAME]}.{suffix}"
+    return plain[:_LONGEST_NAME] or "audio"
+
+
+def _shown(value: object) -> str:
+    text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
+    return text if len(text) <= 120 else f"{text[:119]}…"

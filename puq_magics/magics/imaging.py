@@ -1,0 +1,46 @@
+"""From an image magic's options and prompt to the call; imported when the first one runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from puq_magics.api.media_types import JPEG, PNG, WEBP
+from puq_magics.magics.options import read_params
+from puq_magics.magics.preview import preview
+from puq_magics.magics.showing import media_view
+from puq_magics.outputs.results import ImageResult
+from puq_magics.outputs.saving import checked_target
+from puq_magics.prompts.template import Filled, fill
+from puq_magics.session.image_call import ImageCall, ImageExchange, image
+from puq_magics.session.workspace import Workspace
+
+_RESERVED = ("model", "prompt", "size", "n")
+_UNSENDABLE = ("self", "on_retry")  # names of the client's own
+_EXTENSIONS = [kind.extension for kind in (PNG, JPEG, WEBP)]
+
+
+def draw(
+    workspace: Workspace, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
+) -> ImageResult | None:
+    """Have images made as the options say, and show them; None when nothing is to be sent. Raises PuqError."""
+    call = _call(workspace, args, prompt, variables)
+    if args.dry_run:
+        told = f"prompt: {call.prompt}"
+        print(preview(workspace, ImageExchange(call), told=told))  # noqa: T201 - what was asked for
+        return None
+    what = "drawing" if call.count == 1 else f"drawing {call.count} images"
+    return image(workspace, call, media_view(workspace, args, f"{what} with {call.model}"), args.out)
+
+
+def _call(
+    workspace: Workspace, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
+) -> ImageCall:
+    filled = Filled(prompt) if args.raw else fill(prompt, variables)
+    params: dict[str, Any] = {"size": args.size or workspace.settings.image_size, "n": args.count}
+    params |= read_params(args.param, _RESERVED, _UNSENDABLE)
+    number = args.count or 1
+    save = args.save and checked_target(args.save, args.force, extensions=_EXTENSIONS, number=number)
+    model = workspace.model("image", args.model, look_up=not args.dry_run)
+    return ImageCall(model, filled.text, params, notes=filled.notes, save=save, force=args.force)

@@ -1,0 +1,101 @@
+"""What ``%puq_models``, ``%puq_balance`` and ``%puq_usage`` do; imported when they are asked for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TypeVar
+
+from IPython.display import display
+
+from puq_magics.api.errors import InputError
+from puq_magics.api.wire import Model
+from puq_magics.outputs.painting import PaintedOnce
+from puq_magics.outputs.tables import ModelTable
+from puq_magics.outputs.usage import UsageReport
+from puq_magics.prompts.nearest import nearest
+from puq_magics.session.balance import Balance, look_at_balance
+from puq_magics.session.workspace import Workspace
+
+
+T = TypeVar("T", bound=PaintedOnce)
+
+
+def list_models(workspace: Workspace, args: argparse.Namespace, words: Sequence[str]) -> ModelTable:
+    """Show the models that fit. Raises APIError, and InputError for a provider that is not there."""
+    account = workspace.account()
+    models = selection(
+        workspace,
+        kind=args.kind,
+        provider=args.provider,
+        words=words,
+        disabled_too=args.all,
+        refresh=args.refresh,
+    )
+    table = ModelTable(models, kind_of=lambda model: account.kind(model.code), price_unit=price_words(workspace))
+    return _shown(workspace, table, args)
+
+
+def selection(
+    workspace: Workspace,
+    *,
+    kind: str | None = None,
+    provider: str | None = None,
+    words: Sequence[str] = (),
+    disabled_too: bool = False,
+    refresh: bool = False,
+) -> list[Model]:
+    """The models of a kind and a provider that have all the words in their code, name or provider."""
+    account = workspace.account()
+    models = list(account.catalogue.fetch(refresh=refresh).values())
+    if provider is not None:
+        models = _of_provider(models, provider)
+    wanted = [word.casefold() for word in words]
+    return [
+        model
+        for model in models
+        if (disabled_too or model.enabled)
+        and (kind is None or account.kind(model.code) == kind)
+        and all(word in f"{model.code} {model.name} {model.provider}".casefold() for word in wanted)
+    ]
+
+
+def price_words(workspace: Workspace) -> str:
+    """What the list's prices are in."""
+    unit = workspace.settings.price_unit
+    return "credits per 1M tokens" if unit == 1_000_000 else f"credits per {unit:,} tokens"
+
+
+def show_balance(workspace: Workspace) -> Balance:
+    """Show the balance. Raises APIError."""
+    balance = look_at_balance(workspace)
+    print(balance)  # noqa: T201 - what was asked for
+    workspace.mark_painted(balance)
+    return balance
+
+
+def report_usage(workspace: Workspace, args: argparse.Namespace) -> UsageReport:
+    """Show what was used."""
+    entries = workspace.ledger.entries(all_sessions=args.all)
+    notes = [workspace.ledger.problem] if workspace.ledger.problem else []
+    report = UsageReport(entries, title="all sessions" if args.all else "this session", notes=notes)
+    return _shown(workspace, report, args)
+
+
+def _shown(workspace: Workspace, value: T, args: argparse.Namespace) -> T:
+    workspace.remember(value, args.out)
+    if not args.quiet:
+        display(value)
+    workspace.mark_painted(value)
+    return value
+
+
+def _of_provider(models: Sequence[Model], provider: str) -> list[Model]:
+    wanted = provider.casefold()
+    found = [m for m in models if wanted in (m.provider.casefold(), m.code.split("/", 1)[0].casefold())]
+    if not found:
+        providers = sorted({model.code.split("/", 1)[0] for model in models if "/" in model.code})
+        near = nearest(provider, providers)
+        meant = f" Did you mean {near}?" if near else ""
+        raise InputError(f"there is no provider {provider}.{meant}", hint=f"There are: {', '.join(providers[:20])}.")
+    return found

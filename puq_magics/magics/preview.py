@@ -1,0 +1,30 @@
+"""``--dry-run``: what a call would send, and what it may cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from puq_magics.api.errors import PuqError
+from puq_magics.outputs.markdown_controls import plain
+from puq_magics.session.calls import Exchange, as_curl
+from puq_magics.session.spending import Estimate
+from puq_magics.session.workspace import Workspace
+
+
+def preview(workspace: Workspace, exchange: Exchange[Any, Any], told: str = "") -> str:
+    """The request as a key-free ``curl`` line, what is told in words, and an estimate; nothing is sent."""
+    asked = exchange.asked
+    size = f"about {max(1, asked.prompt_tokens):,} tokens of prompt" if asked.kind == "chat" else asked.kind
+    words = [as_curl(workspace, exchange), told, f"{size}; {_estimate(workspace, exchange)}; nothing was sent"]
+    return "\n\n".join(plain(part) for part in words if part)
+
+
+def _estimate(workspace: Workspace, exchange: Exchange[Any, Any]) -> Estimate:
+    """By the prices that are known: a dry run asks for none."""
+    try:
+        account = workspace.account()
+    except PuqError:  # no key as yet
+        return Estimate(None, "the cost is not known without a key")
+    if not account.catalogue.known:
+        return Estimate(None, "the cost is not known before the prices are: %puq_models asks for them")
+    return account.estimate(exchange.asked)

@@ -1,0 +1,115 @@
+"""``POST /v1/audio/speech``: a text as sound, in pieces as it would come from a model."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tornado.iostream import StreamClosedError
+
+from puq_magics.sandbox import fields
+from puq_magics.sandbox.audio_files import FORMATS, EncoderMissingError, write_audio
+from puq_magics.sandbox.handlers import AccountHandler
+from puq_magics.sandbox.mark import mark
+from puq_magics.sandbox.refusals import invalid
+from puq_magics.sandbox.tones import RATE, tones
+from puq_magics.sandbox.voice import ENGINE, VOICES, Utterance
+from puq_magics.sandbox.wav import Pcm
+
+#: Characters, as the model takes that it stands for.
+LONGEST_INPUT: Final = 4096
+SLOWEST, FASTEST = 0.25, 4.0
+#: The header that says who speaks: espeak-ng, or tones.
+ENGINE_HEADER: Final = "x-sandbox-engine"
+#: Bytes of one piece.
+_PIECE: Final = 16 * 1024
+#: Seconds of silence between the mark and the words, so that nothing clicks.
+_BREATH: Final = 0.02
+
+
+@dataclass(frozen=True)
+class SpeechRequest:
+    """A request for speech that can be answered."""
+
+    model: str
+    text: str
+    voice: str
+    speed: float
+    format: str
+
+
+def read_speech_request(raw: bytes | bytearray) -> SpeechRequest:
+    """Read a body; raises Refusal (400, 422) where it does not fit."""
+    body = fields.read_object(raw)
+    return SpeechRequest(
+        model=fields.model_code(body.get("model")),
+        text=fields.text(body, "input", LONGEST_INPUT),
+        voice=fields.choice(body, "voice", tuple(VOICES), "alloy"),
+        speed=fields.number(body, "speed", 1.0, SLOWEST, FASTEST),
+        format=fields.choice(body, "response_format", FORMATS, "wav"),
+    )
+
+
+class SpeechHandler(AccountHandler):
+    """Text to speech."""
+
+    async def post(self) -> None:
+        """Read the request, and speak unless it is refused."""
+        self.fail_if_planned()
+        request = read_speech_request(self.body)
+        model = self.model_for("speech", request.model)
+        with suppress(StreamClosedError):  # the client went
+            sound, engine = await self._speak(request)
+            data, mime = await self._file(sound, request, engine)
+            self.state.account.charge(model.price(prompt=len(request.text)))
+            self.set_header("Content-Type", mime)
+            self.set_header(ENGINE_HEADER, engine)
+            await self._send(data)
+
+    async def _speak(self, request: SpeechRequest) -> tuple[Pcm, str]:
+        """The sound, and the engine that made it."""
+        spoken = await self._espeak(request)
+        if spoken is not None:
+            return spoken, ENGINE
+        make = asyncio.to_thread(tones, request.text, pitch=VOICES[request.voice].tone, speed=request.speed)
+        return Pcm(RATE, await self.unless_gone(make)), "tones"
+
+    async def _espeak(self, request: SpeechRequest) -> Pcm | None:
+        """What espeak-ng says; None where it is not installed, or cannot say it."""
+        try:
+            utterance = Utterance(request.text, VOICES[request.voice], request.speed)
+        except OSError:
+            return None
+        # A thread rather than asyncio's subprocess, which a selector loop on Windows does not have.
+        waiting = asyncio.ensure_future(asyncio.to_thread(utterance.wait))
+        either: set[asyncio.Future[Any]] = {waiting, self.gone}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            utterance.stop()
+        spoken = await waiting
+        if self.gone.done():
+            raise StreamClosedError
+        return spoken
+
+    async def _file(self, sound: Pcm, request: SpeechRequest, engine: str) -> tuple[bytes, str]:
+        breath = bytes(2 * round(sound.rate * _BREATH))
+        marked = Pcm(sound.rate, mark(request.text) + breath + sound.samples)
+        work = asyncio.to_thread(write_audio, marked, request.text, engine, request.format)
+        try:
+            return await self.unless_gone(work)
+        except EncoderMissingError:
+            raise invalid(
+                f"'response_format' {request.format} needs the package soundfile beside the sandbox; it makes wav"
+            ) from None
+
+    async def _send(self, data: bytes) -> None:
+        """Send it in pieces, at the pace; or cut the connection where it is to be dropped."""
+        drop_after = self.state.settings.drop_after
+        for number, start in enumerate(range(0, len(data), _PIECE)):
+            if number == drop_after:
+                self.cut()
+            await self.rest(self.state.pause)
+            self.write(data[start : start + _PIECE])
+            await self.flush()

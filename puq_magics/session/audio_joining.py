@@ -1,0 +1,174 @@
+"""Audio that came in parts, as one: what must be taken off where two parts meet, and what cannot be joined."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Sequence
+
+from puq_magics.session.ogg_joining import join_opus
+
+#: By the format of MediaType. FLAC and MP4 count their samples in a head of their own.
+JOINABLE = ("wav", "mp3", "aac", "ogg")
+
+_MP3_RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG 1; half of it in MPEG 2, a quarter in MPEG 2.5
+_MP3_KBITS = {
+    1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+
+
+def join(parts: Sequence[bytes], kind: str) -> bytes:
+    """The parts as one. Raises ValueError where they cannot be joined."""
+    if kind == "wav":
+        return _join_wav(parts)
+    if len(parts) == 1:
+        return parts[0]
+    if not can_follow(parts, kind):
+        raise ValueError(f"these parts of {kind} do not go together")
+    if kind == "ogg":
+        return _join_ogg(parts)
+    return b"".join(_TRIMMED.get(kind, bytes)(part) for part in parts)
+
+
+def can_follow(parts: Sequence[bytes], kind: str) -> bool:
+    """Whether the last of these parts can be joined to those before it: it has their rate, channels and so on."""
+    if kind not in JOINABLE:
+        return len(parts) < 2
+    parameters = _PARAMETERS.get(kind)
+    if parameters is None or len(parts) < 2:
+        return True
+    try:
+        return parameters(parts[-1]) == parameters(parts[0])
+    except ValueError:
+        return False
+
+
+# --- WAV: one head for all ---------------------------------------------------------------------------------------
+
+
+def _join_wav(parts: Sequence[bytes]) -> bytes:
+    """With sizes that are true: who streams WAV does not know them when the head is written, and sends 0 or -1."""
+    if len(parts) == 1 and not _needs_a_head(parts[0]):
+        return parts[0]
+    heads = [_read_wav(part) for part in parts]
+    head = heads[0][0]
+    if any(other != head for other, _ in heads):
+        raise ValueError("these parts of wav differ in rate, channels or width")
+    frames = b"".join(data for _, data in heads)
+    padding = b"\0" * (len(frames) % 2)
+    fmt = struct.pack("<4sI", b"fmt ", len(head)) + head
+    size = 4 + len(fmt) + 8 + len(frames) + len(padding)
+    if size >= 1 << 32:
+        raise ValueError("a WAV file holds less than 4 GB")
+    riff = struct.pack("<4sI4s", b"RIFF", size, b"WAVE")
+    return b"".join((riff, fmt, struct.pack("<4sI", b"data", len(frames)), frames, padding))
+
+
+def _needs_a_head(data: bytes) -> bool:
+    """Whether a file's sizes are not those of what came; whatever else it is, it is left alone."""
+    try:
+        _read_wav(data)
+    except ValueError:
+        return False
+    start, size = _chunks(data)["data"]
+    said, riff = struct.unpack_from("<I", data, start - 4)[0], struct.unpack_from("<I", data, 4)[0]
+    return not (said == size > 0 and start + size <= riff + 8 <= len(data) + 1)
+
+
+def _read_wav(data: bytes) -> tuple[bytes, bytes]:
+    """The format chunk, and the frames as far as they came. Raises ValueError."""
+    chunks = _chunks(data)
+    if "fmt " not in chunks or "data" not in chunks:
+        raise ValueError("a WAV file without a format or data")
+    start, size = chunks["fmt "]
+    head = data[start : start + size]
+    if len(head) < 16:
+        raise ValueError("a WAV file whose format is cut")
+    (frame,) = struct.unpack_from("<H", head, 12)
+    start, size = chunks["data"]
+    return head, data[start : start + size - size % max(1, frame)]
+
+
+def _chunks(data: bytes) -> dict[str, tuple[int, int]]:
+    """Where each chunk's content begins, and how long it is as far as it came. Raises ValueError."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        raise ValueError("no WAV file")
+    found: dict[str, tuple[int, int]] = {}
+    position = 12
+    while position + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, position)
+        position += 8
+        left = len(data) - position
+        if name == b"data" and (size == 0 or size > left):
+            size = left
+        found.setdefault(name.decode("latin-1"), (position, min(size, left)))
+        position += size + size % 2
+    return found
+
+
+def _wav_parameters(data: bytes) -> object:
+    return _read_wav(data)[0]
+
+
+# --- Ogg: one stream, or a chain of them -------------------------------------------------------------------------
+
+
+def _join_ogg(parts: Sequence[bytes]) -> bytes:
+    try:
+        return join_opus(parts)
+    except (ValueError, struct.error):  # Vorbis, say, or two kinds of Opus: what follows may have heads of its own
+        return b"".join(parts)
+
+
+# --- MP3 and AAC: a row of frames, with tags around it -----------------------------------------------------------
+
+
+def _without_tags(data: bytes) -> bytes:
+    while data[:3] == b"ID3" and len(data) >= 10:
+        size = sum((byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
+        data = data[10 + size + (10 if data[5] & 0x10 else 0) :]
+    return data[:-128] if data[-128:-125] == b"TAG" else data
+
+
+def _bare_mp3(data: bytes) -> bytes:
+    """Frames of sound alone: a frame that tells the length of its own part would hide the parts behind it."""
+    data = _without_tags(data)
+    size = _mp3_frame_size(data)
+    return data[size:] if size and re.search(rb"Xing|Info|VBRI", data[4 : min(size, 64)]) else data
+
+
+def _mp3_frame_size(data: bytes) -> int:
+    """Bytes of the first frame; 0 when there is none of layer III."""
+    if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE6 != 0xE2:
+        return 0
+    version = {3: 1, 2: 2, 0: 2}.get(data[1] >> 3 & 3)
+    bits, rate = data[2] >> 4, data[2] >> 2 & 3
+    if version is None or bits in (0, 15) or rate == 3:
+        return 0
+    hertz = _MP3_RATES[rate] // {3: 1, 2: 2, 0: 4}[data[1] >> 3 & 3]
+    return (144 if version == 1 else 72) * _MP3_KBITS[version][bits] * 1000 // hertz + (data[2] >> 1 & 1)
+
+
+def _mp3_parameters(data: bytes) -> object:
+    """Version, layer, rate, and whether it is mono."""
+    data = _without_tags(data)
+    if not _mp3_frame_size(data):
+        raise ValueError("no MP3 frame")
+    return data[1] & 0x1E, data[2] & 0x0C, data[3] >> 6 == 3
+
+
+def _aac_parameters(data: bytes) -> object:
+    """Version, profile, rate and channels."""
+    data = _without_tags(data)
+    if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+        raise ValueError("no ADTS frame")
+    return data[1] & 0x08, data[2] & 0xFD, data[3] & 0xC0
+
+
+_PARAMETERS: dict[str, Callable[[bytes], object]] = {
+    "wav": _wav_parameters,
+    "mp3": _mp3_parameters,
+    "aac": _aac_parameters,
+}
+_TRIMMED: dict[str, Callable[[bytes], bytes]] = {"mp3": _bare_mp3, "aac": _without_tags}

@@ -1,0 +1,63 @@
+"""The account's balance, as a number that says what it is."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from puq_magics.api.errors import AnswerError, NotFoundError, PuqError
+from puq_magics.outputs.painting import PaintedOnce
+
+if TYPE_CHECKING:
+    from puq_magics.session.workspace import Workspace
+
+
+class Balance(PaintedOnce, float):
+    """Credits; ``change`` is by how much that differs from the first look in this session."""
+
+    #: Credits more (or less, below 0) than at the first look.
+    change: float = 0.0
+
+    def __repr__(self) -> str:
+        words = f"{float(self):,.2f} credits"
+        if self.change:
+            more = "more" if self.change > 0 else "less"
+            words += f"; {_digits(abs(self.change))} {more} than when this session began"
+        return words
+
+    __str__ = __repr__
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/plain": repr(self)}
+
+
+def look_at_balance(workspace: Workspace) -> Balance:
+    """Ask the router. Raises APIError."""
+    account = workspace.account()
+    try:
+        balance = Balance(account.balance())
+    except (NotFoundError, AnswerError) as error:
+        error.hint = f"{workspace.address().host} may be a server that keeps no balance."
+        raise
+    balance.change = -(account.fallen or 0.0)
+    return balance
+
+
+def glance_at_balance(workspace: Workspace, seconds: float) -> str:
+    """The same in words, and soon: without an answer in time, the words say so."""
+    words: list[str] = []
+
+    def _look() -> None:
+        try:
+            words.append(str(look_at_balance(workspace)))
+        except PuqError as error:
+            words.append(f"not known: {error.message}")
+
+    look = threading.Thread(target=_look, name="puq-balance", daemon=True)
+    look.start()
+    look.join(seconds)
+    return words[0] if words else f"not known: no answer within {seconds:.0f} s"
+
+
+def _digits(amount: float) -> str:
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.2g}"

@@ -1,0 +1,147 @@
+"""Images: what to ask of which model, and what came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from puq_magics.api.errors import APIError, InputError
+from puq_magics.api.request import Request
+from puq_magics.api.wire import Usage
+from puq_magics.outputs.media_view import MediaView
+from puq_magics.outputs.progress import Ticker
+from puq_magics.outputs.results import ImageResult
+from puq_magics.session.calls import perform
+from puq_magics.session.spending import Asked, tokens_in
+from puq_magics.session.workspace import Workspace
+
+if TYPE_CHECKING:
+    from puq_magics.api.client import Router
+    from puq_magics.api.images import Images
+
+
+@dataclass(frozen=True)
+class ImageCall:
+    """What to ask of which model."""
+
+    model: str
+    prompt: str
+    #: Further fields of the request, such as ``size`` and ``n``; those that are None are not sent.
+    params: Mapping[str, Any] = field(default_factory=dict)
+    #: What a reader should know of how the prompt was filled.
+    notes: Sequence[str] = ()
+    #: Where to save the images; a path that ``checked_target`` gave.
+    save: Path | None = None
+    #: Whether ``save`` may replace a file.
+    force: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many images are asked for."""
+        number = self.params.get("n")
+        return number if isinstance(number, int) and number > 0 else 1
+
+
+def image(workspace: Workspace, call: ImageCall, view: MediaView, out: str | None = None) -> ImageResult:
+    """Have images made, show and keep them; see ``perform``.
+
+    Raises InputError when they could not be saved; they are in ``_puq`` then.
+    """
+    exchange = ImageExchange(call)
+    result = perform(workspace, exchange, view, out)
+    if exchange.unsaved is not None:
+        raise exchange.unsaved
+    return result
+
+
+class ImageExchange:
+    """One prompt and its images."""
+
+    def __init__(self, call: ImageCall) -> None:
+        self._call = call
+        self._images: Images | None = None
+        #: Why the images were not saved.
+        self.unsaved: InputError | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """See Exchange."""
+        call = self._call
+        return Asked("image", call.model, tokens_in(len(call.prompt)), count=call.count)
+
+    def request(self, router: Router) -> Request:
+        """See Exchange."""
+        return router.image_request(self._call.prompt, model=self._call.model, **self._call.params)
+
+    def run(self, router: Router, view: MediaView, heard: Callable[[], None]) -> None:
+        """See Exchange."""
+        call = self._call
+        try:
+            with Ticker(view.waiting, first=view.prepare):
+                self._images = router.image(
+                    call.prompt, model=call.model, on_retry=view.retrying, **call.params
+                )
+        except APIError as error:
+            self._keep(error)
+            raise
+        heard()
+
+    def usage(self) -> Usage | None:
+        """See Exchange."""
+        return None if self._images is None else self._images.usage
+
+    def result(self, broken_off: str) -> ImageResult:
+        """See Exchange."""
+        call, images = self._call, self._images
+        return ImageResult(
+            images=() if images is None else images.images,  # type: ignore[arg-type]  # it makes Pictures of them
+            prompt=call.prompt,
+            model=call.model if images is None else images.model,
+            usage=self.usage(),
+            request_id=None if images is None else images.request_id,
+            broken_off=broken_off,
+            notes=call.notes,
+            raw={} if images is None else images.raw,
+        )
+
+    def show(self, result: ImageResult, view: MediaView) -> None:
+        """See Exchange."""
+        if self._call.save is not None and result.images:
+            try:
+                result.save(self._call.save, force=self._call.force)
+            except InputError as error:
+                error.hint = f"{error.hint} The images are in _puq: _puq.save(…)".lstrip()
+                self.unsaved = error
+        view.show(result)
+
+    def _keep(self, error: APIError) -> None:
+        """Keep what came of a failed answer: the good images here, what is none in files."""
+        from puq_magics.api.images import Images
+        from puq_magics.session.salvage import salvage
+
+        partial = error.partial
+        if isinstance(partial, bytes):
+            salvage(error, [partial])
+        if not isinstance(partial, Images):
+            return
+        self._images = partial
+        if partial.images:
+            number = len(partial.images)
+            said = "an image that is good is" if number == 1 else f"{number} images that are good are"
+            error.hint = f"{error.hint} {said[0].upper()}{said[1:]} in _puq.".lstrip()
+        salvage(error, [*partial.rejected, *_addresses(partial.raw)])
+
+
+def _addresses(raw: Mapping[str, Any]) -> list[bytes]:
+    """An answer that names images by their addresses: somebody may get there by hand."""
+    entries = raw.get("data")
+    named = (
+        [entry.get("url") for entry in entries if isinstance(entry, dict)]
+        if isinstance(entries, list)
+        else []
+    )
+    is_there = any(isinstance(url, str) and url.startswith("http") for url in named)
+    return [json.dumps(raw, indent=1).encode()] if is_there else []

@@ -1,0 +1,362 @@
+"""The ledger: what each call used, in a small SQLite file of the user's. No prompt, no answer, no key.
+
+An entry is written before ``note`` returns, without a thread between: in WAL mode, with ``synchronous=NORMAL``,
+that is one write into the system's cache and no fsync (some hundredths of a millisecond), which a kill of the kernel
+right after cannot undo. A loss of power can cost the last few entries, never the file. Every few hundred entries
+SQLite moves the log into the file; only that waits for the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from math import isfinite
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from puq_magics.api.errors import StatusError, StreamError
+
+#: The schema's version, as the file's ``user_version``.
+VERSION = 1
+OK, INTERRUPTED, BROKEN_OFF, FAILED = "ok", "interrupted", "broken off", "failed"
+KINDS = ("chat", "image", "speech", "transcription", "other")
+
+#: Seconds to wait for another kernel that is writing; what could not be written goes with the next entry.
+_PATIENCE = 0.25
+_LARGEST = 2**53
+_NAME = re.compile(r"[!-~]{1,200}")
+_CELL = re.compile(r"[A-Za-z0-9_-]{0,64}")
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{0,255}")
+_OUTCOME = re.compile(rf"{OK}|{INTERRUPTED}|{BROKEN_OFF}|{FAILED}|[1-5][0-9][0-9]")
+#: The files of a ledger; one that the user named otherwise, and that is none, is not moved.
+_SUFFIXES = (".sqlite", ".sqlite3", ".db")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One call.
+
+    Whatever does not fit its field is not kept: a model's name with spaces becomes ``?``, a number that is none
+    None. So nothing that a person or a model wrote gets in by the wrong field.
+    """
+
+    #: When it ended, in UTC.
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    #: The kernel's session; the ledger fills it in.
+    session: str = ""
+    host: str = ""
+    #: One of ``KINDS``.
+    kind: str
+    model: str
+    #: The cell's number or id; one of another shape (VS Code's holds a path) is hashed.
+    cell: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    #: Characters that were spoken.
+    characters: int | None = None
+    images: int | None = None
+    #: Seconds of sound that were transcribed or made.
+    audio_seconds: float | None = None
+    #: Seconds from the request to the end of the answer, and to its first words or bytes.
+    seconds: float | None = None
+    time_to_first_token: float | None = None
+    #: Credits, estimated.
+    cost: float | None = None
+    #: ``ok``, ``interrupted``, ``broken off``, ``failed`` (no answer), or an HTTP status.
+    outcome: str = OK
+
+    def __post_init__(self) -> None:
+        for name, fit in _FITTING.items():
+            object.__setattr__(self, name, fit(getattr(self, name)))
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it gave no whole answer, and not because a person stopped it."""
+        return self.outcome not in (OK, INTERRUPTED)
+
+
+def outcome_of(problem: BaseException | None) -> str:
+    """How a call ended, by what it raised."""
+    if problem is None:
+        return OK
+    if isinstance(problem, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(problem, StatusError):
+        return str(problem.status)
+    return BROKEN_OFF if isinstance(problem, StreamError) or getattr(problem, "partial", None) else FAILED
+
+
+def default_path() -> Path:
+    """Where the ledger is if nobody says otherwise: in the user's data folder."""
+    from platformdirs import user_data_path
+
+    return user_data_path("puq_magics", appauthor=False) / "ledger.sqlite"
+
+
+# --- what fits a field ---------------------------------------------------------------------------------------------
+
+
+def _fit_time(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+def _fit_cell(value: object) -> str:
+    text = str(value)
+    return (
+        text if _CELL.fullmatch(text) else blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    )
+
+
+def _fit_count(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return int(value) if 0 <= value <= _LARGEST else None
+
+
+def _fit_number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= _LARGEST and isfinite(value) else None
+
+
+def _matching(pattern: re.Pattern[str], otherwise: str) -> Any:
+    return lambda value: value if isinstance(value, str) and pattern.fullmatch(value) else otherwise
+
+
+_FITTING = {
+    "at": _fit_time,
+    "session": _matching(_CELL, ""),
+    "host": _matching(_HOST, ""),
+    "kind": _matching(re.compile("|".join(KINDS)), "other"),
+    "model": _matching(_NAME, "?"),
+    "cell": _fit_cell,
+    **dict.fromkeys(
+        ("prompt_tokens", "completion_tokens", "total_tokens", "characters", "images"), _fit_count
+    ),
+    **dict.fromkeys(("audio_seconds", "seconds", "time_to_first_token", "cost"), _fit_number),
+    "outcome": _matching(_OUTCOME, FAILED),
+}
+
+# --- the file's schema ---------------------------------------------------------------------------------------------
+
+_NAMES = tuple(column.name for column in fields(Entry))
+_LENGTHS = {"at": 32, "session": 64, "host": 255, "kind": 16, "model": 200, "cell": 64, "outcome": 16}
+
+
+def _column(name: str) -> str:
+    """A column's line: SQLite keeps any value in any column unless it is told to check."""
+    if name in _LENGTHS:
+        blank = "" if name == "outcome" else f" AND instr({name}, ' ') = 0 AND instr({name}, char(10)) = 0"
+        return f"{name} TEXT NOT NULL CHECK (typeof({name}) = 'text' AND length({name}) <= {_LENGTHS[name]}{blank})"
+    kind = "integer" if _FITTING[name] is _fit_count else "real"
+    return f"{name} {kind.upper()} CHECK (typeof({name}) IN ('{kind}', 'null'))"
+
+
+_CREATE = f"CREATE TABLE calls (id INTEGER PRIMARY KEY, {', '.join(map(_column, _NAMES))})"
+_INSERT = f"INSERT INTO calls ({', '.join(_NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"  # noqa: S608 - our names
+_SELECT = f"SELECT {', '.join(_NAMES)} FROM calls"  # noqa: S608
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    values = [getattr(entry, name) for name in _NAMES]
+    return (entry.at.isoformat().replace("+00:00", "Z"), *values[1:])
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    values = dict(zip(_NAMES, row, strict=True))
+    return Entry(**values | {"at": datetime.fromisoformat(values["at"])})
+
+
+class _LeftAlone(Exception):  # noqa: N818 - no error: the file is somebody else's
+    """The file is none of ours to write to; the words say why."""
+
+
+class Ledger:
+    """The entries of this session, and the file that holds those of all.
+
+    Without a ``path`` the file is at ``default_path()``; with ``on=False`` there is none. Nothing here raises:
+    where the file cannot be used the session's entries are kept in memory, and ``problem`` says why.
+    """
+
+    def __init__(self, path: Path | None = None, on: bool = True) -> None:
+        self.on = on
+        #: What marks this session's entries.
+        self.session = str(uuid4())
+        #: What is amiss with the file, in a sentence; empty when nothing is.
+        self.problem = ""
+        self._path = path
+        self._lock = threading.RLock()
+        self._entries: list[Entry] = []
+        self._unwritten: list[Entry] = []
+        self._connection: sqlite3.Connection | None = None
+        self._inode: int | None = None  # of the file that was opened
+        self._usable = on
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(os.path.expanduser(self._path)) if self._path is not None else default_path()
+
+    def prepare(self) -> None:
+        """Open the file beside whatever goes on (a request, say), so that the first entry need not."""
+        if self._usable and self._connection is None:
+            threading.Thread(target=self._flush, name="puq-ledger", daemon=True).start()
+
+    def note(self, entry: Entry) -> None:
+        """Keep an entry; it is in the file when this returns, unless another kernel blocks that or it cannot be."""
+        entry = replace(entry, session=self.session)
+        with self._lock:
+            self._entries.append(entry)
+            if self._usable:
+                self._unwritten.append(entry)
+                self._flush()
+
+    def entries(self, *, all_sessions: bool = False) -> tuple[Entry, ...]:
+        """The entries of this session, or those of all in the file, oldest first."""
+        with self._lock:
+            if not all_sessions:
+                return tuple(self._entries)
+            self._flush()
+            others = [entry for entry in self._read() if entry.session != self.session]
+            return tuple(sorted([*others, *self._entries], key=lambda entry: entry.at))
+
+    def close(self) -> None:
+        """Close the file; it is opened again if it has to be."""
+        with self._lock:
+            if self._unwritten:
+                self._flush()
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def _read(self) -> Iterable[Entry]:
+        if self._connection is None:
+            return ()
+        try:
+            rows = self._connection.execute(_SELECT).fetchall()
+            return [_entry(row) for row in rows]
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            self._failed(error)
+            return ()
+
+    def _flush(self) -> None:
+        """Write what is not written yet; opens the file when it has to."""
+        with self._lock:
+            for _ in range(2):  # a corrupt file is set aside, and then there is a new one
+                if not self._usable:
+                    return
+                try:
+                    self._write()
+                    return
+                except (sqlite3.Error, OSError, _LeftAlone) as error:
+                    self._failed(error)
+
+    def _write(self) -> None:
+        if self._connection is None:
+            self._inode = _inode(self.path)
+            self._connection = _opened(self.path)
+        if self._unwritten:
+            with self._connection:  # commits, or rolls back
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(_INSERT, map(_row, self._unwritten))
+            self._unwritten.clear()
+
+    def _failed(self, error: Exception) -> None:
+        """Say what happened, and see to it that the next attempt can do better, or that there is none."""
+        if _is(error, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return  # another kernel has it; the next entry tries again
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        if _is(error, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) and self.path.suffix in _SUFFIXES:
+            self._begin_anew()
+            return
+        self._usable = False
+        because = getattr(error, "strerror", None) or error
+        self.problem = f"calls are noted for this session only: {self.path} cannot be used ({because})."
+
+    def _begin_anew(self) -> None:
+        self._unwritten = list(self._entries)  # the new file gets all of this session
+        if _inode(self.path) != self._inode:
+            return  # another kernel has set it aside
+        try:
+            aside = _set_aside(self.path)
+        except OSError as error:
+            self._failed(error)
+            return
+        self.problem = (
+            f"the ledger {self.path} was corrupt: it was set aside as {aside.name}, and a new one begun."
+        )
+
+
+def _is(error: Exception, *codes: int) -> bool:
+    """Whether SQLite gave one of these codes; extended ones hold them in their low byte."""
+    return (
+        isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in codes
+    )
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """A connection to the ledger in this file, which is made where there is none. Raises as _flush knows."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(
+        FileExistsError
+    ):  # never open one that is there: closing it would drop SQLite's locks on it
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # its side files get the same mode
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        if not _is_ours(connection):
+            _begin(connection)
+        connection.execute("PRAGMA synchronous=NORMAL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    """Whether the file holds a ledger; False for an empty one. Raises _LeftAlone for another's."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if version > VERSION:
+        raise _LeftAlone("it is of a later version of puq_magics")
+    if tables and not (version == VERSION and "calls" in tables):
+        raise _LeftAlone("it holds something else")
+    return bool(tables)
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Make the table, unless another kernel has just done so."""
+    connection.execute("PRAGMA journal_mode=WAL")  # stays with the file
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if not _is_ours(connection):
+            connection.execute(_CREATE)
+            connection.execute(f"PRAGMA user_version={VERSION}")
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a file, and SQLite's files beside it, so that nothing is lost. Raises OSError."""
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%fZ")
+    aside = path.with_name(f"{path.stem}.corrupt-{stamp}{path.suffix}")
+    for side in ("", "-wal", "-shm"):
+        source = path.with_name(path.name + side)
+        if source.exists():
+            source.rename(aside.with_name(aside.name + side))
+    return aside

@@ -1,0 +1,231 @@
+"""Speech: a text, in pieces that the model takes, and the audio as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from puq_magics.api.errors import AnswerError, APIError, InputError
+from puq_magics.api.media_types import AAC, FLAC, MP3, OGG, WAV, MediaType
+from puq_magics.api.request import Request
+from puq_magics.outputs.media_view import MediaView
+from puq_magics.outputs.progress import Ticker
+from puq_magics.outputs.results import SpeechResult
+from puq_magics.prompts.sentences import split
+from puq_magics.session.audio_joining import JOINABLE, can_follow, join
+from puq_magics.session.calls import perform
+from puq_magics.session.speech_file import SpeechFile
+from puq_magics.session.spending import Asked, tokens_in
+from puq_magics.session.workspace import Workspace
+
+if TYPE_CHECKING:
+    from puq_magics.api.client import Router
+    from puq_magics.api.speech import SpeechStream
+
+_PATIENCE = 1.0  # seconds between two looks at how much came
+_ASK_FOR_WAV = "Ask for --audio-format wav."
+_ASKED_FOR = {"mp3": MP3, "wav": WAV, "opus": OGG, "flac": FLAC, "aac": AAC}
+
+
+@dataclass(frozen=True)
+class SpeechCall:
+    """What to say, and how."""
+
+    model: str
+    text: str
+    #: Further fields of the request, such as ``voice`` and ``response_format``; those that are None are not sent.
+    params: Mapping[str, Any] = field(default_factory=dict)
+    #: The most characters that the model takes at once.
+    limit: int = 4096
+    #: What a reader should know of how the text was filled.
+    notes: Sequence[str] = ()
+    #: Where to save the audio; a path that ``checked_target`` gave.
+    save: Path | None = None
+    #: Whether ``save`` may replace a file.
+    force: bool = False
+
+    @property
+    def pieces(self) -> list[str]:
+        """The text as it is sent: cut at sentences where it is too long.
+
+        Raises InputError for parts that could not be joined.
+        """
+        pieces = [piece.strip() for piece in split(self.text.strip(), self.limit) if piece.strip()]
+        asked = self.params.get("response_format")
+        kind = _ASKED_FOR.get(str(asked))
+        if len(pieces) > 1 and kind is not None and kind.format not in JOINABLE:
+            raise InputError(
+                f"a text of {len(self.text):,} characters is spoken in {len(pieces)} parts, "
+                f"and parts of {str(asked).upper()} cannot be joined.",
+                hint="Ask for --audio-format wav or mp3; PuqMagics.speech_limit sets how long a part may be.",
+            )
+        return pieces
+
+
+def speak(workspace: Workspace, call: SpeechCall, view: MediaView, out: str | None = None) -> SpeechResult:
+    """Have a text spoken, show and keep the audio; see ``perform``.
+
+    Raises InputError for a text whose parts could not be joined, before anything is sent; and when the audio could
+    not be saved: it is in ``_puq`` then.
+    """
+    exchange = SpeechExchange(call)
+    try:
+        result = perform(workspace, exchange, view, out)
+    except APIError as error:
+        exchange.tell(error)
+        raise
+    if (problem := exchange.file.problem) is not None:
+        problem.hint = f"{problem.hint} The audio is in _puq: _puq.save(…)".lstrip()
+        raise problem
+    return result
+
+
+class SpeechExchange:
+    """One text and its audio, as far as it came."""
+
+    def __init__(self, call: SpeechCall) -> None:
+        self._call = call
+        self._pieces = call.pieces
+        self._start = monotonic()
+        self._first_heard: float | None = None
+        self._request_id: str | None = None
+        self._type: MediaType | None = None
+        #: The parts that are there, and what came of the one that is on its way.
+        self._parts: list[bytes] = []
+        self._current: list[bytes] = []
+        self._current_type: MediaType | None = None
+        self._audio: bytes | None = None
+        self.file = SpeechFile(call.save, force=call.force)
+
+    @property
+    def asked(self) -> Asked:
+        """See Exchange."""
+        call = self._call
+        return Asked("speech", call.model, tokens_in(len(call.text)), count=len(self._pieces))
+
+    def request(self, router: Router) -> Request:
+        """See Exchange; of several, the first."""
+        return router.speech_request(self._pieces[0], model=self._call.model, **self._call.params)
+
+    def run(self, router: Router, view: MediaView, heard: Callable[[], None]) -> None:
+        """See Exchange."""
+        call, number = self._call, len(self._pieces)
+        try:
+            for piece in self._pieces:
+                if number > 1:
+                    view.progress(len(self._parts), number, "speaking", "parts")
+                with Ticker(view.waiting, first=view.prepare):
+                    stream = router.stream_speech(
+                        piece, model=call.model, on_retry=view.retrying, **call.params
+                    )
+                heard()
+                with stream:
+                    self._receive(stream, view)
+                self._end_part()
+            self._join()
+        finally:
+            self.file.drop()  # if it is not finished
+
+    def usage(self) -> None:
+        """See Exchange: speech comes without a count."""
+        return
+
+    def result(self, broken_off: str) -> SpeechResult:
+        """See Exchange."""
+        call, number = self._call, len(self._pieces)
+        voice = call.params.get("voice")
+        notes = tuple(call.notes)
+        if broken_off and number > 1:
+            notes += (f"{len(self._parts)} of {number} parts were spoken",)
+        return SpeechResult(
+            audio=self._so_far() if self._audio is None else self._audio,
+            text=call.text,
+            type=self._type or _ASKED_FOR.get(str(call.params.get("response_format")), MP3),
+            voice=voice if isinstance(voice, str) else "",
+            path=self.file.path,
+            model=call.model,
+            time_to_first_token=None if self._first_heard is None else self._first_heard - self._start,
+            request_id=self._request_id,
+            broken_off=broken_off,
+            notes=notes,
+        )
+
+    def show(self, result: SpeechResult, view: MediaView) -> None:
+        """See Exchange."""
+        view.show(result)
+
+    def tell(self, error: APIError) -> None:
+        """Say where that is which came before an error; what cannot be a part of the audio is kept in a file."""
+        from puq_magics.session.salvage import salvage
+
+        if self._current and not self._fits():
+            salvage(error, [b"".join(self._current)])
+        elif isinstance(error.partial, bytes) and not self._current:
+            salvage(error, [error.partial])
+        if self._so_far():
+            error.hint = f"{error.hint} What was spoken is in _puq.".lstrip()
+
+    def _receive(self, stream: SpeechStream, view: MediaView) -> None:
+        """Take in one part as it comes."""
+        self._request_id = stream.request_id
+        received = 0
+        while not stream.finished:
+            data = stream.receive(_PATIENCE)
+            if data and stream.type is not None:
+                self._take(data, stream.type)
+                received += len(data)
+            if len(self._pieces) == 1 and received:
+                view.progress(received, 0, "receiving audio")
+            elif not data and not stream.finished:
+                view.waiting(monotonic() - self._start)
+
+    def _take(self, data: bytes, kind: MediaType) -> None:
+        if self._type is None:
+            self._type, self._first_heard = kind, monotonic()
+        self._current_type = kind
+        self._current.append(data)
+        if kind == self._type:
+            self.file.write(data, kind)
+
+    def _end_part(self) -> None:
+        """Check that the part that came can be one with those before and behind it."""
+        kind = self._format
+        if not self._fits():
+            number = len(self._parts) + 1
+            raise AnswerError(
+                f"part {number} has another format, rate or number of channels.", hint=_ASK_FOR_WAV
+            )
+        self._parts.append(b"".join(self._current))
+        self._current = []
+        if len(self._pieces) > 1 and kind not in JOINABLE:
+            raise AnswerError(f"parts that come as {kind.upper()} cannot be joined.", hint=_ASK_FOR_WAV)
+
+    def _fits(self) -> bool:
+        """Whether the part that is coming can be joined to those before it."""
+        same = self._current_type == self._type
+        return same and can_follow([*self._parts[:1], b"".join(self._current)], self._format)
+
+    @property
+    def _format(self) -> str:
+        return "" if self._type is None else self._type.format
+
+    def _join(self) -> None:
+        try:
+            self._audio = join(self._parts, self._format)
+        except ValueError as exc:
+            raise AnswerError(f"the parts cannot be joined: {exc}.", hint=_ASK_FOR_WAV) from None
+        came = len(self._parts) == 1 and self._audio is self._parts[0]
+        self.file.finish(self._audio, as_it_came=came)
+
+    def _so_far(self) -> bytes:
+        """What there is of an answer that broke off."""
+        parts = [*self._parts, *([b"".join(self._current)] if self._current and self._fits() else [])]
+        while parts:
+            try:
+                return join(parts, self._format)
+            except ValueError:
+                parts.pop()
+        return b""

@@ -1,0 +1,150 @@
+"""What calls cost, by estimate and by the balance, and the budget that they must keep to.
+
+The model list's prices are the vendor's, and the balance is the truth: every figure made here is an estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from puq_magics.api.errors import BudgetError
+from puq_magics.api.wire import Model, Usage
+
+#: Tokens of an answer whose length nobody has limited, as long as no other has shown how long they get.
+USUAL_ANSWER = 1_000
+_CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is known of a call before it is made."""
+
+    kind: str
+    model: str
+    #: Tokens of the prompt, estimated.
+    prompt_tokens: int = 0
+    #: The most tokens that the answer may have; None when nobody has limited them.
+    max_tokens: int | None = None
+    #: How many images, or requests, it comes to.
+    count: int = 1
+    #: Characters to be spoken; None where that says nothing.
+    characters: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a call may cost, in credits; None where nothing is known of it."""
+
+    cost: float | None
+    #: What the figure rests on, for people.
+    basis: str
+
+    def __str__(self) -> str:
+        return f"about {credits(self.cost)}, {self.basis}" if self.cost is not None else self.basis
+
+
+def credits(amount: float) -> str:
+    """An amount for people."""
+    return f"{amount:,.2f} credits" if abs(amount) >= 10 else f"{amount:.2g} credits"
+
+
+def tokens_in(characters: int) -> int:
+    """Roughly how many tokens a text of so many characters has."""
+    return -(-characters // _CHARACTERS_PER_TOKEN)
+
+
+def cost_of(model: Model | None, usage: Usage | None, price_unit: int) -> float | None:
+    """The credits that so many tokens cost, by the list's prices; None where one that counts is unknown."""
+    if model is None or usage is None:
+        return None
+    cost = 0.0
+    for tokens, price in (
+        (usage.prompt_tokens, model.input_price),
+        (usage.completion_tokens, model.output_price),
+    ):
+        if tokens and price is None:
+            return None
+        cost += tokens * (price or 0.0)
+    return cost / price_unit
+
+
+class Spending:
+    """What this session has spent, and what it may."""
+
+    def __init__(self) -> None:
+        #: The sum of the estimates so far, in credits.
+        self.estimated = 0.0
+        self._costs: dict[tuple[str, str], list[float]] = {}
+        self._answers: dict[str, list[int]] = {}
+
+    def note(self, asked: Asked, cost: float | None, usage: Usage | None) -> None:
+        """A call has ended, and cost so much."""
+        if cost is not None:
+            self.estimated += cost
+            self._costs.setdefault((asked.kind, asked.model), []).append(cost / asked.count)
+        if usage is not None and asked.kind == "chat":
+            self._answers.setdefault(asked.model, []).append(usage.completion_tokens)
+
+    def estimate(self, asked: Asked, model: Model | None, price_unit: int) -> Estimate:
+        """What a call may cost: by the list's prices, else by what such calls cost so far."""
+        if asked.kind == "chat":
+            answer, words = self._answer_tokens(asked)
+            cost = cost_of(model, Usage(asked.prompt_tokens, answer, 0), price_unit)
+            if cost is not None:
+                return Estimate(cost, f"by the list's prices and {words}")
+        so_far = self._costs.get((asked.kind, asked.model)) or [
+            cost for (kind, _), costs in self._costs.items() if kind == asked.kind for cost in costs
+        ]
+        if so_far:
+            return Estimate(
+                asked.count * sum(so_far) / len(so_far), f"by the mean of {len(so_far)} such calls so far"
+            )
+        return Estimate(None, f"the price of {asked.model} is not known, and no such call was made so far")
+
+    def _answer_tokens(self, asked: Asked) -> tuple[int, str]:
+        if asked.max_tokens is not None:
+            return asked.max_tokens, f"at most {asked.max_tokens:,} tokens of answer"
+        seen = self._answers.get(asked.model)
+        if seen:
+            return max(seen), f"{max(seen):,} tokens of answer, as long as the longest so far"
+        return USUAL_ANSWER, f"an assumed {USUAL_ANSWER:,} tokens of answer (--max-tokens sets the most)"
+
+    def spent(self, fallen: float | None) -> float:
+        """Credits gone so far: by estimate, or by how far the balance has fallen, whichever is larger."""
+        return max(self.estimated, fallen or 0.0)
+
+    def check(self, budget: float, estimate: Estimate, fallen: float | None) -> None:
+        """Raise BudgetError for a call that would pass the budget."""
+        spent = self.spent(fallen)
+        if spent + (estimate.cost or 0.0) <= budget and (spent < budget or estimate.cost == 0.0):
+            return
+        by = "by the balance" if (fallen or 0.0) > self.estimated else "by estimate"
+        raise BudgetError(
+            f"this call would pass the budget of {credits(budget)}: "
+            f"{credits(spent)} are spent ({by}), and it may cost {estimate}.",
+            hint=f"Nothing was sent. To go on: %config PuqMagics.budget = {_next_budget(spent, estimate)}"
+            " (None for no budget)",
+        )
+
+
+def _next_budget(spent: float, estimate: Estimate) -> str:
+    """A round figure that lets the call through."""
+    return f"{2 * (spent + (estimate.cost or 0.0)) or 1.0:.1g}"
+
+
+def with_usage(usage: Usage | None, prompt_tokens: int, text: str) -> Usage | None:
+    """The router's count of tokens, else ours of an answer that broke off before the count came."""
+    if usage is not None or not text:
+        return usage
+    completion = tokens_in(len(text))
+    return Usage(prompt_tokens, completion, prompt_tokens + completion)
+
+
+def by_code(models: Mapping[str, Model], code: str) -> Model | None:
+    """The line of the list for a model, also where its provider is left out."""
+    if code in models:
+        return models[code]
+    last = code.rsplit("/", 1)[-1]
+    found = [model for model in models.values() if model.code.rsplit("/", 1)[-1] == last]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,128 @@
+"""Transcription: a recording that is sent, and the words that come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from puq_magics.api.errors import APIError, InputError
+from puq_magics.api.request import Request
+from puq_magics.api.wire import Usage
+from puq_magics.outputs.media_view import MediaView
+from puq_magics.outputs.progress import Ticker
+from puq_magics.outputs.results import TranscriptResult
+from puq_magics.session.audio_sources import Source
+from puq_magics.session.calls import perform
+from puq_magics.session.spending import Asked
+from puq_magics.session.workspace import Workspace
+
+if TYPE_CHECKING:
+    from puq_magics.api.client import Router
+    from puq_magics.api.transcripts import Transcript
+
+
+@dataclass(frozen=True)
+class TranscribeCall:
+    """What to transcribe with which model."""
+
+    model: str
+    source: Source
+    #: Further fields of the request, such as ``language``; those that are None are not sent.
+    params: Mapping[str, Any] = field(default_factory=dict)
+    #: Where to save the text; a path that ``checked_target`` gave.
+    save: Path | None = None
+    #: Whether ``save`` may replace a file.
+    force: bool = False
+
+
+def transcribe(
+    workspace: Workspace, call: TranscribeCall, view: MediaView, out: str | None = None
+) -> TranscriptResult:
+    """Send a recording, show and keep its words; see ``perform``.
+
+    Raises InputError when they could not be saved; they are in ``_puq`` then.
+    """
+    exchange = TranscribeExchange(call)
+    result = perform(workspace, exchange, view, out)
+    if exchange.unsaved is not None:
+        raise exchange.unsaved
+    return result
+
+
+class TranscribeExchange:
+    """One recording and its words."""
+
+    def __init__(self, call: TranscribeCall) -> None:
+        self._call = call
+        self._transcript: Transcript | None = None
+        #: Why the text was not saved.
+        self.unsaved: InputError | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """See Exchange."""
+        return Asked("transcription", self._call.model)
+
+    def request(self, router: Router) -> Request:
+        """See Exchange."""
+        call = self._call
+        return router.transcribe_request(call.source.upload, model=call.model, **call.params)
+
+    def run(self, router: Router, view: MediaView, heard: Callable[[], None]) -> None:
+        """See Exchange."""
+        call = self._call
+        words = f"sending {call.source.upload.name}"
+        try:
+            with Ticker(view.waiting, first=view.prepare):
+                self._transcript = router.transcribe(
+                    call.source.upload,
+                    model=call.model,
+                    on_retry=view.retrying,
+                    on_progress=lambda sent, size: view.progress(sent, size, words),
+                    **call.params,
+                )
+        except APIError as error:
+            if isinstance(error.partial, bytes):
+                from puq_magics.session.salvage import salvage
+
+                salvage(error, [error.partial])
+            raise
+        heard()
+
+    def usage(self) -> Usage | None:
+        """See Exchange."""
+        return None if self._transcript is None else self._transcript.usage
+
+    def result(self, broken_off: str) -> TranscriptResult:
+        """See Exchange."""
+        call, heard = self._call, self._transcript
+        shared: dict[str, Any] = {
+            "model": call.model,
+            "source": call.source.name,
+            "broken_off": broken_off,
+            "notes": (call.source.note,) if call.source.note else (),
+        }
+        if heard is None:
+            return TranscriptResult(text="", **shared)
+        return TranscriptResult(
+            text=heard.text,
+            segments=heard.segments,
+            language=heard.language,
+            duration=heard.duration,
+            usage=heard.usage,
+            request_id=heard.request_id,
+            raw=heard.raw,
+            **shared,
+        )
+
+    def show(self, result: TranscriptResult, view: MediaView) -> None:
+        """See Exchange."""
+        if self._call.save is not None and result.has_content:
+            try:
+                result.save(self._call.save, force=self._call.force)
+            except InputError as error:
+                error.hint = f"{error.hint} The text is in _puq: _puq.save(…)".lstrip()
+                self.unsaved = error
+        view.show(result)

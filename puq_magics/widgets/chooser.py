@@ -1,0 +1,235 @@
+"""A widget to choose a model with: search as you type, wholly in the front end.
+
+The kernel sends the list once, and hears of nothing but the choice. Where the front end has no anywidget, a
+``Combobox`` stands in the chooser's place. Names and descriptions are a stranger's words: text, never markup.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, Protocol
+
+import anywidget
+import ipywidgets  # type: ignore[import-untyped, unused-ignore]
+import traitlets
+from IPython.display import display
+
+from puq_magics.api.kinds import model_kind
+
+HERE = Path(__file__).parent
+#: What of all descriptions goes to the front end, in characters: ten thousand long ones would hold up the page.
+DESCRIPTIONS = 400_000
+UNKNOWN = "–"
+#: Shown with the stand-in; where anywidget is missing its widget is an error in a red frame.
+NOTE = """<style>.puq-chooser-box > :has(.jupyter-widgets-error-widget) { display: none }</style>
+This front end has no anywidget: install it where JupyterLab runs for a table with prices."""
+
+
+class ModelLike(Protocol):
+    """What is shown of a model; `puq_magics.api.wire.Model` is one."""
+
+    @property
+    def code(self) -> str:
+        """What to send as ``model``."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def provider(self) -> str:
+        """Who offers it; may be empty."""
+
+    @property
+    def description(self) -> str:
+        """A sentence or two; may be empty."""
+
+    @property
+    def input_price(self) -> float | None:
+        """In the unit the list has; None when that does not say."""
+
+    @property
+    def output_price(self) -> float | None:
+        """In the same unit."""
+
+
+Line = str | Callable[[Any], str]
+KindOf = Callable[[Any], str]
+
+
+def _kind_by_code(model: ModelLike) -> str:
+    return model_kind(model.code)
+
+
+class ModelChooser(anywidget.AnyWidget):
+    """A table of models with a search field, to be used with the keyboard or a pointer.
+
+    ``models`` are shown in the order given; of two with one code the first counts, and one whose code nobody
+    could send (with spaces or control characters in it) is left out. ``kind_of(model)`` says what each is for,
+    and ``kind`` which of these are shown at first (``""`` for all). ``price_unit`` are the words that prices are
+    in. ``line`` makes the line that sets the same by hand, to be copied from the widget: a function of the model,
+    or a template such as ``"%config PuqMagics.{kind}_model = {code!r}"`` with ``code``, ``name``, ``provider``
+    and ``kind``.
+
+    ``value`` is the code chosen, or ``""``; ``chooser.observe(fn, "value")`` calls ``fn`` when it changes. It may
+    be set to a code that is not in the list, which the widget then says.
+
+    Displayed by itself it brings its stand-in for front ends without anywidget, and a text with the choice that
+    stays in the saved notebook. Inside other widgets use it as it is, or ``chooser.with_fallback()``.
+    """
+
+    _esm = HERE / "chooser.js"
+    _css = HERE / "chooser.css"
+
+    #: Whether the cell that is running has shown it, so that its value is not shown a second time.
+    is_painted = False
+
+    value = traitlets.Unicode("", help="the code of the chosen model, or ''").tag(sync=True)
+    kind = traitlets.Unicode("chat", help="the kind that is shown, or '' for all").tag(sync=True)
+    _rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    _unit = traitlets.Unicode("").tag(sync=True)
+    #: The code chosen and its line: the front end shows the line with no other code.
+    _line: traitlets.List[str] = traitlets.List(["", ""]).tag(sync=True)
+
+    def __init__(
+        self,
+        models: Sequence[ModelLike],
+        kind_of: KindOf | None = None,
+        kind: str = "chat",
+        value: str | None = None,
+        *,
+        price_unit: str = "",
+        line: Line = "",
+        **rest: Any,
+    ) -> None:
+        self._make_line = line
+        self._kind_of = kind_of or _kind_by_code
+        self._models = {model.code: model for model in _listed(models)}
+        limit = min(200, DESCRIPTIONS // max(1, len(self._models)))
+        rows = [_row(model, self._kind_of(model), limit) for model in self._models.values()]
+        super().__init__(_rows=rows, _unit=price_unit, kind=kind, value=value or "", **rest)
+
+    @property
+    def models(self) -> tuple[Any, ...]:
+        """The models of the table."""
+        return tuple(self._models.values())
+
+    @property
+    def chosen(self) -> Any | None:
+        """The model chosen; None when there is none, or it is not in the list."""
+        return self._models.get(self.value)
+
+    @property
+    def line(self) -> str:
+        """The line that sets the same by hand; empty when nothing is chosen, or no ``line`` was given."""
+        model = self.chosen
+        if model is None:
+            return ""
+        if callable(self._make_line):
+            return _printable(self._make_line(model))
+        fields = {"code": model.code, "name": _words(model.name), "provider": _words(model.provider)}
+        return self._make_line.format(kind=_words(self._kind_of(model)), **fields)
+
+    @property
+    def text(self) -> str:
+        """The choice in words, and the line below it."""
+        if not self.value:
+            return "No model chosen."
+        model = self.chosen
+        kind = f"{_words(self._kind_of(model))} model" if model is not None else "model (not in the list)"
+        return "\n".join(filter(None, [f"Chosen {kind}: {_printable(self.value)}", self.line]))
+
+    def with_fallback(self) -> ipywidgets.VBox:
+        """The chooser in a box with its `fallback`, which shows only where the chooser does not."""
+        stand_in = fallback(self.models, self._kind_of, self.kind, self.value)
+        traitlets.link((self, "value"), (stand_in, "value"))
+        note = ipywidgets.HTML(NOTE)
+        for widget in (note, stand_in):  # chooser.css hides them: only a front end with anywidget has that
+            widget.add_class("puq-chooser-fallback")
+        return _Box((self, note, stand_in), _dom_classes=("puq-chooser-box",))
+
+    @traitlets.observe("value")
+    def _chosen(self, _: object) -> None:
+        self._line = [self.value, self.line]
+
+    def _ipython_display_(self) -> None:
+        if self.is_painted:
+            return
+        display(self.with_fallback())
+        handle = display(self._saved(), raw=True, display_id=True)
+        if handle is not None:
+            self.observe(lambda _: handle.update(self._saved(), raw=True), "value")
+
+    def _saved(self) -> dict[str, str]:
+        """What a notebook shows when no kernel runs: a saved notebook holds no widgets."""
+        return {
+            "text/plain": self.text,
+            "text/html": f'<pre class="puq-chooser-saved">{escape(self.text)}</pre>',
+        }
+
+    def __repr__(self) -> str:
+        return f"<ModelChooser of {len(self._models)} models, value={self.value!r}>"
+
+
+class _Box(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
+    """A box that a front end without widgets shows as words."""
+
+    def __repr__(self) -> str:
+        return "Model chooser"
+
+
+def fallback(
+    models: Sequence[ModelLike],
+    kind_of: KindOf | None = None,
+    kind: str = "chat",
+    value: str | None = None,
+    **rest: Any,
+) -> ipywidgets.Combobox:
+    """A text field that completes the codes of one kind (``""`` for all), for front ends without anywidget.
+
+    Its ``value`` means what the chooser's does.
+    """
+    kind_of = kind_of or _kind_by_code
+    codes = [model.code for model in _listed(models) if kind in ("", kind_of(model))]
+    looks = {
+        "description": "Model",
+        "placeholder": f"Type the code of one of {len(codes):,} models",
+        "layout": ipywidgets.Layout(width="32em", max_width="100%"),
+    }
+    return ipywidgets.Combobox(options=codes, value=value or "", ensure_option=True, **(looks | rest))
+
+
+def _listed(models: Sequence[ModelLike]) -> Iterator[ModelLike]:
+    """The models that can be chosen, each code once."""
+    seen: set[str] = set()
+    for model in models:
+        code = model.code
+        if code and code not in seen and code.isprintable() and " " not in code:
+            seen.add(code)
+            yield model
+
+
+def _row(model: ModelLike, kind: str, limit: int) -> list[str]:
+    description = _words(model.description)
+    if len(description) > limit:
+        description = description[: max(0, limit - 1)].rstrip() + "…"
+    prices = [_price(model.input_price), _price(model.output_price)]
+    return [model.code, _words(model.name), _words(model.provider), _words(kind), *prices, description]
+
+
+def _price(price: object) -> str:
+    if isinstance(price, bool) or not isinstance(price, int | float) or not math.isfinite(price):
+        return UNKNOWN
+    return f"{price:,.0f}" if abs(price) >= 100_000 else f"{price:,.5g}"
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+def _words(text: str | None, limit: int = 300) -> str:
+    """One line of printable words: no control or bidi characters, no halves of surrogate pairs."""
+    return " ".join(_printable((text or "")[:limit]).split())

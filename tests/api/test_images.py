@@ -1,0 +1,242 @@
+"""Images in answers: read from parts, and over real sockets."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from clients import KEY, MODEL, router_for
+from media import jpeg, png, wav, webp
+from raw_server import RawServer, answer, chunk, head, says, says_and_closes
+
+from puq_magics.api import GeneratedImage, Images, Router
+from puq_magics.api.errors import AnswerError, InputError, NetworkError
+from puq_magics.api.images import read_images
+from puq_magics.api.media_types import JPEG, PNG, WEBP
+from puq_magics.api.wire import Usage
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def entry(data: bytes, **more: Any) -> dict[str, Any]:
+    return {"b64_json": b64(data), **more}
+
+
+def read(*entries: Any, **more: Any) -> Images:
+    body = json.dumps({"created": 0, "data": list(entries), **more}).encode()
+    return read_images([body], MODEL, "r1", _no_fetching)
+
+
+def _no_fetching(url: str) -> bytes:
+    raise AssertionError(url)
+
+
+def refused(*entries: Any, **more: Any) -> AnswerError:
+    with pytest.raises(AnswerError) as caught:
+        read(*entries, **more)
+    assert caught.value.hint
+    return caught.value
+
+
+def partial_of(error: Any) -> Images:
+    assert isinstance(error.partial, Images)
+    return error.partial
+
+
+# Reading
+
+
+def test_the_images_of_an_answer() -> None:
+    usage = {"input_tokens": 5, "output_tokens": 100, "total_tokens": 105, "input_tokens_details": {}}
+    images = read(
+        entry(png(3, 2), revised_prompt="A cat, \ud83d\ude00"),
+        entry(jpeg(5, 4), url=None),
+        {"url": "data:image/webp;base64," + b64(webp(7, 6)), "revised_prompt": None},
+        usage=usage,
+        model="maker/other",
+    )
+    assert images.images == (
+        GeneratedImage(png(3, 2), PNG, 3, 2, "A cat, 😀"),
+        GeneratedImage(jpeg(5, 4), JPEG, 5, 4),
+        GeneratedImage(webp(7, 6), WEBP, 7, 6),
+    )
+    assert (images.model, images.request_id, images.usage) == ("maker/other", "r1", Usage(5, 100, 105))
+    assert images.rejected == ()
+
+
+def test_the_bytes_decide_and_not_what_the_router_says() -> None:
+    images = read({"url": "data:image/svg+xml;base64," + b64(png())}, output_format="webp")
+    assert images.images[0].type is PNG
+
+
+def test_what_is_kept_of_the_answer_has_no_base64() -> None:
+    data = png(500, 500, b"\x01")
+    images = read(entry(data), {"url": "data:image/png;base64," + b64(data)}, background="opaque")
+    assert images.raw == {
+        "created": 0,
+        "data": [{"b64_json": f"({len(data):,} bytes)"}, {"url": f"({len(data):,} bytes)"}],
+        "background": "opaque",
+    }
+    assert b64(data)[:40] not in repr(images)
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (SVG, "SVG"),
+        (b"<!doctype html><title>Sorry</title>", "HTML"),
+        (b'{"error": "no"}', "JSON"),
+        (b"GIF89a" + bytes(20), "GIF"),
+        (b"Sorry, I cannot draw that.", "text"),
+        (wav(), "something else"),
+        (bytes(30), "something else"),
+    ],
+)
+@pytest.mark.parametrize("how", ["b64_json", "png by its url", "as it is"])
+def test_what_is_no_image_is_an_error_and_kept(data: bytes, named: str, how: str) -> None:
+    bad = {
+        "b64_json": entry(data),
+        "png by its url": {"url": "data:image/png;base64," + b64(data)},
+        "as it is": {"url": "data:image/png," + quote(data)},
+    }[how]
+    error = refused(entry(png()), bad, entry(jpeg()), model="maker/other")
+    assert f"holds {named} where an image should be" in error.message
+    kept = partial_of(error)
+    assert [image.type for image in kept.images] == [PNG, JPEG]
+    assert kept.rejected == (data,)
+    assert kept.model == "maker/other"
+
+
+@pytest.mark.parametrize("data", [png(), jpeg(), webp()])
+@pytest.mark.parametrize("missing", [2, 3, 4, 5])
+def test_base64_that_is_cut(data: bytes, missing: int) -> None:
+    error = refused({"b64_json": b64(data)[:-missing]}, entry(png()))
+    assert "is cut" in error.message
+    kept = partial_of(error)
+    assert [image.type for image in kept.images] == [PNG]
+    assert data.startswith(kept.rejected[0])
+    assert len(kept.rejected[0]) > len(data) - 10
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({}, "neither data nor an address"),
+        ({"b64_json": ""}, "neither data nor an address"),
+        ({"b64_json": None, "url": None}, "neither data nor an address"),
+        ({"b64_json": 5, "url": ["x"]}, "neither data nor an address"),
+        ({"b64_json": "not base64!"}, "empty, or not base64"),
+        ({"url": "data:image/png;base64,"}, "empty, or not base64"),
+        ({"b64_json": "=AAA"}, "empty, or not base64"),
+    ],
+)
+def test_an_entry_without_an_image(bad: dict[str, Any], said: str) -> None:
+    error = refused(bad, entry(png()))
+    assert said in error.message
+    assert len(partial_of(error).images) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "is empty"),
+        (b"<html><title>Gateway</title></html>", "is not JSON: an HTML page"),
+        (b"sorry", "is not JSON: sorry"),
+        (b"[]", "not a JSON object"),
+        (b"5", "not a JSON object"),
+        (b"{}", "holds no images"),
+        (b'{"data": []}', "holds no images"),
+        (b'{"data": {"x": 1}}', "holds no images"),
+        (b'{"data": ["x", null]}', "holds no images"),
+        (b'{"error": {"message": "The prompt was refused"}}', "with an error: The prompt was refused"),
+        (b'{"error": "no", "data": [{"b64_json": "AAAA"}]}', "with an error: no"),
+    ],
+)
+def test_an_answer_without_images(body: bytes, said: str) -> None:
+    with pytest.raises(AnswerError) as caught:
+        read_images([body], MODEL, None, _no_fetching)
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
+def test_json_that_breaks_off_behind_an_image() -> None:
+    body = json.dumps({"data": [entry(png()), entry(jpeg())]})
+    with pytest.raises(AnswerError, match="breaks off") as caught:
+        read_images([body[:-20].encode()], MODEL, "r1", _no_fetching)
+    kept = partial_of(caught.value)
+    assert [image.type for image in kept.images] == [PNG]
+    assert jpeg().startswith(kept.rejected[0])
+    assert kept.request_id == "r1"
+
+
+# Over the network
+
+
+def test_an_image_over_the_network() -> None:
+    said = {"created": 0, "data": [entry(png(4, 4))]}
+    with RawServer(says(answer(said, X_Request_Id="r7"))) as server, router_for(server) as router:
+        images = router.image("a cat", model=MODEL, size="1024x1024", n=None, stream=True)
+    assert images.images == (GeneratedImage(png(4, 4), PNG, 4, 4),)
+    assert (images.model, images.request_id) == (MODEL, "r7")
+    (asked,) = server.requests
+    assert (asked.method, asked.path) == ("POST", "/v1/images/generations")
+    assert asked.json == {"model": MODEL, "prompt": "a cat", "size": "1024x1024"}
+    assert asked.headers["accept"] == "application/json"
+
+
+def test_an_image_in_chunks_of_any_size() -> None:
+    body = json.dumps({"data": [entry(png(60, 60, b"\x07"))]}).encode()
+    parts = [chunk(body[at : at + 7]) for at in range(0, len(body), 7)]
+    said = head(content_type="application/json", Transfer_Encoding="chunked") + b"".join(parts) + b"0\r\n\r\n"
+    with RawServer(says(said)) as server, router_for(server) as router:
+        assert router.image("a cat", model=MODEL).images[0].data == png(60, 60, b"\x07")
+
+
+def test_a_connection_cut_in_an_image_keeps_what_came() -> None:
+    body = json.dumps({"data": [entry(png()), entry(jpeg())]}).encode()
+    said = answer(body[:-20], content_type="application/json", Content_Length=len(body))
+    with (
+        RawServer(says_and_closes(said)) as server,
+        router_for(server) as router,
+        pytest.raises(NetworkError) as caught,
+    ):
+        router.image("a cat", model=MODEL)
+    kept = partial_of(caught.value)
+    assert [image.type for image in kept.images] == [PNG]
+    assert len(kept.rejected) == 1
+
+
+def test_a_key_that_comes_back_in_an_error_is_not_shown() -> None:
+    said = {"error": f"no credit for {KEY}"}
+    with (
+        RawServer(says(answer(said))) as server,
+        router_for(server) as router,
+        pytest.raises(AnswerError, match="no credit for …") as caught,
+    ):
+        router.image("a cat", model=MODEL)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("prompt", ["", " \n", None, 5, b"cat", ["cat"]])
+def test_a_prompt_is_words(prompt: Any) -> None:
+    with Router(KEY, "https://h.example") as router, pytest.raises(InputError, match="prompt"):
+        router.image(prompt, model=MODEL)
+
+
+def test_the_request_of_an_image() -> None:
+    with Router(KEY) as router:
+        request = router.image_request("a cat", model=MODEL, size="1x1")
+        assert request.timeouts.read == 300
+        assert json.loads(request.body) == {"model": MODEL, "prompt": "a cat", "size": "1x1"}  # type: ignore[arg-type]
+        assert KEY not in request.as_curl(router.address, router.auth_scheme)
+        with pytest.raises(InputError, match="is not the name of a model"):
+            router.image_request("a cat", model="gpt-image-1.5")
+        with pytest.raises(InputError, match="is not a further field"):
+            router.speech_request("words", model=MODEL, input="others")

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from media import (
+    ADTS_FRAME,
+    FLAC_START,
+    ID3,
+    M4A_START,
+    MP3_FRAME,
+    OGG_PAGE,
+    WEBM_START,
+    jpeg,
+    png,
+    wav,
+    webp,
+)
+
+from puq_magics.api.media_types import audio_type, image_size, image_type, is_whole, said_instead
+
+IMAGES = {
+    "png": (png(3, 2), (3, 2)),
+    "jpeg": (jpeg(5, 4), (5, 4)),
+    "webp": (webp(7, 6), (7, 6)),
+    "webp, lossy": (webp(7, 6, b"VP8 "), (7, 6)),
+    "webp, lossless": (webp(700, 600, b"VP8L"), (700, 600)),
+}
+AUDIO = {
+    "wav": wav(),
+    "mp3": MP3_FRAME,
+    "mp3 with a tag": ID3 + MP3_FRAME,
+    "mp3 of MPEG 2.5": b"\xff\xe3\x18\xc4" + bytes(50),
+    "mp3 with a long tag": b"ID3\x03\x00\x00\x00\x7f\x7f\x7f" + bytes(100),
+    "aac": ADTS_FRAME,
+    "aac with a tag": ID3 + ADTS_FRAME,
+    "ogg": OGG_PAGE,
+    "flac": FLAC_START,
+    "flac with a tag": ID3 + FLAC_START,
+    "m4a": M4A_START,
+    "webm": WEBM_START,
+}
+NEITHER = {
+    "nothing": b"",
+    "text": b"hello, this is no audio at all",
+    "UTF-16": "words".encode("utf-16"),
+    "JSON": b'{"error": "no"}',
+    "HTML": b"<!DOCTYPE html><html></html>",
+    "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "GIF": b"GIF89a\x01\x00\x01\x00",
+    "AVI": b"RIFF\x00\x00\x00\x00AVI LIST",
+    "Matroska": b"\x1a\x45\xdf\xa3\x9f\x42\x82\x88matroska",
+    "a reserved MPEG version": b"\xff\xeb\x90\x64",
+    "a bad bit rate": b"\xff\xfb\xf0\x64",
+    "a bad sample rate": b"\xff\xfb\x9c\x64",
+    "zeros": bytes(100),
+    "ones": b"\xff" * 100,
+    "PDF": b"%PDF-1.7",
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_by_their_first_bytes(name: str) -> None:
+    data, size = IMAGES[name]
+    kind = image_type(data[:12])
+    assert kind is not None
+    assert (kind.kind, kind.format, kind.mime) == ("image", name.split(",")[0], f"image/{name.split(',')[0]}")
+    assert kind.extension == {"jpeg": ".jpg"}.get(kind.format, f".{kind.format}")
+    assert image_size(data) == size
+    assert audio_type(data) is None
+
+
+@pytest.mark.parametrize("name", AUDIO)
+def test_audio_by_its_first_bytes(name: str) -> None:
+    data = AUDIO[name]
+    kind = audio_type(data)
+    assert kind is not None
+    assert (kind.kind, kind.format, kind.extension) == ("audio", name.split()[0], f".{name.split()[0]}")
+    assert kind.mime.startswith("audio/")
+    assert image_type(data) is None
+    assert image_size(data) is None
+
+
+@pytest.mark.parametrize("name", NEITHER)
+def test_what_is_neither(name: str) -> None:
+    assert image_type(NEITHER[name]) is None
+    assert audio_type(NEITHER[name]) is None
+    assert not is_whole(NEITHER[name])
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_that_is_cut(name: str) -> None:
+    data, _ = IMAGES[name]
+    assert is_whole(data)
+    assert is_whole(data + b"trailing")
+    assert not [end for end in range(len(data) - 1) if is_whole(data[:end])]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(0, 2),
+        png()[:20],
+        jpeg()[:12],
+        b"\xff\xd8\xff\xe0\x00\x10" + b"x" * 40,
+        b"\xff\xd8\xff\xd8\xff\xd9" + bytes(20),
+        webp(kind=b"VP8L").replace(b"\x2f", b"\x00"),
+        webp()[:22],
+    ],
+)
+def test_an_image_whose_header_does_not_say_its_size(data: bytes) -> None:
+    assert image_type(data) is not None
+    assert image_size(data) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"<svg/>", "SVG"),
+        (b"\xef\xbb\xbf <?xml version='1.0'?>\n<!-- made\nby hand --><SVG xmlns=''>", "SVG"),
+        (b"<!DOCTYPE svg PUBLIC ''>", "SVG"),
+        (b"<!doctype HTML><p>", "HTML"),
+        (b"\n<html lang=en>", "HTML"),
+        (b"<script>alert(1)</script>", "HTML"),
+        (b"<?xml version='1.0'?><Error/>", "XML"),
+        (b' {"error": 1}', "JSON"),
+        (b"[1]", "JSON"),
+        (b"GIF89a", "GIF"),
+        (b"%PDF-1.7\n%\xe2\xe3", "PDF"),
+        ("Zuviel verlangt: süß.".encode(), "text"),
+        ("ü".encode() * 1023 + b"a" + "ü".encode(), "text"),  # the look ends within a character
+        (b"\x00\x01\x02", ""),
+        (b"caf\xe9 au lait, long enough to be cut", ""),
+        (b"", ""),
+        (MP3_FRAME, ""),
+        (png(), ""),
+    ],
+)
+def test_what_stands_there_instead(data: bytes, said: str) -> None:
+    assert said_instead(data) == said
+
+
+@settings(deadline=None)
+@given(st.sampled_from([data for data, _ in IMAGES.values()] + list(AUDIO.values())), st.data())
+def test_no_bytes_are_too_strange(data: bytes, draw: st.DataObject) -> None:
+    at = draw.draw(st.integers(0, len(data)))
+    strange = data[:at] + draw.draw(st.binary(max_size=20)) + data[at + draw.draw(st.integers(0, 20)) :]
+    size = image_size(strange)
+    assert size is None or min(size) > 0
+    assert not (image_type(strange) and audio_type(strange))
+    assert isinstance(is_whole(strange), bool)
+    assert isinstance(said_instead(strange), str)

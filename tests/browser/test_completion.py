@@ -1,0 +1,102 @@
+"""Tab in a real JupyterLab and Notebook 7: the list comes, is narrowed by typing, and what is chosen stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from lab import Frontend, LabNotebook
+from playwright.sync_api import expect
+
+Lab = Callable[..., LabNotebook]
+
+SETUP = """
+%load_ext puq_magics
+%puq_sandbox --pace 0
+%config PuqMagics.aliases = {"fast": "sandbox/echo"}
+topic, topical = "x", "y"
+workspace = get_ipython().magics_manager.registry["PuqChatMagics"].workspace
+len(workspace.account().catalogue.fetch())
+"""
+
+
+class Typist:
+    """Types in the second cell of a notebook, and looks at the list of completions."""
+
+    def __init__(self, notebook: LabNotebook) -> None:
+        self.notebook = notebook
+        self.page = notebook.page
+        self.editor = self.page.locator(".jp-CodeCell .cm-content").nth(1)
+        self.list = self.page.locator(".jp-Completer:not(.lm-mod-hidden)")
+
+    def tab(self, text: str, behind: str = "") -> None:
+        """Type anew, leave the cursor before ``behind``, and press Tab."""
+        self.notebook.set_source(1, "")
+        self.editor.click()
+        self.page.keyboard.insert_text(text + behind)
+        for _ in behind:
+            self.page.keyboard.press("ArrowLeft")
+        self.page.keyboard.press("Tab")
+
+    def offers(self, first: str) -> list[str]:
+        """The list, once it has come."""
+        expect(self.list.locator(".jp-Completer-match", has_text=first).first).to_be_visible()
+        return self.list.locator(".jp-Completer-match").all_inner_texts()
+
+    def choose(self) -> str:
+        """Take the active one; the cell as it stands then."""
+        self.page.keyboard.press("Enter")
+        expect(self.list).to_have_count(0)
+        return self.text
+
+    @property
+    def text(self) -> str:
+        lines = self.editor.locator(".cm-line").all_inner_texts()
+        return "\n".join(line.rstrip("\n") for line in lines)
+
+
+@pytest.fixture
+def typist(lab: Lab, request: Any) -> Typist:
+    frontend: Frontend = getattr(request, "param", "lab")
+    notebook = lab(SETUP, "", frontend=frontend)
+    notebook.run_cell(0)
+    assert int(notebook.outputs(0)[-1].text) > 5
+    return Typist(notebook)
+
+
+@pytest.mark.parametrize("typist", ["lab", "notebook"], indirect=True)
+def test_a_model_is_found_and_chosen(typist: Typist) -> None:
+    typist.tab("%puq_chat -m sand", " hello")
+    offers = typist.offers("sandbox/echo")
+    assert len(offers) > 4
+    assert all(offer.startswith("sandbox/") for offer in offers)
+    assert "chat: " in typist.list.inner_text()
+    typist.page.keyboard.type("box/echo")
+    expect(typist.list.locator(".jp-Completer-match")).to_have_count(1)
+    assert typist.choose() == "%puq_chat -m sandbox/echo hello"
+    typist.notebook.run_cell(1)
+    assert "hello" in typist.notebook.text(1)
+
+
+def test_one_that_has_the_word_inside_is_found(typist: Typist) -> None:
+    typist.tab("%puq_chat -m hor")
+    assert typist.offers("sandbox/short") == ["sandbox/short"]
+    assert typist.choose() == "%puq_chat -m sandbox/short"
+
+
+def test_options_come_with_their_help(typist: Typist) -> None:
+    typist.tab("%puq_chat --m")
+    assert sorted(typist.offers("--model")) == ["--max-tokens", "--model"]
+    assert "the most tokens to answer with" in typist.list.inner_text()
+
+
+def test_in_a_cell_magic(typist: Typist) -> None:
+    typist.tab("%%puq_chat ")
+    offers = typist.offers("sandbox/echo")
+    assert offers[0] == "fast"
+    assert offers.index("sandbox/echo") < offers.index("--system")
+    typist.page.keyboard.press("Escape")
+    typist.tab("%%puq_chat fast\nTell me of {{topi")
+    assert typist.offers("topical") == ["topic", "topical"]
+    assert typist.choose() == "%%puq_chat fast\nTell me of {{topic"

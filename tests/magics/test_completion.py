@@ -1,0 +1,676 @@
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import namedtuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from IPython.core.completer import provisionalcompleter, rectify_completions
+
+from puq_magics.magics import completion
+from puq_magics.magics.command_words import Place, Typed, find_place, quoted, read_words, unquoted
+from puq_magics.magics.expression_words import Expression, keys_of, members_of, unfinished, value_at
+from puq_magics.sandbox.voice import VOICES
+
+PATIENCE = 30.0  # seconds
+LINES = ("puq_chat", "puq", "puq_sandbox")
+CELLS = ("puq_chat",)
+
+
+def split(marked: str) -> tuple[str, int]:
+    """A text without its mark, and where that stood: the cursor."""
+    before, after = marked.split("¦")
+    return before + after, len(before)
+
+
+# --- where the cursor stands -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("marked", "place"),
+    [
+        ("%puq_chat -m a¦b", Place("line", "puq_chat", " -m a", "b")),
+        ("%puq_chat ¦", Place("line", "puq_chat", " ")),
+        ("  %puq ¦", Place("line", "puq", " ")),
+        ("r = %puq_chat -m ¦", Place("line", "puq_chat", " -m ")),
+        ("a, b = %puq_chat -m ¦", Place("line", "puq_chat", " -m ")),
+        ("x = 1\nfor y in z:\n    r = %puq_chat -¦ hi\nz", Place("line", "puq_chat", " -", " hi")),
+        ("%time r = %puq_chat -¦", Place("line", "puq_chat", " -")),
+        ("%puq_chat -q \\\n  -m ¦", Place("line", "puq_chat", " -q     -m ")),
+        ("puq_chat -¦", Place("line", "puq_chat", " -")),
+        ("%%puq_chat a¦b -q\nbody", Place("head", "puq_chat", " a", "b -q")),
+        ("\n\n%%puq_chat ¦", Place("head", "puq_chat", " ")),
+        ("%%puq_chat x\none\ntw¦o\n", Place("body", "puq_chat", "one\ntw", "o\n", " x")),
+        ("%%puq_chat\n¦", Place("body", "puq_chat", "", "", "")),
+        ("%%puq_chat\n%puq_chat -¦", Place("body", "puq_chat", "%puq_chat -", "", "")),
+        ("%%time -x\n%%puq_chat ¦", Place("head", "puq_chat", " ")),
+        ("%%time\nx = 1\n%puq_chat -¦", Place("line", "puq_chat", " -")),
+        ("%config PuqMagics.chat_model = 'a¦'", Place("setting", "chat_model", "'a", "'")),
+    ],
+)
+def test_the_place_of_the_cursor(marked: str, place: Place) -> None:
+    assert find_place(*split(marked), LINES, CELLS) == place
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "%puq_chat¦",
+        "%puq_cha¦t hi",
+        "%%puq_chat¦",
+        "%%puq_¦chat x\nbody",
+        "¦%%puq_chat x",
+        "%%time ¦\n%%puq_chat",
+        "x = '%puq_chat -¦",
+        "puq = ¦",
+        "puq  = ¦",
+        "puq.x ¦",
+        "x = 1\npuq_chat -¦",
+        "%%html\n<b>¦",
+        "print(¦)  # %puq_chat -m",
+        "%%puq_sandbox ¦",
+        "%config Other.x = ¦",
+        "¦",
+    ],
+)
+def test_outside_of_our_magics(marked: str) -> None:
+    assert find_place(*split(marked), LINES, CELLS) is None
+
+
+TAKERS = ("-m", "--model", "-s", "--save")
+
+
+@pytest.mark.parametrize(
+    ("before", "prompt", "typed"),
+    [
+        (" ", True, Typed("")),
+        (" -", True, Typed("-")),
+        (" -q --mo", True, Typed("--mo", flags=("-q",))),
+        (" -m ", True, Typed("", "-m", ("-m",))),
+        (" -m a", True, Typed("a", "-m", ("-m",))),
+        (" --model=a", True, Typed("a", "--model")),
+        (" -ma", True, Typed("a", "-m")),
+        (" -m a ", True, Typed("", "", ("-m",))),
+        (" -ma ", True, Typed("", "", ("-m",))),
+        (" -m a -", True, Typed("-", "", ("-m",))),
+        (' -s "be short, -m ', True, Typed('"be short, -m ', "-s", ("-s",))),
+        (' -s "it\'s" -', True, Typed("-", "", ("-s",))),
+        (r" --save my\ fi", True, Typed(r"my\ fi", "--save", ("--save",))),
+        (" -s -m ", True, Typed("", "", ("-s",))),
+        (" hello -m", True, Typed("-m", "", (), ("hello",), True)),
+        (" -- -m", True, Typed("-m", "", (), (), True)),
+        (" hello -m", False, Typed("-m", "", (), ("hello",))),
+        (" hello -m x", False, Typed("x", "-m", ("-m",), ("hello",))),
+    ],
+)
+def test_the_word_at_the_cursor(before: str, prompt: bool, typed: Typed) -> None:
+    assert read_words(before, TAKERS.__contains__, prompt=prompt) == typed
+
+
+@pytest.mark.parametrize("text", ["plain", "two words", "it's", 'a "b"', "back\\slash", "a\\ b"])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_what_is_inserted_is_one_word_that_says_the_same(text: str, quote: str) -> None:
+    written = quoted(text, quote)
+    found = read_words(f" --save {written} ", TAKERS.__contains__, prompt=True)
+    assert found == Typed("", "", ("--save",))
+    assert unquoted(written.removesuffix(quote)) == (quote, text)
+
+
+def test_a_quote_that_is_closed_behind_the_cursor_is_not_closed_again() -> None:
+    assert quoted("a b", "'") == "'a b'"
+    assert quoted("a b", "'", after="' -q") == "'a b"
+    assert quoted("a b/", "'", is_open=True) == "'a b/"
+
+
+# --- what is typed after {{ ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "expression"),
+    [
+        ("tell {{", Expression("name", "")),
+        ("tell {{ to", Expression("name", "to")),
+        ("{{a}} and {{b", Expression("name", "b")),
+        ("{{f(a, b", Expression("name", "b")),
+        ("{{a + b", Expression("name", "b")),
+        ("{{a if b", Expression("name", "b")),
+        ("{{row.ti", Expression("attribute", "ti", "row")),
+        ("{{row.title.", Expression("attribute", "", "row.title")),
+        ('{{d["a.b"].c', Expression("attribute", "c", 'd["a.b"]')),
+        ('{{d["a', Expression("key", '"a', "d")),
+        ("{{d.x['", Expression("key", "'", "d.x")),
+        ("{{d[", Expression("key", "", "d")),
+        ("{{Out[1", Expression("key", "1", "Out")),
+        ("{{df | he", Expression("filter", "he")),
+        ("{{df|", Expression("filter", "")),
+        ("{{df | head(3) | m", Expression("filter", "m")),
+        ('{{x | default("a', Expression("other", "")),
+        ('{{"a".up', Expression("other", "")),
+        ("{{f(x).up", Expression("other", "")),
+    ],
+)
+def test_the_end_of_an_expression(before: str, expression: Expression) -> None:
+    assert unfinished(before) == expression
+
+
+@pytest.mark.parametrize("before", ["", "{a", "{{{a", "{{a}} b", "{{a\nb", 'x {{d["k"]}} y', "{"])
+def test_outside_of_an_expression(before: str) -> None:
+    assert unfinished(before) is None
+
+
+class Trap:
+    """Everything that could run is a failure."""
+
+    plain = 1
+
+    def __init__(self) -> None:
+        self.title = "t"
+
+    @property
+    def boom(self) -> Any:
+        raise AssertionError("a property ran")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError("__getattr__ ran")
+
+    def __getitem__(self, key: Any) -> Any:
+        raise AssertionError("__getitem__ ran")
+
+    def __dir__(self) -> Any:
+        raise AssertionError("__dir__ ran")
+
+    def __repr__(self) -> str:
+        raise AssertionError("__repr__ ran")
+
+    def __len__(self) -> int:
+        raise AssertionError("__len__ ran")
+
+    def __bool__(self) -> bool:
+        raise AssertionError("__bool__ ran")
+
+    def method(self) -> None: ...
+
+
+class TrapDict(dict[str, Any]):
+    """A dict that must not be asked either."""
+
+    def __getitem__(self, key: Any) -> Any:
+        raise AssertionError("__getitem__ ran")
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("__iter__ ran")
+
+    def keys(self) -> Any:
+        raise AssertionError("keys ran")
+
+    def get(self, *_: Any) -> Any:
+        raise AssertionError("get ran")
+
+
+class Hidden:
+    """An object whose __dict__ would run."""
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        raise AssertionError("__dict__ ran")
+
+
+class Claims:
+    """An object that says it is something else, and would run to say so."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise AssertionError("__class__ ran")
+
+
+@dataclass(slots=True)
+class Slotted:
+    inner: Any
+
+
+Pair = namedtuple("Pair", "left right")
+
+
+def test_values_are_read_and_nothing_of_theirs_runs() -> None:
+    trap = Trap()
+    names = {
+        "t": trap,
+        "d": {"k": {"inner": trap}, "n": [trap, (1, trap)]},
+        "td": TrapDict(k=trap),
+        "s": Slotted(trap),
+        "p": Pair(1, trap),
+        "ns": SimpleNamespace(x=trap),
+    }
+    for path in (
+        "t",
+        'd["k"].inner',
+        "d['k']['inner']",
+        "d.n[0]",
+        "d.n[1][1]",
+        "td.k",
+        'td["k"]',
+        "s.inner",
+        "p.right",
+        "ns.x",
+    ):
+        assert value_at(path, names) is trap, path
+    for path in ("nothing", "t.boom", "t.other", 't["x"]', "t[0]", "d.n[9]", "td.z", "s.other", "t.plain.x"):
+        assert list(members_of(value_at(path, names))) == [], path
+
+
+def test_members_are_named_and_not_read() -> None:
+    assert [name for name, _ in members_of(Trap())] == [
+        "title",
+        "plain",
+        "boom",
+        "method",
+    ]
+    assert dict(members_of(Trap()))["boom"] == "property"
+    assert [name for name, _ in members_of(Pair(1, 2))][:2] == ["left", "right"]
+    assert ("inner", "attribute") in list(members_of(Slotted(1)))
+    assert {"k", "items"} <= {name for name, _ in members_of(TrapDict(k=1))}
+    assert "clear" not in dict(members_of({}))
+    for value in (Hidden(), Claims()):
+        assert list(members_of(value)) == []
+        assert list(keys_of(value)) == []
+
+
+def test_keys_and_columns() -> None:
+    assert list(keys_of({"a": 1, 2: "x", (3,): 0})) == [("a", "int"), ("2", "key")]
+    assert list(keys_of(TrapDict(k=1))) == [("k", "int")]
+    assert list(keys_of(pd.DataFrame({"a": [1], "b c": [2]}))) == [("a", "column"), ("b c", "column")]
+    assert list(keys_of([1, 2])) == []
+
+
+# --- in a shell ------------------------------------------------------------------------------------------------
+
+
+class Tab:
+    """Presses Tab in a shell: what IPython offers, as the kernel would send it."""
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+
+    def completions(self, marked: str) -> list[Any]:
+        code, offset = split(marked)
+        with provisionalcompleter():
+            return list(rectify_completions(code, self.shell.ip.Completer.completions(code, offset)))
+
+    def __call__(self, marked: str) -> list[str]:
+        """The texts that are offered."""
+        return [found.text for found in self.completions(marked)]
+
+    def types(self, marked: str) -> dict[str, str]:
+        return {found.text: found.type for found in self.completions(marked)}
+
+    def inserted(self, marked: str) -> list[str]:
+        """The cell as it stands after each choice."""
+        code, _ = split(marked)
+        return [code[: c.start] + c.text + code[c.end :] for c in self.completions(marked)]
+
+
+@pytest.fixture
+def tab(asking: Any, caplog: pytest.LogCaptureFixture) -> Iterator[Tab]:
+    """Tab where the sandbox's models are known; a completion that fails is a failure."""
+    caplog.set_level(logging.DEBUG, completion.__name__)
+    asking.workspace.account().catalogue.fetch()
+    yield Tab(asking)
+    assert [record for record in caplog.records if record.name == completion.__name__] == []
+
+
+def test_options_come_with_their_help(tab: Tab) -> None:
+    assert tab.types("%puq_chat --te¦") == {"--temperature": "how freely to choose words; 0 is the least"}
+    assert tab("%puq_chat --m¦ hello") == ["--model", "--max-tokens"]
+    assert tab("%puq_chat ¦")[:2] == ["--model", "--system"]
+    assert {"-m", "--model", "-q"} <= set(tab("%puq_chat -¦"))
+    assert "-q" not in tab("%puq_chat --¦")
+    assert tab("%%puq_chat sandbox/echo --te¦\nbody") == ["--temperature"]
+    assert tab("%puq_usage --a¦") == ["--all"]
+
+
+def test_an_option_that_is_given_is_not_offered_again(tab: Tab) -> None:
+    offered = tab("%puq_chat -m x --param a=1 --¦")
+    assert "--model" not in offered
+    assert "--param" in offered
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "%puq_chat -m sandbox/e¦",
+        "%puq_chat -m e¦ hello",
+        "%puq_chat -q --model=sandbox/e¦",
+        "r = %puq_chat -m e¦",
+        "if x:\n    r = %puq_chat -q -m e¦\n    y",
+        "%%puq_chat sandbox/e¦\nbody",
+        "%%puq_chat -q e¦\nbody",
+        "%%time\n%%puq_chat e¦",
+        "%%time\n%puq_chat -m e¦",
+        "puq_chat -m e¦",
+    ],
+)
+def test_models_everywhere(tab: Tab, marked: str) -> None:
+    typed = "sandbox/e¦" if "sandbox/e" in marked else "e¦"
+    assert marked.replace(typed, "sandbox/echo") in tab.inserted(marked)
+
+
+def test_models_are_those_of_the_kind(tab: Tab) -> None:
+    candidates = _candidates(tab)
+    for kind in ("image", "speech", "transcription"):
+        found = [offer.text for offer in candidates.offers(f"{kind} model", "")]
+        assert found
+        assert all(tab.shell.workspace.account().kind(code) == kind for code in found)
+    chats = tab("%puq_chat -m ¦")
+    assert "sandbox/echo" in chats
+    assert not {"sandbox/image", "sandbox/speech"} & set(chats)
+
+
+def _candidates(tab: Tab) -> Any:
+    from puq_magics.magics.candidates import Candidates
+
+    return Candidates(tab.shell.workspace)
+
+
+def test_models_say_what_they_cost(tab: Tab) -> None:
+    model = tab.shell.workspace.account().model("sandbox/think")
+    words = tab.types("%puq_chat -m sandbox/thi¦")["sandbox/think"]
+    assert words == f"chat: {model.input_price:g} in, {model.output_price:g} out"
+
+
+def test_names_that_begin_so_come_first_then_those_with_it_inside(tab: Tab) -> None:
+    tab.shell.run("%config PuqMagics.aliases = {'shout': 'sandbox/echo', 'other': 'sandbox/think'}")
+    assert tab("%puq_chat -m sho¦") == ["shout", "sandbox/short"]
+    assert tab("%puq_chat -m hor¦") == ["sandbox/short"]
+    assert tab.types("%puq_chat -m sho¦")["shout"] == "chat: alias of sandbox/echo"
+    first = tab("%puq_chat -m ¦")[:3]
+    assert first == ["shout", "other", "sandbox/echo"]  # the one that is set comes before the others
+
+
+def test_disabled_models_are_not_offered(tab: Tab) -> None:
+    known = tab.shell.workspace.account().catalogue.known
+    disabled = {code for code, model in known.items() if not model.enabled}
+    assert not disabled & set(tab("%puq_chat -m ¦"))
+
+
+def test_a_cells_model_is_offered_once(tab: Tab) -> None:
+    assert "sandbox/echo" not in tab("%%puq_chat sandbox/echo ¦")
+    assert "sandbox/echo" not in tab("%%puq_chat -m sandbox/echo ¦")
+    assert "--system" in tab("%%puq_chat sandbox/echo ¦")
+
+
+def test_values_of_other_options(tab: Tab) -> None:
+    candidates = _candidates(tab)
+
+    def texts(what: str, typed: str = "") -> list[str]:
+        return [offer.text for offer in candidates.offers(what, typed)]
+
+    assert set(VOICES) <= set(texts("voice"))
+    assert texts("size", "auto") == ["auto"]
+    assert texts("language", "d") == ["da", "de"]
+    tab.shell.run("%config PuqMagics.voice = 'mine'\n%config PuqMagics.image_size = '640x480'")
+    assert texts("voice")[0] == "mine"
+    assert texts("size")[0] == "640x480"
+    assert tab("%puq_sandbox st¦") == ["start", "stop", "status"]
+    assert tab("%puq_sandbox --pace 0 sto¦") == ["stop"]
+    assert "429:2" in tab("%puq_sandbox --fail ¦")
+    assert tab("%puq_models --kind ch¦") == ["chat"]
+    assert tab("%puq_models --provider ¦") == ["sandbox"]
+    assert texts("nothing of this name") == []
+
+
+def test_settings(tab: Tab) -> None:
+    assert tab("%config PuqMagics.chat_model = 'ech¦'") == ["'sandbox/echo"]
+    assert tab("%config PuqMagics.chat_model = 'ech¦") == ["'sandbox/echo'"]
+    assert "'sandbox/echo'" in tab("%config PuqMagics.chat_model = ¦")
+    assert tab('%config PuqMagics.footer = "s¦"') == ['"short']
+    assert tab("%config PuqMagics.live = T¦") == ["True"]
+    assert tab("%config PuqMagics.foot¦") == ["PuqMagics.footer"]  # IPython's own
+
+
+def test_variables_for_a_result(tab: Tab) -> None:
+    tab.shell.names.update(answer=1, answering=len, answered=os, _answer=2)
+    assert tab("%puq_chat -o answ¦") == ["answer"]
+
+
+def test_paths(tab: Tab, tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my talk.mp3").touch()
+    (tmp_path / "my talks").mkdir()
+    (tmp_path / ".hidden").touch()
+    (tmp_path / "it's").touch()
+    environ.chdir(tmp_path)
+    environ.setenv("HOME", str(tmp_path))
+    candidates = _candidates(tab)
+
+    def texts(typed: str, after: str = "") -> list[str]:
+        return [offer.text for offer in candidates.offers("path", typed, after)]
+
+    assert texts("") == ["my\\ talks/", "it\\'s", "my\\ talk.mp3"]
+    assert texts(r"my\ talk.") == [r"my\ talk.mp3"]
+    assert texts('"my ') == ['"my talks/', '"my talk.mp3"']
+    assert texts('"my talk.', '"') == ['"my talk.mp3']
+    assert texts('"it') == ['"it\'s"']
+    assert texts("~/my") == ["~/my\\ talks/", "~/my\\ talk.mp3"]
+    assert texts("~") == ["~/"]
+    assert texts(f"{tmp_path}/.h") == [f"{tmp_path}/.hidden"]
+    assert texts("nowhere/x") == []
+    assert texts("~nobody-of-this-name/x") == []
+    assert texts("my\0") == []
+
+
+def test_what_to_transcribe(tab: Tab, tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my talk.mp3").touch()
+    environ.chdir(tmp_path)
+    tab.shell.names.update(mine=b"RIFF", mind=os)
+    assert tab("%puq_transcribe mi¦") == ["mine"]
+    assert tab("%puq_transcribe -q m¦ --language en") == [r"my\ talk.mp3", "mine"]
+    assert tab.inserted("t = %puq_transcribe my ta¦ -q") == [r"t = %puq_transcribe my\ talk.mp3 -q"]
+    assert tab("%puq_transcribe 'my t¦'") == ["'my talk.mp3"]
+    assert "--language" in tab("%puq_transcribe my talk.mp3 --¦")
+    assert tab("%puq_transcribe my talk.mp3 --response-format v¦") == ["verbose_json"]
+    assert tab("%puq_transcribe my talk.mp3 --language germ¦") == []
+    assert tab("%puq_transcribe --save my¦") == [r"my\ talk.mp3"]
+
+
+def test_pictures_and_speech(tab: Tab) -> None:
+    tab.shell.names["topic"] = "kites"
+    assert "1024x1024" in tab("%puq_image --size ¦ A kite")
+    assert tab("%puq_speak --voice no¦") == ["nova"]
+    assert tab("%puq_speak --audio-format f¦") == ["flac"]
+    for cell, kind in (("puq_image", "image"), ("puq_speak", "speech")):
+        models = [text for text in tab(f"%%{cell} ¦\nbody") if not text.startswith("--")]
+        assert models
+        assert {tab.shell.workspace.account().kind(code) for code in models} == {kind}
+        assert tab(f"%%{cell} -q\nabout {{{{to¦") == ["topic"]
+        assert tab(f"%%{cell}\nabout pri¦") == []
+        assert tab(f"%{cell} about {{{{to¦") == ["topic"]
+
+
+def test_every_magic_of_ours_completes_its_options(tab: Tab) -> None:
+    for kind, sign in (("line", "%"), ("cell", "%%")):
+        for name, function in tab.shell.ip.magics_manager.magics[kind].items():
+            if name.startswith("puq"):
+                flags = [max(option.flags, key=len) for option in function.command_line.options]
+                assert tab(f"{sign}{name} --¦") == [flag for flag in flags if flag.startswith("--")], name
+
+
+def test_expressions_in_prompts(tab: Tab) -> None:
+    tab.shell.names.update(
+        topic="x", d={"one": {"two": 2}, "with space": 1, 'q"': 0}, df=pd.DataFrame({"a": [1], "b c": [2]})
+    )
+    assert tab("%%puq_chat\nabout {{to¦}} and so") == ["topic"]
+    assert tab.types("%puq_chat -q about {{ to¦") == {"topic": "str"}
+    assert tab("%puq_chat -s 'about {{to¦") == ["topic"]
+    assert tab('%%puq_chat\n{{d["¦') == ['"one"]', '"with space"]']
+    assert tab('%%puq_chat\n{{d["¦"]}}') == ['"one', '"with space']
+    assert tab("%%puq_chat\n{{d[¦]}}") == ['"one"', '"with space"']
+    assert tab('%%puq_chat\n{{d["one"].t¦') == ["two"]
+    assert tab("%%puq_chat\n{{df['b¦") == ["'b c']"]
+    assert tab("%%puq_chat\n{{df.¦")[0] == "a"
+    assert tab("%%puq_chat\n{{df | hea¦") == ["head"]
+    assert tab("%%puq_chat\n{{df | ¦")[:2] == ["full", "head"]
+    assert tab("%%puq_chat --raw\n{{to¦") == []
+    assert tab("%puq_chat --raw {{to¦") == []
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "%%puq_chat\nPlease pri¦",
+        "%%puq_chat\nlen¦",
+        "%%puq_chat sandbox/echo\n%puq_ch¦",
+        "%puq_chat please pri¦",
+        "%puq_chat -t 0.¦",
+        "%puq_balance ¦",
+    ],
+)
+def test_prose_is_left_alone(tab: Tab, marked: str) -> None:
+    assert tab(marked) == []
+
+
+def test_letters_by_name_still_work_in_a_prompt(tab: Tab) -> None:
+    assert tab("%%puq_chat\nthe angle \\alpha¦") == tab("\\alpha¦")
+    assert tab("\\alpha¦")
+
+
+@pytest.mark.parametrize(
+    "marked", ["impo¦", "x = 'puq'\nimpo¦", "%%time\n# puq\nimpo¦", "%puq_c¦", "%%puq_ch¦"]
+)
+def test_other_completions_are_ipythons(tab: Tab, marked: str) -> None:
+    before = tab(marked)
+    assert before
+    completion.uninstall(tab.shell.ip)
+    assert tab(marked) == before
+
+
+def test_nothing_waits_for_the_list(shell: Any, serve: Any, environ: pytest.MonkeyPatch) -> None:
+    may_answer = threading.Event()
+
+    def answer(connection: Any) -> None:
+        assert may_answer.wait(PATIENCE)
+        connection.head(kind="application/json")
+        connection.send(b'{"data": [{"id": "acme/one"}, {"id": "acme/two"}, {"id": "a\\u001b[1m"}]}')
+
+    server = serve(answer, lists=True)
+    environ.setenv("PUQ_BASE_URL", server.url)
+    environ.setenv("PUQ_API_KEY", "key-of-12-signs")
+    environ.setenv("PUQ_CHAT_MODEL", "acme/one")
+    shell.run("%config PuqMagics.aliases = {'fast': 'acme/two'}")
+    tab = Tab(shell)
+    assert tab("%puq_chat -m ¦") == ["fast", "acme/one"]
+    server.wait_for_request()
+    assert tab("%puq_chat -m ¦") == ["fast", "acme/one"]  # and no second request
+    may_answer.set()
+    shell.workspace.account().catalogue.wait()
+    assert tab("%puq_chat -m ¦") == ["fast", "acme/one", "acme/two"]
+    assert len(server.heard) == 1
+
+
+def test_without_a_key_aliases_are_offered(shell: Any) -> None:
+    shell.run("%config PuqMagics.aliases = {'fast': 'openai/gpt-4o-mini'}")
+    shell.run("%config PuqMagics.chat_model = 'openai/gpt-4o'")
+    assert Tab(shell)("%puq_chat -m ¦") == ["fast", "openai/gpt-4o"]
+
+
+def test_the_sandbox_is_not_started(shell: Any, environ: pytest.MonkeyPatch) -> None:
+    environ.setenv("PUQ_BASE_URL", "sandbox")
+    assert Tab(shell)("%puq_chat -m ¦") == []
+    assert Tab(shell)("%puq_models --provider ¦") == []
+    assert shell.workspace.sandbox is None
+    shell.run("%puq_sandbox")
+    assert Tab(shell)("%puq_chat -m ¦") == ["sandbox/chat"]
+
+
+def test_a_failure_is_nobodys_trouble(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: Any
+) -> None:
+    caplog.set_level(logging.DEBUG, completion.__name__)
+    monkeypatch.setattr(type(shell.workspace.settings), "aliases", 7)  # no such setting is possible
+    assert isinstance(Tab(shell)("%puq_chat -m ¦"), list)
+    assert [record.getMessage() for record in caplog.records if record.name == completion.__name__]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_unloading_ends_it(shell: Any) -> None:
+    assert Tab(shell)("%puq_chat --te¦") == ["--temperature"]
+    shell.run("%unload_ext puq_magics")
+    assert "--temperature" not in Tab(shell)("%puq_chat --te¦")
+    shell.run("%load_ext puq_magics\n%reload_ext puq_magics")
+    assert Tab(shell)("%puq_chat --te¦") == ["--temperature"]
+    ours = [m for m in shell.ip.Completer.custom_matchers if m.matcher_identifier == completion.IDENTIFIER]
+    assert len(ours) == 1
+
+
+# --- through a kernel ------------------------------------------------------------------------------------------
+
+
+def complete(kernel: Any, marked: str) -> dict[str, Any]:
+    """A front end's complete_request, and its reply."""
+    code, offset = split(marked)
+    reply: dict[str, Any] = kernel._client.complete(code, offset, reply=True, timeout=30)["content"]
+    assert reply["status"] == "ok"
+    return reply
+
+
+KNOW = "get_ipython().magics_manager.registry['PuqChatMagics'].workspace.account().catalogue.fetch();"
+
+
+@pytest.mark.parametrize(
+    ("marked", "text"),
+    [
+        ("%puq_chat -m sandbox/ec¦ hello", "%puq_chat -m sandbox/echo hello"),
+        ("x = 1\nr = %puq_chat -m ech¦\ny = 2", "x = 1\nr = %puq_chat -m sandbox/echo\ny = 2"),
+        ("%%puq_chat sandbox/ech¦ -q\nπ 🎈", "%%puq_chat sandbox/echo -q\nπ 🎈"),
+        ("%%puq_chat\nπ 🎈 {{top¦}} more", "%%puq_chat\nπ 🎈 {{topic}} more"),
+        ("%puq_chat --no-s¦ -m x", "%puq_chat --no-stream -m x"),
+    ],
+)
+def test_a_front_end_puts_it_at_the_right_place(pupil: Any, marked: str, text: str) -> None:
+    pupil.run(f"{KNOW}\ntopic = 1")
+    code, _ = split(marked)
+    reply = complete(pupil, marked)
+    (match,) = reply["matches"]
+    assert code[: reply["cursor_start"]] + match + code[reply["cursor_end"] :] == text
+
+
+def test_a_front_end_gets_the_help_as_types(pupil: Any) -> None:
+    pupil.run(KNOW)
+    reply = complete(pupil, "%puq_chat -m ¦")
+    types = {each["text"]: each["type"] for each in reply["metadata"]["_jupyter_types_experimental"]}
+    assert types["sandbox/think"].startswith("chat: ")
+    assert types["sandbox/think"].endswith(" out")
+
+
+def test_two_thousand_models(pupil: Any) -> None:
+    start = "get_ipython().magics_manager.registry['PuqChatMagics'].workspace.start_sandbox(models=2000);"
+    assert pupil.run(f"{start}\n{KNOW}").reply["status"] == "ok"
+    matches = complete(pupil, "%puq_chat -m ¦")["matches"]
+    assert len(matches) > 300
+    options = complete(pupil, "%%puq_chat ¦")["matches"]
+    assert {"sandbox/echo", "--model", "--dry-run"} <= set(options)
+
+
+def test_a_tab_loads_little_and_asks_no_keyring(make_kernel: Any) -> None:
+    kernel = make_kernel(PUQ_CHAT_MODEL="acme/one")
+    kernel.run("import sys\n%load_ext puq_magics")
+    for marked in ("impo¦", "%matplot¦"):
+        assert complete(kernel, marked)["matches"]
+    loaded = (
+        "[name for name in ('puq_magics.magics.completer', 'requests', 'keyring') if name in sys.modules]"
+    )
+    assert kernel.value(loaded) == []
+    assert complete(kernel, "%puq_chat -m ¦")["matches"] == ["acme/one"]
+    assert "keyring" not in kernel.value(loaded)
+    assert complete(kernel, "%%puq_chat\n{{sy¦")["matches"] == ["sys"]
+
+
+def test_prose_in_a_kernel(pupil: Any) -> None:
+    assert complete(pupil, "%%puq_chat\nPlease pri¦")["matches"] == []
+    assert "print" in complete(pupil, "pri¦")["matches"]
+    assert pupil.run("1").kinds == ["execute_result"]

@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from puq_magics.api.errors import AnswerError, ConfigurationError, InputError, MissingVariableError
+
+
+def png(width: int = 2, height: int = 1) -> bytes:
+    """A grey image."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + b"\x80" * width) * height
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, and that of temporary files below it."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "kept"))
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def drawing(asking: Any, environ: pytest.MonkeyPatch) -> Any:
+    """A shell that asks the sandbox for images."""
+    environ.setenv("PUQ_IMAGE_MODEL", "sandbox/image")
+    return asking
+
+
+Answers = Callable[..., Any]
+
+
+@pytest.fixture
+def answering(shell: Any, serve: Any, environ: pytest.MonkeyPatch) -> Answers:
+    """Starts a server that answers each request for images so; without an answer with one image."""
+
+    def _answering(answer: object = None, before: Callable[[], object] = lambda: None) -> Any:
+        def _answer(connection: Any) -> None:
+            before()
+            body = {"data": [{"b64_json": b64encode(png()).decode()}]} if answer is None else answer
+            connection.head(kind="application/json")
+            connection.send(body if isinstance(body, bytes) else json.dumps(body).encode())
+
+        server = serve(_answer)
+        environ.setenv("PUQ_BASE_URL", server.url)
+        environ.setenv("PUQ_IMAGE_MODEL", "a/b")
+        return server
+
+    return _answering
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_image_is_saved_and_told_in_a_terminal_and_is_the_value(drawing: Any, folder: Path) -> None:
+    ran = drawing.run("r = %puq_image --size 256x256 -o kite A red kite")
+    assert ran.out.startswith("saved a-red-kite-1.png (")
+    assert "256 × 256 PNG" in ran.out
+    result = drawing.names["r"]
+    assert result is drawing.names["kite"] is drawing.names["_puq"]
+    (image,) = result.images
+    assert (image.format, image.width, image.height, result.prompt) == ("png", 256, 256, "A red kite")
+    assert (folder / "a-red-kite-1.png").read_bytes() == image.data
+    assert drawing.run("%puq_image --size 256x256 A red kite").out.startswith("saved a-red-kite-2.png (")
+
+
+def test_a_cell_takes_its_model_from_its_line(drawing: Any) -> None:
+    drawing.run("%%puq_image sandbox/image --size 256x256\nA red kite\n\nover hills\n")
+    assert drawing.names["_puq"].prompt == "A red kite\n\nover hills"
+    error = drawing.error("%%puq_image sandbox/image -m sandbox/image\nA kite")
+    assert "one too many" in str(error)
+
+
+def test_only_what_was_set_is_sent(shell: Any, answering: Answers) -> None:
+    server = answering()
+    shell.run("%puq_image A kite")
+    shell.run("%puq_image --size 512x512 -n 3 --param quality=high --param seed=7 What is a kite?")
+    shell.run("%config PuqMagics.image_size = '256x256'")
+    shell.run("%puq_image -m c/d A kite")
+    shell.run("%puq_image --size auto A kite")
+    assert [heard.json for heard in server.heard] == [
+        {"model": "a/b", "prompt": "A kite"},
+        {
+            "model": "a/b",
+            "prompt": "What is a kite?",
+            "size": "512x512",
+            "n": 3,
+            "quality": "high",
+            "seed": 7,
+        },
+        {"model": "c/d", "prompt": "A kite", "size": "256x256"},
+        {"model": "a/b", "prompt": "A kite", "size": "auto"},
+    ]
+
+
+def test_variables_are_filled_in(shell: Any, answering: Answers) -> None:
+    server = answering()
+    shell.run("colour = 'red'\n%puq_image A {{colour}} kite")
+    shell.run("%puq_image --raw A {{colour}} kite")
+    shell.run(
+        "def f(colour):\n    return get_ipython().run_line_magic('puq_image', 'A {{colour}} kite')\nf('blue')"
+    )
+    assert [heard.json["prompt"] for heard in server.heard] == [
+        "A red kite",
+        "A {{colour}} kite",
+        "A blue kite",
+    ]
+    assert isinstance(shell.error("%puq_image A {{color}} kite"), MissingVariableError)
+    assert len(server.heard) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--size potato A kite", "'potato' is not a size; write it like 1024x1024"),
+        ("--size 0x0 A kite", "'0x0' is not a size"),
+        ("-n 0 A kite", "'0' is not a whole number above 0"),
+        ("-n two A kite", "'two' is not a whole number"),
+        ("--szie 256x256 A kite", "Did you mean --size?"),
+        ("-t 1 A kite", "there is no option -t"),
+        ("--param size=256x256 A kite", "size is not for --param"),
+        ("--param prompt=x A kite", "prompt is not for --param"),
+        ("--param on_retry=x A kite", "cannot send a field named on_retry"),
+        ("--param seed A kite", "--param seed has no value"),
+        ("-o 2 A kite", "'2' is not a name for a variable"),
+        ("", "the prompt is empty"),
+        ("--size 256x256", "the prompt is empty"),
+        ("--save missing/kite.png A kite", "there is no folder missing"),
+        ("--save . A kite", "is a folder"),
+        ("--save there.png A kite", "there.png exists"),
+        ("--save there A kite", "there.png exists"),
+        ("--save some -n 3 A kite", "some-2.webp exists"),
+    ],
+)
+def test_bad_input_is_an_error_before_anything_is_sent(
+    shell: Any, answering: Answers, folder: Path, line: str, said: str
+) -> None:
+    (folder / "there.png").write_bytes(b"mine")
+    (folder / "some-2.webp").write_bytes(b"mine")
+    server = answering()
+    error = shell.error(f"%puq_image {line}")
+    assert isinstance(error, InputError)
+    assert said in str(error)
+    assert server.heard == []
+    assert (folder / "there.png").read_bytes() == b"mine"
+
+
+def test_without_a_model_the_error_says_how_to_name_one(asking: Any, sandbox: Any) -> None:
+    error = asking.error("%puq_image A kite")
+    assert isinstance(error, ConfigurationError)
+    assert "no image model is set" in error.message
+    assert "image_model" in error.hint
+    assert [asked.path for asked in sandbox.requests if "images" in asked.path] == []
+
+
+def test_images_are_saved_under_their_name_or_numbered(drawing: Any, folder: Path) -> None:
+    ran = drawing.run("%puq_image --size 256x256 --save kite A kite")
+    assert ran.out.startswith("saved kite.png (")
+    drawing.run("%puq_image --size 256x256 -n 2 --save 'two kites.png' A kite")
+    assert files(folder) == ["kite.png", "two kites-1.png", "two kites-2.png"]
+    assert (folder / "two kites-2.png").read_bytes() == drawing.names["_puq"].images[1].data
+    (folder / "kite.png").write_bytes(b"mine")
+    drawing.run("%puq_image --size 256x256 --save kite --force A kite")
+    assert (folder / "kite.png").read_bytes() == drawing.names["_puq"].images[0].data
+
+
+def test_a_file_that_appeared_meanwhile_is_left_alone(shell: Any, answering: Answers, folder: Path) -> None:
+    answering(before=lambda: (folder / "kite.png").write_bytes(b"mine"))
+    error = shell.error("%puq_image --save kite.png A kite")
+    assert "kite.png exists" in str(error)
+    assert "The images are in _puq" in str(error)
+    assert (folder / "kite.png").read_bytes() == b"mine"
+    assert shell.names["_puq"].images[0].data == png()
+
+
+def test_quiet_shows_nothing(drawing: Any, folder: Path) -> None:
+    assert drawing.run("r = %puq_image -q --size 256x256 -o kite A kite").out == ""
+    assert drawing.names["kite"].images[0].width == 256
+    assert files(folder) == []
+
+
+def test_a_dry_run_sends_nothing(shell: Any, answering: Answers) -> None:
+    server = answering()
+    ran = shell.run("%puq_image --dry-run --size 256x256 -n 2 it's a kite")
+    assert ran.value is None
+    assert ran.out.startswith(f"curl -N {server.url}/v1/images/generations ")
+    assert '"size": "256x256", "n": 2' in ran.out
+    assert "prompt: it's a kite" in ran.out
+    assert "nothing was sent" in ran.out
+    assert server.heard == []
+
+
+def encoded(data: bytes) -> dict[str, str]:
+    return {"b64_json": b64encode(data).decode()}
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "the answer is"),
+        (b"<html><title>Down</title></html>", "HTML"),
+        ({"created": 0}, "holds no images"),
+        ({"data": []}, "holds no images"),
+        ({"data": [{}]}, "neither data nor an address"),
+        ({"data": [{"b64_json": ""}]}, "neither data nor an address"),
+        ({"error": {"message": "no paint left"}}, "no paint left"),
+        ({"data": [encoded(b"GIF89a....")]}, "GIF where an image should be"),
+        ({"data": [encoded(SVG)]}, "SVG where an image should be"),
+        ({"data": [encoded(b"<!doctype html><script>")]}, "HTML where an image should be"),
+        ({"data": [encoded(png()[:-9])]}, "is cut"),
+        ({"data": [{"b64_json": b64encode(png()).decode()[:-5]}]}, "is cut"),
+        ({"data": [{"url": "file:///etc/passwd"}]}, "(file:…) is not one on the web"),
+        ({"data": [{"url": "data:text/html,<script>"}]}, "HTML where an image should be"),
+        ({"data": [{"url": "http://93.184.215.14/kite.png"}]}, "plain http"),
+        ({"data": [{"url": "https://10.0.0.1/kite.png"}]}, "into a private network"),
+    ],
+)
+def test_what_is_no_image_is_an_error_and_is_not_shown(
+    shell: Any, answering: Answers, folder: Path, answer: object, said: str
+) -> None:
+    answering(answer)
+    error = shell.error("%puq_image -o kite --save kite A kite")
+    assert isinstance(error, AnswerError)
+    assert said in str(error)
+    assert error.hint
+    assert files(folder) == []
+    assert "kite" not in shell.names
+    assert "_puq" not in shell.names
+
+
+def test_of_several_the_good_ones_are_kept_and_the_rest_is_in_files(
+    shell: Any, answering: Answers, folder: Path
+) -> None:
+    answering({"data": [encoded(png(3, 3)), encoded(SVG), encoded(png(4, 4)), encoded(png(5, 5)[:-7])]})
+    ran = shell.attempt("%puq_image -n 4 -o kites --save kite.png A kite")
+    error, kites = ran.error, shell.names["kites"]
+    assert isinstance(error, AnswerError)
+    assert [image.width for image in kites.images] == [3, 4]
+    assert kites.broken_off == "broken off"
+    assert kites is shell.names["_puq"]
+    assert "2 images that are good are in _puq" in error.hint
+    assert files(folder) == ["kite-1.png", "kite-2.png"]
+    kept = {path.suffix: path for path in (folder.parent / "kept").iterdir()}
+    assert kept[".svg"].read_bytes() == SVG
+    assert kept[".png"].read_bytes() == png(5, 5)[:-7]
+    assert all(str(path) in error.hint for path in kept.values())
+    assert "saved kite-1.png" in ran.out
+
+
+def test_an_address_that_was_not_gone_to_is_kept(shell: Any, answering: Answers, folder: Path) -> None:
+    address = "https://10.0.0.1/kite.png?signature=abc"
+    answering({"data": [{"url": address}], "created": 7})
+    error = shell.error("%puq_image A kite")
+    (kept,) = (folder.parent / "kept").iterdir()
+    assert json.loads(kept.read_text()) == {"data": [{"url": address}], "created": 7}
+    assert error.hint.endswith(f"What came instead is kept in {kept}")
+
+
+def test_help_has_the_options_and_an_example(shell: Any) -> None:
+    words = shell.run("%puq_image?").out
+    assert "--size" in words
+    assert "Example: ``%puq_image" in words
+
+
+def test_an_image_in_a_notebook(pupil: Any) -> None:
+    cell = pupil.run('%puq_image --size 256x256 A "red" kite <b>')
+    (bundle,) = cell.screen
+    assert set(bundle) == {"text/html", "text/plain"}
+    assert bundle["text/html"].count("data:image/png;base64,") == 1
+    assert "<b>" not in bundle["text/html"].replace("<br>", "")
+    assert cell.contents("execute_result") == []
+    (bundle,) = pupil.run("_puq").contents("display_data")
+    assert "data:image/png;base64," in bundle["data"]["text/html"]

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import struct
+import wave
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from puq_magics.api.errors import AnswerError, InputError, MissingVariableError, RateLimitError
+
+
+def wav(*samples: int, rate: int = 16_000) -> bytes:
+    file = BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(struct.pack(f"<{len(samples)}h", *samples))
+    return file.getvalue()
+
+
+def streamed(data: bytes) -> bytes:
+    """As a server sends WAV that does not know its length."""
+    return data[:4] + b"\xff" * 4 + data[8:40] + b"\xff" * 4 + data[44:]
+
+
+PATIENCE = 30.0  # seconds
+FLAC = b"fLaC\0\0\0\x22" + bytes(200)
+MP3 = b"\xff\xfb\x90\x00" + bytes(413)
+SENTENCE = "This is a sentence that is some fifty characters long. "
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, and that of temporary files below it."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "kept"))
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def speaking(asking: Any, environ: pytest.MonkeyPatch) -> Any:
+    """A shell that asks the sandbox for speech."""
+    environ.setenv("PUQ_SPEECH_MODEL", "sandbox/tts")
+    return asking
+
+
+Answers = Callable[..., Any]
+
+
+@pytest.fixture
+def answering(shell: Any, serve: Any, environ: pytest.MonkeyPatch) -> Answers:
+    """Starts a server that gives these bodies, one after the other; the last for all that follow."""
+
+    def _answering(*bodies: bytes, kind: str = "audio/wav", status: str = "200 OK") -> Any:
+        left = list(bodies)
+
+        def _answer(connection: Any) -> None:
+            body = left.pop(0) if len(left) > 1 else left[0]
+            refused = body.startswith(b"429")
+            connection.head(status="429 Too Many Requests" if refused else status, kind=kind)
+            connection.send(body)
+
+        server = serve(_answer)
+        environ.setenv("PUQ_BASE_URL", server.url)
+        environ.setenv("PUQ_SPEECH_MODEL", "a/b")
+        shell.run("%config PuqMagics.speech_limit = 100\n%config PuqMagics.max_retries = 0")
+        return server
+
+    return _answering
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_speech_is_saved_and_told_in_a_terminal_and_is_the_value(speaking: Any, folder: Path) -> None:
+    ran = speaking.run("r = %puq_speak -o talk Hello there")
+    assert ran.out.startswith("saved hello-there-1.")
+    talk = speaking.names["talk"]
+    assert speaking.names["r"] is talk is speaking.names["_puq"]
+    assert talk.text == "Hello there"
+    assert (folder / f"hello-there-1.{talk.format}").read_bytes() == talk.audio
+    assert talk.duration > 0.2
+
+
+def test_only_what_was_set_is_sent(shell: Any, answering: Answers) -> None:
+    server = answering(wav(1))
+    shell.run("who = 'Ann'\n%puq_speak Hello {{who}}, how are you?")
+    shell.run("%puq_speak --voice alloy --speed 1.5 --audio-format wav --raw Hello {{who}}")
+    shell.run("%config PuqMagics.voice = 'nova'\n%puq_speak -m c/d Hello")
+    shell.run("%%puq_speak e/f --speed 2\nHello\n\nyou")
+    assert [heard.json for heard in server.heard] == [
+        {"model": "a/b", "input": "Hello Ann, how are you?"},
+        {"model": "a/b", "input": "Hello {{who}}", "voice": "alloy", "speed": 1.5, "response_format": "wav"},
+        {"model": "c/d", "input": "Hello", "voice": "nova"},
+        {"model": "e/f", "input": "Hello\n\nyou", "voice": "nova", "speed": 2.0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "the prompt is empty"),
+        ("--voice alloy", "the prompt is empty"),
+        ("{{nothing}}", "the text is empty once its variables are filled in"),
+        ("{{nobody}}", "nobody"),
+        ("--speed 0 Hello", "'0' is not a speed above 0"),
+        ("--speed fast Hello", "'fast' is not a number"),
+        ("--audio-format midi Hello", "invalid choice"),
+        ("--size 1x1 Hello", "there is no option --size"),
+        ("--save missing/x.wav Hello", "there is no folder missing"),
+        ("--save there.wav Hello", "there.wav exists"),
+        ("--save there Hello", "there.wav exists"),
+        (f"--audio-format flac {SENTENCE * 4}", "parts of FLAC cannot be joined. Ask for --audio-format wav"),
+    ],
+)
+def test_bad_input_is_an_error_before_anything_is_sent(
+    shell: Any, answering: Answers, folder: Path, line: str, said: str
+) -> None:
+    (folder / "there.wav").write_bytes(b"mine")
+    shell.run("nothing = '  '")
+    server = answering(wav(1))
+    error = shell.error(f"%puq_speak {line}")
+    assert isinstance(error, InputError | MissingVariableError)
+    assert said in str(error)
+    assert server.heard == []
+    assert files(folder) == ["there.wav"]
+
+
+def test_a_router_that_knows_no_such_voice(speaking: Any, folder: Path) -> None:
+    error = speaking.error("%puq_speak --voice nobody --save x Hello")
+    assert error.status in (400, 422)
+    assert files(folder) == []
+
+
+def test_a_dry_run_tells_the_parts_and_sends_nothing(shell: Any, answering: Answers) -> None:
+    server = answering(wav(1))
+    out = shell.run(f"%puq_speak --dry-run --voice alloy {SENTENCE * 2}Last.").out
+    assert out.startswith(f"curl -N {server.url}/v1/audio/speech ")
+    assert "in 2 requests like this" in out
+    assert "part 2: " in out
+    assert server.heard == []
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_speech_is_saved_under_its_name(shell: Any, answering: Answers, folder: Path) -> None:
+    answering(wav(1, 2))
+    assert shell.run("%puq_speak --save talk Hello").out.startswith("saved talk.wav (")
+    assert (folder / "talk.wav").read_bytes() == wav(1, 2)
+    (folder / "mine.wav").write_bytes(b"mine")
+    shell.run("%puq_speak --save mine.wav --force Hello")
+    assert (folder / "mine.wav").read_bytes() == wav(1, 2)
+    assert files(folder) == ["mine.wav", "talk.wav"]
+
+
+def test_a_file_that_appeared_meanwhile_is_left_alone(
+    shell: Any, serve: Any, environ: pytest.MonkeyPatch, folder: Path
+) -> None:
+    def answer(connection: Any) -> None:
+        (folder / "talk.wav").write_bytes(b"mine")
+        connection.head(kind="audio/wav")
+        connection.send(wav(1, 2))
+
+    environ.setenv("PUQ_BASE_URL", serve(answer).url)
+    error = shell.error("%puq_speak -m a/b -o talk --save talk.wav Hello")
+    assert isinstance(error, InputError)
+    assert "exists" in str(error)
+    assert "The audio is in _puq" in error.hint
+    assert (folder / "talk.wav").read_bytes() == b"mine"
+    assert shell.names["_puq"].audio == shell.names["talk"].audio == wav(1, 2)
+
+
+def test_a_file_has_what_came_before_the_rest_has_come(
+    shell: Any, serve: Any, environ: pytest.MonkeyPatch, folder: Path
+) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    def answer(connection: Any) -> None:
+        connection.head(kind="audio/wav")
+        connection.send(wav(*range(100)))
+        end = monotonic() + PATIENCE
+        while not (found := [path for path in folder.iterdir() if path.stat().st_size >= 244]):
+            assert monotonic() < end
+        seen.extend((path.name, path.read_bytes()) for path in found)
+        connection.send(bytes(100))
+
+    environ.setenv("PUQ_BASE_URL", serve(answer).url)
+    shell.run("%puq_speak -m a/b --save talk.wav Hello")
+    ((name, data),) = seen
+    assert name != "talk.wav"
+    assert data == wav(*range(100))
+    assert files(folder) == ["talk.wav"]
+
+
+def test_a_wav_without_its_length_is_saved_with_it(shell: Any, answering: Answers, folder: Path) -> None:
+    answering(streamed(wav(1, 2, 3)))
+    shell.run("%puq_speak --save talk.wav Hello")
+    assert (folder / "talk.wav").read_bytes() == shell.names["_puq"].audio == wav(1, 2, 3)
+
+
+# --- long texts ----------------------------------------------------------------------------------------------------
+
+
+def test_a_long_text_is_split_and_its_parts_are_one(shell: Any, answering: Answers, folder: Path) -> None:
+    server = answering(streamed(wav(1, 2)), streamed(wav(3)), wav(4, 5, 6))
+    shell.run(f"%puq_speak --voice alloy --save talk -o talk {SENTENCE * 3}")
+    assert [heard.json["input"] for heard in server.heard] == [SENTENCE.strip()] * 3
+    assert {heard.json["voice"] for heard in server.heard} == {"alloy"}
+    assert shell.names["talk"].audio == wav(1, 2, 3, 4, 5, 6)
+    assert shell.names["talk"].text == (SENTENCE * 3).strip()
+    assert (folder / "talk.wav").read_bytes() == wav(1, 2, 3, 4, 5, 6)
+    assert files(folder) == ["talk.wav"]
+
+
+def test_parts_of_mp3_are_one(shell: Any, answering: Answers, folder: Path) -> None:
+    answering(b"ID3\4\0\0\0\0\0\2xx" + MP3, MP3 + MP3, kind="audio/mpeg")
+    shell.run(f"%puq_speak --save talk {SENTENCE * 2}")
+    assert (folder / "talk.mp3").read_bytes() == shell.names["_puq"].audio == MP3 * 3
+
+
+def test_a_long_text_comes_back_whole(speaking: Any, environ: pytest.MonkeyPatch) -> None:
+    environ.setenv("PUQ_TRANSCRIBE_MODEL", "sandbox/whisper")
+    speaking.run("%config PuqMagics.speech_limit = 100")
+    text = "First of all, hello. Then there is more to say, which takes a while. 'Third,' she said, 'is late.' Bye!"
+    speaking.run(f"%%puq_speak -o talk\n{text}")
+    speaking.run("%puq_transcribe talk")
+    assert speaking.names["_puq"].text.split() == text.split()
+
+
+def test_what_a_failed_part_leaves(shell: Any, answering: Answers, folder: Path) -> None:
+    answering(wav(1), wav(2), b'429 {"error": "enough"}')
+    ran = shell.attempt(f"%puq_speak -o talk --save talk.wav {SENTENCE * 3}")
+    error, talk = ran.error, shell.names["talk"]
+    assert isinstance(error, RateLimitError)
+    assert "What was spoken is in _puq" in error.hint
+    assert talk.audio == wav(1, 2)
+    assert talk.broken_off == "broken off"
+    assert "2 of 3 parts were spoken" in talk.notes
+    assert "talk.wav" not in files(folder)
+
+
+def test_flac_in_parts_stops_after_the_first(shell: Any, answering: Answers) -> None:
+    server = answering(FLAC, kind="audio/flac")
+    error = shell.attempt(f"%puq_speak -o talk {SENTENCE * 3}").error
+    assert isinstance(error, AnswerError)
+    assert "FLAC cannot be joined" in str(error)
+    assert "--audio-format wav" in error.hint
+    assert len(server.heard) == 1
+    assert shell.names["talk"].audio == FLAC
+
+
+@pytest.mark.parametrize("other", [wav(2, rate=8_000), MP3, b"OggS" + bytes(100)])
+def test_a_part_that_does_not_fit_is_kept_in_a_file(
+    shell: Any, answering: Answers, folder: Path, other: bytes
+) -> None:
+    answering(wav(1), other, wav(3))
+    error = shell.attempt(f"%puq_speak -o talk --save talk.wav {SENTENCE * 3}").error
+    assert isinstance(error, AnswerError)
+    assert "part 2 has another format, rate or number of channels" in str(error)
+    assert shell.names["talk"].audio == wav(1)
+    (kept,) = (folder.parent / "kept").iterdir()
+    assert kept.read_bytes() == other
+    assert str(kept) in error.hint
+    assert "talk.wav" not in files(folder)
+
+
+# --- answers that are none -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "said", "ending"),
+    [
+        (b"", "the answer is empty", ""),
+        (b'{"error": {"message": "no voice left"}}', "JSON where audio should be: no voice left", ".json"),
+        (b"<html><title>Down</title></html>", "HTML where audio should be", ".html"),
+        (
+            b"Sorry, not today, and not tomorrow either, nor on any other day of this year.",
+            "text where audio",
+            ".txt",
+        ),
+        (b"\x00\x01\x02" * 50, "not audio that can be played (audio/wav)", ".bin"),
+    ],
+)
+def test_what_is_no_audio_is_an_error_and_is_kept(
+    shell: Any, answering: Answers, folder: Path, body: bytes, said: str, ending: str
+) -> None:
+    answering(body)
+    error = shell.error("%puq_speak -o talk --save talk.wav Hello")
+    assert isinstance(error, AnswerError)
+    assert said in str(error)
+    kept = list((folder.parent / "kept").iterdir())
+    assert [path.read_bytes() for path in kept] == ([body] if body else [])
+    assert all(path.suffix == ending and str(path) in error.hint for path in kept)
+    assert files(folder) == []
+    assert "talk" not in shell.names
+
+
+def test_a_cut_answer_keeps_what_came(
+    shell: Any, serve: Any, environ: pytest.MonkeyPatch, folder: Path
+) -> None:
+    def answer(connection: Any) -> None:
+        connection.head(kind="audio/wav", Content_Length="1000")
+        connection.send(wav(*range(50)))
+
+    environ.setenv("PUQ_BASE_URL", serve(answer).url)
+    ran = shell.attempt("%puq_speak -m a/b -o talk --save talk.wav Hello")
+    assert "What was spoken is in _puq" in str(ran.error)
+    assert shell.names["talk"].audio == wav(*range(50))
+    assert "talk.wav" not in files(folder)
+    assert "broken off" in ran.out
+
+
+def test_help_has_the_options_and_an_example(shell: Any) -> None:
+    words = shell.run("%puq_speak?").out
+    assert "--audio-format" in words
+    assert "Example: ``%puq_speak" in words
+
+
+def test_a_player_in_a_notebook(pupil: Any) -> None:
+    cell = pupil.run("%puq_speak -o talk Hello <b>you</b>")
+    (bundle,) = cell.screen
+    assert "<audio controls" in bundle["text/html"]
+    assert "data:audio/" in bundle["text/html"]
+    assert "<b>" not in bundle["text/html"]
+    assert "Hello" in bundle["text/plain"]
+    assert cell.contents("execute_result") == []
+
+
+def test_what_is_too_large_for_a_notebook_is_saved_beside_it(pupil: Any) -> None:
+    pupil.run("%config PuqMagics.embed_limit = 0.001")
+    (bundle,) = pupil.run("%puq_speak -o talk A large greeting").screen
+    assert "data:audio/" not in bundle["text/html"]
+    path = Path(pupil.value("str(talk.path)"))
+    assert path.parent == pupil.folder
+    assert path.name in bundle["text/html"]
+    assert path.stat().st_size == pupil.value("len(talk.audio)")

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import json
+import struct
+import wave
+from email import message_from_bytes
+from email.message import Message
+from html import unescape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from puq_magics.api.errors import AnswerError, APIError, ConfigurationError, InputError
+
+
+def wav(*samples: int) -> bytes:
+    file = BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16_000)
+        out.writeframes(struct.pack(f"<{len(samples)}h", *samples))
+    return file.getvalue()
+
+
+SOUND = wav(1, 2, 3)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, and that of temporary files beside it."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "kept"))
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def listening(asking: Any, environ: pytest.MonkeyPatch) -> Any:
+    """A shell that speaks to the sandbox, and lets it listen."""
+    environ.setenv("PUQ_SPEECH_MODEL", "sandbox/tts")
+    environ.setenv("PUQ_TRANSCRIBE_MODEL", "sandbox/whisper")
+    return asking
+
+
+@pytest.fixture
+def answering(shell: Any, serve: Any, environ: pytest.MonkeyPatch) -> Any:
+    """Starts a server that answers so."""
+
+    def _answering(body: bytes = b'{"text": "Hello there"}', kind: str = "application/json") -> Any:
+        def _answer(connection: Any) -> None:
+            connection.head(kind=kind)
+            connection.send(body)
+
+        server = serve(_answer)
+        environ.setenv("PUQ_BASE_URL", server.url)
+        environ.setenv("PUQ_TRANSCRIBE_MODEL", "a/b")
+        return server
+
+    return _answering
+
+
+def form(heard: Any) -> dict[str, Message]:
+    """The parts of a form, by their names."""
+    head = f"Content-Type: {heard.headers['content-type']}\r\n\r\n".encode()
+    parts = message_from_bytes(head + heard.body).get_payload()
+    assert isinstance(parts, list)
+    return {str(part.get_param("name", header="content-disposition")): part for part in parts}  # type: ignore[union-attr]
+
+
+def fields(heard: Any) -> dict[str, str]:
+    return {name: str(part.get_payload()) for name, part in form(heard).items() if name != "file"}
+
+
+def test_what_was_spoken_comes_back(listening: Any, folder: Path) -> None:
+    listening.run("%puq_speak --save talk.wav -o spoken Hello there, all of you.")
+    ran = listening.run("r = %puq_transcribe -o heard talk.wav")
+    assert ran.out.startswith("Hello there, all of you.\n[")
+    assert "talk.wav" in ran.out
+    heard = listening.names["heard"]
+    assert heard is listening.names["r"] is listening.names["_puq"]
+    assert heard.text == "Hello there, all of you."
+    assert "variable spoken" in listening.run("%puq_transcribe spoken").out
+    listening.run("%puq_transcribe --response-format verbose_json spoken")
+    (segment,) = listening.names["_puq"].segments
+    assert (segment.start, segment.text) == (0.0, "Hello there, all of you.")
+    assert listening.sent("%puq_chat -m sandbox/echo Sum this up: {{heard.text}}")["messages"] == [
+        {"role": "user", "content": "Sum this up: Hello there, all of you."}
+    ]
+
+
+def test_only_what_was_set_is_sent_and_of_the_file_its_name(shell: Any, answering: Any, folder: Path) -> None:
+    (folder / "secret").mkdir()
+    (folder / "secret" / "my talk.wav").write_bytes(SOUND)
+    server = answering()
+    shell.run("%puq_transcribe secret/my talk.wav")
+    shell.run("%puq_transcribe -m c/d --language en --response-format verbose_json 'secret/my talk.wav'")
+    assert [fields(heard) for heard in server.heard] == [
+        {"model": "a/b"},
+        {"model": "c/d", "language": "en", "response_format": "verbose_json"},
+    ]
+    for heard in server.heard:
+        file = form(heard)["file"]
+        assert file.get_filename() == "my talk.wav"
+        assert file.get_payload(decode=True) == SOUND
+        assert b"secret" not in heard.body
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-o heard --language en talk - part 1.wav",
+        "talk - part 1.wav -o heard --language en",
+        "-o heard talk - part 1.wav --language en",
+        "'talk - part 1.wav' -o heard --language=en",
+        '--language en -o heard "talk - part 1.wav"',
+        "-o heard --language en -- talk - part 1.wav",
+    ],
+)
+def test_options_stand_before_or_behind_a_path_with_spaces(
+    shell: Any, answering: Any, folder: Path, line: str
+) -> None:
+    (folder / "talk - part 1.wav").write_bytes(SOUND)
+    server = answering()
+    shell.run(f"%puq_transcribe {line}")
+    assert fields(server.heard[0]) == {"model": "a/b", "language": "en"}
+    assert form(server.heard[0])["file"].get_filename() == "talk - part 1.wav"
+    assert shell.names["heard"].text == "Hello there"
+
+
+def test_a_name_that_looks_like_options_wins_if_it_is_there(shell: Any, answering: Any, folder: Path) -> None:
+    (folder / "talk -o x").write_bytes(SOUND)
+    server = answering()
+    shell.run("%puq_transcribe talk -o x")
+    assert form(server.heard[0])["file"].get_filename() == "talk -o x"
+    assert "x" not in shell.names
+
+
+def test_a_variable_by_its_name_and_which_was_taken(shell: Any, answering: Any, folder: Path) -> None:
+    server = answering()
+    shell.run(f"talk = {SOUND!r}")
+    assert "variable talk" in shell.run("%puq_transcribe talk").out
+    (folder / "talk").write_bytes(wav(4))
+    assert "the file talk was taken, not the variable" in shell.run("%puq_transcribe talk").out
+    shell.run("def f(local):\n    get_ipython().run_line_magic('puq_transcribe', 'local')\nf(talk)")
+    sent = [form(heard)["file"].get_payload(decode=True) for heard in server.heard]
+    assert sent == [SOUND, wav(4), SOUND]
+
+
+def test_an_array_with_its_rate(shell: Any, answering: Any) -> None:
+    server = answering()
+    shell.run("import numpy as np\npair = (16_000, np.array([1, 2, 3], dtype='int16'))\n%puq_transcribe pair")
+    assert form(server.heard[0])["file"].get_payload(decode=True) == SOUND
+    error = shell.error("bare = pair[1]\n%puq_transcribe bare")
+    assert "pair = (bare, 16000), then %puq_transcribe pair" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "there is nothing to transcribe"),
+        ("-o heard", "there is nothing to transcribe"),
+        ("missing.wav", "there is no file missing.wav"),
+        ("missing - part 1.wav", "there is no file missing - part 1.wav"),
+        ("missing", "neither a file nor a variable named missing"),
+        (".", "is a folder"),
+        ("empty.wav", "is empty"),
+        ("text.mp3", "is not audio that can be sent, but text"),
+        ("number", "is an int, not audio"),
+        ("talk.wav --langage en", "Did you mean --language?"),
+        ("--response-format srt talk.wav", "invalid choice"),
+        ("-t 1 talk.wav", "there is no option -t"),
+        ("--save there.txt talk.wav", "there.txt exists"),
+        ("talk.wav --save there", "there.txt exists"),
+        ("--save missing/x.txt talk.wav", "there is no folder missing"),
+        ("--record talk.wav", "--record records; talk.wav is one too many"),
+        ("--record", "a recorder needs a notebook"),
+    ],
+)
+def test_bad_input_is_an_error_before_anything_is_sent(
+    shell: Any, answering: Any, folder: Path, line: str, said: str
+) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+    (folder / "empty.wav").touch()
+    (folder / "text.mp3").write_text("Dear diary, these are only words.")
+    (folder / "there.txt").write_text("mine")
+    server = answering()
+    shell.run("number = 5")
+    error = shell.error(f"%puq_transcribe {line}")
+    assert isinstance(error, InputError)
+    assert said in str(error)
+    assert error.hint
+    assert server.heard == []
+    assert (folder / "there.txt").read_text() == "mine"
+
+
+def test_without_a_model_the_error_says_how_to_name_one(asking: Any, folder: Path) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+    error = asking.error("%puq_transcribe talk.wav")
+    assert isinstance(error, ConfigurationError)
+    assert "transcribe_model" in error.hint
+
+
+def test_the_text_is_saved(shell: Any, answering: Any, folder: Path) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+    answering('{"text": "Grüße"}'.encode())
+    shell.run("%puq_transcribe talk.wav --save words")
+    assert (folder / "words.txt").read_text(encoding="utf-8") == "Grüße"
+    (folder / "words.md").write_text("mine")
+    shell.run("%puq_transcribe talk.wav --save words.md --force")
+    assert (folder / "words.md").read_text(encoding="utf-8") == "Grüße"
+
+
+def test_plain_text_is_an_answer_too(shell: Any, answering: Any, folder: Path) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+    answering(b"Hello there\n", kind="text/plain")
+    shell.run("r = %puq_transcribe talk.wav --response-format text -q")
+    assert shell.names["r"].text == "Hello there"
+
+
+def test_quiet_and_dry_run(shell: Any, answering: Any, folder: Path) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+    server = answering()
+    assert shell.run("r = %puq_transcribe -q talk.wav").out == ""
+    out = shell.run(f"%puq_transcribe --dry-run --language en {folder}/talk.wav").out
+    assert f"curl -N {server.url}/v1/audio/transcriptions " in out
+    assert "language=en" in out
+    assert "talk.wav: 50 bytes" in out
+    assert str(folder) not in out
+    assert len(server.heard) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", ""),
+        (b'{"text": "Hel', ""),
+        (b'{"words": 5}', "holds no text"),
+        (b'{"error": "no ears left"}', "no ears left"),
+        (b"<html><title>Down</title></html>", "Down"),
+    ],
+)
+def test_answers_without_words(shell: Any, answering: Any, folder: Path, body: bytes, said: str) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+    answering(body)
+    error = shell.error("%puq_transcribe talk.wav -o heard --save heard.txt")
+    assert isinstance(error, AnswerError)
+    assert said in str(error)
+    assert "heard" not in shell.names
+    assert not (folder / "heard.txt").exists()
+
+
+def test_a_sound_that_the_sandbox_did_not_make(listening: Any, folder: Path) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+    ran = listening.attempt("%puq_transcribe talk.wav")
+    words = str(ran.error) if isinstance(ran.error, APIError) else listening.names["_puq"].text
+    assert "recogniser" in words
+
+
+def test_help_has_the_options_and_an_example(shell: Any) -> None:
+    words = shell.run("%puq_transcribe?").out
+    assert "--response-format" in words
+    assert "Example: ``%puq_transcribe" in words
+
+
+# --- in a notebook -------------------------------------------------------------------------------------------------
+
+
+def test_a_transcript_in_a_notebook(pupil: Any) -> None:
+    pupil.run("%puq_speak -q -o talk Two < three, they say.")
+    cell = pupil.run("%puq_transcribe talk --response-format verbose_json")
+    (bundle,) = cell.screen
+    assert "<p>Two < three, they say.</p>" in unescape(bundle["text/html"])
+    assert "Two <" not in bundle["text/html"]
+    assert bundle["text/plain"].startswith("Two < three, they say.")
+    assert cell.contents("execute_result") == []
+
+
+def test_a_recording_goes_the_same_way(pupil: Any) -> None:
+    pupil.run("%puq_speak -q -o talk Hello, recorder.")
+    cell = pupil.run("%puq_transcribe --record -o heard")
+    assert cell.reply["status"] == "ok"
+    assert any("application/vnd.jupyter.widget-view+json" in bundle for bundle in cell.screen)
+    found = "import gc\nfrom puq_magics.widgets.recorder import Recorder\n"
+    found += "(recorder,) = [each for each in gc.get_objects() if isinstance(each, Recorder)]\n"
+    taken = pupil.run(found + "recorder._take(talk.audio, 'audio/wav')")
+    assert taken.reply["status"] == "ok"
+    assert pupil.value("[heard.text, _puq is heard, recorder.state, recorder.message]") == [
+        "Hello, recorder.",
+        True,
+        "done",
+        "Transcribed; the text is in _puq.text and heard.text.",
+    ]
+    assert any("Hello, recorder." in json.dumps(bundle) for bundle in taken.screen)
+    (bundle,) = pupil.run("heard").contents("display_data")
+    assert "Hello, recorder." in bundle["data"]["text/plain"]
+
+
+def test_a_recording_that_fails_is_told_by_the_recorder(pupil: Any) -> None:
+    pupil.run("%puq_transcribe --record")
+    found = "import gc\nfrom puq_magics.widgets.recorder import Recorder\n"
+    found += "recorder = [each for each in gc.get_objects() if isinstance(each, Recorder)][-1]\n"
+    pupil.run(found + "recorder._take(b'what is this?', 'audio/odd')")
+    state, words = pupil.value("[recorder.state, recorder.message]")
+    assert state == "failed"
+    assert words.startswith("the recording (audio/odd) cannot be sent: the data is not audio")
+
+
+def test_a_recorder_asks_first_for_what_would_be_missing_later(notebook: Any) -> None:
+    notebook.run("%config PuqMagics.base_url = 'http://127.0.0.1:9'")
+    cell = notebook.run("%puq_transcribe --record")
+    assert cell.error["ename"] == "ConfigurationError"
+    assert cell.screen == []
+    cell = notebook.run("%puq_transcribe --record -m a/b -q")
+    assert cell.error["ename"] == "InputError"

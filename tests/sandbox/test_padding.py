@@ -1,0 +1,33 @@
+from collections import Counter
+from itertools import islice
+
+from puq_magics.sandbox.catalog import CATALOG
+from puq_magics.sandbox.padding import MOST_MODELS, padded
+
+
+def test_the_own_models_come_first() -> None:
+    assert list(islice(padded(100).values(), len(CATALOG))) == list(CATALOG.values())
+    assert padded(3) == CATALOG
+
+
+def test_any_length_and_always_the_same() -> None:
+    models = padded(2000)
+    assert len(models) == 2000
+    assert list(padded(500).items()) == list(islice(models.items(), 500))
+    assert len(padded(MOST_MODELS)) == MOST_MODELS
+
+
+def test_they_are_as_various_as_real_ones() -> None:
+    models = list(padded(2000).values())[len(CATALOG) :]
+    kinds = Counter(model.kind for model in models)
+    assert set(kinds) == {"chat", "image", "speech", "transcription"}
+    assert min(kinds.values()) > 30
+    assert len({model.provider.code for model in models}) == 12
+    assert len({model.provider.number for model in models} | {1}) == 13
+    assert all(model.code.startswith(f"{model.provider.code}/") for model in models)
+    prices = [model.input_price for model in models]
+    assert 100 < prices.count(None) < 300
+    assert all(price is None or 0.05 <= price <= 13 for price in prices)
+    assert 50 < sum(not model.enabled for model in models) < 150
+    word = {"image": "image", "speech": "tts", "transcription": "whisper"}
+    assert all(word.get(model.kind, "") in model.code for model in models)

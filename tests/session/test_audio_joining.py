@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import struct
+import wave
+from io import BytesIO
+
+import pytest
+
+from puq_magics.session.audio_joining import can_follow, join
+
+
+def wav(frames: bytes, rate: int = 8000, channels: int = 1, width: int = 2) -> bytes:
+    file = BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(channels)
+        out.setsampwidth(width)
+        out.setframerate(rate)
+        out.writeframes(frames)
+    return file.getvalue()
+
+
+def streamed(data: bytes, size: int) -> bytes:
+    """As servers send it that do not know the length when they begin."""
+    return data[:4] + struct.pack("<I", size) + data[8:40] + struct.pack("<I", size) + data[44:]
+
+
+def read(data: bytes) -> tuple[int, int, int, bytes]:
+    with wave.open(BytesIO(data)) as file:
+        assert file.getnframes() * file.getsampwidth() * file.getnchannels() + 44 <= len(data)
+        return file.getframerate(), file.getnchannels(), file.getsampwidth(), file.readframes(1 << 30)
+
+
+ONE, TWO = struct.pack("<4h", 1, 2, 3, 4), struct.pack("<3h", 5, 6, 7)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0, 0x7FFFFFFF])
+def test_a_streamed_wav_gets_a_head_that_is_true(size: int) -> None:
+    whole = wav(ONE)
+    assert join([streamed(whole, size)], "wav") == whole
+
+
+def test_a_whole_wav_stays_as_it_came() -> None:
+    with_more = wav(ONE) + struct.pack("<4sI4s", b"LIST", 4, b"INFO")
+    with_more = with_more[:4] + struct.pack("<I", len(with_more) - 8) + with_more[8:]
+    for data in (wav(ONE), wav(b"\1\2\3", width=1), with_more, b"RIFF", b"no wav at all", b""):
+        assert join([data], "wav") == data
+
+
+@pytest.mark.parametrize("size", [None, 0xFFFFFFFF, 0])
+def test_wavs_are_one(size: int | None) -> None:
+    parts = [wav(ONE, 22_050, 1), wav(TWO, 22_050, 1)]
+    if size is not None:
+        parts = [streamed(part, size) for part in parts]
+    assert can_follow(parts, "wav")
+    assert join(parts, "wav") == wav(ONE + TWO, 22_050, 1)
+    assert read(join(parts, "wav")) == (22_050, 1, 2, ONE + TWO)
+
+
+def test_a_wav_that_was_cut_keeps_its_whole_frames() -> None:
+    cut = wav(ONE * 2, channels=2)[:-3]
+    assert read(join([cut], "wav"))[3] == (ONE * 2)[:12]
+
+
+def test_odd_frames_are_padded() -> None:
+    joined = join([wav(b"\1", width=1), wav(b"\2\3", width=1)], "wav")
+    assert read(joined) == (8000, 1, 1, b"\1\2\3")
+    assert len(joined) % 2 == 0
+
+
+@pytest.mark.parametrize(
+    "other", [wav(TWO, 16_000), wav(TWO * 2, channels=2), wav(ONE, width=1), b"RIFF", b""]
+)
+def test_wavs_that_differ_do_not_follow(other: bytes) -> None:
+    parts = [wav(ONE), other]
+    assert not can_follow(parts, "wav")
+    with pytest.raises(ValueError, match=r"wav|WAV"):
+        join(parts, "wav")
+
+
+def frame(fill: int, head: int = 0xFFFB9000, size: int = 417) -> bytes:
+    """An MP3 frame: by itself of MPEG 1, 128 kbit/s, 44.1 kHz, stereo."""
+    return struct.pack(">I", head) + bytes([fill]) * (size - 4)
+
+
+def told(kind: bytes) -> bytes:
+    """A frame that tells a player how many there are."""
+    return frame(0)[:36] + kind + frame(0)[36 + len(kind) :]
+
+
+ID3 = b"ID3\x04\x00\x00\x00\x00\x01\x01" + b"t" * 129
+
+
+@pytest.mark.parametrize("kind", [b"Xing", b"Info", b"VBRI"])
+def test_mp3s_are_one_row_of_frames(kind: bytes) -> None:
+    parts = [ID3 + told(kind) + frame(1) + b"TAG" + b" " * 125, told(kind) + frame(2), frame(3)]
+    assert can_follow(parts[:2], "mp3")
+    assert join(parts, "mp3") == frame(1) + frame(2) + frame(3)
+    assert join(parts[:1], "mp3") == parts[0]
+
+
+@pytest.mark.parametrize(
+    ("head", "size"), [(0xFFF364C0, 144), (0xFFE344C0, 192), (0xFFFB9200, 418), (0xFFF384C4, 192)]
+)
+def test_frames_of_all_versions_are_measured(head: int, size: int) -> None:
+    sign = struct.pack(">I", head) + b"\0" * 9 + b"Info" + b"\0" * (size - 17)
+    one, two = frame(1, head, size), frame(2, head, size)
+    assert join([sign + one, sign + two], "mp3") == one + two
+
+
+@pytest.mark.parametrize(
+    "other", [frame(2, 0xFFFB9400), frame(2, 0xFFFB90C0), frame(2, 0xFFF39000), b"", b"words"]
+)
+def test_mp3s_that_differ_do_not_follow(other: bytes) -> None:
+    assert not can_follow([frame(1), other], "mp3")
+    with pytest.raises(ValueError, match="do not go together"):
+        join([frame(1), other], "mp3")
+
+
+def test_aac_is_a_row_of_frames_too() -> None:
+    one, two = b"\xff\xf1\x50\x80\x01\x00\x00one", b"\xff\xf1\x50\x80\x01\x00\x00two"
+    assert join([one, ID3 + two], "aac") == one + two
+    assert not can_follow([one, b"\xff\xf1\x50\x40\x01\x00\x00mono"], "aac")
+
+
+def test_ogg_is_a_chain() -> None:
+    assert join([b"OggS 1", b"OggS 2"], "ogg") == b"OggS 1OggS 2"
+
+
+@pytest.mark.parametrize("kind", ["flac", "m4a", "webm"])
+def test_formats_with_a_head_of_their_own_stand_alone(kind: str) -> None:
+    assert can_follow([b"one"], kind)
+    assert join([b"one"], kind) == b"one"
+    assert not can_follow([b"one", b"two"], kind)
+    with pytest.raises(ValueError, match="do not go together"):
+        join([b"one", b"two"], kind)

@@ -1,0 +1,96 @@
+"""The model list: fetched once, beside the calls, from a real sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from puq_magics.api.client import Router
+from puq_magics.api.errors import NotFoundError
+from puq_magics.sandbox import Sandbox
+from puq_magics.session.catalogue import Catalogue, kind_of
+
+
+def connect(sandbox: Sandbox) -> Callable[[], Router]:
+    return lambda: Router(sandbox.token, sandbox.base_url)
+
+
+def asked(sandbox: Sandbox) -> list[str]:
+    return [request.path for request in sandbox.requests]
+
+
+def test_the_list_is_fetched_once(sandbox: Sandbox) -> None:
+    catalogue = Catalogue(connect(sandbox))
+    assert catalogue.known == {}
+    assert "sandbox/chat" in catalogue.fetch()
+    assert not catalogue.fetch()["sandbox/retired"].enabled
+    assert asked(sandbox) == ["/v1/models"]
+    catalogue.fetch(refresh=True)
+    assert asked(sandbox) == ["/v1/models", "/v1/models"]
+
+
+def test_in_the_background_with_the_balance(sandbox: Sandbox) -> None:
+    catalogue = Catalogue(connect(sandbox))
+    catalogue.begin(balance=True)
+    catalogue.begin(balance=True)
+    catalogue.wait()
+    assert "sandbox/chat" in catalogue.known
+    assert catalogue.balance_at_start == sandbox.balance
+    catalogue.begin(balance=True)
+    catalogue.wait()
+    assert asked(sandbox) == ["/v1/credits/balance", "/v1/models"]
+
+
+def test_the_first_balance_counts() -> None:
+    catalogue = Catalogue(lambda: pytest.fail("nothing is asked"))
+    catalogue.saw_balance(5.0)
+    catalogue.saw_balance(4.0)
+    assert catalogue.balance_at_start == 5.0
+
+
+def test_a_list_that_does_not_come_is_told_to_who_asks_and_not_asked_for_again_at_once(serve: Any) -> None:
+    def refuse(connection: Any) -> None:
+        connection.head("404 Not Found", "application/json")
+        connection.send(b'{"error": "Not found"}')
+
+    server = serve(refuse, lists=True)
+    catalogue = Catalogue(lambda: Router(None, server.url))
+    catalogue.begin()
+    catalogue.wait()
+    catalogue.begin()
+    catalogue.wait()
+    assert catalogue.known == {}
+    assert len(server.heard) == 1
+    with pytest.raises(NotFoundError):
+        catalogue.fetch()
+    assert len(server.heard) == 2
+
+
+def test_a_server_without_a_balance_still_lists(serve: Any) -> None:
+    def lists(connection: Any) -> None:
+        found = connection.heard.path.startswith("/v1/models")
+        connection.head("200 OK" if found else "404 Not Found", "application/json")
+        connection.send(b'{"object": "list", "data": [{"id": "llama"}]}' if found else b"{}")
+
+    server = serve(lists, lists=True)
+    catalogue = Catalogue(lambda: Router(None, server.url))
+    catalogue.begin(balance=True)
+    catalogue.wait()
+    assert list(catalogue.known) == ["llama"]
+    assert catalogue.balance_at_start is None
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("openai/gpt-4o", "chat"),
+        ("openai/tts-1", "speech"),
+        ("acme/echo-1", "speech"),
+        ("acme/echo-2", "image"),
+        ("other/echo-1", "chat"),
+    ],
+)
+def test_kinds_can_be_corrected(code: str, kind: str) -> None:
+    assert kind_of(code, {"acme/*": "image", "acme/echo-1": "speech"}) == kind

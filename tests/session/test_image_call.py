@@ -1,0 +1,119 @@
+"""Images through the one door, in a real kernel: waiting, interrupts, and what is kept."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
+
+NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing had come."
+
+
+def png() -> bytes:
+    """A grey image of 2 × 1."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 2, 1, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0\x80\x80")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def when(kernel: Any, words: str) -> Callable[[dict[str, Any]], None]:
+    """Interrupts the kernel once, when these words are on the screen."""
+    done: list[bool] = []
+
+    def _watch(message: dict[str, Any]) -> None:
+        if not done and words in str(message["content"].get("data", "")):
+            done.append(True)
+            kernel.interrupt()
+
+    return _watch
+
+
+def use(kernel: Any, server: Any) -> None:
+    lines = [f"%config PuqMagics.base_url = '{server.url}'", "%config PuqMagics.image_model = 'a/b'"]
+    assert kernel.run("\n".join(lines)).reply["status"] == "ok"
+
+
+def hold(connection: Any) -> None:
+    connection.wait_until_gone()
+
+
+def test_waiting_is_shown_with_its_seconds_and_can_be_interrupted(notebook: Any, serve: Any) -> None:
+    server = serve(hold)
+    use(notebook, server)
+    stopped, after = notebook.run_all(
+        ["%puq_image -n 2 -o kite --save kite.png A kite", "ran = True"],
+        when(notebook, "drawing 2 images with a/b"),
+    )
+    server.wait_until_gone()
+    assert stopped.reply["status"] == "error"
+    assert stopped.error["traceback"] == [NOTHING]
+    (bundle,) = stopped.screen
+    assert "interrupted" in bundle["text/plain"]
+    assert "drawing" not in bundle["text/plain"]
+    assert after.reply["status"] in ("aborted", "error")
+    assert notebook.value("[kite.images, kite.interrupted, _puq is kite]") == [[], True, True]
+    assert not list(notebook.folder.glob("kite*"))
+
+
+def test_an_interrupt_in_mid_download_leaves_no_file(notebook: Any, serve: Any) -> None:
+    def answer(connection: Any) -> None:
+        connection.head(kind="application/json")
+        connection.send(b'{"data": [{"b64_json": "' + b64encode(png()))
+        connection.wait_until_gone()
+
+    server = serve(answer)
+    use(notebook, server)
+    cell = notebook.run("%puq_image --save kite.png A kite", when(notebook, "drawing with a/b"))
+    server.wait_until_gone()
+    assert cell.error["ename"] == "Interrupted"
+    assert not list(notebook.folder.glob("*kite*"))
+
+
+def test_what_was_waited_for_takes_the_place_of_the_waiting(notebook: Any, serve: Any) -> None:
+    def answer(connection: Any) -> None:
+        seen.wait(30)
+        connection.head(kind="application/json")
+        connection.send(b'{"data": [{"b64_json": "' + b64encode(png()) + b'"}]}')
+
+    seen = threading.Event()
+    use(notebook, serve(answer))
+
+    def watch(message: dict[str, Any]) -> None:
+        if "drawing with a/b" in str(message["content"].get("data", "")):
+            seen.set()
+
+    cell = notebook.run("%puq_image A kite", watch)
+    assert seen.is_set()
+    (bundle,) = cell.screen
+    assert "drawing" not in str(bundle)
+    assert bundle["text/html"].count("<img ") == 1
+
+
+def test_an_error_leaves_one_line_and_no_result(notebook: Any, serve: Any) -> None:
+    def answer(connection: Any) -> None:
+        connection.head("402 Payment Required", "application/json")
+        connection.send(b'{"error": "empty"}')
+
+    use(notebook, serve(answer))
+    first, second = notebook.run_all(["%puq_image -o kite A kite", "ran = True"])
+    assert first.error["ename"] == "PaymentRequiredError"
+    assert first.screen == []
+    assert second.reply["status"] in ("aborted", "error")
+    assert notebook.value("'kite' in globals()") is False
+
+
+def test_without_live_there_is_one_display(notebook: Any, serve: Any) -> None:
+    def answer(connection: Any) -> None:
+        connection.head(kind="application/json")
+        connection.send(b'{"data": [{"b64_json": "' + b64encode(png()) + b'"}]}')
+
+    use(notebook, serve(answer))
+    cell = notebook.run("%config PuqMagics.live = False\n%puq_image A kite")
+    assert cell.kinds == ["display_data"]

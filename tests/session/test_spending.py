@@ -1,0 +1,115 @@
+"""Estimates and the budget, as sums."""
+
+from __future__ import annotations
+
+import pytest
+
+from puq_magics.api.errors import BudgetError
+from puq_magics.api.wire import Model, Usage
+from puq_magics.session.spending import (
+    USUAL_ANSWER,
+    Asked,
+    Estimate,
+    Spending,
+    by_code,
+    cost_of,
+    credits,
+    tokens_in,
+    with_usage,
+)
+
+MINI = Model("openai/mini", "Mini", input_price=2.0, output_price=8.0)
+UNIT = 1_000_000
+
+
+def test_a_cost_is_tokens_times_prices() -> None:
+    assert cost_of(MINI, Usage(1_000_000, 500_000, 1_500_000), UNIT) == 6.0
+    assert cost_of(MINI, Usage(1_000, 500, 1_500), 1_000) == 6.0
+
+
+def test_a_cost_without_its_price_is_not_known() -> None:
+    assert cost_of(None, Usage(1, 1, 2), UNIT) is None
+    assert cost_of(MINI, None, UNIT) is None
+    assert cost_of(Model("a/b", "b", input_price=1.0), Usage(1, 1, 2), UNIT) is None
+
+
+def test_a_missing_price_does_not_count_where_there_are_no_tokens() -> None:
+    assert cost_of(Model("a/b", "b", input_price=1.0), Usage(UNIT, 0, UNIT), UNIT) == 1.0
+
+
+def test_a_chat_is_estimated_by_its_limit() -> None:
+    estimate = Spending().estimate(Asked("chat", MINI.code, 1_000, 500), MINI, UNIT)
+    assert estimate.cost == pytest.approx((1_000 * 2 + 500 * 8) / UNIT)
+    assert "at most 500 tokens" in str(estimate)
+
+
+def test_without_a_limit_by_what_is_usual_and_then_by_the_longest_so_far() -> None:
+    spending, asked = Spending(), Asked("chat", MINI.code, 0)
+    assert spending.estimate(asked, MINI, UNIT).cost == USUAL_ANSWER * 8 / UNIT
+    spending.note(asked, 0.1, Usage(10, 5_000, 5_010))
+    spending.note(asked, 0.1, Usage(10, 70, 80))
+    estimate = spending.estimate(asked, MINI, UNIT)
+    assert estimate.cost == 5_000 * 8 / UNIT
+    assert "as long as the longest so far" in str(estimate)
+
+
+def test_images_are_estimated_by_what_images_cost_so_far() -> None:
+    spending = Spending()
+    assert spending.estimate(Asked("image", "a/image"), None, UNIT).cost is None
+    spending.note(Asked("image", "a/image", count=2), 0.08, None)
+    spending.note(Asked("speech", "a/tts"), 5.0, None)
+    estimate = spending.estimate(Asked("image", "another/image", count=3), None, UNIT)
+    assert estimate.cost == pytest.approx(0.12)
+    assert "mean of 1 such calls" in str(estimate)
+
+
+def test_the_budget_counts_estimate_or_balance_whichever_is_larger() -> None:
+    spending = Spending()
+    spending.note(Asked("chat", MINI.code), 0.2, None)
+    spending.check(0.5, Estimate(0.3, "so"), None)
+    with pytest.raises(BudgetError, match="0.2 credits are spent .by estimate"):
+        spending.check(0.5, Estimate(0.31, "so"), 0.1)
+    with pytest.raises(BudgetError, match="0.4 credits are spent .by the balance"):
+        spending.check(0.5, Estimate(0.2, "so"), 0.4)
+
+
+def test_a_refusal_says_how_to_go_on() -> None:
+    with pytest.raises(BudgetError) as caught:
+        Spending().check(0.5, Estimate(0.75, "by the list's prices"), None)
+    assert caught.value.hint is not None
+    assert "Nothing was sent" in caught.value.hint
+    assert "%config PuqMagics.budget = 2" in caught.value.hint
+
+
+def test_a_budget_that_is_used_up_lets_only_free_calls_through() -> None:
+    spending = Spending()
+    unknown = Estimate(None, "not known")
+    spending.check(0.5, unknown, 0.4)
+    with pytest.raises(BudgetError):
+        spending.check(0.5, unknown, 0.5)
+    spending.check(0.5, Estimate(0.0, "free"), 0.5)
+    with pytest.raises(BudgetError):
+        Spending().check(0.0, unknown, None)
+
+
+def test_an_answer_that_broke_off_is_counted_by_its_characters() -> None:
+    assert with_usage(None, 7, "12345678") == Usage(7, 2, 9)
+    assert with_usage(None, 7, "") is None
+    assert with_usage(Usage(1, 2, 3), 7, "text") == Usage(1, 2, 3)
+    assert tokens_in(0) == 0
+    assert tokens_in(1) == 1
+
+
+def test_a_model_is_found_without_its_provider() -> None:
+    models = {MINI.code: MINI}
+    assert by_code(models, "openai/mini") is MINI
+    assert by_code(models, "mini") is MINI
+    assert by_code(models, "other") is None
+    assert by_code(models | {"b/mini": Model("b/mini", "x")}, "mini") is None
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"), [(1234.5, "1,234.50 credits"), (0.000123, "0.00012 credits"), (0.5, "0.5 credits")]
+)
+def test_amounts(amount: float, words: str) -> None:
+    assert credits(amount) == words

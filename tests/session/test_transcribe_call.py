@@ -1,0 +1,82 @@
+"""Transcription through the one door, in a real kernel: uploads that take their time, and interrupts."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing had come."
+SIZE = 64 << 20
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """The address of a server that takes connections, and reads nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def large(notebook: Any) -> Iterator[None]:
+    """``large.wav`` in the kernel's folder: a head, and zeros that take no room."""
+    path = notebook.folder / "large.wav"
+    with path.open("wb") as file:
+        file.write(b"RIFF\xff\xff\xff\xffWAVEfmt ")
+        file.truncate(SIZE)
+    yield
+    path.unlink()
+
+
+def when(kernel: Any, words: str) -> Callable[[dict[str, Any]], None]:
+    """Interrupts the kernel once, when these words are on the screen."""
+    done: list[bool] = []
+
+    def _watch(message: dict[str, Any]) -> None:
+        if not done and words in str(message["content"].get("data", "")):
+            done.append(True)
+            kernel.interrupt()
+
+    return _watch
+
+
+def use(kernel: Any, url: str) -> None:
+    lines = [f"%config PuqMagics.base_url = '{url}'", "%config PuqMagics.transcribe_model = 'a/b'"]
+    assert kernel.run("\n".join(lines)).reply["status"] == "ok"
+
+
+def test_a_long_upload_has_a_bar_and_can_be_interrupted(notebook: Any, deaf: str, large: None) -> None:
+    use(notebook, deaf)
+    bars: list[str] = []
+    stop = when(notebook, "of 67.1 MB")
+
+    def watch(message: dict[str, Any]) -> None:
+        bars.append(str(message["content"].get("data", {}).get("text/html", "")))
+        stop(message)
+
+    stopped, after = notebook.run_all(
+        ["%puq_transcribe -o heard --save heard.txt large.wav", "ran = True"], watch
+    )
+    assert stopped.error["traceback"] == [NOTHING]
+    assert after.reply["status"] in ("aborted", "error")
+    assert any("<progress " in bar and "sending large" in bar for bar in bars)
+    assert notebook.value("[heard.text, heard.interrupted, heard.source]") == ["", True, "large.wav"]
+    assert not (notebook.folder / "heard.txt").exists()
+
+
+def test_waiting_for_the_words_can_be_interrupted(notebook: Any, serve: Any, large: None) -> None:
+    server = serve(lambda connection: connection.wait_until_gone())
+    use(notebook, server.url)
+    cell = notebook.run("%puq_transcribe large.wav", when(notebook, "listening with a/b"))
+    server.wait_until_gone()
+    assert cell.error["traceback"] == [NOTHING]
+    assert int(server.heard[0].headers["content-length"]) > SIZE
+
+
+def test_a_short_upload_has_no_bar(pupil: Any) -> None:
+    pupil.run("%puq_speak -q -o talk Hello there")
+    cell = pupil.run("%puq_transcribe talk")
+    assert "<progress" not in cell.everything
+    assert cell.reply["status"] == "ok"
