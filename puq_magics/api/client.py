@@ -53,9 +53,12 @@ class Router:
         transport: Transport | None = None,
     ) -> None:
         try:
-            key = _key(api_key)
+            key = Secret(api_key) if isinstance(api_key, str) else api_key
         finally:
             del api_key  # tracebacks can show locals
+        if not isinstance(key, Secret | None):
+            del key
+            raise ConfigurationError("the API key is not a string.", hint="Copy it from the dashboard.")
         if timeout is not None and not _is_seconds(timeout):
             raise ConfigurationError(
                 f"the timeout is {timeout!r}.", hint="Give a number of seconds above 0, or None."
@@ -249,14 +252,6 @@ class Router:
             request_id=request_id(response),
             retry_after=retry_after(response.headers),
         )
-
-
-def _key(value: object) -> Secret | None:
-    if value is None or isinstance(value, Secret):
-        return value
-    if isinstance(value, str):
-        return Secret(value)
-    raise ConfigurationError("the API key is not a string.", hint="Copy it from the dashboard.")
 
 
 def _is_seconds(value: object) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from puq_magics.magics.options import read_params
+from puq_magics.magics.preview import preview
 from puq_magics.outputs.results import ChatResult
 from puq_magics.outputs.view import QuietView, View
 from puq_magics.prompts.template import Filled, fill
-from puq_magics.magics.preview import preview
 from puq_magics.session.chat_call import ChatCall, ChatExchange, chat
 from puq_magics.session.workspace import Workspace
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool
 
@@ -19,6 +20,9 @@ from puq_magics.api.wire import Model
 from puq_magics.magics.command_words import quoted, unquoted
 from puq_magics.session.settings import SANDBOX, model_setting
 from puq_magics.session.workspace import Workspace
+
+if TYPE_CHECKING:
+    from puq_magics.session.account import Account
 
 _VOICES = ("alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer", "verse")
 _SIZES = {
@@ -175,12 +179,19 @@ class Candidates:
         """What models are for, and those that are known; where none are, the list is sent for."""
         if not self._has_account_at_hand():
             return (lambda _: ""), {}
+        if "puq_magics.api.transport" not in sys.modules:  # it takes longer than anyone waits for a Tab
+            threading.Thread(target=self._send_for_list, name="puq-completion", daemon=True).start()
+            return (lambda _: ""), {}
+        account = self._send_for_list()
+        return ((lambda _: ""), {}) if account is None else (account.kind, account.catalogue.known)
+
+    def _send_for_list(self) -> Account | None:
         try:
             account = self._workspace.account()
         except PuqError:  # no key: then nothing can be known
-            return (lambda _: ""), {}
+            return None
         account.catalogue.begin()
-        return account.kind, account.catalogue.known
+        return account
 
     def _has_account_at_hand(self) -> bool:
         """Whether the account can be had without starting a sandbox, or asking for a keyring to be unlocked."""

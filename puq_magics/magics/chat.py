@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import ChainMap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_cell_magic, magics_class, needs_local_scope, no_var_expand
 
-from puq_magics.api.errors import InputError
 from puq_magics.magics import options
 from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.options import CommandLine
+from puq_magics.magics.prompt_lines import read_prompt
 
 if TYPE_CHECKING:
     from puq_magics.outputs.results import ChatResult
@@ -47,26 +46,9 @@ class PuqChatMagics(WorkspaceMagics):
         In a line the prompt follows the options; in a cell it is the body, and the first word of the line may be
         the model: ``%%puq_chat openai/gpt-4o``. ``{{name}}`` is filled from your variables.
         """
-        if cell is None:
-            args, prompt = COMMAND.read(line)
-        else:
-            args, prompt = _read_cell_line(line), cell.strip("\n")
-        if not prompt.strip():
-            raise InputError(
-                "the prompt is empty.", hint="Write it below %%puq_chat, or behind the options of %puq_chat."
-            )
+        args, prompt = read_prompt(COMMAND, "puq_chat", line, cell)
         from puq_magics.magics.asking import ask
 
         return ask(
             self.workspace, args, prompt, ChainMap(dict(local_ns or {}), dict(self.workspace.namespace))
         )
-
-
-def _read_cell_line(line: str) -> argparse.Namespace:
-    """The line of a cell: options, and the model as a word of its own, before or after them."""
-    hint = "The prompt goes below, into the cell."
-    args, word = COMMAND.read_around(line, hint)
-    if word and args.model is not None:
-        raise InputError(f"{word!r} is one too many: -m names the model.", hint=hint)
-    args.model = word or args.model
-    return args

@@ -13,7 +13,9 @@ from puq_magics.magics.options import CommandLine, option, refuse_rest
 from puq_magics.session.settings import SANDBOX
 
 LOGIN_COMMAND = CommandLine(
-    option("--keyring", action="store_true", help="keep the key in the system's keyring, for later sessions too"),
+    option(
+        "--keyring", action="store_true", help="keep the key in the system's keyring, for later sessions too"
+    ),
 )
 LOGOUT_COMMAND = CommandLine()
 

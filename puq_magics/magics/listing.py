@@ -17,7 +17,6 @@ from puq_magics.prompts.nearest import nearest
 from puq_magics.session.balance import Balance, look_at_balance
 from puq_magics.session.workspace import Workspace
 
-
 T = TypeVar("T", bound=PaintedOnce)
 
 
@@ -32,7 +31,9 @@ def list_models(workspace: Workspace, args: argparse.Namespace, words: Sequence[
         disabled_too=args.all,
         refresh=args.refresh,
     )
-    table = ModelTable(models, kind_of=lambda model: account.kind(model.code), price_unit=price_words(workspace))
+    table = ModelTable(
+        models, kind_of=lambda model: account.kind(model.code), price_unit=price_words(workspace)
+    )
     return _shown(workspace, table, args)
 
 
@@ -97,5 +98,7 @@ def _of_provider(models: Sequence[Model], provider: str) -> list[Model]:
         providers = sorted({model.code.split("/", 1)[0] for model in models if "/" in model.code})
         near = nearest(provider, providers)
         meant = f" Did you mean {near}?" if near else ""
-        raise InputError(f"there is no provider {provider}.{meant}", hint=f"There are: {', '.join(providers[:20])}.")
+        raise InputError(
+            f"there is no provider {provider}.{meant}", hint=f"There are: {', '.join(providers[:20])}."
+        )
     return found

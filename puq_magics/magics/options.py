@@ -29,7 +29,7 @@ class Option:
 
     flags: tuple[str, ...]
     settings: dict[str, Any]
-    #: What Tab offers for the value: ``chat model``, ``variable``, ``path``, ``voice``, ``size``, …; the choices if empty.
+    #: What Tab offers for the value: ``chat model``, ``variable``, ``path``, ``voice``, ``size``; else its choices.
     completes: str = ""
 
     @property
@@ -96,7 +96,14 @@ SYSTEM = option("-s", "--system", help="the system prompt")
 TEMPERATURE = option("-t", "--temperature", type=finite, help="how freely to choose words; 0 is the least")
 MAX_TOKENS = option("--max-tokens", type=positive, help="the most tokens to answer with")
 NO_STREAM = option("--no-stream", action="store_true", help="wait for the whole answer")
-OUT = option("-o", "--out", type=variable_name, metavar="NAME", completes="variable", help="the variable that gets the result")
+OUT = option(
+    "-o",
+    "--out",
+    type=variable_name,
+    metavar="NAME",
+    completes="variable",
+    help="the variable that gets the result",
+)
 RAW = option("--raw", action="store_true", help="fill no {{name}}")
 PARAM = option(
     "--param",

@@ -15,7 +15,11 @@ def preview(workspace: Workspace, exchange: Exchange[Any, Any], told: str = "") 
     """The request as a key-free ``curl`` line, what is told in words, and an estimate; nothing is sent."""
     asked = exchange.asked
     size = f"about {max(1, asked.prompt_tokens):,} tokens of prompt" if asked.kind == "chat" else asked.kind
-    words = [as_curl(workspace, exchange), told, f"{size}; {_estimate(workspace, exchange)}; nothing was sent"]
+    words = [
+        as_curl(workspace, exchange),
+        told,
+        f"{size}; {_estimate(workspace, exchange)}; nothing was sent",
+    ]
     return "\n\n".join(plain(part) for part in words if part)
 
 

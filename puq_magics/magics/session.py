@@ -62,7 +62,10 @@ SANDBOX_COMMAND = CommandLine(
         help="cut the connection after that many chunks; 0 for never",
     ),
     option(
-        "--models", type=_models, metavar="COUNT", help="list so many models, most of them invented; 0 for its own"
+        "--models",
+        type=_models,
+        metavar="COUNT",
+        help="list so many models, most of them invented; 0 for its own",
     ),
     option("--if-needed", action="store_true", help="only where neither a key nor a base URL is set"),
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from puq_magics.api.errors import PuqError
+from puq_magics.outputs.footer import in_credits
 from puq_magics.outputs.panel import show_panel
 from puq_magics.session.balance import glance_at_balance
 from puq_magics.session.settings import model_setting
-from puq_magics.session.spending import credits
 from puq_magics.session.workspace import Workspace
 
 Row = tuple[str, str]
@@ -69,8 +69,13 @@ def _models(workspace: Workspace) -> Iterator[Row]:
 def _money(workspace: Workspace) -> Iterator[Row]:
     account = workspace.account()
     yield "balance", glance_at_balance(workspace, _PATIENCE)
-    spent = f"about {credits(account.spending.estimated)} by estimate" if account.spending.estimated else "nothing"
+    spent = (
+        f"about {in_credits(account.spending.estimated)} by estimate"
+        if account.spending.estimated
+        else "nothing"
+    )
     yield "spent", spent
     budget = workspace.settings.budget
     if budget is not None:
-        yield "budget", f"{credits(budget)}, {credits(max(0.0, budget - account.spending.spent(account.fallen)))} left"
+        left = max(0.0, budget - account.spending.spent(account.fallen))
+        yield "budget", f"{in_credits(budget)}, {in_credits(left)} left"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor, log10
 
 from puq_magics.api.wire import Usage
 
@@ -38,7 +39,7 @@ class Footer:
         if usage is not None:
             facts.append(f"{usage.total_tokens:,} tokens")
         if cost is not None:
-            facts.append(f"about {cost:.2g} credits")
+            facts.append(f"about {in_credits(cost)}")
         if seconds is not None:
             facts.append(f"{seconds:.1f} s")
         warnings = [words for words in (_FINISHES.get(finish_reason or ""), broken_off) if words]
@@ -70,3 +71,16 @@ class Footer:
         parts += [inline(fact) for fact in self.facts]
         line = f"<sub>{' · '.join(parts)}</sub>" if parts else ""
         return "\n\n".join(part for part in (safe, line) if part)
+
+
+def in_credits(amount: float) -> str:
+    """An amount for people: cents of large ones, two digits of small ones, and never an exponent."""
+    size = abs(amount)
+    if size >= 10 or size == 0:
+        digits = f"{amount:,.2f}".removesuffix(".00")
+    elif size < 1e-12:
+        digits = "0"
+    else:
+        digits = f"{amount:.{max(0, 1 - floor(log10(size)))}f}"
+        digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return f"{digits} credits"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from puq_magics.api.errors import APIError, AnswerError, NotFoundError
+from puq_magics.api.errors import AnswerError, APIError, NotFoundError
 from puq_magics.api.wire import Model, Usage
 from puq_magics.session.catalogue import Catalogue, kind_of
 from puq_magics.session.settings import PuqMagics
@@ -65,10 +65,8 @@ class Account:
             return
         self._look_at_balance()
         if not self.catalogue.known:
-            try:
+            with suppress(APIError):  # then by what such calls cost so far
                 self.catalogue.fetch()
-            except APIError:  # then by what such calls cost so far
-                pass
         self.spending.check(budget, self.estimate(asked), self.fallen)
 
     def settle(self, asked: Asked, usage: Usage | None) -> float | None:

@@ -83,7 +83,8 @@ def _about_model(workspace: Workspace, asked: Asked) -> str:
     if near:
         return f"The nearest names: {', '.join(near)}."
     return (
-        some_models([known[code] for code in codes], asked.kind).strip() or "The router lists no models of that kind."
+        some_models([known[code] for code in codes], asked.kind).strip()
+        or "The router lists no models of that kind."
     )
 
 

@@ -117,7 +117,10 @@ def _wav_parameters(data: bytes) -> object:
 def _join_ogg(parts: Sequence[bytes]) -> bytes:
     try:
         return join_opus(parts)
-    except (ValueError, struct.error):  # Vorbis, say, or two kinds of Opus: what follows may have heads of its own
+    except (
+        ValueError,
+        struct.error,
+    ):  # Vorbis, say, or two kinds of Opus: what follows may have heads of its own
         return b"".join(parts)
 
 

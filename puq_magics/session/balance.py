@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from puq_magics.api.errors import AnswerError, NotFoundError, PuqError
+from puq_magics.outputs.footer import in_credits
 from puq_magics.outputs.painting import PaintedOnce
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Balance(PaintedOnce, float):
         words = f"{float(self):,.2f} credits"
         if self.change:
             more = "more" if self.change > 0 else "less"
-            words += f"; {_digits(abs(self.change))} {more} than when this session began"
+            words += f"; {in_credits(abs(self.change)).removesuffix(' credits')} {more} than when this session began"
         return words
 
     __str__ = __repr__
@@ -57,7 +58,3 @@ def glance_at_balance(workspace: Workspace, seconds: float) -> str:
     look.start()
     look.join(seconds)
     return words[0] if words else f"not known: no answer within {seconds:.0f} s"
-
-
-def _digits(amount: float) -> str:
-    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.2g}"

@@ -148,7 +148,8 @@ def _settle(
     account: Account, exchange: Exchange[R, V], result: R, problem: APIError | KeyboardInterrupt | None
 ) -> None:
     """Work out what it cost."""
-    if isinstance(problem, StatusError) or (problem is not None and not result.has_content):
+    came = result.has_content or getattr(problem, "partial", None)
+    if isinstance(problem, StatusError) or (problem is not None and not came):
         return
     account.catalogue.wait(_PRICES_PATIENCE if problem is None else 0.0)
     result.cost = account.settle(exchange.asked, exchange.usage())

@@ -99,4 +99,3 @@ def kind_of(code: str, corrections: Mapping[str, str]) -> str:
         if "*" in pattern and fnmatchcase(code, pattern):
             return kind
     return model_kind(code)
-

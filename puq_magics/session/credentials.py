@@ -1,7 +1,7 @@
 """Where the key comes from, and for which host.
 
-A key belongs to a host: one from login or the keyring to the host that it was given for, one from the environment to
-the host of PUQ_BASE_URL. A notebook that sets another base URL gets no key: a stranger's notebook cannot collect keys.
+A key belongs to a host: one from login or the keyring to the host that it was given for, one from the environment
+to the host of PUQ_BASE_URL. A notebook that sets another base URL gets no key: a stranger's cannot collect keys.
 """
 
 from __future__ import annotations

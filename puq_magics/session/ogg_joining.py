@@ -62,7 +62,9 @@ def _read(data: bytes) -> tuple[bytes, list[_Page]]:
     if not pages or pages[0].body[:8] != b"OpusHead" or len({page.serial for page in pages}) != 1:
         raise ValueError("no Ogg stream of Opus")
     head = pages[0].body
-    return head[8:10] + head[18:], pages  # version, channels and how they are mapped; not the lead-in, nor the rate
+    return head[8:10] + head[
+        18:
+    ], pages  # version, channels and how they are mapped; not the lead-in, nor the rate
 
 
 def _pages(data: bytes) -> Iterator[_Page]:

@@ -71,14 +71,16 @@ class PuqMagics(Configurable):
     voice = Unicode(None, allow_none=True, help="The voice that speaks, like alloy. Sent when set.").tag(
         config=True
     )
-    image_size = Unicode(None, allow_none=True, help="The size of images, like 1024x1024. Sent when set.").tag(
-        config=True
-    )
+    image_size = Unicode(
+        None, allow_none=True, help="The size of images, like 1024x1024. Sent when set."
+    ).tag(config=True)
     embed_limit = Float(
         10.0, min=0.0, help="MB of audio that a notebook takes in; more is saved beside it, and linked."
     ).tag(config=True)
     speech_limit = Integer(
-        4096, min=100, help="Characters that a speech model takes at once; longer texts are split at sentences."
+        4096,
+        min=100,
+        help="Characters that a speech model takes at once; longer texts are split at sentences.",
     ).tag(config=True)
     budget = Float(
         None, allow_none=True, min=0.0, help="Credits that this session may spend; none by default."
@@ -89,7 +91,7 @@ class PuqMagics(Configurable):
     ledger = Bool(
         None,
         allow_none=True,
-        help="Note calls, tokens and costs (no prompts, no answers) for %puq_usage --all. Else PUQ_LEDGER, else True.",
+        help="Note calls, tokens and costs (no prompt, no answer) for %puq_usage --all. Else PUQ_LEDGER, else True.",
     ).tag(config=True)
     aliases = Dict(
         key_trait=Unicode(), value_trait=Unicode(), help='Short names: {"fast": "openai/gpt-4o-mini"}.'

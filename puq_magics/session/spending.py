@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from puq_magics.api.errors import BudgetError
 from puq_magics.api.wire import Model, Usage
+from puq_magics.outputs.footer import in_credits
 
 #: Tokens of an answer whose length nobody has limited, as long as no other has shown how long they get.
 USUAL_ANSWER = 1_000
@@ -41,12 +42,7 @@ class Estimate:
     basis: str
 
     def __str__(self) -> str:
-        return f"about {credits(self.cost)}, {self.basis}" if self.cost is not None else self.basis
-
-
-def credits(amount: float) -> str:
-    """An amount for people."""
-    return f"{amount:,.2f} credits" if abs(amount) >= 10 else f"{amount:.2g} credits"
+        return f"about {in_credits(self.cost)}, {self.basis}" if self.cost is not None else self.basis
 
 
 def tokens_in(characters: int) -> int:
@@ -121,16 +117,20 @@ class Spending:
             return
         by = "by the balance" if (fallen or 0.0) > self.estimated else "by estimate"
         raise BudgetError(
-            f"this call would pass the budget of {credits(budget)}: "
-            f"{credits(spent)} are spent ({by}), and it may cost {estimate}.",
+            f"this call would pass the budget of {in_credits(budget)}: "
+            f"{in_credits(spent)} are spent ({by}), and {_may_cost(estimate)}.",
             hint=f"Nothing was sent. To go on: %config PuqMagics.budget = {_next_budget(spent, estimate)}"
             " (None for no budget)",
         )
 
 
+def _may_cost(estimate: Estimate) -> str:
+    return f"it may cost {estimate}" if estimate.cost is not None else f"what it costs is open: {estimate}"
+
+
 def _next_budget(spent: float, estimate: Estimate) -> str:
     """A round figure that lets the call through."""
-    return f"{2 * (spent + (estimate.cost or 0.0)) or 1.0:.1g}"
+    return f"{float(f'{2 * (spent + (estimate.cost or 0.0)) or 1.0:.1g}'):g}"
 
 
 def with_usage(usage: Usage | None, prompt_tokens: int, text: str) -> Usage | None:

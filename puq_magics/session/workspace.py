@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ class Workspace:
         #: The base URL that was set before the sandbox took its place.
         self.url_before_sandbox: str | None = None
         self._painted: list[Paintable] = []
+        self._making = threading.RLock()  # a Tab looks for models in a thread of its own
         self._router: Router | None = None
         self._router_made_of: tuple[Any, ...] = ()
         self._accounts: dict[tuple[Any, ...], Account] = {}
@@ -88,22 +90,24 @@ class Workspace:
         scheme = self.effective.auth_scheme if address.origin != self._sandbox_origin() else "Token"
         key = credential.key if credential is not None else None
         made_of = (address, key, scheme, self.effective.timeout, self.settings.max_retries)
-        if self._router is None or self._router_made_of != made_of:
-            self._close_router()
-            self._router = _make_router(*made_of)
-            self._router_made_of = made_of
-        return self._router
+        with self._making:
+            if self._router is None or self._router_made_of != made_of:
+                self._close_router()
+                self._router = _make_router(*made_of)
+                self._router_made_of = made_of
+            return self._router
 
     def account(self) -> Account:
         """The account behind the router that was used last. Raises ConfigurationError."""
         self.router()
         made_of = self._router_made_of
         whose = made_of[:2]  # where, and with which key
-        if whose not in self._accounts:
-            from puq_magics.session.account import Account
+        with self._making:
+            if whose not in self._accounts:
+                from puq_magics.session.account import Account
 
-            self._accounts[whose] = Account(lambda: _make_router(*made_of), self.settings)
-        return self._accounts[whose]
+                self._accounts[whose] = Account(lambda: _make_router(*made_of), self.settings)
+            return self._accounts[whose]
 
     def credential(self, address: Address) -> Credential | None:
         """The key for a host; None for a server on this machine, or one that takes none. Raises MissingKeyError."""

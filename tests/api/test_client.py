@@ -17,6 +17,7 @@ from puq_magics.api.errors import (
     AnswerError,
     AuthenticationError,
     BadRequestError,
+    ConfigurationError,
     InputError,
     NotFoundError,
     PaymentRequiredError,
@@ -356,3 +357,46 @@ def test_public_names() -> None:
         assert getattr(puq_magics.api, name).__name__ == name
     with pytest.raises(AttributeError):
         _ = puq_magics.api.nothing
+
+
+# What is not sent at all
+
+
+@pytest.mark.parametrize(
+    "messages", [5, None, b"words", [], {}, {"role": "user"}, ["words"], [None], iter(())]
+)
+def test_messages_are_words_or_messages(messages: Any) -> None:
+    with Router(KEY) as router, pytest.raises(InputError, match="messages"):
+        router.chat(messages, model=MODEL)
+
+
+@pytest.mark.parametrize("model", [None, 5, "", " ", b"a/b", ["a/b"]])
+def test_a_model_is_named_by_words(model: Any) -> None:
+    with Router(KEY) as router, pytest.raises(InputError, match="name of a model is missing"):
+        router.stream_chat("Hello", model=model)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"base_url": None},
+        {"base_url": 5},
+        {"base_url": b"https://h.example"},
+        {"api_key": 5},
+        {"api_key": b"key"},
+        {"auth_scheme": None},
+        {"auth_scheme": 5},
+        {"timeout": "5"},
+        {"timeout": True},
+        {"timeout": 0},
+        {"timeout": float("nan")},
+        {"timeout": float("inf")},
+        {"max_retries": None},
+        {"max_retries": -1},
+        {"max_retries": 1.5},
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Router(**settings)
+    assert caught.value.hint

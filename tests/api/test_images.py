@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 from typing import Any
 from urllib.parse import quote
 
@@ -211,6 +212,25 @@ def test_a_connection_cut_in_an_image_keeps_what_came() -> None:
     kept = partial_of(caught.value)
     assert [image.type for image in kept.images] == [PNG]
     assert len(kept.rejected) == 1
+
+
+def test_a_large_image_is_held_once() -> None:
+    data = png(1, 1)[:-12] + _padding(5_000_000) + png(1, 1)[-12:]
+    said = answer({"data": [entry(data)]})
+    with RawServer(says(said)) as server, router_for(server) as router:
+        tracemalloc.start()
+        try:
+            images = router.image("a cat", model=MODEL)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert images.images[0].data == data
+    assert peak < 2 * len(data)
+
+
+def _padding(size: int) -> bytes:
+    """A chunk that no reader of PNG looks into."""
+    return size.to_bytes(4, "big") + b"puQq" + bytes(size + 4)
 
 
 def test_a_key_that_comes_back_in_an_error_is_not_shown() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import tracemalloc
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from clients import KEY, MODEL, router_for
 from media import wav
-from raw_server import COMPLETION, Asked, RawServer, answer, says
+from raw_server import COMPLETION, Asked, Connection, RawServer, answer, says
 from tornado.httputil import HTTPFile, HTTPHeaders, parse_body_arguments
 
 from puq_magics.api import Router, Segment, Upload
@@ -97,6 +99,29 @@ def test_progress_begins_at_nothing_and_ends_at_all() -> None:
     assert done == sorted(done)
     assert len(done) > 5
     assert {total for _, total in told} == {whole}
+
+
+def test_a_long_recording_is_not_held(tmp_path: Path) -> None:
+    size = 40 << 20
+    path = tmp_path / "talk.wav"
+    path.write_bytes(wav())
+    os.truncate(path, size)
+
+    def takes_all(connection: Connection) -> None:
+        buffer, left = bytearray(1 << 16), size
+        while left > 0:
+            left -= connection.sock.recv_into(buffer)
+        connection.send(HEARD)
+        connection.await_end()
+
+    with RawServer(takes_all) as server, router_for(server) as router:
+        tracemalloc.start()
+        try:
+            router.transcribe(Upload.of_path(path), model=MODEL)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 4 << 20
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -49,7 +49,8 @@ def test_the_balance_and_how_it_has_changed(shell: Any, sandbox: Any) -> None:
 
 
 def test_a_server_without_a_balance(shell: Any, serve: Any) -> None:
-    shell.run(f"%config PuqMagics.base_url = '{serve(lambda connection: None).url}'")
+    server = serve(lambda connection: connection.done())
+    shell.run(f"%config PuqMagics.base_url = '{server.url}'")
     error = shell.error("%puq_balance")
     assert isinstance(error, NotFoundError)
     assert "keeps no balance" in str(error)

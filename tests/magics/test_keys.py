@@ -111,8 +111,9 @@ def test_where_nobody_can_be_asked(shell: Any, monkeypatch: pytest.MonkeyPatch) 
     assert "PUQ_API_KEY" in str(error)
 
 
-
-def test_a_key_in_the_keyring_is_found_by_the_next_session(shell: Any, typed: list[str], system: Keyring) -> None:
+def test_a_key_in_the_keyring_is_found_by_the_next_session(
+    shell: Any, typed: list[str], system: Keyring
+) -> None:
     typed.append(KEY)
     ran = shell.run("%puq_login --keyring")
     assert "in the system's keyring" in ran.out

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-
 KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
 
 

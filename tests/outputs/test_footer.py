@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from puq_magics.api.wire import Usage
-from puq_magics.outputs.footer import Footer
+from puq_magics.outputs.footer import Footer, in_credits
 
 FULL = Footer.of(model="a/b", usage=Usage(1000, 234, 1234), cost=0.000123, seconds=2.345)
 
@@ -52,3 +52,21 @@ def test_a_hostile_name_stands_there_literally() -> None:
     assert markdown.startswith("Words.\n\n<sub>")
     assert len(markdown.splitlines()) == 3
     assert len(footer.plain().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [
+        (1234.5, "1,234.50 credits"),
+        (12.0, "12 credits"),
+        (0.5, "0.5 credits"),
+        (9.99, "10 credits"),
+        (0.000065, "0.000065 credits"),
+        (0.0000127, "0.000013 credits"),
+        (1e-30, "0 credits"),
+        (0.0, "0 credits"),
+        (-0.25, "-0.25 credits"),
+    ],
+)
+def test_amounts(amount: float, words: str) -> None:
+    assert in_credits(amount) == words

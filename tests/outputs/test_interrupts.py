@@ -12,9 +12,14 @@ from puq_magics.outputs.interrupts import deferred
 
 def test_an_interrupt_comes_behind_the_step() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), deferred():
-        os.kill(os.getpid(), signal.SIGINT)
-        done.append("the step")
+
+    def step() -> None:
+        with deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("the step")
+
+    with pytest.raises(KeyboardInterrupt):
+        step()
     assert done == ["the step"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

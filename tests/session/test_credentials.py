@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import nbclient
+import nbformat
 import pytest
 
 from puq_magics.api.address import Address
@@ -147,26 +150,85 @@ def test_login_asks_without_an_echo_and_the_key_is_nowhere(notebook: Any, serve:
         "_puq",
         "Out",
     ]
+    kept = len(codes)
+    for magic in ("puq_models", "puq_balance", "puq_image -m a/b hi", "puq_speak -m a/b hi"):
+        codes += [f"%{magic}", "%tb"]
+    codes += [
+        "import io, wave\nsound = io.BytesIO()\nwith wave.open(sound, 'wb') as file:\n"
+        "    file.setparams((1, 2, 8000, 0, 'NONE', ''))\n    file.writeframes(bytes(800))\n"
+        "sound = sound.getvalue()",
+        "%puq_transcribe -m a/b sound",
+        "%tb",
+        "%puq_usage",
+        "%puq_image --dry-run -m a/b hi",
+        "%puq_speak --dry-run -m a/b hi",
+        "%puq_transcribe --dry-run -m a/b sound",
+    ]
     cells = [login, *[notebook.run(code) for code in codes]]
     assert [heard.headers["authorization"] for heard in server.heard[:3]] == [f"Token {KEY}"] * 3
     logged = "".join(cell.out for cell in cells)
     assert "DEBUG" in logged  # or nothing was looked for
     assert "mine" in "".join(cell.everything for cell in cells)
+    failed = [cell for cell in cells[kept:] if cell.reply["status"] == "error"]
+    assert len([cell for cell in failed if "401" in cell.everything]) >= 3  # or nothing was asked
     assert [cell for cell in cells if KEY in cell.everything] == []
     assert [cell for cell in cells if KEY[:12] in cell.everything] == []
     assert "…wxyz" in cells[8].screen[0]["text/plain"]
     looked = (
-        "import pickle\nfound = {}\n"
+        "import copy, pickle, sys\nfound = {}\n"
         "found['names'] = [n for n, v in list(globals().items()) if n != 'found' and {key!r} in repr(v)]\n"
         "found['pickle'] = {key!r}.encode() in pickle.dumps(_puq)\n"
+        "found['copy'] = {key!r} in repr(vars(copy.deepcopy(_puq)))\n"
+        "frames, tb = [], sys.last_traceback\n"
+        "while tb is not None:\n    frames.append(tb.tb_frame); tb = tb.tb_next\n"
+        "found['frames'] = [f.f_code.co_name for f in frames if {key!r} in repr(f.f_locals)]\n"
+        "found['looked at frames'] = len(frames) > 2\n"
         "found['history'] = any({key!r} in line for _, _, line in get_ipython().history_manager.get_range(0))\n"
     )
     halves = f"({KEY[:8]!r} + {KEY[8:]!r})"
     notebook.run(looked.replace("{key!r}", halves))
-    assert notebook.value("found") == {"names": [], "pickle": False, "history": False}
+    found = notebook.value("found")
+    assert found.pop("looked at frames")
+    assert found == {"names": [], "pickle": False, "copy": False, "frames": [], "history": False}
     written = [path for path in notebook.folder.rglob("*") if path.is_file()]
     assert "history.sqlite" in [path.name for path in written]
     assert [path for path in written if KEY.encode() in path.read_bytes()] == []
+
+
+def test_a_saved_notebook_and_the_ledger_do_not_hold_it(serve: Any, tmp_path: Any) -> None:
+    """Here the key is the environment's, as nbconvert and papermill would have it."""
+    answers = [answer, refuse, refuse]
+    server = serve(lambda connection: (answers.pop(0) if answers else refuse)(connection))
+    own = nbformat.v4.new_notebook()
+    cells = [
+        "%load_ext puq_magics",
+        "%puq_chat -m a/b hi",
+        "%puq_chat -m a/b hi",
+        "%tb",
+        "%puq",
+        "%puq_usage --all",
+    ]
+    own.cells = [nbformat.v4.new_code_cell(code) for code in cells]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PUQ_")}
+    environment |= {
+        "PUQ_API_KEY": KEY,
+        "PUQ_BASE_URL": server.url,
+        "PUQ_LEDGER": str(tmp_path / "calls.sqlite"),
+    }
+    client = nbclient.NotebookClient(own, allow_errors=True, kernel_name="python3")
+    with client.setup_kernel(env=environment):
+        for number, cell in enumerate(own.cells):
+            client.execute_cell(cell, number)
+    nbformat.write(own, tmp_path / "saved.ipynb")
+    saved = (tmp_path / "saved.ipynb").read_text(encoding="utf-8")
+    assert [heard.headers["authorization"] for heard in server.heard] == [f"Token {KEY}"] * 2
+    assert "wxyz from PUQ_API_KEY" in saved
+    assert "401 Unauthorized" in saved
+    held = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert "calls.sqlite" in held
+    assert [
+        path for path in tmp_path.rglob("*") if path.is_file() and KEY[:12].encode() in path.read_bytes()
+    ] == []
 
 
 def test_nothing_that_a_result_leads_to_shows_the_key(notebook: Any, serve: Any) -> None:

@@ -237,10 +237,10 @@ def test_the_model_of_each_kind(kind: str, variable: str) -> None:
         (None, "0", None),
         (None, "off", None),
         (None, "1", ""),
-        (None, "/tmp/calls.sqlite", "/tmp/calls.sqlite"),
-        (False, "/tmp/calls.sqlite", None),
+        (None, "/data/calls.sqlite", "/data/calls.sqlite"),
+        (False, "/data/calls.sqlite", None),
         (True, "0", ""),
-        (True, "/tmp/calls.sqlite", "/tmp/calls.sqlite"),
+        (True, "/data/calls.sqlite", "/data/calls.sqlite"),
     ],
 )
 def test_where_calls_are_noted(setting: bool | None, text: str, path: str | None) -> None:

@@ -13,7 +13,6 @@ from puq_magics.session.spending import (
     Spending,
     by_code,
     cost_of,
-    credits,
     tokens_in,
     with_usage,
 )
@@ -67,9 +66,9 @@ def test_the_budget_counts_estimate_or_balance_whichever_is_larger() -> None:
     spending = Spending()
     spending.note(Asked("chat", MINI.code), 0.2, None)
     spending.check(0.5, Estimate(0.3, "so"), None)
-    with pytest.raises(BudgetError, match="0.2 credits are spent .by estimate"):
+    with pytest.raises(BudgetError, match=r"0\.2 credits are spent \(by estimate"):
         spending.check(0.5, Estimate(0.31, "so"), 0.1)
-    with pytest.raises(BudgetError, match="0.4 credits are spent .by the balance"):
+    with pytest.raises(BudgetError, match=r"0\.4 credits are spent \(by the balance"):
         spending.check(0.5, Estimate(0.2, "so"), 0.4)
 
 
@@ -106,10 +105,3 @@ def test_a_model_is_found_without_its_provider() -> None:
     assert by_code(models, "mini") is MINI
     assert by_code(models, "other") is None
     assert by_code(models | {"b/mini": Model("b/mini", "x")}, "mini") is None
-
-
-@pytest.mark.parametrize(
-    ("amount", "words"), [(1234.5, "1,234.50 credits"), (0.000123, "0.00012 credits"), (0.5, "0.5 credits")]
-)
-def test_amounts(amount: float, words: str) -> None:
-    assert credits(amount) == words
