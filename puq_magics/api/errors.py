@@ -34,10 +34,7 @@ import re
 from collections.abc import Callable
 from html import unescape
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from puq_magics.api.images import Images
+from typing import Any
 
 # Of an error's body: characters that are read, and those of an HTML page.
 _LONGEST_READ, _LONGEST_PAGE = 64_000, 5_000
@@ -51,7 +48,7 @@ class PuqError(Exception):
     #: What to do about it; empty when there is nothing to say.
     hint: str
     #: What had come of an answer when it failed: its text, audio's bytes, or images; empty when nothing had.
-    partial: str | bytes | Images = ""
+    partial: Any = ""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

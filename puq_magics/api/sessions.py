@@ -15,7 +15,7 @@ from puq_magics import __version__
 from puq_magics.api.address import Address
 
 #: Bytes of a file that are read and sent at once; urllib3's own 16 kB cost a third of the throughput.
-BLOCK = 1 << 17
+BLOCK = 1 << 18
 
 
 class PlainSession(requests.Session):

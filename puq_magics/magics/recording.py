@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from IPython.display import display
 
 from puq_magics.api.errors import InputError
-from puq_magics.magics.transcribing import call_for
 from puq_magics.outputs.media_view import QuietMediaView
 from puq_magics.outputs.results import TranscriptResult
-from puq_magics.session.audio_sources import of_recording
-from puq_magics.session.transcribe_call import transcribe
+from puq_magics.session.audio_sources import Source, of_recording
+from puq_magics.session.transcribe_call import TranscribeCall, transcribe
 from puq_magics.session.workspace import Workspace
 
+CallFor = Callable[[Source], TranscribeCall]
 
-def record(workspace: Workspace, args: argparse.Namespace) -> None:
-    """Show a recorder, and return; each recording is transcribed when it comes. Raises PuqError."""
+
+def record(workspace: Workspace, args: argparse.Namespace, call_for: CallFor) -> None:
+    """Show a recorder, and return; each recording is transcribed when it comes. Raises PuqError.
+
+    ``call_for`` makes the call that the options ask for of a recording.
+    """
     if not workspace.in_notebook:
         raise InputError(
             "a recorder needs a notebook, and this is a terminal.",
@@ -25,11 +30,12 @@ def record(workspace: Workspace, args: argparse.Namespace) -> None:
     if args.dry_run or args.quiet:
         option = "--dry-run" if args.dry_run else "-q"
         raise InputError(f"{option} does not go with --record.", hint="Leave it out.")
-    _check(workspace, args)
+    workspace.router()  # what would be wrong after somebody has spoken is raised now
+    call_for(of_recording(b"ID3" + bytes(64), "audio/mpeg"))
     from puq_magics.widgets.recorder import Recorder
 
     def transcribe_it(data: bytes, mime: str) -> None:
-        result = _transcribe(workspace, args, data, mime)
+        result = _transcribe(workspace, call_for(of_recording(data, mime)), args.out)
         recorder.show_result(result.bundle(result.footer.shortened(workspace.settings.footer)))
         where = " and ".join(f"{name}.text" for name in ("_puq", args.out) if name)
         recorder.say(f"Transcribed; the text is in {where}.", state="done")
@@ -38,14 +44,7 @@ def record(workspace: Workspace, args: argparse.Namespace) -> None:
     display(recorder)
 
 
-def _check(workspace: Workspace, args: argparse.Namespace) -> None:
-    """Raise now what would be wrong after somebody has spoken."""
-    workspace.router()
-    call_for(workspace, args, of_recording(b"ID3" + bytes(64), "audio/mpeg"))
-
-
-def _transcribe(workspace: Workspace, args: argparse.Namespace, data: bytes, mime: str) -> TranscriptResult:
-    call = call_for(workspace, args, of_recording(data, mime))
-    result = transcribe(workspace, call, QuietMediaView(), args.out)
+def _transcribe(workspace: Workspace, call: TranscribeCall, out: str | None) -> TranscriptResult:
+    result = transcribe(workspace, call, QuietMediaView(), out)
     result.is_painted = False  # no cell is running that could have shown it
     return result

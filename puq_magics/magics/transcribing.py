@@ -28,7 +28,7 @@ def run(
 
         if named:
             raise InputError(f"--record records; {named} is one too many.", hint="Give one of the two.")
-        record(workspace, args)
+        record(workspace, args, lambda source: call_for(workspace, args, source))
         return None
     call = call_for(workspace, args, find(named, variables))
     if args.dry_run:

@@ -184,18 +184,19 @@ class Ledger:
     """The entries of this session, and the file that holds those of all.
 
     Without a ``path`` the file is at ``default_path()``; with ``on=False`` there is none. Nothing here raises:
-    where the file cannot be used the session's entries are kept in memory, and ``problem`` says why.
+    where the file cannot be used the session's entries are kept in memory, and ``problem`` says why. ``after`` is
+    the ledger whose session goes on with this one; what was noted there is not written here.
     """
 
-    def __init__(self, path: Path | None = None, on: bool = True) -> None:
+    def __init__(self, path: Path | None = None, on: bool = True, *, after: Ledger | None = None) -> None:
         self.on = on
         #: What marks this session's entries.
-        self.session = str(uuid4())
+        self.session: str = str(uuid4()) if after is None else after.session
         #: What is amiss with the file, in a sentence; empty when nothing is.
         self.problem = ""
         self._path = path
         self._lock = threading.RLock()
-        self._entries: list[Entry] = []
+        self._entries: list[Entry] = [] if after is None else list(after.entries())
         self._unwritten: list[Entry] = []
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None  # of the file that was opened

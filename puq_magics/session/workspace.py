@@ -148,9 +148,9 @@ class Workspace:
         if self._ledger is None or self._ledger_at != where:
             from puq_magics.session.ledger import Ledger
 
+            before, path = self._ledger, Path(where).expanduser() if where else None
             self._close_ledger()
-            path = Path(where).expanduser() if where else None
-            self._ledger, self._ledger_at = Ledger(path, on=where is not None), where
+            self._ledger, self._ledger_at = Ledger(path, on=where is not None, after=before), where
         return self._ledger
 
     def close(self) -> None:

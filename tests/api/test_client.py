@@ -12,7 +12,7 @@ from clients import KEY, MODEL, ask, router_for, words
 from raw_server import COMPLETION, DONE, STOP, RawServer, answer, chunked, delta, event, head, says, stream_of
 
 import puq_magics.api
-from puq_magics.api import Router
+from puq_magics.api import Router, Upload
 from puq_magics.api.errors import (
     AnswerError,
     AuthenticationError,
@@ -84,6 +84,26 @@ def test_a_streamed_chat_with_the_sandbox(router: Router) -> None:
     assert stream.text
     assert stream.completion.finish_reason == "stop"
     assert stream.completion.usage is not None
+
+
+@pytest.mark.parametrize("how", ["b64_json", "url"])
+def test_images_of_the_sandbox(sandbox: Sandbox, router: Router, how: str) -> None:
+    model = sandbox.default_models["image"]
+    images = router.image("A cat", model=model, size="256x256", n=2, response_format=how)
+    assert [(image.type.format, image.width, image.height) for image in images.images] == [
+        ("png", 256, 256)
+    ] * 2
+    assert images.usage is not None
+
+
+def test_speech_and_transcription_of_the_sandbox(sandbox: Sandbox, router: Router) -> None:
+    speech = router.speech("Hello there.", model=sandbox.default_models["speech"], voice="alloy")
+    assert speech.type.format == "wav"
+    model = sandbox.default_models["transcription"]
+    verbose = router.transcribe(Upload.of_bytes(speech.data), model=model, response_format="verbose_json")
+    plain = router.transcribe(Upload.of_bytes(speech.data), model=model, response_format="text")
+    assert verbose.text == plain.text == "Hello there."
+    assert [segment.text for segment in verbose.segments] == ["Hello there."]
 
 
 @pytest.mark.parametrize(

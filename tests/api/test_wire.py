@@ -111,6 +111,8 @@ def test_no_balance(answer: Any) -> None:
         ({"prompt_tokens": 1, "completion_tokens": 2}, Usage(1, 2, 3)),
         ({"prompt_tokens": 1, "completion_tokens": None, "total_tokens": "3"}, Usage(1, 0, 1)),
         ({"total_tokens": 9, "prompt_tokens_details": {}}, Usage(0, 0, 9)),
+        ({"input_tokens": 1, "output_tokens": 2, "total_tokens": 4}, Usage(1, 2, 4)),
+        ({"prompt_tokens": 5, "input_tokens": 1}, Usage(5, 0, 5)),
         ({"prompt_tokens": True}, None),
         ({}, None),
         (None, None),

@@ -6,9 +6,9 @@ import base64
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import openai
 import pytest
+import requests
 
 from puq_magics.sandbox import Sandbox
 
@@ -120,7 +120,7 @@ def test_images_by_address(router: openai.OpenAI) -> None:
     answer = router.images.generate(
         model="sandbox/image", prompt="A fox", size="256x256", response_format="url"
     )
-    assert httpx.get(answer.data[0].url, trust_env=False).content.startswith(b"\x89PNG")
+    assert requests.get(answer.data[0].url, timeout=30).content.startswith(b"\x89PNG")
 
 
 def test_speech_and_back(router: openai.OpenAI, tmp_path: Path) -> None:
