@@ -9,10 +9,11 @@ if TYPE_CHECKING:
 
     from puq_magics.api.client import Router
     from puq_magics.api.errors import PuqError
+    from puq_magics.prompts.conversation import Conversation
 
 __version__ = "0.1.0"
 
-__all__ = ["PuqError", "Router", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = ["Conversation", "PuqError", "Router", "load_ipython_extension", "unload_ipython_extension"]
 
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:
@@ -34,6 +35,10 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "Conversation":
+        from puq_magics.prompts.conversation import Conversation
+
+        return Conversation
     if name not in ("PuqError", "Router"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from puq_magics import api

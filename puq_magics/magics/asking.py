@@ -6,65 +6,69 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from puq_magics.magics.options import read_params
+from puq_magics.api.wire import Message
+from puq_magics.magics.answering import Answering
+from puq_magics.magics.joining import Joining
 from puq_magics.magics.preview import preview
+from puq_magics.magics.typed import Typed, told
+from puq_magics.magics.viewing import chat_view
 from puq_magics.outputs.results import ChatResult
-from puq_magics.outputs.view import QuietView, View
-from puq_magics.prompts.template import Filled, fill
-from puq_magics.session.chat_call import ChatCall, ChatExchange, chat
+from puq_magics.session.chat_call import ChatCall, ChatExchange
 from puq_magics.session.workspace import Workspace
-
-_RESERVED = ("model", "messages", "stream", "temperature", "max_completion_tokens")
-_UNSENDABLE = ("self", "on_retry")  # names of the client's own
 
 
 def ask(
     workspace: Workspace, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
 ) -> ChatResult | None:
     """Ask as the options say, and show the answer; None when nothing is to be sent. Raises PuqError."""
-    call = _call(workspace, args, prompt, variables)
+    answering = Answering.of(workspace, args, variables)
+    typed = Typed(workspace, args, prompt, variables)
+    call = _go_on(typed, answering) if args.proceed else _question(typed, answering)
     if args.dry_run:
-        print(preview(workspace, ChatExchange(call), told=_told(call)))  # noqa: T201 - what was asked for
+        print(preview(workspace, ChatExchange(call), told=told(call.messages)))  # noqa: T201 - what was asked for
         return None
-    return chat(workspace, call, _view(workspace, args), args.out)
+    return answering.ask(call, lambda: chat_view(workspace, args, answering.format), args.out)
 
 
-def _call(
-    workspace: Workspace, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
-) -> ChatCall:
-    settings = workspace.settings
-    filled = _fill(variables, args, prompt)
-    told = Filled(settings.system or "") if args.system is None else _fill(variables, args, args.system)
-    messages = [{"role": "system", "content": told.text}] if told.text else []
-    messages.append({"role": "user", "content": filled.text})
-    params: dict[str, Any] = {
-        "temperature": settings.temperature if args.temperature is None else args.temperature,
-        "max_completion_tokens": args.max_tokens or settings.max_tokens,
-    }
-    params |= read_params(args.param, _RESERVED, _UNSENDABLE)
-    model = workspace.model("chat", args.model, look_up=not args.dry_run)
+def _question(typed: Typed, answering: Answering) -> ChatCall:
+    """A question that stands alone, or joins a conversation."""
+    args, schema = typed.args, answering.schema
+    content, notes = typed.content()
+    system = None if args.system is None else typed.words(args.system)
+    joining = Joining.of(typed.workspace, args, content, None if system is None else system.text)
+    answering.keep = joining.keep
+    messages, left_out = joining.messages("" if schema is not None else answering.in_words)
+    params, in_words = typed.params(), list[Message]()
+    if schema is not None and "response_format" not in params:
+        params["response_format"] = schema.response_format
+        in_words, _ = joining.messages(answering.in_words)
     return ChatCall(
-        model, messages, stream=not args.no_stream, params=params, notes=told.notes + filled.notes
+        typed.model(),
+        messages,
+        stream=not args.no_stream,
+        params=params,
+        notes=(*(system.notes if system is not None else ()), *notes, *left_out),
+        in_words=in_words,
+        chat=joining.name,
+        turn=joining.key,
     )
 
 
-def _fill(variables: Mapping[str, Any], args: argparse.Namespace, text: str) -> Filled:
-    return Filled(text) if args.raw else fill(text, variables)
+def _go_on(typed: Typed, answering: Answering) -> ChatCall:
+    """The rest of an answer."""
+    from puq_magics.magics.continuing import unfinished
 
-
-def _view(workspace: Workspace, args: argparse.Namespace) -> View:
-    footer, live = workspace.settings.footer, workspace.effective.live
-    if args.quiet:
-        return QuietView()
-    if workspace.in_notebook:
-        from puq_magics.outputs.live import NotebookView
-
-        return NotebookView(footer=footer, live=live)
-    from puq_magics.outputs.terminal import TerminalView
-
-    return TerminalView(footer=footer, live=live)
-
-
-def _told(call: ChatCall) -> str:
-    """The messages, for people."""
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in call.messages)
+    last = unfinished(typed.workspace, typed.args)
+    words = typed.words(typed.prompt)
+    answering.keep = last.keep
+    return ChatCall(
+        typed.model(otherwise=last.model),
+        last.messages(words.text),
+        stream=not typed.args.no_stream,
+        params=typed.params(),
+        notes=(*words.notes, *last.notes),
+        begun=last.text,
+        question=last.question,
+        chat=last.chat,
+        turn=last.turn,
+    )

@@ -130,6 +130,9 @@ class Candidates:
             "language": lambda: _named(_LANGUAGES),
             "action": lambda: _named(_ACTIONS),
             "fault": lambda: _named(_FAULTS),
+            "schema": self._schemas,
+            "chat": self._chats,
+            "branch": self._branches,
         }
 
     def offers(self, what: str, fragment: str, after: str = "") -> list[Offer]:
@@ -228,7 +231,7 @@ class Candidates:
             return []
         if name in _MODEL_SETTINGS:
             return self.offers(f"{_MODEL_SETTINGS[name]} model", fragment or "'", after)
-        if name in ("voice", "image_size"):
+        if name in ("voice", "image_size", "chat"):
             return self.offers(name.removeprefix("image_"), fragment or "'", after)
         if values := getattr(trait, "values", None):  # an Enum
             quote, typed = unquoted(fragment or "'")
@@ -247,6 +250,17 @@ class Candidates:
         if self._settings.image_size:
             yield Offer(self._settings.image_size, "the size that is set")
         yield from (offer for offer in _named(_SIZES) if offer.text != self._settings.image_size)
+
+    # Conversations ---------------------------------------------------------------------------------------------
+
+    def _chats(self) -> Iterator[Offer]:
+        for conversation in self._workspace.conversations:
+            number = len(conversation.turns)
+            yield Offer(conversation.name, f"conversation: {number} turn{'' if number == 1 else 's'}")
+
+    def _branches(self) -> Iterator[Offer]:
+        for conversation in self._workspace.conversations:
+            yield from (Offer(each.name, f"branch: {each.why}") for each in reversed(conversation.branches))
 
     # Variables -------------------------------------------------------------------------------------------------
 
@@ -271,6 +285,15 @@ class Candidates:
         names = ("In", "Out")
         functions = {kind.__name__ for kind in _NO_DATA}
         yield from (o for o in self.variables() if o.text not in names and o.type not in functions)
+
+    def _schemas(self) -> Iterator[Offer]:
+        """The user's classes, and variables that can hold a schema."""
+        kinds = {"dict", "str", "Schema"}
+        for offer in self.variables():
+            if offer.text in ("In", "Out"):
+                continue
+            if offer.type in kinds or isinstance(self._workspace.namespace.get(offer.text), type):
+                yield offer
 
 
 def _named(table: Mapping[str, str]) -> Iterator[Offer]:

@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 COMMAND = CommandLine(
     options.MODEL,
     options.SYSTEM,
+    options.CHAT,
+    options.CONTINUE,
+    options.ATTACH,
     options.TEMPERATURE,
     options.MAX_TOKENS,
     options.NO_STREAM,
+    options.FORMAT,
+    options.SCHEMA,
+    options.ALL_BLOCKS,
     options.OUT,
+    options.SAVE,
+    options.FORCE,
     options.RAW,
     options.PARAM,
     options.QUIET,
@@ -44,9 +52,10 @@ class PuqChatMagics(WorkspaceMagics):
         """Ask a model; the answer streams in as Markdown, and is the value of the magic.
 
         In a line the prompt follows the options; in a cell it is the body, and the first word of the line may be
-        the model: ``%%puq_chat openai/gpt-4o``. ``{{name}}`` is filled from your variables.
+        the model: ``%%puq_chat openai/gpt-4o``. ``{{name}}`` is filled from your variables. With ``-c NAME`` the
+        cell is a turn of a conversation: run again, it takes its own place there. ``--continue`` needs no prompt.
         """
-        args, prompt = read_prompt(COMMAND, "puq_chat", line, cell)
+        args, prompt = read_prompt(COMMAND, "puq_chat", line, cell, without="proceed")
         from puq_magics.magics.asking import ask
 
         return ask(

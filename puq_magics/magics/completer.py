@@ -25,6 +25,7 @@ _ARGUMENTS = {
     "puq_transcribe": "path or variable",
     "puq_models": "provider",
     "puq_choose": "provider",
+    "puq_chats": "chat",
 }
 #: What follows an option that does not say so itself.
 _VALUES = {"--fail": "fault"}

@@ -29,7 +29,7 @@ class Option:
 
     flags: tuple[str, ...]
     settings: dict[str, Any]
-    #: What Tab offers for the value: ``chat model``, ``variable``, ``path``, ``voice``, ``size``; else its choices.
+    #: What Tab offers for the value: ``chat model``, ``variable``, ``path``, ``voice``, ``chat``; else its choices.
     completes: str = ""
 
     @property
@@ -92,7 +92,7 @@ def model_option(kind: str, setting: str) -> Option:
 
 
 MODEL = model_option("chat", "chat_model")
-SYSTEM = option("-s", "--system", help="the system prompt")
+SYSTEM = option("-s", "--system", help="the system prompt; with the first turn of a conversation, that one's")
 TEMPERATURE = option("-t", "--temperature", type=finite, help="how freely to choose words; 0 is the least")
 MAX_TOKENS = option("--max-tokens", type=positive, help="the most tokens to answer with")
 NO_STREAM = option("--no-stream", action="store_true", help="wait for the whole answer")
@@ -115,6 +115,43 @@ QUIET = option("-q", "--quiet", action="store_true", help="show nothing")
 DRY_RUN = option("--dry-run", action="store_true", help="show the request as a curl line, and send nothing")
 SAVE = option("--save", metavar="PATH", completes="path", help="a file to keep the result in")
 FORCE = option("--force", action="store_true", help="let --save replace a file")
+
+CHAT = option(
+    "-c",
+    "--chat",
+    metavar="NAME",
+    completes="chat",
+    help="the conversation to join; else PuqMagics.chat; '' for none",
+)
+CONTINUE = option(
+    "--continue",
+    dest="proceed",
+    action="store_true",
+    help="go on with the last answer, which was interrupted or cut off",
+)
+ATTACH = option(
+    "-a",
+    "--attach",
+    action="append",
+    metavar="PATH|NAME",
+    completes="path or variable",
+    help="a file, or a variable with an image, a figure or a text, to send along; may be repeated",
+)
+FORMAT = option(
+    "-f",
+    "--format",
+    choices=("markdown", "text", "code", "json", "html"),
+    help="what to make of the answer: code goes into a new cell, json gives .data",
+)
+SCHEMA = option(
+    "--schema",
+    metavar="NAME|PATH|FIELDS",
+    completes="schema or path",
+    help="the JSON to answer with: a JSON Schema, a pydantic model, a dataclass, or like 'name, age int'",
+)
+ALL_BLOCKS = option(
+    "--all-blocks", action="store_true", help="with -f code: all blocks of code, not the first"
+)
 
 IMAGE_MODEL = model_option("image", "image_model")
 SIZE = option("--size", type=pixels, completes="size", help="like 1024x1024; else PuqMagics.image_size")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from puq_magics.api.errors import PuqError
@@ -10,13 +11,18 @@ from puq_magics.session.calls import Exchange, as_curl
 from puq_magics.session.spending import Estimate
 from puq_magics.session.workspace import Workspace
 
+#: The data of an image, which nobody reads; what stands there instead says how much there is.
+_DATA = re.compile(r"(data:[\w./+-]+;base64,[A-Za-z0-9+/]{24})([A-Za-z0-9+/=]{200,})")
+
 
 def preview(workspace: Workspace, exchange: Exchange[Any, Any], told: str = "") -> str:
     """The request as a key-free ``curl`` line, what is told in words, and an estimate; nothing is sent."""
     asked = exchange.asked
     size = f"about {max(1, asked.prompt_tokens):,} tokens of prompt" if asked.kind == "chat" else asked.kind
     words = [
-        as_curl(workspace, exchange),
+        _DATA.sub(
+            lambda found: f"{found[1]}…({len(found[2]):,} more characters)", as_curl(workspace, exchange)
+        ),
         told,
         f"{size}; {_estimate(workspace, exchange)}; nothing was sent",
     ]

@@ -11,14 +11,17 @@ _BELOW = "The prompt goes below, into the cell."
 
 
 def read_prompt(
-    command: CommandLine, name: str, line: str, cell: str | None
+    command: CommandLine, name: str, line: str, cell: str | None, *, without: str = ""
 ) -> tuple[argparse.Namespace, str]:
-    """The options, and the prompt as it was typed. Raises InputError, for an empty prompt too."""
+    """The options, and the prompt as it was typed. Raises InputError, for an empty prompt too.
+
+    ``without`` names the option that does without a prompt.
+    """
     if cell is None:
         args, prompt = command.read(line)
     else:
         args, prompt = _read_cell_line(command, line), cell.strip("\n")
-    if not prompt.strip():
+    if not prompt.strip() and not getattr(args, without, False):
         hint = f"Write it below %%{name}, or behind the options of %{name}."
         raise InputError("the prompt is empty.", hint=hint)
     return args, prompt

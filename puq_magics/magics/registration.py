@@ -9,7 +9,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from puq_magics.magics import completion, questions
 from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.chat import PuqChatMagics
+from puq_magics.magics.chats import PuqChatsMagics
 from puq_magics.magics.costs import PuqCostsMagics
+from puq_magics.magics.fix import PuqFixMagics
 from puq_magics.magics.image import PuqImageMagics
 from puq_magics.magics.keys import PuqKeyMagics
 from puq_magics.magics.models import PuqModelsMagics
@@ -20,6 +22,7 @@ from puq_magics.session.workspace import LAST, Workspace
 
 _MAGICS = (
     PuqChatMagics,
+    PuqChatsMagics,
     PuqImageMagics,
     PuqSpeakMagics,
     PuqTranscribeMagics,
@@ -27,6 +30,7 @@ _MAGICS = (
     PuqKeyMagics,
     PuqModelsMagics,
     PuqCostsMagics,
+    PuqFixMagics,
 )
 
 
@@ -55,6 +59,8 @@ def unload(shell: InteractiveShell) -> None:
             for name in [name for name, function in functions.items() if known.get(name) is function]:
                 del known[name]
         del shell.magics_manager.registry[type(magics).__name__]
+        if isinstance(magics, PuqFixMagics):
+            magics.close()
     ours = [*registered, workspace.settings]
     shell.configurables[:] = [each for each in shell.configurables if not any(each is one for one in ours)]
     questions.uninstall(shell)

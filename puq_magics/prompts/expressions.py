@@ -35,7 +35,7 @@ wordcount wordwrap
 """
 JINJA_FILTERS = frozenset(_KEPT.split())
 #: The filters of this package, methods of `Renderer`.
-OUR_FILTERS = ("full", "head", "json", "md", "schema")
+OUR_FILTERS = ("full", "head", "image", "json", "md", "schema")
 _Node = TypeVar("_Node", bound=nodes.Node)
 RAW_HINT = "With --raw the text is sent as it is."
 NOTHING_HINT = 'Say what stands there instead: with else, or with | default("…").'

@@ -18,6 +18,7 @@ from typing import Any
 
 from puq_magics.api.errors import InputError
 from puq_magics.prompts import bounded, tables
+from puq_magics.prompts.scaling import Limits
 from puq_magics.prompts.tables import Extent, is_pandas
 
 #: Rows and columns of a table, unless `head` or `full` asks for others.
@@ -43,12 +44,15 @@ class Ready(str):
 class Renderer:
     """Writes the values of one prompt, each at most ``limit`` characters long.
 
-    ``notes`` says what was cut. `head`, `full`, `md`, `json` and `schema` may stand behind a ``|``.
+    ``notes`` says what was cut. `head`, `full`, `md`, `json`, `schema` and `image` may stand behind a ``|``;
+    ``parts`` are the images, as parts of a message's content. Without ``images`` there can be none.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, images: Limits | None = None) -> None:
         self._limit = limit
+        self._images = images
         self.notes: list[str] = []
+        self.parts: list[dict[str, Any]] = []
         self.begin("")
 
     def begin(self, label: str) -> None:
@@ -133,6 +137,22 @@ class Renderer:
         if _is_array(value):
             return Ready(f"array of {value.dtype}, shape {_shape(value)}")
         return Ready(self._cut(_sketch(value)))
+
+    def image(self, value: Any) -> str:
+        """The image goes along with the prompt; here stands its number, as in ``[image 1]``."""
+        from puq_magics.prompts.pictures import required
+
+        if self._images is None:
+            raise InputError("no image can go along with this text.", hint="A chat's prompt takes images.")
+        shows = required(value, self._images)
+        for note in shows.notes:
+            self._note(note)
+        marks = []
+        for part in shows.parts:
+            if part not in self.parts:  # one that is named twice is sent once
+                self.parts.append(part)
+            marks.append(f"[image {self.parts.index(part) + 1}]")
+        return Ready(" ".join(marks))
 
     # -- how much of it
 
@@ -230,9 +250,11 @@ def _refuse(value: Any) -> None:
     """Raise `InputError` for values that have no text worth sending."""
     kind: Any = type(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
-        raise InputError("bytes cannot be filled in.", hint="Attach them with -a, or decode them first.")
+        hint = "Decode them first; an image's bytes go along with | image, or with -a."
+        raise InputError("bytes cannot be filled in.", hint=hint)
     if _is_picture(kind):
-        raise InputError("an image cannot be filled in.", hint="Attach it with -a.")
+        hint = "Write | image behind it, or attach it with -a."
+        raise InputError("an image cannot be filled in as text.", hint=hint)
     if inspect.iscoroutine(value):
         value.close()
         raise InputError(

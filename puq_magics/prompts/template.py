@@ -13,8 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from puq_magics.prompts.scaling import Limits
+
 #: Characters of one filled value, unless the caller says otherwise.
 LIMIT = 20_000
+#: Sizes of its images, unless the caller says otherwise.
+IMAGES = Limits()
 #: Characters of one expression; what is longer was not written as one.
 LONGEST = 1_000
 #: Brackets within brackets in one expression.
@@ -31,16 +35,23 @@ class Filled:
     """A prompt whose variables are filled in.
 
     ``names`` are the variables it used, in order of appearance; ``notes`` say what was cut ("df: 20 of 10,000
-    rows"), and what looked like an expression but is none.
+    rows"), and what looked like an expression but is none. ``parts`` are the images of ``{{fig | image}}``, as parts
+    of a message's content, for which the text has ``[image 1]`` and so on: no other image may stand before them.
     """
 
     text: str
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    parts: tuple[dict[str, Any], ...] = ()
 
 
-def fill(text: str, namespace: Mapping[str, Any], *, limit: int = LIMIT) -> Filled:
+def fill(
+    text: str, namespace: Mapping[str, Any], *, limit: int = LIMIT, images: Limits | None = IMAGES
+) -> Filled:
     """Fill the expressions of ``text`` from ``namespace``, each with at most ``limit`` characters.
+
+    Images are scaled down to what ``images`` allows; with None, for a text that images cannot go along with,
+    ``| image`` is an error.
 
     Raises `MissingVariableError` for a name, key or attribute that does not exist, and `InputError` for all
     else that cannot be filled in.
@@ -50,7 +61,7 @@ def fill(text: str, namespace: Mapping[str, Any], *, limit: int = LIMIT) -> Fill
     from puq_magics.prompts.expressions import Evaluator
     from puq_magics.prompts.rendering import Renderer
 
-    renderer = Renderer(limit)
+    renderer = Renderer(limit, images)
     evaluator = Evaluator(namespace, renderer)
     parts: list[str] = []
     names: dict[str, None] = {}
@@ -68,7 +79,7 @@ def fill(text: str, namespace: Mapping[str, Any], *, limit: int = LIMIT) -> Fill
         done = end
     parts.append(text[done:])
     notes = dict.fromkeys([*renderer.notes, *_note(list(unfilled))])
-    return Filled("".join(parts), tuple(names), tuple(notes))
+    return Filled("".join(parts), tuple(names), tuple(notes), tuple(renderer.parts))
 
 
 def _candidates(text: str) -> Iterator[tuple[int, int, str]]:

@@ -83,6 +83,13 @@ _MODELS: Final = (
         "sandbox/echo", "Echo", "Scripted: answers with the request as it arrived, key left out.", 0.10, 0.40
     ),
     Model("sandbox/think", "Think", "Scripted: shows some reasoning before it answers.", 1.10, 4.40),
+    Model(
+        "sandbox/clumsy",
+        "Clumsy",
+        "Scripted: its JSON does not fit the schema the first time, and does when sent back.",
+        0.10,
+        0.40,
+    ),
     Model("sandbox/stall", "Stall", "Scripted: a few words, then keep-alives and no more words.", 0.15, 0.60),
     Model("sandbox/silence", "Silence", "Scripted: a few words, then not a single byte more.", 0.15, 0.60),
     Model("sandbox/fail", "Fail", "Scripted: some words, then an error in mid-answer.", 0.15, 0.60),

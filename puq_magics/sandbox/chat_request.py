@@ -10,7 +10,9 @@ from typing import Final
 
 from puq_magics.sandbox import tokens
 from puq_magics.sandbox.fields import Json, boolean, model_code, read_object
+from puq_magics.sandbox.looking import described
 from puq_magics.sandbox.refusals import invalid, unprocessable
+from puq_magics.sandbox.response_format import Wanted, read_response_format
 
 ROLES: Final = ("system", "user", "assistant")
 #: What an image counts as, whatever its size.
@@ -19,11 +21,16 @@ TOKENS_PER_IMAGE: Final = 85
 
 @dataclass(frozen=True)
 class Message:
-    """One message: who speaks, the text of all its parts, and how many images came along."""
+    """One message: who speaks, the text of all its parts, and the images that came along, in a few words each."""
 
     role: str
     text: str
-    images: int = 0
+    pictures: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """How many images came along."""
+        return len(self.pictures)
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class ChatRequest:
     stream: bool
     include_usage: bool
     max_completion_tokens: int | None
+    #: The JSON that is asked for; None for words.
+    wanted: Wanted | None
     #: The body as it arrived.
     body: Json
 
@@ -64,6 +73,7 @@ def read_chat_request(raw: bytes | bytearray) -> ChatRequest:
         stream=stream,
         include_usage=stream and _include_usage(body.get("stream_options")),
         max_completion_tokens=_limit(body.get("max_completion_tokens")),
+        wanted=read_response_format(body),
         body=body,
     )
 
@@ -85,18 +95,19 @@ def _message(number: int, value: object) -> Message:
         return Message(role, content)
     if isinstance(content, list) and content:
         parts = [_part(f"messages[{number}].content[{place}]", part) for place, part in enumerate(content)]
-        texts = [part for part in parts if part is not None]
-        return Message(role, "\n\n".join(texts), images=len(parts) - len(texts))
+        texts = [part for kind, part in parts if kind == "text"]
+        pictures = tuple(described(part) for kind, part in parts if kind == "image_url")
+        return Message(role, "\n\n".join(texts), pictures)
     raise unprocessable(f"messages[{number}].content is empty: write a string or a list of parts")
 
 
-def _part(where: str, value: object) -> str | None:
-    """The text of a part, or None for an image."""
+def _part(where: str, value: object) -> tuple[str, str]:
+    """The type of a part, and its text or its address."""
     match value:
         case {"type": "text", "text": str(text)}:
-            return text
+            return "text", text
         case {"type": "image_url", "image_url": {"url": str(url)}} if url:
-            return None
+            return "image_url", url
     raise unprocessable(f"{where} is neither a text nor an image_url part")
 
 

@@ -1,18 +1,22 @@
 """The scripted answers: a function for each chat model, from the request to the moves of its answer.
 
-Every answer opens with a line that says that no model wrote it: there however early the answer is cut.
+Every answer in words opens with a line that says that no model wrote it: there however early the answer is cut.
+Where JSON is asked for, the answer is JSON made of the request; and where an answer was cut, it goes on.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from puq_magics.sandbox.chat_request import ChatRequest, Message
+from puq_magics.sandbox.continuing import going_on
+from puq_magics.sandbox.documents import clumsy_document, document, wanted
 from puq_magics.sandbox.moves import Break, Move, Say, Stall, Think
 from puq_magics.sandbox.showcase import parts_asked_for
 
@@ -27,9 +31,12 @@ _LONGEST_URL = 80
 def chat(request: ChatRequest) -> Iterator[Move]:
     """An answer made of the question: its gist, and what it asks for."""
     question = request.question
+    told = "\n".join(message.text for message in request.messages if _is_on_form(message))
     yield Say(NOTICE)
     yield Say(f"You asked:\n\n> {gist(question)}\n\n")
-    yield from (Say(part) for part in parts_asked_for(question.text))
+    if question.images:
+        yield Say(f"With it came {_pictures(question)}; I saw no more of it than that.\n\n")
+    yield from (Say(part) for part in parts_asked_for(question.text, told))
     yield Say(
         "A real model would *know* something of this: `%puq_login` takes your key, `-m` names the model."
     )
@@ -46,11 +53,20 @@ def short(request: ChatRequest) -> Iterator[Move]:
     if told:
         yield Say(f"Its system prompt, {_plural(_words(told), 'word')} long, came along. ")
     if question.images:
-        yield Say(f"{_plural(question.images, 'image')} came with the question; I looked at none. ")
+        yield Say(f"With the question came {_pictures(question)}; I saw no more of it than that. ")
     yield Say("A real model would answer now: `%puq_login` takes your key, and `-m` names the model. ")
     yield Say(
         "With `sandbox/tour` you see *everything* an answer can hold, with `sandbox/echo` what was sent."
     )
+
+
+def clumsy(request: ChatRequest) -> Iterator[Move]:
+    """As `short` in words; JSON comes wrong the first time, and right when it is sent back."""
+    asked = wanted(request)
+    if asked is None:
+        yield from short(request)
+    else:
+        yield Say(clumsy_document(request, asked))
 
 
 def tour(_request: ChatRequest) -> Iterator[Move]:
@@ -107,11 +123,28 @@ def fail(_request: ChatRequest) -> Iterator[Move]:
     yield Break("The scripted model failed in mid-answer, as sandbox/fail always does")
 
 
-#: The script of each chat model.
+def _or_json(script: Script) -> Script:
+    """The script, but for a request that asks for JSON: that gets JSON, and nothing else."""
+
+    def answer(request: ChatRequest) -> Iterator[Move]:
+        asked = wanted(request)
+        yield from script(request) if asked is None else [Say(document(request, asked))]
+
+    return answer
+
+
+#: The script of each chat model. What is echoed, toured or clumsy follows no order but its own.
 SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
     {
-        f"sandbox/{script.__name__}": script
-        for script in (chat, short, tour, echo, think, stall, silence, fail)
+        **{
+            f"sandbox/{script.__name__}": partial(going_on, _or_json(script))
+            for script in (chat, short, think)
+        },
+        **{
+            f"sandbox/{script.__name__}": partial(going_on, script)
+            for script in (tour, clumsy, stall, silence, fail)
+        },
+        "sandbox/echo": echo,
     }
 )
 
@@ -120,6 +153,17 @@ def gist(message: Message) -> str:
     """A message on one line, cut at a word."""
     line = " ".join(message.text.split()) or "(no words)"
     return line if len(line) <= _GIST else line[:_GIST].rsplit(" ", 1)[0] + " …"
+
+
+def _is_on_form(message: Message) -> bool:
+    """Whether a system prompt says that an answer is to be code."""
+    text = message.text.lower()
+    return message.role == "system" and "code" in text and bool(re.search(r"\bblock|\bfence|\bonly\b", text))
+
+
+def _pictures(message: Message) -> str:
+    """The images of a message: how many, and what each is."""
+    return f"{_plural(message.images, 'image')} ({'; '.join(message.pictures)})"
 
 
 def _words(messages: list[Message]) -> int:

@@ -6,16 +6,21 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from puq_magics.sandbox.coding import code
+
 _ROWS = 6
 
 
-def parts_asked_for(question: str) -> Iterator[str]:
-    """The parts that the question asks for by name; a sentence on its words when it names none."""
-    words = re.findall(r"\w+", question)
-    asked = [make for pattern, make in _PARTS if re.search(pattern, question, re.IGNORECASE)]
-    yield _sentence(words)
+def parts_asked_for(question: str, told: str = "") -> Iterator[str]:
+    """A sentence on the question's words, and the parts that it, or what the model was told, asks for by name."""
+    asked = [make for pattern, make in _PARTS if re.search(pattern, f"{question}\n{told}", re.IGNORECASE)]
+    yield _sentence(_words(question))
     for make in asked:
-        yield make(words)
+        yield make(question)
+
+
+def _words(question: str) -> list[str]:
+    return re.findall(r"\w+", question)
 
 
 def _sentence(words: list[str]) -> str:
@@ -26,26 +31,15 @@ def _sentence(words: list[str]) -> str:
     return f"That is {number}; the longest is *{longest}*, with {len(longest)} letters.\n\n"
 
 
-def _table(words: list[str]) -> str:
-    counts = {word.lower(): len(word) for word in words}
+def _table(question: str) -> str:
+    counts = {word.lower(): len(word) for word in _words(question)}
     longest = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:_ROWS]
     rows = "".join(f"| {word} | {length} | {'▇' * length} |\n" for word, length in longest)
     return f"## A table of its words\n\n| Word | Letters | |\n| :-- | --: | :-- |\n{rows}\n"
 
 
-def _code(words: list[str]) -> str:
-    return (
-        "## Code that counts them\n\n"
-        "```python\n"
-        f"words = {words[:_ROWS]!r}\n"
-        "lengths = {word: len(word) for word in words}\n"
-        "print(max(lengths, key=lengths.get), sum(lengths.values()) / len(lengths))\n"
-        "```\n\n"
-    )
-
-
-def _formula(words: list[str]) -> str:
-    lengths = [len(word) for word in words] or [0]
+def _formula(question: str) -> str:
+    lengths = [len(word) for word in _words(question)] or [0]
     mean = sum(lengths) / len(lengths)
     return (
         "## A formula for their mean length\n\n"
@@ -55,8 +49,8 @@ def _formula(words: list[str]) -> str:
     )
 
 
-_PARTS: Final[tuple[tuple[str, Callable[[list[str]], str]], ...]] = (
+_PARTS: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
     (r"\btable", _table),
-    (r"\bcode|\bpython|\bprogram|\bfunction", _code),
+    (r"\bcode|\bpython|\bprogram|\bfunction", code),
     (r"\bformula|\bequation|\bmath", _formula),
 )

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from puq_magics.api.errors import BadRequestError, UnprocessableError
 from puq_magics.api.request import Request
-from puq_magics.api.wire import Completion, Message, Usage
+from puq_magics.api.wire import Completion, Delta, Message, Usage
 from puq_magics.outputs.progress import Ticker
-from puq_magics.outputs.results import ChatResult
+from puq_magics.outputs.results import INTERRUPTED, ChatResult
 from puq_magics.outputs.view import View, watch
 from puq_magics.session.calls import perform
-from puq_magics.session.spending import Asked, tokens_in, with_usage
+from puq_magics.session.spending import Asked, tokens_of, with_usage
 from puq_magics.session.workspace import Workspace
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
     from puq_magics.api.stream import ChatStream
+
+_FORMAT = re.compile(r"response_format|json_schema|json_object|structured output", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,17 @@ class ChatCall:
     params: Mapping[str, Any] = field(default_factory=dict)
     #: What a reader should know of how the prompt was filled.
     notes: Sequence[str] = ()
+    #: What stands there of the answer already, which goes on with it; and the messages that all of it answers.
+    begun: str = ""
+    question: Sequence[Message] = ()
+    #: What to send, without ``response_format``, to a router that does not take that.
+    in_words: Sequence[Message] = ()
+    #: How the answer is shown, and which turn of which conversation it is.
+    format: str = "markdown"
+    chat: str = ""
+    turn: tuple[str, int] | None = None
+    #: What is to be done with the answer before it is shown for good; it may add notes.
+    finish: Callable[[ChatResult], None] | None = None
 
 
 def chat(workspace: Workspace, call: ChatCall, view: View, out: str | None = None) -> ChatResult:
@@ -51,9 +66,8 @@ class ChatExchange:
     @property
     def asked(self) -> Asked:
         """See Exchange."""
-        characters = sum(len(str(message["content"])) for message in self._call.messages)
         limit = self._call.params.get("max_completion_tokens")
-        return Asked("chat", self._call.model, tokens_in(characters), limit)
+        return Asked("chat", self._call.model, tokens_of(self._call.messages), limit)
 
     def request(self, router: Router) -> Request:
         """See Exchange."""
@@ -62,17 +76,31 @@ class ChatExchange:
 
     def run(self, router: Router, view: View, heard: Callable[[], None]) -> None:
         """See Exchange."""
-        call, self._start = self._call, monotonic()
-        ask = router.stream_chat if call.stream else router.chat
+        self._start = monotonic()
         with Ticker(view.waiting, first=view.prepare):
-            answer = ask(call.messages, model=call.model, on_retry=view.retrying, **call.params)
+            answer = self._ask(router, view)
         heard()
         if isinstance(answer, Completion):
             self._completion = answer
             return
         self._stream = answer
         with answer:
+            if self._call.begun:
+                view.show(Delta(self._call.begun))
             watch(answer, view)
+
+    def _ask(self, router: Router, view: View) -> Completion | ChatStream:
+        call = self._call
+        ask = router.stream_chat if call.stream else router.chat
+        try:
+            return ask(call.messages, model=call.model, on_retry=view.retrying, **call.params)
+        except (BadRequestError, UnprocessableError) as error:
+            if not call.in_words or not _FORMAT.search(error.detail):
+                raise
+        params = {name: value for name, value in call.params.items() if name != "response_format"}
+        notes = (*call.notes, "the router takes no response_format: the schema was sent in words")
+        self._call = call = replace(call, messages=call.in_words, params=params, in_words=(), notes=notes)
+        return ask(call.messages, model=call.model, on_retry=view.retrying, **params)
 
     def usage(self) -> Usage | None:
         """See Exchange."""
@@ -81,10 +109,12 @@ class ChatExchange:
 
     def result(self, broken_off: str) -> ChatResult:
         """See Exchange."""
-        answer, stream = self._answer, self._stream
+        call, answer, stream = self._call, self._answer, self._stream
         first = None if stream is None or stream.first_heard is None else stream.first_heard - self._start
+        failed = broken_off not in ("", INTERRUPTED)
+        begun = "" if failed and not answer.text else call.begun  # it is where it was
         return ChatResult(
-            text=answer.text,
+            text=begun + answer.text,
             model=answer.model,
             reasoning=answer.reasoning,
             finish_reason=answer.finish_reason,
@@ -92,14 +122,21 @@ class ChatExchange:
             time_to_first_token=first,
             request_id=answer.request_id,
             broken_off=broken_off,
-            notes=self._call.notes,
-            messages=tuple(self._call.messages),
+            notes=call.notes,
+            messages=tuple(call.messages),
+            question=tuple(call.question or call.messages),
+            asked_model=call.model,
+            chat=call.chat,
+            turn=call.turn,
+            format=call.format,
             alternatives=answer.alternatives,
             raw=answer.raw,
         )
 
     def show(self, result: ChatResult, view: View) -> None:
         """See Exchange."""
+        if self._call.finish is not None:
+            self._call.finish(result)
         view.end(result)
 
     @property

@@ -101,6 +101,30 @@ class PuqMagics(Configurable):
     max_tokens = Integer(None, allow_none=True, min=1, help="Sent as max_completion_tokens when set.").tag(
         config=True
     )
+    chat = Unicode(
+        None,
+        allow_none=True,
+        help="The conversation that every chat cell joins; none by default. A cell leaves it with -c ''.",
+    ).tag(config=True)
+    context_limit = Integer(
+        None,
+        allow_none=True,
+        min=1,
+        help="Tokens, by estimate, that are sent of a conversation: its oldest turns are left out, "
+        "the system prompt never.",
+    ).tag(config=True)
+    context_turns = Integer(
+        None, allow_none=True, min=0, help="How many turns are sent before the question; the latest ones."
+    ).tag(config=True)
+    fill_limit = Integer(
+        20_000, min=100, help="Characters of one value that is filled into a prompt; what is longer is cut."
+    ).tag(config=True)
+    attach_limit = Integer(
+        100_000, min=100, help="Characters of one text that is attached; what is longer is cut."
+    ).tag(config=True)
+    image_side = Integer(
+        2048, min=64, help="Pixels of the longer side of an image that is sent; a larger one is scaled down."
+    ).tag(config=True)
     live = Bool(
         None,
         allow_none=True,
@@ -128,6 +152,14 @@ class PuqMagics(Configurable):
         if value and value != "auto" and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", value):
             raise TraitError(f"image_size is like 1024x1024, not {value!r}.")
         return value or None
+
+    @validate("chat")
+    def _check_chat(self, proposal: Mapping[str, Any]) -> str | None:
+        from puq_magics.prompts.conversation import checked_name
+
+        value: str | None = proposal["value"]
+        with _as_trait_error():
+            return checked_name(value) if value else None
 
     @validate("timeout")
     def _check_timeout(self, proposal: Mapping[str, Any]) -> float | None:

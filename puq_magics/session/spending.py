@@ -5,8 +5,9 @@ The model list's prices are the vendor's, and the balance is the truth: every fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from puq_magics.api.errors import BudgetError
 from puq_magics.api.wire import Model, Usage
@@ -15,6 +16,7 @@ from puq_magics.outputs.footer import in_credits
 #: Tokens of an answer whose length nobody has limited, as long as no other has shown how long they get.
 USUAL_ANSWER = 1_000
 _CHARACTERS_PER_TOKEN = 4
+_IMAGE_TOKENS = 1_000  # of a picture of a thousand pixels a side, roughly, whatever the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,18 @@ class Estimate:
 def tokens_in(characters: int) -> int:
     """Roughly how many tokens a text of so many characters has."""
     return -(-characters // _CHARACTERS_PER_TOKEN)
+
+
+def tokens_of(messages: Iterable[Mapping[str, Any]]) -> int:
+    """Roughly how many tokens the contents of messages have: texts, or lists of parts with images among them."""
+    characters, images = 0, 0
+    for message in messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list | tuple) else [{"text": content}]:
+            text = part.get("text") if isinstance(part, Mapping) else part
+            characters += len(str(text)) if text is not None else 0
+            images += text is None
+    return tokens_in(characters) + images * _IMAGE_TOKENS
 
 
 def cost_of(model: Model | None, usage: Usage | None, price_unit: int) -> float | None:

@@ -12,6 +12,7 @@ from traitlets import TraitError
 
 from puq_magics.api.address import Address
 from puq_magics.api.errors import APIError, ConfigurationError, MissingKeyError, PuqError
+from puq_magics.session.conversations import Conversations
 from puq_magics.session.credentials import Credential, Credentials
 from puq_magics.session.settings import SANDBOX, Effective, PuqMagics, address_of, model_setting
 
@@ -34,6 +35,7 @@ class Workspace:
         self.settings = _settings(shell)
         self.effective = Effective(self.settings)
         self.credentials = Credentials(self.effective)
+        self.conversations = Conversations(shell)
         self.sandbox: Sandbox | None = None
         #: The base URL that was set before the sandbox took its place.
         self.url_before_sandbox: str | None = None
@@ -156,6 +158,7 @@ class Workspace:
     def close(self) -> None:
         """Close the connections and stop the sandbox."""
         self.shell.events.unregister("post_run_cell", self._after_cell)
+        self.conversations.close()
         self._close_router()
         self._close_ledger()
         self.stop_sandbox()

@@ -216,7 +216,7 @@ def test_help_documents_every_option(asking: Any) -> None:
     text = asking.run("%puq_chat?").out
     flags = [flag for option in COMMAND._options for flag in option.flags]
     assert [flag for flag in flags if flag not in text] == []
-    assert len(flags) == 15
+    assert len(flags) == 26
     assert "the value of the magic" in text
 
 

@@ -124,7 +124,7 @@ def test_values(value: Any, expected: str) -> None:
         (b"x", "{{value}}: bytes cannot be filled in.", "-a"),
         (bytearray(b"x"), "bytes", "-a"),
         (memoryview(b"x"), "bytes", "-a"),
-        (Image(data=b"\x89PNG\r\n\x1a\n"), "{{value}}: an image cannot be filled in.", "-a"),
+        (Image(data=b"\x89PNG\r\n\x1a\n"), "{{value}}: an image cannot be filled in as text.", "| image"),
         (Picture(), "an image", "-a"),
         (len, "{{value}}: 'len' is a function", "Write len() to call it"),
         ("x".join, "'join' is a function", '["join"]'),

@@ -1,15 +1,20 @@
 import re
 import subprocess
 import sys
+import tracemalloc
 import unicodedata
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from puq_magics.api.errors import InputError, MissingVariableError, PuqError, StatusError
+from puq_magics.outputs.results import ChatResult
 from puq_magics.prompts.template import DEEPEST, LONGEST, Filled, fill
 
 ROW = SimpleNamespace(title="Felidae", year=1817, _secret="s", method=lambda word: f"<{word}>")
@@ -226,7 +231,7 @@ class Worse:
         ("{{one()}}", "{{one()}} raised TypeError: 'int' object is not callable", "cell of its own"),
         ("{{one | uper}}", "{{one | uper}}: there is no filter named 'uper'.", "Did you mean 'upper'?"),
         ("{{one | qqq}}", "there is no filter named 'qqq'.", "There are abs, capitalize"),
-        ("{{one | image}}", "there is no filter named 'image'.", "--raw"),
+        ("{{one | image}}", "{{one | image}}: a value of type int is no image.", "Pillow"),
         ("{{one is defned}}", "there is no test named 'defned'.", "Did you mean 'defined'?"),
         ("{{one + (one if zero)}}", "the inline if-expression", "else"),
         ("{{one if zero}}", "the inline if-expression", "else"),
@@ -266,6 +271,60 @@ def test_what_goes_wrong_is_told(text: str, message: str, hint: str) -> None:
     assert hint in caught.value.hint
     assert words == ["a"]
     assert "\n" not in caught.value.message
+
+
+class Node:
+    """What belongs to itself, and says so without end."""
+
+    def __init__(self) -> None:
+        self.parent = self
+        self.children = [self]
+
+    def __repr__(self) -> str:
+        return f"Node({self.parent!r})"
+
+
+def test_what_holds_itself_ends() -> None:
+    node, data = Node(), {"name": "root"}
+    data["self"] = data  # type: ignore[assignment]
+    row = SimpleNamespace(data=data, node=node)
+    assert fill("{{row.data}}", {"row": row}).text == "{'name': 'root', 'self': …}"
+    assert fill("{{row.data | schema}}", {"row": row}).text.count("root") == 0
+    for text in ("{{row.node.parent.parent}}", "{{row.node.children}}", "{{row.node | string}}"):
+        with pytest.raises(InputError, match="raised RecursionError") as caught:
+            fill(text, {"row": row})
+        assert len(caught.value.message) < 200
+        assert "cell of its own" in caught.value.hint
+    with pytest.raises(InputError, match="holds itself"):
+        fill("{{row.data | json}}", {"row": row})
+
+
+def test_200_megabytes_cost_what_is_shown() -> None:
+    frame = pd.DataFrame(np.zeros((5_000_000, 5)), columns=list("abcde"), copy=False)
+    assert frame.memory_usage().sum() >= 200_000_000
+    text = "{{df}} {{df | head(3)}} {{df | schema}} {{df | json}} {{df.a}} {{df[['a', 'b']].head(2)}}"
+    fill(text, {"df": frame.head()})  # imports
+    tracemalloc.start()
+    try:
+        found = fill(text, {"df": frame})
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2_000_000
+    assert len(found.text) < 10_000
+    assert found.notes[0] == "df: 20 of 5,000,000 rows"
+
+
+def test_what_cells_said_and_gave(make_shell: Callable[..., Any]) -> None:
+    """``In`` and ``Out`` as a shell has them, with a result of this package among what cells gave."""
+    ip = make_shell().ip
+    for cell in ("topic = 'cats'", "topic.upper()", "6 * 7"):
+        ip.run_cell(cell, store_history=True)
+    ip.user_ns["Out"][4] = ChatResult(model="m", text="an answer")
+    found = fill("{{In[2]}} {{Out[2]}} {{Out[3]}} {{Out[4]}} {{Out[4].text | upper}} {{_}}", ip.user_ns)
+    assert found.text == "topic.upper() CATS 42 an answer AN ANSWER 42"
+    with pytest.raises(MissingVariableError, match="has no 9"):
+        fill("{{Out[9]}}", ip.user_ns)
 
 
 def test_errors_of_functions_that_a_prompt_calls_stay_what_they_are() -> None:

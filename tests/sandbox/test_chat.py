@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from threading import Event
 
@@ -195,3 +196,31 @@ def test_signs_without_utf8_do_no_harm(client, events) -> None:
     *stream, done = events(response)
     assert done == "[DONE]"
     assert "lone ? half" in words(stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_json_comes_cut_and_goes_on(client, events, stream: bool) -> None:
+    schema = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
+    asked = {"type": "json_schema", "json_schema": {"name": "person", "schema": schema}}
+    question = {"role": "user", "content": "Who is it? Ada Lovelace, 36 years old."}
+
+    def ask(*later: dict[str, str], **fields: object) -> tuple[str, str]:
+        body = {"model": "sandbox/chat", "messages": [question, *later], "response_format": asked, **fields}
+        response = client.post("/v1/chat/completions", json=body | {"stream": stream}, stream=stream)
+        if not stream:
+            (choice,) = response.json()["choices"]
+            return choice["message"]["content"], choice["finish_reason"]
+        *came, last, _done = events(response)
+        return words([*came, last]), last["choices"][0]["finish_reason"]
+
+    first, why = ask(max_completion_tokens=8)
+    assert why == "length"
+    go_on = {"role": "user", "content": "Continue exactly where you stopped."}
+    second, why = ask({"role": "assistant", "content": first}, go_on)
+    assert why == "stop"
+    assert json.loads(first + second) == {"name": "Ada Lovelace", "age": 36}
+
+
+def test_a_format_that_does_not_fit(client) -> None:
+    response = client.chat(response_format={"type": "yaml"})
+    assert (response.status_code, response.json()["code"]) == (400, "VALIDATION_ERROR")

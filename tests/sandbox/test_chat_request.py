@@ -45,7 +45,7 @@ def test_null_is_the_same_as_absent() -> None:
 def test_parts_are_read() -> None:
     parts = [{"type": "text", "text": "Look"}, IMAGE, {"type": "text", "text": "here"}]
     request = read_chat_request(body(messages=[{"role": "user", "content": parts}]))
-    assert request.messages == (Message("user", "Look\n\nhere", images=1),)
+    assert request.messages == (Message("user", "Look\n\nhere", ("of an unknown format",)),)
     assert request.prompt_tokens == 2 + TOKENS_PER_IMAGE
 
 

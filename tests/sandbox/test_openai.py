@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import openai
+import pydantic
 import pytest
 import requests
 
@@ -67,6 +68,19 @@ def test_refusals(router: openai.OpenAI, fields: dict, kind: type[openai.APIStat
     with pytest.raises(kind) as caught:
         router.chat.completions.create(**{"model": "sandbox/short", "messages": HELLO, **fields})
     assert caught.value.request_id.startswith("req_")
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    age: int
+    nick: str | None
+
+
+def test_an_answer_that_fits_a_model(router: openai.OpenAI) -> None:
+    question = {"role": "user", "content": "Who is it? Ada Lovelace, 36 years old."}
+    answer = router.chat.completions.parse(model="sandbox/chat", messages=[question], response_format=Person)
+    person = answer.choices[0].message.parsed
+    assert (person.name, person.age) == ("Ada Lovelace", 36)
 
 
 def test_a_wrong_key(sandbox: Sandbox) -> None:

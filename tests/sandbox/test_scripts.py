@@ -1,3 +1,4 @@
+import base64
 import json
 import re
 from typing import Any
@@ -7,6 +8,7 @@ from markdown_it import MarkdownIt
 
 from puq_magics.sandbox.chat_request import ChatRequest, read_chat_request
 from puq_magics.sandbox.moves import Break, Say, Stall, Think
+from puq_magics.sandbox.png import write_png
 from puq_magics.sandbox.scripts import NOTICE, SCRIPTS
 
 
@@ -52,6 +54,30 @@ def test_echo_leaves_the_bytes_of_images_out() -> None:
     text = said("echo", request(("user", [{"type": "image_url", "image_url": {"url": url}}])))
     assert len(text) < 1000
     assert "(5,022 characters)" in text
+
+
+@pytest.mark.parametrize("name", ["chat", "short", "clumsy"])
+def test_images_are_counted_and_described(name: str) -> None:
+    png = base64.b64encode(write_png(64, 48, [bytes(3 * 64)] * 48, {})).decode()
+    parts = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{png}"}},
+    ]
+    assert "1 image (64x48 PNG)" in said(name, request(("user", parts)))
+    far = {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}
+    text = said(name, request(("user", [*parts, far])))
+    assert "2 images (64x48 PNG; at example.org, not fetched)" in text
+
+
+@pytest.mark.parametrize(
+    "asked", ["Plot `prices` in code", ("system", "Answer with one fenced block of code.")]
+)
+def test_code_is_asked_for_in_the_question_or_before(asked: Any) -> None:
+    before = [asked] if isinstance(asked, tuple) else []
+    text = said("chat", request(*before, ("user", "Something on `prices`" if before else asked)))
+    (block,) = [token for token in MarkdownIt().parse(text) if token.type == "fence"]
+    assert (block.info, "def describe(prices):" in block.content) == ("python", True)
+    assert "fence" not in [token.type for token in MarkdownIt().parse(said("chat", request(("user", "Hi"))))]
 
 
 def test_the_tour_has_everything() -> None:

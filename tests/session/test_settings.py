@@ -44,6 +44,14 @@ WRONG = [
     ("budget", -0.5),
     ("price_unit", 0),
     ("ledger", "yes"),
+    ("chat", "two words"),
+    ("chat", "a/b"),
+    ("chat", 5),
+    ("context_limit", 0),
+    ("context_turns", -1),
+    ("fill_limit", 0),
+    ("attach_limit", 0),
+    ("image_side", 1),
 ]
 RIGHT: dict[str, Any] = {
     "base_url": "https://router.example/v1/",
@@ -69,6 +77,12 @@ RIGHT: dict[str, Any] = {
     "budget": 0.5,
     "price_unit": 1000,
     "ledger": False,
+    "chat": "main",
+    "context_limit": 4000,
+    "context_turns": 10,
+    "fill_limit": 500,
+    "attach_limit": 500,
+    "image_side": 512,
 }
 
 

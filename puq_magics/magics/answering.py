@@ -1,0 +1,173 @@
+"""What is made of an answer: JSON that is checked, code in a new cell, a file, a turn of its conversation."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from puq_magics.api.errors import InputError, PuqError
+from puq_magics.outputs.results import ChatResult
+from puq_magics.outputs.saving import checked_target, save_text
+from puq_magics.outputs.view import View
+from puq_magics.session.chat_call import ChatCall, chat
+from puq_magics.session.workspace import Workspace
+
+if TYPE_CHECKING:
+    from puq_magics.prompts.schema import Schema
+
+_IN_WORDS = {
+    "json": "Answer with one JSON document and nothing else: no words around it, no code fence, no comments.",
+    "html": "Answer with one piece of HTML and nothing else: no words around it, no code fence, no scripts.",
+}
+
+
+@dataclass
+class Answering:
+    """What is to be made of one answer, repaired once at most."""
+
+    workspace: Workspace
+    format: str
+    schema: Schema | None = None
+    all_blocks: bool = False
+    save: Path | None = None
+    force: bool = False
+    #: Keeps the answer in its conversation.
+    keep: Callable[[ChatResult], None] | None = None
+    #: What the last answer lacks, when it is to be repaired or is given up.
+    problem: PuqError | None = None
+    _is_repair: bool = False
+
+    @classmethod
+    def of(cls, workspace: Workspace, args: argparse.Namespace, variables: Mapping[str, Any]) -> Answering:
+        """As the options say. Raises InputError for those that do not go together, and for a schema that is none."""
+        wanted = args.format or ("markdown" if args.schema is None else "json")
+        if args.schema is not None and wanted != "json":
+            raise InputError(f"--schema is for JSON, not for -f {wanted}.", hint="Leave one of them out.")
+        if args.all_blocks and wanted != "code":
+            raise InputError("--all-blocks is for -f code.", hint="Write -f code --all-blocks.")
+        schema = None
+        if args.schema is not None:
+            from puq_magics.prompts.schema import Schema
+
+            schema = Schema.of(args.schema, variables)
+        if wanted == "html":
+            from puq_magics.outputs.formats import check_format
+
+            check_format(wanted)
+        save = checked_target(args.save, args.force) if args.save else None
+        return cls(workspace, wanted, schema, args.all_blocks, save, args.force)
+
+    @property
+    def in_words(self) -> str:
+        """What the model is told of the format, where no field of the request says it."""
+        return self.schema.instructions if self.schema is not None else _IN_WORDS.get(self.format, "")
+
+    def ask(self, call: ChatCall, view: Callable[[], View], out: str | None) -> ChatResult:
+        """Ask, and once more if the answer cannot be read. Raises AnswerError, and as ``chat``."""
+        call = replace(call, format=self.format, finish=self._finish)
+        result = chat(self.workspace, call, view(), out)
+        if self.problem is not None and self._may_repair(result):
+            repair, self._is_repair = self._repair(call, result, self.problem), True
+            result = chat(self.workspace, repair, view(), out)
+        if self.problem is not None:
+            raise self.problem from None
+        return result
+
+    def _finish(self, result: ChatResult) -> None:
+        """See ChatCall."""
+        self.problem = None
+        if not result.broken_off and self.format in ("json", "code"):
+            self._read(result)
+        if self.problem is not None:
+            if self._may_repair(result):
+                result.note(f"{_said(self.problem)}; asking once more")
+                return
+            result.note(_said(self.problem))
+        if self.keep is not None:
+            self.keep(result)
+        if self.save is not None and not result.broken_off:
+            self._save(result, self.save)
+
+    def _read(self, result: ChatResult) -> None:
+        """Take out of the text what was asked for."""
+        from puq_magics.prompts.answers import json_of
+
+        try:
+            if self.schema is not None:
+                result.data = self.schema.check(result.text)
+            elif self.format == "json":
+                result.data = json_of(result.text)
+        except (
+            PuqError
+        ) as problem:  # the answer is not JSON or does not fit; or the schema goes round in circles
+            is_cut = result.finish_reason == "length"
+            rest = "It was cut off: %puq_chat --continue goes on with it."
+            problem.hint = rest if is_cut else "Its words are kept: _puq.text"
+            self.problem = problem
+        if self.format == "code":
+            self._put_code_below(result)
+
+    def _put_code_below(self, result: ChatResult) -> None:
+        """Put the code into a new cell, where it is read before anybody runs it."""
+        from puq_magics.outputs.formats import cell_source
+        from puq_magics.prompts.answers import code_of
+
+        code, left = code_of(result.text, all_blocks=self.all_blocks)
+        if not code:
+            result.note("there is no code in the answer")
+            return
+        if left:
+            others = "1 block is" if len(left) == 1 else f"{len(left)} blocks are"
+            way = "" if self.all_blocks else " (--all-blocks takes those of one language)"
+            result.note(f"{others} not in the cell below{way}")
+        result.remarks = (*result.remarks, "the code is in the cell below, not run")
+        self.workspace.shell.set_next_input(cell_source(code), replace=False)
+
+    def _may_repair(self, result: ChatResult) -> bool:
+        can = bool(result.text) and result.finish_reason != "length" and hasattr(self.problem, "repair")
+        return can and not self._is_repair
+
+    def _repair(self, call: ChatCall, result: ChatResult, problem: PuqError) -> ChatCall:
+        """The same question, with the answer that does not do and what is wrong with it behind it."""
+        messages = [
+            *result.messages,
+            {"role": "assistant", "content": result.text},
+            {"role": "user", "content": getattr(problem, "repair", problem.message)},
+        ]
+        refused = bool(call.in_words) and tuple(call.in_words) == tuple(result.messages)
+        params = {
+            key: value for key, value in call.params.items() if not (refused and key == "response_format")
+        }
+        question = call.question or call.messages
+        in_words = () if refused or not call.in_words else messages
+        return replace(
+            call, messages=messages, params=params, question=question, in_words=in_words, begun="", notes=()
+        )
+
+    def _save(self, result: ChatResult, path: Path) -> None:
+        try:
+            saved = save_text(_written(result, self.all_blocks), path, force=self.force)
+        except InputError as error:
+            result.note(f"not saved: {error.message} The answer is in _puq: _puq.save(…)")
+        else:
+            result.remarks = (*result.remarks, f"saved as {saved}")
+
+
+def _written(result: ChatResult, all_blocks: bool) -> str:
+    """What goes into a file: the code, the JSON, HTML without what acts, or the answer as it is."""
+    from puq_magics.outputs.formats import pretty_json, safe_html
+    from puq_magics.prompts.answers import code_of
+
+    if result.format == "code":
+        return code_of(result.text, all_blocks=all_blocks)[0] or result.text
+    if result.format == "html":
+        return safe_html(result.text)
+    return result.text if result.data is None else f"{pretty_json(result.data)}\n"
+
+
+def _said(problem: PuqError) -> str:
+    words = problem.message.removesuffix(".")
+    return words[:1].lower() + words[1:]

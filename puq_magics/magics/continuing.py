@@ -1,0 +1,104 @@
+"""``--continue``: go on with an answer that was interrupted or cut off, keeping what is there."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from puq_magics.api.errors import InputError
+from puq_magics.api.wire import Message
+from puq_magics.magics.joining import Joining, chat_name, limits, told_in, used
+from puq_magics.outputs.results import ChatResult
+from puq_magics.session.workspace import LAST, Workspace
+
+if TYPE_CHECKING:
+    from puq_magics.prompts.conversation import Conversation, Turn
+
+#: What the model is told, unless the user says it.
+GO_ON = (
+    "Your last answer was cut off. Go on exactly where it ends, even in mid-word: "
+    "repeat nothing of it, and say nothing about this."
+)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """An answer that is not whole."""
+
+    #: What it answers, and as far as it came.
+    question: Sequence[Message]
+    text: str
+    model: str
+    notes: Sequence[str] = ()
+    chat: str = ""
+    turn: tuple[str, int] | None = None
+    #: Keeps the whole in the conversation.
+    keep: Callable[[ChatResult], None] | None = None
+
+    def messages(self, words: str) -> list[Message]:
+        """What asks for the rest."""
+        partial = {"role": "assistant", "content": self.text}
+        return [*self.question, partial, {"role": "user", "content": words.strip() or GO_ON}]
+
+
+def unfinished(workspace: Workspace, args: argparse.Namespace) -> Unfinished:
+    """The answer to go on with: the conversation's last one, or ``_puq``. Raises InputError where that is whole."""
+    for option, value in (("-a", args.attach), ("-s", args.system)):
+        if value is not None:
+            raise InputError(f"--continue takes no {option}.", hint="It goes on with what was asked.")
+    last = workspace.namespace.get(LAST)
+    last = last if isinstance(last, ChatResult) and last.is_cut else None
+    name = chat_name(workspace, args)
+    if not name and args.chat is None and last is not None:
+        name = last.chat
+    if last is not None and (not name or (last.chat == name and last.has_failed)):
+        return _of_result(workspace, last)
+    if not name:
+        raise InputError(
+            "there is no answer to go on with.", hint="The last one is whole, or no text came of it."
+        )
+    conversation = workspace.conversations.find(name)
+    if not workspace.conversations.is_cut(conversation):
+        raise InputError(f"the last answer in {conversation.name} is whole.", hint="Ask for more in words.")
+    return _of_turn(workspace, conversation)
+
+
+def _of_turn(workspace: Workspace, conversation: Conversation) -> Unfinished:
+    last = conversation.turns[-1]
+    system = told_in(workspace, conversation, None)
+    messages, notes = conversation.messages(system, **limits(workspace))
+    return Unfinished(
+        question=messages[:-1],
+        text=last.answer,
+        model=last.model,
+        notes=notes,
+        chat=conversation.name,
+        turn=last.key,
+        keep=lambda result: _extend(workspace, conversation, last, result),
+    )
+
+
+def _extend(workspace: Workspace, conversation: Conversation, turn: Turn, result: ChatResult) -> None:
+    """Put the whole in the place of what was there."""
+    if result.text == turn.answer or (result.broken_off and not result.interrupted):
+        return
+    if not conversation.turns or conversation.turns[-1] is not turn:
+        result.note(f"{conversation.name} has changed meanwhile: the rest is in _puq alone")
+        return
+    conversation.extend(
+        result.text, model=result.asked_model, usage=used(result), interrupted=result.interrupted
+    )
+    if result.is_cut:
+        workspace.conversations.mark_cut(conversation)
+
+
+def _of_result(workspace: Workspace, last: ChatResult) -> Unfinished:
+    """One that stands alone; or that failed in a conversation, where the whole becomes its turn."""
+    found = Unfinished(question=last.question, text=last.text, model=last.asked_model)
+    if not last.chat or last.turn is None:
+        return found
+    seat = workspace.conversations.seat(last.chat, take=False)
+    joining = Joining(workspace, replace(seat, key=last.turn), last.question[-1]["content"])
+    return replace(found, chat=last.chat, turn=last.turn, keep=joining.keep)

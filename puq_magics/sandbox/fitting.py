@@ -1,0 +1,283 @@
+"""A JSON value that fits a schema, made of the words of a prompt: the same for the same request.
+
+Numbers and names are taken from the prompt where there are some that fit; all else is drawn by lot, from a seed
+that the prompt gives. Of what a schema can say, patterns are not read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from random import Random
+from typing import Any, Final
+from zlib import crc32
+
+#: Objects within objects; deeper, only what is required is written.
+_DEEPEST: Final = 5
+#: Beyond that, nothing is: the schema has no end.
+_BOTTOM: Final = 40
+#: Names of fields that want a name of something.
+_NAMES: Final = re.compile(r"name|title|author|person|who|city|country|place|company|subject|product", re.I)
+#: Words that say nothing of a prompt's subject.
+_COMMON: Final = """
+about above after also and any are ask document does fit from for give has have how into its just
+json like list make name names nothing people please schema say show tell than that the them then
+there these they this those was what when where which who why will with words write you your answer
+"""
+#: Capital letters that begin a sentence rather than a name.
+_NO_NAMES: Final = """
+A An And Answer Are As At But Describe Do Explain Extract Fill Find For From Give He Her His How I If In Invent
+Is It JSON List Make Name On Or Please Read Return She Show Tell The Their These They This To What When Where Which
+Who Why We Write You
+"""
+
+
+def fitting(schema: object, prompt: str) -> Any:
+    """Return a value that fits the schema."""
+    return _Maker(schema, prompt).value(schema, "", 0)
+
+
+class _Maker:
+    def __init__(self, root: object, prompt: str) -> None:
+        self._root = root
+        self._prompt = prompt
+        self._random = Random(crc32(prompt.encode("utf-8", "replace")))  # noqa: S311 - a seed, to say the same again
+        words = re.findall(r"[^\W\d_][\w'’-]*", prompt)
+        common = _COMMON.split()
+        self._names = _distinct(_proper_names(prompt))
+        self._words = _distinct(
+            word.lower() for word in words if len(word) > 3 and word.lower() not in common
+        )
+        self._numbers = [float(n) for n in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.]*\w)", prompt)]
+        self._taken: dict[str, int] = {}
+
+    def value(self, schema: object, name: str, depth: int) -> Any:
+        """A value for the field ``name``."""
+        if not isinstance(schema, Mapping) or depth > _BOTTOM:
+            return self._text({}, name)
+        schema = self._resolved(schema)
+        for key in ("const", "default"):
+            if key in schema and (key == "const" or not schema.get("type")):
+                return schema[key]
+        if schema.get("enum"):
+            return self._choice(list(schema["enum"]))
+        choices = schema.get("anyOf") or schema.get("oneOf")
+        if choices:
+            return self.value(self._chosen(choices, depth), name, depth + 1)
+        return self._of_type(_type(schema), schema, name, depth)
+
+    def _of_type(self, kind: str, schema: Mapping[str, Any], name: str, depth: int) -> Any:
+        match kind:
+            case "object":
+                return self._object(schema, name, depth)
+            case "array":
+                return self._array(schema, name, depth)
+            case "integer" | "number":
+                return self._number(schema, name, whole=kind == "integer")
+            case "boolean":
+                return self._random.random() < 0.5
+            case "null":
+                return None
+        return self._text(schema, name)
+
+    def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The schema with what it points at, and what it is put together of."""
+        for _ in range(_DEEPEST * 2):
+            pointer = schema.get("$ref")
+            if not isinstance(pointer, str):
+                break
+            others = {key: item for key, item in schema.items() if key != "$ref"}
+            schema = {**self._at(pointer), **others}
+        for part in schema.get("allOf") or ():
+            schema = _merged(schema, self._resolved(part) if isinstance(part, Mapping) else {})
+        return schema
+
+    def _at(self, pointer: str) -> Mapping[str, Any]:
+        found: Any = self._root
+        for step in pointer.removeprefix("#").strip("/").split("/"):
+            key = step.replace("~1", "/").replace("~0", "~")
+            found = found.get(key, {}) if isinstance(found, Mapping) and key else found
+        return found if isinstance(found, Mapping) else {}
+
+    def _chosen(self, choices: list[Any], depth: int) -> Any:
+        """The first that is more than null; far down, null where it may be."""
+        empty = [choice for choice in choices if isinstance(choice, Mapping) and choice.get("type") == "null"]
+        full = [choice for choice in choices if choice not in empty]
+        return (empty or full)[0] if depth > _DEEPEST and empty else (full or choices)[0]
+
+    def _object(self, schema: Mapping[str, Any], name: str, depth: int) -> dict[str, Any]:
+        properties = schema.get("properties") or {}
+        required = schema.get("required") or []
+        names = [*properties, *(key for key in required if key not in properties)]
+        if depth > _DEEPEST:
+            names = [key for key in names if key in required]
+        rest = schema.get("additionalProperties")
+        made = {key: self.value(properties.get(key, rest), key, depth + 1) for key in names}
+        least = max(schema.get("minProperties", 0), 2 if isinstance(rest, Mapping) and not properties else 0)
+        while len(made) < least:
+            made[self._unused(made)] = self.value(rest, name, depth + 1)
+        return made
+
+    def _array(self, schema: Mapping[str, Any], name: str, depth: int) -> list[Any]:
+        places = schema.get("prefixItems") or []
+        items = schema.get("items", {} if not places else False)
+        least = max(schema.get("minItems", 0), len(places))
+        most = min(schema.get("maxItems", math.inf), len(places) if items is False else math.inf)
+        wanted = self._length(items) if depth <= _DEEPEST else 0
+        made = [
+            self.value(places[number] if number < len(places) else items, name, depth + 1)
+            for number in range(int(max(least, min(most, wanted))))
+        ]
+        return _all_different(made) if schema.get("uniqueItems") else made
+
+    def _length(self, items: object) -> int:
+        """As many as names are in the prompt, where the items have names; else two."""
+        resolved = self._resolved(items) if isinstance(items, Mapping) else {}
+        named = any(_NAMES.search(key) for key in resolved.get("properties") or {})
+        return min(5, max(2, len(self._names))) if named and self._names else 2
+
+    def _number(self, schema: Mapping[str, Any], name: str, *, whole: bool) -> float:
+        step = schema.get("multipleOf") or (1 if whole else 0)
+        low, high = _bounds(schema, step if whole else 0)
+        near = self._beside(name)
+        candidates = near or self._numbers[self._taken.get("#", 0) :]
+        for number in candidates:
+            fits_whole = number.is_integer() or not whole
+            if (
+                fits_whole
+                and low <= number <= high
+                and (not step or math.isclose(number / step, round(number / step)))
+            ):
+                self._taken["#"] = self._taken.get("#", 0) + (not near)
+                return int(number) if whole or (number.is_integer() and step == 1) else number
+        low, high = _range(low, high)
+        drawn = self._random.uniform(low, high)
+        if not step:
+            rounded = round(drawn, 2)
+            return rounded if low <= rounded <= high else drawn
+        number = step * max(math.ceil(low / step), min(math.floor(high / step), round(drawn / step)))
+        return int(number) if whole else round(number, 9)
+
+    def _beside(self, name: str) -> list[float]:
+        """Numbers that the prompt has beside the field's name, as in "age 36"."""
+        if not name:
+            return []
+        word = re.escape(name.replace("_", " "))
+        found = re.findall(rf"\b{word}\W{{0,3}}(?:is |of |was )?(-?\d+(?:\.\d+)?)", self._prompt, re.I)
+        return [float(number) for number in found]
+
+    def _text(self, schema: Mapping[str, Any], name: str) -> str:
+        made = self._formatted(str(schema.get("format") or "")) or self._said(name)
+        least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
+        while len(made) < least:
+            made += f" {self._said('')}"
+        return made if len(made) <= most else made[: int(most)]
+
+    def _formatted(self, kind: str) -> str:
+        draw = self._random.randrange
+        date = f"20{draw(10, 30)}-{draw(1, 13):02}-{draw(1, 29):02}"
+        time = f"{draw(24):02}:{draw(60):02}:00Z"
+        word = re.sub(r"[^a-z0-9]", "", self._said("").lower()) or "word"
+        made = {
+            "date": date,
+            "time": time,
+            "date-time": f"{date}T{time}",
+            "duration": f"PT{draw(1, 60)}M",
+            "email": f"{word}@example.org",
+            "uri": f"https://example.org/{word}",
+            "hostname": f"{word}.example.org",
+            "ipv4": f"192.0.2.{draw(1, 255)}",
+            "ipv6": f"2001:db8::{draw(1, 255):x}",
+            "uuid": f"{draw(1 << 32):08x}-0000-4000-8000-{draw(1 << 48):012x}",
+        }
+        return made.get(kind, "")
+
+    def _said(self, name: str) -> str:
+        """The next name of the prompt for what wants one, else its next word."""
+        wants_name = bool(_NAMES.search(name)) and bool(self._names)
+        pool = self._names if wants_name else self._words or ["scripted"]
+        number = self._taken.get("names" if wants_name else "words", 0)
+        self._taken["names" if wants_name else "words"] = number + 1
+        return pool[number % len(pool)]
+
+    def _choice(self, options: list[Any]) -> Any:
+        """The option that the prompt names, else one by lot."""
+        named = [option for option in options if isinstance(option, str) and self._mentions(option)]
+        return named[0] if named else options[self._random.randrange(len(options))]
+
+    def _mentions(self, word: str) -> bool:
+        return (
+            re.search(rf"(?<!\w){re.escape(word)}(?!\w)", self._prompt, re.I) is not None if word else False
+        )
+
+    def _unused(self, made: Mapping[str, Any]) -> str:
+        free = [word for word in self._words if word not in made]
+        return free[0] if free else f"key{len(made) + 1}"
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """The type that is written: of several the first that is more than null; where none is said, what fits."""
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = next((one for one in kind if one != "null"), "null")
+    if isinstance(kind, str):
+        return kind
+    if {"properties", "required", "additionalProperties"} & schema.keys():
+        return "object"
+    if {"items", "prefixItems", "minItems"} & schema.keys():
+        return "array"
+    return "number" if {"minimum", "maximum", "multipleOf"} & schema.keys() else "string"
+
+
+def _bounds(schema: Mapping[str, Any], step: float) -> tuple[float, float]:
+    """The least and the most that a number may be; ``step`` inside of a bound that is left out itself."""
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if isinstance(above := schema.get("exclusiveMinimum"), int | float):
+        low = max(above + (step or 0.5), low if low is not None else -math.inf)
+    if isinstance(below := schema.get("exclusiveMaximum"), int | float):
+        high = min(below - (step or 0.5), high if high is not None else math.inf)
+    if low is not None and high is not None and low > high:  # between two bounds that are close
+        low = high = (low + high) / 2
+    return (-math.inf if low is None else low), (math.inf if high is None else high)
+
+
+def _range(low: float, high: float) -> tuple[float, float]:
+    """Bounds to draw from: of ordinary numbers where there is none."""
+    if low == -math.inf:
+        low = 1 if high == math.inf else min(0, high - 100)
+    return low, max(100, low + 100) if high == math.inf else high
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    both = {**other, **{key: item for key, item in one.items() if key != "allOf"}}
+    if "properties" in one and "properties" in other:
+        both["properties"] = {**other["properties"], **one["properties"]}
+    both["required"] = [*(other.get("required") or []), *(one.get("required") or [])]
+    return both
+
+
+def _all_different(made: list[Any]) -> list[Any]:
+    """The same, with words and numbers that came before made new."""
+    for place, item in enumerate(made):
+        number = 2
+        while (
+            made[place] in made[:place] and isinstance(item, str | int | float) and not isinstance(item, bool)
+        ):
+            made[place] = f"{item} {number}" if isinstance(item, str) else item + number - 1
+            number += 1
+    return made
+
+
+def _proper_names(prompt: str) -> Iterator[str]:
+    """Runs of words with capital letters, such as "Ada Lovelace", without what only begins a sentence."""
+    for run in re.findall(r"[^\W\d_a-z][\w'’-]*(?:[ ]+[^\W\d_a-z][\w'’-]*)*", prompt):
+        words = run.split()
+        while words and (words[0] in _NO_NAMES.split() or not words[0][0].isupper()):
+            words.pop(0)
+        if words:
+            yield " ".join(words)
+
+
+def _distinct(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(words))

@@ -1,0 +1,164 @@
+"""The conversations of one shell, and which turn of one a call is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from puq_magics.api.errors import InputError
+
+if TYPE_CHECKING:
+    from puq_magics.prompts.conversation import Conversation, Turn
+
+#: A cell, and which call to a conversation of one execution of it.
+Key = tuple[str, int]
+
+
+class Cells:
+    """Which cell is running, and how many calls it has made so far.
+
+    A cell is known by the id that the front end sends, else by its number in this session. Cells that run within
+    another, as those of ``%run notebook.ipynb`` do, are part of it.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        # Numbers begin anew in each session, and conversations can be loaded from another.
+        self._session = token_hex(3)
+        self._running: object = None
+        self._number: int | None = None
+        self._name = ""
+        self._calls = 0
+        #: Which execution this is, of all cells.
+        self.execution = 0
+        shell.events.register("pre_run_cell", self._begin)
+        shell.events.register("post_run_cell", self._end)
+
+    def close(self) -> None:
+        """Look at cells no more."""
+        self._shell.events.unregister("pre_run_cell", self._begin)
+        self._shell.events.unregister("post_run_cell", self._end)
+
+    def next_key(self, *, take: bool = True) -> Key:
+        """The key of the next call in the running cell; without ``take`` it stays the next."""
+        if self._number is None:  # the extension was loaded in this very cell
+            self._name = _sent_id(self._shell) or self._numbered()
+            self._number = self._shell.execution_count
+        ordinal = self._calls
+        self._calls += take
+        return self._name, ordinal
+
+    def _begin(self, info: Any) -> None:
+        number = self._shell.execution_count
+        if self._running is not None and number == self._number:
+            return
+        self._running, self._number = info, number
+        self.execution += 1
+        self._name = getattr(info, "cell_id", None) or self._numbered(info)
+        self._calls = 0
+
+    def _end(self, result: Any) -> None:
+        if getattr(result, "info", None) is self._running:
+            self._running = None
+
+    def _numbered(self, info: object = None) -> str:
+        """A name for a cell without an id; where executions are not counted, as in nbval, each has its own."""
+        counted = getattr(info, "store_history", True)
+        number = f"In[{self._shell.execution_count}]" if counted else f"run {self.execution}"
+        return f"{number} {self._session}"
+
+
+def _sent_id(shell: Any) -> str:
+    """The id of the running cell as the kernel got it; empty where none came."""
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    metadata = parent.get("metadata", {}) if isinstance(parent, Mapping) else {}
+    return str(metadata.get("cellId") or "")
+
+
+@dataclass(frozen=True)
+class Seat:
+    """The place of one call in a conversation."""
+
+    conversation: Conversation
+    key: Key
+
+
+class Conversations:
+    """The conversations of one shell, by name."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._cells = Cells(shell)
+        self._named: dict[str, Conversation] = {}
+        self._begun: dict[str, int] = {}  # the execution that each of them knows of
+        self._cut: dict[str, Turn] = {}  # answers that ended at the token limit
+
+    def close(self) -> None:
+        """Look at cells no more."""
+        self._cells.close()
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return iter(list(self._named.values()))
+
+    def __len__(self) -> int:
+        return len(self._named)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._named
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names, in the order in which they began."""
+        return tuple(self._named)
+
+    def find(self, name: str) -> Conversation:
+        """The conversation of that name. Raises InputError."""
+        from puq_magics.prompts.conversation import checked_name
+        from puq_magics.prompts.nearest import did_you_mean
+
+        name = checked_name(name)
+        if name in self._named:
+            return self._named[name]
+        hint = "%puq_chats lists them." if self._named else f"A cell begins it: %%puq_chat -c {name}"
+        raise InputError(
+            f"there is no conversation {name!r}.", hint=f"{did_you_mean(name, self._named)} {hint}".lstrip()
+        )
+
+    def seat(self, name: str, *, take: bool = True) -> Seat:
+        """The place of the next call; a conversation that is not there begins, and is kept with its first turn.
+
+        Raises InputError for what is no name. Without ``take`` the place stays free, as for a dry run.
+        """
+        from puq_magics.prompts.conversation import Conversation
+
+        conversation = Conversation(name)
+        conversation = self._named.get(conversation.name, conversation)
+        key = self._cells.next_key(take=take)
+        if self._begun.get(conversation.name, self._cells.execution) != self._cells.execution:
+            conversation.begin(key[0])
+            self._begun[conversation.name] = self._cells.execution
+        return Seat(conversation, key)
+
+    def keep(self, conversation: Conversation) -> None:
+        """Keep it under its name, in the place of another of that name."""
+        self._begun.setdefault(conversation.name, self._cells.execution)
+        self._named[conversation.name] = conversation
+
+    def drop(self, name: str) -> None:
+        """Forget it. Raises InputError."""
+        del self._named[self.find(name).name]
+        self._begun.pop(name, None)
+
+    def mark_cut(self, conversation: Conversation) -> None:
+        """Note that its last answer ended at the token limit."""
+        self._cut[conversation.name] = conversation.turns[-1]
+
+    def is_cut(self, conversation: Conversation) -> bool:
+        """Whether its last answer is not whole."""
+        if not conversation.turns:
+            return False
+        last = conversation.turns[-1]
+        return last.interrupted or self._cut.get(conversation.name) is last

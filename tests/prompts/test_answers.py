@@ -1,0 +1,138 @@
+import json
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from puq_magics.prompts.answers import Block, NotJSONError, code_blocks, code_of, json_of
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "blocks"),
+    [
+        ("no code", []),
+        ("```python\nx = 1\n```", [("python", "x = 1")]),
+        ("a\n\n```Py title='x'\nx\n\ny\n```\nb\n~~~\nplain\n~~~", [("py", "x\n\ny"), ("", "plain")]),
+        ("````md\n```python\nx\n```\n````", [("md", "```python\nx\n```")]),
+        (
+            "```markdown\n# A\n```python\nx\n```\nend\n```\nafter",
+            [("markdown", "# A\n```python\nx\n```\nend")],
+        ),
+        ("~~~ {.python}\n```\n~~~", [("python", "```")]),
+        ("```{python}\nx\n`````", [("python", "x")]),
+        ("```py\r\nx\r\ny\r\n```\r\n", [("py", "x\ny")]),
+        ("1. do\n\n   ```sh\n   ls\n     -l\n   ```\n", [("sh", "ls\n  -l")]),
+        ("- ```py\n  x\n  ```", [("py", "x")]),
+        ("> ```py\n> x\n>   y\n> ```\nnot", [("py", "x\n  y")]),
+        ("``` not `a` fence\nx", []),
+        ("```py\n```", [("py", "")]),
+    ],
+)
+def test_blocks(text: str, blocks: list[tuple[str, str]]) -> None:
+    assert code_blocks(text) == tuple(Block(*block) for block in blocks)
+
+
+def test_the_last_block_may_be_open() -> None:
+    assert code_blocks("```\na\n```\n```py\nx = 1\ny") == (
+        Block("", "a"),
+        Block("py", "x = 1\ny", closed=False),
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["", "python", "sql"]), st.text("ab`~ >\n#-", max_size=40)), max_size=4
+    )
+)
+def test_any_code_comes_out_of_a_long_fence_as_it_went_in(blocks: list[tuple[str, str]]) -> None:
+    fence = "`" * 50
+    text = "\n\nwords\n\n".join(f"{fence}{language}\n{code}\n{fence}" for language, code in blocks)
+    assert code_blocks(text) == tuple(Block(*block) for block in blocks)
+
+
+def test_the_code_that_was_asked_for() -> None:
+    text = "```sh\nls\n```\n```python\n\na = 1\n```\n```\nb = 2\n```"
+    assert code_of(text) == ("a = 1", (Block("sh", "ls"), Block("", "b = 2")))
+    assert code_of(text, all_blocks=True) == ("a = 1\n\nb = 2", (Block("sh", "ls"),))
+    assert code_of("```sql\nselect 1\n```\n```sh\nls\n```") == ("select 1", (Block("sh", "ls"),))
+
+
+def test_two_blocks_that_are_alike_are_two() -> None:
+    code, left = code_of("```\nx\n```\n```\nx\n```")
+    assert (code, left) == ("x", (Block("", "x"),))
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("x = 1\nprint(x)\n", "x = 1\nprint(x)"),
+        ("Sorry", ""),
+        ("I cannot do that.", ""),
+        ("", ""),
+        ("\0", ""),
+    ],
+)
+def test_code_without_a_fence(text: str, code: str) -> None:
+    assert code_of(text)[0] == code
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": [1, 2]}',
+        '\ufeff {"a": [1, 2]}\n',
+        'Sure!\n```json\n{"a": [1, 2]}\n```\nAnything else?',
+        '```\n{"a": [1, 2]}\n```',
+        '```python\nprint({})\n```\n```JSON\n{"a": [1, 2]}\n```',
+        'As [1] says, it is {"a": [1, 2]}, and not {}.',
+        'The [first, of "all] has {"a": [1, 2]}',
+        '```json\n{"a": [1, 2]}',
+    ],
+)
+def test_json_bare_fenced_or_among_words(text: str) -> None:
+    assert json_of(text) == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize("text", ["Here: [1, 2]", "Here:\n[1, 2]\n"])
+def test_a_list_among_words(text: str) -> None:
+    assert json_of(text) == [1, 2]
+
+
+@given(JSON)
+def test_any_json_comes_back(value: object) -> None:
+    assert json_of(json.dumps(value)) == value
+    assert json_of(f"```json\n{json.dumps(value, indent=2)}\n```") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it is empty"),
+        ("Just words.", "is not JSON."),
+        ("As [1] says.", "is not JSON."),
+        ('[{"a": 1}, {"b": 2},]', "line 1, column 2"),
+        ('{"a": 1,}', "(line 1, column "),
+        ('```json\n{"a": [1, 2\n```', "line 1"),
+        ('{"a": NaN}', "NaN"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"a": ' * 100_000, "nested too deep"),
+        ('{"' * 100_000, "delimiter"),
+        ('{"a": ' + "9" * 5_000 + "}", "digits"),
+    ],
+)
+def test_what_is_no_json_is_not_mended(text: str, said: str) -> None:
+    with pytest.raises(NotJSONError) as caught:
+        json_of(text)
+    error = caught.value
+    assert said in str(error)
+    assert error.partial == text
+    assert "JSON document alone" in error.repair
+    assert len(str(error)) < 250
+    assert pickle.loads(pickle.dumps(error)).repair == error.repair  # noqa: S301

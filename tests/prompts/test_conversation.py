@@ -1,0 +1,544 @@
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+import puq_magics
+from puq_magics.api.client import Router
+from puq_magics.api.errors import InputError
+from puq_magics.api.wire import Usage
+from puq_magics.prompts.conversation import IMAGE_TOKENS, Branch, Conversation, Turn
+from puq_magics.sandbox import Sandbox
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+
+
+def run_cell(chat: Conversation, cell: str, *answers: str) -> list[str]:
+    """An execution of a cell that asks once for each answer; what the footers say."""
+    chat.begin(cell)
+    notes: list[str] = []
+    for ordinal, answer in enumerate(answers):
+        notes += chat.commit((cell, ordinal), f"{cell}?", answer)
+    return notes
+
+
+def answers(chat: Conversation) -> list[str]:
+    return [turn.answer for turn in chat.turns]
+
+
+def kept(chat: Conversation) -> dict[str, list[str]]:
+    return {branch.name: [turn.answer for turn in branch.turns] for branch in chat.branches}
+
+
+@pytest.fixture
+def chat() -> Conversation:
+    """Three cells, of which the second asked twice."""
+    chat = Conversation("main")
+    run_cell(chat, "a", "a0")
+    run_cell(chat, "b", "b0", "b1")
+    run_cell(chat, "c", "c0")
+    return chat
+
+
+# --- asking ------------------------------------------------------------------------------------------------------
+
+
+def test_turns_follow_each_other(chat: Conversation) -> None:
+    assert answers(chat) == ["a0", "b0", "b1", "c0"]
+    assert chat.branches == ()
+    messages, notes = chat.preview(None, "and?")
+    assert messages == [
+        {"role": "user", "content": "a?"},
+        {"role": "assistant", "content": "a0"},
+        {"role": "user", "content": "b?"},
+        {"role": "assistant", "content": "b0"},
+        {"role": "user", "content": "b?"},
+        {"role": "assistant", "content": "b1"},
+        {"role": "user", "content": "c?"},
+        {"role": "assistant", "content": "c0"},
+        {"role": "user", "content": "and?"},
+    ]
+    assert notes == ()
+
+
+def test_a_preview_stores_nothing(chat: Conversation) -> None:
+    before = chat.turns
+    chat.begin("b")
+    chat.preview(("b", 0), "again")
+    chat.preview(("d", 0), "new")
+    assert chat.turns is before
+    assert chat.branches == ()
+
+
+def test_a_cell_that_runs_again_is_told_only_what_came_before_it(chat: Conversation) -> None:
+    chat.begin("b")
+    messages, _ = chat.preview(("b", 0), "again")
+    assert [message["content"] for message in messages] == ["a?", "a0", "again"]
+
+
+def test_running_a_cell_again_replaces_its_turns_and_keeps_what_followed(chat: Conversation) -> None:
+    assert run_cell(chat, "b", "B0", "B1") == ["turn 2 replaced; 2 later turns kept as branch main~1"]
+    assert answers(chat) == ["a0", "B0", "B1"]
+    assert kept(chat) == {"main~1": ["a0", "b0", "b1", "c0"]}
+    assert chat.branches[0].why == "turn 2 replaced"
+
+
+def test_the_last_turn_s_earlier_answer_is_kept_too(chat: Conversation) -> None:
+    assert run_cell(chat, "c", "C0") == ["turn 4 replaced; its earlier answer kept as branch main~1"]
+    assert kept(chat) == {"main~1": ["a0", "b0", "b1", "c0"]}
+
+
+def test_running_all_again_does_not_double_anything(chat: Conversation) -> None:
+    run_cell(chat, "a", "A0")
+    run_cell(chat, "b", "B0", "B1")
+    run_cell(chat, "c", "C0")
+    assert answers(chat) == ["A0", "B0", "B1", "C0"]
+    assert kept(chat) == {"main~1": ["a0", "b0", "b1", "c0"]}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_loop_of_any_length_takes_the_place_of_the_old_one(chat: Conversation, number: int) -> None:
+    run_cell(chat, "b", *(f"B{n}" for n in range(number)))
+    assert answers(chat) == ["a0", *(f"B{n}" for n in range(number))]
+
+
+def test_when_the_first_question_fails_the_old_answers_are_not_taken_for_its_own(chat: Conversation) -> None:
+    chat.begin("b")
+    chat.preview(("b", 0), "fails")
+    messages, _ = chat.preview(("b", 1), "then this")
+    assert [message["content"] for message in messages] == ["a?", "a0", "then this"]
+    chat.commit(("b", 1), "then this", "B1")
+    assert answers(chat) == ["a0", "B1"]
+    assert kept(chat) == {"main~1": ["a0", "b0", "b1", "c0"]}
+
+
+def test_a_failed_turn_changes_nothing(chat: Conversation) -> None:
+    chat.begin("b")
+    chat.preview(("b", 0), "fails")
+    run_cell(chat, "d", "d0")
+    assert answers(chat) == ["a0", "b0", "b1", "c0", "d0"]
+    assert chat.branches == ()
+
+
+def test_without_executions_a_key_takes_the_place_of_its_own_turn(chat: Conversation) -> None:
+    chat = Conversation("x")
+    for key, answer in ((("a", 0), "a0"), (("a", 1), "a1"), (("b", 0), "b0"), (("a", 1), "A1")):
+        chat.commit(key, "?", answer)
+    assert answers(chat) == ["a0", "A1"]
+
+
+def test_without_keys_every_question_goes_to_the_end() -> None:
+    chat = Conversation()
+    chat.commit(None, "?", "1")
+    chat.commit(None, "?", "2")
+    assert answers(chat) == ["1", "2"]
+    assert chat.undo() == ("turn 2 undone; it is kept in branch ~1",)
+    assert repr(chat) == "<Conversation without a name: 1 turn, 1 branch, about 2 tokens>"
+
+
+def test_an_answer_without_words_is_not_stored(chat: Conversation) -> None:
+    chat.begin("b")
+    notes = chat.commit(("b", 0), "again", "", interrupted=True)
+    assert notes == ("nothing was answered, so nothing is added to the conversation main",)
+    assert answers(chat) == ["a0", "b0", "b1", "c0"]
+
+
+def test_an_interrupted_answer_is_marked_and_told_as_far_as_it_came(chat: Conversation) -> None:
+    chat.commit(("d", 0), "count", "one, two,", interrupted=True)
+    assert chat.turns[-1].interrupted
+    messages, _ = chat.preview(None, "go on")
+    assert messages[-2:] == [
+        {"role": "assistant", "content": "one, two,"},
+        {"role": "user", "content": "go on"},
+    ]
+
+
+def test_an_answer_goes_on() -> None:
+    chat = Conversation("x")
+    chat.commit(("a", 0), "count", "one,", "m", Usage(3, 2, 5), interrupted=True)
+    assert chat.messages()[0][-1] == {"role": "assistant", "content": "one,"}
+    chat.extend("one, two", usage=Usage(5, 1, 6))
+    turn = chat.turns[0]
+    assert (turn.answer, turn.model, turn.usage) == ("one, two", "m", Usage(8, 3, 11))
+    assert not turn.interrupted
+    assert chat.branches == ()
+    with pytest.raises(InputError, match="does not begin with"):
+        chat.extend("two")
+    with pytest.raises(InputError, match="no answer to go on with"):
+        Conversation("y").extend("one")
+
+
+def test_parts_are_copies() -> None:
+    chat, parts = Conversation("x"), [{"type": "text", "text": "see"}, copy.deepcopy(IMAGE)]
+    chat.commit(None, parts, "a cat")
+    parts[1]["image_url"] = {"url": "other"}
+    chat.messages()[0][0]["content"][1]["image_url"]["url"] = "other"
+    assert chat.messages()[0][0]["content"] == [{"type": "text", "text": "see"}, IMAGE]
+    assert chat.turns[0].question == "see"
+
+
+# --- what is told of it ------------------------------------------------------------------------------------------
+
+
+def test_the_system_prompt_comes_first_and_an_option_takes_its_place() -> None:
+    chat = Conversation("x", "Be brief.")
+    chat.commit(None, "a", "b")
+    assert chat.preview(None, "q")[0][0] == {"role": "system", "content": "Be brief."}
+    assert chat.preview(None, "q", system="Be long.")[0][0] == {"role": "system", "content": "Be long."}
+    assert chat.preview(None, "q", system="")[0][0]["role"] == "user"
+    chat.system = None
+    assert chat.messages()[0][0]["role"] == "user"
+
+
+def filled(turns: int) -> Conversation:
+    """Turns of ten tokens each, after a system prompt of two."""
+    chat = Conversation("x", "12345678")
+    for n in range(turns):
+        chat.commit(None, f"{n}" * 20, f"{n}" * 20)
+    return chat
+
+
+@pytest.mark.parametrize(
+    ("limit", "first"), [(1_000, 0), (33, 0), (32, 1), (23, 1), (22, 2), (13, 2), (12, 3), (1, 3)]
+)
+def test_a_limit_of_tokens_drops_whole_turns_from_the_oldest(limit: int, first: int) -> None:
+    messages, notes = filled(3).preview(None, "abcd", limit_tokens=limit)
+    assert [message["content"][0] for message in messages[1:-1:2]] == [str(n) for n in range(first, 3)]
+    assert [message["role"] for message in messages] == [
+        "system",
+        *["user", "assistant"] * (3 - first),
+        "user",
+    ]
+    assert messages[0]["content"] == "12345678"
+    assert messages[-1]["content"] == "abcd"
+    assert bool(notes) is (first > 0)
+
+
+def test_what_is_left_out_is_said() -> None:
+    chat = filled(3)
+    assert chat.preview(None, "abcd", limit_tokens=23)[1] == (
+        "the oldest turn of 3 left out: the context's limit is about 23 tokens",
+    )
+    assert chat.preview(None, "abcd", limit_turns=1)[1] == (
+        "the 2 oldest turns of 3 left out: the context's limit is 1 earlier turn",
+    )
+    assert chat.preview(None, "abcd", limit_tokens=2)[1] == (
+        "the 3 oldest turns of 3 left out: the context's limit is about 2 tokens",
+        "about 3 tokens without any earlier turn, over the limit of 2",
+    )
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 3, 9])
+def test_a_limit_of_turns(limit: int) -> None:
+    messages, notes = filled(3).preview(None, "abcd", limit_turns=limit)
+    assert len(messages) == 2 + 2 * min(limit, 3)
+    assert bool(notes) is (limit < 3)
+
+
+def test_both_limits_hold() -> None:
+    chat = filled(3)
+    for limits, earlier in (((23, 1), 1), ((13, 2), 1), ((33, 3), 3)):
+        messages, _ = chat.preview(None, "abcd", limit_tokens=limits[0], limit_turns=limits[1])
+        assert len(messages) == 2 + 2 * earlier
+
+
+def test_the_last_turn_is_never_left_out_when_nothing_follows_it() -> None:
+    messages, notes = filled(3).messages(limit_tokens=1)
+    assert [message["content"][0] for message in messages] == ["1", "2", "2"]
+    assert len(notes) == 2
+    assert Conversation("x").messages(limit_tokens=1) == ([], ())
+
+
+def test_an_image_counts_a_flat_number() -> None:
+    chat = Conversation("x")
+    chat.commit(None, [{"type": "text", "text": "1234"}, IMAGE], "1234")
+    assert chat.tokens == IMAGE_TOKENS + 2
+
+
+# --- branches ----------------------------------------------------------------------------------------------------
+
+
+def test_restoring_brings_a_branch_back_and_keeps_what_is_there(chat: Conversation) -> None:
+    run_cell(chat, "b", "B0")
+    assert chat.common("main~1") == 1
+    assert chat.restore("main~1") == (
+        "branch main~1 is back: 4 turns",
+        "what was there is kept as branch main~2",
+    )
+    assert answers(chat) == ["a0", "b0", "b1", "c0"]
+    assert chat.restore("2") == (
+        "branch main~2 is back: 2 turns",
+        "what was there is kept as branch main~1",
+    )
+    assert chat.restore("2") == ("branch main~2 is back: 2 turns",)
+    assert answers(chat) == ["a0", "B0"]
+    assert kept(chat) == {"main~1": ["a0", "b0", "b1", "c0"], "main~2": ["a0", "B0"]}
+
+
+def test_a_cell_of_a_restored_line_runs_again(chat: Conversation) -> None:
+    run_cell(chat, "a", "A0")
+    chat.restore("main~1")
+    run_cell(chat, "b", "B0")
+    assert answers(chat) == ["a0", "B0"]
+
+
+def test_undo_and_reset_keep_what_they_take(chat: Conversation) -> None:
+    assert chat.undo() == ("turn 4 undone; it is kept in branch main~1",)
+    assert chat.undo() == ("turn 3 undone; it is kept in branch main~1",)
+    assert answers(chat) == ["a0", "b0"]
+    run_cell(chat, "d", "d0")
+    chat.system = "Be brief."
+    assert chat.reset() == ("3 turns kept as branch main~2",)
+    assert chat.turns == ()
+    assert chat.system == "Be brief."
+    assert kept(chat) == {"main~1": ["a0", "b0", "b1", "c0"], "main~2": ["a0", "b0", "d0"]}
+    assert chat.reset() == ()
+    with pytest.raises(InputError, match="has no turn to undo"):
+        chat.undo()
+
+
+def test_a_branch_is_forgotten_only_on_demand(chat: Conversation) -> None:
+    run_cell(chat, "b", "B0")
+    run_cell(chat, "a", "A0")
+    chat.forget("main~1")
+    assert list(kept(chat)) == ["main~2"]
+    run_cell(chat, "a", "AA0")
+    assert list(kept(chat)) == ["main~2", "main~3"]
+    with pytest.raises(InputError, match=r"has no branch 'main~1'. There are: main~2, main~3\."):
+        chat.restore("main~1")
+    with pytest.raises(InputError, match="It has none yet"):
+        Conversation("x").restore("1")
+
+
+def test_a_number_is_not_used_twice(chat: Conversation) -> None:
+    run_cell(chat, "a", "A0")
+    chat.forget("1")
+    run_cell(chat, "a", "AA0")
+    assert list(kept(chat)) == ["main~2"]
+
+
+def test_a_fork_goes_its_own_way(chat: Conversation) -> None:
+    fork = chat.fork("other")
+    run_cell(fork, "b", "B0")
+    assert answers(fork) == ["a0", "B0"]
+    assert list(kept(fork)) == ["other~1"]
+    assert answers(chat) == ["a0", "b0", "b1", "c0"]
+    assert chat.branches == ()
+
+
+def test_a_fork_in_the_middle_of_a_cell_keeps_the_cell_s_turns(chat: Conversation) -> None:
+    chat.begin("d")
+    chat.commit(("d", 0), "?", "d0")
+    fork = chat.fork("other")
+    fork.commit(("d", 1), "?", "d1")
+    assert answers(fork) == ["a0", "b0", "b1", "c0", "d0", "d1"]
+
+
+class NothingIsLost(RuleBasedStateMachine):
+    """Whatever is done, every answer that was committed can be brought back, with all that stood before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chat = Conversation("main")
+        self.said: list[list[str]] = []  # each answer, behind those that its model was told
+        self.named: dict[str, tuple[Turn, ...]] = {}
+        self.number = 0
+
+    def answer(self) -> str:
+        self.number += 1
+        return f"answer {self.number};"
+
+    @rule(cell=st.sampled_from("abc"), asks=st.lists(st.sampled_from(["fine", "fails", "stops"]), max_size=3))
+    def run(self, cell: str, asks: list[str]) -> None:
+        self.chat.begin(cell)
+        own: list[str] = []
+        for ordinal, outcome in enumerate(asks):
+            messages, _ = self.chat.preview((cell, ordinal), "?")
+            told = [message["content"] for message in messages if message["role"] == "assistant"]
+            if outcome == "fails":
+                continue
+            answer = self.answer()
+            self.chat.commit((cell, ordinal), "?", answer, interrupted=outcome == "stops")
+            own.append(answer)
+            self.said.append([*told, answer])
+            assert answers(self.chat) == self.said[-1]
+        if own:  # of this cell, the line has what this execution asked, and no more
+            mine = [turn.answer for turn in self.chat.turns if turn.key and turn.key[0] == cell]
+            assert mine == own
+
+    @rule()
+    def ask_without_a_key(self) -> None:
+        self.chat.commit(None, "?", self.answer())
+        self.said.append(answers(self.chat))
+
+    @precondition(lambda self: self.chat.turns)
+    @rule()
+    def undo(self) -> None:
+        self.chat.undo()
+
+    @precondition(lambda self: self.chat.turns)
+    @rule()
+    def go_on(self) -> None:
+        longer = self.chat.turns[-1].answer + self.answer()
+        self.chat.extend(longer)
+        self.said.append(answers(self.chat))
+
+    @rule()
+    def reset(self) -> None:
+        self.chat.reset()
+
+    @precondition(lambda self: self.chat.branches)
+    @rule(data=st.data())
+    def restore(self, data: st.DataObject) -> None:
+        branch = data.draw(st.sampled_from(self.chat.branches))
+        self.chat.restore(branch.name)
+        assert self.chat.turns == branch.turns
+
+    @invariant()
+    def all_is_there(self) -> None:
+        lines = [self.chat.turns, *(branch.turns for branch in self.chat.branches)]
+        found = [[turn.answer for turn in line] for line in lines]
+        for said in self.said:
+            assert any(
+                line[: len(said) - 1] == said[:-1] and line[len(said) - 1 :][0].startswith(said[-1])
+                for line in found
+                if len(line) >= len(said)
+            ), said
+
+    @invariant()
+    def branches_stay_as_they_are(self) -> None:
+        now = {branch.name: branch.turns for branch in self.chat.branches}
+        assert {name: now.get(name) for name in self.named} == self.named
+        assert len(now) == len(self.chat.branches)
+        self.named = now
+
+
+TestNothingIsLost = NothingIsLost.TestCase
+TestNothingIsLost.settings = settings(
+    max_examples=60, stateful_step_count=25, deadline=None, derandomize=True, database=None
+)
+
+
+# --- bad input ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["main", "essay-2", "a.b_c", "über", "u\u0308ber", "数学", "_x", "7"])
+def test_names(name: str) -> None:
+    assert Conversation(name).fork(name).name in (name, "über")
+
+
+@pytest.mark.parametrize(
+    "name", ["my chat", "a/b", "a\\b", "-x", ".hidden", "..", "a~1", "a\n", "x" * 65, "a\0b", None, 5, b"a"]
+)
+def test_what_is_no_name(name: Any) -> None:
+    with pytest.raises(InputError, match="is not a name for a conversation") as caught:
+        Conversation(name)
+    assert len(caught.value.message) < 140
+    with pytest.raises(InputError):
+        Conversation("x").fork(name)
+
+
+def test_a_fork_needs_a_name() -> None:
+    with pytest.raises(InputError, match="'' is not a name"):
+        Conversation("x").fork("")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ([], "neither words nor"),
+        (None, "neither words nor"),
+        (b"bytes", "neither words nor"),
+        (["text"], "neither words nor"),
+        ([{"type": "text"}], "neither words nor"),
+        ([{"text": "no type"}], "neither words nor"),
+        ([{"type": "image_url", "image_url": object()}], "not plain data"),
+        ([{"type": "x", "x": {1: 2}}], "not plain data"),
+        ([{"type": "x", "x": float("nan")}], "not plain data"),
+    ],
+)
+def test_what_is_no_question(content: Any, words: str) -> None:
+    chat = Conversation("x")
+    for ask in (lambda: chat.preview(None, content), lambda: chat.commit(None, content, "a")):
+        with pytest.raises(InputError, match=words):
+            ask()
+    assert chat.turns == ()
+
+
+def test_a_part_within_itself() -> None:
+    part: dict[str, Any] = {"type": "x"}
+    part["x"] = part
+    with pytest.raises(InputError, match="not plain data"):
+        Conversation("x").commit(None, [part], "a")
+
+
+@pytest.mark.parametrize("key", ["a", ("a",), ("a", -1), ("", 0), (1, 0), ("a", "0"), ("a", True)])
+def test_what_is_no_key(key: Any) -> None:
+    with pytest.raises(InputError, match="is not a turn's key"):
+        Conversation("x").preview(key, "?")
+
+
+@pytest.mark.parametrize(
+    "limits", [{"limit_tokens": 0}, {"limit_turns": -1}, {"limit_tokens": 1.5}, {"limit_turns": True}]
+)
+def test_what_is_no_limit(limits: Any) -> None:
+    with pytest.raises(InputError, match="is not a number of"):
+        Conversation("x").preview(None, "?", **limits)
+
+
+def test_other_things_that_are_not_what_they_should_be() -> None:
+    with pytest.raises(InputError, match="system prompt"):
+        Conversation("x", system=5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="answer is not a string"):
+        Conversation("x").commit(None, "?", None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="turns are not turns"):
+        Conversation("x", turns=["?"])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="branches are not branches"):
+        Conversation("x", branches=[Branch("no number", ())])
+
+
+# --- as plain Python ---------------------------------------------------------------------------------------------
+
+
+def test_with_a_router_alone() -> None:
+    with Sandbox() as sandbox, Router(sandbox.token, sandbox.base_url) as router:
+        chat = puq_magics.Conversation("main", system="Be brief.")
+        for question in ("What is a monad?", "And a functor?"):
+            messages, notes = chat.preview(None, question)
+            answer = router.chat(messages, model=sandbox.default_models["chat"])
+            chat.commit(None, question, answer.text, model=answer.model, usage=answer.usage)
+            assert notes == ()
+    assert [turn.question for turn in chat.turns] == ["What is a monad?", "And a functor?"]
+    assert all(turn.answer and turn.model and turn.usage for turn in chat.turns)
+    first, second = (turn.usage.prompt_tokens for turn in chat.turns if turn.usage)
+    assert second > first
+
+
+def test_it_needs_no_ipython_and_no_requests() -> None:
+    code = """
+import sys
+sys.modules["IPython"] = sys.modules["requests"] = None
+from puq_magics import Conversation
+chat = Conversation("main")
+chat.commit(None, "?", "!")
+assert chat.messages()[0][1]["content"] == "!"
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_turns_know_when() -> None:
+    chat, at = Conversation("x"), datetime(2026, 1, 2, tzinfo=UTC)
+    chat.commit(None, "?", "!", at=at)
+    chat.commit(None, "?", "!")
+    assert chat.turns[0].at == at
+    assert chat.turns[1].at.tzinfo is UTC

@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from puq_magics.api.errors import InputError
+from puq_magics.api.wire import Usage
+from puq_magics.prompts.conversation import Conversation
+from puq_magics.prompts.conversation_export import as_markdown, as_notebook, inert
+
+AT = datetime(2026, 1, 31, 12, 30, tzinfo=UTC)
+PNG = base64.b64encode(b"\x89PNG" * 500).decode()
+
+
+def image(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def of(question: Any, answer: str, **facts: Any) -> Conversation:
+    chat = Conversation("main")
+    chat.commit(None, question, answer, at=AT, **facts)
+    return chat
+
+
+def test_a_document() -> None:
+    chat = Conversation("main", "Be brief.")
+    chat.commit(
+        None, "What is a *monad*?", "A **monoid** …\n\n- of\n- endofunctors", "m/1", Usage(9, 40, 49), at=AT
+    )
+    chat.commit(None, "Why:\n```\nx\n```", "One, two,", interrupted=True, at=AT)
+    assert (
+        as_markdown(chat)
+        == """\
+# Conversation `main`
+
+## System prompt
+
+> Be brief\\.
+
+## Question 1
+
+> What is a \\*monad\\*?
+
+## Answer 1
+
+> `m/1` · 2026-01-31 12:30 UTC · 9 + 40 tokens
+>
+> A **monoid** …
+>
+> - of
+> - endofunctors
+
+## Question 2
+
+````text
+Why:
+```
+x
+```
+````
+
+## Answer 2
+
+> 2026-01-31 12:30 UTC · **interrupted: this is as far as the answer came**
+>
+> One, two,
+"""
+    )
+
+
+HOSTILE = [
+    "```python\nprint(1)",
+    "~~~~\n```\n",
+    "# A heading\n\nAnother\n===\n\n---",
+    "<script>alert(1)</script>",
+    "<!-- swallowed",
+    "text <b\nonclick=x> more",
+    "<details><summary>x</summary>",
+    "<?php",
+    "<![CDATA[",
+    "a `code` <textarea> `b",
+    "``a ` b`` <style> `c`",
+    "\\<script> \\\\<script> \\` <script>`",
+    "- item\n\n      <pre>\n",
+    "> ```\n> open\n<div>",
+    "1. ```\n   x\n   ```\n   <div>",
+    "- ```\nopen\n<div>",
+    "> - ~~~\n> <div>\n\n<div>",
+    "| a | b |\n|---|---|\n| <br> | `<i>` |",
+    "\r\r<iframe src=x>\x1b[2J\x07",
+    "$$\n<div>\n",
+    "\\(<script>\\) \\[\n<div>\n\\] \\( <b> $ \\)",
+    "[x]: http://example.com\n\n[x] ![y](http://example.com/z.png)",
+]
+
+
+def headings(markdown: str) -> list[str]:
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
+    return [
+        following.content
+        for token, following in pairwise(tokens)
+        if token.type == "heading_open" and token.level == 0
+    ]
+
+
+def kinds(markdown: str) -> set[str]:
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
+    return {each.type for token in tokens for each in (token, *(token.children or ()))}
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_the_shape_survives_whatever_is_said(words: str) -> None:
+    chat = Conversation("main", words)
+    chat.commit(None, words, words, words, at=AT)
+    chat.commit(None, "?", "the end", at=AT)
+    document = as_markdown(chat)
+    assert headings(document) == [
+        "Conversation `main`",
+        "System prompt",
+        "Question 1",
+        "Answer 1",
+        "Question 2",
+        "Answer 2",
+    ]
+    assert not {"html_block", "html_inline"} & kinds(document)
+    for cell in as_notebook(chat)["cells"]:
+        assert not {"html_block", "html_inline"} & kinds(cell["source"])
+
+
+PIECES = [
+    *(
+        "`",
+        "``",
+        "```",
+        "~~~",
+        "<b>",
+        "</div>",
+        "<div>",
+        "<!-- ",
+        "\n",
+        "\n\n",
+        "> ",
+        "- ",
+        "    ",
+        "\\",
+        "x",
+    ),
+    *("1. ", "# ", "| ", " ", "\\(", "\\)", "\\[", "\\]", "$"),
+]
+
+
+@settings(derandomize=True, deadline=None, database=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_no_tag_gets_through(words: str) -> None:
+    assert not {"html_block", "html_inline"} & kinds(as_markdown(of("?", f"{words}.")))
+
+
+@settings(derandomize=True, deadline=None, database=None)
+@given(st.text(alphabet=st.sampled_from("`~<>/!?-# \n\\ab1.*|=[]:\t"), min_size=1, max_size=80))
+def test_the_shape_survives_anything(words: str) -> None:
+    chat = of(f"?{words}", words)
+    assert headings(as_markdown(chat)) == ["Conversation `main`", "Question 1", "Answer 1"]
+
+
+@settings(derandomize=True, deadline=None, database=None)
+@given(st.text(alphabet=st.sampled_from('*_`<>&#[]()!|\\~$+-.1a ="'), min_size=1, max_size=40))
+def test_a_question_of_one_line_is_shown_to_the_letter(words: str) -> None:
+    question = f"x {words}".strip()
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(as_markdown(of(question, "!")))
+    start = next(n for n, token in enumerate(tokens) if token.type == "blockquote_open")
+    children = tokens[start + 2].children or []
+    assert {child.type for child in children} <= {"text", "text_special"}
+    assert "".join(child.content for child in children).split() == question.split()
+
+
+def test_a_question_of_several_lines_is_shown_to_the_letter() -> None:
+    question = "def f(x):\n    return `x`\n\n````\n</pre>\n"
+    tokens = MarkdownIt("commonmark").parse(as_markdown(of(question, "!")))
+    assert [token.content for token in tokens if token.type == "fence"] == [f"{question}\n"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "`a<b>` and ``x ` <i>``",
+        "```html\n<b>bold</b>\n```",
+        "~~~\n<b>\n```\n<i>\n~~~",
+        "if a < b and 3 <4 then $a<b$",
+        "see <https://example.com/a?b=c>",
+        "x <- 5, a <= b, ->, 😀 <3",
+        "1. ```\n   <b>\n   ```",
+        "spans `of two\nlines <b> in` it",
+    ],
+)
+def test_what_is_no_tag_stays_as_it_is(words: str) -> None:
+    assert inert(words) == words
+
+
+def test_tags_are_shown_as_text() -> None:
+    assert inert("a <b>bold</b> <br/> <!-- x --> `<i>`") == "a \\<b>bold\\</b> \\<br/> \\<!-- x --> `<i>`"
+
+
+def test_mathematics_is_between_dollars() -> None:
+    assert inert("so \\( x_1 < y \\) and `\\(a\\)` and \\\\(b\\\\)") == (
+        "so $x_1 \\lt  y$ and `\\(a\\)` and \\\\(b\\\\)"
+    )
+    assert inert("so\n\\[\n  a\n  = b\n\\]\n\n$c$ \\( $ \\)") == "so\n$$a = b$$\n\n$c$ \\( $ \\)"
+
+
+def test_control_characters_do_nothing() -> None:
+    assert (
+        inert("a\r\nb\x1b[2Jc\x9b\t\ud800")
+        == "a\nb\N{REPLACEMENT CHARACTER}[2Jc\N{REPLACEMENT CHARACTER}\t\N{REPLACEMENT CHARACTER}"
+    )
+
+
+def test_attachments_are_told_of() -> None:
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        image(f"data:image/png;base64,{PNG}"),
+        image("https://example.com/`a`.png"),
+        image("data:image/svg+xml,<svg>"),
+        {"type": "input_audio", "input_audio": {}},
+        {"type": "text", "text": "notes.md\n# Notes"},
+    ]
+    document = as_markdown(of(parts, "!"))
+    assert PNG not in document
+    assert (
+        document.split("## Answer 1")[0].split("## Question 1\n\n")[1]
+        == """\
+> What is this?
+
+*Attached: an image (PNG, 2 kB)*
+
+*Attached: an image at `https://example.com/a.png`*
+
+*Attached: an image*
+
+*Attached: a part of type `input_audio`*
+
+```text
+notes.md
+# Notes
+```
+
+"""
+    )
+
+
+def test_a_notebook(tmp_path: Path) -> None:
+    chat = Conversation("main", "Be brief.")
+    parts = [{"type": "text", "text": "What is this?"}, image(f"data:image/png;base64,{PNG}")]
+    chat.commit(None, parts, "A **cat**.\n\n```\nopen", "m/1", at=AT)
+    chat.commit(None, "Sure?", "Yes.", at=AT)
+    target = chat.export(tmp_path / "main.ipynb")
+    notebook = nbformat.read(target, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    assert [cell.id for cell in notebook.cells] == [
+        "title",
+        "system",
+        "question-1",
+        "answer-1",
+        "question-2",
+        "answer-2",
+    ]
+    question, answer = notebook.cells[2:4]
+    assert question.source == (
+        "## Question 1\n\n> What is this?\n\n![Attached image](attachment:image-1.png)"
+    )
+    assert question.attachments == {"image-1.png": {"image/png": PNG}}
+    assert answer.source == ("## Answer 1\n\n`m/1` · 2026-01-31 12:30 UTC\n\nA **cat**.\n\n```\nopen")
+
+
+def test_the_ending_decides(tmp_path: Path) -> None:
+    chat = of("?", "!")
+    assert chat.export(tmp_path / "a.MD").read_text(encoding="utf-8") == as_markdown(chat)
+    assert json.loads(chat.export(tmp_path / "a.ipynb").read_text(encoding="utf-8")) == as_notebook(chat)
+    for name in ("a.pdf", "a", "a.md.gz"):
+        with pytest.raises(InputError, match=r"neither \.md nor \.ipynb"):
+            chat.export(tmp_path / name)
+    with pytest.raises(InputError, match="is not the name of a file"):
+        chat.export("")
+    with pytest.raises(InputError, match="exists"):
+        chat.export(tmp_path / "a.ipynb")
+    chat.export(tmp_path / "a.ipynb", force=True)
+
+
+def test_half_a_character_does_not_stop_it(tmp_path: Path) -> None:
+    chat = Conversation("x", "\udc00")
+    chat.commit(None, "\ud800?", "\udfff", "m\ud800", at=AT)
+    assert "\N{REPLACEMENT CHARACTER}?" in chat.export(tmp_path / "x.md").read_text(encoding="utf-8")
+    chat.export(tmp_path / "x.ipynb")
+
+
+def test_nothing_to_export(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no turns"):
+        Conversation("x").export(tmp_path / "x.md")
+    assert list(tmp_path.iterdir()) == []

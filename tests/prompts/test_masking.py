@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import random
+import string
+
+import pytest
+
+from puq_magics.prompts.masking import Masker, is_random, is_secret, secrets_of
+
+NAMES = [
+    "key",
+    "token",
+    "password",
+    "secret",
+    "api_key",
+    "API_KEY",
+    "apiKey",
+    "OPENAI_API_KEY",
+    "APIKey",
+    "apikey",
+    "token1",
+    "access_token",
+    "clientSecret",
+    "passwd",
+    "pwd",
+    "db_password",
+    "mypassword",
+    "credentials",
+    "auth_header",
+    "cookie",
+    "private_key",
+    "session_tokens",
+    "api_keys",
+    "JWT",
+    "key_",
+]
+OTHERS = [
+    "keyboard",
+    "monkey",
+    "tokenizer",
+    "secretary",
+    "n",
+    "passport",
+    "keys",
+    "tokens",
+    "sort_key",
+    "primary_key",
+    "compass",
+    "bypass",
+    "author",
+    "column",
+    "index",
+    "keyword",
+    "turkey",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_secrets(name: str) -> None:
+    assert is_secret(name)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_names_of_other_things(name: str) -> None:
+    assert not is_secret(name)
+
+
+LEAKS = [
+    ("client = Client('sk-abcdef0123456789')", "sk-abcdef0123456789"),
+    ("sk-proj-AbC_dEf-123456789", "sk-proj-AbC_dEf-123456789"),
+    ("gh = 'ghp_0123456789abcdefABCDEF0123456789abcd'", "ghp_0123456789abcdefABCDEF0123456789abcd"),
+    ("x = AKIAIOSFODNN7EXAMPLE", "AKIAIOSFODNN7EXAMPLE"),
+    ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmN", "eyJhbGciOiJIUzI1NiJ9"),
+    ("create_engine('postgres://ada:hunter2@db/x')", "hunter2"),
+    ("headers = {'Authorization': 'Bearer abcdefghijkl'}", "abcdefghijkl"),
+    (
+        "headers = {'Authorization': 'Token ' + 'x', 'b': 1, \"Authorization\": \"Token qwertyui\"}",
+        "qwertyui",
+    ),
+    ("!curl -H 'Authorization: Basic YWRhOmh1bnRlcg'", "YWRhOmh1bnRlcg"),
+    ("password = 'hunter2'", "hunter2"),
+    ('password="swordfish"', "swordfish"),
+    ("{'password': 'swordfish'}", "swordfish"),
+    ("os.environ['OPENAI_API_KEY'] = 'plainwords'", "plainwords"),
+    ("login(user='ada', pwd=r'a b c')", "a b c"),
+    ("User(name='ada', password='it\\'s me')", "s me"),
+    ("api_key: str = 'plainwords'", "plainwords"),
+    ("secret = '''two\nlines'''", "two\nlines"),
+    ("%env API_KEY=plainwords", "plainwords"),
+    ("%set_env API_KEY plainwords", "plainwords"),
+    ("!export TOKEN=plain4words", "plain4words"),
+    ("-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----", "MIIEow"),
+    ("-----BEGIN PRIVATE KEY-----\nMIIEow", "MIIEow"),
+    ("id 123e4567-e89b-12d3-a456-426614174000", "123e4567"),
+    ("sha 9f86d081884c7d659a2feaa0c55ad015", "9f86d081884c7d659a2feaa0c55ad015"),
+]
+
+
+@pytest.mark.parametrize(("text", "secret"), LEAKS)
+def test_what_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
+    masked = Masker().mask(text)
+    assert secret not in masked
+    assert "<secret 1>" in masked
+
+
+HARMLESS = [
+    "for key, value in d.items():\n    if key == 'name': print(f'{key}: {value}')",
+    "sorted(rows, key='colour')",
+    "df.groupby(key=\"colour\")['x'].mean()",
+    "layer1_block2_conv3_weight = model.state_dict()['encoder.layer.11.attention.self.query.weight']",
+    "class AbstractSingletonProxyFactoryBean2: pass",
+    "2024-01-02T10:20:30.123456 0.12345678901234567890 12345678901234567890123",
+    "<__main__.Foo object at 0x7f3e58845c10>",
+    "Token expected at line 3; the password is wrong",
+    "path/to/some_long_directory_name/with_file_v2_final.csv",
+    "https://example.org:8080/path?x=1 and a:b@c",
+    "x['keyboard'] = 'qwerty'; monkey = 'banana'",
+]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_is_none_stays(text: str) -> None:
+    assert Masker().mask(text) == text
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_long_random_words_are_masked(seed: int) -> None:
+    rng = random.Random(seed)
+    word = "".join(rng.choices(string.ascii_letters + string.digits, k=40))
+    assert is_random(word)
+    assert word not in Masker().mask(f"connect({word!r})")
+
+
+def test_a_known_secret_is_masked_wherever_it_stands() -> None:
+    masker = Masker(["open sesame", "it's \\ me"])
+    assert masker.mask("say open sesame") == "say <secret 1>"
+    assert "me" not in masker.mask(repr({"x": "it's \\ me"}))
+
+
+def test_a_secret_that_was_found_once_is_known() -> None:
+    masker = Masker()
+    assert masker.mask("password = 'hunter2'") == "password = '<secret 1>'"
+    assert masker.again("login failed for hunter2") == "login failed for <secret 1>"
+    assert masker.count == 1
+
+
+def test_the_same_secret_has_the_same_mark() -> None:
+    masked = Masker().mask("a_token = 'hunter2'\nb_token = 'other3'\nc_token = 'hunter2'")
+    assert masked == "a_token = '<secret 1>'\nb_token = '<secret 2>'\nc_token = '<secret 1>'"
+
+
+def test_masking_twice_changes_nothing_more() -> None:
+    masker = Masker()
+    once = masker.mask("password = 'hunter2'; x = 'sk-0123456789abc'")
+    assert masker.mask(once) == once
+
+
+def test_only_what_the_source_held_is_put_back() -> None:
+    masker = Masker(["from-elsewhere-1"])
+    cell = "password = 'hunter2'"
+    masker.mask(f"{cell} from-elsewhere-1")
+    assert masker.restore("p = '<secret 1>' + '<secret 2>'", cell) in (
+        "p = 'hunter2' + '<secret 2>'",
+        "p = '<secret 1>' + 'hunter2'",
+    )
+
+
+def test_secrets_of_an_environment() -> None:
+    environment = {
+        "OPENAI_API_KEY": "abcdefgh",
+        "HOME": "/home/ada",
+        "TOKEN": "1",
+        "DB_PASSWORD": "swordfish",
+    }
+    assert secrets_of(environment) == ["abcdefgh", "swordfish"]

@@ -1,0 +1,324 @@
+import base64
+import io
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import PIL.Image
+import pytest
+from IPython.display import Audio
+from IPython.display import Image as Shown
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+
+from puq_magics.api.errors import InputError
+from puq_magics.api.media_types import image_size
+from puq_magics.outputs.results import ImageResult, Picture
+from puq_magics.prompts.pictures import MOST, image_part, pictures, required
+from puq_magics.prompts.scaling import GIF, MOST_PIXELS, Limits, fit, fit_pillow, kind_of
+from puq_magics.prompts.template import fill
+
+mpl.use("agg")
+NOISE = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+
+
+def encoded(image: Any, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def gray(width: int = 3, height: int = 2) -> Any:
+    return PIL.Image.new("L", (width, height), 128)
+
+
+PNG = encoded(gray())
+
+
+def figure() -> Figure:
+    drawn = Figure(figsize=(2, 1))
+    drawn.subplots().plot([1, 3, 2])
+    return drawn
+
+
+def sent(value: Any, limits: Limits | None = None) -> list[bytes]:
+    """The image files that a value becomes."""
+    found = pictures(value, limits or Limits())
+    assert found is not None
+    files = []
+    for part in found.parts:
+        assert part["type"] == "image_url"
+        head, _, data = part["image_url"]["url"].partition(",")
+        files.append(base64.b64decode(data, validate=True))
+        kind = kind_of(files[-1])
+        assert kind is not None
+        assert head == f"data:{kind.mime};base64"
+    return files
+
+
+class Drawing:
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        return PNG, {"width": 3}
+
+
+class Spelled:
+    def _repr_jpeg_(self) -> str:
+        return base64.b64encode(encoded(gray(), "JPEG")).decode()
+
+
+class Own:
+    def _puq_images_(self) -> list[bytes]:
+        return [PNG, PNG]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_a_file_within_the_limits_goes_as_it_is(kind: str) -> None:
+    data = encoded(gray(), kind)
+    for value in (data, bytearray(data), memoryview(data), io.BytesIO(data), Shown(data=data)):
+        assert sent(value) == [data]
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (ImageResult(model="m", images=[Picture(data=PNG), Picture(data=PNG)], prompt="p"), 2),
+        (ImageResult(model="m", images=[Picture(data=PNG)], prompt="p").images[0], 1),
+        (SimpleNamespace(data=PNG), 1),
+        (Drawing(), 1),
+        (Spelled(), 1),
+        (Own(), 2),
+        ([PNG, gray(), figure()], 3),
+        ((Shown(data=PNG),), 1),
+    ],
+)
+def test_what_shows_images(value: Any, number: int) -> None:
+    assert len(sent(value)) == number
+
+
+def test_figures_and_what_is_drawn_in_them() -> None:
+    drawn = figure()
+    (data,) = sent(drawn)
+    assert data.startswith(b"\x89PNG")
+    axes = drawn.axes[0]
+    for value in (axes, axes.lines[0], list(axes.lines), [axes, axes], SimpleNamespace(figure=drawn)):
+        assert len(sent(value)) == 1
+    grid = Figure().subplots(2, 2)
+    assert len(sent(grid)) == 1
+    part = Figure().add_subfigure(GridSpec(1, 2)[0]).subplots()
+    assert len(sent(part)) == 1
+    assert len(sent([drawn, figure()])) == 2
+    assert len(sent(Figure())) == 1
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"]
+)
+def test_images_of_pillow_in_any_mode(mode: str) -> None:
+    image = PIL.Image.new(mode, (30, 20))
+    for side in (2048, 10):
+        (data,) = sent(image, Limits(side=side))
+        assert image_size(data) == (min(30, side), 20 if side > 30 else 7)
+    assert image.size == (30, 20)
+
+
+def test_measurements_keep_their_range() -> None:
+    image = PIL.Image.fromarray(np.array([[0.0, 500.0, 1000.0]], dtype=np.float32))
+    opened = PIL.Image.open(io.BytesIO(fit_pillow(image, Limits()).data))
+    assert [opened.getpixel((x, 0)) for x in range(3)] == [0, 127, 255]
+
+
+def test_a_large_image_is_scaled_down_and_that_is_said() -> None:
+    data = encoded(gray(4000, 1000))
+    found = pictures(data, Limits(side=1000))
+    assert found is not None
+    assert found.notes == ("scaled down from 4,000 × 1,000 to 1,000 × 250 pixels",)
+    assert image_size(sent(data, Limits(side=1000))[0]) == (1000, 250)
+    assert image_size(sent(gray(4000, 1), Limits(side=100))[0]) == (100, 1)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_every_kind_is_scaled_down(kind: str) -> None:
+    fitted = fit(encoded(PIL.Image.fromarray(NOISE), kind), Limits(side=100))
+    assert image_size(fitted.data) == (100, 75)
+    assert fitted.type.format == ("jpeg" if kind == "JPEG" else "png")
+
+
+def test_a_heavy_file_is_made_lighter() -> None:
+    data = encoded(PIL.Image.fromarray(NOISE))
+    fitted = fit(data, Limits(megabytes=0.2))
+    assert (fitted.type.format, image_size(fitted.data)) == ("jpeg", (400, 300))
+    assert fitted.note == "made smaller, from 0.4 to 0.1 MB"
+    fitted = fit(data, Limits(megabytes=0.02))
+    assert len(fitted.data) <= 20_000
+    assert fitted.note.startswith("scaled down from 400 × 300 to ")
+    with pytest.raises(InputError, match="cannot be made to fit into"):
+        fit(data, Limits(megabytes=0.0001))
+
+
+def test_a_picture_taken_sideways_stays_upright() -> None:
+    image = PIL.Image.new("RGB", (400, 200))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    assert image_size(fit(encoded(image, "JPEG", exif=exif), Limits(side=100)).data) == (50, 100)
+
+
+def test_what_is_see_through_becomes_white_in_a_jpeg() -> None:
+    image = PIL.Image.fromarray(np.dstack([NOISE, np.zeros((300, 400), np.uint8)]))
+    fitted = fit(encoded(image), Limits(megabytes=0.2))
+    opened = PIL.Image.open(io.BytesIO(fitted.data))
+    assert fitted.type.format == "jpeg"
+    assert opened.getpixel((200, 150)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "no image that can be sent"),
+        (b"BM" + bytes(50), "no image that can be sent"),
+        (PNG[:-12], "cut off"),
+        (encoded(gray(), "JPEG")[:-2], "cut off"),
+        (PNG[:40] + b"\xff" * 8 + PNG[48:], "cannot be decoded"),
+    ],
+)
+def test_what_is_no_whole_image_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fit(data, Limits(side=1))
+
+
+def test_a_small_file_that_is_a_huge_image_is_not_decoded() -> None:
+    width = MOST_PIXELS // 1_000 + 1
+    data = PNG[:16] + width.to_bytes(4, "big") + (1_000).to_bytes(4, "big") + PNG[24:]
+    with pytest.raises(InputError, match="89,001 × 1,000 pixels is too large"):
+        fit(data, Limits())
+
+
+def test_without_pillow_a_large_image_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(gray(3000, 20))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "PIL"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "PIL", None)  # as Python marks what cannot be imported
+    assert sent(PNG) == [PNG]
+    with pytest.raises(InputError, match=r"\(3,000 × 20 pixels, 0\.0 MB\).* needs Pillow") as caught:
+        fit(data, Limits())
+    assert "%pip install pillow" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        1,
+        "text",
+        b"bytes",
+        [],
+        [1, PNG],
+        [PNG, 1],
+        {"data": PNG},
+        np.zeros(3),
+        np.array([1, "a"], dtype=object),
+        ImageResult,
+        Figure,
+        SimpleNamespace(data=b"bytes", images=[1], figure=3),
+        Audio(data=b"RIFF\0\0\0\0WAVE"),
+    ],
+)
+def test_what_is_no_image(value: Any) -> None:
+    assert pictures(value, Limits()) is None
+    with pytest.raises(InputError, match="is no image"):
+        required(value, Limits())
+
+
+class Broken:
+    def _repr_png_(self) -> bytes:
+        raise RuntimeError("no\nluck")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Broken(), "drawing it raised RuntimeError: no luck."),
+        (ImageResult(model="m", images=[], prompt="p"), "it holds no image."),
+        ([PNG] * (MOST + 1), f"more than {MOST} images"),
+        (Shown(url="https://example.org/a.png"), "only an address"),
+        (PIL.Image.new("L", (0, 5)), "no pixels"),
+        (PNG[:-12], "cut off"),
+    ],
+)
+def test_images_that_cannot_be_sent(value: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        pictures(value, Limits())
+    assert message in caught.value.message
+
+
+def test_limits_are_checked() -> None:
+    for options in ({"side": 0}, {"megabytes": 0}, {"megabytes": float("nan")}):
+        with pytest.raises(InputError):
+            Limits(**options)
+
+
+def test_a_gif_by_its_first_bytes() -> None:
+    assert kind_of(encoded(gray(), "GIF")) is GIF
+    assert image_part(b"a", "image/gif")["image_url"]["url"] == "data:image/gif;base64,YQ=="
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys\n"
+        "from puq_magics.prompts.pictures import pictures, Limits\n"
+        "assert pictures(3, Limits()) is None\n"
+        "assert not {'numpy', 'matplotlib', 'PIL', 'IPython', 'pandas', 'jinja2'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- in a prompt
+
+
+def test_an_image_in_a_prompt() -> None:
+    drawn = figure()
+    namespace = {
+        "fig": drawn,
+        "both": ImageResult(
+            model="m", images=[Picture(data=PNG), Picture(data=encoded(gray(5, 5)))], prompt="p"
+        ),
+    }
+    found = fill(
+        "{{fig | image}} or {{both | image}}? Again {{ both.images[0] | image }}, {{fig.axes[0]|image}}.",
+        namespace,
+    )
+    assert found.text == "[image 1] or [image 2] [image 3]? Again [image 2], [image 1]."
+    assert len(found.parts) == 3
+    assert found.parts[1] == image_part(PNG, "image/png")
+    assert found.names == ("fig", "both")
+    assert fill("no {image}", namespace).parts == ()
+
+
+def test_an_image_of_a_file_in_a_prompt(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    found = fill("{{p | image}}", {"p": tmp_path / "a.png"})
+    assert found.parts == (image_part(PNG, "image/png"),)
+    (tmp_path / "b.txt").write_text("x")
+    for name, message in (
+        ("b.txt", "'b.txt' is no image"),
+        ("c.png", "there is no file 'c.png'"),
+        ("", "is a folder"),
+    ):
+        with pytest.raises(InputError) as caught:
+            fill("{{p | image}}", {"p": tmp_path / name})
+        assert caught.value.message.startswith("{{p | image}}: ")
+        assert message in caught.value.message
+
+
+def test_a_note_says_what_was_scaled_down() -> None:
+    found = fill("{{a | image}}", {"a": gray(100, 50)}, images=Limits(side=10))
+    assert found.notes == ("a | image: scaled down from 100 × 50 to 10 × 5 pixels",)
+
+
+def test_where_no_image_can_go() -> None:
+    with pytest.raises(InputError, match="no image can go along") as caught:
+        fill("{{a | image}}", {"a": PNG}, images=None)
+    assert "chat" in caught.value.hint

@@ -1,0 +1,213 @@
+import builtins
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+from jsonschema import Draft202012Validator
+
+from puq_magics.api.errors import ConfigurationError, InputError
+from puq_magics.prompts.schema import Schema, SchemaMismatch
+
+PERSON = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+SHORT = Schema.of("name, age int, tags [str]")
+
+
+@dataclass
+class Person:
+    name: str
+    nick: str | None = None
+
+
+class Model(pydantic.BaseModel):
+    name: str
+    nick: str | None = None
+
+
+def test_each_spelling(tmp_path: Path) -> None:
+    path = tmp_path / "per son.json"
+    path.write_text(json.dumps(PERSON), encoding="utf-8-sig")
+    variables = {
+        "d": PERSON,
+        "P": Person,
+        "M": Model,
+        "words": "name, age int",
+        "path": path,
+        "l": list[Person],
+    }
+    made = {name: Schema.of(name, variables) for name in variables}
+    assert {name: schema.name for name, schema in made.items()} == {
+        "d": "d", "P": "Person", "M": "Model", "words": "words", "path": "per_son", "l": "l"
+    }  # fmt: skip
+    assert made["d"].json == made["path"].json == Schema.of(str(path)).json == PERSON
+    assert Schema.of(path).source == "the file per son.json"
+    assert made["P"].source == "the variable P"
+    assert Schema.of(json.dumps(PERSON)).json == PERSON
+    assert Schema.of(Person).json == made["P"].json
+    assert list(made["words"].json["properties"]) == ["name", "age"]
+
+
+def test_a_file_wins_over_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("thing").write_text('{"type": "array"}', encoding="utf-8")
+    schema = Schema.of("thing", {"thing": PERSON})
+    assert (schema.json, schema.source) == ({"type": "array"}, "the file thing")
+
+
+def test_what_changes_later_changes_nothing() -> None:
+    mine = json.loads(json.dumps(PERSON))
+    schema = Schema.of(mine)
+    mine["required"].append("age")
+    schema.response_format["json_schema"]["schema"]["required"].append("age")
+    assert schema.json == PERSON
+
+
+@pytest.mark.parametrize(
+    ("spec", "variables", "said"),
+    [
+        ("", {}, "empty"),
+        ("Persn", {"Person": Person}, "Did you mean 'Person'?"),
+        ("persn", {}, 'write "persn str"'),
+        ("gone.json", {}, "no file 'gone.json'"),
+        ("./gone", {}, "no file"),
+        ("name, age itn", {}, "Did you mean 'int'?"),
+        ('{"type": ', {}, "not JSON"),
+        ("n", {"n": 5}, "The variable n is no schema"),
+        ("n", {"n": int}, "it is int"),
+        ("n", {"n": Person("Ada")}, "Name its class: Person."),
+        ("n", {"n": Model(name="Ada")}, "Name its class: Model."),
+        ("n", {"n": "n"}, "no variable and no file named 'n'"),
+        ("n", {"n": {"type": "strin"}}, "type: 'strin' is not valid"),
+        ("n", {"n": {"typ": "object"}}, "'typ' says nothing of an answer"),
+        ("n", {"n": {}}, "an empty one says nothing"),
+        ("n", {"n": {"type": object}}, "not JSON serializable"),
+        ("n", {"n": {"properties": {"a": {"$ref": "#/$defs/b"}}}}, "points at '#/$defs/b'"),
+        ("n", {"n": {"$ref": "http://127.0.0.1:9/x"}}, "nothing is fetched"),
+        ("x" * 5000 + "/", {}, "is no name of a field"),
+    ],
+)
+def test_what_is_no_schema(spec: str, variables: Mapping[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Schema.of(spec, variables)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "held", [b"\xff\xfe\xfa", b"{", b"[]", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"]
+)
+def test_a_file_that_holds_none(tmp_path: Path, held: bytes) -> None:
+    path = tmp_path / "bad.json"
+    path.write_bytes(held)
+    with pytest.raises(InputError) as caught:
+        Schema.of(path)
+    assert "bad.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "strict"),
+    [
+        ("name, age int, at {city}, all [a, b int|str?]", True),
+        (PERSON, True),
+        (Person, True),
+        (Model, True),
+        ("[name str]", False),
+        ("[str]", False),
+        ({"type": "object", "properties": {"a": {"type": "string"}}}, False),  # asking for it would invent it
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, False),
+        ({"type": "object"}, False),
+        ({**PERSON, "allOf": [{"properties": {"age": {}}}]}, False),
+        ({"type": "object", "properties": {"a": {}}, "required": ["a"]}, False),
+    ],
+)
+def test_strict_is_only_what_can_be(spec: object, strict: bool) -> None:
+    sent = Schema.of(spec).response_format
+    assert (sent["type"], sent["json_schema"]["strict"]) == ("json_schema", strict)
+    schema = sent["json_schema"]["schema"]
+    Draft202012Validator.check_schema(schema)
+    if strict:
+        assert schema["additionalProperties"] is False
+        assert schema["required"] == list(schema["properties"])
+    else:
+        assert schema == Schema.of(spec).json
+
+
+@pytest.mark.parametrize("kind", [Person, Model])
+def test_what_fits_as_sent_fits_as_given(kind: type) -> None:
+    schema = Schema.of(kind)
+    assert schema.check('{"name": "Ada", "nick": null}') == {"name": "Ada", "nick": None}
+    assert schema.check('{"name": "Ada"}') == {"name": "Ada"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ('{"name": "a", "age": "x", "tags": []}', "age: 'x' is not of type 'integer'."),
+        ('{"name": "a", "age": 1, "tags": ["x", 2]}', "tags[1]: 2 is not of type 'string'."),
+        ('{"name": "a", "age": 1}', "'tags' is a required property."),
+        ("{}", "(and 2 more)"),
+        ('{"name": 1, "age": 1, "tags": [' + "1," * 5000 + "1]}", "(and 1"),
+        ('{"name": {"a": "' + "x" * 10_000 + '"}, "age": 1, "tags": []}', "…"),
+        ("Sorry.", "The answer is not JSON."),
+        ("", "The answer is not JSON: it is empty."),
+        ('{"name": "a", "age": 1, "tags": [],}', "The answer is not JSON: "),
+    ],
+)
+def test_an_answer_that_does_not_fit(answer: str, said: str) -> None:
+    with pytest.raises(SchemaMismatch) as caught:
+        SHORT.check(answer)
+    error = caught.value
+    assert said in error.message
+    assert len(str(error)) < 400
+    assert error.partial == answer
+    assert error.complaints[0] in error.repair or "not JSON" in error.repair
+    assert json.dumps(SHORT.json) in error.repair
+    assert len(error.repair) < 3000
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert (str(copy), copy.repair, copy.partial) == (str(error), error.repair, error.partial)
+
+
+def test_an_answer_that_fits_in_words_and_fences() -> None:
+    data = {"name": "Ada", "age": 36, "tags": []}
+    assert SHORT.check(f"Sure:\n\n```json\n{json.dumps(data, indent=1)}\n```\nRight?") == data
+    assert SHORT.check(f"It is {json.dumps(data)}.") == data
+
+
+def test_formats_are_checked() -> None:
+    with pytest.raises(SchemaMismatch, match="'2020-13-45' is not a 'date'"):
+        Schema.of("when date").check('{"when": "2020-13-45"}')
+
+
+def test_of_several_choices_the_nearest_is_told() -> None:
+    schema = Schema.of(
+        {"anyOf": [{"type": "null"}, {"type": "object", "properties": {"a": {"type": "integer"}}}]}
+    )
+    with pytest.raises(SchemaMismatch, match="a: 'x' is not of type 'integer'"):
+        schema.check('{"a": "x"}')
+
+
+def test_a_schema_that_goes_round_in_circles() -> None:
+    with pytest.raises(InputError, match="circles"):
+        Schema.of({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}).check("{}")
+
+
+def test_the_instructions_hold_the_schema() -> None:
+    words = SHORT.instructions
+    assert json.loads(words[words.index("{") :]) == SHORT.json
+
+
+def test_without_jsonschema(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *args: Any) -> Any:
+        if name.startswith("jsonschema"):
+            raise ImportError(name)
+        return real(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigurationError, match=r"puq_magics\[schema\]"):
+        Schema.of("name, age int")

@@ -1,0 +1,158 @@
+import datetime
+import enum
+import json
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+import pydantic
+import pytest
+from jsonschema import Draft202012Validator
+
+from puq_magics.api.errors import InputError
+from puq_magics.prompts.schema_types import is_type, schema_of_type
+
+
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass
+class Place:
+    """Where it is."""
+
+    city: str
+    zip_code: Annotated[int | None, "five digits"] = None
+    hidden: int = field(init=False, default=0)
+
+
+@dataclass
+class Node:
+    value: int
+    children: list["Node"]
+
+
+class Movie(TypedDict):
+    title: str
+    year: NotRequired[int]
+
+
+class Model(pydantic.BaseModel):
+    place: Place
+    count: int = pydantic.Field(default=3, ge=0)
+
+
+@dataclass
+class Holder:
+    model: Model
+    place: Place
+    movies: list[Movie]
+
+
+STR = {"type": "string"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "schema"),
+    [
+        (list[str], {"type": "array", "items": STR}),
+        (set[int], {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}),
+        (dict[str, float], {"type": "object", "additionalProperties": {"type": "number"}}),
+        (tuple[str, ...], {"type": "array", "items": STR}),
+        (
+            tuple[str, int],
+            {"type": "array", "prefixItems": [STR, {"type": "integer"}], "minItems": 2, "maxItems": 2},
+        ),
+        (str | None, {"type": ["string", "null"]}),
+        (list[str] | int, {"anyOf": [{"type": "array", "items": STR}, {"type": "integer"}]}),
+        (Literal["a", "b"], {"type": "string", "enum": ["a", "b"]}),
+        (Literal[1, "b", None], {"enum": [1, "b", None]}),
+        (list[Color], {"type": "array", "items": {"type": "string", "enum": ["red", "blue"]}}),
+        (list[datetime.date], {"type": "array", "items": {"type": "string", "format": "date"}}),
+        (list[Decimal | bool], {"type": "array", "items": {"type": ["number", "boolean"]}}),
+        (list[Any], {"type": "array", "items": {}}),
+    ],
+)
+def test_types(kind: object, schema: dict[str, Any]) -> None:
+    assert is_type(kind)
+    assert schema_of_type(kind) == schema
+
+
+def test_a_dataclass() -> None:
+    assert schema_of_type(Place) == {
+        "type": "object",
+        "properties": {"city": STR, "zip_code": {"type": ["integer", "null"], "description": "five digits"}},
+        "required": ["city"],
+        "additionalProperties": False,
+        "description": "Where it is.",
+    }
+
+
+def test_a_typed_dict() -> None:
+    schema = schema_of_type(Movie)
+    assert (schema["required"], list(schema["properties"])) == (["title"], ["title", "year"])
+    assert schema["properties"]["year"] == {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (
+            Node,
+            {"value": 1, "children": [{"value": 2, "children": []}]},
+            {"value": 1, "children": [{"value": "2"}]},
+        ),
+        (Model, {"place": {"city": "Bonn"}}, {"place": {}, "count": 1}),
+        (
+            Holder,
+            {"model": {"place": {"city": "Bonn"}}, "place": {"city": "Rome"}, "movies": [{"title": "M"}]},
+            {"model": {"place": {"city": 1}}, "place": {"city": "Rome"}, "movies": []},
+        ),
+    ],
+)
+def test_classes_that_hold_others(kind: type, good: object, bad: object) -> None:
+    schema = json.loads(json.dumps(schema_of_type(kind)))
+    Draft202012Validator.check_schema(schema)
+    assert schema["type"] == "object"
+    assert Draft202012Validator(schema).is_valid(good)
+    assert not Draft202012Validator(schema).is_valid(bad)
+
+
+@dataclass
+class Odd:
+    z: complex
+
+
+@dataclass
+class Lost:
+    x: "Nowhere"  # type: ignore[name-defined]  # noqa: F821
+
+
+@dataclass
+class Keys:
+    x: dict[int, str]
+
+
+@dataclass
+class Plain:
+    x: Literal[b"a"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Odd, "Odd.z: .* nothing for the type complex"),
+        (Lost, "Nowhere"),
+        (Keys, "Keys.x"),
+        (Plain, "Plain.x"),
+    ],
+)
+def test_fields_that_json_has_nothing_for(kind: type, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        schema_of_type(kind)
+
+
+@pytest.mark.parametrize("value", [int, "Place", Place("Bonn"), {"type": "object"}, None])
+def test_what_is_no_type_with_fields(value: object) -> None:
+    assert not is_type(value)
