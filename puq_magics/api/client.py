@@ -148,16 +148,25 @@ class Router:
         accept = "text/event-stream" if payload.get("stream") else "application/json"
         return json_request("/v1/chat/completions", payload, self._timeouts(_CHAT), accept=accept)
 
-    def image(self, prompt: str, *, model: str, on_retry: OnRetry | None = None, **params: Any) -> Images:
+    def image(
+        self,
+        prompt: str,
+        *,
+        model: str,
+        on_retry: OnRetry | None = None,
+        keep: Callable[[Images], None] | None = None,
+        **params: Any,
+    ) -> Images:
         """Have images made. ``params`` are further fields of the request, such as ``size`` and ``n``.
 
         Images that the router names by an address are fetched from there, without the key. Raises AnswerError for
-        what is not PNG, JPEG or WebP; its ``partial`` are the Images that came.
+        what is not PNG, JPEG or WebP; its ``partial`` are the Images that came. ``keep`` is told these, too, before
+        any error or interrupt leaves, so that a KeyboardInterrupt loses nothing that was paid for.
         """
         response = self._send(self.image_request(prompt, model=model, **params), on_retry)
         fetch = partial(fetch_image, loopback=self.address.is_loopback)
         with closing(response), redacted(response):
-            return read_images(parts_of(response), model, request_id(response), fetch)
+            return read_images(parts_of(response), model, request_id(response), fetch, keep)
 
     def image_request(self, prompt: str, *, model: str, **params: Any) -> Request:
         """The request that ``image`` sends. Raises InputError."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from puq_magics.api.errors import APIError, StatusError
+from puq_magics.api.errors import AnswerError, APIError, RequestTimeoutError, StatusError
 from puq_magics.api.request import Request, Retry
 from puq_magics.api.wire import Usage
 from puq_magics.outputs.results import INTERRUPTED, Result
@@ -50,11 +49,8 @@ class Exchange(Protocol[R, V]):
     def request(self, router: Router) -> Request:
         """What ``run`` sends."""
 
-    def run(self, router: Router, view: V, heard: Callable[[], None]) -> None:
-        """Ask, and take in the answer; tell ``heard`` that one is coming, or that nothing tells sooner.
-
-        Raises PuqError, and KeyboardInterrupt; what came until then is kept.
-        """
+    def run(self, router: Router, view: V) -> None:
+        """Ask, and take in the answer. Raises PuqError, and KeyboardInterrupt; what came until then is kept."""
 
     def result(self, broken_off: str) -> R:
         """The answer as far as it came."""
@@ -101,20 +97,26 @@ def perform(workspace: Workspace, exchange: Exchange[R, V], view: V, out: str | 
     asked = exchange.asked
     router = workspace.router()
     account = workspace.account()
-    account.admit(asked)
-    start = monotonic()
+    started: list[float] = []
+    held, stopped = 0.0, False
     problem: APIError | KeyboardInterrupt | None = None
     try:
-        exchange.run(router, view, lambda: _look_aside(workspace, account))
+        held = account.admit(asked)
+        started.append(monotonic())
+        _look_aside(workspace, account)
+        exchange.run(router, view)
     except (APIError, KeyboardInterrupt) as exc:
         problem = exc
     except BaseException:
         view.abandon()
         raise
+    finally:
+        account.spending.release(held)
     result = exchange.result(_why(problem))
-    result.latency = monotonic() - start
-    _settle(account, exchange, result, problem)
-    _note(workspace, router.address.host, asked, result, problem)
+    if started:
+        result.latency = monotonic() - started[0]
+        stopped = _settle(account, exchange, result, problem)
+        _note(workspace, router.address.host, asked, result, problem)
     if problem is None or result.has_content or isinstance(problem, KeyboardInterrupt):
         workspace.remember(result, out)
         exchange.show(result, view)
@@ -125,7 +127,7 @@ def perform(workspace: Workspace, exchange: Exchange[R, V], view: V, out: str | 
         from puq_magics.session.advice import advise
 
         advise(problem, workspace, asked)
-    if isinstance(problem, KeyboardInterrupt):
+    if stopped or isinstance(problem, KeyboardInterrupt):
         raise Interrupted.keeping(result)  # afresh: the frames of the old one may hold the key
     if problem is not None:
         raise problem
@@ -139,20 +141,25 @@ def as_curl(workspace: Workspace, exchange: Exchange[R, V]) -> str:
 
 
 def _look_aside(workspace: Workspace, account: Account) -> None:
-    """While the answer comes, make ready what is needed at its end."""
+    """While the answer is on its way, make ready what is needed at its end."""
     account.catalogue.begin(balance=True)
     workspace.ledger.prepare()
 
 
 def _settle(
     account: Account, exchange: Exchange[R, V], result: R, problem: APIError | KeyboardInterrupt | None
-) -> None:
-    """Work out what it cost."""
+) -> bool:
+    """Work out what it cost; True when a person has stopped that: the answer is not lost by it."""
     came = result.has_content or getattr(problem, "partial", None)
-    if isinstance(problem, StatusError) or (problem is not None and not came):
-        return
-    account.catalogue.wait(_PRICES_PATIENCE if problem is None else 0.0)
-    result.cost = account.settle(exchange.asked, exchange.usage())
+    try:
+        if problem is None or (came and not isinstance(problem, StatusError)):
+            account.catalogue.wait(_PRICES_PATIENCE if problem is None else 0.0)
+            result.cost = account.settle(exchange.asked, exchange.usage(), whole=problem is None)
+        elif isinstance(problem, AnswerError | RequestTimeoutError | KeyboardInterrupt):
+            account.assume(exchange.asked)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _note(
@@ -170,7 +177,7 @@ def _note(
             completion_tokens=usage.completion_tokens if usage else None,
             total_tokens=usage.total_tokens if usage else None,
             characters=asked.characters,
-            images=asked.count if asked.kind == "image" else None,
+            images=len(getattr(result, "images", ())) if asked.kind == "image" else None,
             audio_seconds=getattr(result, "duration", None),
             seconds=result.latency,
             time_to_first_token=result.time_to_first_token,

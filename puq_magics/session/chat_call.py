@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -51,22 +51,27 @@ class ChatExchange:
     @property
     def asked(self) -> Asked:
         """See Exchange."""
-        characters = sum(len(str(message["content"])) for message in self._call.messages)
-        limit = self._call.params.get("max_completion_tokens")
-        return Asked("chat", self._call.model, tokens_in(characters), limit)
+        prompt, params = sum(tokens_in(str(m["content"])) for m in self._call.messages), self._call.params
+        limit, number = params.get("max_completion_tokens") or params.get("max_tokens"), params.get("n")
+        return Asked(
+            "chat",
+            self._call.model,
+            prompt,
+            max_tokens=limit if isinstance(limit, int) and limit > 0 else None,
+            count=number if isinstance(number, int) and number > 0 else 1,
+        )
 
     def request(self, router: Router) -> Request:
         """See Exchange."""
         params = dict(self._call.params) | ({"stream": True} if self._call.stream else {})
         return router.chat_request(self._call.messages, model=self._call.model, **params)
 
-    def run(self, router: Router, view: View, heard: Callable[[], None]) -> None:
+    def run(self, router: Router, view: View) -> None:
         """See Exchange."""
         call, self._start = self._call, monotonic()
         ask = router.stream_chat if call.stream else router.chat
         with Ticker(view.waiting, first=view.prepare):
             answer = ask(call.messages, model=call.model, on_retry=view.retrying, **call.params)
-        heard()
         if isinstance(answer, Completion):
             self._completion = answer
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,13 +70,13 @@ class ImageExchange:
     def asked(self) -> Asked:
         """See Exchange."""
         call = self._call
-        return Asked("image", call.model, tokens_in(len(call.prompt)), count=call.count)
+        return Asked("image", call.model, tokens_in(call.prompt), count=call.count)
 
     def request(self, router: Router) -> Request:
         """See Exchange."""
         return router.image_request(self._call.prompt, model=self._call.model, **self._call.params)
 
-    def run(self, router: Router, view: MediaView, heard: Callable[[], None]) -> None:
+    def run(self, router: Router, view: MediaView) -> None:
         """See Exchange."""
         call = self._call
         try:
@@ -87,7 +87,6 @@ class ImageExchange:
         except APIError as error:
             self._keep(error)
             raise
-        heard()
 
     def usage(self) -> Usage | None:
         """See Exchange."""

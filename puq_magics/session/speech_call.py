@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -104,13 +104,15 @@ class SpeechExchange:
     def asked(self) -> Asked:
         """See Exchange."""
         call = self._call
-        return Asked("speech", call.model, tokens_in(len(call.text)), count=len(self._pieces))
+        return Asked(
+            "speech", call.model, tokens_in(call.text), count=len(self._pieces), characters=len(call.text)
+        )
 
     def request(self, router: Router) -> Request:
         """See Exchange; of several, the first."""
         return router.speech_request(self._pieces[0], model=self._call.model, **self._call.params)
 
-    def run(self, router: Router, view: MediaView, heard: Callable[[], None]) -> None:
+    def run(self, router: Router, view: MediaView) -> None:
         """See Exchange."""
         call, number = self._call, len(self._pieces)
         try:
@@ -121,7 +123,6 @@ class SpeechExchange:
                     stream = router.stream_speech(
                         piece, model=call.model, on_retry=view.retrying, **call.params
                     )
-                heard()
                 with stream:
                     self._receive(stream, view)
                 self._end_part()

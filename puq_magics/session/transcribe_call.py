@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,7 @@ class TranscribeExchange:
         call = self._call
         return router.transcribe_request(call.source.upload, model=call.model, **call.params)
 
-    def run(self, router: Router, view: MediaView, heard: Callable[[], None]) -> None:
+    def run(self, router: Router, view: MediaView) -> None:
         """See Exchange."""
         call = self._call
         words = f"sending {call.source.upload.name}"
@@ -89,7 +89,6 @@ class TranscribeExchange:
 
                 salvage(error, [error.partial])
             raise
-        heard()
 
     def usage(self) -> Usage | None:
         """See Exchange."""
