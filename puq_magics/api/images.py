@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -16,7 +18,8 @@ from puq_magics.api.stream import not_json
 from puq_magics.api.wire import Usage, joined_surrogates, read_usage
 
 _KEPT = "What came is in the error's .partial."
-_MOST = 16  # images of one answer, where no more were asked for
+#: Images of one answer, where no more were asked for.
+MOST_IMAGES = 16
 _MARKS = (b"\x89", b"\xff", b"R")  # how PNG, JPEG and WebP begin, and no JSON
 _ADDRESS = re.compile(r'"url"\s*:\s*("https?:(?:[^"\\]|\\.)*")')
 
@@ -58,7 +61,7 @@ def read_images(
     fetch: Callable[[str], bytes],
     keep: Callable[[Images], None] | None = None,
     *,
-    most: int = _MOST,
+    most: int = MOST_IMAGES,
 ) -> Images:
     """The images of a body that comes in parts; those that stand elsewhere are fetched, ``most`` in all.
 
@@ -100,16 +103,26 @@ class _Reading:
     @property
     def images(self) -> Images:
         model = self._raw.get("model")
-        left_out = len(self._entries) - self._most
         return Images(
             images=tuple(image for _, image in sorted(self._good.items())),
             model=model if isinstance(model, str) and model else self._model,
             usage=read_usage(self._raw.get("usage")),
             request_id=self._request_id,
             raw=self._raw,
-            note=f"{left_out:,} further images of the answer were left out; see raw." if left_out > 0 else "",
+            note=self._note(),
             rejected=tuple(data for _, several in sorted(self._rejected.items()) for data in several),
         )
+
+    def _note(self) -> str:
+        left_out = len(self._entries) - self._most
+        if left_out <= 0:
+            return ""
+        said = (
+            "1 further image of the answer was"
+            if left_out == 1
+            else f"{left_out:,} further images of the answer were"
+        )
+        return f"{said} left out; see raw and rejected."
 
     def take(self, parts: Iterable[bytes]) -> None:
         """Read the body. Raises AnswerError when no images stand under ``data``."""
@@ -173,7 +186,7 @@ class _Reading:
         if self._body and 0 not in self._good and 0 not in self._rejected:
             self._keep(0, Lifted(bytes(self._body), whole=True))
         for number, entry in enumerate(self._entries):
-            for name in ("url", "b64_json"):
+            for name in ("b64_json", "url"):
                 lifted = self._lifter.lifted(entry.get(name))
                 if lifted is None:
                     continue
@@ -191,7 +204,9 @@ class _Reading:
             self._good[number] = GeneratedImage(data, kind, *(image_size(data) or (0, 0)), revised_prompt)
             return
         self._failures[number] = _not_an_image(lifted, kind)
-        self._rejected[number] = [kept for kept in (data, lifted.refused) if kept]
+        if lifted.refused and kind is None:  # words, say
+            data = b64encode(data) + lifted.refused
+        self._rejected[number] = [kept for kept in (data, lifted.refused if kind else b"") if kept]
 
 
 def _revised(entry: Mapping[str, Any]) -> str:
@@ -200,16 +215,13 @@ def _revised(entry: Mapping[str, Any]) -> str:
 
 
 def _addresses(rest: bytes) -> list[str]:
-    """The addresses in an answer that breaks off."""
-    return [json.loads(found) for found in _ADDRESS.findall(rest.decode("utf-8", "replace")) if _is_json(found)]
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
+    """The images' addresses in an answer that breaks off."""
+    text = rest.decode("utf-8", "replace").partition('"data"')[2]
+    found = []
+    for quoted in _ADDRESS.findall(text):
+        with suppress(ValueError):
+            found.append(json.loads(quoted))
+    return found
 
 
 def _no_json(body: bytes) -> AnswerError:

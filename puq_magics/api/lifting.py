@@ -83,6 +83,8 @@ class Base64Decoder:
         if self._refused or not self._held:
             return Lifted(data, whole=not self._refused, refused=bytes(self._refused))
         try:
+            if self._padded:
+                raise binascii.Error
             last = binascii.a2b_base64(self._held + b"=" * (4 - len(self._held)), strict_mode=True)
         except binascii.Error:
             return Lifted(data, whole=False, refused=self._held)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from puq_magics.magics.options import read_params
-from puq_magics.magics.preview import preview
 from puq_magics.outputs.results import ChatResult
 from puq_magics.outputs.view import QuietView, View
 from puq_magics.prompts.template import Filled, fill
@@ -24,6 +23,8 @@ def ask(
     """Ask as the options say, and show the answer; None when nothing is to be sent. Raises PuqError."""
     call = _call(workspace, args, prompt, variables)
     if args.dry_run:
+        from puq_magics.magics.preview import preview
+
         print(preview(workspace, ChatExchange(call), told=_told(call)))  # noqa: T201 - what was asked for
         return None
     return chat(workspace, call, _view(workspace, args), args.out)

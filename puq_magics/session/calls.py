@@ -9,7 +9,6 @@ from puq_magics.api.errors import AnswerError, APIError, RequestTimeoutError, St
 from puq_magics.api.request import Request, Retry
 from puq_magics.api.wire import Usage
 from puq_magics.outputs.results import INTERRUPTED, Result
-from puq_magics.session.ledger import Entry, outcome_of
 from puq_magics.session.spending import Asked
 from puq_magics.session.workspace import Workspace
 
@@ -103,7 +102,7 @@ def perform(workspace: Workspace, exchange: Exchange[R, V], view: V, out: str | 
     try:
         held = account.admit(asked)
         started.append(monotonic())
-        _look_aside(workspace, account)
+        account.catalogue.begin(balance=True)  # what is needed at the end, while the answer is on its way
         exchange.run(router, view)
     except (APIError, KeyboardInterrupt) as exc:
         problem = exc
@@ -116,13 +115,11 @@ def perform(workspace: Workspace, exchange: Exchange[R, V], view: V, out: str | 
     if started:
         result.latency = monotonic() - started[0]
         stopped = _settle(account, exchange, result, problem)
-        _note(workspace, router.address.host, asked, result, problem)
-    if problem is None or result.has_content or isinstance(problem, KeyboardInterrupt):
-        workspace.remember(result, out)
-        exchange.show(result, view)
-        workspace.mark_painted(result)
-    else:
-        view.abandon()
+    try:
+        _keep_and_show(workspace, exchange, result, problem, view, out)
+    finally:
+        if started:
+            _note(workspace, router.address.host, asked, result, problem)
     if isinstance(problem, StatusError):
         from puq_magics.session.advice import advise
 
@@ -140,10 +137,15 @@ def as_curl(workspace: Workspace, exchange: Exchange[R, V]) -> str:
     return exchange.request(router).as_curl(router.address, router.auth_scheme)
 
 
-def _look_aside(workspace: Workspace, account: Account) -> None:
-    """While the answer is on its way, make ready what is needed at its end."""
-    account.catalogue.begin(balance=True)
-    workspace.ledger.prepare()
+def _keep_and_show(
+    workspace: Workspace, exchange: Exchange[R, V], result: R, problem: object, view: V, out: str | None
+) -> None:
+    if problem is not None and not result.has_content and not isinstance(problem, KeyboardInterrupt):
+        view.abandon()
+        return
+    workspace.remember(result, out)
+    exchange.show(result, view)
+    workspace.mark_painted(result)
 
 
 def _settle(
@@ -166,6 +168,8 @@ def _note(
     workspace: Workspace, host: str, asked: Asked, result: Result, problem: BaseException | None
 ) -> None:
     """Write the call into the ledger."""
+    from puq_magics.session.ledger import Entry, outcome_of  # here: the first question does not wait for it
+
     usage = result.usage
     workspace.ledger.note(
         Entry(

@@ -82,7 +82,7 @@ class ImageExchange:
         try:
             with Ticker(view.waiting, first=view.prepare):
                 self._images = router.image(
-                    call.prompt, model=call.model, on_retry=view.retrying, **call.params
+                    call.prompt, model=call.model, on_retry=view.retrying, keep=self._came, **call.params
                 )
         except APIError as error:
             self._keep(error)
@@ -116,11 +116,16 @@ class ImageExchange:
                 self.unsaved = error
         view.show(result)
 
+    def _came(self, images: Images) -> None:
+        """Take in what there is of an answer that fails, or that somebody stops."""
+        self._images = images
+
     def _keep(self, error: APIError) -> None:
         """Keep what came of a failed answer: the good images here, what is none in files."""
         from puq_magics.api.images import Images
-        from puq_magics.session.salvage import salvage
+        from puq_magics.session.salvage import hint_for_magics, salvage
 
+        hint_for_magics(error)
         partial = error.partial
         if isinstance(partial, bytes):
             salvage(error, [partial])

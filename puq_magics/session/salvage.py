@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 
 from puq_magics.api.errors import APIError, InputError
 from puq_magics.api.media_types import audio_type, image_type, said_instead
+from puq_magics.api.wire import joined_surrogates
 from puq_magics.outputs.saving import kept
 
-_EXTENSIONS = {"JSON": ".json", "HTML": ".html", "SVG": ".svg", "XML": ".xml", "text": ".txt"}
+#: What a browser would run has the extension of a text: nobody asked for a page of that.
+_EXTENSIONS = {"JSON": ".json", "HTML": ".txt", "SVG": ".txt", "XML": ".txt", "text": ".txt"}
+#: Where an object of JSON has the words; they may be cut.
+_TEXT = re.compile(r'"text"\s*:\s*"((?:[^"\\]|\\.)*\\?)', re.DOTALL)
+#: A hint of the client's for those who caught the error; in a notebook nobody has.
+_IN_PYTHON = re.compile(r"[^.;:]*\berr\.partial(?:\.\w+)?[.;]?\s*(?:or )?")
+
+
+def hint_for_magics(error: APIError) -> None:
+    """Leave out of an error's hint what is for callers of the client only."""
+    hint = _IN_PYTHON.sub(" ", error.hint).strip()
+    error.hint = hint[:1].upper() + hint[1:]
 
 
 def salvage(error: APIError, leftovers: Iterable[bytes]) -> None:
@@ -20,6 +35,26 @@ def salvage(error: APIError, leftovers: Iterable[bytes]) -> None:
         return
     if paths:
         error.hint = f"{error.hint} What came instead is kept in {', '.join(paths)}".lstrip()
+
+
+def words_of(body: bytes) -> str:
+    """The words in a body that should have been a transcript, and may be cut; empty when it is something else."""
+    kind = said_instead(body)
+    if kind == "JSON":
+        return _words_of_json(body)
+    return body.decode("utf-8-sig", "replace").strip() if kind == "text" else ""
+
+
+def _words_of_json(body: bytes) -> str:
+    """The value of ``text`` in an object, as far as it came."""
+    found = _TEXT.search(body.decode("utf-8-sig", "replace"))
+    if found is None:
+        return ""
+    words = found.group(1)
+    for end in range(len(words), max(len(words) - 12, -1), -1):  # an escape may be cut in two
+        with suppress(ValueError):
+            return joined_surrogates([json.loads(f'"{words[:end]}"', strict=False)]).strip()
+    return ""
 
 
 def _extension(data: bytes) -> str:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from puq_magics.api.errors import AnswerError, APIError, InputError
 from puq_magics.api.media_types import AAC, FLAC, MP3, OGG, WAV, MediaType
 from puq_magics.api.request import Request
+from puq_magics.outputs.media import megabytes
 from puq_magics.outputs.media_view import MediaView
 from puq_magics.outputs.progress import Ticker
 from puq_magics.outputs.results import SpeechResult
 from puq_magics.prompts.sentences import split
-from puq_magics.session.audio_joining import JOINABLE, can_follow, join
+from puq_magics.session.audio_joining import JOINABLE, can_follow, is_silent, join, missing
 from puq_magics.session.calls import perform
 from puq_magics.session.speech_file import SpeechFile
 from puq_magics.session.spending import Asked, tokens_in
@@ -98,6 +99,8 @@ class SpeechExchange:
         self._current: list[bytes] = []
         self._current_type: MediaType | None = None
         self._audio: bytes | None = None
+        #: Bytes of sound that a head tells of, and that did not come.
+        self._missing = 0
         self.file = SpeechFile(call.save, force=call.force)
 
     @property
@@ -141,6 +144,9 @@ class SpeechExchange:
         notes = tuple(call.notes)
         if broken_off and number > 1:
             notes += (f"{len(self._parts)} of {number} parts were spoken",)
+        if self._missing and not broken_off:
+            broken_off = "broken off"
+            notes += (f"the audio is cut: {megabytes(self._missing)} that its head tells of did not come",)
         return SpeechResult(
             audio=self._so_far() if self._audio is None else self._audio,
             text=call.text,
@@ -160,8 +166,9 @@ class SpeechExchange:
 
     def tell(self, error: APIError) -> None:
         """Say where that is which came before an error; what cannot be a part of the audio is kept in a file."""
-        from puq_magics.session.salvage import salvage
+        from puq_magics.session.salvage import hint_for_magics, salvage
 
+        hint_for_magics(error)
         if self._current and not self._fits():
             salvage(error, [b"".join(self._current)])
         elif isinstance(error.partial, bytes) and not self._current:
@@ -200,6 +207,7 @@ class SpeechExchange:
                 f"part {number} has another format, rate or number of channels.", hint=_ASK_FOR_WAV
             )
         self._parts.append(b"".join(self._current))
+        self._missing += missing(self._parts[-1], kind)
         self._current = []
         if len(self._pieces) > 1 and kind not in JOINABLE:
             raise AnswerError(f"parts that come as {kind.upper()} cannot be joined.", hint=_ASK_FOR_WAV)
@@ -218,6 +226,11 @@ class SpeechExchange:
             self._audio = join(self._parts, self._format)
         except ValueError as exc:
             raise AnswerError(f"the parts cannot be joined: {exc}.", hint=_ASK_FOR_WAV) from None
+        if is_silent(self._audio, self._format):
+            self._parts, self._audio = [], None
+            raise AnswerError(
+                "no sound came: the audio is a head alone.", hint="Try again, or another model."
+            )
         came = len(self._parts) == 1 and self._audio is self._parts[0]
         self.file.finish(self._audio, as_it_came=came)
 
