@@ -19,10 +19,13 @@ from puq_magics.session.workspace import Workspace
 CallFor = Callable[[Source], TranscribeCall]
 
 
-def record(workspace: Workspace, args: argparse.Namespace, call_for: CallFor) -> None:
+def record(
+    workspace: Workspace, args: argparse.Namespace, *, check: Callable[[], object], call_for: CallFor
+) -> None:
     """Show a recorder, and return; each recording is transcribed when it comes. Raises PuqError.
 
-    ``call_for`` makes the call that the options ask for of a recording. One that fails is kept in a file.
+    ``check`` raises what is wrong with the options; ``call_for`` makes the call that they ask for of a recording.
+    A recording that nothing becomes of is kept in a file.
     """
     if not workspace.in_notebook:
         raise InputError(
@@ -33,6 +36,7 @@ def record(workspace: Workspace, args: argparse.Namespace, call_for: CallFor) ->
         option = "--dry-run" if args.dry_run else "-q"
         raise InputError(f"{option} does not go with --record.", hint="Leave it out.")
     workspace.router()  # what would be wrong after somebody has spoken is raised now
+    check()
     from puq_magics.widgets.recorder import Recorder
 
     def transcribe_it(data: bytes, mime: str) -> None:

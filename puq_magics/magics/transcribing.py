@@ -35,10 +35,12 @@ def run(
 
         if named:
             raise InputError(f"--record records; {named} is one too many.", hint="Give one of the two.")
-        call_for(
-            workspace, args, of_recording(SILENCE, "audio/mpeg")
-        )  # what is wrong is raised before somebody speaks
-        record(workspace, args, lambda source: call_for_another(workspace, args, source))
+        record(
+            workspace,
+            args,
+            check=lambda: call_for(workspace, args, of_recording(SILENCE, "audio/mpeg")),
+            call_for=lambda source: call_for_another(workspace, args, source),
+        )
         return None
     call = call_for(workspace, args, find(named, variables))
     if args.dry_run:

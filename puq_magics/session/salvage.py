@@ -16,13 +16,15 @@ from puq_magics.outputs.saving import kept
 _EXTENSIONS = {"JSON": ".json", "HTML": ".txt", "SVG": ".txt", "XML": ".txt", "text": ".txt"}
 #: Where an object of JSON has the words; they may be cut.
 _TEXT = re.compile(r'"text"\s*:\s*"((?:[^"\\]|\\.)*\\?)', re.DOTALL)
+_BEHIND_A_LIST = re.compile(r"\]\s*,\s*\Z")
 #: A hint of the client's for those who caught the error; in a notebook nobody has.
-_IN_PYTHON = re.compile(r"[^.;:]*\berr\.partial(?:\.\w+)?[.;]?\s*(?:or )?")
+_IN_PYTHON = re.compile(r"[^.;:]*\.partial(?:\.\w+)?[.;]?\s*(?:or )?")
+_AS_JSON = 'response_format="b64_json"', "--param response_format=b64_json"
 
 
 def hint_for_magics(error: APIError) -> None:
     """Leave out of an error's hint what is for callers of the client only."""
-    hint = _IN_PYTHON.sub(" ", error.hint).strip()
+    hint = _IN_PYTHON.sub(" ", error.hint).strip().replace(*_AS_JSON)
     error.hint = hint[:1].upper() + hint[1:]
 
 
@@ -46,14 +48,22 @@ def words_of(body: bytes) -> str:
 
 
 def _words_of_json(body: bytes) -> str:
-    """The value of ``text`` in an object, as far as it came."""
-    found = _TEXT.search(body.decode("utf-8-sig", "replace"))
-    if found is None:
-        return ""
-    words = found.group(1)
-    for end in range(len(words), max(len(words) - 12, -1), -1):  # an escape may be cut in two
+    """The value of ``text`` in an object, as far as it came; or those of its segments, which may stand before it."""
+    text = body.decode("utf-8-sig", "replace")
+    found = list(_TEXT.finditer(text))
+    segments = text.find('"segments"')
+    if not found or not 0 <= segments < found[0].start():
+        return _unquoted(found[0][1]).strip() if found else ""
+    whole = [each for each in found if _BEHIND_A_LIST.search(text, max(0, each.start() - 40), each.start())]
+    parts = [each for each in found if each not in whole]
+    return max(("".join(_unquoted(each[1]) for each in some).strip() for some in (parts, whole)), key=len)
+
+
+def _unquoted(words: str) -> str:
+    """A string of JSON that may be cut, in the midst of an escape even."""
+    for end in range(len(words), max(len(words) - 12, -1), -1):
         with suppress(ValueError):
-            return joined_surrogates([json.loads(f'"{words[:end]}"', strict=False)]).strip()
+            return joined_surrogates([json.loads(f'"{words[:end]}"', strict=False)])
     return ""
 
 

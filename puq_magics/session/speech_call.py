@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from puq_magics.api.errors import AnswerError, APIError, InputError
 from puq_magics.api.media_types import AAC, FLAC, MP3, OGG, WAV, MediaType
 from puq_magics.api.request import Request
-from puq_magics.outputs.media import megabytes
 from puq_magics.outputs.media_view import MediaView
 from puq_magics.outputs.progress import Ticker
 from puq_magics.outputs.results import SpeechResult
@@ -145,6 +144,8 @@ class SpeechExchange:
         if broken_off and number > 1:
             notes += (f"{len(self._parts)} of {number} parts were spoken",)
         if self._missing and not broken_off:
+            from puq_magics.outputs.media import megabytes
+
             broken_off = "broken off"
             notes += (f"the audio is cut: {megabytes(self._missing)} that its head tells of did not come",)
         return SpeechResult(

@@ -117,7 +117,7 @@ class TranscribeExchange:
 
     def show(self, result: TranscriptResult, view: MediaView) -> None:
         """See Exchange."""
-        if self._call.save is not None and result.has_content:
+        if self._call.save is not None and result.has_content and not result.broken_off:
             try:
                 result.save(self._call.save, force=self._call.force)
             except InputError as error:
