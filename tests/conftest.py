@@ -460,7 +460,10 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 def notebook(kernel: Kernel) -> Kernel:
     """The kernel with the extension freshly loaded, and no variables."""
     forget = "get_ipython().config.pop('PuqMagics', None)"  # `%config` tells the shell too
-    calm = "import logging; logging.getLogger().setLevel(logging.WARNING)\n%xmode Context"
+    calm = (
+        f"import logging, os; logging.getLogger().setLevel(logging.WARNING); os.chdir({str(kernel.folder)!r})"
+    )
+    calm += "\n%xmode Context"
     for code in (calm, "%unload_ext puq_magics", forget, "%reset -f", "%load_ext puq_magics"):
         assert kernel.run(code).reply["status"] == "ok"
     return kernel

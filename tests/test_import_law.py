@@ -25,7 +25,7 @@ RANK = {
 ISLAND = "sandbox"
 FOREIGN = {
     "requests": ("api.transport", "api.sessions", "api.download"),
-    "urllib3": ("api.transport", "api.sessions"),
+    "urllib3": ("api.transport", "api.sessions", "api.download"),
     "requests_toolbelt": ("api.multipart",),
     "IPython": ("outputs", "session", "widgets", "magics"),
     "ipywidgets": ("widgets",),

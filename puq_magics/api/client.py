@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 from puq_magics.api.address import VENDOR_URL, Address
-from puq_magics.api.download import fetch_image
+from puq_magics.api.download import ImageFetcher
 from puq_magics.api.errors import ConfigurationError, InputError, StatusError, error_for
-from puq_magics.api.images import Images, read_images
+from puq_magics.api.images import MOST_IMAGES, Images, read_images
 from puq_magics.api.reading import parts_of, read_beginning, read_json, redacted, request_id
 from puq_magics.api.request import Request, Retry, Timeouts, form_request, json_request
 from puq_magics.api.secret import Secret
@@ -148,16 +147,27 @@ class Router:
         accept = "text/event-stream" if payload.get("stream") else "application/json"
         return json_request("/v1/chat/completions", payload, self._timeouts(_CHAT), accept=accept)
 
-    def image(self, prompt: str, *, model: str, on_retry: OnRetry | None = None, **params: Any) -> Images:
+    def image(
+        self,
+        prompt: str,
+        *,
+        model: str,
+        on_retry: OnRetry | None = None,
+        keep: Callable[[Images], None] | None = None,
+        **params: Any,
+    ) -> Images:
         """Have images made. ``params`` are further fields of the request, such as ``size`` and ``n``.
 
         Images that the router names by an address are fetched from there, without the key. Raises AnswerError for
-        what is not PNG, JPEG or WebP; its ``partial`` are the Images that came.
+        what is not PNG, JPEG or WebP; its ``partial`` are the Images that came. ``keep`` is told these, too, before
+        any error or interrupt leaves, so that a KeyboardInterrupt loses nothing that was paid for.
         """
         response = self._send(self.image_request(prompt, model=model, **params), on_retry)
-        fetch = partial(fetch_image, loopback=self.address.is_loopback)
+        fetch = ImageFetcher(loopback=self.address.is_loopback)
+        asked = params.get("n")
+        most = max(asked, MOST_IMAGES) if isinstance(asked, int) else MOST_IMAGES
         with closing(response), redacted(response):
-            return read_images(parts_of(response), model, request_id(response), fetch)
+            return read_images(parts_of(response), model, request_id(response), fetch, keep, most=most)
 
     def image_request(self, prompt: str, *, model: str, **params: Any) -> Request:
         """The request that ``image`` sends. Raises InputError."""

@@ -3,22 +3,27 @@
 The router is not trusted with what this machine can reach. The key stays behind; only https is used (http where both
 the router and the image are on this machine); the host's addresses are looked up, checked, and connected to as they
 were checked, for each redirect anew, so that no name can point elsewhere a moment later. Behind a proxy, which looks
-names up by itself, the names are checked here as far as they are known here, and TLS proves them.
+names up by itself, the names are checked here, too, and TLS proves them; one that is not known here is not gone to.
 """
 
 from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from threading import Lock, Timer
 from time import monotonic
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import requests.utils
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from puq_magics.api.address import Address
 from puq_magics.api.body import open_body
@@ -26,14 +31,16 @@ from puq_magics.api.errors import AnswerError, PuqError, RequestTimeoutError
 from puq_magics.api.sessions import Adapter, PlainSession, ca_bundle, user_agent
 from puq_magics.api.transport import translate
 
-_LARGEST = 64 << 20  # bytes
+_LARGEST = 64 << 20  # bytes of one image
+_LARGEST_IN_ALL = 256 << 20  # bytes of an answer's images
 _LONGEST = 120.0  # seconds in all
 _SILENCE = 30.0  # seconds without a byte
 _HOPS = 4  # the first one counts
 _TRIES = 3  # addresses of one host
-_HINT = "The answer is in err.partial.raw; or ask for the image itself: --param response_format=b64_json"
+_HINT = (
+    'The address is in the error\'s .partial.raw; or ask for the image itself: response_format="b64_json".'
+)
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,250}[a-z0-9_.])?", re.ASCII)
-_LOCAL_NAMES = ("localhost", "local", "internal", "lan", "home.arpa")
 _NAT64 = ip_network("64:ff9b::/96")
 _UNICAST = ip_network("2000::/3")  # all that is given out of IPv6
 _IP = IPv4Address | IPv6Address
@@ -65,31 +72,88 @@ class _Place:
 
 
 def fetch_image(url: str, *, loopback: bool, limit: int = _LARGEST, seconds: float = _LONGEST) -> bytes:
-    """The bytes that stand at ``url``; ``loopback`` is whether the router is on this machine.
+    """The bytes that stand at ``url``; see ImageFetcher."""
+    return ImageFetcher(loopback=loopback, limit=limit, seconds=seconds)(url)
 
-    Raises AnswerError for an address that is not one to go to, for a refusal, and past ``limit`` bytes; NetworkError
-    when nothing comes, RequestTimeoutError after so many seconds in all.
+
+class ImageFetcher:
+    """Fetches the images of one answer; ``loopback`` is whether the router is on this machine.
+
+    ``limit`` is in bytes for each image, ``in_all`` for all of them; ``seconds`` are for all of them, from the first.
     """
-    deadline = monotonic() + seconds
-    place = _place(url)
-    for _ in range(_HOPS):
-        answer = _stood_at(place, loopback, deadline, limit)
-        if isinstance(answer, bytes):
-            return answer
-        place = _place(urljoin(place.url, answer))
-    raise AnswerError(f"{place.name} redirects too often on the way to an image.", hint=_HINT)
 
+    def __init__(
+        self,
+        *,
+        loopback: bool,
+        limit: int = _LARGEST,
+        in_all: int = _LARGEST_IN_ALL,
+        seconds: float = _LONGEST,
+    ) -> None:
+        self._loopback = loopback
+        self._limit = limit
+        self._left = in_all
+        self._seconds = seconds
+        self._deadline: float | None = None
 
-def _stood_at(place: _Place, loopback: bool, deadline: float, limit: int) -> bytes | str:
-    """What ``_get`` gives, foreign exceptions as ours."""
-    try:
-        return _get(place, loopback, deadline, limit)
-    except PuqError as exc:
-        error = exc
-    except Exception as exc:  # noqa: BLE001 - whatever went wrong on the way
-        error = translate(exc, Address(place.url, place.url, place.name, is_loopback=loopback))
-    error.hint = _HINT
-    raise error
+    def __call__(self, url: str) -> bytes:
+        """The bytes that stand at ``url``.
+
+        Raises AnswerError for an address that is not one to go to, for a refusal, and for too many bytes;
+        NetworkError when nothing comes, RequestTimeoutError when the time is over.
+        """
+        if self._deadline is None:
+            self._deadline = monotonic() + self._seconds
+        place = _place(url)
+        for _ in range(_HOPS):
+            answer = self._stood_at(place, self._deadline)
+            if isinstance(answer, bytes):
+                return answer
+            place = _place(urljoin(place.url, answer))
+        raise AnswerError(f"{place.name} redirects too often on the way to an image.", hint=_HINT)
+
+    def _stood_at(self, place: _Place, deadline: float) -> bytes | str:
+        """What ``_get`` gives, foreign exceptions as ours."""
+        try:
+            return self._get(place, deadline)
+        except PuqError as exc:
+            error = exc
+        except Exception as exc:  # noqa: BLE001 - whatever went wrong on the way
+            address = Address(place.url, place.url, place.name, is_loopback=self._loopback)
+            error = translate(exc, address) if monotonic() < deadline else _too_late(place)
+        error.hint = _HINT
+        raise error
+
+    def _get(self, place: _Place, deadline: float) -> bytes | str:
+        """What stands there, or where a redirect points. Raises what requests and sockets raise, too."""
+        with _closing_at(deadline, place) as watch, PlainSession() as session:
+            session.trust_env = False
+            session.verify = ca_bundle()
+            answer = _opened(session, place, self._loopback, deadline, watch)
+            body = open_body(answer.raw, _SILENCE)
+            try:
+                location = answer.headers.get("location")
+                if answer.status_code in (301, 302, 303, 307, 308) and location:
+                    return str(location)
+                if answer.status_code != 200:
+                    raise AnswerError(f"{place.name} does not give the image ({answer.status_code}).")
+                return self._read(body, place, deadline)
+            finally:
+                body.close()
+
+    def _read(self, body: Any, place: _Place, deadline: float) -> bytes:
+        data = BytesIO()
+        while (part := body.receive(_left(place, deadline))) != b"":
+            if part is None:
+                continue
+            self._left -= len(part)
+            data.write(part)
+            if data.tell() > self._limit:
+                raise AnswerError(f"the image at {place.name} is larger than {self._limit:,} bytes.")
+            if self._left < 0:
+                raise AnswerError("the images of the answer are too large in all.")
+        _left(place, deadline)  # the end may be that of the time
+        return data.getvalue()
 
 
 def _place(url: str) -> _Place:
@@ -121,32 +185,19 @@ def _host(name: str) -> str:
     return plain
 
 
-def _get(place: _Place, loopback: bool, deadline: float, limit: int) -> bytes | str:
-    """What stands there, or where a redirect points. Raises what requests and sockets raise, too."""
-    with PlainSession() as session:
-        session.trust_env = False
-        session.verify = ca_bundle()
-        answer = _opened(session, place, loopback, deadline)
-        body = open_body(answer.raw, _SILENCE)
-        try:
-            location = answer.headers.get("location")
-            if answer.status_code in (301, 302, 303, 307, 308) and location:
-                return str(location)
-            if answer.status_code != 200:
-                raise AnswerError(f"{place.name} does not give the image ({answer.status_code}).")
-            return _read(body, place, deadline, limit)
-        finally:
-            body.close()
-
-
-def _opened(session: requests.Session, place: _Place, loopback: bool, deadline: float) -> requests.Response:
+def _opened(
+    session: requests.Session, place: _Place, loopback: bool, deadline: float, watch: _Watch
+) -> requests.Response:
     proxies = requests.utils.get_environ_proxies(place.url)
     if requests.utils.select_proxy(place.url, proxies) and not _is_here(place.host):
         _check_name(place, loopback)
+        session.mount("https://", _Watched(watch))
+        session.mount("http://", _Watched(watch))
         return _request(session, place.url, place, deadline, proxies)
     failure: requests.ConnectionError | None = None
     for ip in _addresses(place, loopback)[:_TRIES]:
-        session.mount("https://", _Pinned(place.host))
+        session.mount("https://", _Watched(watch, place.host))
+        session.mount("http://", _Watched(watch))
         try:
             return _request(session, place.at(ip), place, deadline, {})
         except requests.ConnectionError as exc:
@@ -174,32 +225,102 @@ def _request(
     )
 
 
-def _read(body: Any, place: _Place, deadline: float, limit: int) -> bytes:
-    data = BytesIO()
-    while (part := body.receive(_left(place, deadline))) != b"":
-        if part is not None:
-            data.write(part)
-        if data.tell() > limit:
-            raise AnswerError(f"the image at {place.name} is larger than {limit:,} bytes.")
-    return data.getvalue()
-
-
 def _left(place: _Place, deadline: float) -> float:
     left = deadline - monotonic()
     if left <= 0:
-        raise RequestTimeoutError(f"the image at {place.name} did not come in time.")
+        raise _too_late(place)
     return left
 
 
-class _Pinned(Adapter):
-    """Connects to the address in the URL, and has TLS prove the host that it stands for."""
+def _too_late(place: _Place) -> RequestTimeoutError:
+    return RequestTimeoutError(f"the image at {place.name} did not come in time.")
 
-    def __init__(self, host: str) -> None:
+
+class _Watch:
+    """Ends connections at a time, whatever drips in: a socket's own limit starts anew with each byte."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._sockets: list[socket.socket] = []
+        self._over = False
+
+    def guard(self, sock: socket.socket) -> None:
+        """Watch a connection, by a handle of our own: TLS takes the socket's away."""
+        with self._lock:
+            self._sockets.append(sock.dup())
+        if self._over:
+            self.end()
+
+    def end(self) -> None:
+        """End the connections; whoever reads meets their end."""
+        with self._lock:
+            self._over = True
+            for sock in self._sockets:
+                with suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give the handles back."""
+        with self._lock:
+            for sock in self._sockets:
+                sock.close()
+            self._sockets.clear()
+
+
+@contextmanager
+def _closing_at(deadline: float, place: _Place) -> Iterator[_Watch]:
+    watch = _Watch()
+    timer = Timer(_left(place, deadline), watch.end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield watch
+    finally:
+        timer.cancel()
+        timer.join()
+        watch.close()
+
+
+class _Watched(Adapter):
+    """Has its connections watched; with a host's name, TLS proves that name at the address in the URL."""
+
+    def __init__(self, watch: _Watch, host: str | None = None) -> None:
+        self._classes = _watched_pools(watch)
         self._name = host
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options, server_hostname=self._name)
+        if self._name is not None:
+            options["server_hostname"] = self._name
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = self._classes
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):  # which needs connections of its own
+            manager.pool_classes_by_scheme = self._classes
+        return manager
+
+
+def _watched_pools(watch: _Watch) -> dict[str, type[HTTPConnectionPool]]:
+    """urllib3's pools, with connections that are watched before TLS begins."""
+
+    class Watched(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            sock = super()._new_conn()
+            watch.guard(sock)
+            return sock
+
+    class WatchedTls(Watched, HTTPSConnection):
+        pass
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Watched
+
+    class TlsPool(HTTPSConnectionPool):
+        ConnectionCls = WatchedTls
+
+    return {"http": Pool, "https": TlsPool}
 
 
 def _addresses(place: _Place, loopback: bool) -> list[_IP]:
@@ -216,16 +337,14 @@ def _addresses(place: _Place, loopback: bool) -> list[_IP]:
 
 
 def _check_name(place: _Place, loopback: bool) -> None:
-    """Behind a proxy: what is known of the name here. Raises AnswerError."""
+    """Behind a proxy, which may know names of a private network. Raises AnswerError."""
     try:
         _addresses(place, loopback)
-    except socket.gaierror:  # the proxy may know it, if it is a name of the wide world
-        if "." not in place.host.rstrip(".") or place.host.rstrip(".").endswith(_LOCAL_NAMES):
-            raise AnswerError(
-                f"the image's address names a host of a private network ({place.host})."
-            ) from None
-        if place.scheme != "https":
-            raise AnswerError(f"the image's address at {place.host} is plain http.") from None
+    except socket.gaierror:
+        raise AnswerError(
+            f"the image's address names a host that is not known on this machine ({place.host}); "
+            "it may be in the proxy's private network, and was not gone to."
+        ) from None
 
 
 def _may_be_reached(ip: _IP, loopback: bool) -> bool:

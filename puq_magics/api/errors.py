@@ -33,7 +33,6 @@ import json
 import re
 from collections.abc import Callable
 from html import unescape
-from http import HTTPStatus
 from typing import Any
 
 # Of an error's body: characters that are read, and those of an HTML page.
@@ -284,6 +283,8 @@ def _one_line(text: str, limit: int = 300) -> str:
 
 
 def _phrase(status: int) -> str:
+    from http import HTTPStatus  # by the time that there is a status it is loaded
+
     try:
         return HTTPStatus(status).phrase
     except ValueError:

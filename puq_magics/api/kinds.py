@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 _KINDS = (
-    ("speech", r"\btts|speech|voice"),
-    ("transcription", r"whisper|transcri|\bstt\b|\basr\b"),
+    ("speech", r"(?<![a-z])(?:tts|speech|voice)"),
+    ("transcription", r"whisper|transcri|(?<![a-z])(?:stt|asr)(?![a-z])"),
     ("image", r"image|dall-?e|flux|diffusion|imagen|midjourney|recraft|ideogram"),
     ("embedding", r"embed|rerank|moderation"),
 )
 
 
 def model_kind(code: str) -> str:
-    """``chat``, ``speech``, ``transcription``, ``image`` or ``embedding``."""
-    return next((kind for kind, pattern in _KINDS if re.search(pattern, code, re.IGNORECASE)), "chat")
+    """``chat``, ``speech``, ``transcription``, ``image`` or ``embedding``; the provider's name says nothing of it."""
+    name = code.rsplit("/", 1)[-1]
+    return next((kind for kind, pattern in _KINDS if re.search(pattern, name, re.IGNORECASE)), "chat")

@@ -26,6 +26,7 @@ _HALF_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _SHORT = dict(zip(b'"\\/bfnrt', (b'"', b"\\", b"/", b"\b", b"\f", b"\n", b"\r", b"\t"), strict=True))
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _SPACE = b" \t\r\n"
+_FITTING = re.compile(rb"[A-Za-z0-9+/]*+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,35 +36,59 @@ class Lifted:
     data: bytes
     #: Whether it was base64 to its end.
     whole: bool
+    #: The text from where it was none.
+    refused: bytes = b""
 
 
 class Base64Decoder:
-    """Base64 in parts: both alphabets, white space between, the padding as it should be."""
+    """Base64 in parts: both alphabets, white space between, the padding as it should be or left out."""
 
     def __init__(self) -> None:
         self._decoded = BytesIO()
         self._held = b""
-        self._padded = self._broken = False
+        self._padded = False
+        self._refused = bytearray()
 
     def feed(self, text: bytes) -> None:
-        """Take the next characters; behind the first that does not fit nothing more is taken."""
+        """Take the next characters; behind the first that does not fit nothing more is decoded."""
+        if self._refused:
+            self._refused += text
+            return
         text = self._held + text.translate(_URL_SAFE, _SPACE)
         whole = len(text) & ~3
-        text, self._held = text[:whole], text[whole:]
-        if not text or self._broken:
+        if self._padded and text:
+            self._refused += text
+            self._held = b""
             return
-        if self._padded:
-            self._broken = True
+        text, self._held = text[:whole], text[whole:]
+        if not text:
             return
         try:
             self._decoded.write(binascii.a2b_base64(text, strict_mode=True))
             self._padded = text.endswith(b"=")
         except binascii.Error:
-            self._broken = True
+            self._refuse(text + self._held)
+
+    def _refuse(self, text: bytes) -> None:
+        """Decode what fits before the first character that does not."""
+        good = _FITTING.match(text)
+        end = good.end() & ~3 if good else 0
+        self._decoded.write(binascii.a2b_base64(text[:end]))
+        self._refused += text[end:]
+        self._held = b""
 
     def end(self) -> Lifted:
-        """What was decoded. The bytes are not copied."""
-        return Lifted(self._decoded.getvalue(), whole=not (self._broken or self._held))
+        """What was decoded; its bytes are copied only where the padding was left out."""
+        data = self._decoded.getvalue()
+        if self._refused or not self._held:
+            return Lifted(data, whole=not self._refused, refused=bytes(self._refused))
+        try:
+            if self._padded:
+                raise binascii.Error
+            last = binascii.a2b_base64(self._held + b"=" * (4 - len(self._held)), strict_mode=True)
+        except binascii.Error:
+            return Lifted(data, whole=False, refused=self._held)
+        return Lifted(data + last, whole=True)
 
 
 class JSONLifter:
@@ -186,7 +211,7 @@ class _Value:
         if self._decoder is None:
             return None
         end = self._decoder.end()
-        return Lifted(end.data, whole and end.whole and not self._carry)
+        return Lifted(end.data, whole and end.whole and not self._carry, end.refused)
 
     def _decide(self) -> None:
         self._decided = True

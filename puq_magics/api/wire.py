@@ -12,6 +12,7 @@ from typing import Any
 from puq_magics.api.errors import AnswerError
 
 Message = Mapping[str, Any]
+_MOST_TOKENS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +157,8 @@ def _model(entry: Mapping[str, Any]) -> Model | None:
         provider=_words(provider) or _words(entry.get("owned_by")),
         description=_words(entry.get("description")),
         enabled=entry.get("status", 1) not in (0, "0", False),
-        input_price=read_number(entry.get("input_price")),
-        output_price=read_number(entry.get("output_price")),
+        input_price=_price(entry.get("input_price")),
+        output_price=_price(entry.get("output_price")),
     )
 
 
@@ -190,7 +191,14 @@ def _words(value: object, limit: int = 2_000) -> str:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A number of tokens; what no count can be is taken as absent."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if isinstance(value, int) and whole and 0 <= value <= _MOST_TOKENS else None
+
+
+def _price(value: object) -> float | None:
+    price = read_number(value)
+    return None if price is None or price < 0 else price  # some lists say -1 for "it depends"
 
 
 def read_number(value: object) -> float | None:

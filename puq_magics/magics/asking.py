@@ -9,7 +9,6 @@ from typing import Any
 from puq_magics.api.wire import Message
 from puq_magics.magics.answering import Answering
 from puq_magics.magics.joining import Joining
-from puq_magics.magics.preview import preview
 from puq_magics.magics.typed import Typed, told
 from puq_magics.magics.viewing import chat_view
 from puq_magics.outputs.results import ChatResult
@@ -25,6 +24,8 @@ def ask(
     typed = Typed(workspace, args, prompt, variables)
     call = _go_on(typed, answering) if args.proceed else _question(typed, answering)
     if args.dry_run:
+        from puq_magics.magics.preview import preview
+
         print(preview(workspace, ChatExchange(call), told=told(call.messages)))  # noqa: T201 - what was asked for
         return None
     return answering.ask(call, lambda: chat_view(workspace, args, answering.format), args.out)

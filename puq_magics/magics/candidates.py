@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -193,7 +192,7 @@ class Candidates:
             account = self._workspace.account()
         except PuqError:  # no key: then nothing can be known
             return None
-        account.catalogue.begin()
+        account.catalogue.begin(balance=True)
         return account
 
     def _has_account_at_hand(self) -> bool:
@@ -201,10 +200,10 @@ class Candidates:
         effective, credentials = self._workspace.effective, self._workspace.credentials
         if effective.base_url == SANDBOX:
             return self._workspace.sandbox is not None
-        asked = "puq_magics.session.keychain" in sys.modules  # which is remembered there
-        return bool(
-            credentials.was_given or effective.environment_key or asked or find_spec("keyring") is None
-        )
+        try:
+            return credentials.at_hand(self._workspace.address())
+        except PuqError:
+            return False
 
     def _default_model(self, kind: str) -> str | None:
         sandbox = self._workspace.sandbox

@@ -24,6 +24,7 @@ def choose(workspace: Workspace, args: argparse.Namespace, words: Sequence[str])
             hint="%puq_models lists the models; %config PuqMagics.chat_model = '…' chooses one.",
         )
     account = workspace.account()
+    default = workspace.default_model(args.kind) or ""
 
     def _line(model: Model) -> str:
         setting = model_setting(account.kind(model.code))
@@ -33,7 +34,7 @@ def choose(workspace: Workspace, args: argparse.Namespace, words: Sequence[str])
         selection(workspace, provider=args.provider, words=words),
         kind_of=lambda model: account.kind(model.code),
         kind=args.kind,
-        value=workspace.default_model(args.kind) or "",
+        value=workspace.settings.aliases.get(default, default),
         price_unit=price_words(workspace),
         line=_line,
     )

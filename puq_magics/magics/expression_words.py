@@ -210,7 +210,7 @@ def _kind(value: object) -> str:
 
 def filters() -> Words:
     """What can stand behind ``|``: our own filters first."""
-    from puq_magics.prompts.expressions import JINJA_FILTERS, OUR_FILTERS
+    from puq_magics.prompts.filter_names import JINJA_FILTERS, OUR_FILTERS
 
     yield from ((name, "filter") for name in OUR_FILTERS)
     yield from ((name, "filter of Jinja") for name in sorted(JINJA_FILTERS))

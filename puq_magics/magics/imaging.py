@@ -10,14 +10,14 @@ from puq_magics.api.media_types import JPEG, PNG, WEBP
 from puq_magics.magics.options import read_params
 from puq_magics.magics.preview import preview
 from puq_magics.magics.showing import media_view
+from puq_magics.magics.targets import save_target
 from puq_magics.outputs.results import ImageResult
-from puq_magics.outputs.saving import checked_target
 from puq_magics.prompts.template import Filled, fill
 from puq_magics.session.image_call import ImageCall, ImageExchange, image
 from puq_magics.session.workspace import Workspace
 
 _RESERVED = ("model", "prompt", "size", "n")
-_UNSENDABLE = ("self", "on_retry")  # names of the client's own
+_UNSENDABLE = ("self", "on_retry", "keep")  # names of the client's own
 _EXTENSIONS = [kind.extension for kind in (PNG, JPEG, WEBP)]
 
 
@@ -40,7 +40,6 @@ def _call(
     filled = Filled(prompt) if args.raw else fill(prompt, variables)
     params: dict[str, Any] = {"size": args.size or workspace.settings.image_size, "n": args.count}
     params |= read_params(args.param, _RESERVED, _UNSENDABLE)
-    number = args.count or 1
-    save = args.save and checked_target(args.save, args.force, extensions=_EXTENSIONS, number=number)
+    save = save_target(args, _EXTENSIONS, number=args.count or 1)
     model = workspace.model("image", args.model, look_up=not args.dry_run)
     return ImageCall(model, filled.text, params, notes=filled.notes, save=save, force=args.force)

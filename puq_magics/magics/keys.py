@@ -38,7 +38,11 @@ class PuqKeyMagics(WorkspaceMagics):
         credentials.keep(address, key, "%puq_login")
         where = "until this kernel ends"
         if args.keyring:
-            credentials.keep_in_keyring(address, key)
+            try:
+                credentials.keep_in_keyring(address, key)
+            except ConfigurationError as error:
+                error.hint = f"The key is kept until this kernel ends. {error.hint}"
+                raise
             where = "in the system's keyring"
         print(f"The key for {address.host} is kept {where}.")  # noqa: T201
 
@@ -49,7 +53,14 @@ class PuqKeyMagics(WorkspaceMagics):
         """Forget the key that was entered for the router, and the one in the keyring."""
         refuse_rest(LOGOUT_COMMAND, line)
         address, credentials = self._keyed_address(), self.workspace.credentials
-        entered, kept = credentials.forget(address), credentials.forget_in_keyring(address)
+        entered = credentials.forget(address)
+        self.workspace.forget_router()
+        try:
+            kept = credentials.forget_in_keyring(address)
+        except ConfigurationError as error:
+            if entered:
+                error.hint = f"The key that was entered is forgotten. {error.hint}"
+            raise
         if not entered and not kept:
             print(f"No key was entered for {address.host}.")  # noqa: T201
         else:

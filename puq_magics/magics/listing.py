@@ -31,9 +31,8 @@ def list_models(workspace: Workspace, args: argparse.Namespace, words: Sequence[
         disabled_too=args.all,
         refresh=args.refresh,
     )
-    table = ModelTable(
-        models, kind_of=lambda model: account.kind(model.code), price_unit=price_words(workspace)
-    )
+    kinds = {model.code: account.kind(model.code) for model in models}
+    table = ModelTable(models, kind_of=kinds, price_unit=price_words(workspace))
     return _shown(workspace, table, args)
 
 
@@ -78,8 +77,11 @@ def show_balance(workspace: Workspace) -> Balance:
 def report_usage(workspace: Workspace, args: argparse.Namespace) -> UsageReport:
     """Show what was used."""
     entries = workspace.ledger.entries(all_sessions=args.all)
+    title = "all sessions" if args.all else "this session"
+    if args.all and not workspace.ledger.on:
+        title = "this session: the ledger is off"
     notes = [workspace.ledger.problem] if workspace.ledger.problem else []
-    report = UsageReport(entries, title="all sessions" if args.all else "this session", notes=notes)
+    report = UsageReport(entries, title=title, notes=notes)
     return _shown(workspace, report, args)
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic_arguments import argument, magic_arguments
 
 from puq_magics.api.errors import InputError
 
@@ -181,17 +180,36 @@ class CommandLine:
     def __init__(self, *options: Option) -> None:
         self._options = options
         self._by_flag = {flag: opt for opt in options for flag in opt.flags}
-        self._parser: Any = None
+        self._function: Callable[..., Any] | None = None
+        self._made: Any = None
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorate the magic, so that ``%magic?`` documents its options."""
-        for opt in reversed(self._options):
-            function = argument(*opt.flags, **opt.settings)(function)
-        function = magic_arguments()(function)
-        self._parser = function.parser  # type: ignore[attr-defined]
-        self._parser.allow_abbrev = False  # a mistyped flag is an error, not another flag
+        """Decorate the magic, so that ``%magic?`` documents its options.
+
+        They become ``magic_arguments`` when they are first wanted: a dozen parsers would take a good part of the time
+        of ``%load_ext``.
+        """
+        self._function = function
         function.command_line = self  # type: ignore[attr-defined]  # for Tab
+        function.getdoc = self.document  # type: ignore[attr-defined]  # IPython asks for it before __doc__
         return function
+
+    def document(self) -> str:
+        """The magic's documentation, options included."""
+        _ = self._parser
+        return (self._function and self._function.__doc__) or ""
+
+    @property
+    def _parser(self) -> Any:
+        if self._made is None:
+            from IPython.core.magic_arguments import argument, magic_arguments
+
+            function: Any = self._function
+            for opt in reversed(self._options):
+                function = argument(*opt.flags, **opt.settings)(function)
+            self._made = magic_arguments()(function).parser
+            self._made.allow_abbrev = False  # a mistyped flag is an error, not another flag
+        return self._made
 
     @property
     def options(self) -> tuple[Option, ...]:

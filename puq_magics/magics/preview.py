@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from puq_magics.api.errors import PuqError
+from puq_magics.api.errors import BudgetError, PuqError
 from puq_magics.outputs.markdown_controls import plain
 from puq_magics.session.calls import Exchange, as_curl
 from puq_magics.session.spending import Estimate
@@ -19,12 +19,14 @@ def preview(workspace: Workspace, exchange: Exchange[Any, Any], told: str = "") 
     """The request as a key-free ``curl`` line, what is told in words, and an estimate; nothing is sent."""
     asked = exchange.asked
     size = f"about {max(1, asked.prompt_tokens):,} tokens of prompt" if asked.kind == "chat" else asked.kind
+    estimate = _estimate(workspace, exchange)
     words = [
         _DATA.sub(
             lambda found: f"{found[1]}…({len(found[2]):,} more characters)", as_curl(workspace, exchange)
         ),
         told,
-        f"{size}; {_estimate(workspace, exchange)}; nothing was sent",
+        f"{size}; {estimate}; nothing was sent",
+        _refusal(workspace, estimate),
     ]
     return "\n\n".join(plain(part) for part in words if part)
 
@@ -38,3 +40,15 @@ def _estimate(workspace: Workspace, exchange: Exchange[Any, Any]) -> Estimate:
     if not account.catalogue.known:
         return Estimate(None, "the cost is not known before the prices are: %puq_models asks for them")
     return account.estimate(exchange.asked)
+
+
+def _refusal(workspace: Workspace, estimate: Estimate) -> str:
+    """What the budget would say; what others spent meanwhile is not looked at."""
+    budget = workspace.settings.budget
+    if budget is None or estimate.cost is None:
+        return ""
+    try:
+        workspace.account().spending.check(budget, estimate, 0.0)
+    except BudgetError as error:
+        return error.message
+    return ""

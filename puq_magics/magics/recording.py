@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 from IPython.display import display
 
-from puq_magics.api.errors import InputError
+from puq_magics.api.errors import InputError, PuqError
+from puq_magics.api.media_types import audio_type
 from puq_magics.outputs.media_view import QuietMediaView
 from puq_magics.outputs.results import TranscriptResult
+from puq_magics.outputs.saving import kept
 from puq_magics.session.audio_sources import Source, of_recording
 from puq_magics.session.transcribe_call import TranscribeCall, transcribe
 from puq_magics.session.workspace import Workspace
@@ -17,10 +19,13 @@ from puq_magics.session.workspace import Workspace
 CallFor = Callable[[Source], TranscribeCall]
 
 
-def record(workspace: Workspace, args: argparse.Namespace, call_for: CallFor) -> None:
+def record(
+    workspace: Workspace, args: argparse.Namespace, *, check: Callable[[], object], call_for: CallFor
+) -> None:
     """Show a recorder, and return; each recording is transcribed when it comes. Raises PuqError.
 
-    ``call_for`` makes the call that the options ask for of a recording.
+    ``check`` raises what is wrong with the options; ``call_for`` makes the call that they ask for of a recording.
+    A recording that nothing becomes of is kept in a file.
     """
     if not workspace.in_notebook:
         raise InputError(
@@ -31,17 +36,38 @@ def record(workspace: Workspace, args: argparse.Namespace, call_for: CallFor) ->
         option = "--dry-run" if args.dry_run else "-q"
         raise InputError(f"{option} does not go with --record.", hint="Leave it out.")
     workspace.router()  # what would be wrong after somebody has spoken is raised now
-    call_for(of_recording(b"ID3" + bytes(64), "audio/mpeg"))
+    check()
     from puq_magics.widgets.recorder import Recorder
 
     def transcribe_it(data: bytes, mime: str) -> None:
-        result = _transcribe(workspace, call_for(of_recording(data, mime)), args.out)
+        try:
+            call = call_for(of_recording(data, mime))
+            result = _transcribe(workspace, call, args.out)
+        except (PuqError, KeyboardInterrupt) as exc:
+            where = _kept(data)
+            if isinstance(exc, PuqError):
+                exc.hint = f"{exc.hint} {where}".strip()
+                raise
+            recorder.say(f"Interrupted. {where}".strip(), state="failed")
+            return
         recorder.show_result(result.bundle(result.footer.shortened(workspace.settings.footer)))
-        where = " and ".join(f"{name}.text" for name in ("_puq", args.out) if name)
-        recorder.say(f"Transcribed; the text is in {where}.", state="done")
+        places = [f"{name}.text" for name in ("_puq", args.out) if name]
+        if call.save is not None:
+            places.append(str(call.save))
+        recorder.say(f"Transcribed; the text is in {' and '.join(places)}.", state="done")
 
     recorder = Recorder(transcribe_it)
     display(recorder)
+
+
+def _kept(data: bytes) -> str:
+    """Keep a recording that nothing became of: nobody says the same twice. Says where."""
+    kind = audio_type(data)
+    try:
+        path = kept(data, kind.extension if kind is not None else ".bin")
+    except InputError as exc:
+        return f"The recording could not be kept: {exc.message}"
+    return f"The recording is kept: %puq_transcribe {path}"
 
 
 def _transcribe(workspace: Workspace, call: TranscribeCall, out: str | None) -> TranscriptResult:

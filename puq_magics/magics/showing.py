@@ -20,3 +20,12 @@ def media_view(
     return NotebookMediaView(
         doing=doing, footer=settings.footer, live=live, embed_limit=settings.embed_limit, autoplay=autoplay
     )
+
+
+def why_not_played(workspace: Workspace, args: argparse.Namespace) -> str:
+    """Why ``--autoplay`` starts nothing here, as a note; empty where it does."""
+    if args.quiet:
+        return "not played: -q shows no player"
+    if not workspace.in_notebook:
+        return "not played: a terminal has no player"
+    return "" if workspace.effective.live else "not played: displays are not updated (PuqMagics.live)"

@@ -9,9 +9,9 @@ from typing import Any
 from puq_magics.api.errors import InputError
 from puq_magics.api.media_types import AAC, FLAC, M4A, MP3, OGG, WAV, WEBM
 from puq_magics.magics.preview import preview
-from puq_magics.magics.showing import media_view
+from puq_magics.magics.showing import media_view, why_not_played
+from puq_magics.magics.targets import save_target
 from puq_magics.outputs.results import SpeechResult
-from puq_magics.outputs.saving import checked_target
 from puq_magics.prompts.template import Filled, fill
 from puq_magics.session.speech_call import SpeechCall, SpeechExchange, speak
 from puq_magics.session.workspace import Workspace
@@ -46,10 +46,12 @@ def _call(
         "response_format": args.audio_format,
         "speed": args.speed,
     }
-    save = args.save and checked_target(args.save, args.force, extensions=_EXTENSIONS)
+    save = save_target(args, _EXTENSIONS)
     model = workspace.model("speech", args.model, look_up=not args.dry_run)
     limit = settings.speech_limit
-    return SpeechCall(model, filled.text, params, limit, notes=filled.notes, save=save, force=args.force)
+    silent = why_not_played(workspace, args) if args.autoplay else ""
+    notes = (*filled.notes, silent) if silent else filled.notes
+    return SpeechCall(model, filled.text, params, limit, notes=notes, save=save, force=args.force)
 
 
 def _told(call: SpeechCall) -> str:

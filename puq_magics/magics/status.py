@@ -9,6 +9,7 @@ from puq_magics.outputs.footer import in_credits
 from puq_magics.outputs.panel import show_panel
 from puq_magics.session.balance import glance_at_balance
 from puq_magics.session.settings import model_setting
+from puq_magics.session.spending import Spending
 from puq_magics.session.workspace import Workspace
 
 Row = tuple[str, str]
@@ -69,13 +70,15 @@ def _models(workspace: Workspace) -> Iterator[Row]:
 def _money(workspace: Workspace) -> Iterator[Row]:
     account = workspace.account()
     yield "balance", glance_at_balance(workspace, _PATIENCE)
-    spent = (
-        f"about {in_credits(account.spending.estimated)} by estimate"
-        if account.spending.estimated
-        else "nothing"
-    )
-    yield "spent", spent
+    yield "spent", _spent(account.spending)
     budget = workspace.settings.budget
     if budget is not None:
         left = max(0.0, budget - account.spending.spent(account.fallen))
         yield "budget", f"{in_credits(budget)}, {in_credits(left)} left"
+
+
+def _spent(spending: Spending) -> str:
+    known = f"about {in_credits(spending.estimated)} by estimate" if spending.estimated else ""
+    calls = "1 call" if spending.unknown == 1 else f"{spending.unknown:,} calls"
+    unknown = f"{calls} whose cost is not known" if spending.unknown else ""
+    return ", and ".join(words for words in (known, unknown) if words) or "nothing"

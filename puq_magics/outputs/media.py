@@ -45,28 +45,23 @@ def pictures_bundle(
 
     ``limit`` is the one that the others are beyond, in megabytes.
     """
-    shown, told, plainly = [], [], []
+    shown: list[str] = []
+    told, plainly = [], []
     for n, (picture, embed) in enumerate(zip(pictures, embedded, strict=True), 1):
         counted = f"{n} of {len(pictures)}: " if len(pictures) > 1 else ""
         source = _source(picture.data, picture.type, picture.path, embed=embed)
         if source:
-            shown.append(_image(picture, source, counted, _LONGER_SIDE.get(len(pictures), _ONE_OF_MANY)))
+            head = _image_head(picture, counted, _LONGER_SIDE.get(len(pictures), _ONE_OF_MANY))
+            shown += [head, source, '">']
         if not embed:
             told.append(_where(picture.path, len(picture.data), limit, bool(source), counted))
         plainly.append(_picture_plain(picture, counted))
-    row = f"<div>{''.join(shown)}</div>" if shown else ""
     saved = [
         picture.path for picture, embed in zip(pictures, embedded, strict=True) if embed and picture.path
     ]
-    html = [
-        row,
-        *(f"<p>{words}</p>" for words in told),
-        _saved(saved),
-        *_revised(pictures),
-        footer_html(footer),
-    ]
+    below = [*(f"<p>{words}</p>" for words in told), _saved(saved), *_revised(pictures), footer_html(footer)]
     return {
-        "text/html": "\n".join(part for part in html if part),
+        "text/html": _above(["<div>", *shown, "</div>"] if shown else [], below),
         "text/plain": footer.below_plain("\n".join(plainly)),
     }
 
@@ -76,19 +71,19 @@ def speech_bundle(result: SpeechResult, footer: Footer) -> Bundle:
     size, embed = len(result.audio), not result.beyond_limit()
     source = _source(result.audio, result.type, result.path, embed=embed) if size else ""
     label = escape(" ".join(plain(f"Speech: {result.text[:_LONGEST_ALT]}").split())[:_LONGEST_LABEL])
+    player = (
+        f'<audio controls preload="metadata" title="{label}" aria-label="{label}"'
+        ' style="display: block; width: 100%; max-width: 540px; margin-bottom: 6px" src="'
+    )
     html = []
-    if source:
-        html.append(
-            f'<audio controls preload="metadata" title="{label}" aria-label="{label}"'
-            f' style="display: block; width: 100%; max-width: 540px; margin-bottom: 6px" src="{source}"></audio>'
-        )
     if not embed:
         html.append(f"<p>{_where(result.path, size, result.embed_limit, bool(source))}</p>")
     html += [_words("What is said", result.text), _saved([result.path] if embed and result.path else [])]
     html.append(footer_html(footer))
     where = shown_path(result.path) if result.path else f"{result.format.upper()}, {megabytes(size)}"
     said = f"[speech: {where if size else 'nothing came'}]\n{plain(result.text)}".rstrip()
-    return {"text/html": "\n".join(part for part in html if part), "text/plain": footer.below_plain(said)}
+    shown = _above([player, source, '"></audio>'] if source else [], html)
+    return {"text/html": shown, "text/plain": footer.below_plain(said)}
 
 
 def transcript_bundle(result: TranscriptResult, footer: Footer) -> Bundle:
@@ -155,6 +150,12 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
 
 
+def _above(media: Sequence[str], below: Iterable[str]) -> str:
+    """Fragments with media in them, and parts below these; joined once, as each copy of media counts."""
+    lines = [part for part in below if part]
+    return "".join([*media, *(["\n"] if media and lines else []), "\n".join(lines)])
+
+
 def _source(data: bytes, kind: MediaType, path: Path | None, *, embed: bool) -> str:
     """What to put into ``src``: the data itself, or a link to its file; empty without one. Safe in HTML."""
     if embed:
@@ -184,7 +185,8 @@ def _link(path: Path) -> str:
     return name if link is None else f'<a href="{escape(link)}">{name}</a>'
 
 
-def _image(picture: Picture, source: str, counted: str, limit: int) -> str:
+def _image_head(picture: Picture, counted: str, limit: int) -> str:
+    """The tag of an image up to its source."""
     words = " ".join(plain((picture.prompt or "an image")[:_LONGEST_ALT]).split())
     longer = max(picture.width, picture.height)
     size, style = "", _BESIDE
@@ -192,7 +194,7 @@ def _image(picture: Picture, source: str, counted: str, limit: int) -> str:
         width = max(1, round(picture.width * min(1, limit / longer)))
         size = f' width="{picture.width}" height="{picture.height}"'
         style = f"width: {width}px; height: auto; {_BESIDE}"
-    return f'<img alt="{escape(counted + words)}"{size} style="{style}" src="{source}">'
+    return f'<img alt="{escape(counted + words)}"{size} style="{style}" src="'
 
 
 def _picture_plain(picture: Picture, counted: str) -> str:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 #: ``broken_off`` of an answer that a person stopped.
 INTERRUPTED = "interrupted"
 
-#: Megabytes of images or sound that a display holds, if nobody says otherwise; what is larger is linked.
+#: Megabytes of images or sound, as files, that a display holds, if nobody says otherwise; what is larger is linked.
+#: In the notebook each takes a third more, as base64, and while it is shown several times that in memory.
 EMBED_LIMIT = 10.0
 
 _LONGEST_REPR = 60

@@ -22,32 +22,54 @@ from puq_magics.api.errors import InputError
 
 #: Of a file's name that is made from words: how many of them, and characters.
 _WORDS, _CHARACTERS = 6, 40
+#: What ends a name as an extension: a few letters, or one of these. ``kite.v2`` and ``1. kite`` have none.
+_EXTENSION = re.compile(r"\.(?:[a-z]{1,4}|mp[234]|m4[abrv]|jp2|3gp|7z)", re.IGNORECASE)
 
 
 def checked_target(
-    path: str | Path, force: bool = False, *, extensions: Sequence[str] = (), number: int = 1
+    path: str | Path,
+    force: bool = False,
+    *,
+    extensions: Sequence[str] = (),
+    number: int = 1,
+    forcing: str = "force=True",
 ) -> Path:
     """The path to write to, ``~`` expanded; raises InputError if it cannot be written, before anything is paid for.
 
     ``extensions`` (such as ``.png``) are those that the data may have: a path without any gets one later, and
-    so all are looked at. ``number`` is how many files there will be: see ``targets``.
+    so all are looked at. ``number`` is how many files there will be: see ``targets``. ``forcing`` is how the one
+    who gave the path would have a file replaced, for the error's hint.
     """
     target = _expanded(path)
-    endings = tuple(extensions) if not target.suffix and extensions else ("",)
-    for ending in endings:
+    if number == 1 or _is_special(target):
+        _check(target, force, forcing)  # as it was typed: a folder is not a name that lacks an extension
+    for ending in extensions or ("",):
         for each in targets(target, ending, number):
-            _check(each, force)
+            _check(each, force, forcing)
     return target
 
 
 def targets(path: Path, extension: str, number: int = 1) -> list[Path]:
-    """Where so many files go: ``x.png``, or ``x-1.png``, ``x-2.png``, …; the extension is for a path without one."""
+    """Where so many files go: ``x.png``, or ``x-1.png``, ``x-2.png``, …; the extension is for a path without one.
+
+    One file that is there already is meant itself, whatever it is called.
+    """
     if not path.name:  # a folder such as `.`
         return [path]
-    named = path if path.suffix else path.with_name(path.name + extension)
+    if number == 1 and os.path.isfile(path):
+        return [path]
+    stem, suffix = (path.stem, path.suffix) if _has_extension(path) else (path.name, extension)
     if number == 1:
-        return [named]
-    return [named.with_name(f"{named.stem}-{n}{named.suffix}") for n in range(1, number + 1)]
+        return [path.with_name(stem + suffix)]
+    return [path.with_name(f"{stem}-{n}{suffix}") for n in range(1, number + 1)]
+
+
+def first_free(path: Path) -> Path:
+    """This path, or the first of ``x-2.txt``, ``x-3.txt``, … that nothing has the name of."""
+    if not _is_there(path):
+        return path
+    stem, suffix = (path.stem, path.suffix) if _has_extension(path) else (path.name, "")
+    return next(other for n in count(2) if not _is_there(other := path.with_name(f"{stem}-{n}{suffix}")))
 
 
 @contextmanager
@@ -91,12 +113,18 @@ def save_text(text: str, path: str | Path, *, force: bool = False) -> Path:
 
 
 def save_numbered(data: bytes, folder: Path, words: str, extension: str) -> Path:
-    """Write a file named after some words with the first number that is free; return its path. Raises InputError."""
-    stem = stem_of(words)
+    """Write a file named after some words with the first number that is free; return its path. Raises InputError.
+
+    When the last one with a number holds the same data, it is that one: Run All does not fill the folder.
+    """
+    stem, last = stem_of(words), None
     for n in count(1):
         target = folder / f"{stem}-{n}{extension}"
         if _is_there(target):
+            last = target
             continue
+        if last is not None and _holds(last, data):
+            return last
         with writing(target) as file:
             file.write(data)
         return target
@@ -130,20 +158,37 @@ def stem_of(words: str, otherwise: str = "untitled") -> str:
     return "-".join(parts)[:_CHARACTERS].strip("-") or otherwise
 
 
+def _has_extension(path: Path) -> bool:
+    return _EXTENSION.fullmatch(path.suffix) is not None
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:  # not for us to read
+        return False
+
+
 def _expanded(path: str | Path) -> Path:
-    text = os.fspath(path)
+    if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str):
+        raise InputError(f"{path!r} is not the name of a file.", hint="Write one like result.png.")
     if not text.strip() or "\0" in text:
         raise InputError(f"{text!r} is not the name of a file.", hint="Write one like result.png.")
     try:
         target = Path(text).expanduser()
     except RuntimeError:
         raise InputError(f"{text} names nobody's home folder.", hint="Write the path in full.") from None
-    if text.endswith(("/", os.sep)) and not target.is_dir():
+    if text.endswith(("/", os.sep)) and not os.path.isdir(target):
         raise InputError(f"{text} is a folder, which is not there.", hint="Make it, and name a file in it.")
     return target
 
 
-def _check(target: Path, force: bool) -> None:
+def _is_special(target: Path) -> bool:
+    """Whether it is there, and no file: a folder, a device."""
+    return os.path.exists(target) and not os.path.isfile(target)
+
+
+def _check(target: Path, force: bool, forcing: str) -> None:
     folder = target.parent
     try:
         if target.is_dir():
@@ -151,18 +196,18 @@ def _check(target: Path, force: bool) -> None:
         if not folder.is_dir():
             raise InputError(f"there is no folder {folder}.", hint="Make it first, or name another.")
         if _is_there(target):
-            _check_existing(target, force)
+            _check_existing(target, force, forcing)
         elif not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(f"the folder {folder} may not be written to.", hint="Name another.")
     except OSError as exc:
         raise _unwritable(target, exc) from None
 
 
-def _check_existing(target: Path, force: bool) -> None:
-    if not force:
-        raise InputError(f"{target} exists.", hint="Name another; or force=True (--force) replaces it.")
+def _check_existing(target: Path, force: bool, forcing: str) -> None:
     if target.exists() and not target.is_file():
         raise InputError(f"{target} is not an ordinary file.", hint="Name another.")
+    if not force:
+        raise InputError(f"{target} exists.", hint=f"Name another; or {forcing} replaces it.")
     if target.exists() and not (os.access(target, os.W_OK) and os.access(target.resolve().parent, os.W_OK)):
         raise InputError(f"{target} may not be written to.", hint="Name another.")
 

@@ -22,7 +22,7 @@ from puq_magics.outputs.painting import PaintedOnce
 
 #: Rows that are shown if nobody says otherwise, and characters of a cell.
 ROWS, CELL = 200, 80
-_NARROWEST = 8
+_NARROWEST, _LEAST_NAME = 8, 40  # columns of a terminal, for words, and for what names a row
 _GAP = "  "
 #: Keeps front ends from reading formulas into names with dollar signs.
 _NO_MATH = "tex2jax_ignore mathjax_ignore"
@@ -197,11 +197,14 @@ def _width(text: str) -> int:
 def _fit(widths: list[int], total: int, columns: Sequence[Column]) -> None:
     """Make the widest columns of words narrower, until all fit or none can give more."""
     over = sum(widths) + len(_GAP) * (len(widths) - 1) - total
-    givers = [i for i, column in enumerate(columns) if column.align == "left"]
-    while over > 0 and givers:
-        widest = max(givers, key=widths.__getitem__)
+    # The first column names the row: it gives last, for a name that is cut cannot be typed.
+    givers = [i for i, column in enumerate(columns) if i and column.align == "left"]
+    while over > 0:
+        widest = max(givers, key=widths.__getitem__, default=0)
         if widths[widest] <= _NARROWEST:
-            return
+            if widest == 0 or not columns or columns[0].align != "left" or widths[0] <= _LEAST_NAME:
+                return
+            widest = 0
         widths[widest] -= 1
         over -= 1
 

@@ -10,6 +10,27 @@ from typing import Protocol
 from puq_magics.outputs.footer import Footer
 from puq_magics.outputs.result import Result
 
+#: Extensions that no text should have.
+_OF_MEDIA = frozenset(
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".webp",
+        ".gif",
+        ".mp3",
+        ".wav",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".flac",
+        ".aac",
+        ".m4a",
+        ".mp4",
+        ".webm",
+    ]
+)
+
 
 class Spoken(Protocol):
     """A part of a transcript, as the client reads it."""
@@ -42,11 +63,17 @@ class TranscriptResult(Result):
     source: str = ""
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
-        """Write the text to a file, as UTF-8. Raises InputError for an existing file, unless ``force``."""
+        """Write the text to a file, as UTF-8. Raises InputError for an existing file, unless ``force``.
+
+        A name that says audio or an image is kept, and noted.
+        """
         from puq_magics.outputs.saving import checked_target, save_text, targets
 
         target = checked_target(path, force, extensions=[".txt"])
-        return save_text(self.text, targets(target, ".txt")[0], force=force)
+        saved = save_text(self.text, targets(target, ".txt")[0], force=force)
+        if saved.suffix.lower() in _OF_MEDIA:
+            self.note(f"{saved.name} holds text, whatever its name says")
+        return saved
 
     @property
     def has_content(self) -> bool:

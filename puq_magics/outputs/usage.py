@@ -191,7 +191,7 @@ class UsageReport(PaintedOnce, Sequence[UsageRow]):
         said = []
         if self.total.estimated_cost is not None:
             said.append(
-                "Costs are estimates in credits, by the model list's prices; %puq_balance is the truth."
+                "Costs are estimates, in credits, by prices or by the balance's fall; %puq_balance is the truth."
             )
             if self.total.without_cost:
                 count = self.total.without_cost

@@ -23,19 +23,10 @@ from jinja2.utils import missing
 
 from puq_magics.api.errors import InputError, MissingVariableError, PuqError
 from puq_magics.prompts import tables
+from puq_magics.prompts.filter_names import JINJA_FILTERS, OUR_FILTERS
 from puq_magics.prompts.nearest import did_you_mean
 from puq_magics.prompts.rendering import Renderer
 
-#: Jinja2's filters that are kept. Left out: those that write HTML, those that draw lots, and those that get
-#: around the notes on what was cut.
-_KEPT = """
-abs capitalize count d default dictsort first float indent int items join last length list lower map max min
-reject rejectattr replace reverse round select selectattr sort string sum title trim truncate unique upper
-wordcount wordwrap
-"""
-JINJA_FILTERS = frozenset(_KEPT.split())
-#: The filters of this package, methods of `Renderer`.
-OUR_FILTERS = ("full", "head", "image", "json", "md", "schema")
 _Node = TypeVar("_Node", bound=nodes.Node)
 RAW_HINT = "With --raw the text is sent as it is."
 NOTHING_HINT = 'Say what stands there instead: with else, or with | default("…").'

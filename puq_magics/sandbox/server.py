@@ -95,6 +95,10 @@ class Sandbox:
         """For each kind (chat, image, speech, transcription), the model to ask when none is named."""
         return DEFAULT_MODELS
 
+    def lists(self, model: str) -> bool:
+        """Whether a model is on its list."""
+        return model in self._state.models
+
     @property
     def default_chat_model(self) -> str:
         """The model to chat with when none is named."""

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing, suppress
-from typing import TYPE_CHECKING
-
-from puq_magics.api.errors import AnswerError, APIError, NotFoundError
+from puq_magics.api.errors import APIError, NotFoundError
 from puq_magics.api.wire import Model, Usage
-from puq_magics.session.catalogue import Catalogue, kind_of
+from puq_magics.session.catalogue import Catalogue, Connect, kind_of
 from puq_magics.session.settings import PuqMagics
 from puq_magics.session.spending import Asked, Estimate, Spending, by_code, cost_of
 
-if TYPE_CHECKING:
-    from puq_magics.api.client import Router
-
 
 class Account:
-    """What is known of it; ``connect`` makes a router of its own, to look beside a call."""
+    """What is known of it. ``spending`` is what the session has spent with the router, by whatever key."""
 
-    def __init__(self, connect: Callable[[], Router], settings: PuqMagics) -> None:
+    def __init__(self, connect: Connect, settings: PuqMagics, spending: Spending) -> None:
         self.catalogue = Catalogue(connect)
-        self.spending = Spending()
+        self.spending = spending
         self._connect = connect
         self._settings = settings
         self._has_balance = True
@@ -44,9 +37,9 @@ class Account:
         """What a call may cost."""
         return self.spending.estimate(asked, self.model(asked.model), self._settings.price_unit)
 
-    def balance(self) -> float:
+    def balance(self, *, quick: bool = False) -> float:
         """The balance now. Raises APIError, also where the router has none."""
-        with closing(self._connect()) as router:
+        with self._connect(quick=quick) as router:
             balance = router.balance()
         self.catalogue.saw_balance(balance)
         self.last_balance = balance
@@ -58,34 +51,37 @@ class Account:
         start = self.catalogue.balance_at_start
         return None if start is None or self.last_balance is None else start - self.last_balance
 
-    def admit(self, asked: Asked) -> None:
-        """Let a call pass that keeps to the budget. Raises BudgetError."""
+    def admit(self, asked: Asked) -> float:
+        """Let a call pass that keeps to the budget; what is held for it is to be released. Raises BudgetError."""
         budget = self._settings.budget
         if budget is None:
-            return
+            return 0.0
         self._look_at_balance()
         if not self.catalogue.known:
-            with suppress(APIError):  # then by what such calls cost so far
-                self.catalogue.fetch()
-        self.spending.check(budget, self.estimate(asked), self.fallen)
+            self.catalogue.begin()
+            self.catalogue.wait()  # soon: a look in the background is a quick one, and not repeated at once
+        return self.spending.hold(budget, self.estimate(asked), self.fallen)
 
-    def settle(self, asked: Asked, usage: Usage | None) -> float | None:
+    def settle(self, asked: Asked, usage: Usage | None, *, whole: bool) -> float | None:
         """A call has ended: note its cost, and give it."""
         cost = self.cost(asked.model, usage)
         if cost is None and self._settings.budget is not None:
             before = self.last_balance
             self._look_at_balance()
-            if before is not None and self.last_balance is not None:
-                cost = max(0.0, before - self.last_balance)
-        self.spending.note(asked, cost, usage)
+            if before is not None and self.last_balance is not None and self.last_balance < before:
+                cost = before - self.last_balance
+        self.spending.note(asked, cost, usage, whole=whole)
         return cost
 
+    def assume(self, asked: Asked) -> None:
+        """A call was sent, and nothing came: it may have been charged all the same."""
+        self.spending.note(asked, self.estimate(asked).cost, whole=False)
+
     def _look_at_balance(self) -> None:
-        if not self._has_balance:
-            return
-        try:
-            self.balance()
-        except (NotFoundError, AnswerError):  # a server without one
-            self._has_balance = False
-        except APIError:  # the call itself will say what is wrong
-            return
+        if self._has_balance:
+            try:
+                self.balance(quick=True)
+            except NotFoundError:  # a server without one
+                self._has_balance = False
+            except APIError:  # the call itself will say what is wrong
+                self.last_balance = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,14 @@ from puq_magics.api.errors import (
     RateLimitError,
     StatusError,
 )
-from puq_magics.api.kinds import model_kind
-from puq_magics.api.wire import Model
+from puq_magics.outputs.footer import in_credits
 from puq_magics.session.spending import Asked
 
 if TYPE_CHECKING:
+    from puq_magics.session.account import Account
     from puq_magics.session.workspace import Workspace
+
+_PATIENCE = 3.0  # seconds to wait for prices that make an error clearer
 
 
 def advise(error: StatusError, workspace: Workspace, asked: Asked) -> None:
@@ -40,9 +41,10 @@ def advise(error: StatusError, workspace: Workspace, asked: Asked) -> None:
         error.hint = f"Try again {_soon(error.retry_after)}."
 
 
-def some_models(models: Iterable[Model], kind: str = "chat", limit: int = 8) -> str:
-    """A sentence that lists some models of a kind."""
-    codes = [model.code for model in models if model_kind(model.code) == kind]
+def some_models(account: Account, kind: str = "chat", limit: int = 8) -> str:
+    """A sentence that lists some models of a kind. Raises APIError."""
+    listed = account.catalogue.fetch().values()
+    codes = [model.code for model in listed if model.enabled and account.kind(model.code) == kind]
     if not codes:
         return ""
     more = f" and {len(codes) - limit} more" if len(codes) > limit else ""
@@ -58,13 +60,14 @@ def _about_key(workspace: Workspace) -> str:
 
 def _about_balance(workspace: Workspace, asked: Asked) -> str:
     account = workspace.account()
+    account.catalogue.begin()
     try:
-        said = f"The balance is {account.balance():,.2f} credits"
+        said = f"The balance is {in_credits(account.balance(quick=True))}"
+        account.catalogue.wait(_PATIENCE)
     except (APIError, KeyboardInterrupt):
         said = "The balance is 0 or below"
     estimate = account.estimate(asked)
-    if estimate.cost is not None:
-        said = f"{said}, and this call may cost {estimate}"
+    said += f", and this call may cost {estimate}" if estimate.cost is not None else f"; {estimate}"
     if workspace.sandbox is not None and workspace.effective.base_url == "sandbox":
         return f"{said}. Top up the sandbox: %puq_sandbox --balance 100"
     return f"{said}. Top up in the dashboard of {workspace.address().host}."
@@ -82,10 +85,7 @@ def _about_model(workspace: Workspace, asked: Asked) -> str:
         near = [code for code in codes if last in code.lower()][:3]
     if near:
         return f"The nearest names: {', '.join(near)}."
-    return (
-        some_models([known[code] for code in codes], asked.kind).strip()
-        or "The router lists no models of that kind."
-    )
+    return some_models(workspace.account(), asked.kind).strip() or "The router lists no models of that kind."
 
 
 def _soon(seconds: float | None) -> str:

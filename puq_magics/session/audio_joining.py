@@ -11,6 +11,8 @@ from puq_magics.session.ogg_joining import join_opus
 #: By the format of MediaType. FLAC and MP4 count their samples in a head of their own.
 JOINABLE = ("wav", "mp3", "aac", "ogg")
 
+#: Sizes from here on are what a writer puts that cannot know: 0xFFFFFFFF, or 2 GiB less a little (SoX).
+_OPEN = 0x7FFF0000
 _MP3_RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG 1; half of it in MPEG 2, a quarter in MPEG 2.5
 _MP3_KBITS = {
     1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -48,7 +50,10 @@ def can_follow(parts: Sequence[bytes], kind: str) -> bool:
 
 
 def _join_wav(parts: Sequence[bytes]) -> bytes:
-    """With sizes that are true: who streams WAV does not know them when the head is written, and sends 0 or -1."""
+    """With sizes that are true: who streams WAV does not know them when the head is written, and sends 0 or -1.
+
+    One that is cut stays as it came: its head says how long it was.
+    """
     if len(parts) == 1 and not _needs_a_head(parts[0]):
         return parts[0]
     heads = [_read_wav(part) for part in parts]
@@ -66,14 +71,37 @@ def _join_wav(parts: Sequence[bytes]) -> bytes:
 
 
 def _needs_a_head(data: bytes) -> bool:
-    """Whether a file's sizes are not those of what came; whatever else it is, it is left alone."""
+    """Whether a file was written without knowing its size; whatever else it is, it is left alone."""
     try:
         _read_wav(data)
     except ValueError:
         return False
-    start, size = _chunks(data)["data"]
-    said, riff = struct.unpack_from("<I", data, start - 4)[0], struct.unpack_from("<I", data, 4)[0]
-    return not (said == size > 0 and start + size <= riff + 8 <= len(data) + 1)
+    start = _chunks(data)["data"][0]
+    sizes = struct.unpack_from("<I", data, 4) + struct.unpack_from("<I", data, start - 4)
+    return any(map(_is_open, sizes))
+
+
+def _is_open(size: int) -> bool:
+    """Whether a size stands for one that is not known: 0, or the most that its writer can write."""
+    return size == 0 or size >= _OPEN
+
+
+def missing(data: bytes, kind: str) -> int:
+    """Bytes of sound that a file's head tells of and that are not there; 0 where heads do not tell."""
+    try:
+        start, size = _chunks(data)["data"] if kind == "wav" else (0, 0)
+    except (ValueError, KeyError):
+        return 0
+    said: int = struct.unpack_from("<I", data, start - 4)[0] if start else 0
+    return 0 if _is_open(said) else said - size
+
+
+def is_silent(data: bytes, kind: str) -> bool:
+    """Whether it is the head of a WAV file, and nothing behind it."""
+    try:
+        return kind == "wav" and _chunks(data).get("data", (0, 0))[1] == 0
+    except ValueError:
+        return False
 
 
 def _read_wav(data: bytes) -> tuple[bytes, bytes]:
@@ -100,7 +128,7 @@ def _chunks(data: bytes) -> dict[str, tuple[int, int]]:
         name, size = struct.unpack_from("<4sI", data, position)
         position += 8
         left = len(data) - position
-        if name == b"data" and (size == 0 or size > left):
+        if name == b"data" and _is_open(size):
             size = left
         found.setdefault(name.decode("latin-1"), (position, min(size, left)))
         position += size + size % 2

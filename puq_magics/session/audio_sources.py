@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 import wave
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from puq_magics.api.uploads import Upload
 
 TAKES = "It takes a file's path, or a variable with bytes, speech, an Audio, (array, rate) or an open file."
+#: How the names of audio files end.
+SUFFIXES = (".mp3", ".wav", ".ogg", ".oga", ".opus", ".flac", ".aac", ".m4a", ".mp4", ".webm")
 _MOST_CHANNELS = 32
 _FASTEST = 10_000_000  # Hz
 
@@ -33,6 +36,8 @@ class Source:
     name: str
     #: Which of the two was taken, where both are there.
     note: str = ""
+    #: The file that is read; None for what is in memory.
+    path: Path | None = None
 
 
 def find(text: str, variables: Mapping[str, Any]) -> Source:
@@ -51,7 +56,7 @@ def find(text: str, variables: Mapping[str, Any]) -> Source:
         return of_value(variables[text], text)
     if _is_there(path):
         note = f"the file {path.name} was taken, not the variable" if is_name else ""
-        return Source(Upload.of_path(path), path.name, note)
+        return Source(Upload.of_path(path), path.name, note, path)
     raise _nothing(text, path, variables)
 
 
@@ -64,7 +69,7 @@ def of_value(value: Any, name: str) -> Source:
     except (OSError, ValueError) as exc:
         raise InputError(f"the variable {name} cannot be read: {exc}.") from None
     if isinstance(held, Path):
-        return Source(Upload.of_path(held), f"{held.name} (variable {name})")
+        return Source(Upload.of_path(held), f"{held.name} (variable {name})", path=held)
     if not held:
         raise InputError(f"the variable {name} holds no audio: it is empty.", hint=TAKES)
     try:
@@ -134,11 +139,22 @@ def _nothing(text: str, path: Path, variables: Mapping[str, Any]) -> InputError:
     if text.isidentifier():
         meant = did_you_mean(text, variables)
         return InputError(f"there is neither a file nor a variable named {shown}.", hint=meant or TAKES)
+    meant_variable = _variable_in(text, variables)
+    if meant_variable:
+        return InputError(f"there is no file {shown}.", hint=meant_variable)
     folder = path.parent
     if not _is_there(folder):
         return InputError(f"there is no folder {folder}.", hint=f"The working folder is {Path.cwd()}")
     meant = did_you_mean(path.name, _names_in(folder))
     return InputError(f"there is no file {shown}.", hint=meant or f"The working folder is {Path.cwd()}")
+
+
+def _variable_in(text: str, variables: Mapping[str, Any]) -> str:
+    """What to write for ``s.audio`` or ``"s"``, where s is a variable; empty for what looks like a file."""
+    found = re.match(r"[\"']?([^\W\d]\w*)(?:[\"']$|[.\[(])", text)
+    if found is None or found[1] not in variables or Path(text).suffix.lower() in SUFFIXES:
+        return ""
+    return f"{found[1]} is a variable: %puq_transcribe {found[1]}"
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -12,6 +12,8 @@ from puq_magics.outputs.painting import PaintedOnce
 if TYPE_CHECKING:
     from puq_magics.session.workspace import Workspace
 
+_PATIENCE = 1.0  # seconds
+
 
 class Balance(PaintedOnce, float):
     """Credits; ``change`` is by how much that differs from the first look in this session."""
@@ -20,7 +22,7 @@ class Balance(PaintedOnce, float):
     change: float = 0.0
 
     def __repr__(self) -> str:
-        words = f"{float(self):,.2f} credits"
+        words = f"{float(self):,.2f} credits" if 0.1 <= abs(self) < 1e15 else in_credits(self)
         if self.change:
             more = "more" if self.change > 0 else "less"
             words += f"; {in_credits(abs(self.change)).removesuffix(' credits')} {more} than when this session began"
@@ -32,11 +34,12 @@ class Balance(PaintedOnce, float):
         return {"text/plain": repr(self)}
 
 
-def look_at_balance(workspace: Workspace) -> Balance:
-    """Ask the router. Raises APIError."""
+def look_at_balance(workspace: Workspace, *, quick: bool = False) -> Balance:
+    """Ask the router; ``quick`` gives up soon. Raises APIError."""
     account = workspace.account()
+    account.catalogue.wait(_PATIENCE)  # the first look of this session may be on its way
     try:
-        balance = Balance(account.balance())
+        balance = Balance(account.balance(quick=quick))
     except (NotFoundError, AnswerError) as error:
         error.hint = f"{workspace.address().host} may be a server that keeps no balance."
         raise
@@ -47,14 +50,16 @@ def look_at_balance(workspace: Workspace) -> Balance:
 def glance_at_balance(workspace: Workspace, seconds: float) -> str:
     """The same in words, and soon: without an answer in time, the words say so."""
     words: list[str] = []
+    done = threading.Event()
 
     def _look() -> None:
         try:
-            words.append(str(look_at_balance(workspace)))
+            words.append(str(look_at_balance(workspace, quick=True)))
         except PuqError as error:
             words.append(f"not known: {error.message}")
+        finally:
+            done.set()
 
-    look = threading.Thread(target=_look, name="puq-balance", daemon=True)
-    look.start()
-    look.join(seconds)
+    threading.Thread(target=_look, name="puq-balance", daemon=True).start()
+    done.wait(seconds)
     return words[0] if words else f"not known: no answer within {seconds:.0f} s"

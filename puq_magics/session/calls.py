@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from puq_magics.api.errors import APIError, StatusError
+from puq_magics.api.errors import AnswerError, APIError, RequestTimeoutError, StatusError
 from puq_magics.api.request import Request, Retry
 from puq_magics.api.wire import Usage
 from puq_magics.outputs.results import INTERRUPTED, Result
-from puq_magics.session.ledger import Entry, outcome_of
 from puq_magics.session.spending import Asked
 from puq_magics.session.workspace import Workspace
 
@@ -50,11 +48,8 @@ class Exchange(Protocol[R, V]):
     def request(self, router: Router) -> Request:
         """What ``run`` sends."""
 
-    def run(self, router: Router, view: V, heard: Callable[[], None]) -> None:
-        """Ask, and take in the answer; tell ``heard`` that one is coming, or that nothing tells sooner.
-
-        Raises PuqError, and KeyboardInterrupt; what came until then is kept.
-        """
+    def run(self, router: Router, view: V) -> None:
+        """Ask, and take in the answer. Raises PuqError, and KeyboardInterrupt; what came until then is kept."""
 
     def result(self, broken_off: str) -> R:
         """The answer as far as it came."""
@@ -101,31 +96,35 @@ def perform(workspace: Workspace, exchange: Exchange[R, V], view: V, out: str | 
     asked = exchange.asked
     router = workspace.router()
     account = workspace.account()
-    account.admit(asked)
-    start = monotonic()
+    started: list[float] = []
+    held, stopped = 0.0, False
     problem: APIError | KeyboardInterrupt | None = None
     try:
-        exchange.run(router, view, lambda: _look_aside(workspace, account))
+        held = account.admit(asked)
+        started.append(monotonic())
+        account.catalogue.begin(balance=True)  # what is needed at the end, while the answer is on its way
+        exchange.run(router, view)
     except (APIError, KeyboardInterrupt) as exc:
         problem = exc
     except BaseException:
         view.abandon()
         raise
+    finally:
+        account.spending.release(held)
     result = exchange.result(_why(problem))
-    result.latency = monotonic() - start
-    _settle(account, exchange, result, problem)
-    _note(workspace, router.address.host, asked, result, problem)
-    if problem is None or result.has_content or isinstance(problem, KeyboardInterrupt):
-        workspace.remember(result, out)
-        exchange.show(result, view)
-        workspace.mark_painted(result)
-    else:
-        view.abandon()
+    if started:
+        result.latency = monotonic() - started[0]
+        stopped = _settle(account, exchange, result, problem)
+    try:
+        _keep_and_show(workspace, exchange, result, problem, view, out)
+    finally:
+        if started:
+            _note(workspace, router.address.host, asked, result, problem)
     if isinstance(problem, StatusError):
         from puq_magics.session.advice import advise
 
         advise(problem, workspace, asked)
-    if isinstance(problem, KeyboardInterrupt):
+    if stopped or isinstance(problem, KeyboardInterrupt):
         raise Interrupted.keeping(result)  # afresh: the frames of the old one may hold the key
     if problem is not None:
         raise problem
@@ -138,27 +137,39 @@ def as_curl(workspace: Workspace, exchange: Exchange[R, V]) -> str:
     return exchange.request(router).as_curl(router.address, router.auth_scheme)
 
 
-def _look_aside(workspace: Workspace, account: Account) -> None:
-    """While the answer comes, make ready what is needed at its end."""
-    account.catalogue.begin(balance=True)
-    workspace.ledger.prepare()
+def _keep_and_show(
+    workspace: Workspace, exchange: Exchange[R, V], result: R, problem: object, view: V, out: str | None
+) -> None:
+    if problem is not None and not result.has_content and not isinstance(problem, KeyboardInterrupt):
+        view.abandon()
+        return
+    workspace.remember(result, out)
+    exchange.show(result, view)
+    workspace.mark_painted(result)
 
 
 def _settle(
     account: Account, exchange: Exchange[R, V], result: R, problem: APIError | KeyboardInterrupt | None
-) -> None:
-    """Work out what it cost."""
+) -> bool:
+    """Work out what it cost; True when a person has stopped that: the answer is not lost by it."""
     came = result.has_content or getattr(problem, "partial", None)
-    if isinstance(problem, StatusError) or (problem is not None and not came):
-        return
-    account.catalogue.wait(_PRICES_PATIENCE if problem is None else 0.0)
-    result.cost = account.settle(exchange.asked, exchange.usage())
+    try:
+        if problem is None or (came and not isinstance(problem, StatusError)):
+            account.catalogue.wait(_PRICES_PATIENCE if problem is None else 0.0)
+            result.cost = account.settle(exchange.asked, exchange.usage(), whole=problem is None)
+        elif isinstance(problem, AnswerError | RequestTimeoutError | KeyboardInterrupt):
+            account.assume(exchange.asked)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _note(
     workspace: Workspace, host: str, asked: Asked, result: Result, problem: BaseException | None
 ) -> None:
     """Write the call into the ledger."""
+    from puq_magics.session.ledger import Entry, outcome_of  # here: the first question does not wait for it
+
     usage = result.usage
     workspace.ledger.note(
         Entry(
@@ -170,7 +181,7 @@ def _note(
             completion_tokens=usage.completion_tokens if usage else None,
             total_tokens=usage.total_tokens if usage else None,
             characters=asked.characters,
-            images=asked.count if asked.kind == "image" else None,
+            images=len(getattr(result, "images", ())) if asked.kind == "image" else None,
             audio_seconds=getattr(result, "duration", None),
             seconds=result.latency,
             time_to_first_token=result.time_to_first_token,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from puq_magics.api.errors import PuqError
 from puq_magics.api.kinds import model_kind
@@ -19,18 +19,25 @@ _RETRY_AFTER = 60.0  # seconds after which a list that did not come is asked for
 _NO_MODELS: Mapping[str, Model] = {}
 
 
+class Connect(Protocol):
+    """Makes a router of the caller's own, to look at lists beside a call."""
+
+    def __call__(self, *, quick: bool = False) -> Router:
+        """``quick``: one that gives up soon, for what nobody waits for."""
+
+
 class Catalogue:
-    """The models of one router.
+    """The models of one router, and the balance when this session began."""
 
-    ``connect`` gives a router of the catalogue's own: the list can be fetched beside a call.
-    """
-
-    def __init__(self, connect: Callable[[], Router]) -> None:
+    def __init__(self, connect: Connect) -> None:
         self._connect = connect
         self._models: Mapping[str, Model] | None = None
         self._balance_at_start: float | None = None
-        self._thread: threading.Thread | None = None
+        self._has_asked_balance = False
         self._failed_at: float | None = None
+        self._lock = threading.Lock()
+        self._idle = threading.Event()
+        self._idle.set()
 
     @property
     def known(self) -> Mapping[str, Model]:
@@ -56,29 +63,32 @@ class Catalogue:
         return self.known
 
     def begin(self, *, balance: bool = False) -> None:
-        """Fetch the list in the background, unless it is known, on its way, or has just failed."""
-        if self._models is not None or (self._thread is not None and self._thread.is_alive()):
-            return
-        if self._failed_at is not None and monotonic() - self._failed_at < _RETRY_AFTER:
-            return
-        self._thread = threading.Thread(
-            target=self._fetch_quietly, args=(balance,), name="puq-models", daemon=True
-        )
-        self._thread.start()
+        """Look in the background for what is not known, unless that is on its way, or has just failed."""
+        with self._lock:
+            failed = self._failed_at is not None and monotonic() - self._failed_at < _RETRY_AFTER
+            models = self._models is None and not failed
+            balance = balance and self._balance_at_start is None and not self._has_asked_balance
+            if not self._idle.is_set() or not (models or balance):
+                return
+            self._idle.clear()
+        self._has_asked_balance = self._has_asked_balance or balance
+        threading.Thread(target=self._look, args=(models, balance), name="puq-models", daemon=True).start()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait for a list that is on its way."""
-        if self._thread is not None:
-            self._thread.join(seconds)
+        """Wait for what is on its way."""
+        self._idle.wait(seconds)
 
-    def _fetch_quietly(self, balance: bool) -> None:
+    def _look(self, models: bool, balance: bool) -> None:
         try:
-            with self._connect() as router:
-                if balance and self._balance_at_start is None:
+            with self._connect(quick=True) as router:
+                if balance:
                     self._look_at_balance(router)
-                self._keep(router.models(enabled_only=False))
+                if models:
+                    self._keep(router.models(enabled_only=False))
         except Exception:  # noqa: BLE001 - nobody waits for it: who needs the list asks again, and is told
             self._failed_at = monotonic()
+        finally:
+            self._idle.set()
 
     def _look_at_balance(self, router: Router) -> None:
         try:

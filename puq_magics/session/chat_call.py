@@ -66,20 +66,26 @@ class ChatExchange:
     @property
     def asked(self) -> Asked:
         """See Exchange."""
-        limit = self._call.params.get("max_completion_tokens")
-        return Asked("chat", self._call.model, tokens_of(self._call.messages), limit)
+        params = self._call.params
+        limit, number = params.get("max_completion_tokens") or params.get("max_tokens"), params.get("n")
+        return Asked(
+            "chat",
+            self._call.model,
+            tokens_of(self._call.messages),
+            max_tokens=limit if isinstance(limit, int) and limit > 0 else None,
+            count=number if isinstance(number, int) and number > 0 else 1,
+        )
 
     def request(self, router: Router) -> Request:
         """See Exchange."""
         params = dict(self._call.params) | ({"stream": True} if self._call.stream else {})
         return router.chat_request(self._call.messages, model=self._call.model, **params)
 
-    def run(self, router: Router, view: View, heard: Callable[[], None]) -> None:
+    def run(self, router: Router, view: View) -> None:
         """See Exchange."""
         self._start = monotonic()
         with Ticker(view.waiting, first=view.prepare):
             answer = self._ask(router, view)
-        heard()
         if isinstance(answer, Completion):
             self._completion = answer
             return

@@ -7,6 +7,7 @@ to the host of PUQ_BASE_URL. A notebook that sets another base URL gets no key: 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from puq_magics.api.address import Address
 from puq_magics.api.errors import InvalidURLError
@@ -69,8 +70,16 @@ class Credentials:
             from puq_magics.session import keychain
 
             key, self.keyring_problem = keychain.load(origin)
+            if self.keyring_problem:
+                return None  # and look again next time: it may be unlocked by then
             self._looked_up[origin] = None if key is None else Credential(key, "the keyring")
         return self._looked_up[origin]
+
+    def at_hand(self, address: Address) -> bool:
+        """Whether ``find`` answers without a look at the keyring, which may make people wait."""
+        if address.origin in self._kept or address.origin in self._looked_up or find_spec("keyring") is None:
+            return True
+        return bool(self._effective.environment_key) and self._environment_origin() == address.origin
 
     @property
     def was_given(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,24 +70,23 @@ class ImageExchange:
     def asked(self) -> Asked:
         """See Exchange."""
         call = self._call
-        return Asked("image", call.model, tokens_in(len(call.prompt)), count=call.count)
+        return Asked("image", call.model, tokens_in(call.prompt), count=call.count)
 
     def request(self, router: Router) -> Request:
         """See Exchange."""
         return router.image_request(self._call.prompt, model=self._call.model, **self._call.params)
 
-    def run(self, router: Router, view: MediaView, heard: Callable[[], None]) -> None:
+    def run(self, router: Router, view: MediaView) -> None:
         """See Exchange."""
         call = self._call
         try:
             with Ticker(view.waiting, first=view.prepare):
                 self._images = router.image(
-                    call.prompt, model=call.model, on_retry=view.retrying, **call.params
+                    call.prompt, model=call.model, on_retry=view.retrying, keep=self._came, **call.params
                 )
         except APIError as error:
             self._keep(error)
             raise
-        heard()
 
     def usage(self) -> Usage | None:
         """See Exchange."""
@@ -117,11 +116,16 @@ class ImageExchange:
                 self.unsaved = error
         view.show(result)
 
+    def _came(self, images: Images) -> None:
+        """Take in what there is of an answer that fails, or that somebody stops."""
+        self._images = images
+
     def _keep(self, error: APIError) -> None:
         """Keep what came of a failed answer: the good images here, what is none in files."""
         from puq_magics.api.images import Images
-        from puq_magics.session.salvage import salvage
+        from puq_magics.session.salvage import hint_for_magics, salvage
 
+        hint_for_magics(error)
         partial = error.partial
         if isinstance(partial, bytes):
             salvage(error, [partial])

@@ -24,7 +24,7 @@ def store(origin: str, key: Secret) -> None:
     if problem:
         raise ConfigurationError(
             f"the keyring does not take the key ({problem}).",
-            hint="Unlock or install one, or go without: %puq_login keeps the key until the kernel ends.",
+            hint="To keep it for later sessions, unlock or install a keyring, and enter it again.",
         )
 
 

@@ -168,11 +168,11 @@ class PuqMagics(Configurable):
             raise TraitError(f"timeout is a number of seconds above 0, not {value!r}.")
         return value
 
-    @validate("temperature")
-    def _check_temperature(self, proposal: Mapping[str, Any]) -> float | None:
+    @validate("temperature", "budget", "embed_limit")
+    def _check_number(self, proposal: Mapping[str, Any]) -> float | None:
         value: float | None = proposal["value"]
         if value is not None and not isfinite(value):
-            raise TraitError(f"temperature is a number, not {value!r}.")
+            raise TraitError(f"{proposal['trait'].name} is a number, not {value!r}.")
         return value
 
 

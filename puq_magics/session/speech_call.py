@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -15,7 +15,7 @@ from puq_magics.outputs.media_view import MediaView
 from puq_magics.outputs.progress import Ticker
 from puq_magics.outputs.results import SpeechResult
 from puq_magics.prompts.sentences import split
-from puq_magics.session.audio_joining import JOINABLE, can_follow, join
+from puq_magics.session.audio_joining import JOINABLE, can_follow, is_silent, join, missing
 from puq_magics.session.calls import perform
 from puq_magics.session.speech_file import SpeechFile
 from puq_magics.session.spending import Asked, tokens_in
@@ -98,19 +98,23 @@ class SpeechExchange:
         self._current: list[bytes] = []
         self._current_type: MediaType | None = None
         self._audio: bytes | None = None
+        #: Bytes of sound that a head tells of, and that did not come.
+        self._missing = 0
         self.file = SpeechFile(call.save, force=call.force)
 
     @property
     def asked(self) -> Asked:
         """See Exchange."""
         call = self._call
-        return Asked("speech", call.model, tokens_in(len(call.text)), count=len(self._pieces))
+        return Asked(
+            "speech", call.model, tokens_in(call.text), count=len(self._pieces), characters=len(call.text)
+        )
 
     def request(self, router: Router) -> Request:
         """See Exchange; of several, the first."""
         return router.speech_request(self._pieces[0], model=self._call.model, **self._call.params)
 
-    def run(self, router: Router, view: MediaView, heard: Callable[[], None]) -> None:
+    def run(self, router: Router, view: MediaView) -> None:
         """See Exchange."""
         call, number = self._call, len(self._pieces)
         try:
@@ -121,7 +125,6 @@ class SpeechExchange:
                     stream = router.stream_speech(
                         piece, model=call.model, on_retry=view.retrying, **call.params
                     )
-                heard()
                 with stream:
                     self._receive(stream, view)
                 self._end_part()
@@ -140,6 +143,11 @@ class SpeechExchange:
         notes = tuple(call.notes)
         if broken_off and number > 1:
             notes += (f"{len(self._parts)} of {number} parts were spoken",)
+        if self._missing and not broken_off:
+            from puq_magics.outputs.media import megabytes
+
+            broken_off = "broken off"
+            notes += (f"the audio is cut: {megabytes(self._missing)} that its head tells of did not come",)
         return SpeechResult(
             audio=self._so_far() if self._audio is None else self._audio,
             text=call.text,
@@ -159,8 +167,9 @@ class SpeechExchange:
 
     def tell(self, error: APIError) -> None:
         """Say where that is which came before an error; what cannot be a part of the audio is kept in a file."""
-        from puq_magics.session.salvage import salvage
+        from puq_magics.session.salvage import hint_for_magics, salvage
 
+        hint_for_magics(error)
         if self._current and not self._fits():
             salvage(error, [b"".join(self._current)])
         elif isinstance(error.partial, bytes) and not self._current:
@@ -199,6 +208,7 @@ class SpeechExchange:
                 f"part {number} has another format, rate or number of channels.", hint=_ASK_FOR_WAV
             )
         self._parts.append(b"".join(self._current))
+        self._missing += missing(self._parts[-1], kind)
         self._current = []
         if len(self._pieces) > 1 and kind not in JOINABLE:
             raise AnswerError(f"parts that come as {kind.upper()} cannot be joined.", hint=_ASK_FOR_WAV)
@@ -217,6 +227,11 @@ class SpeechExchange:
             self._audio = join(self._parts, self._format)
         except ValueError as exc:
             raise AnswerError(f"the parts cannot be joined: {exc}.", hint=_ASK_FOR_WAV) from None
+        if is_silent(self._audio, self._format):
+            self._parts, self._audio = [], None
+            raise AnswerError(
+                "no sound came: the audio is a head alone.", hint="Try again, or another model."
+            )
         came = len(self._parts) == 1 and self._audio is self._parts[0]
         self.file.finish(self._audio, as_it_came=came)
 

@@ -5,6 +5,7 @@ The model list's prices are the vendor's, and the balance is the truth: every fi
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,9 @@ from puq_magics.api.errors import BudgetError
 from puq_magics.api.wire import Model, Usage
 from puq_magics.outputs.footer import in_credits
 
-#: Tokens of an answer whose length nobody has limited, as long as no other has shown how long they get.
+#: Tokens of an answer whose length nobody has limited, as long as no longer one has come.
 USUAL_ANSWER = 1_000
-_CHARACTERS_PER_TOKEN = 4
+_FIRST_WIDE = 0x2E80  # from here on a character is a token of its own, or nearly so
 _IMAGE_TOKENS = 1_000  # of a picture of a thousand pixels a side, roughly, whatever the model
 
 
@@ -29,10 +30,15 @@ class Asked:
     prompt_tokens: int = 0
     #: The most tokens that the answer may have; None when nobody has limited them.
     max_tokens: int | None = None
-    #: How many images, or requests, it comes to.
+    #: How many answers, images, or requests, it comes to.
     count: int = 1
     #: Characters to be spoken; None where that says nothing.
     characters: int | None = None
+
+    @property
+    def units(self) -> int:
+        """By what the cost grows, where it is no matter of tokens: characters, or images, or requests."""
+        return max(1, self.characters or self.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +53,21 @@ class Estimate:
         return f"about {in_credits(self.cost)}, {self.basis}" if self.cost is not None else self.basis
 
 
-def tokens_in(characters: int) -> int:
-    """Roughly how many tokens a text of so many characters has."""
-    return -(-characters // _CHARACTERS_PER_TOKEN)
+def tokens_in(text: str) -> int:
+    """Roughly how many tokens a text has: four letters each, but one for a Chinese or Japanese character."""
+    wide = 0 if text.isascii() else sum(ord(character) >= _FIRST_WIDE for character in text)
+    return wide + -(-(len(text) - wide) // 4)
 
 
 def tokens_of(messages: Iterable[Mapping[str, Any]]) -> int:
     """Roughly how many tokens the contents of messages have: texts, or lists of parts with images among them."""
-    characters, images = 0, 0
+    tokens = 0
     for message in messages:
         content = message.get("content")
         for part in content if isinstance(content, list | tuple) else [{"text": content}]:
             text = part.get("text") if isinstance(part, Mapping) else part
-            characters += len(str(text)) if text is not None else 0
-            images += text is None
-    return tokens_in(characters) + images * _IMAGE_TOKENS
+            tokens += _IMAGE_TOKENS if text is None else tokens_in(str(text))
+    return tokens
 
 
 def cost_of(model: Model | None, usage: Usage | None, price_unit: int) -> float | None:
@@ -80,53 +86,82 @@ def cost_of(model: Model | None, usage: Usage | None, price_unit: int) -> float 
 
 
 class Spending:
-    """What this session has spent, and what it may."""
+    """What this session has spent with one router, and what it may."""
 
     def __init__(self) -> None:
         #: The sum of the estimates so far, in credits.
         self.estimated = 0.0
+        #: Calls whose cost is not known.
+        self.unknown = 0
+        self._held = 0.0  # estimates of calls that are on their way
+        self._lock = threading.Lock()
         self._costs: dict[tuple[str, str], list[float]] = {}
-        self._answers: dict[str, list[int]] = {}
+        self._longest: dict[str, int] = {}
 
-    def note(self, asked: Asked, cost: float | None, usage: Usage | None) -> None:
-        """A call has ended, and cost so much."""
-        if cost is not None:
+    def note(
+        self, asked: Asked, cost: float | None, usage: Usage | None = None, *, whole: bool = True
+    ) -> None:
+        """A call has ended, and cost so much; ``whole`` when its answer is."""
+        if cost is None:
+            self.unknown += 1
+        else:
             self.estimated += cost
-            self._costs.setdefault((asked.kind, asked.model), []).append(cost / asked.count)
-        if usage is not None and asked.kind == "chat":
-            self._answers.setdefault(asked.model, []).append(usage.completion_tokens)
+            self._costs.setdefault((asked.kind, asked.model), []).append(cost / asked.units)
+        if usage is not None and asked.kind == "chat" and whole and asked.max_tokens is None:
+            tokens = usage.completion_tokens // asked.count
+            self._longest[asked.model] = max(tokens, self._longest.get(asked.model, 0))
 
     def estimate(self, asked: Asked, model: Model | None, price_unit: int) -> Estimate:
         """What a call may cost: by the list's prices, else by what such calls cost so far."""
         if asked.kind == "chat":
             answer, words = self._answer_tokens(asked)
-            cost = cost_of(model, Usage(asked.prompt_tokens, answer, 0), price_unit)
+            cost = cost_of(model, Usage(asked.prompt_tokens, asked.count * answer, 0), price_unit)
             if cost is not None:
                 return Estimate(cost, f"by the list's prices and {words}")
-        so_far = self._costs.get((asked.kind, asked.model)) or [
-            cost for (kind, _), costs in self._costs.items() if kind == asked.kind for cost in costs
+        of_model = self._costs.get((asked.kind, asked.model))
+        so_far = of_model or [
+            c for (kind, _), costs in self._costs.items() if kind == asked.kind for c in costs
         ]
-        if so_far:
-            return Estimate(
-                asked.count * sum(so_far) / len(so_far), f"by the mean of {len(so_far)} such calls so far"
-            )
-        return Estimate(None, f"the price of {asked.model} is not known, and no such call was made so far")
+        if not so_far:
+            words = f"the price of {asked.model} is not known, and no such call was made so far"
+            return Estimate(None, words)
+        mean = sum(so_far) / len(so_far)
+        others = "" if of_model else " of other models"
+        return Estimate(asked.units * mean, f"by the mean of {len(so_far)} such calls{others} so far")
 
     def _answer_tokens(self, asked: Asked) -> tuple[int, str]:
         if asked.max_tokens is not None:
             return asked.max_tokens, f"at most {asked.max_tokens:,} tokens of answer"
-        seen = self._answers.get(asked.model)
-        if seen:
-            return max(seen), f"{max(seen):,} tokens of answer, as long as the longest so far"
+        longest = self._longest.get(asked.model, 0)
+        if longest > USUAL_ANSWER:
+            return longest, f"{longest:,} tokens of answer, as long as the longest so far"
         return USUAL_ANSWER, f"an assumed {USUAL_ANSWER:,} tokens of answer (--max-tokens sets the most)"
 
     def spent(self, fallen: float | None) -> float:
         """Credits gone so far: by estimate, or by how far the balance has fallen, whichever is larger."""
         return max(self.estimated, fallen or 0.0)
 
+    def hold(self, budget: float, estimate: Estimate, fallen: float | None) -> float:
+        """Set the estimate aside, until ``release``. Raises BudgetError for a call that would pass the budget."""
+        with self._lock:
+            self.check(budget, estimate, fallen)
+            held = estimate.cost or 0.0
+            self._held += held
+        return held
+
+    def release(self, held: float) -> None:
+        """The call that this was held for has ended."""
+        with self._lock:
+            self._held -= held
+
     def check(self, budget: float, estimate: Estimate, fallen: float | None) -> None:
-        """Raise BudgetError for a call that would pass the budget."""
-        spent = self.spent(fallen)
+        """Raise BudgetError for a call that would pass the budget, or where none can be kept."""
+        spent = self.spent(fallen) + self._held
+        if estimate.cost is None and fallen is None:
+            raise BudgetError(
+                f"a budget cannot be kept here: {estimate.basis}, and the router tells no balance.",
+                hint="Nothing was sent. To go on without one: %config PuqMagics.budget = None",
+            )
         if spent + (estimate.cost or 0.0) <= budget and (spent < budget or estimate.cost == 0.0):
             return
         by = "by the balance" if (fallen or 0.0) > self.estimated else "by estimate"
@@ -151,7 +186,7 @@ def with_usage(usage: Usage | None, prompt_tokens: int, text: str) -> Usage | No
     """The router's count of tokens, else ours of an answer that broke off before the count came."""
     if usage is not None or not text:
         return usage
-    completion = tokens_in(len(text))
+    completion = tokens_in(text)
     return Usage(prompt_tokens, completion, prompt_tokens + completion)
 
 

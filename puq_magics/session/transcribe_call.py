@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.errors import APIError, InputError
+from puq_magics.api.errors import APIError, InputError, StatusError
 from puq_magics.api.request import Request
 from puq_magics.api.wire import Usage
 from puq_magics.outputs.media_view import MediaView
@@ -57,6 +57,8 @@ class TranscribeExchange:
     def __init__(self, call: TranscribeCall) -> None:
         self._call = call
         self._transcript: Transcript | None = None
+        #: The words that came of an answer that broke off.
+        self._words = ""
         #: Why the text was not saved.
         self.unsaved: InputError | None = None
 
@@ -70,7 +72,7 @@ class TranscribeExchange:
         call = self._call
         return router.transcribe_request(call.source.upload, model=call.model, **call.params)
 
-    def run(self, router: Router, view: MediaView, heard: Callable[[], None]) -> None:
+    def run(self, router: Router, view: MediaView) -> None:
         """See Exchange."""
         call = self._call
         words = f"sending {call.source.upload.name}"
@@ -84,12 +86,8 @@ class TranscribeExchange:
                     **call.params,
                 )
         except APIError as error:
-            if isinstance(error.partial, bytes):
-                from puq_magics.session.salvage import salvage
-
-                salvage(error, [error.partial])
+            self._keep(error)
             raise
-        heard()
 
     def usage(self) -> Usage | None:
         """See Exchange."""
@@ -105,7 +103,7 @@ class TranscribeExchange:
             "notes": (call.source.note,) if call.source.note else (),
         }
         if heard is None:
-            return TranscriptResult(text="", **shared)
+            return TranscriptResult(text=self._words, **shared)
         return TranscriptResult(
             text=heard.text,
             segments=heard.segments,
@@ -119,10 +117,24 @@ class TranscribeExchange:
 
     def show(self, result: TranscriptResult, view: MediaView) -> None:
         """See Exchange."""
-        if self._call.save is not None and result.has_content:
+        if self._call.save is not None and result.has_content and not result.broken_off:
             try:
                 result.save(self._call.save, force=self._call.force)
             except InputError as error:
                 error.hint = f"{error.hint} The text is in _puq: _puq.save(…)".lstrip()
                 self.unsaved = error
         view.show(result)
+
+    def _keep(self, error: APIError) -> None:
+        """Keep what came of a failed answer: words here, what is none in a file."""
+        from puq_magics.session.salvage import hint_for_magics, salvage, words_of
+
+        hint_for_magics(error)
+        came = error.partial.encode("utf-8", "replace") if isinstance(error.partial, str) else error.partial
+        if not isinstance(came, bytes) or isinstance(error, StatusError):
+            return
+        self._words = words_of(came)
+        if self._words:
+            error.hint = f"{error.hint} The words that came are in _puq.".lstrip()
+        else:
+            salvage(error, [came])

@@ -18,11 +18,15 @@ from puq_magics.session.settings import SANDBOX, Effective, PuqMagics, address_o
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
+    from puq_magics.api.secret import Secret
     from puq_magics.outputs.painting import Paintable
     from puq_magics.sandbox import Sandbox
     from puq_magics.session.account import Account
+    from puq_magics.session.catalogue import Connect
     from puq_magics.session.ledger import Ledger
+    from puq_magics.session.spending import Spending
 
+_QUICK = 10.0  # seconds, for what nobody waits for
 #: The variable that holds the last result.
 LAST = "_puq"
 
@@ -44,6 +48,7 @@ class Workspace:
         self._router: Router | None = None
         self._router_made_of: tuple[Any, ...] = ()
         self._accounts: dict[tuple[Any, ...], Account] = {}
+        self._spendings: dict[str, Spending] = {}
         self._ledger: Ledger | None = None
         self._ledger_at: str | None = None
         shell.events.register("post_run_cell", self._after_cell)
@@ -107,9 +112,30 @@ class Workspace:
         with self._making:
             if whose not in self._accounts:
                 from puq_magics.session.account import Account
+                from puq_magics.session.spending import Spending
 
-                self._accounts[whose] = Account(lambda: _make_router(*made_of), self.settings)
+                spending = self._spendings.setdefault(made_of[0].origin, Spending())
+                self._accounts[whose] = Account(self._connection(*whose), self.settings, spending)
             return self._accounts[whose]
+
+    def forget_router(self) -> None:
+        """Let go of the router and what is known of it, and so of its key."""
+        with self._making:
+            self._close_router()
+            self._router_made_of = ()
+            self._accounts.clear()
+
+    def _connection(self, address: Address, key: Secret | None) -> Connect:
+        """Makes routers like the one in use, as the settings are then."""
+
+        def connect(*, quick: bool = False) -> Router:
+            scheme = self.effective.auth_scheme if address.origin != self._sandbox_origin() else "Token"
+            timeout, retries = self.effective.timeout, self.settings.max_retries
+            if quick:
+                timeout, retries = min(timeout or _QUICK, _QUICK), 0
+            return _make_router(address, key, scheme, timeout, retries)
+
+        return connect
 
     def credential(self, address: Address) -> Credential | None:
         """The key for a host; None for a server on this machine, or one that takes none. Raises MissingKeyError."""
@@ -136,12 +162,12 @@ class Workspace:
     def default_model(self, kind: str) -> str | None:
         """The model of a kind that is set; on the sandbox, which knows only its own, one of those."""
         model = self.effective.model(kind)
-        if self.effective.base_url != SANDBOX or (model and model.startswith(f"{SANDBOX}/")):
+        if self.effective.base_url != SANDBOX:
             return model
-        for known, code in self.start_sandbox().default_models.items():
-            if known == kind:
-                return str(code)
-        return None
+        sandbox = self.start_sandbox()
+        if model and sandbox.lists(self.settings.aliases.get(model, model)):
+            return model
+        return next((str(code) for known, code in sandbox.default_models.items() if known == kind), None)
 
     @property
     def ledger(self) -> Ledger:
@@ -208,7 +234,7 @@ class Workspace:
         setting = model_setting(kind)
         hint = f"Name one with -m, or for the session: %config PuqMagics.{setting} = 'provider/model'"
         try:
-            listed = some_models(self.router().models(), kind) if look_up else ""
+            listed = some_models(self.account(), kind) if look_up else ""
         except (APIError, KeyboardInterrupt):  # it ends in an error all the same
             listed = ""
         words = "no model is set" if kind == "chat" else f"no {kind} model is set"

@@ -16,7 +16,7 @@ from media import jpeg, png
 from raw_server import Connection, RawServer, Script, answer, head, says, says_and_closes
 
 from puq_magics.api import Images
-from puq_magics.api.download import fetch_image
+from puq_magics.api.download import ImageFetcher, fetch_image
 from puq_magics.api.errors import AnswerError, APIError, NetworkError, RequestTimeoutError
 
 PNG = answer(png(), content_type="image/png")
@@ -50,7 +50,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 def refused(url: str, *, loopback: bool = True, **limits: Any) -> APIError:
     with pytest.raises(APIError) as caught:
         fetch_image(url, loopback=loopback, **limits)
-    assert "--param response_format=b64_json" in caught.value.hint
+    assert 'response_format="b64_json"' in caught.value.hint
     assert url not in caught.value.message
     return caught.value
 
@@ -333,7 +333,7 @@ def through_tls(context: ssl.SSLContext, connects: list[str]) -> Script:
 def test_a_proxy_is_told_the_name(
     resolve: Callable[..., list[str]], tls: Tls, environ: pytest.MonkeyPatch
 ) -> None:
-    resolve()
+    resolve(images_example=["93.184.215.14"])
     connects: list[str] = []
     with RawServer(through_tls(tls.context, connects)) as proxy:
         environ.setenv("HTTPS_PROXY", proxy.base_url)
@@ -347,6 +347,7 @@ def test_a_proxy_is_told_the_name(
     [
         "https://10.0.0.1/",
         "https://private.example/",
+        "https://unknown.example/",
         "https://intranet/",
         "https://printer.local/",
         "https://db.internal./",
@@ -356,7 +357,7 @@ def test_a_proxy_is_told_the_name(
 def test_a_proxy_is_not_sent_to_private_places(
     resolve: Callable[..., list[str]], environ: pytest.MonkeyPatch, url: str
 ) -> None:
-    resolve(private_example=["192.168.0.9"])
+    resolve(private_example=["192.168.0.9"], images_example=["93.184.215.14"])
     with RawServer() as proxy:
         environ.setenv("HTTPS_PROXY", proxy.base_url)
         environ.setenv("HTTP_PROXY", proxy.base_url)
@@ -408,6 +409,105 @@ def test_no_answer_in_time() -> None:
         error = refused(server.base_url, seconds=0.2)
         over.set()
     assert isinstance(error, RequestTimeoutError)
+
+
+def drip(connection: Connection, over: Event, piece: bytes) -> None:
+    """Sends a little now and then until the client has gone."""
+    while not over.wait(0.02):
+        try:
+            connection.send(piece)
+        except OSError:
+            return
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\n", head(content_type="image/png") + png()[:20]])
+def test_what_drips_ends_in_time(start: bytes) -> None:
+    over = Event()
+
+    def dripping(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(start)
+        drip(connection, over, b"X-Drip: 1\r\n")
+        assert not over.is_set(), "the client waited for more"
+
+    with RawServer(dripping) as server:
+        error = refused(server.base_url, seconds=0.3)
+    assert isinstance(error, RequestTimeoutError)
+    assert "did not come in time" in error.message
+
+
+def test_tls_that_drips_ends_in_time(tls: Tls, resolve: Callable[..., list[str]]) -> None:
+    over = Event()
+    resolve(images_example=["127.0.0.1"])
+
+    def dripping(connection: Connection) -> None:
+        connection.send(b"\x16\x03\x03\x3f\x00\x02\x00\x3e\xfc")  # a long handshake message
+        drip(connection, over, b"\x00")
+
+    with RawServer(dripping) as server:
+        error = refused(f"https://images.example:{server.port}/", seconds=0.3)
+    assert isinstance(error, RequestTimeoutError)
+
+
+def test_a_proxy_that_drips_ends_in_time(
+    resolve: Callable[..., list[str]], environ: pytest.MonkeyPatch
+) -> None:
+    over = Event()
+    resolve(images_example=["93.184.215.14"])
+
+    def dripping(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(b"HTTP/1.1 200 Connected\r\n")
+        drip(connection, over, b"X-Drip: 1\r\n")
+
+    with RawServer(dripping) as proxy:
+        environ.setenv("HTTPS_PROXY", proxy.base_url)
+        error = refused("https://images.example/a.png", seconds=0.3, loopback=False)
+    assert isinstance(error, RequestTimeoutError)
+
+
+def test_an_end_that_is_the_time_s_is_no_end() -> None:
+    over = Event()
+
+    def silent(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(head(content_type="image/png") + png())
+        connection.wait(over)
+
+    with RawServer(silent) as server:
+        assert isinstance(refused(server.base_url, seconds=0.2), RequestTimeoutError)
+        over.set()
+
+
+def test_one_time_and_one_size_for_all_images_of_an_answer() -> None:
+    with RawServer(says(PNG), says(PNG), says(PNG)) as server:
+        fetch = ImageFetcher(loopback=True, in_all=2 * len(png()) + 1)
+        assert fetch(server.base_url) == fetch(server.base_url) == png()
+        with pytest.raises(AnswerError, match="too large in all"):
+            fetch(server.base_url)
+    over = Event()
+
+    def silent(connection: Connection) -> None:
+        connection.read_request()
+        connection.wait(over)
+
+    with RawServer(says(PNG), silent) as server:
+        fetch = ImageFetcher(loopback=True, seconds=0.5)
+        assert fetch(server.base_url) == png()
+        for _ in range(2):  # the second one is not even gone to
+            with pytest.raises(RequestTimeoutError):
+                fetch(server.base_url)
+        over.set()
+
+
+def test_an_answer_of_many_addresses() -> None:
+    with RawServer(*[says(PNG)] * 17) as elsewhere:
+        said = answer({"data": [{"url": f"{elsewhere.base_url}/{n}"} for n in range(30)]})
+        with RawServer(says(said)) as server, router_for(server) as router:
+            images = router.image("cats", model=MODEL, n=17)
+    assert len(images.images) == elsewhere.connections == 17
+    assert images.note.startswith("13 further images")
+    assert len(images.raw["data"]) == 30
 
 
 @pytest.mark.parametrize("status", [200, 204, 401, 404, 500, 304, 300])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -118,7 +119,7 @@ def test_what_is_no_image_is_an_error_and_kept(data: bytes, named: str, how: str
 @pytest.mark.parametrize("data", [png(), jpeg(), webp()])
 @pytest.mark.parametrize("missing", [2, 3, 4, 5])
 def test_base64_that_is_cut(data: bytes, missing: int) -> None:
-    error = refused({"b64_json": b64(data)[:-missing]}, entry(png()))
+    error = refused({"b64_json": b64(data).rstrip("=")[:-missing]}, entry(png()))
     assert "is cut" in error.message
     kept = partial_of(error)
     assert [image.type for image in kept.images] == [PNG]
@@ -175,6 +176,139 @@ def test_json_that_breaks_off_behind_an_image() -> None:
     assert [image.type for image in kept.images] == [PNG]
     assert jpeg().startswith(kept.rejected[0])
     assert kept.request_id == "r1"
+
+
+@pytest.mark.parametrize("data", [png(), jpeg(), webp()])
+def test_base64_without_its_padding(data: bytes) -> None:
+    assert read({"b64_json": b64(data).rstrip("=")}).images[0].data == data
+
+
+def test_what_is_not_base64_is_kept_as_it_came() -> None:
+    text = "?" + b64(png())
+    error = refused({"b64_json": text})
+    assert "not base64" in error.message
+    assert partial_of(error).rejected == (text.encode(),)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 16])
+@pytest.mark.parametrize("data", [png(9, 9), jpeg(), webp()])
+def test_an_answer_that_is_an_image(data: bytes, size: int) -> None:
+    parts = [data[at : at + size] for at in range(0, len(data), size)]
+    images = read_images([b"", *parts], MODEL, "r1", _no_fetching)
+    assert [image.data for image in images.images] == [data]
+    assert (images.model, images.request_id) == (MODEL, "r1")
+
+
+def test_an_answer_that_is_half_an_image() -> None:
+    kept: list[Images] = []
+    with pytest.raises(AnswerError, match="is cut") as caught:
+        read_images([png()[:-9]], MODEL, "r1", _no_fetching, kept.append)
+    assert partial_of(caught.value).rejected == (png()[:-9],)
+    assert kept == [caught.value.partial]
+
+
+@pytest.mark.parametrize("body", [b"\xff\xd8 no image", wav(), b"\x00\x01\x02"])
+def test_an_answer_that_nobody_can_read_is_kept_and_not_quoted(body: bytes) -> None:
+    with pytest.raises(AnswerError, match="neither JSON nor an image") as caught:
+        read_images([body], MODEL, "r1", _no_fetching)
+    assert caught.value.partial == body
+
+
+def test_words_that_begin_like_an_image() -> None:
+    with pytest.raises(AnswerError, match="is not JSON: Refused") as caught:
+        read_images([b"Ref", b"used."], MODEL, "r1", _no_fetching)
+    assert caught.value.partial == ""
+
+
+# What is kept
+
+
+def test_an_interrupt_in_the_answer_keeps_what_came() -> None:
+    body = json.dumps({"data": [{"url": "https://h.example/1"}, entry(png()), entry(jpeg())]}).encode()
+
+    def parts() -> Iterator[bytes]:
+        yield body[:-20]
+        raise KeyboardInterrupt
+
+    kept: list[Images] = []
+    with pytest.raises(KeyboardInterrupt):
+        read_images(parts(), MODEL, "r1", _no_fetching, kept.append)
+    (images,) = kept
+    assert [image.data for image in images.images] == [png()]
+    assert images.raw == {"data": [{"url": "https://h.example/1"}]}
+    assert jpeg().startswith(images.rejected[0])
+    assert (images.model, images.request_id) == (MODEL, "r1")
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, NetworkError("cut")])
+def test_an_interrupt_in_a_download_keeps_the_others(how: Any) -> None:
+    entries = [{"url": "https://h.example/1"}, {"url": "https://h.example/2"}, entry(jpeg())]
+    fetched = iter([png()])
+
+    def fetch(url: str) -> bytes:
+        data = next(fetched, None)
+        if data is None:
+            raise how
+        return data
+
+    kept: list[Images] = []
+    body = json.dumps({"data": entries, "model": "maker/other"}).encode()
+    with pytest.raises((KeyboardInterrupt, NetworkError)):
+        read_images([body], MODEL, "r1", fetch, kept.append)
+    (images,) = kept
+    assert [image.data for image in images.images] == [png(), jpeg()]
+    assert images.raw["data"][:2] == entries[:2]
+    assert images.model == "maker/other"
+
+
+def test_addresses_of_an_answer_that_breaks_off() -> None:
+    body = b'{"data": [{"url": "https:\\/\\/h.example\\/1"}, {"url": "https://h.exam'
+    with pytest.raises(AnswerError, match="breaks off") as caught:
+        read_images([body], MODEL, "r1", _no_fetching)
+    assert partial_of(caught.value).raw == {"data": [{"url": "https://h.example/1"}]}
+
+
+def test_nothing_is_handed_out_where_nothing_came_or_all_is_well() -> None:
+    kept: list[Images] = []
+    with pytest.raises(AnswerError):
+        read_images(
+            [b'{"error": {"message": "no", "url": "https://h.example/help"}}'], MODEL, None, str, kept.append
+        )  # type: ignore[arg-type]
+    read_images([json.dumps({"data": [entry(png())]}).encode()], MODEL, None, _no_fetching, kept.append)
+    assert kept == []
+
+
+def test_an_interrupt_over_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("puq_magics.api.download.ImageFetcher.__call__", interrupted)
+    said = answer({"data": [entry(png()), {"url": "https://h.example/2"}]})
+    kept: list[Images] = []
+    with (
+        RawServer(says_and_closes(said)) as server,
+        router_for(server) as router,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        router.image("a cat", model=MODEL, keep=kept.append)
+    assert [image.data for image in kept[0].images] == [png()]
+    assert kept[0].raw["data"][1] == {"url": "https://h.example/2"}
+
+
+def test_no_more_images_than_were_asked_for() -> None:
+    entries = [{"url": f"https://h.example/{n}"} for n in range(18)] + [entry(jpeg())]
+    body = json.dumps({"data": entries}).encode()
+    asked: list[str] = []
+
+    def fetch(url: str) -> bytes:
+        asked.append(url)
+        return png()
+
+    images = read_images([body], MODEL, "r1", fetch, most=17)
+    assert len(images.images) == len(asked) == 17
+    assert images.note == "2 further images of the answer were left out; see raw and rejected."
+    assert images.raw["data"][17] == entries[17]
+    assert images.rejected == (jpeg(),)
 
 
 # Over the network

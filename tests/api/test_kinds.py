@@ -27,6 +27,9 @@ from puq_magics.api.kinds import model_kind
         ("google/gemini-2.5-flash-image", "image"),
         ("mistral/voxtral-mini", "chat"),
         ("fast/stutter", "chat"),
+        ("acme/invoice-reader", "chat"),
+        ("voice-labs/chat-1", "chat"),
+        ("acme/my-voice", "speech"),
         ("", "chat"),
     ],
 )

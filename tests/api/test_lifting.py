@@ -87,27 +87,44 @@ def test_several_and_a_data_url() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "data"),
+    ("text", "data", "refused"),
     [
-        ("AAAAA", bytes(3)),
-        ("AAAAAA", bytes(3)),
-        ("AAAA!AAAA", b""),
-        ("AAA=AAAA", b""),
-        ("AA==", bytes(1)),
-        ("====", b""),
-        ("not base64, but words", b""),
+        ("AAAAA", bytes(3), b"A"),
+        ("AAAA!AAAA", bytes(3), b"!AAAA"),
+        ("AAA=AAAA", b"", b"AAA=AAAA"),
+        ("====", b"", b"===="),
+        ("!AAAA", b"", b"!AAAA"),
+        ("AA==AA", bytes(1), b"AA"),
+        ("not base64, but words", base64.b64decode("notbase6"), b"4,butwords"),
     ],
 )
-def test_base64_that_is_none(text: str, data: bytes) -> None:
+def test_base64_that_is_none(text: str, data: bytes, refused: bytes) -> None:
     _, (lifted,) = lift(json.dumps({"b64_json": text}))
-    assert lifted == Lifted(data, whole=text == "AA==")
+    assert lifted == Lifted(data, whole=False, refused=refused)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1 << 16])
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [("AA==", bytes(1)), ("AA", bytes(1)), ("AA=", bytes(1)), ("AAA", bytes(2)), ("AAAAAA", bytes(4))],
+)
+def test_padding_may_be_left_out(text: str, data: bytes, size: int) -> None:
+    _, (lifted,) = lift(json.dumps({"b64_json": text}), size)
+    assert lifted == Lifted(data, whole=True)
+
+
+@pytest.mark.parametrize("kept", range(3))
+def test_no_byte_is_lost_without_padding(kept: int) -> None:
+    data = DATA[: 2000 + kept]
+    text = base64.urlsafe_b64encode(data).decode().rstrip("=")
+    assert lift(json.dumps({"b64_json": text}), 700)[1] == [Lifted(data, whole=True)]
 
 
 def test_nothing_is_taken_behind_the_padding() -> None:
     decoder = Base64Decoder()
     for part in (b"AA", b"==", b"AAAA"):
         decoder.feed(part)
-    assert decoder.end() == Lifted(b"\x00", whole=False)
+    assert decoder.end() == Lifted(b"\x00", whole=False, refused=b"AAAA")
 
 
 @pytest.mark.parametrize("end", range(1, 60))
@@ -124,7 +141,7 @@ def test_a_body_that_is_cut(end: int) -> None:
 def test_what_came_of_a_string_without_its_end() -> None:
     lifter = JSONLifter(("b64_json",))
     lifter.feed(b'{"b64_json": "' + TEXT[:2002].encode())
-    assert lifter.found == [Lifted(DATA[:1500], whole=False)]
+    assert lifter.found == [Lifted(DATA[:1501], whole=False)]
 
 
 def test_a_stand_in_cannot_be_forged() -> None:

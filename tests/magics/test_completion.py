@@ -569,7 +569,7 @@ def test_nothing_waits_for_the_list(shell: Any, serve: Any, environ: pytest.Monk
     may_answer.set()
     shell.workspace.account().catalogue.wait()
     assert tab("%puq_chat -m ¦") == ["fast", "acme/one", "acme/two"]
-    assert len(server.heard) == 1
+    assert [heard.path for heard in server.heard] == ["/v1/credits/balance", "/v1/models"]
 
 
 def test_without_a_key_aliases_are_offered(shell: Any) -> None:

@@ -94,3 +94,108 @@ def test_a_dry_run_estimates_and_sends_nothing(shell: Any, sandbox: Any) -> None
     assert "user: What is a cell?" in out
     assert "credits, by the list's prices and at most 500 tokens of answer" in out
     assert paid(sandbox) == []
+
+
+def test_settings_reach_the_lists_too(shell: Any, serve: Any) -> None:
+    def lists(connection: Any) -> None:
+        connection.head("200 OK", "application/json")
+        connection.send(b'{"models": [], "success": true, "balance": 5}')
+
+    server = serve(lists, lists=True)
+    shell.run(f"%config PuqMagics.base_url = '{server.url}'\n%puq_balance\n%config PuqMagics.timeout = 7")
+    account = shell.workspace.account()
+    assert account._connect()._timeout == 7
+    assert account._connect(quick=True)._timeout == 7
+    shell.run("%config PuqMagics.timeout = 700")
+    assert account._connect(quick=True)._timeout == 10
+    assert shell.workspace.account() is account
+
+
+def test_a_budget_without_prices_and_balance_is_refused(shell: Any, serve: Any) -> None:
+    server = serve(lambda connection: connection.done())
+    shell.run(f"%config PuqMagics.base_url = '{server.url}'\n%config PuqMagics.budget = 1")
+    error = shell.error("%puq_chat -m a/b hi")
+    assert isinstance(error, BudgetError)
+    assert "cannot be kept here" in str(error)
+    assert server.heard == []
+
+
+def answer(usage: dict[str, int]) -> Any:
+    """A router whose balance stays, and that counts tokens so."""
+
+    def _answer(connection: Any) -> None:
+        if connection.heard.method == "POST":
+            connection.head()
+            connection.say("Words.")
+            connection.say("", usage=usage)
+            connection.done()
+            return
+        connection.head("200 OK", "application/json")
+        prices = b'{"code": "a/b", "input_price": 1, "output_price": 1}'
+        odd = b'{"code": "a/odd", "input_price": -1, "output_price": 1}'
+        connection.send(b'{"success": true, "balance": 5, "models": [' + prices + b", " + odd + b"]}")
+
+    return _answer
+
+
+@pytest.mark.parametrize("count", [10**400, -1_000_000])
+def test_counts_that_are_none_do_not_count(shell: Any, serve: Any, count: int) -> None:
+    server = serve(answer({"prompt_tokens": count, "completion_tokens": 1_000_000}), lists=True)
+    shell.run(f"%config PuqMagics.base_url = '{server.url}'")
+    assert shell.run("%puq_chat -m a/b hi").value.cost == 1.0
+    assert shell.run("%puq_chat -m a/odd hi").value.cost == 1.0  # no tokens, no price
+
+
+def test_a_call_whose_cost_is_not_known_is_said(shell: Any, serve: Any) -> None:
+    server = serve(answer({"prompt_tokens": 1, "completion_tokens": 1}), lists=True)
+    shell.run(f"%config PuqMagics.base_url = '{server.url}'\n%puq_chat -m a/odd hi")
+    assert "1 call whose cost is not known" in shell.run("%puq").out
+
+
+def test_another_key_does_not_renew_the_budget(shell: Any, serve: Any, typed: list[str]) -> None:
+    server = serve(answer({"prompt_tokens": 1, "completion_tokens": 2_000_000}), lists=True)
+    shell.run(
+        f"%config PuqMagics.base_url = '{server.url}'\n%config PuqMagics.budget = 1\n%puq_chat -m a/b hi"
+    )
+    typed.append("another-key-of-mine")
+    shell.run("%puq_login")
+    assert isinstance(shell.error("%puq_chat -m a/b hi"), BudgetError)
+
+
+def test_an_interrupt_behind_the_answer_does_not_lose_it(notebook: Any, serve: Any) -> None:
+    """The list of prices hangs, and is waited for a moment when the answer is there already."""
+
+    def _answer(connection: Any) -> None:
+        if connection.heard.method == "POST":
+            connection.head("200 OK", "application/json")
+            connection.send(b'{"choices": [{"message": {"content": "All of it."}, "finish_reason": "stop"}]}')
+        else:
+            connection.wait_until_gone()
+
+    server = serve(_answer, lists=True)
+    waits = (
+        "from puq_magics.session.catalogue import Catalogue\n"
+        "wait = Catalogue.wait\n"
+        "def waiting(self, seconds=None):\n    print('waiting', flush=True)\n    wait(self, 30)\n"
+        "Catalogue.wait = waiting"
+    )
+    notebook.run(f"{waits}\n%config PuqMagics.base_url = '{server.url}'")
+    stopped = notebook.run("%puq_chat --no-stream -m a/b -o kept hi", _interrupt_at(notebook, "waiting"))
+    notebook.run("Catalogue.wait = wait")
+    assert stopped.error["traceback"] == [
+        "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
+    ]
+    assert stopped.screen[-1]["text/plain"].startswith("All of it.")
+    assert notebook.value("[kept.text, kept.broken_off]") == ["All of it.", ""]
+    assert notebook.run("%puq_usage").screen
+
+
+def _interrupt_at(kernel: Any, words: str) -> Any:
+    done: list[bool] = []
+
+    def _watch(message: dict[str, Any]) -> None:
+        if not done and words in str(message["content"].get("text", "")):
+            done.append(True)
+            kernel.interrupt()
+
+    return _watch

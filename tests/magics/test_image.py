@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import struct
+import threading
 import zlib
 from base64 import b64encode
 from collections.abc import Callable
@@ -81,7 +83,8 @@ def test_an_image_is_saved_and_told_in_a_terminal_and_is_the_value(drawing: Any,
     (image,) = result.images
     assert (image.format, image.width, image.height, result.prompt) == ("png", 256, 256, "A red kite")
     assert (folder / "a-red-kite-1.png").read_bytes() == image.data
-    assert drawing.run("%puq_image --size 256x256 A red kite").out.startswith("saved a-red-kite-2.png (")
+    assert drawing.run("%puq_image --size 256x256 A red kite").out.startswith("saved a-red-kite-1.png (")
+    assert drawing.run("%puq_image --size 512x512 A red kite").out.startswith("saved a-red-kite-2.png (")
 
 
 def test_a_cell_takes_its_model_from_its_line(drawing: Any) -> None:
@@ -147,6 +150,11 @@ def test_variables_are_filled_in(shell: Any, answering: Answers) -> None:
         ("--size 256x256", "the prompt is empty"),
         ("--save missing/kite.png A kite", "there is no folder missing"),
         ("--save . A kite", "is a folder"),
+        ("--save folder A kite", "folder is a folder"),
+        ("--save folder -n 2 A kite", "folder is a folder"),
+        ("--save /dev/null A kite", "not an ordinary file"),
+        ('--save "" A kite', "'' is not the name of a file"),
+        ("--param keep=x A kite", "cannot send a field named keep"),
         ("--save there.png A kite", "there.png exists"),
         ("--save there A kite", "there.png exists"),
         ("--save some -n 3 A kite", "some-2.webp exists"),
@@ -157,6 +165,7 @@ def test_bad_input_is_an_error_before_anything_is_sent(
 ) -> None:
     (folder / "there.png").write_bytes(b"mine")
     (folder / "some-2.webp").write_bytes(b"mine")
+    (folder / "folder").mkdir()
     server = answering()
     error = shell.error(f"%puq_image {line}")
     assert isinstance(error, InputError)
@@ -264,10 +273,33 @@ def test_of_several_the_good_ones_are_kept_and_the_rest_is_in_files(
     assert "2 images that are good are in _puq" in error.hint
     assert files(folder) == ["kite-1.png", "kite-2.png"]
     kept = {path.suffix: path for path in (folder.parent / "kept").iterdir()}
-    assert kept[".svg"].read_bytes() == SVG
+    assert kept[".txt"].read_bytes() == SVG
+    assert "partial" not in error.hint
     assert kept[".png"].read_bytes() == png(5, 5)[:-7]
     assert all(str(path) in error.hint for path in kept.values())
     assert "saved kite-1.png" in ran.out
+
+
+def test_of_an_interrupted_answer_the_images_that_came_are_kept(shell: Any, serve: Any, folder: Path) -> None:
+    """The second one is fetched from elsewhere when somebody stops it."""
+
+    def _elsewhere(connection: Any) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        connection.wait_until_gone()
+
+    address = f"{serve(_elsewhere).url}/kite.png"
+
+    def _answer(connection: Any) -> None:
+        connection.head(kind="application/json")
+        connection.send(json.dumps({"data": [encoded(png(3, 3)), {"url": address}]}).encode())
+
+    shell.run(f"%config PuqMagics.base_url = {serve(_answer).url!r}")
+    ran = shell.attempt("%puq_image -m a/b -n 2 -o kites --save kite A kite")
+    assert isinstance(ran.error, KeyboardInterrupt)
+    kites = shell.names["kites"]
+    assert [image.width for image in kites.images] == [3]
+    assert kites.interrupted
+    assert files(folder) == ["kite.png"]
 
 
 def test_an_address_that_was_not_gone_to_is_kept(shell: Any, answering: Answers, folder: Path) -> None:

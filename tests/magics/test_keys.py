@@ -161,12 +161,34 @@ def test_a_locked_keyring(shell: Any, typed: list[str], system: Keyring) -> None
     assert isinstance(error, ConfigurationError)
     assert "does not take the key (Failed to unlock" in str(error)
     assert KEY not in str(error)
+    assert "The key is kept until this kernel ends." in str(error)
     assert "…wxyz from %puq_login" in shell.run("%puq").out  # for the session it is kept
-    assert "does not give the key up" in str(shell.error("%puq_logout"))
+    refused = shell.error("%puq_logout")
+    assert "does not give the key up" in str(refused)
+    assert "The key that was entered is forgotten." in str(refused)
     system.problem = None
     typed.append(KEY)
     shell.run("%puq_login --keyring")
     assert system.held
+
+
+def test_a_keyring_that_is_unlocked_meanwhile_is_read(shell: Any, system: Keyring) -> None:
+    system.problem = KeyringLocked("locked")
+    assert "cannot be read" in shell.run("%puq").out
+    system.problem = None
+    system.held["puq_magics", HOST] = KEY
+    assert "…wxyz from the keyring" in shell.run("%puq").out
+
+
+def test_after_logout_nothing_holds_the_key(shell: Any, typed: list[str]) -> None:
+    typed.append(KEY)
+    shell.run("%puq_login\n%puq")
+    workspace = shell.workspace
+    assert workspace._accounts
+    shell.run("%puq_logout")
+    assert workspace._accounts == {}
+    assert workspace._router is None
+    assert workspace._router_made_of == ()
 
 
 def test_a_system_without_a_keyring(shell: Any, typed: list[str], system: Keyring) -> None:

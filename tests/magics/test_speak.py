@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 import wave
 from collections.abc import Callable
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 from time import monotonic
@@ -118,6 +119,11 @@ def test_only_what_was_set_is_sent(shell: Any, answering: Answers) -> None:
         ("--save missing/x.wav Hello", "there is no folder missing"),
         ("--save there.wav Hello", "there.wav exists"),
         ("--save there Hello", "there.wav exists"),
+        ("--save there Hello", "Name another; or --force replaces it"),
+        ('--save "" Hello', "'' is not the name of a file"),
+        ('--save "sub dir" Hello', "sub dir is a folder"),
+        ("--save ~ Hello", "is a folder"),
+        ("--save /dev/null --force Hello", "/dev/null is not an ordinary file"),
         (f"--audio-format flac {SENTENCE * 4}", "parts of FLAC cannot be joined. Ask for --audio-format wav"),
     ],
 )
@@ -125,13 +131,14 @@ def test_bad_input_is_an_error_before_anything_is_sent(
     shell: Any, answering: Answers, folder: Path, line: str, said: str
 ) -> None:
     (folder / "there.wav").write_bytes(b"mine")
+    (folder / "sub dir").mkdir()
     shell.run("nothing = '  '")
     server = answering(wav(1))
     error = shell.error(f"%puq_speak {line}")
     assert isinstance(error, InputError | MissingVariableError)
     assert said in str(error)
     assert server.heard == []
-    assert files(folder) == ["there.wav"]
+    assert files(folder) == ["sub dir", "there.wav"]
 
 
 def test_a_router_that_knows_no_such_voice(speaking: Any, folder: Path) -> None:
@@ -210,6 +217,26 @@ def test_a_wav_without_its_length_is_saved_with_it(shell: Any, answering: Answer
 # --- long texts ----------------------------------------------------------------------------------------------------
 
 
+def test_a_wav_that_is_cut_is_told_and_stays_as_it_came(shell: Any, answering: Answers, folder: Path) -> None:
+    cut = wav(*range(50))[:-40]
+    answering(cut)
+    ran = shell.run("%puq_speak --save talk.wav -o talk Hello")
+    talk = shell.names["talk"]
+    assert (talk.audio, talk.broken_off) == (cut, "broken off")
+    assert (folder / "talk.wav").read_bytes() == cut
+    assert "the audio is cut: 40 bytes that its head tells of did not come" in ran.out
+
+
+@pytest.mark.parametrize("head", [wav(), streamed(wav()), wav(1, 2)[:44]])
+def test_a_head_alone_is_no_sound(shell: Any, answering: Answers, folder: Path, head: bytes) -> None:
+    answering(head)
+    error = shell.error("%puq_speak --save talk.wav -o talk Hello")
+    assert isinstance(error, AnswerError)
+    assert "no sound came" in str(error)
+    assert files(folder) == []
+    assert "talk" not in shell.names
+
+
 def test_a_long_text_is_split_and_its_parts_are_one(shell: Any, answering: Answers, folder: Path) -> None:
     server = answering(streamed(wav(1, 2)), streamed(wav(3)), wav(4, 5, 6))
     shell.run(f"%puq_speak --voice alloy --save talk -o talk {SENTENCE * 3}")
@@ -281,7 +308,7 @@ def test_a_part_that_does_not_fit_is_kept_in_a_file(
     [
         (b"", "the answer is empty", ""),
         (b'{"error": {"message": "no voice left"}}', "JSON where audio should be: no voice left", ".json"),
-        (b"<html><title>Down</title></html>", "HTML where audio should be", ".html"),
+        (b"<html><title>Down</title></html>", "HTML where audio should be", ".txt"),
         (
             b"Sorry, not today, and not tomorrow either, nor on any other day of this year.",
             "text where audio",
@@ -319,6 +346,15 @@ def test_a_cut_answer_keeps_what_came(
     assert "broken off" in ran.out
 
 
+def test_where_nothing_can_be_played_the_result_says_so(shell: Any, answering: Answers) -> None:
+    answering(wav(1, 2))
+    assert "not played: a terminal has no player" in shell.run("%puq_speak --autoplay -o talk Hello").out
+    shell.run("%puq_speak --autoplay -q -o talk Hello")
+    assert shell.names["talk"].notes == ("not played: -q shows no player",)
+    shell.run("%puq_speak -q -o talk Hello")
+    assert shell.names["talk"].notes == ()
+
+
 def test_help_has_the_options_and_an_example(shell: Any) -> None:
     words = shell.run("%puq_speak?").out
     assert "--audio-format" in words
@@ -333,6 +369,13 @@ def test_a_player_in_a_notebook(pupil: Any) -> None:
     assert "<b>" not in bundle["text/html"]
     assert "Hello" in bundle["text/plain"]
     assert cell.contents("execute_result") == []
+
+
+def test_a_notebook_plays_at_once_or_says_why_not(pupil: Any) -> None:
+    assert "not played" not in pupil.run("%puq_speak --autoplay Hello").screen[-1]["text/html"]
+    pupil.run("%config PuqMagics.live = False")
+    (bundle,) = pupil.run("%puq_speak --autoplay Hello").screen
+    assert "not played: displays are not updated" in unescape(bundle["text/html"])
 
 
 def test_what_is_too_large_for_a_notebook_is_saved_beside_it(pupil: Any) -> None:

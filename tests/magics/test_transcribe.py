@@ -176,6 +176,16 @@ def test_an_array_with_its_rate(shell: Any, answering: Any) -> None:
         ("--save there.txt talk.wav", "there.txt exists"),
         ("talk.wav --save there", "there.txt exists"),
         ("--save missing/x.txt talk.wav", "there is no folder missing"),
+        ('--save "" talk.wav', "'' is not the name of a file"),
+        ("--save folder talk.wav", "folder is a folder"),
+        ("talk.wav --save talk.wav", "talk.wav exists"),
+        ("talk.wav --save ./talk.wav --force", "talk.wav is the recording itself"),
+        ("path --save talk.wav --force", "talk.wav is the recording itself"),
+        ("-dash.wav", "If it is a file, write ./-dash.wav"),
+        ("song -live.wav", "there is no file song -live.wav"),
+        ("talk.wav -xyz", "there is no option -xyz"),
+        ("number.real", "number is a variable: %puq_transcribe number"),
+        ('"number"', "number is a variable: %puq_transcribe number"),
         ("--record talk.wav", "--record records; talk.wav is one too many"),
         ("--record", "a recorder needs a notebook"),
     ],
@@ -188,13 +198,56 @@ def test_bad_input_is_an_error_before_anything_is_sent(
     (folder / "text.mp3").write_text("Dear diary, these are only words.")
     (folder / "there.txt").write_text("mine")
     server = answering()
-    shell.run("number = 5")
+    (folder / "folder").mkdir()
+    shell.run("number = 5\nfrom pathlib import Path\npath = Path('talk.wav')")
     error = shell.error(f"%puq_transcribe {line}")
     assert isinstance(error, InputError)
     assert said in str(error)
     assert error.hint
     assert server.heard == []
     assert (folder / "there.txt").read_text() == "mine"
+    assert (folder / "talk.wav").read_bytes() == SOUND
+
+
+@pytest.mark.parametrize("name", ["-dash.wav", "-old song.wav", "song -live.wav"])
+@pytest.mark.parametrize("start", ["", "./"])
+def test_a_file_whose_name_has_a_dash(
+    shell: Any, answering: Any, folder: Path, name: str, start: str
+) -> None:
+    (folder / name).write_bytes(SOUND)
+    server = answering()
+    shell.run(f"%puq_transcribe {start}{name}")
+    assert form(server.heard[0])["file"].get_filename() == name
+
+
+@pytest.mark.parametrize(
+    ("body", "words"), [(b'{"text": "Hello th', "Hello th"), (b"Hello \xf0\x9f", "Hello \ufffd")]
+)
+def test_the_words_of_an_answer_that_breaks_off_are_kept(
+    shell: Any, serve: Any, folder: Path, body: bytes, words: str
+) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+
+    def _answer(connection: Any) -> None:
+        connection.head(kind="text/plain", content_length=str(len(body) + 100))
+        connection.send(body)
+
+    shell.run(f"%config PuqMagics.base_url = {serve(_answer).url!r}")
+    ran = shell.attempt("%puq_transcribe -m a/b talk.wav -o heard --save heard.txt")
+    assert isinstance(ran.error, APIError)
+    assert "The words that came are in _puq." in ran.error.hint
+    assert "partial" not in str(ran.error)
+    heard = shell.names["heard"]
+    assert heard is shell.names["_puq"]
+    assert (heard.text, heard.broken_off) == (words, "broken off")
+    assert ran.out.startswith(words)
+    assert not (folder / "heard.txt").exists()
+
+
+def test_a_text_with_the_name_of_a_recording_is_noted(shell: Any, answering: Any, folder: Path) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+    answering()
+    assert "words.mp3 holds text" in shell.run("%puq_transcribe talk.wav --save words.mp3").out
 
 
 def test_without_a_model_the_error_says_how_to_name_one(asking: Any, folder: Path) -> None:
@@ -237,7 +290,6 @@ def test_quiet_and_dry_run(shell: Any, answering: Any, folder: Path) -> None:
     ("body", "said"),
     [
         (b"", ""),
-        (b'{"text": "Hel', ""),
         (b'{"words": 5}', "holds no text"),
         (b'{"error": "no ears left"}', "no ears left"),
         (b"<html><title>Down</title></html>", "Down"),
@@ -299,14 +351,51 @@ def test_a_recording_goes_the_same_way(pupil: Any) -> None:
     assert "Hello, recorder." in bundle["data"]["text/plain"]
 
 
+#: Code that finds the recorder that was shown last, and not used yet.
+RECORDER = """
+import gc
+from puq_magics.widgets.recorder import Recorder
+recorder = [each for each in gc.get_objects() if isinstance(each, Recorder) and each.state == "idle"][-1]
+"""
+
+
 def test_a_recording_that_fails_is_told_by_the_recorder(pupil: Any) -> None:
     pupil.run("%puq_transcribe --record")
-    found = "import gc\nfrom puq_magics.widgets.recorder import Recorder\n"
-    found += "recorder = [each for each in gc.get_objects() if isinstance(each, Recorder)][-1]\n"
-    pupil.run(found + "recorder._take(b'what is this?', 'audio/odd')")
+    pupil.run(RECORDER + "recorder._take(b'what is this?', 'audio/odd')")
     state, words = pupil.value("[recorder.state, recorder.message]")
     assert state == "failed"
     assert words.startswith("the recording (audio/odd) cannot be sent: the data is not audio")
+    kept = Path(words.rpartition("The recording is kept: %puq_transcribe ")[2])
+    assert kept.read_bytes() == b"what is this?"
+    kept.unlink()
+
+
+def test_the_text_of_each_recording_has_a_file_of_its_own(pupil: Any) -> None:
+    pupil.run("%puq_speak -q -o one One.\n%puq_speak -q -o two Two.")
+    pupil.run("%puq_transcribe --record --save words.txt")
+    pupil.run(RECORDER + "recorder._take(one.audio, 'audio/wav')\nrecorder._take(two.audio, 'audio/wav')")
+    assert pupil.value("recorder.message").endswith("in _puq.text and words-2.txt.")
+    assert (pupil.folder / "words.txt").read_text(encoding="utf-8") == "One."
+    assert (pupil.folder / "words-2.txt").read_text(encoding="utf-8") == "Two."
+    assert "words.txt exists" in pupil.run("%puq_transcribe --record --save words.txt").error["evalue"]
+    pupil.run("%puq_transcribe --record --save words.txt --force")
+    pupil.run(RECORDER + "recorder._take(two.audio, 'audio/wav')")
+    assert (pupil.folder / "words.txt").read_text(encoding="utf-8") == "Two."
+
+
+def test_an_interrupted_recording_is_kept(pupil: Any) -> None:
+    pupil.run("%puq_speak -q -o talk Hello, recorder.\n%puq_transcribe --record")
+    pupil.run("from unittest.mock import patch\n" + RECORDER)
+    pupil.run(
+        "with patch('puq_magics.api.client.Router.transcribe', side_effect=KeyboardInterrupt):\n"
+        "    recorder._take(talk.audio, 'audio/wav')"
+    )
+    state, words = pupil.value("[recorder.state, recorder.message]")
+    assert state == "failed"
+    assert words.startswith("Interrupted. The recording is kept: %puq_transcribe ")
+    kept = Path(words.rpartition(" ")[2])
+    assert pupil.value(f"open({str(kept)!r}, 'rb').read() == talk.audio")
+    kept.unlink()
 
 
 def test_a_recorder_asks_first_for_what_would_be_missing_later(notebook: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import tracemalloc
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +16,7 @@ from media_samples import CALL, png, wav
 
 from puq_magics.api.media_types import MP3
 from puq_magics.outputs.footer import Footer
+from puq_magics.outputs.image_result import Picture
 from puq_magics.outputs.media import clock, megabytes, paragraphs, relative_link, shown_path
 from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
 
@@ -411,3 +413,22 @@ def test_sizes(size: float, words: str) -> None:
 )
 def test_times(seconds: float, words: str) -> None:
     assert clock(seconds) == words
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        ImageResult(images=[Picture(data=png(2, 2, 3_000_000))], prompt="a kite", **CALL),
+        SpeechResult(audio=b"ID3" + bytes(3_000_000), text="Hello", **CALL),
+    ],
+)
+def test_media_are_copied_no_more_than_base64_must(result: ImageResult | SpeechResult) -> None:
+    result.bundle(Footer())  # imports, and what else is done once
+    tracemalloc.start()
+    try:
+        html = result.bundle(Footer())["text/html"]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(html) > 4_000_000
+    assert peak < 2.2 * len(html)

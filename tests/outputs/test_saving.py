@@ -18,6 +18,7 @@ import pytest
 from puq_magics.api.errors import InputError
 from puq_magics.outputs.saving import (
     checked_target,
+    first_free,
     kept,
     notebook_folder,
     save_bytes,
@@ -59,18 +60,32 @@ def test_the_home_folder(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
         ("nowhere/x.png", "no folder nowhere"),
         ("mine.png/x.png", "no folder mine.png"),
         ("mine.png", "mine.png exists"),
+        ("mine", "mine exists"),
+        ("/dev/null", "not an ordinary file"),
+        ("~", "is a folder"),
+        (None, "None is not the name of a file"),
+        (b"bytes", "is not the name of a file"),
         ("nothing.png", "nothing.png exists"),
         ("~nobody-of-this-name/x.png", "nobody's home"),
         ("x" * 300, "cannot be written"),
     ],
 )
-@pytest.mark.parametrize("check", [checked_target, lambda path: save_bytes(b"data", path)])
+@pytest.mark.parametrize(
+    "check",
+    [
+        checked_target,
+        lambda path: checked_target(path, extensions=[".png"]),
+        lambda path: checked_target(path, extensions=[".png"], forcing="--force"),
+        lambda path: save_bytes(b"data", path),
+    ],
+)
 def test_what_cannot_be_written(
-    tmp_path: Path, environ: pytest.MonkeyPatch, name: str, words: str, check: Callable[[str], object]
+    tmp_path: Path, environ: pytest.MonkeyPatch, name: Any, words: str, check: Callable[[Any], object]
 ) -> None:
     environ.chdir(tmp_path)
     (tmp_path / "there").mkdir()
     (tmp_path / "mine.png").write_text("mine")
+    (tmp_path / "mine").write_text("mine, too")
     (tmp_path / "nothing.png").symlink_to("gone")
     before = names(tmp_path)
     with pytest.raises(InputError, match=words) as caught:
@@ -137,6 +152,46 @@ def test_numbers_and_extensions() -> None:
     assert targets(Path("a/x"), ".png") == [Path("a/x.png")]
     assert targets(Path("a/x"), ".png", 2) == [Path("a/x-1.png"), Path("a/x-2.png")]
     assert targets(Path("v1.2.jpg"), ".png", 2) == [Path("v1.2-1.jpg"), Path("v1.2-2.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        ("1. kite", "1. kite.png"),
+        ("kite.v2", "kite.v2.png"),
+        ("v1.2", "v1.2.png"),
+        ("e.g. a kite", "e.g. a kite.png"),
+        ("kite.", "kite..png"),
+        (".kite", ".kite.png"),
+        ("kite.JPEG", "kite.JPEG"),
+        ("talk.mp3", "talk.mp3"),
+        ("talk.m4a", "talk.m4a"),
+        ("kite.xyz", "kite.xyz"),
+    ],
+)
+def test_what_is_an_extension(tmp_path: Path, name: str, whole: str) -> None:
+    assert targets(tmp_path / name, ".png") == [tmp_path / whole]
+    number_two = targets(tmp_path / name, ".png", 2)[1]
+    assert number_two.name == f"{Path(whole).stem}-2{Path(whole).suffix}"
+    assert checked_target(tmp_path / name, extensions=[".png"]) == tmp_path / name
+
+
+def test_a_file_without_an_extension_is_replaced_itself(tmp_path: Path) -> None:
+    (tmp_path / "kite").touch()
+    with pytest.raises(InputError, match="kite exists") as caught:
+        checked_target(tmp_path / "kite", extensions=[".png"], forcing="--force")
+    assert caught.value.hint == "Name another; or --force replaces it."
+    assert targets(checked_target(tmp_path / "kite", True, extensions=[".png"]), ".png") == [
+        tmp_path / "kite"
+    ]
+    assert checked_target(tmp_path / "kite", extensions=[".png"], number=2)  # kite-1.png and kite-2.png
+
+
+def test_the_first_name_that_is_free(tmp_path: Path) -> None:
+    assert first_free(tmp_path / "x.txt") == tmp_path / "x.txt"
+    for name, free in (("x.txt", "x-2.txt"), ("x-2.txt", "x-3.txt")):
+        (tmp_path / name).touch()
+        assert first_free(tmp_path / "x.txt") == tmp_path / free
 
 
 # --- writing
@@ -265,6 +320,8 @@ def test_numbered_files(tmp_path: Path) -> None:
     made = [save_numbered(bytes([n]), tmp_path, "A red kite!", ".png") for n in range(3)]
     assert [path.name for path in made] == ["a-red-kite-1.png", "a-red-kite-2.png", "a-red-kite-3.png"]
     assert [path.read_bytes() for path in made] == [b"\0", b"\1", b"\2"]
+    assert save_numbered(b"\2", tmp_path, "A red kite!", ".png") == made[2]  # Run All
+    assert save_numbered(b"\0", tmp_path, "A red kite!", ".png").name == "a-red-kite-4.png"
     with pytest.raises(InputError, match="no folder"):
         save_numbered(b"", tmp_path / "nowhere", "x", ".png")
 

@@ -84,7 +84,11 @@ def test_words_are_cut_to_the_width_and_numbers_are_not(width: int) -> None:
     )
     lines = table.text(width).splitlines()
     assert all(line.rstrip().endswith(end) for line, end in zip(lines[2:], ["1,234.5", "1"], strict=True))
-    assert max(len(line) for line in lines[:2]) <= max(width, 27)
+    name, least = len("provider/a-model-with-a-long-name"), 8
+    assert max(len(line) for line in lines[:2]) <= max(width, name + least + len("1,234.5") + 4)
+    assert lines[2].startswith(
+        "provider/a-model-with-a-long-name"
+    )  # it names the row, and cannot be typed when cut
     assert "…" in lines[2]
     assert re.search(r"(e\u0301){3}", lines[3])
 

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from puq_magics.api.client import Router
 from puq_magics.api.errors import MissingKeyError
-from puq_magics.api.wire import Model
+from puq_magics.session.account import Account
 from puq_magics.session.advice import some_models
+from puq_magics.session.settings import PuqMagics
+from puq_magics.session.spending import Spending
 
 KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
 
@@ -50,9 +53,9 @@ def test_no_key_at_all(shell: Any, serve: Any) -> None:
 def test_a_spent_balance_is_told(error: Any) -> None:
     refused = ("402 Payment Required", {"error": "no credits"})
     told = error(completions=refused, balance=("200 OK", {"success": True, "balance": -1.5}))
-    assert "The balance is -1.50 credits. Top up in the dashboard of 127.0.0.1" in told.hint
+    assert "The balance is -1.5 credits; the price of openai/gpt-4o is not known" in told.hint
     untold = error(completions=refused, balance=refused)
-    assert "The balance is 0 or below. Top up" in untold.hint
+    assert "The balance is 0 or below" in untold.hint
 
 
 def test_an_ungranted_model_is_named(error: Any) -> None:
@@ -83,11 +86,21 @@ def test_no_list_no_names(error: Any) -> None:
     )
 
 
-def test_some_models_are_few_and_chat() -> None:
-    listed = [Model(f"a/m{n}", "") for n in range(10)] + [Model("openai/tts-1", "")]
-    assert some_models(listed).endswith("a/m7 and 2 more.")
-    assert "tts" not in some_models(listed)
-    assert some_models([]) == ""
+def account(serve: Any, codes: list[str], **settings: Any) -> Account:
+    def lists(connection: Any) -> None:
+        connection.head("200 OK", "application/json")
+        connection.send(json.dumps({"models": [{"code": code} for code in codes]}).encode())
+
+    url = serve(lists, lists=True).url
+    return Account(lambda **_: Router(None, url), PuqMagics(**settings), Spending())
+
+
+def test_some_models_are_few_and_of_the_kind(serve: Any) -> None:
+    many = account(serve, [*(f"a/m{n}" for n in range(10)), "openai/tts-1"])
+    assert some_models(many).endswith("a/m7 and 2 more.")
+    assert some_models(many, "speech") == " This key can use openai/tts-1."
+    assert some_models(many, "image") == ""
+    assert some_models(account(serve, ["a/m1"], kinds={"a/*": "image"}), "image") == " This key can use a/m1."
 
 
 def test_a_missing_key_is_an_error_before_any_request(shell: Any, environ: Any) -> None:

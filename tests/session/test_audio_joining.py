@@ -6,7 +6,7 @@ from io import BytesIO
 
 import pytest
 
-from puq_magics.session.audio_joining import can_follow, join
+from puq_magics.session.audio_joining import can_follow, is_silent, join, missing
 
 
 def wav(frames: bytes, rate: int = 8000, channels: int = 1, width: int = 2) -> bytes:
@@ -56,9 +56,22 @@ def test_wavs_are_one(size: int | None) -> None:
     assert read(join(parts, "wav")) == (22_050, 1, 2, ONE + TWO)
 
 
-def test_a_wav_that_was_cut_keeps_its_whole_frames() -> None:
+def test_a_wav_that_was_cut_stays_as_it_came_and_says_what_is_missing() -> None:
     cut = wav(ONE * 2, channels=2)[:-3]
-    assert read(join([cut], "wav"))[3] == (ONE * 2)[:12]
+    assert join([cut], "wav") == cut
+    assert missing(cut, "wav") == 3
+    assert missing(wav(ONE), "wav") == missing(streamed(wav(ONE), 0xFFFFFFFF), "wav") == 0
+    assert missing(b"RIFF", "wav") == missing(cut, "mp3") == 0
+    assert read(join([cut, wav(ONE, channels=2)], "wav"))[3] == (ONE * 2)[:12] + ONE
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000, 100])
+def test_a_head_alone_is_silent(size: int) -> None:
+    assert is_silent(streamed(wav(b""), size), "wav")
+    assert is_silent(wav(ONE)[:36], "wav")
+    assert not is_silent(streamed(wav(ONE), size), "wav")
+    assert not is_silent(b"no wav at all", "wav")
+    assert not is_silent(b"", "mp3")
 
 
 def test_odd_frames_are_padded() -> None:

@@ -13,8 +13,8 @@ from puq_magics.sandbox import Sandbox
 from puq_magics.session.catalogue import Catalogue, kind_of
 
 
-def connect(sandbox: Sandbox) -> Callable[[], Router]:
-    return lambda: Router(sandbox.token, sandbox.base_url)
+def connect(sandbox: Sandbox) -> Callable[..., Router]:
+    return lambda **_: Router(sandbox.token, sandbox.base_url)
 
 
 def asked(sandbox: Sandbox) -> list[str]:
@@ -44,7 +44,7 @@ def test_in_the_background_with_the_balance(sandbox: Sandbox) -> None:
 
 
 def test_the_first_balance_counts() -> None:
-    catalogue = Catalogue(lambda: pytest.fail("nothing is asked"))
+    catalogue = Catalogue(lambda **_: pytest.fail("nothing is asked"))
     catalogue.saw_balance(5.0)
     catalogue.saw_balance(4.0)
     assert catalogue.balance_at_start == 5.0
@@ -56,7 +56,7 @@ def test_a_list_that_does_not_come_is_told_to_who_asks_and_not_asked_for_again_a
         connection.send(b'{"error": "Not found"}')
 
     server = serve(refuse, lists=True)
-    catalogue = Catalogue(lambda: Router(None, server.url))
+    catalogue = Catalogue(lambda **_: Router(None, server.url))
     catalogue.begin()
     catalogue.wait()
     catalogue.begin()
@@ -75,7 +75,7 @@ def test_a_server_without_a_balance_still_lists(serve: Any) -> None:
         connection.send(b'{"object": "list", "data": [{"id": "llama"}]}' if found else b"{}")
 
     server = serve(lists, lists=True)
-    catalogue = Catalogue(lambda: Router(None, server.url))
+    catalogue = Catalogue(lambda **_: Router(None, server.url))
     catalogue.begin(balance=True)
     catalogue.wait()
     assert list(catalogue.known) == ["llama"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from puq_magics.api.errors import AnswerError
-from puq_magics.session.salvage import salvage
+from puq_magics.session.salvage import hint_for_magics, salvage, words_of
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +20,9 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (b"\x89PNG\r\n\x1a\n cut", ".png"),
         (b"RIFF\0\0\0\0WAVE", ".wav"),
         (b'{"a": 1}', ".json"),
-        (b"<!doctype html><p>", ".html"),
-        (b"<svg></svg>", ".svg"),
-        (b"<?xml version='1.0'?><a/>", ".xml"),
+        (b"<!doctype html><p>", ".txt"),
+        (b"<svg></svg>", ".txt"),
+        (b"<?xml version='1.0'?><a/>", ".txt"),
         (b"only words", ".txt"),
         (b"\0\1\2\3", ".bin"),
     ],
@@ -52,3 +52,47 @@ def test_where_nothing_can_be_kept_the_error_stays(kept: Path, monkeypatch: pyte
     salvage(error, [b"one"])
     assert error.message == "that was none."
     assert error.hint.startswith("Try again. It could not be kept: ")
+
+
+@pytest.mark.parametrize(
+    ("hint", "said"),
+    [
+        ("What came is in err.partial.", ""),
+        ("What came is in the error's .partial.", ""),
+        ("What came is in err.partial; check the model.", "Check the model."),
+        ("Only PNG is taken. What came is in err.partial.", "Only PNG is taken."),
+        (
+            'It is in the error\'s .partial.raw; or ask for it: response_format="b64_json".',
+            "Ask for it: --param response_format=b64_json.",
+        ),
+        ("Check the base URL.", "Check the base URL."),
+        ("", ""),
+    ],
+)
+def test_a_hint_for_callers_of_the_client_does_not_reach_a_notebook(hint: str, said: str) -> None:
+    error = AnswerError("that was none.", hint=hint)
+    hint_for_magics(error)
+    assert error.hint == said
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"Hello th", "Hello th"),
+        (b'{"language": "en", "text": "Hello th', "Hello th"),
+        (b'{"text": "Gr\\u00fc\\u00', "Gr\u00fc"),
+        (b'{"text": "a \\"word\\" \\', 'a "word"'),
+        (b'{"text": "balloon \\ud83c\\udf', "balloon \ufffd"),
+        (b'{"text": "", "segments": [', ""),
+        (b'{"text": "All of it.", "segments": [{"text": "All', "All of it."),
+        (b'{"segments": [{"text": " One.", "tokens": [1], "end": 1}, {"text": " Tw', "One. Tw"),
+        (b'{"segments": [{"text": " One."}, {"text": " Two."}], "text": "One. T', "One. Two."),
+        (b'{"segments": [{"text": " One."}, {"text": " Two."}], "text": "One. Two.\\n', "One. Two."),
+        (b'{"error": "no ears left"}', ""),
+        (b"<html>words</html>", ""),
+        (b"\0\1\2", ""),
+        (b"", ""),
+    ],
+)
+def test_words_of_a_transcript_that_broke_off(body: bytes, words: str) -> None:
+    assert words_of(body) == words

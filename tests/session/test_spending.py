@@ -47,9 +47,42 @@ def test_without_a_limit_by_what_is_usual_and_then_by_the_longest_so_far() -> No
     assert spending.estimate(asked, MINI, UNIT).cost == USUAL_ANSWER * 8 / UNIT
     spending.note(asked, 0.1, Usage(10, 5_000, 5_010))
     spending.note(asked, 0.1, Usage(10, 70, 80))
+    spending.note(asked, 0.1, Usage(10, 9_000, 9_010), whole=False)
+    spending.note(Asked("chat", MINI.code, 0, max_tokens=8_000), 0.1, Usage(10, 8_000, 8_010))
     estimate = spending.estimate(asked, MINI, UNIT)
     assert estimate.cost == 5_000 * 8 / UNIT
     assert "as long as the longest so far" in str(estimate)
+
+
+def test_short_answers_say_nothing_of_the_next() -> None:
+    spending, asked = Spending(), Asked("chat", MINI.code, 0)
+    spending.note(asked, 0.1, Usage(10, 1, 11))
+    assert spending.estimate(asked, MINI, UNIT).cost == USUAL_ANSWER * 8 / UNIT
+
+
+def test_several_answers_cost_several_times() -> None:
+    asked = Asked("chat", MINI.code, 0, max_tokens=100, count=10)
+    assert Spending().estimate(asked, MINI, UNIT).cost == 1_000 * 8 / UNIT
+
+
+def test_speech_costs_by_its_characters() -> None:
+    spending = Spending()
+    spending.note(Asked("speech", "a/tts", characters=1_000), 0.5, None)
+    assert spending.estimate(Asked("speech", "a/tts", characters=100), None, UNIT).cost == pytest.approx(0.05)
+
+
+def test_what_is_held_counts_until_it_is_released() -> None:
+    spending, estimate = Spending(), Estimate(0.3, "so")
+    held = spending.hold(0.5, estimate, None)
+    with pytest.raises(BudgetError):
+        spending.hold(0.5, estimate, None)
+    spending.release(held)
+    assert spending.hold(0.5, estimate, None) == 0.3
+
+
+def test_without_prices_and_balance_no_budget_can_be_kept() -> None:
+    with pytest.raises(BudgetError, match="cannot be kept here"):
+        Spending().check(0.5, Estimate(None, "the price is not known"), None)
 
 
 def test_images_are_estimated_by_what_images_cost_so_far() -> None:
@@ -59,7 +92,7 @@ def test_images_are_estimated_by_what_images_cost_so_far() -> None:
     spending.note(Asked("speech", "a/tts"), 5.0, None)
     estimate = spending.estimate(Asked("image", "another/image", count=3), None, UNIT)
     assert estimate.cost == pytest.approx(0.12)
-    assert "mean of 1 such calls" in str(estimate)
+    assert "mean of 1 such calls of other models" in str(estimate)
 
 
 def test_the_budget_counts_estimate_or_balance_whichever_is_larger() -> None:
@@ -88,15 +121,20 @@ def test_a_budget_that_is_used_up_lets_only_free_calls_through() -> None:
         spending.check(0.5, unknown, 0.5)
     spending.check(0.5, Estimate(0.0, "free"), 0.5)
     with pytest.raises(BudgetError):
-        Spending().check(0.0, unknown, None)
+        Spending().check(0.0, unknown, 0.0)
 
 
 def test_an_answer_that_broke_off_is_counted_by_its_characters() -> None:
     assert with_usage(None, 7, "12345678") == Usage(7, 2, 9)
     assert with_usage(None, 7, "") is None
     assert with_usage(Usage(1, 2, 3), 7, "text") == Usage(1, 2, 3)
-    assert tokens_in(0) == 0
-    assert tokens_in(1) == 1
+
+
+def test_tokens_of_a_text() -> None:
+    assert tokens_in("") == 0
+    assert tokens_in("a") == 1
+    assert tokens_in("éé é") == 1
+    assert tokens_in("細胞とは何ですか") == 8
 
 
 def test_a_model_is_found_without_its_provider() -> None:
