@@ -261,6 +261,7 @@ class Router:
             read_beginning(response),
             request_id=request_id(response),
             retry_after=retry_after(response.headers),
+            sent_file=isinstance(request.body, Form),
         )
 
 

@@ -242,19 +242,20 @@ class _Watch:
     def __init__(self) -> None:
         self._lock = Lock()
         self._sockets: list[socket.socket] = []
-        self._over = False
+        #: Whether the time has come.
+        self.over = False
 
     def guard(self, sock: socket.socket) -> None:
         """Watch a connection, by a handle of our own: TLS takes the socket's away."""
         with self._lock:
             self._sockets.append(sock.dup())
-        if self._over:
+        if self.over:
             self.end()
 
     def end(self) -> None:
         """End the connections; whoever reads meets their end."""
         with self._lock:
-            self._over = True
+            self.over = True
             for sock in self._sockets:
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
@@ -310,6 +311,11 @@ def _watched_pools(watch: _Watch) -> dict[str, type[HTTPConnectionPool]]:
             sock = super()._new_conn()
             watch.guard(sock)
             return sock
+
+        def _tunnel(self) -> None:
+            super()._tunnel()  # http.client takes a connection's end for that of the headers
+            if watch.over:
+                raise TimeoutError
 
     class WatchedTls(Watched, HTTPSConnection):
         pass

@@ -203,19 +203,32 @@ _BY_STATUS: dict[int, tuple[type[StatusError], str, str]] = {
     ),
     403: (PermissionDeniedError, "the API key has no access to this", "Have it granted in the dashboard."),
     404: (NotFoundError, "the router has no such model or endpoint", "Check the model and the base URL."),
+    413: (StatusError, "the request is too large for the router", "Send less at once."),
     422: (UnprocessableError, "the router cannot process this request", "Check the model and the options."),
     429: (RateLimitError, "the router has had too many requests", "Wait a little, then try again."),
 }
+_LARGE_FILE = (
+    StatusError,
+    "the file is too large for the router",
+    "Send a shorter or a compressed one (MP3, Opus).",
+)
 _SERVER = (ServerError, "the router failed", "Try again; if it goes on, ask the router's people.")
 _OTHER = (StatusError, "the router refused the request", "Check the base URL.")
 
 
 def error_for(
-    status: int, body: bytes, *, request_id: str | None = None, retry_after: float | None = None
+    status: int,
+    body: bytes,
+    *,
+    request_id: str | None = None,
+    retry_after: float | None = None,
+    sent_file: bool = False,
 ) -> StatusError:
     """The error for an answer with a status of 400 or more; its body may be JSON, HTML, text or nothing."""
     detail, code = error_words(body)
     kind, summary, hint = _BY_STATUS.get(status, _SERVER if status >= 500 else _OTHER)
+    if status == 413 and sent_file:
+        kind, summary, hint = _LARGE_FILE
     return kind(
         with_words(
             f"{summary} ({status} {_phrase(status)})".replace(" )", ")"), _without_echo(detail, status)

@@ -7,7 +7,7 @@ them on purpose: they can hold scripts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ from typing import Literal
 ENOUGH = 4096
 _PNG = b"\x89PNG\r\n\x1a\n"
 # JPEG: the markers that stand alone, and those that begin a frame and so hold the size.
+_SCAN, _END = 0xDA, 0xD9
 _ALONE = (0x01, *range(0xD0, 0xD9))
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 
@@ -59,7 +60,7 @@ def audio_type(data: bytes) -> MediaType | None:
     MP4 and WebM may hold a film, too; its sound is what a transcription takes.
     """
     if data.startswith(b"ID3"):
-        return _behind_id3(data)
+        return _behind_id3(data) if _is_id3(data) else None
     return next((kind for kind, fits in _AUDIO if fits(data)), None)
 
 
@@ -76,7 +77,7 @@ def is_whole(data: bytes) -> bool:
     if kind is PNG:
         return _png_ends(data)
     if kind is JPEG:
-        return data.rfind(b"\xff\xd9") > 0
+        return _jpeg_ends(data)
     return kind is WEBP and len(data) >= int.from_bytes(data[4:8], "little") + 8
 
 
@@ -113,6 +114,18 @@ def _riff(data: bytes, kind: bytes) -> bool:
     return data[:4] in (b"RIFF", b"RF64") and data[8:12] == kind
 
 
+def _is_wav(data: bytes) -> bool:
+    """With the chunk that says what its samples are, or behind others as far as is here; not the name alone."""
+    at = 12
+    while _riff(data, b"WAVE") and at + 8 <= len(data):
+        if data[at : at + 4] == b"fmt ":
+            return at + 24 <= len(data)
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little") + (data[at + 4] & 1)
+        if at >= len(data):
+            return True
+    return False
+
+
 def _is_mp3(data: bytes) -> bool:
     """A frame's header of layer III whose fields all have a meaning."""
     if len(data) < 3 or data[0] != 0xFF or data[1] & 0xE6 != 0xE2 or data[1] & 0x18 == 0x08:
@@ -125,7 +138,7 @@ def _is_adts(data: bytes) -> bool:
 
 
 _AUDIO: tuple[tuple[MediaType, Callable[[bytes], bool]], ...] = (
-    (WAV, lambda data: _riff(data, b"WAVE")),
+    (WAV, _is_wav),
     (OGG, lambda data: data.startswith(b"OggS")),
     (FLAC, lambda data: data.startswith(b"fLaC")),
     (M4A, lambda data: data[4:8] == b"ftyp"),
@@ -133,6 +146,11 @@ _AUDIO: tuple[tuple[MediaType, Callable[[bytes], bool]], ...] = (
     (AAC, _is_adts),
     (MP3, _is_mp3),
 )
+
+
+def _is_id3(data: bytes) -> bool:
+    """A tag's header and not words: a version and flags that there are, a size in seven-bit bytes."""
+    return len(data) >= 10 and data[3] <= 4 and not data[5] & 0x0F and max(data[6:10]) < 0x80
 
 
 def _behind_id3(data: bytes) -> MediaType:
@@ -160,19 +178,36 @@ def _png_ends(data: bytes) -> bool:
     return False
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+def _jpeg_marks(data: bytes) -> Iterator[tuple[int, int]]:
+    """The markers of a JPEG before its first scan, that one included, and where they stand."""
     at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
+    while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # padding
             at += 1
         elif marker in _ALONE:
             at += 2
-        elif marker in _FRAMES:
-            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
         else:
+            yield marker, at
+            if marker in (_SCAN, _END):
+                return
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    for marker, at in _jpeg_marks(data):
+        if marker in _FRAMES and at + 9 <= len(data):
+            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
     return None
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether the end's mark stands behind a scan: before it a small picture may, with an end of its own."""
+    scan = next((at for marker, at in _jpeg_marks(data) if marker == _SCAN), None)
+    if scan is None:
+        return False
+    behind = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+    return data.rfind(b"\xff\xd9", behind) >= 0
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:

@@ -13,9 +13,10 @@ from puq_magics.api.media_types import ENOUGH, MediaType, audio_type, said_inste
 if TYPE_CHECKING:
     from puq_magics.api.transport import Response
 
-_LONGEST_WORDS = 1 << 16  # bytes of what came instead
+_LONGEST_WORDS = 1 << 16  # bytes of words that came instead
+_LONGEST_OTHER = 1 << 20  # and of what is nothing known
 _CLEAR = 64  # bytes that tell audio from anything else
-_KEPT = "What came is in err.partial."
+_KEPT = "What came is in the error's .partial."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class SpeechStream:
         self._response = response
         self._max_size = max_size
         self._size = 0
-        self._start = b""  # until it is clear what comes
+        self._start = bytearray()  # until it is clear what comes
+        self._decided = False  # whether that is audio
         self._given: list[bytes] = []
         self._ended = False
 
@@ -104,16 +106,20 @@ class SpeechStream:
 
     def _begin(self, data: bytes, ended: bool) -> bytes:
         """The bytes to give: all that came, once they are known to be audio; what is none is read to its end."""
-        start = self._start = self._start + data
-        if not ended and len(start) < _CLEAR:
+        self._start += data
+        if not ended and len(self._start) < _CLEAR:
             return b""
-        self.type = audio_type(start[:ENOUGH])
-        if self.type is not None:
-            self._start = b""
-            return start
-        says_words = said_instead(start)
-        if ended or (says_words and len(start) >= _LONGEST_WORDS):
-            raise _not_audio(start, says_words, self._response.headers.get("content-type", ""))
+        if not self._decided:
+            self._decided = ended or len(self._start) >= ENOUGH
+            self.type = audio_type(bytes(self._start[:ENOUGH]))
+            if self.type is not None:
+                start, self._start = bytes(self._start), bytearray()
+                return start
+        if ended or len(self._start) >= _LONGEST_WORDS:
+            says_words = said_instead(bytes(self._start[:ENOUGH]))
+            if ended or says_words or len(self._start) >= _LONGEST_OTHER:
+                content_type = self._response.headers.get("content-type", "")
+                raise _not_audio(bytes(self._start), says_words, content_type)
         return b""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 from puq_magics.api.errors import AnswerError, APIError, error_object, error_words, with_words
 from puq_magics.api.media_types import said_instead
 from puq_magics.api.wire import Usage, joined_surrogates, read_number, read_usage
+
+# A transcript may begin with a brace or a bracket of its own: {laughs}, <v Roger>.
+_HALF_OBJECT = re.compile(rb"\s*\{\s*(?:[\"}]|\Z)")
+_XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,11 @@ def read_transcript(parts: Iterable[bytes], request_id: str | None = None) -> Tr
 
     Raises AnswerError when it holds no words, NetworkError when it breaks off; ``partial`` is the body's text then.
     """
-    body = b""
+    body = bytearray()
     try:
         for part in parts:
             body += part
-        return _transcript(body, request_id)
+        return _transcript(bytes(body), request_id)
     except APIError as error:
         error.partial = body.decode("utf-8-sig", "replace")
         raise
@@ -64,6 +69,8 @@ def _transcript(body: bytes, request_id: str | None) -> Transcript:
         return Transcript(joined_surrogates([answer]), request_id=request_id, raw={"text": answer})
     if isinstance(answer, dict):
         return _of_json(answer, request_id)
+    if answer == [] or isinstance(answer, bool) or body.strip() == b"null":
+        raise AnswerError("the answer holds no text.", hint="Check the base URL and the model.")
     return Transcript(_plain(body), request_id=request_id)
 
 
@@ -108,12 +115,12 @@ def _plain(body: bytes) -> str:
     if not body:
         raise AnswerError("the answer is empty.", hint="Check the recording, or use another model.")
     found = said_instead(body)
-    cut_json = body.lstrip()[:1] == b"{"
-    if cut_json or found in ("SVG", "HTML", "XML") or b"\x00" in body[:2048]:
+    cut_json = _HALF_OBJECT.match(body)
+    if cut_json or found in ("SVG", "HTML") or _XML.match(body) or b"\x00" in body[:2048]:
         words, _ = error_words(body)
         found = "half of a JSON object" if cut_json else found or "something else"
         raise AnswerError(
             with_words(f"the answer holds {found} where a transcript should be", words),
-            hint="What came is in err.partial; check the base URL and the model.",
+            hint="What came is in the error's .partial; check the base URL and the model.",
         )
     return body.decode("utf-8-sig", "replace").replace("\r\n", "\n").strip("\n")

@@ -61,7 +61,7 @@ class Upload:
             raise InputError(f"{_shown(data)} is not bytes.", hint="Give an audio file's bytes.")
         held = bytes(data)
         kind = _checked("the data" if name is None else repr(name), held[: 1 << 20])
-        bare = _bare(name or "audio")
+        bare = _bare(name or "")
         bare = bare if Path(bare).suffix else bare + kind.extension
         return cls(bare, len(held), lambda: BytesIO(held), kind.mime)
 
@@ -125,10 +125,10 @@ def _bare(name: str) -> str:
     """A name that any server takes for a name: no folder, nothing that does not print."""
     last = re.split(r"[/\\]", name)[-1]
     plain = "".join(c if c.isprintable() else "_" for c in last.encode("utf-8", "replace").decode("utf-8"))
-    stem, dot, suffix = plain.rpartition(".")
-    if dot and len(suffix) < 20:
-        return f"{stem[:_LONGEST_NAME]}.{suffix}"
-    return plain[:_LONGEST_NAME] or "audio"
+    stem, dot, suffix = plain.strip().rpartition(".")
+    if dot and 0 < len(suffix) < 20:
+        return f"{stem.strip('. ')[:_LONGEST_NAME] or 'audio'}.{suffix}"
+    return plain.strip(". ")[:_LONGEST_NAME] or "audio"
 
 
 def _shown(value: object) -> str:

@@ -102,7 +102,7 @@ class ImageExchange:
             usage=self.usage(),
             request_id=None if images is None else images.request_id,
             broken_off=broken_off,
-            notes=call.notes,
+            notes=(*call.notes, images.note) if images is not None and images.note else call.notes,
             raw={} if images is None else images.raw,
         )
 

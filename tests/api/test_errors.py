@@ -161,6 +161,16 @@ def test_any_body_makes_one_plain_sentence(body: bytes, status: int) -> None:
     error.message.encode("utf-8")
 
 
+def test_too_large() -> None:
+    file = error_for(413, b'{"error": "25 MB at most"}', sent_file=True)
+    assert file.message.startswith("the file is too large for the router (413 ")
+    assert file.message.endswith("): 25 MB at most.")
+    assert "MP3, Opus" in file.hint
+    other = error_for(413, b"")
+    assert other.message.startswith("the request is too large for the router (413 ")
+    assert "base URL" not in file.hint + other.hint
+
+
 def test_it_renders_as_plain_lines() -> None:
     assert PuqError("it broke.", hint="Mend it.")._render_traceback_() == ["PuqError: it broke.", "Mend it."]
     assert StreamError("it broke.")._render_traceback_() == ["StreamError: it broke."]

@@ -30,6 +30,8 @@ AUDIO = {
     "wav": wav(),
     "mp3": MP3_FRAME,
     "mp3 with a tag": ID3 + MP3_FRAME,
+    "wav with another chunk before": wav()[:12] + b"JUNK\x04\x00\x00\x00junk" + wav()[12:],
+    "wav with a long chunk before": wav()[:12] + b"bext\x00\x20\x00\x00" + bytes(4000),
     "mp3 of MPEG 2.5": b"\xff\xe3\x18\xc4" + bytes(50),
     "mp3 with a long tag": b"ID3\x03\x00\x00\x00\x7f\x7f\x7f" + bytes(100),
     "aac": ADTS_FRAME,
@@ -50,6 +52,10 @@ NEITHER = {
     "GIF": b"GIF89a\x01\x00\x01\x00",
     "AVI": b"RIFF\x00\x00\x00\x00AVI LIST",
     "Matroska": b"\x1a\x45\xdf\xa3\x9f\x42\x82\x88matroska",
+    "words that begin like a tag": b"ID3 is text, and no music at all",
+    "a tag's size that is none": b"ID3\x04\x00\x00\xff\xff\xff\xff" + bytes(20),
+    "a WAV's name": wav()[:12],
+    "a WAV's first 20 bytes": wav()[:20],
     "a reserved MPEG version": b"\xff\xeb\x90\x64",
     "a bad bit rate": b"\xff\xfb\xf0\x64",
     "a bad sample rate": b"\xff\xfb\x9c\x64",
@@ -93,6 +99,15 @@ def test_an_image_that_is_cut(name: str) -> None:
     data, _ = IMAGES[name]
     assert is_whole(data)
     assert is_whole(data + b"trailing")
+    assert not [end for end in range(len(data) - 1) if is_whole(data[:end])]
+
+
+def test_a_picture_within_a_jpeg_is_not_its_end() -> None:
+    thumbnail = jpeg(1, 1)
+    exif = b"\xff\xe1" + (len(thumbnail) + 8).to_bytes(2, "big") + b"Exif\x00\x00" + thumbnail
+    data = jpeg()[:2] + exif + jpeg()[2:]
+    assert is_whole(data)
+    assert image_size(data) == (5, 4)
     assert not [end for end in range(len(data) - 1) if is_whole(data[:end])]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from threading import Event
 from typing import Any
 
@@ -111,8 +112,21 @@ def test_the_bytes_decide_and_not_the_header(audio: bytes, content_type: str) ->
         (b"data: {}\n\n" * 9000, "holds text where audio should be"),
         (png(), "is not audio that can be played (audio/mpeg)"),
         (bytes(1000), "is not audio that can be played (audio/mpeg)"),
+        (b"ID3 is text", "holds text where audio should be: ID3 is text"),
+        (wav()[:20], "is not audio that can be played (audio/mpeg)"),
     ],
-    ids=["nothing", "an error", "base64", "HTML", "text", "events", "an image", "samples"],
+    ids=[
+        "nothing",
+        "an error",
+        "base64",
+        "HTML",
+        "text",
+        "events",
+        "an image",
+        "samples",
+        "words like a tag",
+        "a header",
+    ],
 )
 def test_what_is_not_audio(body: bytes, said: str) -> None:
     error = refused(body)
@@ -120,6 +134,35 @@ def test_what_is_not_audio(body: bytes, said: str) -> None:
     assert isinstance(error.partial, bytes)
     assert body.startswith(error.partial)
     assert len(error.partial) >= min(len(body), 1 << 16)
+
+
+class Parts:
+    """A response of so many bytes of nothing; notes how many were taken."""
+
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, size: int) -> None:
+        self.taken = 0
+        self._size = size
+
+    def receive(self, _wait: float | None = None) -> bytes:
+        self.taken += 1000
+        return bytes(1000) if self.taken <= self._size else b""
+
+    def redact(self, text: str) -> str:
+        return text
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_is_not_audio_is_not_read_to_its_end() -> None:
+    response = Parts(60_000_000)
+    with pytest.raises(AnswerError, match="is not audio") as caught:
+        list(SpeechStream(response))  # type: ignore[arg-type]
+    assert caught.value.partial == bytes(response.taken)
+    assert 1 << 20 <= response.taken < (1 << 20) + 1000
+    assert "the error's .partial" in caught.value.hint
 
 
 def test_a_key_that_comes_back_is_not_shown() -> None:

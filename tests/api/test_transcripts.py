@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from puq_magics.api import Segment, Transcript
-from puq_magics.api.errors import AnswerError
+from puq_magics.api.errors import AnswerError, NetworkError
 from puq_magics.api.transcripts import read_transcript
 from puq_magics.api.wire import Usage
 
@@ -86,7 +87,12 @@ def test_a_segment_without_an_end() -> None:
         (SRT.encode(), SRT),
         (b"WEBVTT\n\n00:00.000 --> 00:01.000\nHi", "WEBVTT\n\n00:00.000 --> 00:01.000\nHi"),
         (b"42\n", "42"),
-        (b"null", "null"),
+        (b"1", "1"),
+        (b"{laughs} Hello there", "{laughs} Hello there"),
+        (b"{ Hello", "{ Hello"),
+        (b"<v Roger> hello", "<v Roger> hello"),
+        (b"<i>Hello</i>", "<i>Hello</i>"),
+        (b"[]!", "[]!"),
         (b"[music]", "[music]"),
         (b'["music"]', '["music"]'),
         (b'"A quoted word" he said', '"A quoted word" he said'),
@@ -110,6 +116,15 @@ def test_plain_text(body: bytes, text: str) -> None:
         (b'<?xml version="1.0"?><Error/>', "holds XML"),
         (b"\x00\x01\x02", "holds something else"),
         (b'{"text": "Hello th', "holds half of a JSON object"),
+        (b' {\n "te', "holds half of a JSON object"),
+        (b"{", "holds half of a JSON object"),
+        (b"{}}", "holds half of a JSON object"),
+        (b"<!DOCTYPE html><p>no", "holds HTML"),
+        (b"[]", "holds no text"),
+        (b"{}", "holds no text"),
+        (b"null\n", "holds no text"),
+        (b"true", "holds no text"),
+        (b"false", "holds no text"),
         (b'{"error": {"message": "Bad audio"}}', "with an error: Bad audio"),
         (b'{"words": []}', "holds no text"),
         (b'{"text": null, "segments": []}', "holds no text"),
@@ -121,3 +136,13 @@ def test_what_is_no_transcript(body: bytes, said: str) -> None:
     assert said in caught.value.message
     assert caught.value.partial == body.decode()
     assert caught.value.hint
+
+
+def test_a_body_that_breaks_off_is_kept_as_text() -> None:
+    def parts() -> Iterator[bytes]:
+        yield "{laughs} Gr\u00fc".encode()
+        raise NetworkError("cut")
+
+    with pytest.raises(NetworkError) as caught:
+        read_transcript(parts())
+    assert caught.value.partial == "{laughs} Gr\u00fc"

@@ -115,6 +115,8 @@ def test_what_is_no_path(path: Any) -> None:
         ('say "hi".wav', 'say "hi".wav'),
         ("two\nlines\x1b[31m.wav", "two_lines_[31m.wav"),
         ("back\\slash.wav", "slash.wav"),
+        (".wav", "audio.wav"),
+        ("talk", "talk"),
         ("x" * 220 + ".wav", "x" * 200 + ".wav"),
     ],
 )
@@ -140,6 +142,14 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
         ("/home/me/secret/talk.wav", "talk.wav"),
         ("C:\\me\\talk.wav", "talk.wav"),
         ("folder/", "audio.wav"),
+        ("..", "audio.wav"),
+        (".", "audio.wav"),
+        ("../..", "audio.wav"),
+        (".wav", "audio.wav"),
+        ("...wav", "audio.wav"),
+        (" ", "audio.wav"),
+        ("talk.", "talk.wav"),
+        (".hidden", "audio.hidden"),
     ],
 )
 def test_bytes(name: str | None, sent: str) -> None:

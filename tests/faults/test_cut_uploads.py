@@ -138,6 +138,7 @@ def test_a_refusal_before_all_was_sent(recording: Path) -> None:
         error = failure(router, Upload.of_path(recording))
     assert isinstance(error, StatusError)
     assert (error.status, error.detail) == (413, "25 MB at most")
+    assert error.message.startswith("the file is too large for the router")
     assert gone.is_set()
 
 
