@@ -324,10 +324,16 @@ def _opened(path: Path) -> sqlite3.Connection:
     return connection
 
 
+#: In one statement, and so of one moment: another kernel may just be making the table.
+_CONTENTS = (
+    "SELECT user_version, (SELECT group_concat(name, char(10)) FROM sqlite_master) FROM pragma_user_version"
+)
+
+
 def _is_ours(connection: sqlite3.Connection) -> bool:
     """Whether the file holds a ledger; False for an empty one. Raises _LeftAlone for another's."""
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    version, names = connection.execute(_CONTENTS).fetchone()
+    tables = set((names or "").split("\n")) - {""}
     if version > VERSION:
         raise _LeftAlone("it is of a later version of puq_magics")
     if tables and not (version == VERSION and "calls" in tables):

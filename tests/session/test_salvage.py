@@ -18,7 +18,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("data", "ending"),
     [
         (b"\x89PNG\r\n\x1a\n cut", ".png"),
-        (b"RIFF\0\0\0\0WAVE", ".wav"),
+        (b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0" + bytes(12) + b"data" + bytes(8), ".wav"),
         (b'{"a": 1}', ".json"),
         (b"<!doctype html><p>", ".txt"),
         (b"<svg></svg>", ".txt"),
