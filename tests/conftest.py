@@ -406,8 +406,15 @@ class Kernel:
         return int(self._manager.provisioner.pid)  # type: ignore[attr-defined]
 
     def run(self, code: str, watch: Watcher | None = None, answer: str | None = None) -> Cell:
-        """Run a cell; ``watch`` sees each message as it comes, ``answer`` is typed where it asks."""
+        """Run a cell; ``watch`` sees each message as it comes, ``answer`` is typed where it asks.
+
+        Old kernels abort what comes too soon behind an error: it is run again, as a person would.
+        """
         (cell,) = self.run_all([code], watch, answer)
+        for _ in range(20):
+            if cell.reply["status"] != "aborted":
+                break
+            (cell,) = self.run_all([code], watch, answer)
         return cell
 
     def run_all(

@@ -13,7 +13,7 @@ from puq_magics.outputs.results import ChatResult
 from puq_magics.outputs.saving import checked_target, save_text
 from puq_magics.outputs.view import View
 from puq_magics.session.chat_call import ChatCall, chat
-from puq_magics.session.workspace import Workspace
+from puq_magics.session.workspace import LAST, Workspace
 
 if TYPE_CHECKING:
     from puq_magics.prompts.schema import Schema
@@ -39,6 +39,7 @@ class Answering:
     #: What the last answer lacks, when it is to be repaired or is given up.
     problem: PuqError | None = None
     _is_repair: bool = False
+    _is_kept: bool = False
 
     @classmethod
     def of(cls, workspace: Workspace, args: argparse.Namespace, variables: Mapping[str, Any]) -> Answering:
@@ -70,11 +71,27 @@ class Answering:
         call = replace(call, format=self.format, finish=self._finish)
         result = chat(self.workspace, call, view(), out)
         if self.problem is not None and self._may_repair(result):
-            repair, self._is_repair = self._repair(call, result, self.problem), True
-            result = chat(self.workspace, repair, view(), out)
+            result = self._ask_again(self._repair(call, result, self.problem), result, view, out)
         if self.problem is not None:
             raise self.problem from None
         return result
+
+    def _ask_again(
+        self, repair: ChatCall, first: ChatResult, view: Callable[[], View], out: str | None
+    ) -> ChatResult:
+        """Ask for the repair; where none comes, the first answer is kept, which was paid for. Raises as ``chat``."""
+        self._is_repair = True
+        try:
+            return chat(self.workspace, repair, view(), out)
+        except BaseException as problem:
+            if not self._is_kept:
+                self._keep(first)
+            if isinstance(problem, PuqError):
+                is_last = self.workspace.namespace.get(LAST) is first
+                place = "_puq.text" if is_last else '_puq.messages[-2]["content"]'
+                words = f"This was to repair the first answer, which is in {place}."
+                problem.hint = f"{words} {problem.hint}".rstrip()
+            raise
 
     def _finish(self, result: ChatResult) -> None:
         """See ChatCall."""
@@ -86,6 +103,11 @@ class Answering:
                 result.note(f"{_said(self.problem)}; asking once more")
                 return
             result.note(_said(self.problem))
+        self._keep(result)
+
+    def _keep(self, result: ChatResult) -> None:
+        """Make it a turn, and a file."""
+        self._is_kept = bool(result.text) and not result.has_failed
         if self.keep is not None:
             self.keep(result)
         if self.save is not None and not result.broken_off:

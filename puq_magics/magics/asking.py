@@ -59,8 +59,8 @@ def _go_on(typed: Typed, answering: Answering) -> ChatCall:
     """The rest of an answer."""
     from puq_magics.magics.continuing import unfinished
 
-    last = unfinished(typed.workspace, typed.args)
     words = typed.words(typed.prompt)
+    last = unfinished(typed.workspace, typed.args, words.text)
     answering.keep = last.keep
     return ChatCall(
         typed.model(otherwise=last.model),

@@ -43,8 +43,12 @@ class Unfinished:
         return [*self.question, partial, {"role": "user", "content": words.strip() or GO_ON}]
 
 
-def unfinished(workspace: Workspace, args: argparse.Namespace) -> Unfinished:
-    """The answer to go on with: the conversation's last one, or ``_puq``. Raises InputError where that is whole."""
+def unfinished(workspace: Workspace, args: argparse.Namespace, words: str = "") -> Unfinished:
+    """The answer to go on with: the conversation's last one, or ``_puq``; ``words`` are what the user says to that.
+
+    Raises InputError where it is whole.
+    """
+    continued = (words.strip(),) if words.strip() else ()
     for option, value in (("-a", args.attach), ("-s", args.system)):
         if value is not None:
             raise InputError(f"--continue takes no {option}.", hint="It goes on with what was asked.")
@@ -54,7 +58,7 @@ def unfinished(workspace: Workspace, args: argparse.Namespace) -> Unfinished:
     if not name and args.chat is None and last is not None:
         name = last.chat
     if last is not None and (not name or (last.chat == name and last.has_failed)):
-        return _of_result(workspace, last)
+        return _of_result(workspace, last, continued)
     if not name:
         raise InputError(
             "there is no answer to go on with.", hint="The last one is whole, or no text came of it."
@@ -62,10 +66,10 @@ def unfinished(workspace: Workspace, args: argparse.Namespace) -> Unfinished:
     conversation = workspace.conversations.find(name)
     if not workspace.conversations.is_cut(conversation):
         raise InputError(f"the last answer in {conversation.name} is whole.", hint="Ask for more in words.")
-    return _of_turn(workspace, conversation)
+    return _of_turn(workspace, conversation, continued)
 
 
-def _of_turn(workspace: Workspace, conversation: Conversation) -> Unfinished:
+def _of_turn(workspace: Workspace, conversation: Conversation, continued: Sequence[str]) -> Unfinished:
     last = conversation.turns[-1]
     system = told_in(workspace, conversation, None)
     messages, notes = conversation.messages(system, **limits(workspace))
@@ -76,29 +80,61 @@ def _of_turn(workspace: Workspace, conversation: Conversation) -> Unfinished:
         notes=notes,
         chat=conversation.name,
         turn=last.key,
-        keep=lambda result: _extend(workspace, conversation, last, result),
+        keep=lambda result: _extend(workspace, conversation, last, result, continued),
     )
 
 
-def _extend(workspace: Workspace, conversation: Conversation, turn: Turn, result: ChatResult) -> None:
+def _extend(
+    workspace: Workspace, conversation: Conversation, turn: Turn, result: ChatResult, continued: Sequence[str]
+) -> None:
     """Put the whole in the place of what was there."""
-    if result.text == turn.answer or (result.broken_off and not result.interrupted):
+    from puq_magics.prompts.conversation import sum_of
+
+    usage = used(result, turn.answer)
+    if result.has_failed:
+        workspace.conversations.mark_used(result, sum_of(turn.usage, usage))
         return
-    if not conversation.turns or conversation.turns[-1] is not turn:
-        result.note(f"{conversation.name} has changed meanwhile: the rest is in _puq alone")
+    if not result.text or result.text == turn.answer:
         return
-    conversation.extend(
-        result.text, model=result.asked_model, usage=used(result), interrupted=result.interrupted
-    )
-    if result.is_cut:
-        workspace.conversations.mark_cut(conversation)
+    with workspace.conversations.changing(conversation) as kept:
+        if not kept.turns or kept.turns[-1] is not turn:
+            result.note(f"{kept.name} has changed meanwhile: the rest is in _puq alone")
+            return
+        notes: Sequence[str] = ()
+        if result.text.startswith(turn.answer):
+            kept.extend(
+                result.text,
+                model=result.asked_model,
+                usage=usage,
+                interrupted=result.interrupted,
+                continued=continued,
+            )
+        else:  # the whole was asked for once more, as it did not fit its schema
+            notes = kept.answer_anew(
+                result.text,
+                model=result.asked_model,
+                usage=usage,
+                interrupted=result.interrupted,
+                continued=continued,
+            )
+        if result.is_cut:
+            workspace.conversations.mark_cut(kept)
+    for note in notes:
+        result.note(note)
 
 
-def _of_result(workspace: Workspace, last: ChatResult) -> Unfinished:
+def _of_result(workspace: Workspace, last: ChatResult, continued: Sequence[str]) -> Unfinished:
     """One that stands alone; or that failed in a conversation, where the whole becomes its turn."""
     found = Unfinished(question=last.question, text=last.text, model=last.asked_model)
     if not last.chat or last.turn is None:
         return found
     seat = workspace.conversations.seat(last.chat, take=False)
-    joining = Joining(workspace, replace(seat, key=last.turn), last.question[-1]["content"])
+    joining = Joining(
+        workspace,
+        replace(seat, key=last.turn),
+        last.question[-1]["content"],
+        begun=last.text,
+        earlier=workspace.conversations.used_by(last, used(last)),
+        continued=continued,
+    )
     return replace(found, chat=last.chat, turn=last.turn, keep=joining.keep)

@@ -39,9 +39,9 @@ def limits(workspace: Workspace) -> dict[str, int | None]:
     return {"limit_tokens": settings.context_limit, "limit_turns": settings.context_turns}
 
 
-def used(result: ChatResult) -> Usage | None:
-    """The tokens of a call, estimated where the router did not say."""
-    return with_usage(result.usage, tokens_of(result.messages), result.text)
+def used(result: ChatResult, begun: str = "") -> Usage | None:
+    """The tokens of a call, estimated where the router did not say; ``begun`` of the text was there before it."""
+    return with_usage(result.usage, tokens_of(result.messages), result.text.removeprefix(begun))
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class Joining:
     content: Content
     #: The system prompt that the call names; None where it names none, empty where it wants none.
     system: str | None = None
+    #: What was there of the answer already, and the tokens that went into that.
+    begun: str = ""
+    earlier: Usage | None = None
+    #: The user's words at which it goes on.
+    continued: Sequence[str] = ()
 
     @classmethod
     def of(
@@ -91,21 +96,28 @@ class Joining:
 
         The system prompt of a conversation's first turn is the conversation's.
         """
-        if self.seat is None or not result.text or result.has_failed:
+        if self.seat is None or not result.text:
             return
-        conversation, conversations = self.seat.conversation, self.workspace.conversations
-        notes = conversation.commit(
-            self.seat.key,
-            self.content,
-            result.text,
-            result.asked_model,
-            used(result),
-            interrupted=result.interrupted,
-        )
+        from puq_magics.prompts.conversation import sum_of
+
+        conversations = self.workspace.conversations
+        usage = sum_of(self.earlier, used(result, self.begun))
+        if result.has_failed:
+            conversations.mark_used(result, usage)
+            return
+        with conversations.changing(self.seat.conversation) as conversation:
+            notes = conversation.commit(
+                self.seat.key,
+                self.content,
+                result.text,
+                result.asked_model,
+                usage,
+                interrupted=result.interrupted,
+                continued=self.continued,
+            )
+            if self.system is not None and len(conversation.turns) == 1:
+                conversation.system = self.system
+            if result.is_cut:
+                conversations.mark_cut(conversation)
         for note in notes:
             result.note(note)
-        if self.system is not None and len(conversation.turns) == 1:
-            conversation.system = self.system
-        conversations.keep(conversation)
-        if result.is_cut:
-            conversations.mark_cut(conversation)

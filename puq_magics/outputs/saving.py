@@ -32,7 +32,7 @@ def checked_target(
     *,
     extensions: Sequence[str] = (),
     number: int = 1,
-    forcing: str = "force=True",
+    forcing: str = "force=True (--force)",
 ) -> Path:
     """The path to write to, ``~`` expanded; raises InputError if it cannot be written, before anything is paid for.
 

@@ -59,6 +59,8 @@ class Turn:
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     #: Which execution of its cell it is from.
     run: int = field(default=0, repr=False, compare=False)
+    #: The words, the user's own, at which the model went on with the answer; none of them is sent again.
+    continued: tuple[str, ...] = ()
 
     @property
     def question(self) -> str:
@@ -207,6 +209,7 @@ class Conversation:
         *,
         interrupted: bool = False,
         at: datetime | None = None,
+        continued: Sequence[str] = (),
     ) -> tuple[str, ...]:
         """Store a turn in its place; return notes on what it did to others, for the footer.
 
@@ -218,7 +221,9 @@ class Conversation:
         if not answer:
             return (f"nothing was answered, so nothing is added to {self._called}",)
         run = 0 if key is None else self._runs.get(key[0], 0)
-        turn = Turn(key, held, answer, model, usage, interrupted, at or datetime.now(UTC), run)
+        turn = Turn(
+            key, held, answer, model, usage, interrupted, at or datetime.now(UTC), run, tuple(continued)
+        )
         place = self._place(key)
         left = len(self._turns) - place
         if not left:
@@ -230,7 +235,13 @@ class Conversation:
         return (f"{what}; {kept} kept as branch {branch}",)
 
     def extend(
-        self, answer: str, *, model: str = "", usage: Usage | None = None, interrupted: bool = False
+        self,
+        answer: str,
+        *,
+        model: str = "",
+        usage: Usage | None = None,
+        interrupted: bool = False,
+        continued: Sequence[str] = (),
     ) -> None:
         """The last answer went on: ``answer`` is all of it, from its beginning. The tokens add up.
 
@@ -248,10 +259,42 @@ class Conversation:
             last,
             answer=answer,
             model=model or last.model,
-            usage=_sum(last.usage, usage),
+            usage=sum_of(last.usage, usage),
             interrupted=interrupted,
+            continued=(*last.continued, *continued),
         )
         self._turns = (*self._turns[:-1], longer)
+
+    def answer_anew(
+        self,
+        answer: str,
+        *,
+        model: str = "",
+        usage: Usage | None = None,
+        interrupted: bool = False,
+        continued: Sequence[str] = (),
+    ) -> tuple[str, ...]:
+        """Another answer takes the place of the last one; return notes, which name the branch that keeps that.
+
+        Raises InputError when there is no turn, or the answer is no text.
+        """
+        if not self._turns:
+            raise InputError(f"{self._called} has no answer to replace.", hint="Ask something first.")
+        if not isinstance(answer, str) or not answer:
+            raise InputError("the answer is no text.", hint="Give the answer's text.")
+        last = self._turns[-1]
+        other = replace(
+            last,
+            answer=answer,
+            model=model or last.model,
+            usage=usage,
+            interrupted=interrupted,
+            continued=(*last.continued, *continued),
+            at=datetime.now(UTC),
+        )
+        what = f"turn {len(self._turns)} replaced"
+        branch = self._move((*self._turns[:-1], other), what)
+        return (f"{what}; its earlier answer kept as branch {branch}",)
 
     # --- going back ------------------------------------------------------------------------------------------
 
@@ -507,7 +550,8 @@ def _begins(line: Sequence[Turn], start: Sequence[Turn]) -> bool:
     return len(list(_shared(line, start))) == len(start)
 
 
-def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
+def sum_of(one: Usage | None, other: Usage | None) -> Usage | None:
+    """The tokens of two calls; None where nothing is known of either."""
     if one is None or other is None:
         return one or other
     return Usage(

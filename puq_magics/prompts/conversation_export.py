@@ -91,7 +91,9 @@ def _sections(conversation: Conversation, *, embed: bool) -> Iterator[_Section]:
         yield _Section("system", "System prompt", _literal(conversation.system))
     for number, turn in enumerate(conversation.turns, 1):
         yield _question(turn, number, embed)
-        yield _Section(f"answer-{number}", f"Answer {number}", f"{_facts(turn)}\n\n{inert(turn.answer)}")
+        told = [f"*Gone on with, when told:*\n\n{_literal(words)}" for words in turn.continued]
+        text = "\n\n".join([_facts(turn), *told, inert(turn.answer)])
+        yield _Section(f"answer-{number}", f"Answer {number}", text)
 
 
 def _question(turn: Turn, number: int, embed: bool) -> _Section:

@@ -16,6 +16,7 @@ The format, version 1, is one object, in UTF-8::
        "model": "openai/gpt-4o-mini", "" where nobody said
        "usage": {"prompt_tokens": 9, "completion_tokens": 40, "total_tokens": 49},   or null
        "interrupted": false,
+       "continued": ["Go on."],       the user's words at which the answer went on; left out where there are none
        "at": "2026-01-31T12:00:00+00:00"
       }
      ],
@@ -107,7 +108,7 @@ def _written_turn(turn: Turn) -> dict[str, Any]:
         "usage": None if usage is None else {name: getattr(usage, name) for name in _COUNTS},
         "interrupted": turn.interrupted,
         "at": _time(turn.at),
-    }
+    } | ({"continued": turn.continued} if turn.continued else {})
 
 
 def _time(at: datetime) -> str:
@@ -308,7 +309,15 @@ def _turn(value: object, which: str) -> Turn:
         _usage(fields.get("usage"), which),
         interrupted,
         _read_time(fields, which),
+        continued=_words(fields, which),
     )
+
+
+def _words(fields: Mapping[str, Any], which: str) -> tuple[str, ...]:
+    words = fields.get("continued", [])
+    if not isinstance(words, list) or not all(isinstance(each, str) for each in words):
+        raise ValueError(f"{which} has a 'continued' that is no list of strings")
+    return tuple(words)
 
 
 def _key(fields: Mapping[str, Any], which: str) -> Key | None:

@@ -88,7 +88,7 @@ def diagnose(
     if variables:
         sections.append(("Variables, as they are now", "\n".join(variables), ""))
     asked = _HINT if hint else _MEND if mend else _EXPLAIN
-    masked = [(title, masker.mask(text), language) for title, text, language in sections]
+    masked = [(title, masker.mask(text, code=bool(language)), language) for title, text, language in sections]
     prompt = masker.again("\n\n".join(_section(*section) for section in masked))
     told = f"{prompt}\n\nVersions: {', '.join(frames.versions(found))}.\n\n{asked}"
     if masker.count:

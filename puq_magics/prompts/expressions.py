@@ -87,7 +87,7 @@ class Evaluator:
     def compile(self, source: str) -> Expression | None:
         """Return the expression, or None when ``source`` is not one.
 
-        Raises `InputError` when it is one with a filter or a test that does not exist.
+        Raises `InputError` when it is one with a call, or a filter or a test that does not exist.
         """
         if source not in self._compiled:
             self._compiled[source] = self._compile(source)
@@ -115,6 +115,12 @@ class Evaluator:
             compiled = self._environment.compile_expression(source, undefined_to_none=False)
         except _NO_EXPRESSION:
             return None
+        # A call could do anything, also where only the request is to be shown.
+        if _all(root, nodes.Call):
+            raise InputError(
+                f"{_shown(source)}: a prompt calls no functions.",
+                hint=f"Call it in a cell, and fill in the result; or use a filter. {RAW_HINT}",
+            )
         return Expression(source, names, compiled)
 
     def _check_words(self, source: str, root: nodes.Node) -> None:
@@ -142,16 +148,14 @@ class Evaluator:
         except _AbsentError as error:
             raise self._absent(source, error.undefined) from None
         except PuqError as error:
-            if type(error) is not InputError:  # from a function that the expression calls
+            if type(error) is not InputError:  # from a property that the expression reads
                 raise
             raise InputError(f"{_shown(source)}: {error.message}", hint=error.hint) from None
         except UndefinedError as error:  # an `if` that has no `else`
             raise InputError(f"{_shown(source)}: {_words(error)}.", hint=NOTHING_HINT) from None
-        except SecurityError as error:
-            raise InputError(
-                f"{_shown(source)}: {_words(error)}.", hint="Do this in a cell of its own."
-            ) from None
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a property may raise SystemExit, too
             message = f"{_shown(source)} raised {type(error).__name__}: {_words(error)}".rstrip(": ")
             raise InputError(message, hint="Evaluate it in a cell of its own to see where.") from error
 
@@ -213,28 +217,28 @@ def _shown(source: str) -> str:
 def _short(value: object) -> str:
     """Return ``repr``, but neither long nor able to fail."""
     text = "(an object whose repr fails)"
-    with suppress(Exception):
+    with suppress(Exception, SystemExit):
         text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     """Return an exception's message, but neither long nor able to fail."""
     text = ""
-    with suppress(Exception):
+    with suppress(Exception, SystemExit):
         text = " ".join(str(error).split()).rstrip(".")
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def _attributes(value: object) -> list[str]:
-    with suppress(Exception):
+    with suppress(Exception, SystemExit):
         return dir(value)
     return []
 
 
 def _what_there_is(parent: Any, name: object) -> str:
     """Return a hint at the key, column, position or attribute that may have been meant."""
-    with suppress(Exception):
+    with suppress(Exception, SystemExit):
         if isinstance(parent, Sequence) and isinstance(name, int):
             return f"It has {len(parent):,} items, counted from 0."
         keys: Iterable[object] = ()

@@ -10,7 +10,14 @@ import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, cast
 
 from puq_magics.prompts.masking import SHORTEST, Masker, is_secret, is_strong
@@ -24,6 +31,8 @@ COLUMNS = 25
 # A secret may be cut in its middle unless more is looked at than is shown.
 _MARGIN = 4_096
 _BITS = 1_000
+# Attributes of an object that are looked through for secrets.
+_ATTRIBUTES = 1_000
 
 _BRACKETS: Mapping[type, tuple[str, str]] = {
     list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}"), frozenset: ("{", "}"), deque: ("[", "]"),
@@ -77,9 +86,10 @@ class Glimpser:
                 yield from self._pieces(item, label, around)
                 separator = ", "
         else:
-            for item in islice(value, ITEMS):  # type: ignore[call-overload]
+            paired = _paired(value)
+            for index, item in enumerate(islice(value, ITEMS)):  # type: ignore[call-overload]
                 yield separator
-                yield from self._pieces(item, name, around)
+                yield from self._pieces(item, paired if paired and index else name, around)
                 separator = ", "
         yield f", …{after}" if len(value) > ITEMS else after  # type: ignore[arg-type]
 
@@ -91,6 +101,7 @@ class Glimpser:
         if issubclass(kind, (str, bytes, bytearray)):
             return self._string(value, name, hidden)
         if hidden and is_strong(name):
+            self._remember(name, value)
             return "(masked)"
         if kind is int and int.bit_length(value) > _BITS:  # type: ignore[arg-type]
             return f"an integer of about {int.bit_length(value) * 3 // 10:,} digits"  # type: ignore[arg-type]
@@ -98,6 +109,8 @@ class Glimpser:
             return repr(value)
         if kind.__repr__ is object.__repr__:
             return self._object(value, around)
+        for attribute, item in _attributes(value):
+            self._remember(attribute, item)
         return self._masker.mask(_own_repr(value)[: LONGEST + _MARGIN])
 
     def _string(self, value: Any, name: str, hidden: bool) -> str:
@@ -106,9 +119,20 @@ class Glimpser:
         if not hidden:
             return repr(self._masker.mask(part)) if isinstance(part, str) else self._masker.mask(repr(part))
         if isinstance(part, str):
+            part = str.__str__(part)
             sure = is_strong(name) or len(part) >= SHORTEST * 2 or any(c.isdigit() for c in part)
             return self._masker.hide(part, everywhere=sure)
-        return "(masked)"
+        return self._masker.hide(bytes(part).decode("latin-1")) or repr(part)
+
+    def _remember(self, name: str, value: object) -> None:
+        """Have a value known as a secret, if the name is one of a secret: a text, or a long number."""
+        kind = type(value)
+        if not is_secret(name):
+            return
+        if issubclass(kind, (str, bytes, bytearray)):
+            self._string(value, name, hidden=True)
+        elif kind is int and is_strong(name) and int.bit_length(value) <= _BITS:  # type: ignore[arg-type]
+            self._masker.hide(repr(value))
 
     def _object(self, value: object, around: tuple[int, ...]) -> str:
         """An object that has no repr of its own: what it holds."""
@@ -150,6 +174,27 @@ def _held(value: object) -> Mapping[str, object] | None:
             held = object.__getattribute__(value, "__dict__") if type(found) is GetSetDescriptorType else None
             return held if type(held) is dict else None
     return None
+
+
+def _attributes(value: object) -> Iterator[tuple[str, object]]:
+    """What an instance holds, in its dict and in its slots; no property is run."""
+    for name, item in islice((_held(value) or {}).items(), _ATTRIBUTES):
+        if type(name) is str:
+            yield name, item
+    for kind in type(value).__mro__:
+        for name, found in kind.__dict__.items():
+            if type(found) is MemberDescriptorType and is_secret(name):
+                try:
+                    yield name, found.__get__(value)
+                except AttributeError:
+                    continue
+
+
+def _paired(value: object) -> str:
+    """The name in a pair like ``("password", …)``; empty if it is none."""
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is str and is_secret(value[0]):
+        return value[0]
+    return ""
 
 
 def _called(kind: type) -> str:

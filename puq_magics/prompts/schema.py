@@ -26,6 +26,8 @@ from puq_magics.prompts.schema_words import read_short_form
 _LARGEST = 2_000_000
 #: Complaints that a repair request quotes.
 _COMPLAINTS = 5
+#: A word alone, or what stands for a type of a module: no short form that anyone meant.
+_LONE = re.compile(r"[\w$][\w$.-]*|[^\W\d]\w*(\.\w+)+\[.*\]", re.DOTALL)
 _NOT_JSON = "is not JSON"
 
 
@@ -140,11 +142,20 @@ def _of_words(spec: str | Path, variables: Mapping[str, Any]) -> Schema:
         return _of_variable(words, variables[words])
     if words.startswith("{") and '"' in words:
         return _of_json(words, "the JSON", "")
-    if re.fullmatch(r"[^\W\d]\w*", words):
-        near = did_you_mean(words, variables)
-        hint = f'For one field of that name, write "{words} str".'
-        raise InputError(f"There is no variable and no file named {words!r}.", hint=f"{near} {hint}".strip())
+    if _LONE.fullmatch(words):
+        raise _unknown(words, variables)
     return Schema(read_short_form(words), source="the short form")
+
+
+def _unknown(words: str, variables: Mapping[str, Any]) -> InputError:
+    """The error for a lone word: a name that was mistyped, or a field that does not look like one."""
+    words = " ".join(words.split())
+    shown = words if len(words) <= 80 else f"{words[:80]}…"
+    near = did_you_mean(words, variables)
+    hint = f'For one field of that name, write "{shown} str".'
+    if "." in words:
+        hint = "A class of a module needs a variable of its own: assign it in a cell, and name that."
+    return InputError(f"There is no variable and no file named {shown!r}.", hint=f"{near} {hint}".strip())
 
 
 def _file(words: str) -> Path | None:

@@ -44,6 +44,7 @@ MEANINGFUL = frozenset(
         *("minimum", "maximum", "minLength", "minItems", "pattern", "format"),
     }
 )
+_CIRCLES_HINT = "Let a $ref lead somewhere else."
 #: Complaints that are told, and characters of each.
 _MOST, _LONGEST = 20, 200
 
@@ -97,13 +98,21 @@ def _check_references(schema: dict[str, Any]) -> None:
     resolver = REGISTRY.with_resource("", root).resolver()
     pointers = {part["$ref"] for part in _every(schema) if isinstance(part.get("$ref"), str)}
     for pointer in sorted(pointers):
-        try:
-            resolver.lookup(pointer)
-        except Unresolvable:
-            raise InputError(
-                f"The schema points at {pointer[:100]!r}, which is not in it.",
-                hint="Put what it names into its $defs; nothing is fetched.",
-            ) from None
+        passed: set[str] = set()
+        while isinstance(pointer, str):
+            if pointer in passed:
+                raise InputError(
+                    f"The schema goes round in circles at {pointer[:100]!r}.", hint=_CIRCLES_HINT
+                )
+            passed.add(pointer)
+            try:
+                found = resolver.lookup(pointer).contents
+            except Unresolvable:
+                raise InputError(
+                    f"The schema points at {pointer[:100]!r}, which is not in it.",
+                    hint="Put what it names into its $defs; nothing is fetched.",
+                ) from None
+            pointer = found.get("$ref") if isinstance(found, dict) else None
 
 
 def _every(value: object) -> Iterator[dict[str, Any]]:
@@ -126,9 +135,7 @@ def complaints_of(schema: dict[str, Any], data: object) -> tuple[str, ...]:
     except Unresolvable as error:
         raise InputError(f"The schema points at what is not in it: {str(error)[:100]}", hint=HINT) from None
     except RecursionError:
-        raise InputError(
-            "The schema goes round in circles.", hint="Let a $ref lead somewhere else."
-        ) from None
+        raise InputError("The schema goes round in circles.", hint=_CIRCLES_HINT) from None
     # Of an anyOf, the complaint of the choice that comes nearest.
     return tuple(dict.fromkeys(_line(best_match([error]) or error) for error in errors[:_MOST]))
 

@@ -37,6 +37,7 @@ _PLAIN: dict[object, dict[str, Any]] = {
     datetime.time: {"type": "string", "format": "time"},
     uuid.UUID: {"type": "string", "format": "uuid"},
 }
+_DEFS = "#/$defs/"
 _SETS = (set, frozenset, collections.abc.Set, collections.abc.MutableSet)
 _LISTS = (list, tuple, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Iterable)
 _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
@@ -59,10 +60,10 @@ def schema_of_type(kind: Any) -> dict[str, Any]:
     schema = writer.of(kind, getattr(kind, "__name__", str(kind)))
     if writer.definitions and schema.keys() == {"$ref"}:
         # The root itself stands in the open, as servers want it; only what is named again is defined apart.
-        own = schema["$ref"].rpartition("/")[2]
-        used = writer.references.count(own) > 1
+        pointer = schema["$ref"]
+        own = _named(pointer)
         schema = dict(writer.definitions[own])
-        if not used:
+        if pointer not in _pointers(writer.definitions):
             del writer.definitions[own]
     return {**schema, "$defs": writer.definitions} if writer.definitions else schema
 
@@ -72,8 +73,6 @@ class _Writer:
 
     def __init__(self) -> None:
         self.definitions: dict[str, Any] = {}
-        #: The names of definitions, once for each time that one is pointed at.
-        self.references: list[str] = []
         self._names: dict[object, str] = {}
 
     def of(self, kind: Any, where: str) -> dict[str, Any]:
@@ -122,10 +121,8 @@ class _Writer:
         if kind not in self._names:
             self._names[kind] = name = self._free_name(kind.__name__)
             self.definitions[name] = {}  # the name is taken while its fields are read
-            self.definitions[name] = self._model(kind) if is_model(kind) else self._fields(kind)
-        name = self._names[kind]
-        self.references.append(name)
-        return {"$ref": f"#/$defs/{name}"}
+            self.definitions[name] = self._model(kind, name) if is_model(kind) else self._fields(kind)
+        return {"$ref": f"{_DEFS}{self._names[kind]}"}
 
     def _free_name(self, name: str) -> str:
         number = 2
@@ -134,12 +131,26 @@ class _Writer:
             free, number = f"{name}{number}", number + 1
         return free
 
-    def _model(self, kind: Any) -> dict[str, Any]:
-        """The schema that a pydantic model gives; what it defines stands with our own definitions."""
+    def _model(self, kind: Any, name: str) -> dict[str, Any]:
+        """The schema that a pydantic model gives; what it defines stands with our own definitions.
+
+        A model that holds itself is among them, and its schema only points there: it is ``name`` here.
+        """
         schema = dict(model_schema(kind))
-        for name, definition in schema.pop("$defs", {}).items():
-            self.definitions.setdefault(name, definition)
-        return schema
+        defined: dict[str, Any] = schema.pop("$defs", {})
+        own = _named(_root_pointer(schema))
+        names = {each: each for each in defined}
+        if own in defined:
+            schema = dict(defined.pop(own))
+            names[own] = name
+        taken = any(self.definitions.get(each, defined[each]) != defined[each] for each in defined)
+        if taken or names.get(own, own) != own:  # another has that name: none of these is surely the same
+            for each in defined:
+                names[each] = self._free_name(each)
+                self.definitions[names[each]] = {}
+        self.definitions.update({names[each]: _renamed(defined[each], names) for each in defined})
+        renamed: dict[str, Any] = _renamed(schema, names)
+        return renamed
 
     def _fields(self, kind: type) -> dict[str, Any]:
         hints = _hints(kind)
@@ -153,6 +164,38 @@ class _Writer:
         schema: dict[str, Any] = {"type": "object", "properties": properties, "required": required}
         words = _docstring(kind)
         return {**schema, "additionalProperties": False, **({"description": words} if words else {})}
+
+
+def _named(pointer: str) -> str:
+    return pointer.removeprefix(_DEFS)
+
+
+def _root_pointer(schema: dict[str, Any]) -> str:
+    """Where a schema that only points somewhere does so, or nothing; some versions of pydantic wrap it."""
+    wrapped = schema.get("allOf")
+    if isinstance(wrapped, list) and len(wrapped) == 1 and isinstance(wrapped[0], dict):
+        schema = wrapped[0]
+    pointer = schema.get("$ref")
+    return pointer if isinstance(pointer, str) else ""
+
+
+def _pointers(value: object) -> set[str]:
+    """What every ``$ref`` of a JSON value names."""
+    if isinstance(value, dict):
+        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return own.union(*map(_pointers, value.values()))
+    return set().union(*map(_pointers, value)) if isinstance(value, list) else set()
+
+
+def _renamed(value: Any, names: dict[str, str]) -> Any:
+    """The same with what points at definitions under their new names: each ``$ref``, and what discriminates."""
+    if isinstance(value, dict):
+        return {key: _renamed(item, names) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    if isinstance(value, str) and value.startswith(_DEFS):
+        return _DEFS + names.get(_named(value), _named(value))
+    return value
 
 
 def model_schema(kind: Any) -> dict[str, Any]:

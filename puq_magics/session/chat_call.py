@@ -141,9 +141,11 @@ class ChatExchange:
 
     def show(self, result: ChatResult, view: View) -> None:
         """See Exchange."""
-        if self._call.finish is not None:
-            self._call.finish(result)
-        view.end(result)
+        try:
+            if self._call.finish is not None:
+                self._call.finish(result)
+        finally:
+            view.end(result)
 
     @property
     def _answer(self) -> Completion:

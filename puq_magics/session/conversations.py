@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.interactiveshell import InteractiveShell
 
 from puq_magics.api.errors import InputError
+from puq_magics.api.wire import Usage
 
 if TYPE_CHECKING:
     from puq_magics.prompts.conversation import Conversation, Turn
@@ -95,6 +98,11 @@ class Conversations:
         self._named: dict[str, Conversation] = {}
         self._begun: dict[str, int] = {}  # the execution that each of them knows of
         self._cut: dict[str, Turn] = {}  # answers that ended at the token limit
+        self._used: tuple[object, Usage | None] = (
+            None,
+            None,
+        )  # by a result that broke off, and what it went on with
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         """Look at cells no more."""
@@ -135,12 +143,24 @@ class Conversations:
         from puq_magics.prompts.conversation import Conversation
 
         conversation = Conversation(name)
-        conversation = self._named.get(conversation.name, conversation)
-        key = self._cells.next_key(take=take)
-        if self._begun.get(conversation.name, self._cells.execution) != self._cells.execution:
-            conversation.begin(key[0])
-            self._begun[conversation.name] = self._cells.execution
+        with self._lock:
+            conversation = self._named.get(conversation.name, conversation)
+            key = self._cells.next_key(take=take)
+            if self._begun.get(conversation.name, self._cells.execution) != self._cells.execution:
+                conversation.begin(key[0])
+                self._begun[conversation.name] = self._cells.execution
         return Seat(conversation, key)
+
+    @contextmanager
+    def changing(self, conversation: Conversation) -> Iterator[Conversation]:
+        """The one to change, one call at a time: what is kept under its name by now, else itself, which then is.
+
+        Calls at the same time may each have begun one of that name.
+        """
+        with self._lock:
+            kept = self._named.get(conversation.name, conversation)
+            yield kept
+            self.keep(kept)
 
     def keep(self, conversation: Conversation) -> None:
         """Keep it under its name, in the place of another of that name."""
@@ -155,6 +175,15 @@ class Conversations:
     def mark_cut(self, conversation: Conversation) -> None:
         """Note that its last answer ended at the token limit."""
         self._cut[conversation.name] = conversation.turns[-1]
+
+    def mark_used(self, result: object, usage: Usage | None) -> None:
+        """Note the tokens of an answer that broke off, and of those parts that it went on with."""
+        self._used = (result, usage)
+
+    def used_by(self, result: object, otherwise: Usage | None) -> Usage | None:
+        """The tokens noted for this very answer, if it was the last that broke off."""
+        noted, usage = self._used
+        return usage if noted is result else otherwise
 
     def is_cut(self, conversation: Conversation) -> bool:
         """Whether its last answer is not whole."""

@@ -9,6 +9,11 @@ from typing import Any
 import pytest
 
 from puq_magics.api.errors import InputError
+from puq_magics.magics.joining import Joining
+from puq_magics.outputs.results import ChatResult
+from puq_magics.outputs.view import QuietView
+from puq_magics.session.chat_call import ChatCall, chat
+from puq_magics.session.spending import tokens_of, with_usage
 
 
 def turns(shell: Any, name: str = "main") -> list[str]:
@@ -378,6 +383,59 @@ def test_to_go_on_with_an_answer_that_broke_off(against: Any, shell: Any) -> Non
     shell.run("%puq_chat -q -c main --continue")
     assert turns(shell) == ["one", "two"]
     assert shell.workspace.conversations.find("main").turns[1].answer == "One, two, three."
+
+
+def test_the_words_at_which_an_answer_goes_on_stand_in_the_transcript(against: Any, shell: Any) -> None:
+    against(cut, " three.", break_off, " three.")
+    for question in ("one", "two"):
+        (shell.run if question == "one" else shell.error)(f"%puq_chat -q -c main {question}")
+        shell.run("n = 3")
+        shell.run("%%puq_chat -q -c main --continue\nUp to {{n}}, please.")
+    main = shell.workspace.conversations.find("main")
+    assert [turn.continued for turn in main.turns] == [("Up to 3, please.",)] * 2
+    shown = shell.run("%puq_chats main").out
+    assert shown.count("> > Up to 3, please") == 2
+
+
+def test_the_tokens_of_all_parts_of_an_answer_add_up(against: Any, shell: Any) -> None:
+    against("First.", break_off, break_off, " three.")
+    shell.run("%puq_chat -q -c main one")
+    used = []
+    for code in ("two", "--continue", "--continue"):
+        (shell.error if len(used) < 2 else shell.run)(f"%puq_chat -q -c main {code}")
+        result = shell.names["_puq"]
+        said = ["One, two,", "One, two,", " three."][len(used)]
+        used.append(with_usage(result.usage, tokens_of(result.messages), said).total_tokens)
+    turn = shell.workspace.conversations.find("main").turns[1]
+    assert turn.answer == "One, two,One, two, three."
+    assert turn.usage.total_tokens == sum(used)
+
+
+def test_first_turns_at_the_same_time_are_turns_of_one_conversation(asking: Any) -> None:
+    conversations = asking.workspace.conversations
+    asked = [
+        (Joining(asking.workspace, conversations.seat("main"), word), ChatResult(text=word, model="a/b"))
+        for word in ("one", "two")
+    ]
+    for joining, result in asked:
+        joining.keep(result)
+    assert turns(asking) == ["one", "two"]
+
+
+def test_an_answer_that_cannot_be_kept_is_shown_to_its_end(asking: Any) -> None:
+    ended: list[ChatResult] = []
+
+    class _Ending(QuietView):
+        def end(self, result: ChatResult) -> None:
+            ended.append(result)
+
+    def _fail(result: ChatResult) -> None:
+        raise InputError("it cannot be kept.", hint="")
+
+    call = ChatCall("sandbox/echo", [{"role": "user", "content": "hi"}], finish=_fail)
+    with pytest.raises(InputError, match="cannot be kept"):
+        chat(asking.workspace, call, _Ending())
+    assert ended == [asking.workspace.namespace["_puq"]]
 
 
 def test_where_there_is_nothing_to_go_on_with(against: Any, shell: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import AnswerError, ConfigurationError, InputError
+from puq_magics.api.errors import AnswerError, ConfigurationError, InputError, PaymentRequiredError
 
 SCHEMA = "name, age int"
 ANN = '{"name": "Ann", "age": 41}'
@@ -38,6 +38,13 @@ def against(shell: Any, serve: Any, environ: Any) -> Callable[..., Any]:
         return server
 
     return _against
+
+
+def say(connection: Any, text: str) -> None:
+    """A whole answer."""
+    connection.head()
+    connection.say(text)
+    connection.done()
 
 
 def cells_below(shell: Any, code: str) -> list[str]:
@@ -171,6 +178,58 @@ def test_a_cut_off_answer_is_not_repaired_but_gone_on_with(shell: Any, serve: An
     shell.run(f"r = %puq_chat --continue --schema '{SCHEMA}'")
     assert shell.names["r"].data == {"name": "Ann", "age": 41}
     assert "response_format" not in server.heard[1].json
+
+
+def cut_json(connection: Any) -> None:
+    """An answer that ends at the token limit."""
+    connection.head()
+    connection.say('{"nom": "Ann",')
+    connection.done("length")
+
+
+def test_a_repair_of_what_was_gone_on_with_becomes_the_turn(shell: Any, serve: Any, environ: Any) -> None:
+    answers = [cut_json, *(lambda connection, text=text: say(connection, text) for text in ("No.", ANN))]
+    server = serve(lambda connection: answers.pop(0)(connection))
+    environ.setenv("PUQ_BASE_URL", server.url)
+    environ.setenv("PUQ_CHAT_MODEL", "a/b")
+    assert "--continue" in str(shell.error(f"%puq_chat -c main --schema '{SCHEMA}' Somebody"))
+    shell.run(f"%puq_chat -c main --continue --schema '{SCHEMA}' -o r")
+    assert shell.names["r"].data == {"name": "Ann", "age": 41}
+    assert "turn 1 replaced; its earlier answer kept as branch main~1" in shell.names["r"].notes
+    main = shell.workspace.conversations.find("main")
+    assert [(turn.question, turn.answer) for turn in main.turns] == [("Somebody", ANN)]
+    assert [turn.answer for turn in main.branch("main~1").turns] == ['{"nom": "Ann",']
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_where_no_repair_can_be_asked_for_the_first_answer_is_kept(
+    against: Any, shell: Any, tmp_path: Path, kept: bool
+) -> None:
+    server = against('{"name": "Ann"}', (402, "No credit"))
+    options = f"-c main --save {tmp_path}/ann.json" if kept else ""
+    error = shell.error(f"%puq_chat {options} -o r --schema '{SCHEMA}' Somebody")
+    assert isinstance(error, PaymentRequiredError)
+    assert error.hint.startswith("This was to repair the first answer, which is in _puq.text.")
+    assert len(server.heard) == 2
+    assert shell.names["_puq"].text == shell.names["r"].text == '{"name": "Ann"}'
+    if kept:
+        (turn,) = shell.workspace.conversations.find("main").turns
+        assert turn.answer == (tmp_path / "ann.json").read_text() == '{"name": "Ann"}'
+
+
+def test_a_repair_that_breaks_off_leaves_the_first_answer(shell: Any, serve: Any, environ: Any) -> None:
+    def _break_off(connection: Any) -> None:
+        connection.head()
+        connection.say('{"na')
+
+    answers = [lambda connection: say(connection, '{"name": "Ann"}'), _break_off]
+    server = serve(lambda connection: answers.pop(0)(connection))
+    environ.setenv("PUQ_BASE_URL", server.url)
+    environ.setenv("PUQ_CHAT_MODEL", "a/b")
+    error = shell.error(f"%puq_chat -c main --schema '{SCHEMA}' Somebody")
+    assert '_puq.messages[-2]["content"]' in error.hint
+    assert shell.names["_puq"].messages[-2]["content"] == '{"name": "Ann"}'
+    assert [turn.answer for turn in shell.workspace.conversations.find("main").turns] == ['{"name": "Ann"}']
 
 
 # --- -f json ------------------------------------------------------------

@@ -187,6 +187,13 @@ def test_a_file_without_an_extension_is_replaced_itself(tmp_path: Path) -> None:
     assert checked_target(tmp_path / "kite", extensions=[".png"], number=2)  # kite-1.png and kite-2.png
 
 
+def test_the_hint_names_the_option_of_magics_too(tmp_path: Path) -> None:
+    (tmp_path / "kite.md").touch()
+    with pytest.raises(InputError, match=r"kite\.md exists") as caught:
+        checked_target(tmp_path / "kite.md")
+    assert caught.value.hint == "Name another; or force=True (--force) replaces it."
+
+
 def test_the_first_name_that_is_free(tmp_path: Path) -> None:
     assert first_free(tmp_path / "x.txt") == tmp_path / "x.txt"
     for name, free in (("x.txt", "x-2.txt"), ("x-2.txt", "x-3.txt")):

@@ -542,3 +542,17 @@ def test_turns_know_when() -> None:
     chat.commit(None, "?", "!")
     assert chat.turns[0].at == at
     assert chat.turns[1].at.tzinfo is UTC
+
+
+def test_another_answer_takes_the_place_of_the_last() -> None:
+    chat = Conversation("main")
+    chat.commit(None, "one", "1")
+    chat.commit(None, "two", "2", "a/b", interrupted=True)
+    assert chat.answer_anew("II") == ("turn 2 replaced; its earlier answer kept as branch main~1",)
+    assert [(turn.question, turn.answer) for turn in chat.turns] == [("one", "1"), ("two", "II")]
+    assert (chat.turns[1].model, chat.turns[1].interrupted) == ("a/b", False)
+    assert [turn.answer for turn in chat.branch("main~1").turns] == ["1", "2"]
+    with pytest.raises(InputError, match="no text"):
+        chat.answer_anew("")
+    with pytest.raises(InputError, match="no answer to replace"):
+        Conversation("main").answer_anew("II")

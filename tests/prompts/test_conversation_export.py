@@ -306,3 +306,11 @@ def test_nothing_to_export(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no turns"):
         Conversation("x").export(tmp_path / "x.md")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_words_at_which_an_answer_went_on() -> None:
+    chat = of("Count.", "One,", interrupted=True)
+    chat.extend("One, two.", continued=["*More*, please."])
+    assert as_markdown(chat).endswith(
+        "> *Gone on with, when told:*\n>\n> > \\*More\\*, please\\.\n>\n> One, two.\n"
+    )

@@ -373,8 +373,20 @@ def test_further_fields_are_ignored(path: Path) -> None:
 
 
 def test_only_what_was_asked_and_answered_is_written(path: Path) -> None:
-    fields = {field for field in Turn.__dataclass_fields__ if field not in ("key", "run")}
+    fields = {field for field in Turn.__dataclass_fields__ if field not in ("key", "run", "continued")}
     example().save(path)
     document = json.loads(path.read_text(encoding="utf-8"))
     assert set(document["turns"][0]) == fields | {"cell", "ordinal"}
     assert set(document) == {"format", "version", "name", "system", "turns", "line", "branches"}
+
+
+def test_the_words_at_which_an_answer_went_on(path: Path) -> None:
+    chat = example()
+    chat.extend("A cat, asleep", continued=["More."])
+    chat.save(path)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert [turn.get("continued") for turn in document["turns"]].count(["More."]) == 1
+    assert everything(Conversation.load(path)) == everything(chat)
+    document["turns"][0]["continued"] = "More."
+    path.write_text(json.dumps(document))
+    assert "'continued' that is no list of strings" in refused(path)

@@ -208,6 +208,29 @@ LEAKING = [
 ]
 
 
+# A password of letters only, as a local variable; a repr; a number; a text.
+LEAKING += [
+    code.replace("SECRET", "hunter2x")
+    for code in (
+        "class C:\n    def __init__(self, k):\n        self.api_key = k\n    def __repr__(self):\n"
+        "        return f'C(api_key={self.api_key})'\nc = C('SECRET')\nraise ValueError(c)",
+        "url = 'h?a=1;Password=SECRET;'\nraise ValueError(url.split('=')[-1])",
+        "def f(a):\n    raise ValueError(a)\npairs = [('password', 'SECRET')]\nf(pairs[0][1])",
+    )
+]
+
+
+def test_a_password_of_letters_gets_nowhere() -> None:
+    code = 'def f(a):\n    raise ValueError(f"no {a}")\n'
+    code += 'password="correcthorsebatterystaple"\nf("correcthorsebatterystaple")'
+    assert "correcthorse" not in str(diagnosed(code).messages)
+
+
+def test_a_password_of_digits_gets_nowhere() -> None:
+    code = "def f(a):\n    raise ValueError(a)\nPASSWD = 12345678\nf(PASSWD)"
+    assert "12345678" not in str(diagnosed(code).messages)
+
+
 @pytest.mark.parametrize("code", LEAKING)
 def test_no_secret_gets_into_the_prompt(code: str) -> None:
     diagnosis = diagnosed(code)

@@ -172,6 +172,32 @@ def test_secrets_are_masked(name: str, value: object) -> None:
     assert "hunter" not in said
 
 
+class Slotted:
+    __slots__ = ("password", "user")
+
+    def __init__(self) -> None:
+        self.password = "hunterplain"
+
+    def __repr__(self) -> str:
+        return "Slotted hunterplain"
+
+
+class Shown(Plain):
+    def __repr__(self) -> str:
+        return f"Shown {list(self.__dict__.values())}"
+
+
+OWN = [Slotted(), Shown(api_key="hunterplain"), Shown(password=12345678), [("password", "hunterplain")]]
+
+
+@pytest.mark.parametrize("value", OWN, ids=lambda value: type(value).__name__)
+def test_secrets_of_objects_with_a_repr_of_their_own_are_masked(value: object) -> None:
+    said = glimpse(value)
+    assert "hunterplain" not in said
+    assert "12345678" not in said
+    assert "<secret 1>" in said
+
+
 def test_counts_are_no_secrets() -> None:
     assert glimpse(400, "max_tokens") == "int: 400"
     assert glimpse(["the", "cat"], "tokens") == "list of 2: ['the', 'cat']"

@@ -103,6 +103,128 @@ def test_what_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
     assert "<secret 1>" in masked
 
 
+# In code, where only strings, comments and magics are read as text.
+IN_CODE = [
+    ('connect("Server=h;Password=SqlPass77;")', "SqlPass77"),
+    ('get("https://h/x?token=urltoken123&key=urlkey456")', "urltoken123"),
+    ('get("https://h/x?token=urltoken123&key=urlkey456")', "urlkey456"),
+    ('get("/x" "?access_token=acctok7777777")', "acctok7777777"),
+    ("PASSWD = 12345678", "12345678"),
+    ("password: int = 12345678", "12345678"),
+    ('d = {"password": 12345678}', "12345678"),
+    ("x = 1  # my password=hunter5plain", "hunter5plain"),
+    ('pairs = [("password","tuplepass9")]', "tuplepass9"),
+    ('pairs = [["password", "tuplepass9"]]', "tuplepass9"),
+    ('monkeypatch.setenv("TOKEN", "tuplepass9")', "tuplepass9"),
+    ('setattr(db, "password", "swordfish")', "swordfish"),
+    ('token = f"tok{1}secretval"', "secretval"),
+    ('tok="abcdef123"', "abcdef123"),
+    ('!curl -H "X-Api-Key: abcdzzzz" https://h', "abcdzzzz"),
+    ("!curl -H X-Api-Key:abcdzzzz https://h", "abcdzzzz"),
+    ("!curl -u bob:s3cret https://h", "s3cret"),
+    ("run(['curl', '-u', 'bob:s3cret'])", "s3cret"),
+    ("get(url, auth=('bob', 's3cret'))", "s3cret"),
+    ("!mysql --password swordfish", "swordfish"),
+    ('x = "AccountName=n;AccountKey=abCD12efGH==;"', "abCD12efGH=="),
+    ('x = \'{\\"password\\": \\"swordfish\\"}\'', "swordfish"),
+    ('"""\nPassword=SqlPass77\n"""', "SqlPass77"),
+    ("%%bash\nmysql password=SqlPass77", "SqlPass77"),
+]
+IN_TEXTS = [
+    ("bad Client(api_key=kk-123-abc-hidden)", "kk-123-abc-hidden"),
+    ("<Client token=correct-horse-1>", "correct-horse-1"),
+    ("Server=h;Password=SqlPass77;", "SqlPass77"),
+    ("no login with password: swordfish", "swordfish"),
+    ("config is {'password': 12345678}", "12345678"),
+    ("  --> 2 | connect('Password=SqlPass77')", "SqlPass77"),
+]
+
+
+@pytest.mark.parametrize(("text", "secret"), IN_CODE)
+def test_secrets_in_code(text: str, secret: str) -> None:
+    masked = Masker().mask(text, code=True)
+    assert secret not in masked
+    assert "<secret 1>" in masked
+
+
+@pytest.mark.parametrize(("text", "secret"), IN_TEXTS)
+def test_secrets_in_texts(text: str, secret: str) -> None:
+    masked = Masker().mask(text)
+    assert secret not in masked
+    assert "<secret 1>" in masked
+
+
+CODE = [
+    "rows.sort(key=lambda x: x)",
+    "sorted(d, key=len)",
+    "sorted(d, key=operator.itemgetter(12345))",
+    "token_count = 5",
+    "max_tokens=100",
+    "max_tokens = 100_000",
+    "next_token = tokens[position1]",
+    "for key, value in d.items():\n    print(f'{key}={value}')",
+    "login(password=password, token=my_token_2)",
+    "def f(password: str, api_key: str | None = None): pass",
+    "password = getpass('Password: ')",
+    "api_key = os.environ['THE_NAME_2']",
+    "f'password={password!r} token={token}' + 'password=%s' % 3",
+    "headers = {'Authorization': f'{kind}', 'b': f'Authorization: Bearer {kind}'}",
+    "df[['password', 'username']]",
+    "password_length = 10000",
+    "if password == stored_password2: pass",
+    "x = y % password  # password = getpass()",
+]
+
+
+@pytest.mark.parametrize("text", CODE)
+def test_ordinary_code_stays(text: str) -> None:
+    assert Masker().mask(text, code=True) == text
+    assert Masker().mask(f"  --> 12 | {text}".split("\n")[0]) == f"  --> 12 | {text}".split("\n")[0]
+
+
+PROSE = ["KeyError: 12345678", "invalid password: please retry", "f(x, key=None, token=<object>)", "Auth: no"]
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_ordinary_texts_stay(text: str) -> None:
+    assert Masker().mask(text) == text
+
+
+HOSTILE = [
+    "password=", "password: ", 'password="', "a='", 'a="""\\', "eyJ-", "eyJaaaaaaaa.", "\n", " ", "\\", '"', "'''", "a",
+    "a-",
+    "-u a:", '("key","', "://a:", "authorization", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----",
+    "a:[ ", "  --> ",
+    "1", "password=1", "#", "!", "{", "export ", "<secret 1>", "--token ", "auth=('", "sk-", "a: ", "key = ", "_",
+]  # fmt: skip
+
+
+def test_no_text_takes_long() -> None:
+    # One whose time grows with the square of the length would take minutes, and end with the run.
+    for unit in HOSTILE:
+        for code in (False, True):
+            Masker().mask(unit * (100_000 // len(unit)), code=code)
+
+
+def test_a_password_of_letters_is_known_again() -> None:
+    masker = Masker()
+    masker.mask('password="correcthorsebatterystaple"; pwd = "swordfish"', code=True)
+    assert masker.again("no correcthorsebatterystaple") == "no <secret 1>"
+    assert masker.again("swordfish, swordfishes") == "<secret 2>, swordfishes"
+
+
+def test_a_short_word_or_a_name_is_not_looked_for() -> None:
+    masker = Masker()
+    masker.mask('password="string"; pwd = "password"')
+    assert masker.again("password: a string") == "password: a string"
+
+
+def test_a_number_is_known_again_as_a_whole() -> None:
+    masker = Masker()
+    masker.mask("PASSWD = 12345678")
+    assert masker.again("12345678 and 9123456780") == "<secret 1> and 9123456780"
+
+
 HARMLESS = [
     "for key, value in d.items():\n    if key == 'name': print(f'{key}: {value}')",
     "sorted(rows, key='colour')",

@@ -146,7 +146,7 @@ def test_a_coroutine_is_refused_and_closed() -> None:
         return "later"
 
     with pytest.raises(InputError, match="a coroutine cannot be filled in"):
-        fill("{{answer()}}", {"answer": answer})
+        fill("{{coming}}", {"coming": answer()})
 
 
 def test_what_holds_itself_ends() -> None:

@@ -81,6 +81,12 @@ def test_what_changes_later_changes_nothing() -> None:
         ("n", {"n": Person("Ada")}, "Name its class: Person."),
         ("n", {"n": Model(name="Ada")}, "Name its class: Model."),
         ("n", {"n": "n"}, "no variable and no file named 'n'"),
+        ("pydantic.BaseModel", {}, "no variable and no file named 'pydantic.BaseModel'"),
+        ("module.Preson", {"module.Person": 1}, "Did you mean 'module.Person'?"),
+        ("typing.List", {}, "A class of a module needs a variable of its own"),
+        ("typing.Dict[str, int]", {}, "no variable and no file named 'typing.Dict[str, int]'"),
+        ("full-name", {}, 'write "full-name str"'),
+        ("a" * 300 + ".b", {}, "a…'"),
         ("n", {"n": {"type": "strin"}}, "type: 'strin' is not valid"),
         ("n", {"n": {"typ": "object"}}, "'typ' says nothing of an answer"),
         ("n", {"n": {}}, "an empty one says nothing"),
@@ -192,7 +198,32 @@ def test_of_several_choices_the_nearest_is_told() -> None:
 
 def test_a_schema_that_goes_round_in_circles() -> None:
     with pytest.raises(InputError, match="circles"):
-        Schema.of({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}).check("{}")
+        Schema.of({"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}}).check("{}")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
+        {"type": "array", "items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"$ref": "#/$defs/a"}}},
+        {
+            "type": "object",
+            "properties": {"a": {"$ref": "#/$defs/a"}},
+            "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}},
+        },
+    ],
+)
+def test_references_that_lead_only_to_themselves_are_refused_at_once(schema: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="round in circles at '#"):
+        Schema.of(schema)
+
+
+def test_a_schema_may_hold_itself() -> None:
+    tree = {"type": "object", "properties": {"sub": {"$ref": "#"}}, "additionalProperties": False}
+    assert Schema.of(tree).check('{"sub": {"sub": {}}}') == {"sub": {"sub": {}}}
+    with pytest.raises(SchemaMismatch):
+        Schema.of(tree).check('{"sub": {"sub": 1}}')
 
 
 def test_the_instructions_hold_the_schema() -> None:

@@ -3,7 +3,7 @@ import enum
 import json
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, Optional, TypedDict
 
 import pydantic
 import pytest
@@ -50,6 +50,54 @@ class Holder:
     movies: list[Movie]
 
 
+class Tree(pydantic.BaseModel):
+    name: str
+    sub: Optional["Tree"] = None
+
+
+class Left(pydantic.BaseModel):
+    rights: list["Right"]
+
+
+class Right(pydantic.BaseModel):
+    left: Left | None = None
+    tree: Tree | None = None
+
+
+class Forest(pydantic.BaseModel):
+    trees: list[Tree]
+
+
+@dataclass
+class Trees:
+    first: Tree
+    others: list[Tree]
+    forest: Forest | None = None
+
+
+def another() -> Any:
+    """A model that holds itself and another of the name of one above."""
+
+    class Place(pydantic.BaseModel):
+        number: int
+
+    class Tree(pydantic.BaseModel):
+        place: Place
+        subs: list["Tree"]
+
+    Tree.model_rebuild(_types_namespace={"Tree": Tree, "Place": Place})
+
+    @dataclass
+    class Both:
+        place: GlobalPlace
+        tree: GlobalTree
+        other: Tree
+
+    Both.__annotations__["other"] = Tree
+    return Both
+
+
+GlobalPlace, GlobalTree = Place, Tree
 STR = {"type": "string"}
 
 
@@ -109,6 +157,35 @@ def test_a_typed_dict() -> None:
             {"model": {"place": {"city": "Bonn"}}, "place": {"city": "Rome"}, "movies": [{"title": "M"}]},
             {"model": {"place": {"city": 1}}, "place": {"city": "Rome"}, "movies": []},
         ),
+        (Tree, {"name": "a", "sub": {"name": "b"}}, {"name": "a", "sub": {"name": 1}}),
+        (
+            Left,
+            {"rights": [{"left": {"rights": []}, "tree": {"name": "a"}}]},
+            {"rights": [{"left": {"rights": [1]}}]},
+        ),
+        (
+            Trees,
+            {"first": {"name": "a"}, "others": [{"name": "b", "sub": {"name": "c"}}], "forest": None},
+            {"first": {"name": "a"}, "others": [{"name": "b", "sub": {"name": 1}}], "forest": None},
+        ),
+        (
+            Trees,
+            {"first": {"name": "a"}, "others": [], "forest": {"trees": [{"name": "b"}]}},
+            {"first": {"name": "a"}, "others": [], "forest": {"trees": [{"name": 1}]}},
+        ),
+        (
+            another(),
+            {
+                "place": {"city": "Bonn"},
+                "tree": {"name": "a"},
+                "other": {"place": {"number": 1}, "subs": [{"place": {"number": 2}, "subs": []}]},
+            },
+            {
+                "place": {"city": "Bonn"},
+                "tree": {"name": "a"},
+                "other": {"place": {"number": 1}, "subs": [{"place": {"city": "Bonn"}, "subs": []}]},
+            },
+        ),
     ],
 )
 def test_classes_that_hold_others(kind: type, good: object, bad: object) -> None:
@@ -117,6 +194,18 @@ def test_classes_that_hold_others(kind: type, good: object, bad: object) -> None
     assert schema["type"] == "object"
     assert Draft202012Validator(schema).is_valid(good)
     assert not Draft202012Validator(schema).is_valid(bad)
+
+
+def test_a_list_of_what_holds_itself() -> None:
+    schema = schema_of_type(list[Tree])
+    assert schema["items"] == {"$ref": "#/$defs/Tree"}
+    assert Draft202012Validator(schema).is_valid([{"name": "a", "sub": {"name": "b"}}])
+    assert not Draft202012Validator(schema).is_valid([{"name": "a", "sub": {"name": 1}}])
+
+
+def test_what_nothing_points_at_is_defined_once() -> None:
+    assert schema_of_type(Forest)["$defs"].keys() == {"Tree"}
+    assert schema_of_type(Trees)["$defs"].keys() == {"Tree", "Forest"}
 
 
 @dataclass

@@ -17,7 +17,7 @@ from puq_magics.api.errors import InputError, MissingVariableError, PuqError, St
 from puq_magics.outputs.results import ChatResult
 from puq_magics.prompts.template import DEEPEST, LONGEST, Filled, fill
 
-ROW = SimpleNamespace(title="Felidae", year=1817, _secret="s", method=lambda word: f"<{word}>")
+ROW = SimpleNamespace(title="Felidae", year=1817, _secret="s")
 NAMESPACE = {
     "topic": "cats",
     "row": ROW,
@@ -55,7 +55,6 @@ NAMESPACE = {
         ("{{topic | upper}} {{topic|title}} {{numbers | join(', ')}} {{2.5}}", "CATS Cats 3, 1, 2 {{2.5}}"),
         ("{{ numbers[0] + 1 }} {{ topic if numbers else 'none' }}", "4 cats"),
         ('{{missing | default("none")}} {{row.no | default("-")}} {{missing is defined}}', "none - False"),
-        ('{{row.method("a")}}', "<a>"),
         ('{{d[{"a": {"b": "k"}}["a"]["b"]]}}', "v"),
         (
             '{"a": {{d | json}}}',
@@ -146,7 +145,7 @@ def test_jinjas_own_globals_do_not_hide_the_users() -> None:
     namespace = {"range": "r", "dict": "d", "cycler": "c", "namespace": "n", "lipsum": "l", "joiner": "j"}
     assert fill("{{range}}{{dict}}{{cycler}}{{namespace}}{{lipsum}}{{joiner}}", namespace).text == "rdcnlj"
     with pytest.raises(MissingVariableError, match="'range'"):
-        fill("{{range(3)}}", {})
+        fill("{{range}}", {})
 
 
 @pytest.mark.parametrize(
@@ -164,7 +163,7 @@ def test_jinjas_own_globals_do_not_hide_the_users() -> None:
             "With --raw the text is sent as it is.",
         ),
         ("{{row.titel}}", "{{row.titel}}: a value of type SimpleNamespace has no 'titel'", "'title'"),
-        ("{{row.titel.upper()}}", "has no 'titel'", "Did you mean 'title'?"),
+        ("{{row.titel.upper}}", "has no 'titel'", "Did you mean 'title'?"),
         ('{{d.deep[0]["K"]}}', """{{d.deep[0]["K"]}}: a value of type dict has no 'K'""", "'k'"),
         ("{{Out[4]}}", "{{Out[4]}}: a value of type dict has no 4", "The nearest is 3."),
         ("{{In[30]}}", "{{In[30]}}: a value of type list has no 30", "It has 3 items, counted from 0."),
@@ -197,6 +196,10 @@ class Troubled:
     def confused(self) -> str:
         raise AttributeError("something else")
 
+    @property
+    def leaving(self) -> str:
+        raise SystemExit("bye")
+
     def __repr__(self) -> str:
         raise RuntimeError("cannot be shown")
 
@@ -228,7 +231,7 @@ class Worse:
         ("{{w[t]}}", "{{w[t]}}: a value of type Worse has no (an object whose repr fails)", "--raw"),
         ("{{one / zero}}", "{{one / zero}} raised ZeroDivisionError: division by zero", "cell of its own"),
         ("{{one | join}}", "{{one | join}} raised TypeError", "cell of its own"),
-        ("{{one()}}", "{{one()}} raised TypeError: 'int' object is not callable", "cell of its own"),
+        ("{{t.leaving}}", "{{t.leaving}} raised SystemExit: bye", "cell of its own"),
         ("{{one | uper}}", "{{one | uper}}: there is no filter named 'uper'.", "Did you mean 'upper'?"),
         ("{{one | qqq}}", "there is no filter named 'qqq'.", "There are abs, capitalize"),
         ("{{one | image}}", "{{one | image}}: a value of type int is no image.", "Pillow"),
@@ -248,9 +251,7 @@ class Worse:
         ("{{words | map(attribute='__class__') | list}}", "'__class__'", "begin with _"),
         ("{{words | map(attribute='x') | json}}", "type str has no 'x'", "--raw"),
         ("{{words | map(attribute='x') | md}}", "type str has no 'x'", "--raw"),
-        ("{{words.append(1)}}", "'append' of a value of type list may not be used", "change a value"),
-        ("{{'{0.__class__}' ~ one}} {{spy.format(one)}}", "'__class__'", "begin with _"),
-        ("{{unsafe()}}", "is not safely callable", "cell of its own"),
+        ("{{words.append}}", "'append' of a value of type list may not be used", "change a value"),
         ("{{" + "a" * 200 + " ~ one.x}}", " … ", "--raw"),
     ],
 )
@@ -258,13 +259,10 @@ def test_what_goes_wrong_is_told(text: str, message: str, hint: str) -> None:
     class Private(Troubled):
         _x = 1
 
-    def unsafe() -> None: ...
-
-    unsafe.unsafe_callable = True  # type: ignore[attr-defined]
     troubled = Private() if "_x" in text else Troubled()
     words = ["a"]
     namespace = {"t": troubled, "w": Worse(), "one": 1, "zero": 0, "empty": [], "words": words}
-    namespace |= {"spy": "{0.__class__}", "unsafe": unsafe, "self": 1}
+    namespace["self"] = 1
     with pytest.raises(InputError) as caught:
         fill(text, namespace)
     assert message in caught.value.message
@@ -302,7 +300,7 @@ def test_what_holds_itself_ends() -> None:
 def test_200_megabytes_cost_what_is_shown() -> None:
     frame = pd.DataFrame(np.zeros((5_000_000, 5)), columns=list("abcde"), copy=False)
     assert frame.memory_usage().sum() >= 200_000_000
-    text = "{{df}} {{df | head(3)}} {{df | schema}} {{df | json}} {{df.a}} {{df[['a', 'b']].head(2)}}"
+    text = "{{df}} {{df | head(3)}} {{df | schema}} {{df | json}} {{df.a}} {{df[['a', 'b']] | head(2)}}"
     fill(text, {"df": frame.head()})  # imports
     tracemalloc.start()
     try:
@@ -327,25 +325,59 @@ def test_what_cells_said_and_gave(make_shell: Callable[..., Any]) -> None:
         fill("{{Out[9]}}", ip.user_ns)
 
 
-def test_errors_of_functions_that_a_prompt_calls_stay_what_they_are() -> None:
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "call()",
+        "row.call(1)",
+        "row.names.pop()",
+        "row.title.upper()",
+        "row.title ~ (row.call)(1)",
+        "row.names | join(call())",
+        "row.title if row.call() else 1",
+        "row[{'a': call()}['a']]",
+        "row.names[call()]",
+        "spy.format(row)",
+        "missing()",
+        "missing | default(call())",
+    ],
+)
+def test_a_prompt_calls_nothing(expression: str) -> None:
+    calls: list[object] = []
+    row = SimpleNamespace(call=calls.append, names=["a"], title="kite")
+    namespace = {"call": lambda: calls.append(1), "row": row, "spy": "{0.__class__}"}
+    with pytest.raises(InputError) as caught:
+        fill(f"{{{{ {expression} }}}}", namespace)
+    assert caught.value.message == f"{{{{{expression}}}}}: a prompt calls no functions."
+    assert "Call it in a cell" in caught.value.hint
+    assert "--raw" in caught.value.hint
+    assert calls == []
+    assert row.names == ["a"]
+
+
+def test_errors_of_properties_that_a_prompt_reads_stay_what_they_are() -> None:
     class LimitedError(StatusError):
         def __init__(self) -> None:
             PuqError.__init__(self, "no more", hint="wait")
 
-    def ask() -> str:
-        raise LimitedError
+    class Asking:
+        @property
+        def answer(self) -> str:
+            raise LimitedError
 
     with pytest.raises(LimitedError) as caught:
-        fill("{{ask()}}", {"ask": ask})
+        fill("{{asking.answer}}", {"asking": Asking()})
     assert caught.value.message == "no more"
 
 
 def test_an_interrupt_is_an_interrupt() -> None:
-    def wait() -> str:
-        raise KeyboardInterrupt
+    class Waiting:
+        @property
+        def end(self) -> str:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fill("{{wait()}}", {"wait": wait})
+        fill("{{waiting.end}}", {"waiting": Waiting()})
 
 
 def test_compiling_computes_nothing() -> None:

@@ -124,3 +124,15 @@ def test_a_name_that_is_not_there(notebook: Notebook) -> None:
         conversations.find("mian")
     with pytest.raises(InputError, match="not a name"):
         conversations.seat("a b")
+
+
+def test_changes_are_of_what_is_kept_by_now(notebook: Notebook) -> None:
+    conversations = Conversations(notebook)  # type: ignore[arg-type]
+    notebook.begin("a")
+    one, other = conversations.seat("main").conversation, conversations.seat("main").conversation
+    assert one is not other
+    with conversations.changing(one) as kept:
+        assert kept is one
+    with conversations.changing(other) as kept:
+        assert kept is one
+    assert conversations.find("main") is one
