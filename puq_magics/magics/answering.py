@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.errors import InputError, PuqError
+from puq_magics.magics.targets import save_target
 from puq_magics.outputs.results import ChatResult
-from puq_magics.outputs.saving import checked_target, save_text
+from puq_magics.outputs.saving import save_text
 from puq_magics.outputs.view import View
 from puq_magics.session.chat_call import ChatCall, chat
 from puq_magics.session.workspace import LAST, Workspace
@@ -58,7 +59,7 @@ class Answering:
             from puq_magics.outputs.formats import check_format
 
             check_format(wanted)
-        save = checked_target(args.save, args.force) if args.save else None
+        save = save_target(args, ())
         return cls(workspace, wanted, schema, args.all_blocks, save, args.force)
 
     @property

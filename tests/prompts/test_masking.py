@@ -191,7 +191,8 @@ def test_ordinary_texts_stay(text: str) -> None:
 
 
 HOSTILE = [
-    "password=", "password: ", 'password="', "a='", 'a="""\\', "eyJ-", "eyJaaaaaaaa.", "\n", " ", "\\", '"', "'''", "a",
+    "password=", "password: ", 'password="', "a='", 'a="""\\', "eyJ-", "eyJaaaaaaaa.", "\n", " ", "\\", '"',
+    "'''", "a",
     "a-",
     "-u a:", '("key","', "://a:", "authorization", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----",
     "a:[ ", "  --> ",
