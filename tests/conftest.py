@@ -303,8 +303,8 @@ class Server:
 
 
 def _read_request(file: Any) -> Heard | None:
-    first = file.readline().decode()
-    if not first:
+    first = file.readline().decode("latin-1")
+    if first.count(" ") < 2:  # nobody, or a kernel's client that looks for a kernel whose port this was
         return None
     method, path, _ = first.split(" ", 2)
     headers: dict[str, str] = {}
