@@ -5,21 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.address import VENDOR_URL, Address
-from puq_magics.api.download import ImageFetcher
 from puq_magics.api.errors import ConfigurationError, InputError, StatusError, error_for
-from puq_magics.api.images import MOST_IMAGES, Images, read_images
 from puq_magics.api.reading import parts_of, read_beginning, read_json, redacted, request_id
 from puq_magics.api.request import Request, Retry, Timeouts, form_request, json_request
 from puq_magics.api.secret import Secret
-from puq_magics.api.speech import Speech, SpeechStream, read_speech
 from puq_magics.api.stream import ChatStream, read_completion
-from puq_magics.api.transcripts import Transcript, read_transcript
 from puq_magics.api.transport import RequestsTransport, Response, Transport, retry_after
-from puq_magics.api.uploads import Form, OnProgress, Upload, form_fields
 from puq_magics.api.wire import Completion, Message, Model, read_balance, read_models
+
+if TYPE_CHECKING:
+    from puq_magics.api.images import Images
+    from puq_magics.api.speech import Speech, SpeechStream
+    from puq_magics.api.transcripts import Transcript
+    from puq_magics.api.uploads import OnProgress, Upload
 
 _CONNECT, _LISTS, _CHAT, _MEDIA = 10.0, 30.0, 120.0, 300.0  # seconds
 _LONGEST_TRANSCRIPT = 64 << 20  # bytes
@@ -162,6 +163,9 @@ class Router:
         what is not PNG, JPEG or WebP; its ``partial`` are the Images that came. ``keep`` is told these, too, before
         any error or interrupt leaves, so that a KeyboardInterrupt loses nothing that was paid for.
         """
+        from puq_magics.api.download import ImageFetcher  # media are imported when they are asked for
+        from puq_magics.api.images import MOST_IMAGES, read_images
+
         response = self._send(self.image_request(prompt, model=model, **params), on_retry)
         fetch = ImageFetcher(loopback=self.address.is_loopback)
         asked = params.get("n")
@@ -184,6 +188,8 @@ class Router:
 
     def speech(self, text: str, *, model: str, on_retry: OnRetry | None = None, **params: Any) -> Speech:
         """Have a text spoken, and wait for all of it. Raises what a SpeechStream raises."""
+        from puq_magics.api.speech import read_speech
+
         return read_speech(self.stream_speech(text, model=model, on_retry=on_retry, **params))
 
     def stream_speech(
@@ -193,6 +199,8 @@ class Router:
 
         ``params`` are further fields of the request, such as ``voice``, ``response_format`` and ``speed``.
         """
+        from puq_magics.api.speech import SpeechStream
+
         response = self._send(self.speech_request(text, model=model, **params), on_retry)
         return SpeechStream(response, request_id(response))
 
@@ -221,6 +229,8 @@ class Router:
 
         The file is read as it is sent; ``on_progress`` is told the bytes sent and the bytes in all, on this thread.
         """
+        from puq_magics.api.transcripts import read_transcript
+
         request = self.transcribe_request(upload, model=model, on_progress=on_progress, **params)
         response = self._send(request, on_retry)
         with closing(response), redacted(response):
@@ -230,6 +240,8 @@ class Router:
         self, upload: Upload, *, model: str, on_progress: OnProgress | None = None, **params: Any
     ) -> Request:
         """The request that ``transcribe`` sends. Raises InputError."""
+        from puq_magics.api.uploads import Form, Upload, form_fields
+
         if not isinstance(upload, Upload):
             raise InputError("a recording is sent as an Upload.", hint="Make one by Upload.of_path(…).")
         fields = {"model": self._model(model, "openai/whisper-1")} | _given(params, ("file",))
@@ -261,7 +273,7 @@ class Router:
             read_beginning(response),
             request_id=request_id(response),
             retry_after=retry_after(response.headers),
-            sent_file=isinstance(request.body, Form),
+            sent_file=request.sends_file,
         )
 
 

@@ -6,12 +6,14 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from puq_magics.api.address import Address
 from puq_magics.api.errors import InputError
-from puq_magics.api.uploads import Form
+
+if TYPE_CHECKING:
+    from puq_magics.api.uploads import Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,11 @@ class Request:
     accept: str = "application/json"
 
     @property
+    def sends_file(self) -> bool:
+        """Whether a file goes along."""
+        return self.body is not None and not isinstance(self.body, bytes)
+
+    @property
     def safe_to_repeat(self) -> bool:
         """Whether asking twice costs nothing."""
         return self.method == "GET"
@@ -46,11 +53,11 @@ class Request:
         parts = ["curl", "-N", shlex.quote(f"{address.url}{self.path}{query}")]
         if auth_scheme != "none":
             parts += ["-H", f'"Authorization: {auth_scheme} $PUQ_API_KEY"']
-        if isinstance(self.body, Form):
-            parts += _form_options(self.body)
-        elif self.body is not None:
+        if isinstance(self.body, bytes):
             parts += ["-H", shlex.quote(f"Content-Type: {self.content_type}")]
             parts += ["--data-raw", shlex.quote(self.body.decode("utf-8", "replace"))]
+        elif self.body is not None:
+            parts += _form_options(self.body)
         return " ".join(parts)
 
 

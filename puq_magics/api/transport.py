@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, IncompleteRead, InvalidURL
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import requests
 import requests.auth
@@ -32,11 +32,13 @@ from puq_magics.api.errors import (
     RedirectError,
     RequestTimeoutError,
 )
-from puq_magics.api.multipart import EncodedForm, Sendable
 from puq_magics.api.request import Request, Retry
 from puq_magics.api.secret import Eraser, Secret
 from puq_magics.api.sessions import session_for, user_agent
-from puq_magics.api.uploads import Form
+
+if TYPE_CHECKING:
+    from puq_magics.api.multipart import Sendable
+    from puq_magics.api.uploads import Form
 
 #: Seconds that a Retry-After may ask for; beyond, the user decides.
 LONGEST_WAIT = 60.0
@@ -141,13 +143,18 @@ class RequestsTransport:
         return response
 
     def _open(self, request: Request) -> _Response:
-        if isinstance(request.body, Form):
-            with closing(EncodedForm(request.body, request.timeouts.read)) as form:
-                answer = self._ask(request, form, form.content_type)
-        else:
+        if request.body is None or isinstance(request.body, bytes):
             answer = self._ask(request, request.body, request.content_type)
+        else:
+            answer = self._ask_with_form(request, request.body)
         body = open_body(answer.raw, request.timeouts.read)
         return _Response(answer.status_code, answer.headers, body, self._through_the_door, self._key)
+
+    def _ask_with_form(self, request: Request, body: Form) -> requests.Response:
+        from puq_magics.api.multipart import EncodedForm  # here: a chat does not wait for it
+
+        with closing(EncodedForm(body, request.timeouts.read)) as form:
+            return self._ask(request, form, form.content_type)
 
     def _ask(
         self, request: Request, body: bytes | Sendable | None, content_type: str | None

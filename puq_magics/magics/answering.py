@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.errors import InputError, PuqError
-from puq_magics.magics.targets import save_target
-from puq_magics.outputs.results import ChatResult
-from puq_magics.outputs.saving import save_text
+from puq_magics.outputs.chat_result import ChatResult
 from puq_magics.outputs.view import View
 from puq_magics.session.chat_call import ChatCall, chat
 from puq_magics.session.workspace import LAST, Workspace
@@ -59,8 +57,7 @@ class Answering:
             from puq_magics.outputs.formats import check_format
 
             check_format(wanted)
-        save = save_target(args, ())
-        return cls(workspace, wanted, schema, args.all_blocks, save, args.force)
+        return cls(workspace, wanted, schema, args.all_blocks, _target(args), args.force)
 
     @property
     def in_words(self) -> str:
@@ -171,12 +168,22 @@ class Answering:
         )
 
     def _save(self, result: ChatResult, path: Path) -> None:
+        from puq_magics.outputs.saving import save_text
+
         try:
             saved = save_text(_written(result, self.all_blocks), path, force=self.force)
         except InputError as error:
             result.note(f"not saved: {error.message} The answer is in _puq: _puq.save(…)")
         else:
             result.remarks = (*result.remarks, f"saved as {saved}")
+
+
+def _target(args: argparse.Namespace) -> Path | None:
+    if args.save is None:
+        return None
+    from puq_magics.magics.targets import save_target
+
+    return save_target(args, ())
 
 
 def _written(result: ChatResult, all_blocks: bool) -> str:

@@ -11,7 +11,7 @@ from puq_magics.magics.answering import Answering
 from puq_magics.magics.joining import Joining
 from puq_magics.magics.typed import Typed, told
 from puq_magics.magics.viewing import chat_view
-from puq_magics.outputs.results import ChatResult
+from puq_magics.outputs.chat_result import ChatResult
 from puq_magics.session.chat_call import ChatCall, ChatExchange
 from puq_magics.session.workspace import Workspace
 

@@ -14,7 +14,7 @@ from puq_magics.magics.options import CommandLine
 from puq_magics.magics.prompt_lines import read_prompt
 
 if TYPE_CHECKING:
-    from puq_magics.outputs.results import ChatResult
+    from puq_magics.outputs.chat_result import ChatResult
 
 COMMAND = CommandLine(
     options.MODEL,

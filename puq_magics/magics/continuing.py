@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from puq_magics.api.errors import InputError
 from puq_magics.api.wire import Message
 from puq_magics.magics.joining import Joining, chat_name, limits, told_in, used
-from puq_magics.outputs.results import ChatResult
+from puq_magics.outputs.chat_result import ChatResult
 from puq_magics.session.workspace import LAST, Workspace
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from puq_magics.magics.options import CommandLine, option, refuse_rest
 from puq_magics.session.workspace import Workspace
 
 if TYPE_CHECKING:
-    from puq_magics.outputs.results import ChatResult
+    from puq_magics.outputs.chat_result import ChatResult
 
 HINT = option("--hint", action="store_true", help="a hint where to look, and not the solution")
 FORMAT = option(

@@ -12,7 +12,7 @@ from puq_magics.magics.fix import Failure
 from puq_magics.magics.options import read_params
 from puq_magics.magics.preview import preview
 from puq_magics.magics.viewing import chat_view
-from puq_magics.outputs.results import ChatResult
+from puq_magics.outputs.chat_result import ChatResult
 from puq_magics.prompts.answers import code_blocks
 from puq_magics.prompts.diagnosis import Diagnosis, diagnose
 from puq_magics.prompts.frames import Source

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.wire import Message, Usage
-from puq_magics.outputs.results import ChatResult
+from puq_magics.outputs.chat_result import ChatResult
 from puq_magics.session.spending import tokens_of, with_usage
 from puq_magics.session.workspace import Workspace
 

@@ -15,8 +15,8 @@ from IPython.display import DisplayHandle, display
 
 from puq_magics.api.request import Retry
 from puq_magics.api.wire import Delta
+from puq_magics.outputs.chat_result import ChatResult, folded_reasoning
 from puq_magics.outputs.interrupts import deferred
-from puq_magics.outputs.results import ChatResult, folded_reasoning
 
 if TYPE_CHECKING:
     from puq_magics.outputs.markdown import MarkdownFeed

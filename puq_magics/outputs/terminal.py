@@ -9,8 +9,8 @@ from typing import TextIO
 
 from puq_magics.api.request import Retry
 from puq_magics.api.wire import Delta
+from puq_magics.outputs.chat_result import ChatResult
 from puq_magics.outputs.markdown import PlainFeed, plain
-from puq_magics.outputs.results import ChatResult
 
 _ERASE_LINE = "\r\x1b[K"
 

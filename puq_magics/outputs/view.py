@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from puq_magics.api.request import Retry
 from puq_magics.api.wire import Delta
-from puq_magics.outputs.results import ChatResult
+from puq_magics.outputs.chat_result import ChatResult
 
 if TYPE_CHECKING:
     from puq_magics.api.stream import ChatStream

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from puq_magics.api.errors import AnswerError, APIError, RequestTimeoutError, StatusError
 from puq_magics.api.request import Request, Retry
 from puq_magics.api.wire import Usage
-from puq_magics.outputs.results import INTERRUPTED, Result
+from puq_magics.outputs.result import INTERRUPTED, Result
 from puq_magics.session.spending import Asked
 from puq_magics.session.workspace import Workspace
 

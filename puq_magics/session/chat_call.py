@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from puq_magics.api.errors import BadRequestError, UnprocessableError
 from puq_magics.api.request import Request
 from puq_magics.api.wire import Completion, Delta, Message, Usage
+from puq_magics.outputs.chat_result import ChatResult
 from puq_magics.outputs.progress import Ticker
-from puq_magics.outputs.results import INTERRUPTED, ChatResult
+from puq_magics.outputs.result import INTERRUPTED
 from puq_magics.outputs.view import View, watch
 from puq_magics.session.calls import perform
 from puq_magics.session.spending import Asked, tokens_of, with_usage

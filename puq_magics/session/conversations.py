@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.interactiveshell import InteractiveShell
 
 from puq_magics.api.errors import InputError
-from puq_magics.api.wire import Usage
 
 if TYPE_CHECKING:
+    from puq_magics.api.wire import Usage
     from puq_magics.prompts.conversation import Conversation, Turn
 
 #: A cell, and which call to a conversation of one execution of it.
@@ -98,10 +98,8 @@ class Conversations:
         self._named: dict[str, Conversation] = {}
         self._begun: dict[str, int] = {}  # the execution that each of them knows of
         self._cut: dict[str, Turn] = {}  # answers that ended at the token limit
-        self._used: tuple[object, Usage | None] = (
-            None,
-            None,
-        )  # by a result that broke off, and what it went on with
+        #: A result that broke off, and the tokens that it used with those that it went on from.
+        self._used: tuple[object, Usage | None] = (None, None)
         self._lock = threading.RLock()
 
     def close(self) -> None:
