@@ -13,3 +13,6 @@ class WorkspaceMagics(Magics):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace.shell)
         self.workspace = workspace
+
+    def close(self) -> None:
+        """Take back what these magics have brought beside themselves; called when the extension goes."""

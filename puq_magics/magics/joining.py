@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.wire import Message, Usage
 from puq_magics.outputs.chat_result import ChatResult
-from puq_magics.session.spending import tokens_of, with_usage
+from puq_magics.prompts.tokens import tokens_of
+from puq_magics.session.spending import with_usage
 from puq_magics.session.workspace import Workspace
 
 if TYPE_CHECKING:

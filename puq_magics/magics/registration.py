@@ -59,8 +59,7 @@ def unload(shell: InteractiveShell) -> None:
             for name in [name for name, function in functions.items() if known.get(name) is function]:
                 del known[name]
         del shell.magics_manager.registry[type(magics).__name__]
-        if isinstance(magics, PuqFixMagics):
-            magics.close()
+        magics.close()
     ours = [*registered, workspace.settings]
     shell.configurables[:] = [each for each in shell.configurables if not any(each is one for one in ours)]
     questions.uninstall(shell)

@@ -26,6 +26,7 @@ from typing import Any
 
 from puq_magics.api.errors import InputError
 from puq_magics.api.wire import Usage
+from puq_magics.prompts.tokens import tokens_in
 
 #: Which question this is: the cell's id, and the ordinal of the question within one execution of the cell. Where
 #: the front end sends no ids, the execution count stands for the cell, as ``In[5]`` or ``5``.
@@ -33,9 +34,6 @@ Key = tuple[str, int]
 #: What a user's message says: words, or parts such as ``{"type": "text", …}`` and ``{"type": "image_url", …}``.
 Content = str | Sequence[Mapping[str, Any]]
 
-#: Tokens that an image, or another part that is not text, is taken to have.
-IMAGE_TOKENS = 1_000
-_CHARACTERS_PER_TOKEN = 4
 _LONGEST_NAME = 64
 _DEEPEST = 50  # lists and objects within each other, in a part
 _NAME = re.compile(r"\w[\w.-]*")
@@ -77,7 +75,7 @@ class Turn:
     @property
     def tokens(self) -> int:
         """How many tokens it has, estimated."""
-        return estimated_tokens(self.content) + estimated_tokens(self.answer)
+        return tokens_in(self.content) + tokens_in(self.answer)
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ class Conversation:
     @property
     def tokens(self) -> int:
         """How many tokens the system prompt and the turns have, estimated at four characters each."""
-        return estimated_tokens(self.system or "") + sum(turn.tokens for turn in self._turns)
+        return tokens_in(self.system or "") + sum(turn.tokens for turn in self._turns)
 
     def __repr__(self) -> str:
         facts = [_counted(len(self._turns), "turn", "turns"), f"about {self.tokens:,} tokens"]
@@ -420,7 +418,7 @@ class Conversation:
     ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         words = self.system if system is None else system
         always = ([{"role": "system", "content": words}] if words else []) + last
-        fixed = sum(estimated_tokens(message["content"]) for message in always)
+        fixed = sum(tokens_in(message["content"]) for message in always)
         kept, notes = _within(earlier, fixed, limit_tokens, limit_turns)
         middle = [message for turn in kept for message in turn.messages]
         split = len(always) - len(last)
@@ -456,13 +454,6 @@ def checked_content(content: object) -> str | tuple[dict[str, Any], ...]:
 def is_text(part: Mapping[str, Any]) -> bool:
     """Whether a part is words."""
     return bool(part["type"] == "text")
-
-
-def estimated_tokens(content: Content) -> int:
-    """Roughly how many tokens a message has: one for four characters, and a flat number for what is not text."""
-    if isinstance(content, str):
-        return -(-len(content) // _CHARACTERS_PER_TOKEN)
-    return sum(estimated_tokens(part["text"]) if is_text(part) else IMAGE_TOKENS for part in content)
 
 
 def _within(

@@ -15,8 +15,9 @@ from puq_magics.outputs.chat_result import ChatResult
 from puq_magics.outputs.progress import Ticker
 from puq_magics.outputs.result import INTERRUPTED
 from puq_magics.outputs.view import View, watch
+from puq_magics.prompts.tokens import tokens_of
 from puq_magics.session.calls import perform
-from puq_magics.session.spending import Asked, tokens_of, with_usage
+from puq_magics.session.spending import Asked, with_usage
 from puq_magics.session.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from puq_magics.api.wire import Usage
 from puq_magics.outputs.media_view import MediaView
 from puq_magics.outputs.progress import Ticker
 from puq_magics.outputs.results import ImageResult
+from puq_magics.prompts.tokens import tokens_in
 from puq_magics.session.calls import perform
-from puq_magics.session.spending import Asked, tokens_in
+from puq_magics.session.spending import Asked
 from puq_magics.session.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -15,10 +15,11 @@ from puq_magics.outputs.media_view import MediaView
 from puq_magics.outputs.progress import Ticker
 from puq_magics.outputs.results import SpeechResult
 from puq_magics.prompts.sentences import split
+from puq_magics.prompts.tokens import tokens_in
 from puq_magics.session.audio_joining import JOINABLE, can_follow, is_silent, join, missing
 from puq_magics.session.calls import perform
 from puq_magics.session.speech_file import SpeechFile
-from puq_magics.session.spending import Asked, tokens_in
+from puq_magics.session.spending import Asked
 from puq_magics.session.workspace import Workspace
 
 if TYPE_CHECKING:

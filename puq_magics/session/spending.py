@@ -6,18 +6,16 @@ The model list's prices are the vendor's, and the balance is the truth: every fi
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from puq_magics.api.errors import BudgetError
 from puq_magics.api.wire import Model, Usage
 from puq_magics.outputs.footer import in_credits
+from puq_magics.prompts.tokens import tokens_in
 
 #: Tokens of an answer whose length nobody has limited, as long as no longer one has come.
 USUAL_ANSWER = 1_000
-_FIRST_WIDE = 0x2E80  # from here on a character is a token of its own, or nearly so
-_IMAGE_TOKENS = 1_000  # of a picture of a thousand pixels a side, roughly, whatever the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +49,6 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"about {in_credits(self.cost)}, {self.basis}" if self.cost is not None else self.basis
-
-
-def tokens_in(text: str) -> int:
-    """Roughly how many tokens a text has: four letters each, but one for a Chinese or Japanese character."""
-    wide = 0 if text.isascii() else sum(ord(character) >= _FIRST_WIDE for character in text)
-    return wide + -(-(len(text) - wide) // 4)
-
-
-def tokens_of(messages: Iterable[Mapping[str, Any]]) -> int:
-    """Roughly how many tokens the contents of messages have: texts, or lists of parts with images among them."""
-    tokens = 0
-    for message in messages:
-        content = message.get("content")
-        for part in content if isinstance(content, list | tuple) else [{"text": content}]:
-            text = part.get("text") if isinstance(part, Mapping) else part
-            tokens += _IMAGE_TOKENS if text is None else tokens_in(str(text))
-    return tokens
 
 
 def cost_of(model: Model | None, usage: Usage | None, price_unit: int) -> float | None:

@@ -12,8 +12,9 @@ from puq_magics.api.errors import InputError
 from puq_magics.magics.joining import Joining
 from puq_magics.outputs.results import ChatResult
 from puq_magics.outputs.view import QuietView
+from puq_magics.prompts.tokens import tokens_of
 from puq_magics.session.chat_call import ChatCall, chat
-from puq_magics.session.spending import tokens_of, with_usage
+from puq_magics.session.spending import with_usage
 
 
 def turns(shell: Any, name: str = "main") -> list[str]:

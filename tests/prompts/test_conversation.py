@@ -15,7 +15,8 @@ import puq_magics
 from puq_magics.api.client import Router
 from puq_magics.api.errors import InputError
 from puq_magics.api.wire import Usage
-from puq_magics.prompts.conversation import IMAGE_TOKENS, Branch, Conversation, Turn
+from puq_magics.prompts.conversation import Branch, Conversation, Turn
+from puq_magics.prompts.tokens import IMAGE_TOKENS
 from puq_magics.sandbox import Sandbox
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}

@@ -13,7 +13,6 @@ from puq_magics.session.spending import (
     Spending,
     by_code,
     cost_of,
-    tokens_in,
     with_usage,
 )
 
@@ -128,13 +127,6 @@ def test_an_answer_that_broke_off_is_counted_by_its_characters() -> None:
     assert with_usage(None, 7, "12345678") == Usage(7, 2, 9)
     assert with_usage(None, 7, "") is None
     assert with_usage(Usage(1, 2, 3), 7, "text") == Usage(1, 2, 3)
-
-
-def test_tokens_of_a_text() -> None:
-    assert tokens_in("") == 0
-    assert tokens_in("a") == 1
-    assert tokens_in("éé é") == 1
-    assert tokens_in("細胞とは何ですか") == 8
 
 
 def test_a_model_is_found_without_its_provider() -> None:
