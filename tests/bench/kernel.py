@@ -222,6 +222,7 @@ def _clean_environment(home: Path) -> dict[str, str]:
     """This process's environment without what steers the subjects, at home in `home`."""
     steering = ("PUQ_", "OPENAI_", "CELLMAGE_", "JUPYTER_", "IPYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(steering)}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # who installs a package has its byte code
     kept |= {"HOME": str(home), "IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": str(EXTENSIONS)}
     kept |= {"XDG_CACHE_HOME": str(home / "cache"), "XDG_DATA_HOME": str(home / "data")}
     return kept | {"XDG_CONFIG_HOME": str(home / "config"), "NO_PROXY": "127.0.0.1,localhost"}

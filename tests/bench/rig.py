@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +25,7 @@ class Rig:
         self.subjects = list(subjects)
         self.failed: dict[str, str] = {}
         self._stack = ExitStack()
+        self._byte_code = self._stack.enter_context(TemporaryDirectory(prefix="bench-byte-code-"))
         self._kernels: dict[tuple[str, bool], Kernel] = {}
 
     def __enter__(self) -> Self:
@@ -57,7 +59,7 @@ class Rig:
     def fresh(self, subject: Subject, tls: bool = False) -> Kernel:
         """A new kernel with the subject's environment, nothing loaded yet; to be entered by the caller."""
         base = self.server.tls_base if tls else self.server.base
-        environment = dict(subject.environment(base))
+        environment = {"PYTHONPYCACHEPREFIX": self._byte_code, **subject.environment(base)}
         if tls:
             environment |= dict.fromkeys(("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), str(self.server.authority))
         return Kernel(subject.python, environment)
