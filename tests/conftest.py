@@ -400,6 +400,18 @@ class Kernel:
         """What a front end's stop button does; from any thread."""
         os.killpg(os.getpgid(self.pid), signal.SIGINT)
 
+    def interrupt_at(self, words: str) -> Watcher:
+        """What `run` is to watch with: interrupts the kernel once, when these words are on the screen."""
+        done: list[bool] = []
+
+        def _watch(message: dict[str, Any]) -> None:
+            content = message["content"]
+            if not done and words in f"{content.get('data', '')}{content.get('text', '')}":
+                done.append(True)
+                self.interrupt()
+
+        return _watch
+
     @property
     def pid(self) -> int:
         assert self._manager.provisioner is not None

@@ -207,11 +207,6 @@ class Ledger:
         """The file."""
         return Path(os.path.expanduser(self._path)) if self._path is not None else default_path()
 
-    def prepare(self) -> None:
-        """Open the file beside whatever goes on (a request, say), so that the first entry need not."""
-        if self._usable and self._connection is None:
-            threading.Thread(target=self._flush, name="puq-ledger", daemon=True).start()
-
     def note(self, entry: Entry) -> None:
         """Keep an entry; it is in the file when this returns, unless another kernel blocks that or it cannot be."""
         entry = replace(entry, session=self.session)

@@ -180,7 +180,7 @@ def test_an_interrupt_behind_the_answer_does_not_lose_it(notebook: Any, serve: A
         "Catalogue.wait = waiting"
     )
     notebook.run(f"{waits}\n%config PuqMagics.base_url = '{server.url}'")
-    stopped = notebook.run("%puq_chat --no-stream -m a/b -o kept hi", _interrupt_at(notebook, "waiting"))
+    stopped = notebook.run("%puq_chat --no-stream -m a/b -o kept hi", notebook.interrupt_at("waiting"))
     notebook.run("Catalogue.wait = wait")
     assert stopped.error["traceback"] == [
         "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
@@ -188,14 +188,3 @@ def test_an_interrupt_behind_the_answer_does_not_lose_it(notebook: Any, serve: A
     assert stopped.screen[-1]["text/plain"].startswith("All of it.")
     assert notebook.value("[kept.text, kept.broken_off]") == ["All of it.", ""]
     assert notebook.run("%puq_usage").screen
-
-
-def _interrupt_at(kernel: Any, words: str) -> Any:
-    done: list[bool] = []
-
-    def _watch(message: dict[str, Any]) -> None:
-        if not done and words in str(message["content"].get("text", "")):
-            done.append(True)
-            kernel.interrupt()
-
-    return _watch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,18 +12,6 @@ from puq_magics.api import errors
 
 KEPT = "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
 NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing had come."
-
-
-def when(kernel: Any, words: str) -> Callable[[dict[str, Any]], None]:
-    """Interrupts the kernel once, when these words are on the screen."""
-    done: list[bool] = []
-
-    def _watch(message: dict[str, Any]) -> None:
-        if not done and words in str(message["content"].get("data", "")):
-            done.append(True)
-            kernel.interrupt()
-
-    return _watch
 
 
 def use(kernel: Any, server: Any, *more: str) -> None:
@@ -58,7 +45,7 @@ def test_an_interrupt_in_mid_stream(notebook: Any, serve: Any) -> None:
     server = serve(stall)
     use(notebook, server)
     stopped, *others = notebook.run_all(
-        ["%puq_chat -o kept hi", "ran = True", "%puq_chat again"], when(notebook, "The first words")
+        ["%puq_chat -o kept hi", "ran = True", "%puq_chat again"], notebook.interrupt_at("The first words")
     )
     assert_stopped(stopped, KEPT)
     server.wait_until_gone()
@@ -84,7 +71,7 @@ def test_the_cell_after_an_interrupt_works(notebook: Any, serve: Any) -> None:
     answers = [stall, answer]
     server = serve(lambda connection: answers.pop(0)(connection))
     use(notebook, server)
-    assert_stopped(notebook.run("%puq_chat hi", when(notebook, "The first words")), KEPT)
+    assert_stopped(notebook.run("%puq_chat hi", notebook.interrupt_at("The first words")), KEPT)
     assert notebook.run("%puq_chat hi").screen[0]["text/plain"].startswith("An answer.")
 
 
@@ -103,13 +90,13 @@ def test_an_interrupt_before_the_head_of_the_answer(notebook: Any, serve: Any) -
 def test_an_interrupt_of_an_answer_in_one_piece(notebook: Any, serve: Any) -> None:
     server = serve(hold)
     use(notebook, server)
-    assert_stopped(notebook.run("%puq_chat --no-stream hi", when(notebook, "Waiting")), NOTHING)
+    assert_stopped(notebook.run("%puq_chat --no-stream hi", notebook.interrupt_at("Waiting")), NOTHING)
     server.wait_until_gone()
 
 
 def test_an_interrupt_while_waiting_to_try_again(notebook: Any) -> None:
     notebook.run("%puq_sandbox --pace 50 --fail 429")
-    cell = notebook.run("%puq_chat hi", when(notebook, "trying again"))
+    cell = notebook.run("%puq_chat hi", notebook.interrupt_at("trying again"))
     assert_stopped(cell, NOTHING)
     notebook.run("%puq_sandbox --pace 0 --fail 0")
     assert notebook.run("%puq_chat hi").reply["status"] == "ok"
@@ -117,7 +104,7 @@ def test_an_interrupt_while_waiting_to_try_again(notebook: Any) -> None:
 
 def test_an_interrupt_of_the_sandbox_ends_its_answer(notebook: Any) -> None:
     notebook.run("%puq_sandbox --pace 0")
-    cell = notebook.run("%puq_chat -m sandbox/stall hi", when(notebook, "interrupt me when"))
+    cell = notebook.run("%puq_chat -m sandbox/stall hi", notebook.interrupt_at("interrupt me when"))
     assert_stopped(cell, KEPT)
     assert notebook.value("_puq.text").endswith("interrupt me when")
 
@@ -146,9 +133,9 @@ def test_an_interrupt_can_be_caught_but_not_by_accident(notebook: Any, serve: An
     server = serve(stall)
     use(notebook, server)
     code = "try:\n    get_ipython().run_line_magic('puq_chat', 'hi')\nexcept {}:\n    print('caught')"
-    swallowed = notebook.run(code.format("Exception"), when(notebook, "The first words"))
+    swallowed = notebook.run(code.format("Exception"), notebook.interrupt_at("The first words"))
     assert_stopped(swallowed, KEPT)
-    caught = notebook.run(code.format("KeyboardInterrupt"), when(notebook, "The first words"))
+    caught = notebook.run(code.format("KeyboardInterrupt"), notebook.interrupt_at("The first words"))
     assert caught.reply["status"] == "ok"
     assert "caught" in caught.out
 

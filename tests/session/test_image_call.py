@@ -6,7 +6,6 @@ import struct
 import threading
 import zlib
 from base64 import b64encode
-from collections.abc import Callable
 from typing import Any
 
 NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing had come."
@@ -23,18 +22,6 @@ def png() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def when(kernel: Any, words: str) -> Callable[[dict[str, Any]], None]:
-    """Interrupts the kernel once, when these words are on the screen."""
-    done: list[bool] = []
-
-    def _watch(message: dict[str, Any]) -> None:
-        if not done and words in str(message["content"].get("data", "")):
-            done.append(True)
-            kernel.interrupt()
-
-    return _watch
-
-
 def use(kernel: Any, server: Any) -> None:
     lines = [f"%config PuqMagics.base_url = '{server.url}'", "%config PuqMagics.image_model = 'a/b'"]
     assert kernel.run("\n".join(lines)).reply["status"] == "ok"
@@ -49,7 +36,7 @@ def test_waiting_is_shown_with_its_seconds_and_can_be_interrupted(notebook: Any,
     use(notebook, server)
     stopped, after = notebook.run_all(
         ["%puq_image -n 2 -o kite --save kite.png A kite", "ran = True"],
-        when(notebook, "drawing 2 images with a/b"),
+        notebook.interrupt_at("drawing 2 images with a/b"),
     )
     server.wait_until_gone()
     assert stopped.reply["status"] == "error"
@@ -70,7 +57,7 @@ def test_an_interrupt_in_mid_download_leaves_no_file(notebook: Any, serve: Any) 
 
     server = serve(answer)
     use(notebook, server)
-    cell = notebook.run("%puq_image --save kite.png A kite", when(notebook, "drawing with a/b"))
+    cell = notebook.run("%puq_image --save kite.png A kite", notebook.interrupt_at("drawing with a/b"))
     server.wait_until_gone()
     assert cell.error["ename"] == "Interrupted"
     assert not list(notebook.folder.glob("*kite*"))

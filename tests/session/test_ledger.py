@@ -197,21 +197,11 @@ def test_nothing_is_written_before_the_first_entry(path: Path) -> None:
 
 def test_turned_off(path: Path) -> None:
     ledger = Ledger(path, on=False)
-    ledger.prepare()
     ledger.note(chat())
     assert len(ledger.entries()) == len(ledger.entries(all_sessions=True)) == 1
     ledger.close()
     assert not path.parent.exists()
     assert ledger.problem == ""
-
-
-def test_prepared_beside_a_request(path: Path) -> None:
-    ledger = Ledger(path)
-    ledger.prepare()
-    ledger.prepare()
-    ledger.note(chat())
-    assert len(noted(path)) == 1
-    ledger.close()
 
 
 def test_kernels_that_write_at_once_lose_nothing(path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import wave
 from base64 import b64decode
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,18 +26,6 @@ def wav(*samples: int) -> bytes:
         out.setframerate(16_000)
         out.writeframes(struct.pack(f"<{len(samples)}h", *samples))
     return file.getvalue()
-
-
-def when(kernel: Any, words: str) -> Callable[[dict[str, Any]], None]:
-    """Interrupts the kernel once, when these words are on the screen."""
-    done: list[bool] = []
-
-    def _watch(message: dict[str, Any]) -> None:
-        if not done and words in str(message["content"].get("data", "")):
-            done.append(True)
-            kernel.interrupt()
-
-    return _watch
 
 
 def use(kernel: Any, server: Any) -> None:
@@ -73,7 +60,7 @@ def test_an_interrupt_in_mid_stream_keeps_what_came_and_no_half_file(
     server = serve(answer)
     use(notebook, server)
     stopped, after = notebook.run_all(
-        ["%puq_speak -o talk --save talk.wav Hello", "ran = True"], when(notebook, "receiving audio")
+        ["%puq_speak -o talk --save talk.wav Hello", "ran = True"], notebook.interrupt_at("receiving audio")
     )
     server.wait_until_gone()
     assert stopped.error["traceback"] == [KEPT]
@@ -100,7 +87,7 @@ def test_an_interrupt_in_the_third_part_keeps_the_two_before(notebook: Any, serv
     server = serve(answer)
     use(notebook, server)
     code = f"%puq_speak -o talk --save talk.wav {SENTENCE * 5}"
-    cell = notebook.run(code, when(notebook, "2 of 5 parts"))
+    cell = notebook.run(code, notebook.interrupt_at("2 of 5 parts"))
     assert cell.error["traceback"] == [KEPT]
     assert audio(notebook, "talk") == wav(1, 2)
     (bundle,) = cell.screen
@@ -111,7 +98,7 @@ def test_an_interrupt_in_the_third_part_keeps_the_two_before(notebook: Any, serv
 
 def test_an_interrupt_before_anything_came(notebook: Any, serve: Any) -> None:
     use(notebook, serve(lambda connection: connection.wait_until_gone()))
-    cell = notebook.run("%puq_speak -o talk Hello", when(notebook, "speaking with a/b"))
+    cell = notebook.run("%puq_speak -o talk Hello", notebook.interrupt_at("speaking with a/b"))
     assert "Nothing had come." in cell.error["traceback"][0]
     assert notebook.value("[len(talk.audio), talk.text, talk.interrupted]") == [0, "Hello", True]
     (bundle,) = cell.screen

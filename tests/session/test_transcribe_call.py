@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,18 +30,6 @@ def large(notebook: Any) -> Iterator[None]:
     path.unlink()
 
 
-def when(kernel: Any, words: str) -> Callable[[dict[str, Any]], None]:
-    """Interrupts the kernel once, when these words are on the screen."""
-    done: list[bool] = []
-
-    def _watch(message: dict[str, Any]) -> None:
-        if not done and words in str(message["content"].get("data", "")):
-            done.append(True)
-            kernel.interrupt()
-
-    return _watch
-
-
 def use(kernel: Any, url: str) -> None:
     lines = [f"%config PuqMagics.base_url = '{url}'", "%config PuqMagics.transcribe_model = 'a/b'"]
     assert kernel.run("\n".join(lines)).reply["status"] == "ok"
@@ -50,7 +38,7 @@ def use(kernel: Any, url: str) -> None:
 def test_a_long_upload_has_a_bar_and_can_be_interrupted(notebook: Any, deaf: str, large: None) -> None:
     use(notebook, deaf)
     bars: list[str] = []
-    stop = when(notebook, "of 67.1 MB")
+    stop = notebook.interrupt_at("of 67.1 MB")
 
     def watch(message: dict[str, Any]) -> None:
         bars.append(str(message["content"].get("data", {}).get("text/html", "")))
@@ -69,7 +57,7 @@ def test_a_long_upload_has_a_bar_and_can_be_interrupted(notebook: Any, deaf: str
 def test_waiting_for_the_words_can_be_interrupted(notebook: Any, serve: Any, large: None) -> None:
     server = serve(lambda connection: connection.wait_until_gone())
     use(notebook, server.url)
-    cell = notebook.run("%puq_transcribe large.wav", when(notebook, "listening with a/b"))
+    cell = notebook.run("%puq_transcribe large.wav", notebook.interrupt_at("listening with a/b"))
     server.wait_until_gone()
     assert cell.error["traceback"] == [NOTHING]
     assert int(server.heard[0].headers["content-length"]) > SIZE
