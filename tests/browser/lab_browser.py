@@ -60,17 +60,22 @@ class Traffic:
     #: Lines of the browser's console, as `kind: text`.
     console: list[str] = field(default_factory=list)
     pending: set[Request] = field(default_factory=set)
+    #: Addresses elsewhere that the test expected to be asked for.
+    taken: set[str] = field(default_factory=set)
 
     @property
     def outside(self) -> list[str]:
-        """The addresses asked for that are not this server's."""
-        return [url for url in self.requests if self._leaves(url)]
+        """The addresses asked for that are not this server's, and that no test has taken."""
+        return [url for url in self.requests if self._leaves(url) and url not in self.taken]
 
     def take_outside(self) -> list[str]:
-        """The requests to elsewhere so far, which the test expected: `check` no longer minds them."""
-        taken = self.outside
-        self.requests[:] = [url for url in self.requests if not self._leaves(url)]
-        return taken
+        """The requests to elsewhere so far, which the test expected: `check` no longer minds these addresses.
+
+        Not later either: an image that fails is asked for again whenever the page lays itself out anew.
+        """
+        expected = self.outside
+        self.taken.update(expected)
+        return expected
 
     def take_page_errors(self) -> list[str]:
         """The pages' uncaught errors so far, which the test expected: `check` no longer minds them."""
@@ -85,7 +90,7 @@ class Traffic:
 
     def forget(self) -> None:
         """Start a new record."""
-        for record in (self.requests, self.page_errors, self.console):
+        for record in (self.requests, self.page_errors, self.console, self.taken):
             record.clear()
 
     def watch(self, context: BrowserContext) -> None:
