@@ -86,7 +86,7 @@ class Answering:
                 self._keep(first)
             if isinstance(problem, PuqError):
                 is_last = self.workspace.namespace.get(LAST) is first
-                place = "_puq.text" if is_last else '_puq.messages[-2]["content"]'
+                place = "_puq.text" if is_last else "_puq.attempts[0]"
                 words = f"This was to repair the first answer, which is in {place}."
                 problem.hint = f"{words} {problem.hint}".rstrip()
             raise
@@ -125,7 +125,8 @@ class Answering:
         ) as problem:  # the answer is not JSON or does not fit; or the schema goes round in circles
             is_cut = result.finish_reason == "length"
             rest = "It was cut off: %puq_chat --continue goes on with it."
-            problem.hint = rest if is_cut else "Its words are kept: _puq.text"
+            words = "The words of both tries are kept: _puq.attempts"
+            problem.hint = rest if is_cut else words if self._is_repair else "Its words are kept: _puq.text"
             self.problem = problem
         if self.format == "code":
             self._put_code_below(result)
@@ -143,8 +144,9 @@ class Answering:
             others = "1 block is" if len(left) == 1 else f"{len(left)} blocks are"
             way = "" if self.all_blocks else " (--all-blocks takes those of one language)"
             result.note(f"{others} not in the cell below{way}")
-        result.remarks = (*result.remarks, "the code is in the cell below, not run")
-        self.workspace.shell.set_next_input(cell_source(code), replace=False)
+        is_added = self.workspace.below.put(cell_source(code))
+        where = "added to the cell below" if is_added else "in the cell below"
+        result.remarks = (*result.remarks, f"the code is {where}, not run")
 
     def _may_repair(self, result: ChatResult) -> bool:
         can = bool(result.text) and result.finish_reason != "length" and hasattr(self.problem, "repair")
@@ -164,7 +166,14 @@ class Answering:
         question = call.question or call.messages
         in_words = () if refused or not call.in_words else messages
         return replace(
-            call, messages=messages, params=params, question=question, in_words=in_words, begun="", notes=()
+            call,
+            messages=messages,
+            params=params,
+            question=question,
+            in_words=in_words,
+            begun="",
+            earlier=(result,),
+            notes=(),
         )
 
     def _save(self, result: ChatResult, path: Path) -> None:

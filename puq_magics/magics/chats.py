@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 
+from puq_magics.api.errors import InputError
 from puq_magics.magics import options
 from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.options import CommandLine, option
@@ -43,10 +44,13 @@ class PuqChatsMagics(WorkspaceMagics):
         """List the conversations, with their tokens and estimated costs; ``%puq_chats NAME`` shows one to read.
 
         With an option it is changed or written; without NAME that is the one that PuqMagics.chat names, or the only
-        one there is.
+        one there is. They last as long as the kernel, ``%reload_ext`` and ``%unload_ext`` included; ``--save`` keeps
+        one for longer.
         """
-        hint = "%puq_chats takes the name of one conversation."
-        args, name = CHATS_COMMAND.read_around(line, hint)
+        args, names = CHATS_COMMAND.read_mixed(line)
+        if len(names) > 1:
+            hint = "%puq_chats takes the name of one conversation; a name has no spaces: essay-2."
+            raise InputError(f"{names[1]!r} is one too many.", hint=hint)
         from puq_magics.magics.conversing import converse
 
-        return converse(self.workspace, args, name)
+        return converse(self.workspace, args, "".join(names))

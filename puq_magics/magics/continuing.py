@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from puq_magics.api.errors import InputError
 from puq_magics.api.wire import Message
-from puq_magics.magics.joining import Joining, chat_name, limits, told_in, used
+from puq_magics.magics.joining import Joining, chat_name, limits, used
 from puq_magics.outputs.chat_result import ChatResult
+from puq_magics.session.conversations import Broken
 from puq_magics.session.workspace import LAST, Workspace
 
 if TYPE_CHECKING:
-    from puq_magics.prompts.conversation import Conversation, Turn
+    from puq_magics.prompts.conversation import Conversation
+    from puq_magics.prompts.turns import Turn
 
 #: What the model is told, unless the user says it.
 GO_ON = (
@@ -64,15 +66,14 @@ def unfinished(workspace: Workspace, args: argparse.Namespace, words: str = "") 
             "there is no answer to go on with.", hint="The last one is whole, or no text came of it."
         )
     conversation = workspace.conversations.find(name)
-    if not workspace.conversations.is_cut(conversation):
+    if not conversation.turns or conversation.turns[-1].is_whole:
         raise InputError(f"the last answer in {conversation.name} is whole.", hint="Ask for more in words.")
     return _of_turn(workspace, conversation, continued)
 
 
 def _of_turn(workspace: Workspace, conversation: Conversation, continued: Sequence[str]) -> Unfinished:
     last = conversation.turns[-1]
-    system = told_in(workspace, conversation, None)
-    messages, notes = conversation.messages(system, **limits(workspace))
+    messages, notes = conversation.messages(last.system, **limits(workspace))
     return Unfinished(
         question=messages[:-1],
         text=last.answer,
@@ -88,11 +89,11 @@ def _extend(
     workspace: Workspace, conversation: Conversation, turn: Turn, result: ChatResult, continued: Sequence[str]
 ) -> None:
     """Put the whole in the place of what was there."""
-    from puq_magics.prompts.conversation import sum_of
+    from puq_magics.prompts.turns import sum_of
 
     usage = used(result, turn.answer)
     if result.has_failed:
-        workspace.conversations.mark_used(result, sum_of(turn.usage, usage))
+        workspace.conversations.note_broken(Broken(result, sum_of(turn.usage, usage), turn.system))
         return
     if not result.text or result.text == turn.answer:
         return
@@ -107,6 +108,7 @@ def _extend(
                 model=result.asked_model,
                 usage=usage,
                 interrupted=result.interrupted,
+                cut=result.finish_reason == "length",
                 continued=continued,
             )
         else:  # the whole was asked for once more, as it did not fit its schema
@@ -115,10 +117,9 @@ def _extend(
                 model=result.asked_model,
                 usage=usage,
                 interrupted=result.interrupted,
+                cut=result.finish_reason == "length",
                 continued=continued,
             )
-        if result.is_cut:
-            workspace.conversations.mark_cut(kept)
     for note in notes:
         result.note(note)
 
@@ -129,12 +130,15 @@ def _of_result(workspace: Workspace, last: ChatResult, continued: Sequence[str])
     if not last.chat or last.turn is None:
         return found
     seat = workspace.conversations.seat(last.chat, take=False)
+    known = workspace.conversations.broken(last) or Broken(last, used(last))
     joining = Joining(
         workspace,
         replace(seat, key=last.turn),
         last.question[-1]["content"],
+        known.system,
+        known.told,
         begun=last.text,
-        earlier=workspace.conversations.used_by(last, used(last)),
+        earlier=known.usage,
         continued=continued,
     )
     return replace(found, chat=last.chat, turn=last.turn, keep=joining.keep)

@@ -11,8 +11,9 @@ from puq_magics.api.errors import InputError, PuqError
 from puq_magics.outputs.chats import ChatRow, ChatTable, ChatTranscript
 from puq_magics.outputs.footer import in_credits
 from puq_magics.outputs.markdown_controls import plain
-from puq_magics.prompts.conversation import Conversation, Turn
+from puq_magics.prompts.conversation import Conversation
 from puq_magics.prompts.conversation_export import as_markdown
+from puq_magics.prompts.turns import Turn
 from puq_magics.session.workspace import Workspace
 
 _PATIENCE = 0.3  # seconds to wait for a list of prices that is on its way

@@ -13,6 +13,7 @@ from puq_magics.magics.options import read_params
 from puq_magics.magics.preview import preview
 from puq_magics.magics.viewing import chat_view
 from puq_magics.outputs.chat_result import ChatResult
+from puq_magics.outputs.formats import cell_source
 from puq_magics.prompts.answers import code_blocks
 from puq_magics.prompts.diagnosis import Diagnosis, diagnose
 from puq_magics.prompts.frames import Source
@@ -87,8 +88,9 @@ class _Mending:
         if not code:
             result.note("the answer has no whole cell: nothing was put below")
             return
-        self._workspace.shell.set_next_input(self._masker.restore(code, self._diagnosis.cell))
-        result.note("the mended cell is below, and was not run")
+        is_added = self._workspace.below.put(self._masker.restore(cell_source(code), self._diagnosis.cell))
+        where = "added to the cell below" if is_added else "below"
+        result.remarks = (*result.remarks, f"the mended cell is {where}, not run")
 
 
 def mended(result: ChatResult) -> str:

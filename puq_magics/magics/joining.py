@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from puq_magics.api.wire import Message, Usage
 from puq_magics.outputs.chat_result import ChatResult
 from puq_magics.prompts.tokens import tokens_of
+from puq_magics.session.conversations import Broken
 from puq_magics.session.spending import with_usage
 from puq_magics.session.workspace import Workspace
 
@@ -41,8 +42,16 @@ def limits(workspace: Workspace) -> dict[str, int | None]:
 
 
 def used(result: ChatResult, begun: str = "") -> Usage | None:
-    """The tokens of a call, estimated where the router did not say; ``begun`` of the text was there before it."""
-    return with_usage(result.usage, tokens_of(result.messages), result.text.removeprefix(begun))
+    """The tokens of an answer, and of the tries before it; estimated where the router did not say.
+
+    ``begun`` of the text was there before.
+    """
+    from puq_magics.prompts.turns import sum_of
+
+    usage = with_usage(result.usage, tokens_of(result.messages), result.text.removeprefix(begun))
+    for attempt in result.earlier:
+        usage = sum_of(used(attempt, begun), usage)
+    return usage
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,8 @@ class Joining:
     content: Content
     #: The system prompt that the call names; None where it names none, empty where it wants none.
     system: str | None = None
+    #: The system prompt that it is asked with; empty for none.
+    told: str = ""
     #: What was there of the answer already, and the tokens that went into that.
     begun: str = ""
     earlier: Usage | None = None
@@ -67,7 +78,8 @@ class Joining:
         """As the options say. Raises InputError for what is no name of a conversation."""
         name = chat_name(workspace, args)
         seat = workspace.conversations.seat(name, take=not args.dry_run) if name else None
-        return cls(workspace, seat, content, system)
+        told = told_in(workspace, None if seat is None else seat.conversation, system)
+        return cls(workspace, seat, content, system, told)
 
     @property
     def name(self) -> str:
@@ -81,13 +93,11 @@ class Joining:
 
     def messages(self, more: str = "") -> tuple[list[Message], tuple[str, ...]]:
         """What to send, with ``more`` words to the system, and notes about what of the conversation is left out."""
-        conversation = None if self.seat is None else self.seat.conversation
-        told = told_in(self.workspace, conversation, self.system)
-        system = "\n\n".join(words for words in (told, more) if words)
-        if self.seat is None or conversation is None:
+        system = "\n\n".join(words for words in (self.told, more) if words)
+        if self.seat is None:
             first: list[Message] = [{"role": "system", "content": system}] if system else []
             return [*first, {"role": "user", "content": self.content}], ()
-        messages, notes = conversation.preview(
+        messages, notes = self.seat.conversation.preview(
             self.seat.key, self.content, system=system, **limits(self.workspace)
         )
         return list(messages), notes
@@ -99,12 +109,12 @@ class Joining:
         """
         if self.seat is None or not result.text:
             return
-        from puq_magics.prompts.conversation import sum_of
+        from puq_magics.prompts.turns import sum_of
 
         conversations = self.workspace.conversations
         usage = sum_of(self.earlier, used(result, self.begun))
         if result.has_failed:
-            conversations.mark_used(result, usage)
+            conversations.note_broken(Broken(result, usage, self.told, self.system))
             return
         with conversations.changing(self.seat.conversation) as conversation:
             notes = conversation.commit(
@@ -114,11 +124,11 @@ class Joining:
                 result.asked_model,
                 usage,
                 interrupted=result.interrupted,
+                cut=result.finish_reason == "length",
                 continued=self.continued,
+                system=self.told,
             )
             if self.system is not None and len(conversation.turns) == 1:
                 conversation.system = self.system
-            if result.is_cut:
-                conversations.mark_cut(conversation)
         for note in notes:
             result.note(note)

@@ -28,6 +28,8 @@ class ChatResult(Result):
     alternatives: Mapping[int, str] = field(default_factory=dict)
     #: What the whole text answers: the messages that were sent, but for those that asked to go on with it.
     question: Sequence[Mapping[str, Any]] = field(default=())
+    #: The answers that this one was to repair, as they came; see ``attempts``.
+    earlier: Sequence[ChatResult] = field(default=())
     #: The model's name as it was sent.
     asked_model: str = ""
     #: The conversation that it is part of, and its turn there: cell and call; empty and None where it stands alone.
@@ -45,6 +47,11 @@ class ChatResult(Result):
         from puq_magics.outputs.saving import save_text
 
         return save_text(self.text, path, force=force)
+
+    @property
+    def attempts(self) -> tuple[str, ...]:
+        """The texts of all tries, in order: those that did not do, and last the one that is ``text``."""
+        return (*(each.text for each in self.earlier), self.text)
 
     @property
     def has_content(self) -> bool:

@@ -42,6 +42,8 @@ _ATTRIBUTES = {
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*\Z", re.I)
 _LINK = re.compile(r"(?:https?://|mailto:)", re.I)
 _TAG = re.compile(r'(<(?:[^">]|"[^"]*")*>)')
+#: A picture of which nothing is left to see.
+_NO_PICTURE = re.compile(r"<img(?![^>]*\s(?:src|alt)=)[^>]*>")
 #: What the front end's search for formulas looks for; formulas can hold links that run code.
 _MATH = re.compile(r"[$\\]")
 _OUTER_FENCE = re.compile(r"\s*(`{3,}|~{3,})[ \t]*(?:x?html)?[ \t]*\n(.*?)\n?\1[ \t]*\s*\Z", re.S | re.I)
@@ -128,7 +130,7 @@ def safe_html(text: str) -> str:
         link_rel="noopener noreferrer nofollow",
     )
     parts = _TAG.split(clean)  # every second one is a tag
-    return "".join(part if number % 2 else _no_math(part) for number, part in enumerate(parts))
+    return "".join(_NO_PICTURE.sub("", part) if n % 2 else _no_math(part) for n, part in enumerate(parts))
 
 
 def unfenced(text: str) -> str:

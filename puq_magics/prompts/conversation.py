@@ -17,83 +17,30 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from puq_magics.api.errors import InputError
 from puq_magics.api.wire import Usage
 from puq_magics.prompts.tokens import tokens_in
-
-#: Which question this is: the cell's id, and the ordinal of the question within one execution of the cell. Where
-#: the front end sends no ids, the execution count stands for the cell, as ``In[5]`` or ``5``.
-Key = tuple[str, int]
-#: What a user's message says: words, or parts such as ``{"type": "text", …}`` and ``{"type": "image_url", …}``.
-Content = str | Sequence[Mapping[str, Any]]
+from puq_magics.prompts.turns import (
+    Branch,
+    Content,
+    Key,
+    Turn,
+    checked_content,
+    checked_key,
+    message_of,
+    shown,
+    sum_of,
+)
 
 _LONGEST_NAME = 64
-_DEEPEST = 50  # lists and objects within each other, in a part
 _NAME = re.compile(r"\w[\w.-]*")
 _NUMBERED = re.compile(r"~[0-9]+\Z")
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A question and its answer."""
-
-    key: Key | None
-    #: Words, or parts.
-    content: str | tuple[Mapping[str, Any], ...]
-    #: The model's own words.
-    answer: str
-    #: The model that answered, as the router names it; empty when nobody said.
-    model: str = ""
-    usage: Usage | None = None
-    #: Whether the answer was stopped, so that only its beginning is here.
-    interrupted: bool = False
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    #: Which execution of its cell it is from.
-    run: int = field(default=0, repr=False, compare=False)
-    #: The words, the user's own, at which the model went on with the answer; none of them is sent again.
-    continued: tuple[str, ...] = ()
-
-    @property
-    def question(self) -> str:
-        """The words of the question, without what is not text."""
-        if isinstance(self.content, str):
-            return self.content
-        return "\n\n".join(part["text"] for part in self.content if is_text(part))
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """As they are sent."""
-        return [_message(self.content), {"role": "assistant", "content": self.answer}]
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens it has, estimated."""
-        return tokens_in(self.content) + tokens_in(self.answer)
-
-
-@dataclass(frozen=True)
-class Branch:
-    """The line of turns as it was before some of them left it."""
-
-    #: Such as ``main~1``.
-    name: str
-    #: All of them, from the first.
-    turns: tuple[Turn, ...]
-    #: What happened then, for people: ``turn 2 replaced``.
-    why: str = ""
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    @property
-    def number(self) -> int:
-        """The number in its name."""
-        return int(self.name.rpartition("~")[2])
 
 
 class Conversation:
@@ -127,14 +74,15 @@ class Conversation:
 
     @property
     def system(self) -> str | None:
-        """The system prompt that goes before all turns; None for none."""
+        """The system prompt of questions to come, unless they have their own; None for none.
+
+        Each turn keeps the one that it was asked with.
+        """
         return self._system
 
     @system.setter
     def system(self, words: str | None) -> None:
-        if words is not None and not isinstance(words, str):
-            raise InputError("the system prompt is not a string.", hint="Give it as str, or None for none.")
-        self._system = words or None
+        self._system = _checked_system(words) or None
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -183,8 +131,8 @@ class Conversation:
         estimated, and the earlier turns; the oldest turns are left out, always whole, and never the system prompt
         or the question. A ``key`` of None is a question at the end. Raises InputError.
         """
-        question = _message(checked_content(content))
-        earlier = self._turns[: self._place(_checked_key(key))]
+        question = message_of(checked_content(content))
+        earlier = self._turns[: self._place(checked_key(key))]
         return self._told(earlier, [question], system, limit_tokens, limit_turns)
 
     def messages(
@@ -206,21 +154,34 @@ class Conversation:
         usage: Usage | None = None,
         *,
         interrupted: bool = False,
+        cut: bool = False,
         at: datetime | None = None,
         continued: Sequence[str] = (),
+        system: str | None = None,
     ) -> tuple[str, ...]:
         """Store a turn in its place; return notes on what it did to others, for the footer.
 
-        An answer without any words is not stored, as no router takes one back. Raises InputError.
+        ``system`` is the system prompt that it was asked with, as for ``preview``. An answer without any words is
+        not stored, as no router takes one back. Raises InputError.
         """
-        key, held = _checked_key(key), checked_content(content)
+        key, held = checked_key(key), checked_content(content)
         if not isinstance(answer, str):
             raise InputError("the answer is not a string.", hint="Give the answer's text.")
         if not answer:
             return (f"nothing was answered, so nothing is added to {self._called}",)
         run = 0 if key is None else self._runs.get(key[0], 0)
         turn = Turn(
-            key, held, answer, model, usage, interrupted, at or datetime.now(UTC), run, tuple(continued)
+            key,
+            held,
+            answer,
+            model,
+            usage,
+            interrupted,
+            at or datetime.now(UTC),
+            run,
+            tuple(continued),
+            _checked_system(self.system if system is None else system) or "",
+            cut,
         )
         place = self._place(key)
         left = len(self._turns) - place
@@ -239,6 +200,7 @@ class Conversation:
         model: str = "",
         usage: Usage | None = None,
         interrupted: bool = False,
+        cut: bool = False,
         continued: Sequence[str] = (),
     ) -> None:
         """The last answer went on: ``answer`` is all of it, from its beginning. The tokens add up.
@@ -259,6 +221,7 @@ class Conversation:
             model=model or last.model,
             usage=sum_of(last.usage, usage),
             interrupted=interrupted,
+            cut=cut,
             continued=(*last.continued, *continued),
         )
         self._turns = (*self._turns[:-1], longer)
@@ -270,6 +233,7 @@ class Conversation:
         model: str = "",
         usage: Usage | None = None,
         interrupted: bool = False,
+        cut: bool = False,
         continued: Sequence[str] = (),
     ) -> tuple[str, ...]:
         """Another answer takes the place of the last one; return notes, which name the branch that keeps that.
@@ -287,6 +251,7 @@ class Conversation:
             model=model or last.model,
             usage=usage,
             interrupted=interrupted,
+            cut=cut,
             continued=(*last.continued, *continued),
             at=datetime.now(UTC),
         )
@@ -315,7 +280,7 @@ class Conversation:
     def restore(self, branch: str) -> tuple[str, ...]:
         """Bring a branch back, by its name or number (``main~2``, ``2``); what is there is kept as a branch too.
 
-        Return notes. Raises InputError when there is no such branch.
+        The system prompt is that of the branch again. Return notes. Raises InputError when there is no such branch.
         """
         found = self.branch(branch)
         number = len(found.turns)
@@ -323,6 +288,10 @@ class Conversation:
         kept = self._move(found.turns, f"{found.name} restored")
         if kept and kept != found.name:
             notes.append(f"what was there is kept as branch {kept}")
+        if found.system != self._system:
+            self._system = found.system
+            words = "the system prompt is" if found.system else "there is no system prompt,"
+            notes.append(f"{words} as it was in {found.name}")
         return tuple(notes)
 
     def forget(self, branch: str) -> None:
@@ -344,7 +313,7 @@ class Conversation:
                 return branch
         names = ", ".join(branch.name for branch in self._branches[-5:])
         hint = f"There are: {names}." if names else "It has none yet."
-        raise InputError(f"{self._called} has no branch {_shown(wanted)}.", hint=hint)
+        raise InputError(f"{self._called} has no branch {shown(wanted)}.", hint=hint)
 
     def common(self, branch: str) -> int:
         """How many turns a branch and the line have in common, from the first on. Raises InputError."""
@@ -404,7 +373,7 @@ class Conversation:
             self._numbered += 1
             name = f"{self._name}~{self._numbered}"
             # First, so that an interrupt between the two loses nothing.
-            self._branches = (*self._branches, Branch(name, old, why))
+            self._branches = (*self._branches, Branch(name, old, why, system=self._system))
         self._turns = line
         return name
 
@@ -416,7 +385,7 @@ class Conversation:
         limit_tokens: int | None,
         limit_turns: int | None,
     ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-        words = self.system if system is None else system
+        words = self.system if system is None else _checked_system(system)
         always = ([{"role": "system", "content": words}] if words else []) + last
         fixed = sum(tokens_in(message["content"]) for message in always)
         kept, notes = _within(earlier, fixed, limit_tokens, limit_turns)
@@ -431,29 +400,13 @@ def checked_name(name: str) -> str:
     if _NAME.fullmatch(composed) and len(composed) <= _LONGEST_NAME:
         return composed
     hint = "A name has letters, digits and . _ -, and begins with a letter or digit"
-    raise InputError(f"{_shown(name)} is not a name for a conversation.", hint=f"{hint}: essay-2.")
+    raise InputError(f"{shown(name)} is not a name for a conversation.", hint=f"{hint}: essay-2.")
 
 
-def checked_content(content: object) -> str | tuple[dict[str, Any], ...]:
-    """A question's words or parts, as a copy of their own. Raises InputError for what is neither."""
-    if isinstance(content, str):
-        if not content.strip():
-            raise InputError("the question is empty.", hint="Write some words.")
-        return content
-    parts = (
-        list(content) if isinstance(content, Sequence) and not isinstance(content, bytes | bytearray) else []
-    )
-    if not parts or not all(_is_part(part) for part in parts):
-        raise InputError(
-            "the question is neither words nor a list of parts.",
-            hint='A part is like {"type": "text", "text": "Hello"}.',
-        )
-    return tuple(_copy(dict(part)) for part in parts)
-
-
-def is_text(part: Mapping[str, Any]) -> bool:
-    """Whether a part is words."""
-    return bool(part["type"] == "text")
+def _checked_system(words: str | None) -> str | None:
+    if words is not None and not isinstance(words, str):
+        raise InputError("the system prompt is not a string.", hint="Give it as str, or None for none.")
+    return words
 
 
 def _within(
@@ -489,44 +442,8 @@ def _within(
 def _check_limit(limit: object, what: str, least: int) -> None:
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < least):
         raise InputError(
-            f"{_shown(limit)} is not a number of {what}.", hint=f"Give a whole number from {least}."
+            f"{shown(limit)} is not a number of {what}.", hint=f"Give a whole number from {least}."
         )
-
-
-def _checked_key(key: object) -> Key | None:
-    match key:
-        case None:
-            return None
-        case (str(cell), int(ordinal)) if cell and ordinal >= 0 and not isinstance(ordinal, bool):
-            return cell, ordinal
-    raise InputError(
-        f"{_shown(key)} is not a turn's key.", hint="It is a cell's id and an ordinal from 0, or None."
-    )
-
-
-def _is_part(part: object) -> bool:
-    if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
-        return False
-    return part["type"] != "text" or isinstance(part.get("text"), str)
-
-
-def _copy(value: Any, depth: int = 0) -> Any:
-    """A copy of plain data, so that no change elsewhere reaches it. Raises InputError for other data."""
-    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
-        return value
-    if depth < _DEEPEST:
-        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-            return {key: _copy(each, depth + 1) for key, each in value.items()}
-        if isinstance(value, list | tuple):
-            return [_copy(each, depth + 1) for each in value]
-    raise InputError(
-        "a part of the question is not plain data.", hint="Use strings, numbers, lists and dicts."
-    )
-
-
-def _message(content: str | tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
-    said = content if isinstance(content, str) else [_copy(part) for part in content]
-    return {"role": "user", "content": said}
 
 
 def _shared(one: Iterable[Turn], other: Iterable[Turn]) -> Iterator[Turn]:
@@ -541,22 +458,5 @@ def _begins(line: Sequence[Turn], start: Sequence[Turn]) -> bool:
     return len(list(_shared(line, start))) == len(start)
 
 
-def sum_of(one: Usage | None, other: Usage | None) -> Usage | None:
-    """The tokens of two calls; None where nothing is known of either."""
-    if one is None or other is None:
-        return one or other
-    return Usage(
-        one.prompt_tokens + other.prompt_tokens,
-        one.completion_tokens + other.completion_tokens,
-        one.total_tokens + other.total_tokens,
-    )
-
-
 def _counted(number: int, one: str, several: str) -> str:
     return f"{number:,} {one if number == 1 else several}"
-
-
-def _shown(value: object) -> str:
-    """A value as an error quotes it."""
-    words = repr(value[:60] if isinstance(value, str) else value)
-    return words if len(words) <= 80 else f"{words[:79]}…"

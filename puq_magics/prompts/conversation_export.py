@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from puq_magics.api.errors import InputError
-from puq_magics.prompts.conversation import Conversation, Turn, is_text
+from puq_magics.prompts.conversation import Conversation
 from puq_magics.prompts.conversation_files import encoded, path_of, write
+from puq_magics.prompts.turns import Turn, is_text
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|[\ud800-\udfff]")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
@@ -87,13 +88,25 @@ def _title(conversation: Conversation) -> str:
 
 
 def _sections(conversation: Conversation, *, embed: bool) -> Iterator[_Section]:
-    if conversation.system:
-        yield _Section("system", "System prompt", _literal(conversation.system))
+    system = ""
     for number, turn in enumerate(conversation.turns, 1):
+        if turn.system != system:
+            system = turn.system
+            yield _told(system, number)
         yield _question(turn, number, embed)
         told = [f"*Gone on with, when told:*\n\n{_literal(words)}" for words in turn.continued]
         text = "\n\n".join([_facts(turn), *told, inert(turn.answer)])
         yield _Section(f"answer-{number}", f"Answer {number}", text)
+    if conversation.system and conversation.system != system:
+        yield _told(conversation.system, len(conversation.turns) + 1)
+
+
+def _told(system: str, number: int) -> _Section:
+    """The system prompt of a question and those after it."""
+    if number == 1:
+        return _Section("system", "System prompt", _literal(system))
+    words = _literal(system) if system else "*None.*"
+    return _Section(f"system-{number}", f"System prompt, from question {number} on", words)
 
 
 def _question(turn: Turn, number: int, embed: bool) -> _Section:
@@ -138,6 +151,8 @@ def _facts(turn: Turn) -> str:
         facts.append(f"{turn.usage.prompt_tokens:,} + {turn.usage.completion_tokens:,} tokens")
     if turn.interrupted:
         facts.append("**interrupted: this is as far as the answer came**")
+    elif turn.cut:
+        facts.append("**cut off at the token limit: this is as far as the answer came**")
     return " · ".join(facts)
 
 

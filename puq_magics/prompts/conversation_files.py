@@ -16,13 +16,16 @@ The format, version 1, is one object, in UTF-8::
        "model": "openai/gpt-4o-mini", "" where nobody said
        "usage": {"prompt_tokens": 9, "completion_tokens": 40, "total_tokens": 49},   or null
        "interrupted": false,
+       "cut": true,                   that the answer ended at the token limit; left out where it did not
        "continued": ["Go on."],       the user's words at which the answer went on; left out where there are none
+       "system": "Be a pirate.",      what it was asked with, "" for none; left out where that is the system above
        "at": "2026-01-31T12:00:00+00:00"
       }
      ],
      "line": [0, 2],                  the conversation: indices into the turns, oldest first
      "branches": [
-      {"number": 1, "turns": [0, 1], "why": "turn 2 replaced", "at": "2026-01-31T12:05:00+00:00"}
+      {"number": 1, "turns": [0, 1], "why": "turn 2 replaced", "at": "2026-01-31T12:05:00+00:00",
+       "system": null}                the conversation's then; left out where that is the system above
      ]
     }
 
@@ -47,7 +50,8 @@ from typing import Any, NoReturn
 
 from puq_magics.api.errors import InputError
 from puq_magics.api.wire import Usage
-from puq_magics.prompts.conversation import Branch, Conversation, Key, Turn, checked_content, checked_name
+from puq_magics.prompts.conversation import Conversation, checked_name
+from puq_magics.prompts.turns import Branch, Key, Turn, checked_content
 
 FORMAT = "puq_magics conversation"
 VERSION = 1
@@ -82,6 +86,7 @@ def _document(conversation: Conversation) -> dict[str, Any]:
     line = indices(conversation.turns)
     branches = [
         {"number": branch.number, "turns": indices(branch.turns), "why": branch.why, "at": _time(branch.at)}
+        | ({"system": branch.system} if branch.system != conversation.system else {})
         for branch in conversation.branches
     ]
     return {
@@ -89,17 +94,17 @@ def _document(conversation: Conversation) -> dict[str, Any]:
         "version": VERSION,
         "name": conversation.name,
         "system": conversation.system,
-        "turns": [_written_turn(turn) for _, turn in pool.values()],
+        "turns": [_written_turn(turn, conversation.system or "") for _, turn in pool.values()],
         "line": line,
         "branches": branches,
     }
 
 
-def _written_turn(turn: Turn) -> dict[str, Any]:
+def _written_turn(turn: Turn, system: str) -> dict[str, Any]:
     lasts = turn.key is not None and _LASTING.fullmatch(turn.key[0])
     cell, ordinal = turn.key if turn.key is not None and lasts else (None, None)
     usage = turn.usage
-    return {
+    written: dict[str, Any] = {
         "cell": cell,
         "ordinal": ordinal,
         "content": turn.content,
@@ -108,7 +113,14 @@ def _written_turn(turn: Turn) -> dict[str, Any]:
         "usage": None if usage is None else {name: getattr(usage, name) for name in _COUNTS},
         "interrupted": turn.interrupted,
         "at": _time(turn.at),
-    } | ({"continued": turn.continued} if turn.continued else {})
+    }
+    if turn.cut:
+        written["cut"] = True
+    if turn.continued:
+        written["continued"] = turn.continued
+    if turn.system != system:
+        written["system"] = turn.system
+    return written
 
 
 def _time(at: datetime) -> str:
@@ -265,12 +277,10 @@ def _conversation(document: Mapping[str, Any], chosen: str | None) -> Conversati
     """Raises ValueError with what is amiss, and InputError."""
     own = _string(document, "name", "it")
     name = chosen if chosen is not None else checked_name(own) if own else ""
-    system = document.get("system")
-    if system is not None and not isinstance(system, str):
-        raise ValueError("its system prompt is not a string")
-    turns = [_turn(turn, f"turn {n}") for n, turn in enumerate(_list(document, "turns", "it"))]
+    system = _system(document, "it", None)
+    turns = [_turn(turn, f"turn {n}", system or "") for n, turn in enumerate(_list(document, "turns", "it"))]
     branches = [
-        _branch(branch, turns, name, f"branch {n}")
+        _branch(branch, turns, name, f"branch {n}", system)
         for n, branch in enumerate(_list(document, "branches", "it"), 1)
     ]
     if len({branch.name for branch in branches}) < len(branches):
@@ -278,13 +288,21 @@ def _conversation(document: Mapping[str, Any], chosen: str | None) -> Conversati
     return Conversation(name, system, _line(document, "line", turns, "it"), branches=branches)
 
 
-def _branch(value: object, turns: Sequence[Turn], name: str, which: str) -> Branch:
+def _system(fields: Mapping[str, Any], which: str, otherwise: str | None) -> str | None:
+    system = fields.get("system", otherwise)
+    if system is not None and not isinstance(system, str):
+        raise ValueError(f"{which} has a system prompt that is not a string")
+    return system
+
+
+def _branch(value: object, turns: Sequence[Turn], name: str, which: str, system: str | None) -> Branch:
     fields = _object(value, which)
     number = fields.get("number")
     if not _is_count(number) or number == 0:
         raise ValueError(f"{which} has no number")
     line = _line(fields, "turns", turns, which)
-    return Branch(f"{name}~{number}", line, _string(fields, "why", which), _read_time(fields, which))
+    why, at = _string(fields, "why", which), _read_time(fields, which)
+    return Branch(f"{name}~{number}", line, why, at, _system(fields, which, system) or None)
 
 
 def _line(fields: Mapping[str, Any], key: str, turns: Sequence[Turn], which: str) -> tuple[Turn, ...]:
@@ -294,23 +312,30 @@ def _line(fields: Mapping[str, Any], key: str, turns: Sequence[Turn], which: str
     return tuple(turns[index] for index in indices)
 
 
-def _turn(value: object, which: str) -> Turn:
+def _turn(value: object, which: str, system: str) -> Turn:
     fields = _object(value, which)
-    answer, interrupted = _string(fields, "answer", which), fields.get("interrupted", False)
+    answer = _string(fields, "answer", which)
     if not answer:
         raise ValueError(f"{which} has an empty answer")
-    if not isinstance(interrupted, bool):
-        raise ValueError(f"{which} does not say whether it was interrupted")
     return Turn(
         _key(fields, which),
         checked_content(fields.get("content")),
         answer,
         _string(fields, "model", which),
         _usage(fields.get("usage"), which),
-        interrupted,
+        _flag(fields, "interrupted", which),
         _read_time(fields, which),
         continued=_words(fields, which),
+        system=_system(fields, which, system) or "",
+        cut=_flag(fields, "cut", which),
     )
+
+
+def _flag(fields: Mapping[str, Any], key: str, which: str) -> bool:
+    value = fields.get(key, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"{which} does not say whether it was {key}")
+    return value
 
 
 def _words(fields: Mapping[str, Any], which: str) -> tuple[str, ...]:

@@ -185,6 +185,8 @@ class Evaluator:
             message = f"{_shown(source)} raised AttributeError inside {name!r} of a value of type {kind}."
             return InputError(message, hint="Evaluate it in a cell of its own to see where.")
         message = f"{_shown(source)}: a value of type {kind} has no {_short(name)} here."
+        if isinstance(name, int) and parent is self._namespace.get("Out"):
+            message = f"{_shown(source)}: cell {name} has given no value."
         return MissingVariableError(message, hint=f"{_what_there_is(parent, name)} {RAW_HINT}".strip())
 
 

@@ -41,6 +41,8 @@ class ChatCall:
     #: What stands there of the answer already, which goes on with it; and the messages that all of it answers.
     begun: str = ""
     question: Sequence[Message] = ()
+    #: The answers that this one is to repair.
+    earlier: Sequence[ChatResult] = ()
     #: What to send, without ``response_format``, to a router that does not take that.
     in_words: Sequence[Message] = ()
     #: How the answer is shown, and which turn of which conversation it is.
@@ -133,6 +135,7 @@ class ChatExchange:
             notes=call.notes,
             messages=tuple(call.messages),
             question=tuple(call.question or call.messages),
+            earlier=tuple(call.earlier),
             asked_model=call.model,
             chat=call.chat,
             turn=call.turn,

@@ -15,10 +15,12 @@ from puq_magics.api.errors import InputError
 
 if TYPE_CHECKING:
     from puq_magics.api.wire import Usage
-    from puq_magics.prompts.conversation import Conversation, Turn
+    from puq_magics.prompts.conversation import Conversation
 
 #: A cell, and which call to a conversation of one execution of it.
 Key = tuple[str, int]
+#: Where a shell keeps them, among what extensions leave with it.
+_KEPT = "puq_magics_conversations"
 
 
 class Cells:
@@ -38,13 +40,20 @@ class Cells:
         self._calls = 0
         #: Which execution this is, of all cells.
         self.execution = 0
-        shell.events.register("pre_run_cell", self._begin)
-        shell.events.register("post_run_cell", self._end)
+
+    def open(self) -> None:
+        """Begin to look at cells; again after ``close``, in the same cell or in a later one."""
+        if self._number != self._shell.execution_count:
+            self._number, self._calls = None, 0
+            self.execution += 1
+        self._shell.events.register("pre_run_cell", self._begin)
+        self._shell.events.register("post_run_cell", self._end)
 
     def close(self) -> None:
         """Look at cells no more."""
         self._shell.events.unregister("pre_run_cell", self._begin)
         self._shell.events.unregister("post_run_cell", self._end)
+        self._running = None
 
     def next_key(self, *, take: bool = True) -> Key:
         """The key of the next call in the running cell; without ``take`` it stays the next."""
@@ -90,21 +99,53 @@ class Seat:
     key: Key
 
 
+@dataclass(frozen=True)
+class Broken:
+    """What is known of an answer that broke off, for when it is gone on with."""
+
+    result: object = None
+    #: The tokens that it used, with those of the parts that it went on from.
+    usage: Usage | None = None
+    #: The system prompt that it was asked with, and the one that its call named.
+    told: str = ""
+    system: str | None = None
+
+
 class Conversations:
-    """The conversations of one shell, by name."""
+    """The conversations of one shell, by name.
+
+    They last as long as the shell does, whatever becomes of the extension: see ``of``.
+    """
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._cells = Cells(shell)
         self._named: dict[str, Conversation] = {}
         self._begun: dict[str, int] = {}  # the execution that each of them knows of
-        self._cut: dict[str, Turn] = {}  # answers that ended at the token limit
-        #: A result that broke off, and the tokens that it used with those that it went on from.
-        self._used: tuple[object, Usage | None] = (None, None)
+        self._broken = Broken()
         self._lock = threading.RLock()
+
+    @classmethod
+    def of(cls, shell: InteractiveShell) -> Conversations:
+        """Those of a shell, and open: ``%reload_ext`` forgets none, nor does ``%unload_ext``."""
+        kept = shell.meta.get(_KEPT)
+        conversations = kept if isinstance(kept, cls) else cls(shell)
+        shell.meta[_KEPT] = conversations
+        conversations.open()
+        return conversations
+
+    def open(self) -> None:
+        """Look at cells; after ``close`` too."""
+        self._cells.open()
 
     def close(self) -> None:
         """Look at cells no more."""
         self._cells.close()
+        self._broken = Broken()
+
+    @property
+    def execution(self) -> int:
+        """Which execution of a cell this is, of all that there were; cells that run within another are part of it."""
+        return self._cells.execution
 
     def __iter__(self) -> Iterator[Conversation]:
         return iter(list(self._named.values()))
@@ -165,27 +206,10 @@ class Conversations:
         self._begun.setdefault(conversation.name, self._cells.execution)
         self._named[conversation.name] = conversation
 
-    def drop(self, name: str) -> None:
-        """Forget it. Raises InputError."""
-        del self._named[self.find(name).name]
-        self._begun.pop(name, None)
+    def note_broken(self, broken: Broken) -> None:
+        """Note what is known of an answer that broke off."""
+        self._broken = broken
 
-    def mark_cut(self, conversation: Conversation) -> None:
-        """Note that its last answer ended at the token limit."""
-        self._cut[conversation.name] = conversation.turns[-1]
-
-    def mark_used(self, result: object, usage: Usage | None) -> None:
-        """Note the tokens of an answer that broke off, and of those parts that it went on with."""
-        self._used = (result, usage)
-
-    def used_by(self, result: object, otherwise: Usage | None) -> Usage | None:
-        """The tokens noted for this very answer, if it was the last that broke off."""
-        noted, usage = self._used
-        return usage if noted is result else otherwise
-
-    def is_cut(self, conversation: Conversation) -> bool:
-        """Whether its last answer is not whole."""
-        if not conversation.turns:
-            return False
-        last = conversation.turns[-1]
-        return last.interrupted or self._cut.get(conversation.name) is last
+    def broken(self, result: object) -> Broken | None:
+        """What was noted of this very answer, if it was the last that broke off."""
+        return self._broken if self._broken.result is result else None

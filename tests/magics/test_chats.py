@@ -122,6 +122,7 @@ def test_save_and_load(talking: Any, tmp_path: Path) -> None:
 
 def test_turns_without_ids_are_nobodys_to_replace_in_another_session(talking: Any, tmp_path: Path) -> None:
     talking.run(f"%puq_chats main --save {tmp_path}/main.json")
+    talking.ip.meta.clear()
     talking.run("%reload_ext puq_magics")
     talking.run(f"%puq_chats --load {tmp_path}/main.json")
     talking.ip.execution_count = 2  # where the turn `one` was asked
@@ -138,6 +139,30 @@ def test_a_file_that_is_none(talking: Any, tmp_path: Path, content: str) -> None
     assert talking.workspace.conversations.names == ("main",)
 
 
+def test_an_answer_that_was_cut_can_be_gone_on_with_in_another_session(
+    shell: Any, serve: Any, environ: Any, tmp_path: Path
+) -> None:
+    answers = [("One, two,", "length"), (" three.", "stop")]
+
+    def _answer(connection: Any) -> None:
+        text, finish = answers.pop(0)
+        connection.head()
+        connection.say(text)
+        connection.done(finish)
+
+    environ.setenv("PUQ_BASE_URL", serve(_answer).url)
+    environ.setenv("PUQ_CHAT_MODEL", "a/b")
+    shell.run(f"%puq_chat -q -c main one to three\n%puq_chats --save {tmp_path}/main.json")
+    shell.ip.meta.clear()
+    shell.run("%reload_ext puq_magics")
+    shell.run(f"%puq_chats --load {tmp_path}/main.json")
+    assert "cut off at the token limit" in shell.run("%puq_chats main").out
+    shell.run("%puq_chat -q -c main --continue")
+    (turn,) = shell.workspace.conversations.find("main").turns
+    assert (turn.answer, turn.is_whole) == ("One, two, three.", True)
+    assert "cut off" not in shell.run("%puq_chats main").out
+
+
 @pytest.mark.parametrize("ending", ["md", "ipynb"])
 def test_an_export_to_hand_in(talking: Any, tmp_path: Path, ending: str) -> None:
     talking.run(f"%puq_chats main --export {tmp_path}/main.{ending}")
@@ -150,6 +175,11 @@ def test_what_cannot_be_told(talking: Any) -> None:
     assert "no conversation 'mian'" in str(talking.error("%puq_chats mian"))
     assert "'main'" in str(talking.error("%puq_chats mian"))
     assert "one too many" in str(talking.error("%puq_chats main other"))
+    for name in ("'a b'", '"a b"', "a/b"):
+        error = talking.error(f"%puq_chats {name}")
+        assert "is not a name for a conversation" in error.message
+        assert "letters, digits and . _ -" in error.hint
+    assert "a name has no spaces" in talking.error("%puq_chats a b").hint
     talking.run("%puq_chats main --fork other")
     assert "There are: main, other" in str(talking.error("%puq_chats --undo"))
     talking.run("%config PuqMagics.chat = 'other'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,6 +173,20 @@ def test_the_cell_that_loads_the_extension_can_join(make_shell: Any, sandbox: An
     assert turns(shell) == ["one", "two", "three"]
 
 
+@pytest.mark.parametrize("how", ["%reload_ext puq_magics", "%unload_ext puq_magics\n%load_ext puq_magics"])
+def test_conversations_outlive_the_extension(asking: Any, how: str) -> None:
+    run_as(asking, "a", "%puq_chat -q -c main one")
+    run_as(asking, "b", "%puq_chat -q -c main two")
+    asking.run(how)
+    assert turns(asking) == ["one", "two"]
+    run_as(asking, "b", "%puq_chat -q -c main TWO")
+    assert turns(asking) == ["one", "TWO"]
+    run_as(asking, "c", f"%puq_chat -q -c main three\n{how}\n%puq_chat -q -c main four")
+    assert turns(asking) == ["one", "TWO", "three", "four"]
+    run_as(asking, "c", "%puq_chat -q -c main five")
+    assert turns(asking) == ["one", "TWO", "five"]
+
+
 def test_a_fork_in_the_same_cell_goes_on(asking: Any) -> None:
     run_as(
         asking, "a", "r = %puq_chat -q -c main one\n%puq_chats main --fork side\ns = %puq_chat -q -c side two"
@@ -232,6 +247,60 @@ def test_the_system_prompt_of_the_first_turn_is_the_conversations(asking: Any) -
     assert system(asking.sent("%puq_chat -c other one")) == "set"
     asking.run("%puq_chats main --system 'new words'")
     assert system(asking.sent("%puq_chat -c main six")) == "new words"
+
+
+def systems(shell: Any) -> list[str]:
+    """The system prompts that the turns say they were asked with."""
+    return [turn.system for turn in shell.workspace.conversations.find("main").turns]
+
+
+def test_a_turn_keeps_the_system_prompt_that_it_was_asked_with(asking: Any, tmp_path: Path) -> None:
+    asking.run("%config PuqMagics.system = 'Be kind.'")
+    sent = [system(asking.sent("%puq_chat -q -c main one"))]
+    for line in ("-s 'Be a pirate.' two", "-s '' three", "four"):
+        if line == "four":
+            asking.run("%puq_chats main --system 'Be brief.'")
+        sent.append(system(asking.sent(f"%puq_chat -q -c main {line}")))
+    assert sent == systems(asking) == ["Be kind.", "Be a pirate.", "", "Be brief."]
+    asking.run(f"%puq_chats main --save {tmp_path}/main.json\n%puq_chats main --system ''")
+    assert systems(asking) == sent
+    asking.run(f"%puq_chats --load {tmp_path}/main.json --force\n%puq_chats main --export {tmp_path}/main.md")
+    assert systems(asking) == sent
+    exported = (tmp_path / "main.md").read_text()
+    places = [exported.index(f"> {words}") for words in ("Be kind", "one", "Be a pirate", "two")]
+    assert places == sorted(places)
+
+
+def test_a_cell_that_runs_again_tells_how_it_was_asked_this_time(asking: Any) -> None:
+    run_as(asking, "a", "%puq_chat -q -c main -s 'Be brief.' one")
+    run_as(asking, "a", "%puq_chat -q -c main -s 'Be kind.' one")
+    assert systems(asking) == ["Be kind."]
+    main = asking.workspace.conversations.find("main")
+    assert [turn.system for turn in main.branch("main~1").turns] == ["Be brief."]
+    assert "the system prompt is as it was in main~1" in asking.run("%puq_chats main --restore 1").out
+    assert system(asking.sent("%puq_chat -q -c main two")) == "Be brief."
+
+
+@pytest.mark.parametrize("broken", [cut, break_off])
+def test_an_answer_goes_on_with_its_own_system_prompt(against: Any, shell: Any, broken: Any) -> None:
+    server = against("First.", broken, " three.", "Last.")
+    shell.run("%puq_chat -q -c main -s 'Be brief.' one")
+    (shell.run if broken is cut else shell.error)("%puq_chat -q -c main -s Count. two")
+    shell.run("%puq_chat -q -c main --continue")
+    assert system(server.heard[2].json) == "Count."
+    assert systems(shell) == ["Be brief.", "Count."]
+    shell.run("%puq_chat -q -c main three")
+    assert system(server.heard[3].json) == "Be brief."
+
+
+def test_a_first_answer_that_broke_off_leaves_its_system_prompt_when_it_has_gone_on(
+    against: Any, shell: Any
+) -> None:
+    against(break_off, " three.")
+    shell.error("%puq_chat -q -c main -s Count. one")
+    shell.run("%puq_chat -q -c main --continue")
+    assert systems(shell) == ["Count."]
+    assert shell.workspace.conversations.find("main").system == "Count."
 
 
 def test_the_oldest_turns_are_left_out_and_the_system_prompt_never(asking: Any) -> None:
@@ -458,6 +527,15 @@ def test_the_model_goes_on_that_began(against: Any, shell: Any) -> None:
 
 
 # --- in a kernel ------------------------------------------------------------
+
+
+def test_a_kernel_keeps_them_when_it_reloads(pupil: Any) -> None:
+    pupil.run("%puq_chat -q -c main one")
+    pupil.run("%reload_ext puq_magics\n%puq_sandbox --pace 0")
+    pupil.run("%puq_chat -q -c main two")
+    pupil.run("%unload_ext puq_magics")
+    pupil.run("%load_ext puq_magics\n%puq_chats main -q -o t")
+    assert pupil.value("[turn.question for turn in t.conversation.turns]") == ["one", "two"]
 
 
 def test_the_kernel_gets_the_cells_ids_from_the_front_end(pupil: Any) -> None:

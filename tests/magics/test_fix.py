@@ -250,7 +250,7 @@ def test_the_mended_cell_is_put_below_and_not_run(told: Any) -> None:
     shell.run("%puq_fix -f code")
     assert shell.ip.rl_next_input == "x = 1\nprint(x)"
     assert shell.names["x"] == 7
-    assert "the mended cell is below, and was not run" in shell.names["_puq"].notes
+    assert "the mended cell is below, not run" in shell.names["_puq"].remarks
     assert "whole of the mended cell" in user(shell.server.heard[0].json)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from puq_magics.api.errors import AnswerError, ConfigurationError, InputError, PaymentRequiredError
+from puq_magics.prompts.tokens import tokens_in
 
 SCHEMA = "name, age int"
 ANN = '{"name": "Ann", "age": 41}'
@@ -134,6 +135,8 @@ def test_an_answer_that_does_not_fit_is_repaired_once(against: Any, shell: Any) 
     (turn,) = shell.workspace.conversations.find("main").turns
     assert (turn.question, turn.answer) == ("Somebody", ANN)
     assert shell.names["r"].notes == ()
+    assert shell.names["r"].attempts == ('{"name": "Ann"}', ANN)
+    assert turn.usage.completion_tokens == sum(map(tokens_in, shell.names["r"].attempts))
 
 
 def test_a_repair_that_fails_is_an_error_and_nothing_is_lost(against: Any, shell: Any) -> None:
@@ -143,7 +146,9 @@ def test_a_repair_that_fails_is_an_error_and_nothing_is_lost(against: Any, shell
     assert "not JSON" in str(error)
     assert error.partial == "I would rather not."
     assert len(server.heard) == 2
+    assert error.hint == "The words of both tries are kept: _puq.attempts"
     result = shell.names["r"]
+    assert result.attempts == ('{"name": "Ann"}', "I would rather not.")
     assert (result.text, result.data) == ("I would rather not.", None)
     assert result.messages[1]["content"] == '{"name": "Ann"}'
     assert "holds no data" in str(shell.error("r.to_frame()"))
@@ -227,8 +232,8 @@ def test_a_repair_that_breaks_off_leaves_the_first_answer(shell: Any, serve: Any
     environ.setenv("PUQ_BASE_URL", server.url)
     environ.setenv("PUQ_CHAT_MODEL", "a/b")
     error = shell.error(f"%puq_chat -c main --schema '{SCHEMA}' Somebody")
-    assert '_puq.messages[-2]["content"]' in error.hint
-    assert shell.names["_puq"].messages[-2]["content"] == '{"name": "Ann"}'
+    assert "_puq.attempts[0]" in error.hint
+    assert shell.names["_puq"].attempts == ('{"name": "Ann"}', '{"na')
     assert [turn.answer for turn in shell.workspace.conversations.find("main").turns] == ['{"name": "Ann"}']
 
 
@@ -270,10 +275,19 @@ def test_the_first_of_several_blocks_or_all(against: Any, shell: Any) -> None:
     assert "1 block is not in the cell below" in shell.names["r"].notes[0]
 
 
+def test_several_answers_of_one_cell_go_into_one_cell_below(against: Any, shell: Any) -> None:
+    against("```python\nx = 1\n```", "None.", "```python\ny = 2\n```", "```python\nz = 3\n```")
+    asks = "for n in (1, 2, 3):\n    %puq_chat -f code -o r number {{n}}"
+    assert cells_below(shell, asks) == ["x = 1\n\n# --- answer 2 ---\ny = 2"]
+    assert "the code is added to the cell below, not run" in shell.names["r"].footer.plain()
+    assert cells_below(shell, "%puq_chat -f code number 4") == ["z = 3"]
+
+
 def test_an_answer_without_code(against: Any, shell: Any) -> None:
     against("I would rather not.")
     assert cells_below(shell, "r = %puq_chat -f code numbers") == []
     assert shell.names["r"].notes == ("there is no code in the answer",)
+    assert shell.names["r"].attempts == ("I would rather not.",)
     assert "--all-blocks is for -f code" in str(shell.error("%puq_chat --all-blocks hi"))
 
 
@@ -282,7 +296,13 @@ def test_a_notebook_gets_a_new_cell(pupil: Any) -> None:
     (payload,) = cell.reply["payload"]
     assert payload["source"] == "set_next_input"
     assert payload["replace"] is False
-    assert payload["text"]
+    first = payload["text"]
+    assert first
+    twice = "for _ in range(2):\n    %puq_chat -m sandbox/chat -f code Show me code"
+    (payload,) = pupil.run(twice).reply["payload"]
+    assert payload["text"] == f"{first}\n\n# --- answer 2 ---\n{first}"
+    (payload,) = pupil.run("%puq_chat -m sandbox/chat -f code Show me code").reply["payload"]
+    assert payload["text"] == first
 
 
 # --- -f text and html ------------------------------------------------------------

@@ -113,6 +113,8 @@ def test_what_is_harmless_stays() -> None:
         '<img src="data:image/png;base64,AAAA" alt="x" width="3">'
     )
     assert safe_html(html) == html
+    assert safe_html('<p>A picture: <img src="https://example.org/x.png">.</p>') == "<p>A picture: .</p>"
+    assert safe_html('<img src="x" alt="a tree">') == '<img alt="a tree">'
     link = safe_html("<a href='https://example.org/?a=1&b=$2'>x</a>")
     assert 'href="https://example.org/?a=1&amp;b=$2"' in link
     assert 'rel="noopener noreferrer nofollow"' in link

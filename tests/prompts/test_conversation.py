@@ -15,8 +15,9 @@ import puq_magics
 from puq_magics.api.client import Router
 from puq_magics.api.errors import InputError
 from puq_magics.api.wire import Usage
-from puq_magics.prompts.conversation import Branch, Conversation, Turn
+from puq_magics.prompts.conversation import Conversation
 from puq_magics.prompts.tokens import IMAGE_TOKENS
+from puq_magics.prompts.turns import Branch, Turn
 from puq_magics.sandbox import Sandbox
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
@@ -162,6 +163,30 @@ def test_an_interrupted_answer_is_marked_and_told_as_far_as_it_came(chat: Conver
     ]
 
 
+def test_each_turn_keeps_the_system_prompt_that_it_was_asked_with() -> None:
+    chat = Conversation("main", "Be brief.")
+    chat.commit(None, "1", "a")
+    chat.commit(None, "2", "b", system="Be a pirate.")
+    chat.commit(None, "3", "c", system="")
+    chat.system = "Be kind."
+    assert [turn.system for turn in chat.turns] == ["Be brief.", "Be a pirate.", ""]
+    assert [turn.system for turn in chat.fork("other").turns] == ["Be brief.", "Be a pirate.", ""]
+    chat.extend("cd", interrupted=True)
+    assert chat.turns[-1].system == ""
+
+
+def test_a_cut_answer_is_whole_when_it_has_gone_on_to_its_end() -> None:
+    chat = Conversation("main")
+    chat.commit(None, "1", "One,", cut=True)
+    assert not chat.turns[-1].is_whole
+    chat.extend("One, two,", cut=True)
+    assert not chat.turns[-1].is_whole
+    chat.extend("One, two, three.")
+    assert chat.turns[-1].is_whole
+    chat.answer_anew("Uno,", cut=True)
+    assert (chat.turns[-1].cut, chat.turns[-1].is_whole) == (True, False)
+
+
 def test_an_answer_goes_on() -> None:
     chat = Conversation("x")
     chat.commit(("a", 0), "count", "one,", "m", Usage(3, 2, 5), interrupted=True)
@@ -289,6 +314,18 @@ def test_a_cell_of_a_restored_line_runs_again(chat: Conversation) -> None:
     chat.restore("main~1")
     run_cell(chat, "b", "B0")
     assert answers(chat) == ["a0", "B0"]
+
+
+def test_restoring_brings_the_system_prompt_back(chat: Conversation) -> None:
+    chat.system = "Be brief."
+    chat.undo()
+    chat.system = None
+    run_cell(chat, "d", "d0")
+    notes = chat.restore("main~1")
+    assert chat.system == "Be brief."
+    assert notes[-1] == "the system prompt is as it was in main~1"
+    assert chat.restore("main~2")[-1] == "there is no system prompt, as it was in main~2"
+    assert chat.system is None
 
 
 def test_undo_and_reset_keep_what_they_take(chat: Conversation) -> None:
@@ -500,6 +537,10 @@ def test_what_is_no_limit(limits: Any) -> None:
 def test_other_things_that_are_not_what_they_should_be() -> None:
     with pytest.raises(InputError, match="system prompt"):
         Conversation("x", system=5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="system prompt"):
+        Conversation("x").commit(None, "?", "!", system=5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="system prompt"):
+        Conversation("x").preview(None, "?", system=5)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="answer is not a string"):
         Conversation("x").commit(None, "?", None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="turns are not turns"):

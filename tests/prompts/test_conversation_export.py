@@ -78,6 +78,37 @@ x
     )
 
 
+def test_the_system_prompt_stands_where_it_changes() -> None:
+    chat = Conversation("main", "Be brief.")
+    for number, system in enumerate([None, None, "Be a *pirate*.", "", None], 1):
+        chat.commit(None, f"{number}?", "!", system=system)
+    chat.system = "Be kind."
+    assert headings(as_markdown(chat)) == [
+        "Conversation `main`",
+        *("System prompt", "Question 1", "Answer 1", "Question 2", "Answer 2"),
+        *("System prompt, from question 3 on", "Question 3", "Answer 3"),
+        *("System prompt, from question 4 on", "Question 4", "Answer 4"),
+        *("System prompt, from question 5 on", "Question 5", "Answer 5"),
+        "System prompt, from question 6 on",
+    ]
+    assert "from question 3 on\n\n> Be a \\*pirate\\*\\.\n" in as_markdown(chat)
+    assert "from question 4 on\n\n*None.*\n" in as_markdown(chat)
+    assert "from question 5 on\n\n> Be brief\\.\n" in as_markdown(chat)
+    notebook = nbformat.from_dict(as_notebook(chat))
+    nbformat.validate(notebook)
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+
+
+def test_a_conversation_that_has_no_turns_yet_shows_its_system_prompt() -> None:
+    assert as_markdown(Conversation("main", "Be brief.")).endswith("## System prompt\n\n> Be brief\\.\n")
+
+
+def test_an_answer_that_was_cut_says_so() -> None:
+    assert "**cut off at the token limit: this is as far as the answer came**" in as_markdown(
+        of("?", "One, two,", cut=True)
+    )
+
+
 HOSTILE = [
     "```python\nprint(1)",
     "~~~~\n```\n",

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from puq_magics.api.errors import InputError
 from puq_magics.api.wire import Usage
 from puq_magics.prompts import conversation_files
-from puq_magics.prompts.conversation import Conversation, Turn
+from puq_magics.prompts.conversation import Conversation
 from puq_magics.prompts.conversation_files import LARGEST
+from puq_magics.prompts.turns import Turn
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 PARTS = [
@@ -80,6 +81,42 @@ def test_the_format_is_as_documented(path: Path) -> None:
         "branches": [{"number": 1, "turns": [0, 2], "why": "turn 2 replaced"}],
     }
     assert "数学" in path.read_text(encoding="utf-8")
+
+
+def test_system_prompts_and_marks_of_cut_answers_come_back(path: Path) -> None:
+    chat = Conversation("main", "Be brief.")
+    chat.commit(None, "1", "a")
+    chat.commit(("cell-a", 0), "2", "b", system="Be a pirate.", cut=True)
+    chat.commit(("cell-b", 0), "3", "c", system="")
+    chat.system = None
+    chat.undo()
+    chat.system = "Be kind."
+    chat.undo()
+    chat.save(path)
+    loaded = Conversation.load(path)
+    assert everything(loaded) == everything(chat)
+    assert [branch.system for branch in loaded.branches] == [None]
+    turns = loaded.branches[0].turns
+    assert [(turn.system, turn.cut) for turn in turns] == [
+        ("Be brief.", False),
+        ("Be a pirate.", True),
+        ("", False),
+    ]
+
+
+OLD = """{"format": "puq_magics conversation", "version": 1, "name": "main", "system": "Be brief.",
+"turns": [{"cell": "3f2a9c1e", "ordinal": 0, "content": "?", "answer": "!", "model": "m/1", "usage": null,
+"interrupted": false, "at": "2026-01-31T12:00:00+00:00"}], "line": [0],
+"branches": [{"number": 1, "turns": [0], "why": "reset", "at": "2026-01-31T12:00:00+00:00"}]}"""
+
+
+def test_a_file_of_before_turns_had_system_prompts(path: Path) -> None:
+    path.write_text(OLD)
+    loaded = Conversation.load(path)
+    assert (loaded.turns[0].system, loaded.turns[0].cut) == ("Be brief.", False)
+    assert loaded.branches[0].system == "Be brief."
+    loaded.save(path, force=True)
+    assert json.loads(path.read_text()) == json.loads(OLD)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +365,10 @@ Change = Callable[[dict[str, Any]], Any]
     [
         (lambda d: d.update(name=5), "it has no 'name'"),
         (lambda d: d.update(name="a b"), "is not a name for a conversation"),
-        (lambda d: d.update(system=5), "its system prompt is not a string"),
+        (lambda d: d.update(system=5), "it has a system prompt that is not a string"),
+        (lambda d: d["turns"][1].update(system=5), "turn 1 has a system prompt that is not a string"),
+        (lambda d: d["turns"][1].update(cut="no"), "turn 1 does not say whether it was cut"),
+        (lambda d: d["branches"][0].update(system=5), "branch 1 has a system prompt that is not a string"),
         (lambda d: d.pop("turns"), "it has no list of 'turns'"),
         (lambda d: d.pop("line"), "it has no list of 'line'"),
         (lambda d: d.pop("branches"), "it has no list of 'branches'"),
@@ -373,7 +413,8 @@ def test_further_fields_are_ignored(path: Path) -> None:
 
 
 def test_only_what_was_asked_and_answered_is_written(path: Path) -> None:
-    fields = {field for field in Turn.__dataclass_fields__ if field not in ("key", "run", "continued")}
+    left_out = ("key", "run", "continued", "system", "cut")
+    fields = {field for field in Turn.__dataclass_fields__ if field not in left_out}
     example().save(path)
     document = json.loads(path.read_text(encoding="utf-8"))
     assert set(document["turns"][0]) == fields | {"cell", "ordinal"}

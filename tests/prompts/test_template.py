@@ -165,7 +165,7 @@ def test_jinjas_own_globals_do_not_hide_the_users() -> None:
         ("{{row.titel}}", "{{row.titel}}: a value of type SimpleNamespace has no 'titel'", "'title'"),
         ("{{row.titel.upper}}", "has no 'titel'", "Did you mean 'title'?"),
         ('{{d.deep[0]["K"]}}', """{{d.deep[0]["K"]}}: a value of type dict has no 'K'""", "'k'"),
-        ("{{Out[4]}}", "{{Out[4]}}: a value of type dict has no 4", "The nearest is 3."),
+        ("{{Out[4]}}", "{{Out[4]}}: cell 4 has given no value.", "The nearest is 3."),
         ("{{In[30]}}", "{{In[30]}}: a value of type list has no 30", "It has 3 items, counted from 0."),
         ("{{frame.colour}} ", "type DataFrame has no 'colour'", "Did you mean 'color'?"),
         ("{{frame.color['rowe']}} ", "type Series has no 'rowe'", "Did you mean 'row'?"),
@@ -321,7 +321,7 @@ def test_what_cells_said_and_gave(make_shell: Callable[..., Any]) -> None:
     ip.user_ns["Out"][4] = ChatResult(model="m", text="an answer")
     found = fill("{{In[2]}} {{Out[2]}} {{Out[3]}} {{Out[4]}} {{Out[4].text | upper}} {{_}}", ip.user_ns)
     assert found.text == "topic.upper() CATS 42 an answer AN ANSWER 42"
-    with pytest.raises(MissingVariableError, match="has no 9"):
+    with pytest.raises(MissingVariableError, match="cell 9 has given no value"):
         fill("{{Out[9]}}", ip.user_ns)
 
 

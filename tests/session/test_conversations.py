@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 from IPython.core.events import EventManager, available_events
+from IPython.utils.ipstruct import Struct
 
 from puq_magics.api.errors import InputError
-from puq_magics.session.conversations import Cells, Conversations
+from puq_magics.session.conversations import Broken, Cells, Conversations
+
+
+def asked(conversations: Conversations, question: str) -> None:
+    """Ask and answer, as a call does."""
+    seat = conversations.seat("main")
+    seat.conversation.commit(seat.key, question, "…")
+    conversations.keep(seat.conversation)
 
 
 class Notebook:
@@ -18,6 +26,7 @@ class Notebook:
     def __init__(self) -> None:
         self.events = EventManager(self, available_events)
         self.execution_count = 1
+        self.meta = Struct()
 
     def begin(self, cell_id: str | None = None) -> Any:
         info = SimpleNamespace(cell_id=cell_id)
@@ -34,15 +43,25 @@ def notebook() -> Notebook:
     return Notebook()
 
 
-def test_calls_of_a_cell_are_counted(notebook: Notebook) -> None:
+def cells_of(notebook: Notebook) -> Cells:
     cells = Cells(notebook)  # type: ignore[arg-type]
+    cells.open()
+    return cells
+
+
+def conversations_of(notebook: Notebook) -> Conversations:
+    return Conversations.of(notebook)  # type: ignore[arg-type]
+
+
+def test_calls_of_a_cell_are_counted(notebook: Notebook) -> None:
+    cells = cells_of(notebook)
     notebook.end(notebook.begin("a"))
     notebook.begin("b")
     assert [cells.next_key(take=False), cells.next_key(), cells.next_key()] == [("b", 0), ("b", 0), ("b", 1)]
 
 
 def test_cells_without_ids_are_never_mistaken_for_each_other(notebook: Notebook) -> None:
-    one, other = Cells(notebook), Cells(notebook)  # type: ignore[arg-type]
+    one, other = cells_of(notebook), cells_of(notebook)
     names = set()
     for _ in range(2):
         info = notebook.begin()
@@ -52,7 +71,7 @@ def test_cells_without_ids_are_never_mistaken_for_each_other(notebook: Notebook)
 
 
 def test_executions_that_are_not_counted_are_cells_of_their_own(notebook: Notebook) -> None:
-    cells = Cells(notebook)  # type: ignore[arg-type]
+    cells = cells_of(notebook)
     names = set()
     for _ in range(2):
         info = SimpleNamespace(cell_id=None, store_history=False)
@@ -63,7 +82,7 @@ def test_executions_that_are_not_counted_are_cells_of_their_own(notebook: Notebo
 
 
 def test_a_cell_within_a_cell_is_part_of_it(notebook: Notebook) -> None:
-    cells = Cells(notebook)  # type: ignore[arg-type]
+    cells = cells_of(notebook)
     outer = notebook.begin("a")
     assert cells.next_key() == ("a", 0)
     inner = notebook.begin()
@@ -76,7 +95,7 @@ def test_a_cell_within_a_cell_is_part_of_it(notebook: Notebook) -> None:
 
 
 def test_a_cell_whose_end_nobody_told_is_over_when_the_next_begins(notebook: Notebook) -> None:
-    cells = Cells(notebook)  # type: ignore[arg-type]
+    cells = cells_of(notebook)
     notebook.begin("a")
     notebook.execution_count += 1
     notebook.begin("b")
@@ -84,14 +103,65 @@ def test_a_cell_whose_end_nobody_told_is_over_when_the_next_begins(notebook: Not
 
 
 def test_closing_leaves_nothing_registered(notebook: Notebook) -> None:
-    conversations = Conversations(notebook)  # type: ignore[arg-type]
+    conversations = conversations_of(notebook)
     assert any(notebook.events.callbacks.values())
     conversations.close()
     assert not any(notebook.events.callbacks.values())
 
 
+def test_they_are_kept_with_the_shell(notebook: Notebook) -> None:
+    conversations = conversations_of(notebook)
+    info = notebook.begin("a")
+    asked(conversations, "one")
+    conversations.close()
+    notebook.end(info)
+    again = conversations_of(notebook)
+    assert again.names == ("main",)
+    notebook.begin("a")
+    asked(again, "two")
+    assert [turn.question for turn in again.find("main").turns] == ["two"]
+    assert conversations_of(Notebook()).names == ()
+
+
+def test_a_cell_that_closes_and_opens_them_goes_on_with_its_turns(notebook: Notebook) -> None:
+    conversations = conversations_of(notebook)
+    info = notebook.begin("a")
+    asked(conversations, "one")
+    conversations.close()
+    asked(conversations_of(notebook), "two")
+    assert [turn.key for turn in conversations.find("main").turns] == [("a", 0), ("a", 1)]
+    notebook.end(info)
+
+
+def test_a_cell_that_opens_them_is_not_the_one_that_closed_them(notebook: Notebook) -> None:
+    conversations = conversations_of(notebook)
+    info = notebook.begin("a")
+    asked(conversations, "one")
+    conversations.close()
+    notebook.end(info)
+    execution = conversations.execution
+    notebook.begin("b")  # which nobody hears of
+    asked(conversations_of(notebook), "two")
+    assert conversations.execution == execution + 1
+    first, second = conversations.find("main").turns
+    assert first.key == ("a", 0)
+    assert second.key is not None
+    assert second.key[0].startswith("In[2]")
+
+
+def test_what_is_known_of_an_answer_that_broke_off(notebook: Notebook) -> None:
+    conversations, result = conversations_of(notebook), object()
+    conversations.note_broken(Broken(result, told="Be brief."))
+    known = conversations.broken(result)
+    assert known is not None
+    assert known.told == "Be brief."
+    assert conversations.broken(object()) is None
+    conversations.close()  # the last result goes with the extension
+    assert conversations.broken(result) is None
+
+
 def test_a_conversation_is_kept_with_its_first_turn(notebook: Notebook) -> None:
-    conversations = Conversations(notebook)  # type: ignore[arg-type]
+    conversations = conversations_of(notebook)
     notebook.begin("a")
     seat = conversations.seat("main")
     assert (len(conversations), "main" in conversations) == (0, False)
@@ -103,19 +173,17 @@ def test_a_conversation_is_kept_with_its_first_turn(notebook: Notebook) -> None:
 
 
 def test_a_new_execution_takes_the_place_of_all_turns_of_the_last(notebook: Notebook) -> None:
-    conversations = Conversations(notebook)  # type: ignore[arg-type]
+    conversations = conversations_of(notebook)
     for questions in (["one", "two"], ["three"]):
         info = notebook.begin("a")
         for question in questions:
-            seat = conversations.seat("main")
-            seat.conversation.commit(seat.key, question, "…")
-            conversations.keep(seat.conversation)
+            asked(conversations, question)
         notebook.end(info)
     assert [turn.question for turn in conversations.find("main").turns] == ["three"]
 
 
 def test_a_name_that_is_not_there(notebook: Notebook) -> None:
-    conversations = Conversations(notebook)  # type: ignore[arg-type]
+    conversations = conversations_of(notebook)
     notebook.begin("a")
     with pytest.raises(InputError, match="no conversation 'main'"):
         conversations.find("main")
@@ -127,7 +195,7 @@ def test_a_name_that_is_not_there(notebook: Notebook) -> None:
 
 
 def test_changes_are_of_what_is_kept_by_now(notebook: Notebook) -> None:
-    conversations = Conversations(notebook)  # type: ignore[arg-type]
+    conversations = conversations_of(notebook)
     notebook.begin("a")
     one, other = conversations.seat("main").conversation, conversations.seat("main").conversation
     assert one is not other

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from puq_magics.api.errors import InputError
+from puq_magics.api.wire import Usage
+from puq_magics.prompts.tokens import IMAGE_TOKENS
+from puq_magics.prompts.turns import Branch, Turn, checked_content, checked_key, sum_of
+
+PARTS = (
+    {"type": "text", "text": "What is this?"},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+    {"type": "text", "text": "And why?"},
+)
+
+
+def test_a_turn_of_parts() -> None:
+    turn = Turn(None, PARTS, "A cat.")
+    assert turn.question == "What is this?\n\nAnd why?"
+    assert turn.messages == [
+        {"role": "user", "content": list(PARTS)},
+        {"role": "assistant", "content": "A cat."},
+    ]
+    assert turn.tokens == 4 + IMAGE_TOKENS + 2 + 2
+
+
+def test_what_is_sent_is_a_copy() -> None:
+    turn = Turn(None, checked_content(PARTS), "A cat.")
+    turn.messages[0]["content"][1]["image_url"]["url"] = "x"
+    assert turn.content == PARTS
+
+
+@pytest.mark.parametrize(
+    ("facts", "whole"), [({}, True), ({"interrupted": True}, False), ({"cut": True}, False)]
+)
+def test_an_answer_is_whole_unless_something_ended_it(facts: Any, whole: bool) -> None:
+    assert Turn(None, "?", "!", **facts).is_whole is whole
+
+
+def test_a_branch_has_its_number_in_its_name() -> None:
+    assert Branch("a~b~12", ()).number == 12
+
+
+@pytest.mark.parametrize("content", ["", " \n", (), [{"type": "text"}], [{"text": "x"}], b"x", 5, None])
+def test_what_is_no_question(content: Any) -> None:
+    with pytest.raises(InputError, match="the question is"):
+        checked_content(content)
+
+
+@pytest.mark.parametrize("key", ["a", ("a",), ("", 0), ("a", -1), ("a", True), (1, 0)])
+def test_what_is_no_key(key: Any) -> None:
+    with pytest.raises(InputError, match="is not a turn's key"):
+        checked_key(key)
+
+
+def test_tokens_add_up_as_far_as_they_are_known() -> None:
+    one, other = Usage(1, 2, 3), Usage(10, 20, 30)
+    assert sum_of(one, other) == Usage(11, 22, 33)
+    assert sum_of(one, None) == sum_of(None, one) == one
+    assert sum_of(None, None) is None
