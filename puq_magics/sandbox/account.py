@@ -1,4 +1,4 @@
-"""The one account of a sandbox: its token and its balance."""
+"""An account of a sandbox: its token and its balance."""
 
 from __future__ import annotations
 

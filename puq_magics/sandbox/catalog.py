@@ -1,4 +1,4 @@
-"""The sandbox's own models and what they would cost.
+"""The sandbox's models and what they cost: the scripted ones, and the real ones of this machine.
 
 Prices are in credits per 1M tokens; so that these are enough for an estimate, everything is counted in tokens:
 
@@ -10,14 +10,21 @@ Prices are in credits per 1M tokens; so that these are enough for an estimate, e
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 Kind: TypeAlias = Literal["chat", "image", "speech", "transcription"]
+#: Who makes a model's answers: a script, an engine on this machine, or another server.
+Answerer: TypeAlias = Literal["script", "local", "upstream"]
 
 IMAGE_TOKENS: Final = 1024
 AUDIO_TOKENS: Final = 10
+
+#: Credits per 1M tokens of prompt and of completion.
+Price: TypeAlias = tuple[float, float]
+#: What a real chat model costs when nobody says otherwise.
+USUAL_PRICE: Final[Price] = (0.15, 0.60)
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,11 @@ class Provider:
 SANDBOX: Final = Provider(
     1, "sandbox", "Sandbox", "A router on this machine. Its answers are scripted: no model writes them."
 )
+# Numbered apart from those that are invented for a longer list.
+LOCAL: Final = Provider(
+    101, "local", "Local", "Small models that answer on this machine. Nothing is sent anywhere."
+)
+UPSTREAM: Final = Provider(102, "upstream", "Upstream", "The server that this router passes chats on to.")
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,13 @@ class Model:
     #: Whether the sandbox's token may use it.
     granted: bool = True
     provider: Provider = SANDBOX
+    #: Who makes its answers.
+    answerer: Answerer = "script"
+
+    @property
+    def name_there(self) -> str:
+        """What it is called by the one who answers: the code without its provider."""
+        return self.code.partition("/")[2]
 
     def price(self, *, prompt: int = 0, completion: int = 0) -> float:
         """What so many tokens cost, in credits."""
@@ -140,6 +159,51 @@ DEFAULT_MODELS: Final[Mapping[Kind, str]] = MappingProxyType(
         "transcription": "sandbox/whisper",
     }
 )
+
+
+def local_models(gguf: str | None = None, chat_price: Price = USUAL_PRICE) -> tuple[Model, ...]:
+    """The models that answer on this machine; ``gguf`` is the name of a chat model to take instead of the usual."""
+    chat = (
+        Model(
+            "local/smollm2-135m-instruct",
+            "SmolLM2 135M Instruct",
+            "A very small model; it errs a lot.",
+            *chat_price,
+        )
+        if gguf is None
+        else Model(
+            f"local/{'-'.join(gguf.split())}", gguf, "The GGUF file that the sandbox was given.", *chat_price
+        )
+    )
+    speech = Model(
+        "local/hibari",
+        "Hibari",
+        "Text to speech in English by a small model. A character is a token.",
+        15.00,
+        None,
+        kind="speech",
+    )
+    transcription = Model(
+        "local/whisper-tiny.en",
+        "Whisper tiny.en",
+        f"Transcribes English. A second is {AUDIO_TOKENS} tokens.",
+        10.00,
+        None,
+        kind="transcription",
+    )
+    return tuple(replace(model, provider=LOCAL, answerer="local") for model in (chat, speech, transcription))
+
+
+def upstream_model(name: str, price: Price) -> Model:
+    """A model of the upstream, by the name that it has there."""
+    return Model(
+        f"upstream/{name}",
+        name,
+        "Answered by the upstream of this router.",
+        *price,
+        provider=UPSTREAM,
+        answerer="upstream",
+    )
 
 
 def listing(models: Iterable[Model], *, enabled_only: bool = False) -> dict[str, object]:

@@ -11,11 +11,16 @@ from puq_magics.sandbox.moves import Token
 Finish = Literal["stop", "length"] | None
 
 
+def completion_id() -> str:
+    """An id for an answer."""
+    return f"chatcmpl-{secrets.token_hex(12)}"
+
+
 class Completion:
     """One answer as it grows: its id, its words so far, its usage."""
 
     def __init__(self, model: str, prompt_tokens: int) -> None:
-        self.id = f"chatcmpl-{secrets.token_hex(12)}"
+        self.id = completion_id()
         self.model = model
         self.created = int(time.time())
         self.prompt_tokens = prompt_tokens

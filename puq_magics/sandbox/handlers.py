@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from http import HTTPStatus
 from types import TracebackType
@@ -222,10 +223,13 @@ class AccountHandler(RouterHandler):
     def admit(self) -> None:
         """Check the key first, then the balance."""
         super().admit()
-        if not self.state.account.admits(self.request.headers.get("Authorization", "")):
+        account = self.state.account_of(self.request.headers.get("Authorization", ""))
+        if account is None:
             raise refusals.unauthorized()
-        if self.state.account.balance <= 0:
+        if account.balance <= 0:
             raise refusals.payment_required()
+        #: Who asks, and pays.
+        self.account = account
 
     def fail_if_planned(self) -> None:
         """Refuse this request where the plan of faults says so."""
@@ -264,10 +268,13 @@ class AccountHandler(RouterHandler):
 class ModelsHandler(AccountHandler):
     """``GET /v1/models``; ``?enabled=1`` leaves the disabled ones out."""
 
-    def get(self) -> None:
-        """Answer with the list."""
+    async def get(self) -> None:
+        """Answer with the list; an upstream that does not answer in time has no models on it."""
         enabled_only = self.get_query_argument("enabled", "") == "1"
-        self.finish(json.dumps(listing(self.state.models.values(), enabled_only=enabled_only)))
+        with suppress(StreamClosedError):  # the client went
+            if self.state.upstream is not None:
+                await self.unless_gone(self.state.upstream.look())
+            await self.finish(json.dumps(listing(self.state.models.values(), enabled_only=enabled_only)))
 
 
 class BalanceHandler(AccountHandler):
@@ -275,4 +282,4 @@ class BalanceHandler(AccountHandler):
 
     def get(self) -> None:
         """Answer with the credits left."""
-        self.finish(json.dumps({"success": True, "balance": self.state.account.balance}))
+        self.finish(json.dumps({"success": True, "balance": self.account.balance}))

@@ -87,7 +87,7 @@ class ImagesHandler(AccountHandler):
                 images.append(await self.unless_gone(work))
             await self.rest(min(100 * self.state.pause, LONGEST_WAIT))
             asked, made = tokens.count(request.prompt), request.completion_tokens
-            self.state.account.charge(model.price(prompt=asked, completion=made))
+            self.account.charge(model.price(prompt=asked, completion=made))
             answer = {
                 "created": int(time.time()),
                 "data": [self._entry(image, request) for image in images],

@@ -86,6 +86,11 @@ def too_large(limit: int) -> Refusal:
     return Refusal(413, f"Payload Too Large: this endpoint takes {limit:,} bytes at most")
 
 
+def bad_gateway(message: str) -> Refusal:
+    """502: who was asked to answer did not, or not as it should."""
+    return Refusal(502, message, code=INTERNAL_ERROR)
+
+
 def planned(status: int, *, retry_after: int) -> Refusal:
     """The refusal that a plan of faults asks for; a 429 says when to come back, in seconds."""
     if status in _GATEWAY:

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Mapping
+from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Final, Self
 
 from puq_magics.sandbox.account import Account
-from puq_magics.sandbox.catalog import DEFAULT_MODELS, Kind
+from puq_magics.sandbox.catalog import UPSTREAM, USUAL_PRICE, Kind, Price, local_models
 from puq_magics.sandbox.service import ADDRESS, Service, start_service
 from puq_magics.sandbox.state import LARGEST_UPLOAD, UNCHANGED, Asked, Settings, State, Unchanged
+from puq_magics.sandbox.upstream import Upstream
+
+if TYPE_CHECKING:
+    from puq_magics.sandbox.local.engine import Engine
+
+#: Seconds, a little more than the upstream is given to list its models.
+_TO_LOOK: Final = 5.0
+#: More than any class has.
+_MOST_KEYS: Final = 1000
 
 
 class Sandbox:
-    """A router on 127.0.0.1 with scripted answers.  A context manager; may be started again after a stop.
+    """A router on 127.0.0.1, of itself with scripted answers.  A context manager; may be started again after a stop.
 
     ``pace`` is in chunks per second (None: a pleasant default; 0: as fast as possible), ``balance`` in
     credits.  ``fail`` plans faults for the next paid requests, ``"429:2,500"``: two 429, then nothing but
     500.  ``drop_after`` cuts the connection after so many chunks of a stream.  ``models`` makes the list that
     long with invented ones.  ``largest_upload`` is in bytes.  ``port`` 0 takes any free one; ``token`` None
-    makes one up.  Raises ValueError for a value that does not fit.
+    makes one up.  ``keys`` makes up more of them, each with as many credits, for others on this machine.
+
+    ``local`` adds small models that answer for real on this machine, with the file ``gguf`` (which implies it) as
+    the one to chat with, if it is given.  ``upstream`` is the address of an OpenAI-compatible server whose models
+    are listed and answer as well, ``upstream_key`` the key for it, which goes nowhere else.  ``price`` is what chats
+    with real models cost, in credits per million tokens of prompt and of completion.
+
+    Raises ValueError for a value that does not fit, OSError for a file that cannot be read, and ImportError where
+    what ``local`` needs is not installed.
     """
 
     def __init__(
@@ -35,14 +54,28 @@ class Sandbox:
         largest_upload: int = LARGEST_UPLOAD,
         port: int = 0,
         token: str | None = None,
+        local: bool = False,
+        gguf: Path | None = None,
+        upstream: str | None = None,
+        upstream_key: str | None = None,
+        price: Price = USUAL_PRICE,
+        keys: int = 1,
     ) -> None:
-        self._state = State(Account(balance, token), largest_upload)
+        price, local = _checked_price(price), local or gguf is not None
+        self._state = State(
+            Account(balance, token),
+            largest_upload,
+            others=[Account(balance) for _ in range(1, _checked_keys(keys))],
+            local=local_models(gguf.stem if gguf else None, price) if local else (),
+            engines=_engines(gguf) if local else {},
+            upstream=Upstream(upstream, upstream_key, price) if upstream else None,
+        )
         self._state.configure(pace=pace, balance=balance, fail=fail, drop_after=drop_after, models=models)
         if not 0 <= port <= 65535:
             raise ValueError(f"A port is a number from 0 to 65535; not {port!r}")
         self._port = port
         self._service: Service | None = None
-        self._finalizer: weakref.finalize[[], Self] | None = None
+        self._finalizer: weakref.finalize[..., Self] | None = None
         self._lock = Lock()
 
     def start(self) -> Self:
@@ -51,7 +84,7 @@ class Sandbox:
             if self._service is None:
                 self._service = start_service(self._state, self._port)
                 # Also run at exit: no thread outlives its owner.
-                self._finalizer = weakref.finalize(self, self._service.stop)
+                self._finalizer = weakref.finalize(self, _end, self._service, self._state.engines)
         return self
 
     def stop(self) -> None:
@@ -92,26 +125,44 @@ class Sandbox:
 
     @property
     def default_models(self) -> Mapping[Kind, str]:
-        """For each kind (chat, image, speech, transcription), the model to ask when none is named."""
-        return DEFAULT_MODELS
+        """For each kind (chat, image, speech, transcription), the model to ask when none is named.
+
+        One that answers for real where there is one; for the upstream's, this may wait a few seconds for its list.
+        """
+        self._look_upstream()
+        return self._state.default_models
+
+    @property
+    def upstream_trouble(self) -> str:
+        """Why the upstream's models cannot be listed, in words; empty where they can, or there is no upstream."""
+        self._look_upstream()
+        return self._state.upstream.trouble if self._state.upstream else ""
 
     def lists(self, model: str) -> bool:
-        """Whether a model is on its list."""
-        return model in self._state.models
+        """Whether a model is on its list, or may be."""
+        if model in self._state.models:
+            return True
+        # Those of the upstream may not have been looked up yet.
+        return self._state.upstream is not None and model.startswith(f"{UPSTREAM.code}/")
 
     @property
     def default_chat_model(self) -> str:
         """The model to chat with when none is named."""
-        return DEFAULT_MODELS["chat"]
+        return self.default_models["chat"]
 
     @property
     def token(self) -> str:
-        """The key that it takes, and no other."""
+        """The key that it takes: the owner's, where there are others."""
         return self._state.account.token
 
     @property
+    def tokens(self) -> tuple[str, ...]:
+        """All keys that it takes, the owner's first."""
+        return tuple(account.token for account in self._state.accounts)
+
+    @property
     def balance(self) -> float:
-        """The credits left."""
+        """The credits left to the owner."""
         return self._state.account.balance
 
     @property
@@ -123,6 +174,11 @@ class Sandbox:
     def requests(self) -> tuple[Asked, ...]:
         """What was asked and answered, oldest first, the last thousand; never with the key."""
         return self._state.asked
+
+    def _look_upstream(self) -> None:
+        service, upstream = self._service, self._state.upstream
+        if service is not None and upstream is not None and not upstream.models:
+            service.run(upstream.look(), _TO_LOOK)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -139,3 +195,37 @@ class Sandbox:
         service = self._service
         where = f"http://{ADDRESS}:{service.port}" if service is not None else "stopped"
         return f"<Sandbox {where}, balance {self.balance:g}>"
+
+
+def _end(service: Service, engines: Mapping[Kind, Engine]) -> None:
+    service.stop()
+    for engine in engines.values():
+        engine.stop()
+
+
+def _engines(gguf: Path | None) -> Mapping[Kind, Engine]:
+    from puq_magics.sandbox.fetching import COMMAND
+    from puq_magics.sandbox.local import check_installed, engines
+    from puq_magics.sandbox.local.gguf import read_gguf
+    from puq_magics.sandbox.weights import CHAT_WEIGHTS
+
+    if gguf is not None:
+        read_gguf(gguf)
+    check_installed()
+    if gguf is None and not CHAT_WEIGHTS.present:
+        raise FileNotFoundError(
+            f"The weights of the chat model are not on this machine yet; this gets them: {COMMAND}"
+        )
+    return dict(engines(CHAT_WEIGHTS.path, gguf).items())
+
+
+def _checked_keys(keys: int) -> int:
+    if not 1 <= keys <= _MOST_KEYS:
+        raise ValueError(f"The number of keys is from 1 to {_MOST_KEYS}; not {keys!r}")
+    return keys
+
+
+def _checked_price(price: Price) -> Price:
+    if len(price) != 2 or not all(math.isfinite(credits_) and credits_ >= 0 for credits_ in price):
+        raise ValueError(f"A price is two numbers of credits, 0 or more; not {price!r}")
+    return price

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread, current_thread
-from typing import Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 
 from puq_magics.sandbox.app import make_app
 from puq_magics.sandbox.state import State
+
+T = TypeVar("T")
+
+#: What a server that is up tells: its loop, and how to ask it to stop.
+_Ready: TypeAlias = tuple[asyncio.AbstractEventLoop, Callable[[], object]]
 
 ADDRESS: Final = "127.0.0.1"
 #: The handlers set limits of their own, and refuse in the API's words; Tornado is not to come before them.
@@ -31,7 +36,21 @@ class Service:
 
     port: int
     thread: Thread
+    loop: asyncio.AbstractEventLoop
     _ask_to_stop: Callable[[], object]
+
+    def run(self, work: Coroutine[Any, Any, T], seconds: float) -> T | None:
+        """Have something done in the server's loop, and wait for it; None where that takes longer."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        except RuntimeError:  # it has just been stopped
+            work.close()
+            return None
+        try:
+            return future.result(seconds)
+        except (TimeoutError, CancelledError):
+            future.cancel()
+            return None
 
     def stop(self) -> None:
         """Close every connection, streams in mid-answer too, and wait for the thread to end."""
@@ -46,14 +65,14 @@ def start_service(state: State, port: int) -> Service:
     """Serve on 127.0.0.1; returns once it accepts connections.  Raises OSError for a port that is taken."""
     listener = socket.create_server((ADDRESS, port))
     listener.setblocking(False)
-    ready: Future[Callable[[], object]] = Future()
+    ready: Future[_Ready] = Future()
     thread = Thread(target=_run, args=(state, listener, ready), name="puq-sandbox", daemon=True)
     thread.start()
-    ask_to_stop = ready.result()
-    return Service(listener.getsockname()[1], thread, ask_to_stop)
+    loop, ask_to_stop = ready.result()
+    return Service(listener.getsockname()[1], thread, loop, ask_to_stop)
 
 
-def _run(state: State, listener: socket.socket, ready: Future[Callable[[], object]]) -> None:
+def _run(state: State, listener: socket.socket, ready: Future[_Ready]) -> None:
     # A selector loop by name: whatever policy the kernel has set is for the kernel's loop.
     with listener, asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         try:
@@ -64,11 +83,11 @@ def _run(state: State, listener: socket.socket, ready: Future[Callable[[], objec
             ready.set_exception(error)
 
 
-async def _serve(state: State, listener: socket.socket, ready: Future[Callable[[], object]]) -> None:
+async def _serve(state: State, listener: socket.socket, ready: Future[_Ready]) -> None:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     server = _Server(make_app(state), max_body_size=_LARGEST_BODY)
     server.add_socket(listener)
-    ready.set_result(lambda: loop.call_soon_threadsafe(stopping.set))
+    ready.set_result((loop, lambda: loop.call_soon_threadsafe(stopping.set)))
     await stopping.wait()
     server.stop()
     await server.close_all_connections()

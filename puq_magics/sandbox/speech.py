@@ -11,18 +11,16 @@ from tornado.iostream import StreamClosedError
 
 from puq_magics.sandbox import fields
 from puq_magics.sandbox.audio_files import FORMATS, EncoderMissingError, write_audio
+from puq_magics.sandbox.catalog import Model
+from puq_magics.sandbox.fields import Json
 from puq_magics.sandbox.handlers import AccountHandler
 from puq_magics.sandbox.mark import mark
 from puq_magics.sandbox.refusals import invalid
+from puq_magics.sandbox.speaking import ENGINE_HEADER, FASTEST, LONGEST_INPUT, SLOWEST, Speaking
 from puq_magics.sandbox.tones import RATE, tones
 from puq_magics.sandbox.voice import ENGINE, VOICES, Utterance
 from puq_magics.sandbox.wav import Pcm
 
-#: Characters, as the model takes that it stands for.
-LONGEST_INPUT: Final = 4096
-SLOWEST, FASTEST = 0.25, 4.0
-#: The header that says who speaks: espeak-ng, or tones.
-ENGINE_HEADER: Final = "x-sandbox-engine"
 #: Bytes of one piece.
 _PIECE: Final = 16 * 1024
 #: Seconds of silence between the mark and the words, so that nothing clicks.
@@ -31,20 +29,17 @@ _BREATH: Final = 0.02
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """A request for speech that can be answered."""
+    """What the script is to say, and how."""
 
-    model: str
     text: str
     voice: str
     speed: float
     format: str
 
 
-def read_speech_request(raw: bytes | bytearray) -> SpeechRequest:
+def read_speech_request(body: Json) -> SpeechRequest:
     """Read a body; raises Refusal (400, 422) where it does not fit."""
-    body = fields.read_object(raw)
     return SpeechRequest(
-        model=fields.model_code(body.get("model")),
         text=fields.text(body, "input", LONGEST_INPUT),
         voice=fields.choice(body, "voice", tuple(VOICES), "alloy"),
         speed=fields.number(body, "speed", 1.0, SLOWEST, FASTEST),
@@ -58,15 +53,21 @@ class SpeechHandler(AccountHandler):
     async def post(self) -> None:
         """Read the request, and speak unless it is refused."""
         self.fail_if_planned()
-        request = read_speech_request(self.body)
-        model = self.model_for("speech", request.model)
+        body = fields.read_object(self.body)
+        model = self.model_for("speech", fields.model_code(body.get("model")))
         with suppress(StreamClosedError):  # the client went
-            sound, engine = await self._speak(request)
-            data, mime = await self._file(sound, request, engine)
-            self.state.account.charge(model.price(prompt=len(request.text)))
-            self.set_header("Content-Type", mime)
-            self.set_header(ENGINE_HEADER, engine)
-            await self._send(data)
+            if model.answerer == "local":
+                await Speaking(self, model, body).run()
+            else:
+                await self._play(model, read_speech_request(body))
+
+    async def _play(self, model: Model, request: SpeechRequest) -> None:
+        sound, engine = await self._speak(request)
+        data, mime = await self._file(sound, request, engine)
+        self.account.charge(model.price(prompt=len(request.text)))
+        self.set_header("Content-Type", mime)
+        self.set_header(ENGINE_HEADER, engine)
+        await self._send(data)
 
     async def _speak(self, request: SpeechRequest) -> tuple[Pcm, str]:
         """The sound, and the engine that made it."""

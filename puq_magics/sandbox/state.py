@@ -5,16 +5,20 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from puq_magics.sandbox.account import Account
-from puq_magics.sandbox.catalog import CATALOG, Model
+from puq_magics.sandbox.catalog import CATALOG, DEFAULT_MODELS, Kind, Model
 from puq_magics.sandbox.faults import FaultPlan
 from puq_magics.sandbox.gallery import Gallery
 from puq_magics.sandbox.padding import MOST_MODELS, padded
+
+if TYPE_CHECKING:
+    from puq_magics.sandbox.local.engine import Engine
+    from puq_magics.sandbox.upstream import Upstream
 
 #: Chunks per second when nobody says otherwise: about as fast as one reads along.
 DEFAULT_PACE: Final = 100.0
@@ -38,13 +42,13 @@ class Settings:
 
     #: Chunks of a stream per second; 0 is as fast as possible.
     pace: float
-    #: Credits left.
+    #: Credits left to the owner.
     balance: float
     #: The faults still to come, as ``429:2,500``; None when none are.
     fail: str | None
     #: The connection is cut after so many chunks of a stream; None is never.
     drop_after: int | None
-    #: How many models are listed.
+    #: How many models are listed, those that answer for real aside.
     models: int = len(CATALOG)
 
 
@@ -61,31 +65,63 @@ class Asked:
 
 
 class State:
-    """The account, the models, the settings, the faults, and what was asked; safe from any thread."""
+    """The accounts, the models, the settings, the faults, and what was asked; safe from any thread.
 
-    def __init__(self, account: Account, largest_upload: int = LARGEST_UPLOAD) -> None:
+    ``account`` is the owner's, ``others`` are other people's.  ``local`` are the models that ``engines`` answer for
+    on this machine, one for each kind.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        largest_upload: int = LARGEST_UPLOAD,
+        *,
+        others: Sequence[Account] = (),
+        local: Sequence[Model] = (),
+        engines: Mapping[Kind, Engine] | None = None,
+        upstream: Upstream | None = None,
+    ) -> None:
         self.account = account
+        self.accounts = (account, *others)
+        #: What answers for real on this machine, by the kind of its models.
+        self.engines: Mapping[Kind, Engine] = engines or {}
+        #: The server that chats are passed on to, if there is one.
+        self.upstream = upstream
+        self._local = {model.code: model for model in local}
         self.gallery = Gallery()
         #: In bytes; what is larger is refused.
         self.largest_upload = largest_upload
-        self._models: Mapping[str, Model] = CATALOG
+        self._own: Mapping[str, Model] = CATALOG
         self._pace = DEFAULT_PACE
         self._drop_after: int | None = None
         self._faults = FaultPlan()
         self._asked: deque[Asked] = deque(maxlen=_REMEMBERED)
         self._lock = Lock()
 
+    def account_of(self, authorization: str) -> Account | None:
+        """The account that an ``Authorization`` header is for, or None."""
+        # All are looked at, whichever it is: how long that takes says nothing of a key.
+        admitting = [account for account in self.accounts if account.admits(authorization)]
+        return admitting[0] if admitting else None
+
     @property
     def settings(self) -> Settings:
         """The behaviour at this moment, balance and remaining faults included."""
         with self._lock:
             pace, faults, drop_after = self._pace, str(self._faults), self._drop_after
-        return Settings(pace, self.account.balance, faults or None, drop_after, len(self.models))
+        return Settings(pace, self.account.balance, faults or None, drop_after, len(self._own))
 
     @property
     def models(self) -> Mapping[str, Model]:
         """Every model by its code, in the order of the list."""
-        return self._models
+        return {**self._local, **self._own, **(self.upstream.models if self.upstream else {})}
+
+    @property
+    def default_models(self) -> Mapping[Kind, str]:
+        """For each kind, the model to ask when none is named: one that answers for real where there is one."""
+        there = self.upstream.default_model if self.upstream else None
+        chat: dict[Kind, str] = {"chat": there} if there else {}
+        return {**DEFAULT_MODELS, **chat, **{model.kind: model.code for model in self._local.values()}}
 
     @property
     def pause(self) -> float:
@@ -107,11 +143,13 @@ class State:
             new_pace = self._pace if pace is UNCHANGED else _checked_pace(pace)
             new_drop = self._drop_after if drop_after is UNCHANGED else _checked_drop_after(drop_after)
             new_faults = self._faults if fail is UNCHANGED else FaultPlan.parse(fail)
-            new_models = self._models if models is UNCHANGED else padded(_checked_models(models))
+            new_models = self._own if models is UNCHANGED else padded(_checked_models(models))
             if balance is not UNCHANGED:
-                self.account.balance = _checked_balance(balance)
+                checked = _checked_balance(balance)
+                for account in self.accounts:
+                    account.balance = checked
             self._pace, self._drop_after, self._faults = new_pace, new_drop, new_faults
-            self._models = new_models
+            self._own = new_models
 
     def take_fault(self) -> int | None:
         """The status that this request is to fail with, or None; counted down."""

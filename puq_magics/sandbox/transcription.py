@@ -1,23 +1,25 @@
-"""``POST /v1/audio/transcriptions``: knows the sandbox's own speech again, and says so of any other."""
+"""``POST /v1/audio/transcriptions``: an engine hears, or a script that knows the sandbox's own speech again."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from tornado.iostream import StreamClosedError
 
-from puq_magics.sandbox import tokens
-from puq_magics.sandbox.catalog import AUDIO_TOKENS
-from puq_magics.sandbox.fields import choice, model_code
-from puq_magics.sandbox.handlers import LONGEST_WAIT, AccountHandler
+from puq_magics.sandbox import transcripts
+from puq_magics.sandbox.catalog import Model
+from puq_magics.sandbox.fields import model_code
+from puq_magics.sandbox.handlers import LONGEST_WAIT
 from puq_magics.sandbox.hearing import Hearing, Spoken
+from puq_magics.sandbox.listening import Listening, Spool, checked_language
 from puq_magics.sandbox.multipart import FormReader, boundary_of
 from puq_magics.sandbox.refusals import invalid, unprocessable
+from puq_magics.sandbox.streaming import EventsHandler, as_json
+from puq_magics.sandbox.transcripts import Form, Segment, Transcript, read_form
 
-FORMATS: Final = ("json", "text", "verbose_json")
 #: The language of what espeak-ng speaks here, where none is named.
 _LANGUAGE: Final = "en"
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -25,19 +27,21 @@ _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
 
 
-class TranscriptionHandler(AccountHandler):
+class TranscriptionHandler(EventsHandler):
     """Speech to text."""
+
+    _hearing: Hearing | None = None
+    _spool: Spool | None = None
+    _filename = ""
 
     @property
     def largest_body(self) -> int:
-        """In bytes: it is heard as it comes, and kept nowhere."""
+        """In bytes: it is heard as it comes, and kept nowhere, or in a file."""
         return self.state.largest_upload
 
     def admit(self) -> None:
         """Refuse what is no form before it comes."""
         super().admit()
-        self._hearing: Hearing | None = None
-        self._filename = ""
         if self.request.method != "POST":
             return  # which is refused in another way
         self._form = FormReader(boundary_of(self.request.headers.get("Content-Type", "")), self._hear)
@@ -46,12 +50,39 @@ class TranscriptionHandler(AccountHandler):
         """Read the form as it comes."""
         self._form.feed(chunk)
 
+    def on_connection_close(self) -> None:
+        """Keep nothing of a client that has gone."""
+        super().on_connection_close()
+        self._drop()
+
+    def on_finish(self) -> None:
+        """Keep nothing."""
+        super().on_finish()
+        self._drop()
+
+    def _drop(self) -> None:
+        spool, self._spool = self._spool, None
+        if spool is not None:
+            spool.drop()
+
     def _hear(self, field: str, filename: str, data: bytes) -> None:
         if field != "file":
             return
         if self._hearing is None:
             self._hearing, self._filename = Hearing(), filename
+            if self._may_be_local:
+                self._spool = Spool()
         self._hearing.feed(data)
+        if self._spool is not None:
+            self._spool.write(data)
+
+    @property
+    def _may_be_local(self) -> bool:
+        """Whether the file may be for an engine: its name may stand behind the file in the form."""
+        if "transcription" not in self.state.engines:
+            return False
+        model = self.state.models.get(self._form.fields.get("model", ""))
+        return model is None or model.answerer == "local"
 
     async def post(self) -> None:
         """Answer, now that all has come."""
@@ -60,34 +91,41 @@ class TranscriptionHandler(AccountHandler):
         fields = self._form.fields
         hearing = self._checked_hearing()
         model = self.model_for("transcription", model_code(fields.get("model")))
-        form = choice(fields, "response_format", FORMATS, "json")
-        language = _checked_language(fields.get("language"))
-        spoken = hearing.spoken or (
-            Spoken(_no_recogniser(self._filename, hearing), 0.0, hearing.estimated_seconds),
-        )
-        text = " ".join(part.text for part in spoken)
-        try:
-            await self.rest(min(20 * self.state.pause, LONGEST_WAIT))
-        except StreamClosedError:
+        form = read_form(fields, _checked_language(fields.get("language")))
+        with suppress(StreamClosedError):  # the client went
+            if model.answerer == "local" and self._spool is not None:
+                checked_language(model, form.language)
+                self._spool.close()
+                await Listening(self, model, form, self._spool.path, self._filename).run()
+            else:
+                await self._play(model, form, hearing)
+
+    async def _play(self, model: Model, form: Form, hearing: Hearing) -> None:
+        self._drop()
+        seconds = hearing.estimated_seconds
+        spoken = hearing.spoken or (Spoken(_no_recogniser(self._filename, hearing), 0.0, seconds),)
+        transcript = Transcript(_LANGUAGE, length=seconds, heard=seconds)
+        if form.stream:
+            self.account.charge(model.price(prompt=transcript.heard_tokens))
+            await self._stream(transcript, form, spoken)
             return
-        heard = round(hearing.estimated_seconds * AUDIO_TOKENS)
-        self.state.account.charge(model.price(prompt=heard))
-        if form == "text":
+        transcript.text = " ".join(part.text for part in spoken)
+        transcript.segments = list(_segments(spoken))
+        await self.rest(min(20 * self.state.pause, LONGEST_WAIT))
+        self.account.charge(model.price(prompt=transcript.heard_tokens))
+        if form.format == "text":
             self.set_header("Content-Type", "text/plain; charset=utf-8")
-            self.finish(text + "\n")
-            return
-        answer: dict[str, object] = {"text": text, "usage": _usage(heard, tokens.count(text))}
-        if form == "verbose_json":
-            duration = hearing.estimated_seconds
-            answer |= {
-                "task": "transcribe",
-                "language": language or _LANGUAGE,
-                "duration": round(duration, 3),
-            }
-            answer["segments"] = list(_segments(spoken))
-        elif language:
-            answer["language"] = language
-        self.finish(json.dumps(answer))
+        self.finish(transcripts.body(transcript, form))
+
+    async def _stream(self, transcript: Transcript, form: Form, spoken: Sequence[Spoken]) -> None:
+        """A sentence at a time, each as long as so many words of a chat would take."""
+        for segment in _segments(spoken):
+            words = segment["text"]
+            await self.rest(min(len(words.split()) * self.state.pause, LONGEST_WAIT))
+            transcript.add({**segment, "text": f" {words}"})
+            for event in transcripts.events(transcript, segment):
+                await self.send(as_json(event))
+        await self.send(as_json(transcripts.done(transcript, form)))
 
     def _checked_hearing(self) -> Hearing:
         hearing = self._hearing
@@ -123,11 +161,7 @@ def _no_recogniser(filename: str, hearing: Hearing) -> str:
     )
 
 
-def _usage(heard: int, said: int) -> dict[str, object]:
-    return {"type": "tokens", "input_tokens": heard, "output_tokens": said, "total_tokens": heard + said}
-
-
-def _segments(spoken: Sequence[Spoken]) -> Iterator[dict[str, object]]:
+def _segments(spoken: Sequence[Spoken]) -> Iterator[Segment]:
     """A segment a sentence; where one of them begins is guessed by its letters."""
     number = 0
     for part in spoken:

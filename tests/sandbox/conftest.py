@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 import requests
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
 
-from puq_magics.sandbox import Sandbox
+from puq_magics.sandbox import Sandbox, server
+from puq_magics.sandbox.local.engine import Engine
 
 
 class Client:
@@ -51,7 +61,8 @@ def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Nothing that a client does may end up in a notebook's log, not even when the server stops."""
     yield
     records = caplog.get_records("call") + caplog.get_records("teardown")
-    assert [record.getMessage() for record in records if record.levelno >= logging.WARNING] == []
+    ours = [record for record in records if record.threadName != "another-server"]
+    assert [record.getMessage() for record in ours if record.levelno >= logging.WARNING] == []
 
 
 @pytest.fixture
@@ -98,3 +109,172 @@ def events() -> Callable[[requests.Response], Iterator[Any]]:
             yield payload if payload == "[DONE]" else json.loads(payload)
 
     return _events
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A request as another server heard it."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+class AnotherServer:
+    """An OpenAI-compatible server that others wrote; what it says to a chat is up to the test."""
+
+    def __init__(self) -> None:
+        self.models = ["tiny"]
+        self.say: Callable[[Answering, dict[str, Any]], Awaitable[None]] = hello
+        self.heard: list[Heard] = []
+        #: Set when a client went before its answer was whole.
+        self.left = Event()
+        self._stop: Callable[[], object] = lambda: None
+        self.url = ""
+        self.tls: Any = None
+        self.handler = type("Handler", (Answering,), {})  # one of its own, that a test may change
+        self._thread = Thread(target=lambda: asyncio.run(self._serve()), name="another-server")
+
+    def start(self) -> AnotherServer:
+        self._up = Event()
+        self._thread.start()
+        assert self._up.wait(30)
+        return self
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._stop()
+            self._thread.join()
+
+    async def _serve(self) -> None:
+        loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._stop = lambda: loop.call_soon_threadsafe(stopping.set)
+        server = HTTPServer(
+            Application([(".*", self.handler, {"server": self})], log_function=lambda _: None),
+            ssl_options=self.tls,
+        )
+        (listener,) = bind_sockets(0, "127.0.0.1")
+        server.add_socket(listener)
+        scheme, host = ("https", "localhost") if self.tls else ("http", "127.0.0.1")
+        self.url = f"{scheme}://{host}:{listener.getsockname()[1]}/v1"
+        self._up.set()
+        await stopping.wait()
+        server.stop()
+        await server.close_all_connections()
+
+
+class Answering(RequestHandler):
+    def initialize(self, server: AnotherServer) -> None:
+        self.server = server
+
+    def note(self) -> None:
+        body = json.loads(self.request.body) if self.request.body else {}
+        heard = Heard(self.request.method or "", self.request.path, dict(self.request.headers), body)
+        self.server.heard.append(heard)
+
+    def get(self) -> None:
+        self.note()
+        self.finish(
+            {"object": "list", "data": [{"id": name, "object": "model"} for name in self.server.models]}
+        )
+
+    async def post(self) -> None:
+        self.note()
+        with suppress(StreamClosedError):
+            await self.server.say(self, self.server.heard[-1].body)
+
+    def on_connection_close(self) -> None:
+        self.server.left.set()
+
+    async def event(self, value: object) -> None:
+        """Send one event, at once."""
+        self.write(f"data: {value if isinstance(value, str) else json.dumps(value)}\n\n")
+        await self.flush()
+
+    async def piece(self, text: str | None = None, why: str | None = None, **delta: object) -> None:
+        """Send a piece of an answer."""
+        delta = ({} if text is None else {"content": text}) | delta
+        choices = [{"index": 0, "delta": delta, "finish_reason": why}]
+        await self.event(
+            {"id": "theirs", "object": "chat.completion.chunk", "model": "theirs", "choices": choices}
+        )
+
+    async def wait(self, event: Event) -> None:
+        """Wait until the test goes on, or does not want to any more."""
+        await asyncio.to_thread(event.wait, 30)
+
+    def raw(self) -> IOStream:
+        """The connection itself, for answers that are none."""
+        return self.detach()
+
+
+async def hello(answering: Answering, body: dict[str, Any]) -> None:
+    """Say hello in five tokens, as a stream or in one piece."""
+    usage = {"prompt_tokens": 30, "completion_tokens": 5, "total_tokens": 35}
+    if not body.get("stream"):
+        message = {"role": "assistant", "content": "Hello there."}
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        answering.finish(
+            {"id": "theirs", "object": "chat.completion", "model": "theirs", "created": 7}
+            | {"choices": choices, "usage": usage}
+        )
+        return
+    answering.set_header("Content-Type", "text/event-stream")
+    await answering.piece(role="assistant")
+    for text in ("Hello", " there."):
+        await answering.piece(text)
+    await answering.piece(why="stop")
+    if (body.get("stream_options") or {}).get("include_usage"):
+        await answering.event(
+            {
+                "id": "theirs",
+                "object": "chat.completion.chunk",
+                "model": "theirs",
+                "choices": [],
+                "usage": usage,
+            }
+        )
+    await answering.event("[DONE]")
+
+
+@pytest.fixture
+def another() -> Iterator[AnotherServer]:
+    server = AnotherServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def relaying(another: AnotherServer, _quiet_log: None) -> Iterator[Sandbox]:
+    """A sandbox with another server behind it."""
+    with Sandbox(
+        pace=0, upstream=another.url, upstream_key="our-own-key", price=(1000.0, 10_000.0)
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def relayed(relaying: Sandbox, connect: Callable[[Sandbox], Client]) -> Client:
+    return connect(relaying)
+
+
+@pytest.fixture
+def told(_quiet_log: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A sandbox whose speech and transcription are by engines that do what their orders tell: see told_engine."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    engines = {
+        "speech": Engine("speech", "told_engine", ["/v1/speak"]),
+        "transcription": Engine("transcription", "told_engine", ["/v1/transcribe"]),
+    }
+    monkeypatch.setattr(server, "_engines", lambda _gguf: engines)
+    with Sandbox(pace=0, local=True) as running:
+        yield running
+
+
+@pytest.fixture
+def rendezvous() -> Iterator[socket.socket]:
+    """Where an engine meets the test."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(60)
+        yield listener

@@ -1,4 +1,4 @@
-from puq_magics.sandbox.catalog import CATALOG, DEFAULT_MODELS, listing
+from puq_magics.sandbox.catalog import CATALOG, DEFAULT_MODELS, listing, local_models, upstream_model
 from puq_magics.sandbox.scripts import SCRIPTS
 
 
@@ -36,3 +36,32 @@ def test_a_line_of_the_list_has_the_shape_of_the_api() -> None:
         "provider",
     }
     assert set(lines[0]["provider"]) == {"id", "name", "description", "code", "status"}
+
+
+def test_models_of_this_machine() -> None:
+    models = local_models()
+    assert {model.kind for model in models} == {"chat", "speech", "transcription"}
+    assert {model.answerer for model in models} == {"local"}
+    assert all(model.code.startswith("local/") for model in models)
+    assert not {model.code for model in models} & set(CATALOG)
+    assert models[0].price(prompt=1_000_000, completion=1_000_000) == 0.75
+
+
+def test_ones_own_model_takes_the_place_of_the_usual_one() -> None:
+    (chat, *others) = local_models("My Model.Q4_K", (1.0, 2.0))
+    assert (chat.code, chat.name, chat.input_price, chat.output_price) == (
+        "local/My-Model.Q4_K",
+        "My Model.Q4_K",
+        1.0,
+        2.0,
+    )
+    assert others == list(local_models()[1:])
+
+
+def test_a_model_of_the_upstream_is_named_there_as_it_is_there() -> None:
+    model = upstream_model("org/large:7b", (1.0, 2.0))
+    assert (model.code, model.name_there, model.answerer) == (
+        "upstream/org/large:7b",
+        "org/large:7b",
+        "upstream",
+    )

@@ -64,6 +64,22 @@ def test_other_paths_are_404(sandbox: Sandbox, client, method: str, path: str) -
     assert path in response.json()["error"]
 
 
+def test_every_key_has_a_balance_of_its_own(connect) -> None:
+    with Sandbox(pace=0, keys=3, balance=5) as sandbox:
+        assert len(set(sandbox.tokens)) == 3
+        assert sandbox.tokens[0] == sandbox.token
+        clients = [connect(sandbox) for _ in range(3)]
+        for client, token in zip(clients, sandbox.tokens, strict=True):
+            client.session.headers["Authorization"] = f"Token {token}"
+        assert clients[1].chat("sandbox/tour").status_code == clients[2].draw().status_code == 200
+        balances = [client.get("/v1/credits/balance").json()["balance"] for client in clients]
+        assert balances[0] == sandbox.balance == 5
+        assert max(balances[1:]) < 5
+        assert balances[1] != balances[2]
+        sandbox.configure(balance=0)
+        assert [client.chat().status_code for client in clients] == [402] * 3
+
+
 def test_a_padded_list(client, sandbox: Sandbox) -> None:
     sandbox.configure(models=2000)
     models = client.get("/v1/models").json()["models"]

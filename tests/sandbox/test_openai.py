@@ -152,6 +152,12 @@ def test_speech_and_back(router: openai.OpenAI, tmp_path: Path) -> None:
     assert rich.duration > 0.5
     bare = router.audio.transcriptions.create(model="sandbox/whisper", file=path, response_format="text")
     assert bare.strip() == "Hello there. How are you?"
+    with path.open("rb") as file:
+        *parts, done = router.audio.transcriptions.create(model="sandbox/whisper", file=file, stream=True)
+    assert [part.delta for part in parts[::2]] == ["Hello there.", " How are you?"]
+    assert [part.end for part in parts[1::2]] == [segment.end for segment in rich.segments]
+    assert (done.type, done.text) == ("transcript.text.done", bare.strip())
+    assert done.usage.input_tokens > 0
 
 
 def test_refusals_of_media(router: openai.OpenAI) -> None:
@@ -164,3 +170,14 @@ def test_refusals_of_media(router: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         router.audio.transcriptions.create(model="sandbox/whisper", file=("talk.mp3", b"Just words."))
     assert "no audio" in caught.value.response.json()["error"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_that_is_passed_on(relaying: Sandbox, stream: bool) -> None:
+    with connect(relaying, relaying.token) as client:
+        answer = client.chat.completions.create(model="upstream/tiny", messages=HELLO, stream=stream)
+        if stream:
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in answer)
+        else:
+            text = answer.choices[0].message.content
+    assert text == "Hello there."

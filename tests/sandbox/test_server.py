@@ -88,6 +88,11 @@ def test_the_token_is_not_in_the_repr() -> None:
         assert sandbox.token not in repr(vars(sandbox))
 
 
+def test_other_keys_are_not_in_the_repr_either() -> None:
+    sandbox = Sandbox(keys=3)
+    assert not [token for token in sandbox.tokens if token in repr(vars(sandbox)) + repr(sandbox)]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -97,6 +102,8 @@ def test_the_token_is_not_in_the_repr() -> None:
         {"drop_after": -2},
         {"port": 65536},
         {"models": 0},
+        {"keys": 0},
+        {"keys": 1001},
     ],
 )
 def test_wrong_settings_are_refused_before_anything_starts(options: dict) -> None:

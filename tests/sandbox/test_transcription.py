@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 
 from puq_magics.sandbox import Sandbox
 from puq_magics.sandbox.catalog import CATALOG
@@ -86,6 +87,41 @@ def test_the_language_is_echoed(client) -> None:
     assert client.hear(speech, response_format="verbose_json").json()["language"] == "en"
 
 
+def test_as_events(client, sandbox: Sandbox, events) -> None:
+    speech = client.speak("Hello there. How are you?").content
+    whole = client.hear(speech, response_format="verbose_json").json()
+    before = sandbox.balance
+    answer = client.post(
+        "/v1/audio/transcriptions",
+        data={"model": "sandbox/whisper", "stream": "true"},
+        files={"file": ("talk.wav", speech)},
+        stream=True,
+    )
+    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    *parts, done = events(answer)
+    assert [part["delta"] for part in parts[::2]] == ["Hello there.", " How are you?"]
+    assert [part["type"] for part in parts[1::2]] == ["transcript.text.segment"] * 2
+    for part, segment in zip(parts[1::2], whole["segments"], strict=True):
+        assert [part[name] for name in ("start", "end", "text")] == [
+            segment[name] for name in ("start", "end", "text")
+        ]
+    assert done == {"type": "transcript.text.done", "text": whole["text"], "usage": whole["usage"]}
+    price = CATALOG["sandbox/whisper"].price(prompt=whole["usage"]["input_tokens"])
+    assert sandbox.balance == pytest.approx(before - price, abs=1e-9)
+
+
+def test_events_are_dropped_where_they_are_to_be(client, sandbox: Sandbox) -> None:
+    speech = client.speak("One. Two. Three.").content
+    sandbox.configure(drop_after=2)
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        client.hear(speech, stream="true")
+
+
+@pytest.mark.parametrize("value", ["false", "False", ""])
+def test_no_events_unless_they_are_asked_for(client, value: str) -> None:
+    assert client.hear(client.speak("Hello.").content, stream=value).json()["text"] == "Hello."
+
+
 @pytest.mark.parametrize(
     ("data", "name", "words"),
     [
@@ -137,6 +173,7 @@ def test_forms_that_do_not_do(client, request_parts: dict[str, Any], status: int
         ({"model": "sandbox/tts"}, 400, "does not transcribe"),
         ({"response_format": "srt"}, 400, "json, text, verbose_json"),
         ({"language": "Klingon, please"}, 400, "'language'"),
+        ({"stream": "perhaps"}, 400, "'stream' must be true or false"),
     ],
 )
 def test_wrong_fields(client, fields: dict[str, str], status: int, words: str) -> None:

@@ -1,0 +1,93 @@
+"""Answering with server-sent events, each in a write of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from puq_magics.sandbox.handlers import AccountHandler
+
+#: A comment that clients take for a sign of life.
+KEEP_ALIVE: Final = b": PROCESSING\n\n"
+#: Seconds without an event after which there is one.
+_QUIET: Final = 5.0
+
+
+class EventsHandler(AccountHandler):
+    """An endpoint that can answer with a stream of events."""
+
+    #: Whether the answer has begun as a stream: from then on an error can only be an event of it.
+    streaming = False
+    #: Events that went out.
+    _sent = 0
+    _drop_after: int | None = None
+    _flushing = False
+    #: When something last went out, in the loop's time.
+    _last = 0.0
+
+    async def begin(self) -> None:
+        """Send the head of a stream, if it has not gone out yet."""
+        if not self.streaming:
+            self._begin()
+            await self._push()
+
+    async def send(self, data: bytes) -> None:
+        """Send one event, in a write of its own; or cut the connection where it is to be dropped."""
+        await self.begin()
+        if self._sent == self._drop_after:
+            self.cut()
+        self.write(b"data: " + data + b"\n\n")
+        await self._push()
+        self._sent += 1
+
+    async def send_comment(self) -> None:
+        """Send a sign of life."""
+        await self.begin()
+        self.write(KEEP_ALIVE)
+        await self._push()
+
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncIterator[None]:
+        """Send signs of life whenever there was nothing to send for a while; the first one begins the stream."""
+        ticking = asyncio.ensure_future(self._tick())
+        try:
+            yield
+        finally:
+            ticking.cancel()
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._last = loop.time()
+        while True:
+            await asyncio.sleep(self._last + _QUIET - loop.time())
+            if not self._flushing and loop.time() >= self._last + _QUIET:
+                self._begin()
+                self.write(KEEP_ALIVE)
+                self.flush()  # not awaited: it would be in the way of an event's own
+                self._last = loop.time()
+            elif self._flushing:
+                self._last = loop.time()  # the client is slow: it has something to read
+
+    def _begin(self) -> None:
+        if not self.streaming:
+            self.streaming = True
+            self._drop_after = self.state.settings.drop_after
+            self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+            self.set_header("Cache-Control", "no-cache")
+
+    async def _push(self) -> None:
+        self._flushing = True
+        try:
+            await self.flush()
+        finally:
+            self._flushing = False
+            self._last = asyncio.get_running_loop().time()
+
+
+def as_json(value: object) -> bytes:
+    """JSON without white space, in UTF-8."""
+    # A lone surrogate is valid in JSON's escapes but has no UTF-8.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

@@ -1,0 +1,459 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import requests
+
+from puq_magics.sandbox import Sandbox, streaming
+from puq_magics.sandbox.tokens import count
+
+TINY = "upstream/tiny"
+USAGE = {"prompt_tokens": 30, "completion_tokens": 5, "total_tokens": 35}
+#: Of 30 and 5 tokens at the prices of the fixture.
+PRICE = 0.03 + 0.05
+
+
+def words(stream: list, field: str = "content") -> str:
+    deltas = [choice["delta"] for event in stream for choice in event["choices"]]
+    return "".join(delta.get(field) or "" for delta in deltas)
+
+
+def raw(data: bytes) -> Callable[[Any, Any], Awaitable[None]]:
+    """What to say when the answer is just these bytes, and then the end of the connection."""
+
+    async def say(answering: Any, _body: Any) -> None:
+        stream = answering.raw()
+        await stream.write(data)
+        stream.close()
+
+    return say
+
+
+def refusing(status: int, body: object, **headers: str) -> Callable[[Any, Any], Awaitable[None]]:
+    async def say(answering: Any, _body: Any) -> None:
+        answering.set_status(status)
+        for name, value in headers.items():
+            answering.set_header(name.replace("_", "-"), value)
+        answering.finish((body if isinstance(body, str) else json.dumps(body)) or None)
+
+    return say
+
+
+def test_an_answer_in_one_piece(relayed, relaying: Sandbox) -> None:
+    response = relayed.chat(TINY)
+    answer = response.json()
+    assert (response.status_code, answer["model"], answer["created"]) == (200, TINY, 7)
+    assert answer["id"].startswith("chatcmpl-")
+    assert answer["choices"][0]["message"]["content"] == "Hello there."
+    assert answer["usage"] == USAGE
+    assert response.headers["x-request-id"].startswith("req_")
+    assert relaying.balance == pytest.approx(100 - PRICE)
+    assert [(asked.status, asked.model) for asked in relaying.requests] == [(200, TINY)]
+
+
+@pytest.mark.parametrize("include_usage", [False, True])
+def test_a_stream(relayed, relaying: Sandbox, events, include_usage: bool) -> None:
+    response = relayed.chat(TINY, stream=True, stream_options={"include_usage": include_usage})
+    assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    *stream, done = events(response)
+    assert done == "[DONE]"
+    assert words(stream) == "Hello there."
+    assert {event["model"] for event in stream} == {TINY}
+    assert len({event["id"] for event in stream}) == 1
+    assert stream[0]["id"].startswith("chatcmpl-")
+    assert [event["usage"] for event in stream if "usage" in event] == [USAGE] * include_usage
+    assert relaying.balance == pytest.approx(100 - PRICE)
+
+
+def test_what_the_other_server_hears(relayed, another, relaying: Sandbox) -> None:
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    further = {
+        "temperature": 0.5,
+        "stop": ["x"],
+        "seed": 4,
+        "top_p": 0.9,
+        "response_format": schema,
+        "min_p": 0.1,
+    }
+    assert relayed.chat(TINY, max_completion_tokens=9, **further).status_code == 200
+    heard = another.heard[-1]
+    messages = [{"role": "user", "content": "Why is the sky blue?"}]
+    assert (heard.method, heard.path) == ("POST", "/v1/chat/completions")
+    assert heard.body == {
+        "model": "tiny",
+        "messages": messages,
+        "max_completion_tokens": 9,
+        "max_tokens": 9,
+        **further,
+    }
+    assert heard.headers["Authorization"] == "Bearer our-own-key"
+    assert relaying.token not in repr(another.heard)
+    assert "gzip" not in heard.headers["Accept-Encoding"]
+
+
+def test_usage_is_asked_for_in_any_case(relayed, another) -> None:
+    assert relayed.chat(TINY, stream=True, stream_options={"other": 1}).content
+    assert another.heard[-1].body["stream_options"] == {"other": 1, "include_usage": True}
+
+
+def test_each_event_comes_as_it_is_sent(relayed, another, events) -> None:
+    steps = [threading.Event() for _ in range(3)]
+
+    async def say(answering: Any, _body: Any) -> None:
+        for number, step in enumerate(steps):
+            await answering.piece(f"{number} ")
+            await answering.wait(step)
+        await answering.piece(why="stop")
+
+    another.say = say
+    stream = events(relayed.chat(TINY, stream=True))
+    for number, step in enumerate(steps):
+        assert words([next(stream)]) == f"{number} "
+        step.set()  # only now it goes on
+    assert next(stream)["choices"][0]["finish_reason"] == "stop"
+    assert next(stream) == "[DONE]"
+
+
+def test_what_others_do_is_taken(relayed, another, relaying: Sandbox) -> None:
+    """CRLF, no space after the colon, comments, no [DONE], a body that ends with the connection, null as content."""
+    lines = [
+        ": hello",
+        'data:{"choices":[{"index":0,"delta":{"role":"assistant","content":null}}]}',
+        "",
+        "event: message",
+        'data:{"choices":[{"index":0,"delta":{"content":"Grüß"},"finish_reason":null}],"usage":null}',
+        "",
+        'data: {"choices":[{"index":0,"delta":{"content":" Gott"},"finish_reason":"stop"}]}',
+    ]
+    another.say = raw("\r\n".join(["HTTP/1.0 200 OK", "", *lines]).encode())
+    sent = relayed.chat(TINY, stream=True, stream_options={"include_usage": True}).content.decode()
+    *stream, last = sent.removesuffix("\n\n").split("\n\n")
+    assert last == "data: [DONE]"
+    *pieces, usage = [json.loads(event.removeprefix("data: ")) for event in stream]
+    assert words(pieces) == "Grüß Gott"
+    assert usage["usage"] == {"prompt_tokens": 6, "completion_tokens": 2, "total_tokens": 8}  # counted by us
+    assert relaying.balance == pytest.approx(100 - 0.006 - 0.02)
+
+
+def test_usage_in_every_chunk_is_charged_once(relayed, another, relaying: Sandbox, events) -> None:
+    async def say(answering: Any, _body: Any) -> None:
+        for number in range(1, 4):
+            choices = [
+                {"index": 0, "delta": {"content": "x"}, "finish_reason": "stop" if number == 3 else None}
+            ]
+            usage = {"prompt_tokens": 10, "completion_tokens": number}
+            await answering.event({"choices": choices, "usage": usage})
+        await answering.event("[DONE]")
+
+    another.say = say
+    *stream, _done = events(relayed.chat(TINY, stream=True))
+    assert "usage" not in stream[0]
+    assert relaying.balance == pytest.approx(100 - 0.01 - 0.03)
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -5, "completion_tokens": 1}, "much"])
+def test_what_is_not_counted_there_is_counted_here(
+    relayed, another, relaying: Sandbox, usage: object
+) -> None:
+    message = {"role": "assistant", "reasoning_content": "Hm.", "content": "It is so."}
+    another.say = refusing(200, {"choices": [{"index": 0, "message": message}], "usage": usage})
+    answer = relayed.chat(TINY).json()
+    assert answer["choices"][0]["message"] == message
+    assert relaying.balance == pytest.approx(100 - 0.006 - 0.01 * count("Hm.It is so."))
+
+
+def test_reasoning_is_passed_on(relayed, another, events) -> None:
+    async def say(answering: Any, _body: Any) -> None:
+        await answering.piece(reasoning_content="Let me see")
+        await answering.piece("Yes")
+        await answering.piece(why="stop")
+        await answering.event("[DONE]")
+
+    another.say = say
+    *stream, _done = events(relayed.chat(TINY, stream=True))
+    assert (words(stream, "reasoning_content"), words(stream)) == ("Let me see", "Yes")
+
+
+TOO_LONG = {
+    "error": {
+        "code": 400,
+        "message": "the request exceeds the available context size",
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": 4031,
+        "n_ctx": 2048,
+    }
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("said", "body", "status", "code", "told"),
+    [
+        (400, TOO_LONG, 422, None, "4,031 tokens, and the model's context holds 2,048"),
+        (400, {"error": {"message": "no such thing"}}, 400, "VALIDATION_ERROR", "no such thing"),
+        (404, {"error": "model not found"}, 404, None, "model not found"),
+        (422, {"detail": "so not"}, 422, None, "so not"),
+        (429, {"error": {"message": "slowly"}}, 429, None, "slowly"),
+        (401, {"error": "the key our-own-key is wrong"}, 502, "INTERNAL_ERROR", "the key … is wrong"),
+        (403, {"message": "no entry"}, 502, "INTERNAL_ERROR", "no entry"),
+        (500, {"error": {"message": "oh"}}, 502, "INTERNAL_ERROR", "500: oh"),
+        (500, "<html><body>Oh</body></html>", 502, "INTERNAL_ERROR", "does not say why"),
+        (500, "our-own-key", 502, "INTERNAL_ERROR", "500: …"),
+        (
+            500,
+            {"error": "image input is not supported - hint: x"},
+            400,
+            "VALIDATION_ERROR",
+            "takes no images",
+        ),
+        (503, {"error": {"message": "Loading model"}}, 503, None, "Loading model"),
+        (204, "", 502, "INTERNAL_ERROR", "204"),
+    ],
+)
+def test_refusals(
+    relayed,
+    another,
+    relaying: Sandbox,
+    stream: bool,
+    said: int,
+    body: object,
+    status: int,
+    code: str | None,
+    told: str,
+) -> None:
+    another.say = refusing(said, body, Retry_After="3")
+    response = relayed.chat(TINY, stream=stream)
+    assert response.status_code == status
+    assert told in response.json()["error"]
+    assert response.json().get("code") == code
+    passed_on = status == said
+    assert response.headers.get("Retry-After") == ("3" if passed_on else None)
+    assert "our-own-key" not in response.text
+    assert relaying.balance == 100
+
+
+@pytest.mark.parametrize("body", ["{", "[]", '{"choices": 1}', '{"data": []}', "[" * 100_000])
+def test_an_answer_that_is_none(relayed, another, relaying: Sandbox, body: str) -> None:
+    another.say = refusing(200, body)
+    response = relayed.chat(TINY)
+    assert (response.status_code, response.json()["code"]) == (502, "INTERNAL_ERROR")
+    assert "no answer that can be read" in response.json()["error"]
+    assert relaying.balance == 100
+
+
+def test_no_redirect_is_followed(relayed, another) -> None:
+    another.say = refusing(307, "", Location="http://localhost:9/v1/chat/completions")
+    response = relayed.chat(TINY)
+    assert response.status_code == 502
+    assert "redirects to another address (307)" in response.json()["error"]
+    assert len(another.heard) == 2  # the list, and the chat once
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "stream_options"])
+def test_what_is_not_known_there_is_left_out(relayed, another, events, field: str) -> None:
+    usual = another.say
+
+    async def say(answering: Any, body: Any) -> None:
+        refuse = refusing(422, {"error": f"unknown field {field}"})
+        await (refuse if field in body else usual)(answering, body)
+
+    another.say = say
+    assert list(events(relayed.chat(TINY, stream=True, max_completion_tokens=9)))[-1] == "[DONE]"
+    assert [field in heard.body for heard in another.heard[1:]] == [True, False]
+    assert another.heard[-1].body["max_completion_tokens"] == 9
+
+
+def test_a_limit_that_is_too_large_is_no_unknown_field(relayed, another) -> None:
+    another.say = refusing(400, {"error": "max_tokens is larger than the context"})
+    assert relayed.chat(TINY, max_completion_tokens=10**6).status_code == 400
+    assert len(another.heard) == 2
+
+
+def test_nothing_is_waited_for_behind_the_end(relayed, another) -> None:
+    async def say(answering: Any, _body: Any) -> None:
+        await answering.piece("Hello", "stop")
+        await answering.event("[DONE]")
+        await answering.wait(answering.server.left)
+
+    another.say = say
+    assert relayed.chat(TINY, stream=True).text.endswith("data: [DONE]\n\n")
+    assert another.left.wait(30)
+
+
+def test_what_the_client_sent_itself_is_not_left_out(relayed, another) -> None:
+    another.say = refusing(400, {"error": "max_tokens is not supported"})
+    assert relayed.chat(TINY, max_tokens=10**6).status_code == 400
+    assert len(another.heard) == 2
+
+
+PIECE = 'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n'
+CHUNKED = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{len(PIECE):x}\r\n{PIECE}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (CHUNKED, "the connection was cut"),
+        (CHUNKED + "0\r\n\r\n", "it stopped"),
+        (CHUNKED + "zz\r\n", "does not speak HTTP"),
+        (f"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{PIECE}", "the connection was cut"),
+        (f"HTTP/1.1 200 OK\r\n\r\n{PIECE}", "it stopped"),
+        (
+            f'HTTP/1.1 200 OK\r\n\r\n{PIECE}data: {{"error": {{"message": "out of memory"}}}}\n\n',
+            "out of memory",
+        ),
+        (f"HTTP/1.1 200 OK\r\n\r\n{PIECE}data: {{\n\n", "no event"),
+    ],
+)
+def test_an_answer_that_breaks_off(relayed, another, relaying: Sandbox, said: str, told: str) -> None:
+    another.say = raw(said.encode())
+    first, last = relayed.chat(TINY, stream=True).text.strip().split("\n\n")
+    assert json.loads(first.removeprefix("data: "))["choices"][0]["delta"] == {"content": "Hi"}
+    error = json.loads(last.removeprefix("data: "))
+    assert error["code"] == "INTERNAL_ERROR"
+    assert told in error["error"]
+    assert relaying.balance == pytest.approx(100 - 0.006 - 0.01)  # what came of it
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "said", ["", "HTTP/1.1 200", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"]
+)
+def test_an_answer_that_does_not_come(relayed, another, relaying: Sandbox, stream: bool, said: str) -> None:
+    another.say = raw(said.encode())
+    response = relayed.chat(TINY, stream=stream)
+    assert response.status_code == (502 if "Length" in said else 503)
+    assert another.url in response.json()["error"]
+    assert relaying.balance == 100
+
+
+def test_a_server_that_has_gone(relayed, another) -> None:
+    assert relayed.chat(TINY).status_code == 200
+    another.stop()
+    response = relayed.chat(TINY)
+    assert response.status_code == 503
+    assert response.json()["error"] == f"The upstream {another.url} cannot be reached: nothing listens there"
+    assert relayed.chat().status_code == 200
+
+
+@pytest.mark.parametrize("began", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_leaves_ends_the_work(relayed, another, stream: bool, began: bool) -> None:
+    """Whether a first byte came already or not."""
+    busy = threading.Event()
+
+    async def say(answering: Any, _body: Any) -> None:
+        if began:
+            await (answering.piece("Once upon a time") if stream else answering.flush())
+        busy.set()
+        await answering.wait(answering.server.left)
+
+    another.say = say
+    leaver = threading.Thread(target=ask_and_leave, args=(relayed, stream, began, busy))
+    leaver.start()
+    assert another.left.wait(30)
+    leaver.join()
+    assert relayed.get("/v1/models").status_code == 200
+
+
+def ask_and_leave(client: Any, stream: bool, began: bool, busy: threading.Event) -> None:
+    """Close the connection as soon as the other server is at work, and something came if it began."""
+    import http.client
+
+    host = client.sandbox.base_url.removeprefix("http://")
+    body = {"model": TINY, "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
+    connection = http.client.HTTPConnection(host, timeout=30)
+    headers = {"Authorization": f"Token {client.sandbox.token}"}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+    assert busy.wait(30)
+    if began and stream:
+        assert connection.getresponse().readline() != b""
+    connection.close()
+
+
+def test_signs_of_life_while_nothing_comes(relayed, another, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_QUIET", 0.05)
+    alive = [threading.Event(), threading.Event()]
+
+    async def say(answering: Any, _body: Any) -> None:
+        await answering.wait(alive[0])
+        await answering.piece("Hello")
+        await answering.wait(alive[1])
+        await answering.piece(why="stop")
+
+    another.say = say
+    chunks = relayed.chat(TINY, stream=True).raw.read_chunked()
+    for seen, what in zip(alive, (b"Hello", b"stop"), strict=True):
+        assert next(chunks) == b": PROCESSING\n\n"
+        seen.set()
+        assert what in next(chunk for chunk in chunks if chunk.startswith(b"data: "))
+    assert list(chunks)[-1] == b"data: [DONE]\n\n"
+
+
+def test_a_refusal_after_signs_of_life_is_an_event(relayed, another, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_QUIET", 0.05)
+    alive = threading.Event()
+
+    async def say(answering: Any, body: Any) -> None:
+        await answering.wait(alive)
+        await refusing(400, TOO_LONG)(answering, body)
+
+    another.say = say
+    response = relayed.chat(TINY, stream=True)
+    assert response.status_code == 200
+    chunks = response.raw.read_chunked()
+    assert next(chunks) == b": PROCESSING\n\n"
+    alive.set()
+    (error,) = [chunk for chunk in chunks if chunk.startswith(b"data: ")]
+    assert "4,031 tokens" in json.loads(error.removeprefix(b"data: "))["error"]
+
+
+def test_the_connection_is_cut_on_purpose(relayed, relaying: Sandbox, another, events) -> None:
+    relaying.configure(drop_after=2)
+    stream = events(relayed.chat(TINY, stream=True))
+    assert len([next(stream) for _ in range(2)]) == 2
+    with pytest.raises(requests.packages.urllib3.exceptions.ProtocolError):
+        next(stream)
+
+
+def test_faults_and_an_empty_account_come_first(relayed, relaying: Sandbox, another) -> None:
+    relaying.configure(fail="500:1")
+    assert relayed.chat(TINY).status_code == 500
+    relaying.configure(balance=1e-6)
+    assert relayed.chat(TINY).status_code == 200
+    assert relaying.balance < 0
+    assert relayed.chat(TINY).status_code == 402
+    assert [heard.method for heard in another.heard] == ["GET", "POST"]
+
+
+def test_a_wrong_value_is_refused_here(relayed, another) -> None:
+    response = relayed.chat(TINY, temperature=3)
+    assert (response.status_code, response.json()["code"]) == (400, "VALIDATION_ERROR")
+    assert another.heard == []
+
+
+def test_the_pace_is_for_scripts(another, connect) -> None:
+    """At this pace, the first of its words would come in eleven days."""
+    with Sandbox(pace=1e-6, upstream=another.url) as sandbox:
+        client = connect(sandbox)
+        assert client.chat(TINY).json()["usage"] == USAGE
+        assert client.chat(TINY, stream=True).text.endswith("data: [DONE]\n\n")
+        assert "Authorization" not in another.heard[-1].headers
+
+
+def test_stopping_ends_what_is_under_way(another, connect) -> None:
+    async def say(answering: Any, _body: Any) -> None:
+        await answering.piece("Once")
+        await answering.wait(answering.server.left)
+
+    another.say = say
+    sandbox = Sandbox(pace=0, upstream=another.url).start()
+    chunks = connect(sandbox).chat(TINY, stream=True).raw.read_chunked()
+    assert b"Once" in next(chunks)
+    sandbox.stop()
+    assert another.left.wait(30)
+    assert "puq-sandbox" not in [thread.name for thread in threading.enumerate()]
