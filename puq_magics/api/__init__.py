@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from puq_magics.api.media_types import MediaType
     from puq_magics.api.speech import Speech, SpeechStream
     from puq_magics.api.stream import ChatStream
+    from puq_magics.api.transcript_stream import TranscriptStream
     from puq_magics.api.transcripts import Segment, Transcript
     from puq_magics.api.transport import Response, Transport
     from puq_magics.api.uploads import Upload
@@ -39,6 +40,7 @@ _HOMES = {
     "Speech": "speech",
     "SpeechStream": "speech",
     "Transcript": "transcripts",
+    "TranscriptStream": "transcript_stream",
     "Transport": "transport",
     "Upload": "uploads",
     "Usage": "wire",
@@ -60,6 +62,7 @@ __all__ = [
     "Speech",
     "SpeechStream",
     "Transcript",
+    "TranscriptStream",
     "Transport",
     "Upload",
     "Usage",

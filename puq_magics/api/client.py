@@ -19,6 +19,7 @@ from puq_magics.api.wire import Completion, Message, Model, read_balance, read_m
 if TYPE_CHECKING:
     from puq_magics.api.images import Images
     from puq_magics.api.speech import Speech, SpeechStream
+    from puq_magics.api.transcript_stream import TranscriptStream
     from puq_magics.api.transcripts import Transcript
     from puq_magics.api.uploads import OnProgress, Upload
 
@@ -231,22 +232,52 @@ class Router:
         """
         from puq_magics.api.transcripts import read_transcript
 
-        request = self.transcribe_request(upload, model=model, on_progress=on_progress, **params)
+        request = self.transcribe_request(
+            upload, model=model, on_progress=on_progress, **(params | {"stream": False})
+        )
         response = self._send(request, on_retry)
         with closing(response), redacted(response):
             return read_transcript(parts_of(response, _LONGEST_TRANSCRIPT), request_id(response))
 
+    def stream_transcript(
+        self,
+        upload: Upload,
+        *,
+        model: str,
+        on_retry: OnRetry | None = None,
+        on_progress: OnProgress | None = None,
+        **params: Any,
+    ) -> TranscriptStream:
+        """Have a recording written down, and read the words as they come; close the stream, or use it in a ``with``.
+
+        A router that does not stream transcripts answers as a whole, which the stream reads too.
+        """
+        from puq_magics.api.transcript_stream import TranscriptStream
+
+        request = self.transcribe_request(
+            upload, model=model, on_progress=on_progress, **(params | {"stream": True})
+        )
+        response = self._send(request, on_retry)
+        return TranscriptStream(response, request_id(response))
+
     def transcribe_request(
-        self, upload: Upload, *, model: str, on_progress: OnProgress | None = None, **params: Any
+        self,
+        upload: Upload,
+        *,
+        model: str,
+        on_progress: OnProgress | None = None,
+        stream: bool = False,
+        **params: Any,
     ) -> Request:
-        """The request that ``transcribe`` sends. Raises InputError."""
+        """The request that ``transcribe`` and (with ``stream``) ``stream_transcript`` send. Raises InputError."""
         from puq_magics.api.uploads import Form, Upload, form_fields
 
         if not isinstance(upload, Upload):
             raise InputError("a recording is sent as an Upload.", hint="Make one by Upload.of_path(…).")
         fields = {"model": self._model(model, "openai/whisper-1")} | _given(params, ("file",))
-        form = Form(form_fields(fields), upload, on_progress)
-        return form_request("/v1/audio/transcriptions", form, self._timeouts(_MEDIA), accept="*/*")
+        form = Form(form_fields(fields | ({"stream": True} if stream else {})), upload, on_progress)
+        accept = "text/event-stream, */*;q=0.5" if stream else "*/*"
+        return form_request("/v1/audio/transcriptions", form, self._timeouts(_MEDIA), accept=accept)
 
     def _model(self, name: str, example: str = "openai/gpt-4o-mini") -> str:
         """A model's name, as it is sent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _KINDS = (
-    ("speech", r"(?<![a-z])(?:tts|speech|voice)"),
+    ("speech", r"(?<![a-z])(?:tts|speech|voice|hibari|kokoro|piper)"),
     ("transcription", r"whisper|transcri|(?<![a-z])(?:stt|asr)(?![a-z])"),
     ("image", r"image|dall-?e|flux|diffusion|imagen|midjourney|recraft|ideogram"),
     ("embedding", r"embed|rerank|moderation"),

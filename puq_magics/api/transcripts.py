@@ -78,7 +78,7 @@ def _of_json(answer: Mapping[str, Any], request_id: str | None) -> Transcript:
     if answer.get("error"):
         words, _ = error_object(answer)
         raise AnswerError(with_words("the router answered with an error", words), hint="Try again.")
-    segments = _segments(answer.get("segments"))
+    segments = read_segments(answer.get("segments"))
     text = answer.get("text")
     if not isinstance(text, str):
         if not segments:
@@ -100,7 +100,8 @@ def _of_json(answer: Mapping[str, Any], request_id: str | None) -> Transcript:
     )
 
 
-def _segments(value: object) -> tuple[Segment, ...]:
+def read_segments(value: object) -> tuple[Segment, ...]:
+    """Those of a list that have words and a beginning; none of anything else."""
     found = []
     for entry in value if isinstance(value, list) else ():
         if isinstance(entry, dict) and isinstance(text := entry.get("text"), str):

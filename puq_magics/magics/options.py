@@ -171,6 +171,7 @@ RESPONSE_FORMAT = option(
     choices=("json", "verbose_json", "text"),
     help="how the router answers; verbose_json has the times of each segment",
 )
+STREAM = option("--stream", action="store_true", help="show the words while the rest is still being heard")
 RECORD = option("--record", action="store_true", help="record with the microphone")
 
 

@@ -19,6 +19,7 @@ COMMAND = CommandLine(
     options.TRANSCRIBE_MODEL,
     options.LANGUAGE,
     options.RESPONSE_FORMAT,
+    options.STREAM,
     options.OUT,
     options.SAVE,
     options.FORCE,
@@ -42,6 +43,9 @@ class PuqTranscribeMagics(WorkspaceMagics):
         What to transcribe is the path of a file, or the name of a variable: bytes, the result of %puq_speak, an
         IPython Audio, ``(array, rate)`` or an open file. A file of that name comes before a variable. ``--record``
         shows a recorder instead; what it records comes into ``_puq``, and into the variable of ``-o``.
+
+        ``--stream`` shows the words as they come, which is worth it for a long recording; a router that does not
+        stream transcripts answers as a whole.
 
         Example: ``%puq_transcribe -o talk my talk.mp3``, then ``%puq_chat Sum this up: {{talk.text}}``
         """

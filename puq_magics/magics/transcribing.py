@@ -58,7 +58,7 @@ def call_for(workspace: Workspace, args: argparse.Namespace, source: Source) -> 
     if save is not None and source.path is not None:
         _refuse_to_replace(source.path, targets(save, ".txt")[0])
     model = workspace.model("transcription", args.model, look_up=not args.dry_run)
-    return TranscribeCall(model, source, params, save=save, force=args.force)
+    return TranscribeCall(model, source, params, stream=args.stream, save=save, force=args.force)
 
 
 def call_for_another(workspace: Workspace, args: argparse.Namespace, source: Source) -> TranscribeCall:

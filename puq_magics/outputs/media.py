@@ -33,6 +33,8 @@ _ONE_OF_MANY = 260
 #: Characters of an alternative text, and of words that are shown unfolded.
 _LONGEST_ALT, _LONGEST_SHOWN = 1_000, 600
 _LONGEST_LABEL = 100
+#: Characters of a transcript that are painted again and again while it grows: its last ones.
+_LONGEST_TAIL = 3_000
 _MOST_SEGMENTS = 2_000
 #: Of an image that others stand beside. (In a flexible box they would be stretched to the height of the highest.)
 _BESIDE = "max-width: 100%; display: inline-block; vertical-align: top; margin: 0 8px 8px 0"
@@ -91,6 +93,18 @@ def transcript_bundle(result: TranscriptResult, footer: Footer) -> Bundle:
     parts = [paragraphs(result.text), _segments(result.segments), footer_html(footer)]
     html = "\n".join(part for part in parts if part)
     return {"text/html": html, "text/plain": footer.below_plain(plain(result.text))}
+
+
+def growing_bundle(text: str, status: str) -> Bundle:
+    """The end of a transcript that is still growing, and how far it is."""
+    shown = text
+    if len(text) > _LONGEST_TAIL:
+        start = text.find(" ", len(text) - _LONGEST_TAIL)
+        shown = f"…{text[start if start >= 0 else -_LONGEST_TAIL :]}"
+    return {
+        "text/html": f"{paragraphs(shown)}\n<p><em>{inline(status)}</em></p>",
+        "text/plain": f"{plain(shown)}\n[{plain(status)}]",
+    }
 
 
 def paragraphs(text: str) -> str:

@@ -10,6 +10,7 @@ from puq_magics.api.request import Retry
 
 _SHOWN_AFTER = 1.0  # seconds
 _BETWEEN = 1.0  # seconds between two paintings
+_BETWEEN_FRAMES = 0.2  # seconds between two paintings of words that grow
 _WIDTH = 24  # signs of a bar in plain text
 
 
@@ -110,6 +111,24 @@ class Status:
         if not self._progress.is_long or self._clock() < self._painted + _BETWEEN:
             return None
         return self._progress
+
+    def frame_is_due(self) -> bool:
+        """Whether words that grow may be painted again; if so, that is taken as done."""
+        due = self._clock() >= self._painted + _BETWEEN_FRAMES
+        if due:
+            self.mark()
+        return due
+
+    def hears(self, reached: float | None, length: float | None, seconds: float) -> str:
+        """How far a transcript is, which takes so many ``seconds`` by now; see MediaView."""
+        from puq_magics.outputs.media import clock
+
+        far = ""
+        if reached is not None:
+            # What a head says can be too little: of an MP3 of no constant rate it is guessed.
+            of_all = f" of {clock(length)}" if length and length >= reached else ""
+            far = f" · {clock(reached)}{of_all}"
+        return f"{self._doing}{far} · {seconds:.0f} s"
 
     def mark(self) -> None:
         """It was painted now."""

@@ -13,6 +13,7 @@ from typing import Protocol, TextIO
 from uuid import uuid4
 
 from puq_magics.api.request import Retry
+from puq_magics.outputs.markdown_controls import PlainFeed
 from puq_magics.outputs.media_keeping import save_large, saved_lines
 from puq_magics.outputs.media_progress import Progress, Status
 from puq_magics.outputs.result import EMBED_LIMIT, MediaResult, Result
@@ -35,6 +36,13 @@ class MediaView(Protocol):
 
     def progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
         """So much of a transfer or of a longer work is done; a ``total`` of 0 is not known."""
+
+    def hear(self, text: str, reached: float | None, length: float | None, seconds: float) -> None:
+        """So much of a transcript is there by now.
+
+        It goes up to ``reached`` of the recording's ``length``, both in seconds and None where that is not known;
+        ``seconds`` have passed since the request.
+        """
 
     def show(self, result: Result) -> None:
         """It is there; the result holds all of it."""
@@ -90,6 +98,14 @@ class NotebookMediaView:
         with self._status.lock:
             if (progress := self._status.goes_on(done, total, words, unit)) is not None:
                 self._say(progress)
+
+    def hear(self, text: str, reached: float | None, length: float | None, seconds: float) -> None:
+        """See MediaView."""
+        with self._status.lock:
+            if self._live and not self._status.closed and self._status.frame_is_due():
+                from puq_magics.outputs.media import growing_bundle
+
+                self._screen.paint(growing_bundle(text, self._status.hears(reached, length, seconds)))
 
     def show(self, result: Result) -> None:
         """See MediaView."""
@@ -149,6 +165,9 @@ class TerminalMediaView:
         self._out = out or (lambda: sys.stdout)
         self._status = Status(doing, clock)
         self._written = False
+        #: The words of a transcript that are printed.
+        self._heard = ""
+        self._feed = PlainFeed()
 
     def prepare(self) -> None:
         """See MediaView."""
@@ -169,16 +188,30 @@ class TerminalMediaView:
             if (progress := self._status.goes_on(done, total, words, unit)) is not None:
                 self._say(progress)
 
+    def hear(
+        self,
+        text: str,
+        reached: float | None,  # noqa: ARG002 - words that are printed leave no place for a status
+        length: float | None,  # noqa: ARG002
+        seconds: float,  # noqa: ARG002
+    ) -> None:
+        """See MediaView."""
+        with self._status.lock:
+            if self._live and not self._status.closed:
+                self._say_on(text)
+
     def show(self, result: Result) -> None:
         """See MediaView."""
         from puq_magics.outputs.markdown import plain
 
         lines = saved_lines(result, self._folder or Path.cwd())
-        if isinstance(result, TranscriptResult):
-            lines.append(plain(result.text))
         footer = result.footer.shortened(self._footer).plain()
-        lines += [f"[{footer}]"] if footer else []
         with self._status.lock:
+            if isinstance(result, TranscriptResult) and self._heard and result.text.startswith(self._heard):
+                self._say_on(result.text)
+            elif isinstance(result, TranscriptResult):
+                lines.append(plain(result.text))
+            lines += [f"[{footer}]"] if footer else []
             self._end()
             out = self._out()
             out.write("\n".join([*lines, ""]))
@@ -193,17 +226,32 @@ class TerminalMediaView:
         from puq_magics.outputs.markdown import plain
 
         out = self._out()
-        if self._live and not self._status.closed and out.isatty():
+        if self._live and not self._status.closed and not self._heard and out.isatty():
             self._status.mark()
             self._written = True
             out.write(f"{_ERASE_LINE}… {plain(str(status))}")
             out.flush()
 
-    def _end(self) -> None:
-        self._status.closed = True
+    def _say_on(self, text: str) -> None:
+        """Print what is new of a transcript."""
+        self._erase()
+        out = self._out()
+        out.write(self._feed.feed(text[len(self._heard) :]))
+        out.flush()
+        self._heard = text
+
+    def _erase(self) -> None:
+        """Take the status off the screen."""
         if self._written:
             self._written = False
             self._out().write(_ERASE_LINE)
+            self._out().flush()
+
+    def _end(self) -> None:
+        self._status.closed = True
+        self._erase()
+        if self._heard:
+            self._out().write(self._feed.finish() + "\n")
             self._out().flush()
 
 
@@ -220,6 +268,9 @@ class QuietMediaView:
         """See MediaView."""
 
     def progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
+        """See MediaView."""
+
+    def hear(self, text: str, reached: float | None, length: float | None, seconds: float) -> None:
         """See MediaView."""
 
     def show(self, result: Result) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.errors import APIError, InputError, StatusError
@@ -20,7 +21,10 @@ from puq_magics.session.workspace import Workspace
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
+    from puq_magics.api.transcript_stream import TranscriptStream
     from puq_magics.api.transcripts import Transcript
+
+_PATIENCE = 0.25  # seconds between two looks at what came
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class TranscribeCall:
     source: Source
     #: Further fields of the request, such as ``language``; those that are None are not sent.
     params: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether to show the words as they come.
+    stream: bool = False
     #: Where to save the text; a path that ``checked_target`` gave.
     save: Path | None = None
     #: Whether ``save`` may replace a file.
@@ -56,7 +62,9 @@ class TranscribeExchange:
 
     def __init__(self, call: TranscribeCall) -> None:
         self._call = call
+        self._start = 0.0
         self._transcript: Transcript | None = None
+        self._stream: TranscriptStream | None = None
         #: The words that came of an answer that broke off.
         self._words = ""
         #: Why the text was not saved.
@@ -70,37 +78,38 @@ class TranscribeExchange:
     def request(self, router: Router) -> Request:
         """See Exchange."""
         call = self._call
-        return router.transcribe_request(call.source.upload, model=call.model, **call.params)
+        params = {**call.params, "stream": call.stream}
+        return router.transcribe_request(call.source.upload, model=call.model, **params)
 
     def run(self, router: Router, view: MediaView) -> None:
         """See Exchange."""
-        call = self._call
-        words = f"sending {call.source.upload.name}"
+        self._start = monotonic()
         try:
             with Ticker(view.waiting, first=view.prepare):
-                self._transcript = router.transcribe(
-                    call.source.upload,
-                    model=call.model,
-                    on_retry=view.retrying,
-                    on_progress=lambda sent, size: view.progress(sent, size, words),
-                    **call.params,
-                )
+                self._ask(router, view)
+            if self._stream is not None:
+                with self._stream as stream:
+                    self._listen(stream, view)
+                self._transcript = stream.transcript
         except APIError as error:
             self._keep(error)
             raise
 
     def usage(self) -> Usage | None:
         """See Exchange."""
-        return None if self._transcript is None else self._transcript.usage
+        heard = self._heard
+        return None if heard is None else heard.usage
 
     def result(self, broken_off: str) -> TranscriptResult:
         """See Exchange."""
-        call, heard = self._call, self._transcript
+        call, heard, stream = self._call, self._heard, self._stream
+        first = None if stream is None or stream.first_heard is None else stream.first_heard - self._start
         shared: dict[str, Any] = {
             "model": call.model,
             "source": call.source.name,
             "broken_off": broken_off,
             "notes": (call.source.note,) if call.source.note else (),
+            "time_to_first_token": first,
         }
         if heard is None:
             return TranscriptResult(text=self._words, **shared)
@@ -124,6 +133,39 @@ class TranscribeExchange:
                 error.hint = f"{error.hint} The text is in _puq: _puq.save(…)".lstrip()
                 self.unsaved = error
         view.show(result)
+
+    @property
+    def _heard(self) -> Transcript | None:
+        """The words; of a stream that broke off, those that came."""
+        if self._transcript is not None or self._stream is None:
+            return self._transcript
+        heard = self._stream.transcript
+        return heard if heard.text else None
+
+    def _ask(self, router: Router, view: MediaView) -> None:
+        """Send the recording; a stream has only begun then."""
+        call = self._call
+        words = f"sending {call.source.upload.name}"
+        options: dict[str, Any] = {
+            **call.params,
+            "model": call.model,
+            "on_retry": view.retrying,
+            "on_progress": lambda sent, size: view.progress(sent, size, words),
+        }
+        if call.stream:
+            self._stream = router.stream_transcript(call.source.upload, **options)
+        else:
+            self._transcript = router.transcribe(call.source.upload, **options)
+
+    def _listen(self, stream: TranscriptStream, view: MediaView) -> None:
+        """Show the words as they come."""
+        while not stream.finished:
+            stream.receive(_PATIENCE)
+            seconds = monotonic() - self._start
+            if stream.text:
+                view.hear(stream.text, stream.reached, stream.duration, seconds)
+            elif not stream.finished:
+                view.waiting(seconds)
 
     def _keep(self, error: APIError) -> None:
         """Keep what came of a failed answer: words here, what is none in a file."""

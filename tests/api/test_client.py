@@ -26,6 +26,7 @@ from puq_magics.api.errors import (
     ServerError,
     UnprocessableError,
 )
+from puq_magics.api.kinds import model_kind
 from puq_magics.api.wire import Model, Usage
 from puq_magics.sandbox import Sandbox
 
@@ -45,9 +46,7 @@ def router(sandbox: Sandbox) -> Iterator[Router]:
 
 
 def chat_model(router: Router) -> str:
-    return next(
-        model.code for model in router.models() if puq_magics.api.kinds.model_kind(model.code) == "chat"
-    )
+    return next(model.code for model in router.models() if model_kind(model.code) == "chat")
 
 
 # The sandbox

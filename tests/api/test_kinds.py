@@ -30,6 +30,9 @@ from puq_magics.api.kinds import model_kind
         ("acme/invoice-reader", "chat"),
         ("voice-labs/chat-1", "chat"),
         ("acme/my-voice", "speech"),
+        ("local/hibari", "speech"),
+        ("local/whisper-tiny.en", "transcription"),
+        ("local/smollm2-135m-instruct", "chat"),
         ("", "chat"),
     ],
 )

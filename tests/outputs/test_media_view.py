@@ -243,6 +243,37 @@ def test_what_cannot_be_saved_beside_the_notebook_is_kept(cells: Any, tmp_path: 
     assert "<audio" not in bundle["text/html"]
 
 
+def test_a_transcript_that_grows(cells: Any) -> None:
+    cell = cells.run(
+        "view = NotebookMediaView(doing='listening with a/b', clock=clock)\n"
+        "view.hear('One <two>', 3.0, 125.0, 1.2)\n"
+        "view.hear('One <two> three', 6.0, 125.0, 1.3)\n"  # too soon
+        "clock.now = 1.0; view.hear('word ' * 2000 + 'end', 126.0, 125.0, 9.0)\n"
+        "view.show(TranscriptResult(text='One.', **CALL))\n"
+        "clock.now = 2.0; view.hear('late', None, None, 9.0)"
+    )
+    assert cell.reply["status"] == "ok", cell.reply
+    first, long, last = bundles(cell)
+    assert first == {
+        "text/html": "<p>One &#60;two&#62;</p>\n<p><em>listening with a/b · 3.0 s of 2&#58;05 min · 1 s</em></p>",
+        "text/plain": "One <two>\n[listening with a/b · 3.0 s of 2:05 min · 1 s]",
+    }
+    assert long["text/plain"].startswith("… word word")
+    assert long["text/plain"].endswith("word end\n[listening with a/b · 2:06 min · 9 s]")
+    assert len(long["text/html"]) < 4000
+    assert last["text/plain"].startswith("One.")
+    assert len(cell.screen) == 1
+
+
+def test_a_transcript_that_grows_is_shown_once_without_live(cells: Any) -> None:
+    cell = cells.run(
+        "view = NotebookMediaView(live=False)\n"
+        "view.hear('One', 3.0, 125.0, 1.2)\n"
+        "view.show(TranscriptResult(text='One.', **CALL))"
+    )
+    assert cell.kinds == ["display_data"]
+
+
 # --- in a terminal
 
 
@@ -364,6 +395,39 @@ def test_in_a_real_terminal(tmp_path: Path) -> None:
     assert "[image 30 × 20 PNG, “a red kite”, a-red-kite-1.png]" in text
     assert (tmp_path / "a-red-kite-1.png").read_bytes() == png(30, 20)
     shutil.rmtree(tmp_path / "ipython", ignore_errors=True)
+
+
+def test_the_words_of_a_transcript_are_printed_as_they_come(tmp_path: Path) -> None:
+    out, clock = Tty(), Clock()
+    view = TerminalMediaView(doing="listening", folder=tmp_path, clock=clock, out=lambda: out)
+    view.waiting(1.0)
+    view.hear("Hello", 1.0, 4.0, 1.0)
+    view.hear("Hello \x1b[3", 2.0, 4.0, 1.5)
+    view.hear("Hello \x1b[31mthere", 3.0, None, 2.0)
+    view.waiting(3.0)
+    view.show(TranscriptResult(text="Hello \x1b[31mthere.", **CALL))
+    words = out.getvalue().split(ERASE)[-1]
+    assert words.startswith("Hello there.\n[")
+    assert words.count("\n") == 2
+    view.hear("more", None, None, 4.0)
+    assert out.getvalue().endswith(words)
+
+
+def test_words_that_became_others_are_printed_anew(tmp_path: Path) -> None:
+    out = io.StringIO()
+    view = TerminalMediaView(footer="none", folder=tmp_path, out=lambda: out)
+    view.hear("Helo", None, None, 1.0)
+    view.show(TranscriptResult(text="Hello there.", **CALL))
+    assert out.getvalue() == "Helo\nHello there.\n"
+
+
+def test_words_come_at_once_without_live(tmp_path: Path) -> None:
+    out = io.StringIO()
+    view = TerminalMediaView(footer="none", live=False, folder=tmp_path, out=lambda: out)
+    view.hear("Hello", None, None, 1.0)
+    assert out.getvalue() == ""
+    view.show(TranscriptResult(text="Hello there.", **CALL))
+    assert out.getvalue() == "Hello there.\n"
 
 
 def test_quiet_does_nothing(tmp_path: Path, environ: pytest.MonkeyPatch, capsys: Any) -> None:
