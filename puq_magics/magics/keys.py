@@ -10,7 +10,6 @@ from puq_magics.api.errors import ConfigurationError, InputError
 from puq_magics.api.secret import Secret
 from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.options import CommandLine, option, refuse_rest
-from puq_magics.session.settings import SANDBOX
 
 LOGIN_COMMAND = CommandLine(
     option(
@@ -71,7 +70,7 @@ class PuqKeyMagics(WorkspaceMagics):
 
     def _keyed_address(self) -> Address:
         """Where a key is entered for: never the sandbox, which a real key must not reach."""
-        if self.workspace.effective.base_url == SANDBOX:
+        if self.workspace.effective.is_sandbox:
             raise ConfigurationError(
                 "the sandbox has a key of its own, and takes no other.",
                 hint="For a real router: %config PuqMagics.base_url = 'https://api.puq.ai', then %puq_login.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets import TraitError
+from traitlets.config import Config
 
 from puq_magics.magics import completion, questions
 from puq_magics.magics.base import WorkspaceMagics
@@ -18,6 +20,7 @@ from puq_magics.magics.models import PuqModelsMagics
 from puq_magics.magics.session import PuqSessionMagics
 from puq_magics.magics.speak import PuqSpeakMagics
 from puq_magics.magics.transcribe import PuqTranscribeMagics
+from puq_magics.session.settings import PuqMagics
 from puq_magics.session.workspace import LAST, Workspace
 
 _MAGICS = (
@@ -48,7 +51,10 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take away all that ``load`` brought, close the connections and stop the sandbox."""
+    """Take away all that ``load`` brought, close the connections and stop the sandbox.
+
+    The conversations stay with the shell, for another ``load``.
+    """
     registered = _registered(shell)
     if not registered:
         return
@@ -65,7 +71,18 @@ def unload(shell: InteractiveShell) -> None:
     questions.uninstall(shell)
     completion.uninstall(shell)
     workspace.close()
+    _forget_refused(shell, workspace.settings)
     shell.drop_by_id({LAST: shell.user_ns.get(LAST)})
+
+
+def _forget_refused(shell: InteractiveShell, settings: PuqMagics) -> None:
+    """Put what was in force where ``%config`` was told what is no value: the shell would tell it the next load."""
+    told = shell.config.get(PuqMagics.__name__, {})
+    for name in [name for name in told if settings.has_trait(name)]:
+        try:
+            PuqMagics(config=Config({PuqMagics.__name__: {name: told[name]}}))
+        except TraitError:
+            told[name] = getattr(settings, name)
 
 
 def _registered(shell: InteractiveShell) -> list[WorkspaceMagics]:

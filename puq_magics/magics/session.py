@@ -9,7 +9,7 @@ from IPython.core.magic import line_magic, magics_class, no_var_expand
 from puq_magics.api.errors import InputError
 from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.options import CommandLine, option, positive, refuse_rest
-from puq_magics.session.settings import SANDBOX
+from puq_magics.session.settings import SANDBOX, SANDBOX_LOCAL, is_sandbox
 
 STATUS_COMMAND = CommandLine()
 
@@ -67,8 +67,29 @@ SANDBOX_COMMAND = CommandLine(
         metavar="COUNT",
         help="list so many models, most of them invented; 0 for its own",
     ),
+    option("--local", action="store_true", help="have small real models answer as well, on this machine"),
+    option(
+        "--fetch",
+        action="store_true",
+        help="with --local: download the chat model's weights if they are missing or damaged, without asking",
+    ),
+    option(
+        "--gguf",
+        metavar="PATH",
+        completes="path",
+        help="with --local: a GGUF file to chat with, in place of the usual model; 0 for that",
+    ),
+    option(
+        "--upstream",
+        metavar="URL",
+        help="pass on the models of an OpenAI-compatible server, such as http://127.0.0.1:11434/v1; 0 for none. "
+        "Its key is PUQ_UPSTREAM_KEY's, for the host of PUQ_UPSTREAM or this machine, or is asked for",
+    ),
     option("--if-needed", action="store_true", help="only where neither a key nor a base URL is set"),
 )
+
+
+_LOADING = "Each is loaded when it is first asked, and unloaded when it has been idle for five minutes."
 
 
 @magics_class
@@ -91,7 +112,8 @@ class PuqSessionMagics(WorkspaceMagics):
     def puq_sandbox(self, line: str) -> None:
         """Start, stop or inspect the local router: ``%puq_sandbox [options] [start|stop|status]``.
 
-        It answers with scripts, needs no key, and can misbehave on purpose: ``%puq_sandbox --fail 429:2``.
+        It answers with scripts, needs no key, and can misbehave on purpose: ``%puq_sandbox --fail 429:2``. With
+        ``--local`` (``pip install "puq_magics[local]"``) small models answer, speak and listen for real.
         """
         hint = "%puq_sandbox takes start, stop or status."
         args, action = SANDBOX_COMMAND.read_around(line, hint)
@@ -110,18 +132,26 @@ class PuqSessionMagics(WorkspaceMagics):
         for name in ("drop_after", "models"):
             if moves.get(name) == 0:
                 moves[name] = None
+        from puq_magics.magics.local import backends
+
+        behind = backends(self.workspace, args)
         try:
-            self.workspace.start_sandbox(**moves)
+            self.workspace.start_sandbox(behind, **moves)
         except ValueError as exc:
             raise InputError(f"{exc}.".replace("..", "."), hint="%puq_sandbox? says more.") from None
-        settings = self.workspace.settings
-        if settings.base_url != SANDBOX:
-            self.workspace.url_before_sandbox, settings.base_url = settings.base_url, SANDBOX
+        self._use(SANDBOX_LOCAL if behind.local else SANDBOX)
         self._say(args)
+
+    def _use(self, name: str) -> None:
+        """Have the sandbox be the router; what was before comes back when it stops."""
+        settings = self.workspace.settings
+        if not is_sandbox(settings.base_url):
+            self.workspace.url_before_sandbox = settings.base_url
+        settings.base_url = name
 
     def _stop(self, _: argparse.Namespace) -> None:
         running = self.workspace.stop_sandbox()
-        if self.workspace.settings.base_url == SANDBOX:
+        if is_sandbox(self.workspace.settings.base_url):
             self.workspace.settings.base_url = self.workspace.url_before_sandbox
             self.workspace.url_before_sandbox = None
         print("The sandbox has stopped." if running else "The sandbox was not running.")  # noqa: T201
@@ -131,8 +161,21 @@ class PuqSessionMagics(WorkspaceMagics):
         if sandbox is None:
             print("The sandbox is not running.")  # noqa: T201
             return
-        print(f"A local router answers at {sandbox.base_url}: scripted, no key needed.")  # noqa: T201
-        model = self.workspace.default_model("chat") or sandbox.default_chat_model
+        real = [
+            f"{code} ({kind})" for kind, code in sandbox.default_models.items() if code.startswith("local/")
+        ]
+        upstream = self.workspace.local_router.backends.upstream
+        answering = "no key needed" if real or upstream else "scripted, no key needed"
+        print(f"A local router answers at {sandbox.base_url}: {answering}.")  # noqa: T201
+        if real:
+            print(f"Real, on this machine: {', '.join(real)}; the sandbox/… models are scripted.")  # noqa: T201
+            print(_LOADING)  # noqa: T201
+        if upstream:
+            trouble = sandbox.upstream_trouble.rstrip(".")
+            how = f"cannot be listed: {trouble}" if trouble else "are listed as upstream/…"
+            print(f"The models of {upstream} {how}.")  # noqa: T201
+        in_use = self.workspace.local_router.serves(self.workspace.effective.base_url)
+        model = (in_use and self.workspace.default_model("chat")) or sandbox.default_chat_model
         model = self.workspace.settings.aliases.get(model, model)
         balance = f"{sandbox.balance:,.6f}".rstrip("0").rstrip(".")
         print(f"Balance {balance} credits; the model is {model}.")  # noqa: T201

@@ -29,7 +29,8 @@ def _rows(workspace: Workspace) -> Iterator[Row]:
     except PuqError as error:
         yield "problem", str(error)
         works = False
-    yield from _models(workspace)
+    if works or not workspace.effective.is_sandbox:  # a sandbox that cannot start knows no models
+        yield from _models(workspace)
     settings = workspace.settings
     for name in ("voice", "image_size", "system", "temperature", "max_tokens"):
         value = getattr(settings, name)

@@ -68,7 +68,7 @@ def _about_balance(workspace: Workspace, asked: Asked) -> str:
         said = "The balance is 0 or below"
     estimate = account.estimate(asked)
     said += f", and this call may cost {estimate}" if estimate.cost is not None else f"; {estimate}"
-    if workspace.sandbox is not None and workspace.effective.base_url == "sandbox":
+    if workspace.sandbox is not None and workspace.effective.is_sandbox:
         return f"{said}. Top up the sandbox: %puq_sandbox --balance 100"
     return f"{said}. Top up in the dashboard of {workspace.address().host}."
 

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from puq_magics.api.address import Address
 from puq_magics.api.errors import InvalidURLError
 from puq_magics.api.secret import Secret
-from puq_magics.session.settings import SANDBOX, Effective
+from puq_magics.session.settings import Effective, is_sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Credentials:
 
     def _environment_origin(self) -> str | None:
         url = self._effective.environment_url
-        if url.startswith(SANDBOX):
+        if is_sandbox(url):
             return None  # a real key is never sent to the sandbox
         try:
             return Address.parse(url, allow_http=True).origin

@@ -13,11 +13,10 @@ from traitlets import Bool, Dict, Enum, Float, Integer, TraitError, Unicode, val
 from traitlets.config import Configurable
 
 from puq_magics.api.address import VENDOR_URL, Address
-from puq_magics.api.errors import ConfigurationError, InvalidURLError, PuqError
+from puq_magics.api.errors import ConfigurationError, PuqError
 
-#: Base URLs that name a local router instead.
-SANDBOX = "sandbox"
-
+#: Base URLs that name a local router instead: a scripted one, and one with real models on this machine.
+SANDBOX, SANDBOX_LOCAL = "sandbox", "sandbox-local"
 
 _KIND_SETTINGS = {
     "chat": "chat_model",
@@ -38,7 +37,8 @@ class PuqMagics(Configurable):
     base_url = Unicode(
         None,
         allow_none=True,
-        help=f"The router; 'sandbox' starts a local one. Else PUQ_BASE_URL, else {VENDOR_URL}.",
+        help="The router; 'sandbox' starts a local one, 'sandbox-local' one with small real models. "
+        f"Else PUQ_BASE_URL, else {VENDOR_URL}.",
     ).tag(config=True)
     auth_scheme = Unicode(
         None,
@@ -135,7 +135,7 @@ class PuqMagics(Configurable):
     @validate("base_url")
     def _check_base_url(self, proposal: Mapping[str, Any]) -> str | None:
         value: str | None = proposal["value"]
-        if value and value != SANDBOX:
+        if value and not is_sandbox(value):
             with _as_trait_error():
                 Address.parse(value, allow_http=True)  # whether http is allowed is asked at use
         return value or None
@@ -176,6 +176,11 @@ class PuqMagics(Configurable):
         return value
 
 
+def is_sandbox(url: str | None) -> bool:
+    """Whether a base URL names a local router."""
+    return url in (SANDBOX, SANDBOX_LOCAL)
+
+
 def model_setting(kind: str) -> str:
     """The setting that names the default model of a kind; empty for kinds that no magic asks."""
     return _KIND_SETTINGS.get(kind, "")
@@ -206,8 +211,13 @@ class Effective:
 
     @property
     def base_url(self) -> str:
-        """The base URL, or ``sandbox``."""
+        """The base URL, or ``sandbox`` or ``sandbox-local``."""
         return self.settings.base_url or self.environment_url
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether the router is the local one."""
+        return is_sandbox(self.base_url)
 
     @property
     def environment_url(self) -> str:
@@ -278,12 +288,3 @@ class Effective:
         if self.settings.live is not None:
             return bool(self.settings.live)
         return self._environ.get("PUQ_LIVE", "").strip().lower() not in ("0", "false", "no", "off")
-
-
-def address_of(url: str, *, allow_http: bool) -> Address:
-    """The address of a base URL. Raises InvalidURLError; so does a name of a local router that is not there."""
-    if url == "sandbox-local":
-        raise InvalidURLError(
-            "the sandbox has no local models yet.", hint="Use the scripted one: PUQ_BASE_URL=sandbox"
-        )
-    return Address.parse(url, allow_http=allow_http)

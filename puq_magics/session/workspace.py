@@ -12,9 +12,11 @@ from traitlets import TraitError
 
 from puq_magics.api.address import Address
 from puq_magics.api.errors import APIError, ConfigurationError, MissingKeyError, PuqError
+from puq_magics.session.below import CellBelow
 from puq_magics.session.conversations import Conversations
 from puq_magics.session.credentials import Credential, Credentials
-from puq_magics.session.settings import SANDBOX, Effective, PuqMagics, address_of, model_setting
+from puq_magics.session.local_router import LocalRouter
+from puq_magics.session.settings import SANDBOX, Effective, PuqMagics, model_setting
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
     from puq_magics.outputs.painting import Paintable
     from puq_magics.sandbox import Sandbox
     from puq_magics.session.account import Account
+    from puq_magics.session.backends import Backends
     from puq_magics.session.catalogue import Connect
     from puq_magics.session.ledger import Ledger
     from puq_magics.session.spending import Spending
 
+_SPENT = "puq_magics.spent"
 _QUICK = 10.0  # seconds, for what nobody waits for
 #: The variable that holds the last result.
 LAST = "_puq"
@@ -39,8 +43,9 @@ class Workspace:
         self.settings = _settings(shell)
         self.effective = Effective(self.settings)
         self.credentials = Credentials(self.effective)
-        self.conversations = Conversations(shell)
-        self.sandbox: Sandbox | None = None
+        self.conversations = Conversations.of(shell)
+        self.below = CellBelow(shell, self.conversations)
+        self.local_router = LocalRouter(self.credentials)
         #: The base URL that was set before the sandbox took its place.
         self.url_before_sandbox: str | None = None
         self._painted: list[Paintable] = []
@@ -48,10 +53,16 @@ class Workspace:
         self._router: Router | None = None
         self._router_made_of: tuple[Any, ...] = ()
         self._accounts: dict[tuple[Any, ...], Account] = {}
-        self._spendings: dict[str, Spending] = {}
+        # With the shell: a budget is for its session, and does not begin anew when the extension is loaded again.
+        self._spendings: dict[str, Spending] = shell.meta.setdefault(_SPENT, {})
         self._ledger: Ledger | None = None
         self._ledger_at: str | None = None
         shell.events.register("post_run_cell", self._after_cell)
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """The sandbox, while it runs."""
+        return self.local_router.sandbox
 
     @property
     def namespace(self) -> Mapping[str, Any]:
@@ -81,11 +92,10 @@ class Workspace:
         self._painted.clear()
 
     def address(self) -> Address:
-        """Where the router is; starts the sandbox when that is the one. Raises InvalidURLError."""
-        url = self.effective.base_url
-        if url == SANDBOX:
-            return self._sandbox_address()
-        return address_of(url, allow_http=self.settings.allow_http)
+        """Where the router is; starts the sandbox when that is the one. Raises ConfigurationError."""
+        if self.effective.is_sandbox:
+            return Address.parse(self.start_sandbox().base_url)
+        return Address.parse(self.effective.base_url, allow_http=self.settings.allow_http)
 
     def router(self, *, keyless: bool = False) -> Router:
         """The router, made anew when a setting or the key has changed. Raises ConfigurationError.
@@ -94,7 +104,7 @@ class Workspace:
         """
         address = self.address()
         credential = self.credentials.find(address) if keyless else self.credential(address)
-        scheme = self.effective.auth_scheme if address.origin != self._sandbox_origin() else "Token"
+        scheme = self.effective.auth_scheme if address.origin != self.local_router.origin else "Token"
         key = credential.key if credential is not None else None
         made_of = (address, key, scheme, self.effective.timeout, self.settings.max_retries)
         with self._making:
@@ -114,7 +124,10 @@ class Workspace:
                 from puq_magics.session.account import Account
                 from puq_magics.session.spending import Spending
 
-                spending = self._spendings.setdefault(made_of[0].origin, Spending())
+                origin = made_of[0].origin
+                # The sandbox is at another port whenever it is started again.
+                whose_budget = SANDBOX if origin == self.local_router.origin else origin
+                spending = self._spendings.setdefault(whose_budget, Spending())
                 self._accounts[whose] = Account(self._connection(*whose), self.settings, spending)
             return self._accounts[whose]
 
@@ -129,7 +142,7 @@ class Workspace:
         """Makes routers like the one in use, as the settings are then."""
 
         def connect(*, quick: bool = False) -> Router:
-            scheme = self.effective.auth_scheme if address.origin != self._sandbox_origin() else "Token"
+            scheme = self.effective.auth_scheme if address.origin != self.local_router.origin else "Token"
             timeout, retries = self.effective.timeout, self.settings.max_retries
             if quick:
                 timeout, retries = min(timeout or _QUICK, _QUICK), 0
@@ -162,7 +175,7 @@ class Workspace:
     def default_model(self, kind: str) -> str | None:
         """The model of a kind that is set; on the sandbox, which knows only its own, one of those."""
         model = self.effective.model(kind)
-        if self.effective.base_url != SANDBOX:
+        if not self.effective.is_sandbox:
             return model
         sandbox = self.start_sandbox()
         if model and sandbox.lists(self.settings.aliases.get(model, model)):
@@ -189,34 +202,18 @@ class Workspace:
         self._close_ledger()
         self.stop_sandbox()
 
-    def start_sandbox(self, **moves: Any) -> Sandbox:
-        """Start the sandbox, or change how the running one behaves, and use it."""
-        from puq_magics.sandbox import Sandbox
+    def start_sandbox(self, backends: Backends | None = None, **moves: Any) -> Sandbox:
+        """Start the sandbox, or change how the running one behaves, and use it.
 
-        if self.sandbox is None:
-            self.sandbox = Sandbox(**moves).start()
-            address = Address.parse(self.sandbox.base_url)
-            from puq_magics.api.secret import Secret
-
-            self.credentials.keep(address, Secret(self.sandbox.token), "sandbox")
-        elif moves:
-            self.sandbox.configure(**moves)
-        return self.sandbox
+        ``backends`` are to answer behind it; else those that do, and what the base URL names. Raises ValueError for a
+        move that does not fit, and ConfigurationError where the local models are missing.
+        """
+        backends = backends or self.local_router.wanted(self.effective.base_url)
+        return self.local_router.start(backends, **moves)
 
     def stop_sandbox(self) -> bool:
         """Stop the sandbox; False if it was not running."""
-        sandbox, self.sandbox = self.sandbox, None
-        if sandbox is None:
-            return False
-        self.credentials.forget(Address.parse(sandbox.base_url))
-        sandbox.stop()
-        return True
-
-    def _sandbox_address(self) -> Address:
-        return Address.parse(self.start_sandbox().base_url)
-
-    def _sandbox_origin(self) -> str | None:
-        return None if self.sandbox is None else Address.parse(self.sandbox.base_url).origin
+        return self.local_router.stop()
 
     def _close_router(self) -> None:
         router, self._router = self._router, None

@@ -1,4 +1,4 @@
-"""A real model on this machine: llama.cpp with SmolLM2, behind its own OpenAI-compatible server."""
+"""Real models on this machine: the sandbox's own, and llama.cpp with SmolLM2 behind its own server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from puq_magics.sandbox.weights import CHAT_WEIGHTS, fetch
 
 HERE = Path(__file__).parent
 
@@ -19,15 +21,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def llama_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    found = subprocess.run(
-        [sys.executable, HERE / "weights.py"], check=True, stdout=subprocess.PIPE, text=True
-    )
+def weights() -> Path:
+    """The chat model's weights, downloaded where they are missing."""
+    return fetch(CHAT_WEIGHTS)
+
+
+@pytest.fixture(scope="session")
+def llama_url(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[str]:
     log = tmp_path_factory.mktemp("llama") / "log"
     with (
         log.open("w") as stderr,
         subprocess.Popen(
-            [sys.executable, HERE / "llama_server.py", found.stdout.strip()],
+            [sys.executable, HERE / "llama_server.py", weights],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -420,6 +420,9 @@ def test_values_of_other_options(tab: Tab) -> None:
     assert tab("%puq_sandbox st¦") == ["start", "stop", "status"]
     assert tab("%puq_sandbox --pace 0 sto¦") == ["stop"]
     assert "429:2" in tab("%puq_sandbox --fail ¦")
+    assert tab("%puq_sandbox --lo¦") == ["--local"]
+    assert tab("%puq_sandbox --local --u¦") == ["--upstream"]
+    assert tab("%puq_sandbox --upstream ¦") == []
     assert tab("%puq_models --kind ch¦") == ["chat"]
     assert tab("%puq_models --provider ¦") == ["sandbox"]
     assert texts("nothing of this name") == []
@@ -431,6 +434,7 @@ def test_settings(tab: Tab) -> None:
     assert "'sandbox/echo'" in tab("%config PuqMagics.chat_model = ¦")
     assert tab('%config PuqMagics.footer = "s¦"') == ['"short']
     assert tab("%config PuqMagics.live = T¦") == ["True"]
+    assert tab("%config PuqMagics.base_url = 'sand¦'") == ["'sandbox", "'sandbox-local"]
     assert tab("%config PuqMagics.foot¦") == ["PuqMagics.footer"]  # IPython's own
 
 
@@ -469,6 +473,7 @@ def test_what_to_transcribe(tab: Tab, tmp_path: Path, environ: pytest.MonkeyPatc
     environ.chdir(tmp_path)
     tab.shell.names.update(mine=b"RIFF", mind=os)
     assert tab("%puq_transcribe mi¦") == ["mine"]
+    assert tab("%puq_sandbox --local --gguf my¦") == [r"my\ talk.mp3"]
     assert tab("%puq_transcribe -q m¦ --language en") == [r"my\ talk.mp3", "mine"]
     assert tab.inserted("t = %puq_transcribe my ta¦ -q") == [r"t = %puq_transcribe my\ talk.mp3 -q"]
     assert tab("%puq_transcribe 'my t¦'") == ["'my talk.mp3"]

@@ -162,6 +162,23 @@ def test_another_key_does_not_renew_the_budget(shell: Any, serve: Any, typed: li
     assert isinstance(shell.error("%puq_chat -m a/b hi"), BudgetError)
 
 
+def test_loading_again_does_not_renew_the_budget(shell: Any, serve: Any) -> None:
+    server = serve(answer({"prompt_tokens": 1, "completion_tokens": 2_000_000}), lists=True)
+    shell.run(
+        f"%config PuqMagics.base_url = '{server.url}'\n%config PuqMagics.budget = 1\n%puq_chat -m a/b hi"
+    )
+    shell.run("%reload_ext puq_magics")
+    assert isinstance(shell.error("%puq_chat -m a/b hi"), BudgetError)
+
+
+def test_another_sandbox_does_not_renew_the_budget(shell: Any) -> None:
+    shell.run("%puq_sandbox --pace 0\n%puq_chat hi")
+    spent = shell.workspace.account().spending.estimated
+    assert spent > 0
+    shell.run("%puq_sandbox stop\n%puq_sandbox --pace 0\n%puq_chat hi")
+    assert shell.workspace.account().spending.estimated > spent
+
+
 def test_an_interrupt_behind_the_answer_does_not_lose_it(notebook: Any, serve: Any) -> None:
     """The list of prices hangs, and is waited for a moment when the answer is there already."""
 

@@ -90,6 +90,21 @@ def test_reload_gives_the_magics_once_and_a_new_workspace(bare: Any) -> None:
     assert snapshot(shell.ip) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "good", "bad"), [("chat", "main", "a b"), ("footer", "short", "loud"), ("timeout", 5, -1)]
+)
+def test_what_a_setting_refuses_is_said_and_not_told_it_again(
+    shell: Any, caplog: pytest.LogCaptureFixture, name: str, good: Any, bad: Any
+) -> None:
+    shell.run(f"%config PuqMagics.{name} = {good!r}")
+    assert caplog.text == ""
+    shell.run(f"%config PuqMagics.{name} = {bad!r}")  # which logs what is wrong: it raises nothing, ever
+    assert repr(bad) in caplog.text
+    assert getattr(shell.workspace.settings, name) == good
+    shell.run("%reload_ext puq_magics")
+    assert getattr(shell.workspace.settings, name) == good
+
+
 def test_a_second_load_changes_nothing(shell: Any) -> None:
     from puq_magics import load_ipython_extension
 

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from puq_magics.api.errors import InputError
 
 KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
 
@@ -188,3 +193,129 @@ def test_the_sandbox_stays_the_router_when_other_settings_change(shell: Any) -> 
     shell.run("%config PuqMagics.base_url = 'https://router.example'")
     shell.run("%puq_sandbox --pace 0\n%config PuqMagics.footer = 'short'")
     assert shell.workspace.address().url == shell.workspace.sandbox.base_url
+
+
+def test_local_models_whose_packages_are_missing(shell: Any, environ: Any) -> None:
+    environ.setitem(sys.modules, "xllamacpp", None)  # Python's own way to say that it is not installed
+    for line in ("--local", "--fetch", "start --local --pace 0"):
+        error = shell.error(f"%puq_sandbox {line}")
+        assert "xllamacpp" in str(error)
+        assert 'pip install "puq_magics[local]"' in str(error)
+        assert shell.workspace.sandbox is None
+        assert shell.workspace.settings.base_url is None
+    environ.setenv("PUQ_BASE_URL", "sandbox-local")
+    assert "xllamacpp" in str(shell.error("%puq_chat hi"))
+    assert "xllamacpp" in str(shell.error("%puq_sandbox"))
+    out = shell.run("%puq").out
+    assert "xllamacpp" in row(out, "problem")
+    assert "model" not in [line.split()[0] for line in out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "does not exist"),
+        ("folder", "cannot be read"),
+        (b"PK and more of a zip", "is not a GGUF file"),
+        (b"", "is not a GGUF file"),
+        (b"GGUF\x03\x00\x00\x00", "is cut short"),
+    ],
+)
+def test_a_file_that_is_no_model_is_told_before_anything_starts(
+    shell: Any, tmp_path: Path, content: object, words: str
+) -> None:
+    path = tmp_path / "my model.gguf"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == "folder":
+        path.mkdir()
+    shell.run("%puq_sandbox --pace 0")
+    before = shell.workspace.sandbox
+    error = shell.error(f"%puq_sandbox --local --gguf '{path}'")
+    assert isinstance(error, InputError)
+    assert f"{path.name} {words}" in str(error)
+    assert shell.workspace.sandbox is before
+    shell.run("%puq_chat -q hi")
+
+
+def answers_as_others_do(connection: Any) -> None:
+    """An OpenAI-compatible server with one model."""
+    if connection.heard.path == "/v1/models":
+        answer = {"object": "list", "data": [{"id": "tiny", "object": "model"}]}
+    else:
+        message = {"role": "assistant", "content": "From upstream."}
+        answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    connection.head(kind="application/json")
+    connection.send(json.dumps(answer).encode())
+
+
+def test_another_server_behind_the_sandbox(shell: Any, serve: Any) -> None:
+    server = serve(answers_as_others_do, lists=True)
+    shell.run("%puq_sandbox --pace 0 --balance 5 --drop-after 7\n%puq_chat -q -c talk --no-stream Hello.")
+    scripted = shell.workspace.sandbox
+    out = shell.run(f"%puq_sandbox --upstream {server.url}/v1").out
+    assert f"The models of {server.url}/v1 are listed as upstream/…." in out
+    assert not scripted.running
+    fresh = shell.workspace.sandbox
+    assert fresh.balance == scripted.balance
+    assert fresh.settings.drop_after == 7
+    assert shell.run("%puq_chat -m upstream/tiny --no-stream -c talk And now?").value.text == "From upstream."
+    asked = next(heard for heard in server.heard if heard.path == "/v1/chat/completions")
+    assert [message["content"] for message in asked.json["messages"]][::2] == ["Hello.", "And now?"]
+    assert "authorization" not in asked.headers
+    shell.run(f"%puq_sandbox --upstream {server.url}/v1 --balance 9")
+    assert shell.workspace.sandbox is fresh
+    assert fresh.balance == 9
+    down = shell.run("%puq_sandbox --upstream http://127.0.0.1:9/v1").out
+    assert "The models of http://127.0.0.1:9/v1 cannot be listed: " in down
+    shell.run("%puq_sandbox --upstream 0")
+    assert "upstream" not in shell.run("%puq_sandbox status").out
+    assert "upstream/tiny" in str(shell.error("%puq_chat -m upstream/tiny hi"))
+
+
+@pytest.mark.parametrize(
+    ("named", "key"),
+    [("", KEY), ("http://127.0.0.1:1", None), ("https://127.0.0.1:1/v1", None), ("{url}", KEY)],
+)
+def test_the_upstreams_key_goes_to_its_own_host(
+    shell: Any, serve: Any, environ: Any, named: str, key: str | None
+) -> None:
+    server = serve(answers_as_others_do, lists=True)
+    environ.setenv("PUQ_UPSTREAM_KEY", KEY)
+    environ.setenv("PUQ_UPSTREAM", named.format(url=server.url))
+    out = shell.run(f"%puq_sandbox --pace 0 --upstream {server.url}").out
+    assert KEY not in out
+    shell.run("%puq_chat -q -m upstream/tiny --no-stream hi")
+    sent = {heard.headers.get("authorization") for heard in server.heard}
+    assert sent == ({f"Bearer {key}"} if key else {None})
+
+
+def test_a_strangers_notebook_does_not_get_the_upstreams_key(
+    shell: Any, environ: Any, typed: list[str]
+) -> None:
+    environ.setenv("PUQ_UPSTREAM_KEY", KEY)
+    typed.append("  ")
+    shell.run("%puq_sandbox --pace 0 --upstream https://router.invalid/v1")
+    assert typed == ["API key for router.invalid, or nothing where it takes none: "]
+    assert shell.workspace.local_router.backends.upstream_key is None
+    typed[:] = [KEY]
+    shell.run("%puq_sandbox --upstream https://other.invalid/v1")
+    assert shell.workspace.local_router.backends.upstream_key.reveal() == KEY
+    shell.run("%puq_sandbox --upstream https://other.invalid/v1 --pace 5")
+    assert shell.workspace.local_router.backends.upstream_key.reveal() == KEY
+    assert KEY not in repr(shell.workspace.local_router.backends)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("ollama", "is not a base URL"),
+        ("https://me:secret@router.example/v1", "user name"),
+        ("http://router.example/v1", "plain http"),
+    ],
+)
+def test_an_upstream_that_may_not_be_used(shell: Any, url: str, words: str) -> None:
+    error = shell.error(f"%puq_sandbox --upstream {url}")
+    assert words in str(error)
+    assert "secret" not in str(error)
+    assert shell.workspace.sandbox is None

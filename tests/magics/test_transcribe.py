@@ -286,6 +286,101 @@ def test_quiet_and_dry_run(shell: Any, answering: Any, folder: Path) -> None:
     assert len(server.heard) == 1
 
 
+# --- as it comes ---------------------------------------------------------------------------------------------------
+
+
+def sse(*events: dict[str, Any]) -> bytes:
+    return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+
+
+HELLO = sse(
+    {"type": "transcript.text.delta", "delta": "Hello"},
+    {"type": "transcript.text.segment", "id": "s", "start": 0, "end": 1.5, "text": "Hello", "duration": 4},
+)
+DONE = sse(
+    {"type": "transcript.text.done", "text": "Hello there", "usage": {"type": "duration", "seconds": 4}}
+)
+
+
+def test_the_words_of_a_stream(listening: Any, folder: Path) -> None:
+    listening.run("%puq_speak -q --save talk.wav Hello there. How are you?")
+    ran = listening.run("r = %puq_transcribe --stream -o heard --save heard.txt talk.wav")
+    assert ran.out.startswith("Hello there. How are you?\n[")
+    assert ran.out.count("Hello there") == 1
+    heard = listening.names["heard"]
+    assert heard is listening.names["r"] is listening.names["_puq"]
+    assert heard.text == (folder / "heard.txt").read_text() == "Hello there. How are you?"
+    assert [segment.text for segment in heard.segments] == ["Hello there.", "How are you?"]
+    assert 0 < heard.time_to_first_token <= heard.latency
+    assert heard.usage.prompt_tokens > 0
+    listening.run("%puq_transcribe talk.wav")
+    whole = listening.names["_puq"]
+    assert (whole.text, whole.usage, whole.cost) == (heard.text, heard.usage, heard.cost)
+
+
+def test_that_it_streams_is_sent_and_shown_by_a_dry_run(shell: Any, answering: Any, folder: Path) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+    server = answering(HELLO + DONE, kind="text/event-stream")
+    assert " stream=true " in shell.run("%puq_transcribe --dry-run --stream talk.wav").out
+    assert server.heard == []
+    shell.run("%puq_transcribe talk.wav --stream --language en")
+    assert fields(server.heard[0]) == {"model": "a/b", "language": "en", "stream": "true"}
+    assert (shell.names["_puq"].text, shell.names["_puq"].duration) == ("Hello there", 4)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"text": "Hello there"}', "application/json"),
+        (b'   {"text": "Hello there"}', "application/json"),
+        (b"Hello there\n", "text/plain"),
+    ],
+)
+def test_a_router_that_does_not_stream(
+    shell: Any, answering: Any, folder: Path, body: bytes, kind: str
+) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+    answering(body, kind=kind)
+    ran = shell.run("%puq_transcribe --stream talk.wav")
+    assert ran.out.startswith("Hello there\n[a/b")
+    assert ran.out.count("Hello there") == 1
+    assert shell.names["_puq"].text == "Hello there"
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [(b"", "ended before it was finished"), (sse({"error": "the engine ended by signal 9"}), "by signal 9")],
+)
+def test_the_words_of_a_stream_that_breaks_off_are_kept(
+    shell: Any, answering: Any, folder: Path, end: bytes, said: str
+) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+    answering(HELLO + end, kind="text/event-stream")
+    ran = shell.attempt("%puq_transcribe --stream talk.wav -o heard --save heard.txt")
+    assert isinstance(ran.error, APIError)
+    assert said in str(ran.error)
+    assert ran.error.partial == "Hello"
+    assert "The words that came are in _puq." in ran.error.hint
+    heard = shell.names["heard"]
+    assert heard is shell.names["_puq"]
+    assert (heard.text, heard.broken_off, heard.segments[0].end) == ("Hello", "broken off", 1.5)
+    assert ran.out.startswith("Hello\n")
+    assert not (folder / "heard.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(b"", ""), (b": PROCESSING\n\n", "holds no text"), (b'{"error": "no ears left"}', "no ears left")],
+)
+def test_streams_without_words(shell: Any, answering: Any, folder: Path, body: bytes, said: str) -> None:
+    (folder / "talk.wav").write_bytes(SOUND)
+    answering(body, kind="text/event-stream")
+    error = shell.error("%puq_transcribe talk.wav --stream -o heard")
+    assert isinstance(error, AnswerError)
+    assert said in str(error)
+    assert "heard" not in shell.names
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

