@@ -118,10 +118,11 @@ def test_an_interrupt_ends_it_and_leaves_nothing(shelf: Any, at: str) -> None:
         if words == at:
             raise KeyboardInterrupt
 
+    before = psutil.Process().children()  # kernels of other tests
     with pytest.raises(KeyboardInterrupt):
         fetch(shelf.weights(), report)
     assert list(shelf.kept.iterdir()) == []
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= set(before)
 
 
 def test_a_download_that_was_cut_short_is_made_again(
