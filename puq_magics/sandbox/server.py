@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from puq_magics.sandbox.account import Account
 from puq_magics.sandbox.catalog import UPSTREAM, USUAL_PRICE, Kind, Price, local_models
+from puq_magics.sandbox.relaying.upstream import Upstream
 from puq_magics.sandbox.service import ADDRESS, Service, start_service
 from puq_magics.sandbox.state import LARGEST_UPLOAD, UNCHANGED, Asked, Settings, State, Unchanged
-from puq_magics.sandbox.upstream import Upstream
 
 if TYPE_CHECKING:
     from puq_magics.sandbox.local.engine import Engine
@@ -204,10 +204,10 @@ def _end(service: Service, engines: Mapping[Kind, Engine]) -> None:
 
 
 def _engines(gguf: Path | None) -> Mapping[Kind, Engine]:
-    from puq_magics.sandbox.fetching import COMMAND
     from puq_magics.sandbox.local import check_installed, engines
+    from puq_magics.sandbox.local.fetching import COMMAND
     from puq_magics.sandbox.local.gguf import read_gguf
-    from puq_magics.sandbox.weights import CHAT_WEIGHTS
+    from puq_magics.sandbox.local.weights import CHAT_WEIGHTS
 
     if gguf is not None:
         read_gguf(gguf)

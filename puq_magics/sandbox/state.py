@@ -18,7 +18,7 @@ from puq_magics.sandbox.padding import MOST_MODELS, padded
 
 if TYPE_CHECKING:
     from puq_magics.sandbox.local.engine import Engine
-    from puq_magics.sandbox.upstream import Upstream
+    from puq_magics.sandbox.relaying.upstream import Upstream
 
 #: Chunks per second when nobody says otherwise: about as fast as one reads along.
 DEFAULT_PACE: Final = 100.0

@@ -56,14 +56,14 @@ def check_installed() -> None:
 
 def missing_weights() -> str | None:
     """What would be downloaded, in a line; None where the weights are there."""
-    from puq_magics.sandbox.weights import CHAT_WEIGHTS
+    from puq_magics.sandbox.local.weights import CHAT_WEIGHTS
 
     return None if CHAT_WEIGHTS.present else CHAT_WEIGHTS.offer
 
 
 def fetch_weights(report: Callable[[str, int, int], None]) -> str:
     """Have the weights in their place, and say what is there now. Raises ConfigurationError."""
-    from puq_magics.sandbox.weights import CHAT_WEIGHTS, FetchError, fetch
+    from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, FetchError, fetch
 
     try:
         path = fetch(CHAT_WEIGHTS, report)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from puq_magics.sandbox.weights import CHAT_WEIGHTS, fetch
+from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, fetch
 
 HERE = Path(__file__).parent
 

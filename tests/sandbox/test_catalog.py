@@ -1,5 +1,5 @@
 from puq_magics.sandbox.catalog import CATALOG, DEFAULT_MODELS, listing, local_models, upstream_model
-from puq_magics.sandbox.scripts import SCRIPTS
+from puq_magics.sandbox.scripted.scripts import SCRIPTS
 
 
 def test_whoever_chats_and_may_be_asked_has_a_script() -> None:

@@ -10,8 +10,8 @@ import requests
 from puq_magics.sandbox import Sandbox, chat
 from puq_magics.sandbox.catalog import CATALOG
 from puq_magics.sandbox.chat_request import ChatRequest
-from puq_magics.sandbox.moves import Move, Say, Stall
-from puq_magics.sandbox.scripts import NOTICE
+from puq_magics.sandbox.scripted.moves import Move, Say, Stall
+from puq_magics.sandbox.scripted.scripts import NOTICE
 from puq_magics.sandbox.tokens import count
 
 

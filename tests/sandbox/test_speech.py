@@ -13,7 +13,7 @@ import requests
 
 from puq_magics.sandbox import Sandbox
 from puq_magics.sandbox.catalog import CATALOG
-from puq_magics.sandbox.voice import VOICES
+from puq_magics.sandbox.sounds.voice import VOICES
 
 ENGINE = "tones" if shutil.which("espeak-ng") is None else "espeak-ng"
 

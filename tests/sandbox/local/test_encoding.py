@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from puq_magics.sandbox.local.encoding import FORMATS, Outlet, encoder
-from puq_magics.sandbox.wav import read_head
+from puq_magics.sandbox.sounds.wav import read_head
 
 RATE = 24_000
 

@@ -8,7 +8,7 @@ import pytest
 from puq_magics.sandbox.local.serving import RefusedError
 from puq_magics.sandbox.local.speech_engine import cut, pitched, sayable
 from puq_magics.sandbox.local.voices import BUILT_IN, VOICES
-from puq_magics.sandbox.voice import VOICES as SCRIPTED
+from puq_magics.sandbox.sounds.voice import VOICES as SCRIPTED
 
 
 @pytest.mark.parametrize(

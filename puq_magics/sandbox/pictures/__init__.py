@@ -1,0 +1,1 @@
+"""Pictures, drawn by a program and stamped as such."""

@@ -1,0 +1,1 @@
+"""Chats that are answered by a script, from the request itself."""

