@@ -6,6 +6,7 @@ All three views have the methods of MediaView. ``waiting`` and ``progress`` may 
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -51,7 +52,34 @@ class MediaView(Protocol):
         """There is no result; an error says why."""
 
 
-class NotebookMediaView:
+class _StatusView(ABC):
+    """Says what is waited for, one line after another in the same place."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def waiting(self, seconds: float) -> None:
+        """See MediaView."""
+        with self._status.lock:
+            self._say(self._status.waits(seconds))
+
+    def retrying(self, retry: Retry) -> None:
+        """See MediaView."""
+        with self._status.lock:
+            self._say(self._status.notes(retry))
+
+    def progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
+        """See MediaView."""
+        with self._status.lock:
+            if (progress := self._status.goes_on(done, total, words, unit)) is not None:
+                self._say(progress)
+
+    @abstractmethod
+    def _say(self, status: Progress | str) -> None:
+        """Show it in the place of what was said before; the status is locked."""
+
+
+class NotebookMediaView(_StatusView):
     """One display, updated while there is something to wait for and replaced by the result.
 
     ``doing`` says what is made, such as ``drawing with openai/gpt-image-1``. What is larger than ``embed_limit``
@@ -71,33 +99,17 @@ class NotebookMediaView:
     ) -> None:
         from puq_magics.outputs.live import Screen
 
+        super().__init__(Status(doing, clock))
         self._footer = footer
         self._live = live
         self._embed_limit = embed_limit
         self._autoplay = autoplay
         self._folder = folder
-        self._status = Status(doing, clock)
         self._screen = Screen()
 
     def prepare(self) -> None:
         """See MediaView."""
         import puq_magics.outputs.media  # noqa: F401 - takes its time the first time
-
-    def waiting(self, seconds: float) -> None:
-        """See MediaView."""
-        with self._status.lock:
-            self._say(self._status.waits(seconds))
-
-    def retrying(self, retry: Retry) -> None:
-        """See MediaView."""
-        with self._status.lock:
-            self._say(self._status.notes(retry))
-
-    def progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
-        """See MediaView."""
-        with self._status.lock:
-            if (progress := self._status.goes_on(done, total, words, unit)) is not None:
-                self._say(progress)
 
     def hear(self, text: str, reached: float | None, length: float | None, seconds: float) -> None:
         """See MediaView."""
@@ -143,7 +155,7 @@ class NotebookMediaView:
         return bundle | {"text/html": bundle["text/html"].replace("<audio ", f'<audio id="{name}" ', 1)}
 
 
-class TerminalMediaView:
+class TerminalMediaView(_StatusView):
     """Prints to standard output, and saves media to files in ``folder`` (the working folder, if None).
 
     The status is one line, which is rewritten; where lines cannot be erased there is none.
@@ -159,11 +171,11 @@ class TerminalMediaView:
         clock: Callable[[], float] = monotonic,
         out: Callable[[], TextIO] | None = None,
     ) -> None:
+        super().__init__(Status(doing, clock))
         self._footer = footer
         self._live = live
         self._folder = folder
         self._out = out or (lambda: sys.stdout)
-        self._status = Status(doing, clock)
         self._written = False
         #: The words of a transcript that are printed.
         self._heard = ""
@@ -171,22 +183,6 @@ class TerminalMediaView:
 
     def prepare(self) -> None:
         """See MediaView."""
-
-    def waiting(self, seconds: float) -> None:
-        """See MediaView."""
-        with self._status.lock:
-            self._say(self._status.waits(seconds))
-
-    def retrying(self, retry: Retry) -> None:
-        """See MediaView."""
-        with self._status.lock:
-            self._say(self._status.notes(retry))
-
-    def progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
-        """See MediaView."""
-        with self._status.lock:
-            if (progress := self._status.goes_on(done, total, words, unit)) is not None:
-                self._say(progress)
 
     def hear(
         self,
