@@ -26,7 +26,7 @@ def ask(
     if args.dry_run:
         from puq_magics.magics.preview import preview
 
-        print(preview(workspace, ChatExchange(call), told=told(call.messages)))  # noqa: T201 - what was asked for
+        print(preview(workspace, ChatExchange(call), told=told(call.messages, call.notes)))  # noqa: T201 - what was asked for
         return None
     return answering.ask(call, lambda: chat_view(workspace, args, answering.format), args.out)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +57,4 @@ class PuqChatMagics(WorkspaceMagics):
         args, prompt = read_prompt(COMMAND, "puq_chat", line, cell, without="proceed")
         from puq_magics.magics.asking import ask
 
-        return ask(
-            self.workspace, args, prompt, ChainMap(dict(local_ns or {}), dict(self.workspace.namespace))
-        )
+        return ask(self.workspace, args, prompt, self.variables(local_ns))

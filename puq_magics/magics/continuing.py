@@ -120,8 +120,7 @@ def _extend(
                 cut=result.finish_reason == "length",
                 continued=continued,
             )
-    for note in notes:
-        result.note(note)
+    result.remarks = (*result.remarks, *notes)
 
 
 def _of_result(workspace: Workspace, last: ChatResult, continued: Sequence[str]) -> Unfinished:

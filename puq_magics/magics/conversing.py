@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from IPython.display import display
 
@@ -24,16 +24,25 @@ def converse(workspace: Workspace, args: argparse.Namespace, name: str) -> ChatT
     """List, show or change, as the options say. Raises InputError."""
     wanted = [action for action in _ACTIONS if getattr(args, action) not in (None, False)]
     if len(wanted) > 1:
-        raise InputError(f"--{wanted[0]} and --{wanted[1]} are two things.", hint="One at a time, please.")
+        raise InputError(
+            f"--{wanted[0]} and --{wanted[1]} do not go together.", hint="Ask for one at a time."
+        )
     if not wanted:
         return _shown(workspace, args, _transcript(workspace, name) if name else _table(workspace))
     if wanted == ["load"]:
         said = _load(workspace, args, name)
     else:
-        said = _CHANGES[wanted[0]](workspace, args, _chosen(workspace, name))
+        named = name or _named_by(args.restore, workspace.conversations)
+        said = _CHANGES[wanted[0]](workspace, args, _chosen(workspace, named))
     if not args.quiet:
         print(plain("\n".join(said)))  # noqa: T201 - what was asked for
     return None
+
+
+def _named_by(branch: str | None, conversations: Container[str]) -> str:
+    """The conversation that a branch's name begins with, as in ``main~1``; empty for none."""
+    name = (branch or "").rpartition("~")[0]
+    return name if name and name in conversations else ""
 
 
 def _chosen(workspace: Workspace, name: str) -> Conversation:
@@ -42,8 +51,8 @@ def _chosen(workspace: Workspace, name: str) -> Conversation:
     names = conversations.names
     name = name or workspace.settings.chat or (names[0] if len(names) == 1 else "")
     if not name:
-        hint = f"There are: {', '.join(names)}." if names else "A cell begins one: %%puq_chat -c main"
-        raise InputError("which conversation is not said.", hint=hint)
+        hint = f"Name one of {', '.join(names)}." if names else "A cell begins one: %%puq_chat -c main"
+        raise InputError("the conversation is not named.", hint=hint)
     return conversations.find(name)
 
 
@@ -82,14 +91,13 @@ def _row(conversation: Conversation, costs: Callable[[Turn], float | None]) -> C
 def _transcript(workspace: Workspace, name: str) -> ChatTranscript:
     conversation = workspace.conversations.find(name)
     row = _row(conversation, _costs(workspace))
-    turns = "1 turn" if row.turns == 1 else f"{row.turns:,} turns"
-    facts = [turns, f"about {row.tokens:,} tokens"]
+    facts = [_turns(row.turns), f"about {row.tokens:,} tokens long"]
     if row.estimated_cost is not None:
         facts.append(f"about {in_credits(row.estimated_cost)}")
     facts += [
-        f"branch {branch.name}: {len(branch.turns)} turns, {branch.why}" for branch in conversation.branches
+        f"branch {branch.name}: {_turns(len(branch.turns))}, {branch.why}" for branch in conversation.branches
     ]
-    return ChatTranscript(conversation, as_markdown(conversation), facts)
+    return ChatTranscript(conversation, as_markdown(conversation, headings=False), facts)
 
 
 def _all_turns(conversation: Conversation) -> list[Turn]:
@@ -139,7 +147,9 @@ def _fork(workspace: Workspace, args: argparse.Namespace, conversation: Conversa
 
 def _check_free(workspace: Workspace, name: str, force: bool) -> None:
     if name in workspace.conversations and not force:
-        raise InputError(f"there is a conversation {name}.", hint="Name another; or --force replaces it.")
+        raise InputError(
+            f"there is a conversation {name} already.", hint="Give another name; or --force replaces it."
+        )
 
 
 def _reset(_: Workspace, __: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
@@ -169,7 +179,10 @@ def _export(_: Workspace, args: argparse.Namespace, conversation: Conversation) 
 
 
 def _counted(conversation: Conversation) -> str:
-    number = len(conversation.turns)
+    return _turns(len(conversation.turns))
+
+
+def _turns(number: int) -> str:
     return "1 turn" if number == 1 else f"{number:,} turns"
 
 

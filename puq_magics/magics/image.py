@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -52,5 +51,5 @@ class PuqImageMagics(WorkspaceMagics):
         args, prompt = read_prompt(COMMAND, "puq_image", line, cell)
         from puq_magics.magics.imaging import draw
 
-        variables = ChainMap(dict(local_ns or {}), dict(self.workspace.namespace))
+        variables = self.variables(local_ns)
         return draw(self.workspace, args, prompt, variables)

@@ -117,6 +117,7 @@ class Joining:
             conversations.note_broken(Broken(result, usage, self.told, self.system))
             return
         with conversations.changing(self.seat.conversation) as conversation:
+            before = len(conversation.turns)
             notes = conversation.commit(
                 self.seat.key,
                 self.content,
@@ -130,5 +131,9 @@ class Joining:
             )
             if self.system is not None and len(conversation.turns) == 1:
                 conversation.system = self.system
+            has_moved = len(conversation.turns) < before
         for note in notes:
-            result.note(note)
+            if has_moved:  # later turns: not everybody who runs a cell again expects that
+                result.note(note)
+            else:
+                result.remarks = (*result.remarks, note)

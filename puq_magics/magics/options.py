@@ -347,7 +347,7 @@ def refuse_rest(command: CommandLine, line: str) -> argparse.Namespace:
     """Read a line that has options at most. Raises InputError."""
     args, rest = command.read(line)
     if rest:
-        raise InputError(f"{rest!r} is one too many.", hint="This magic takes options at most.")
+        raise InputError(f"{rest!r} is one too many.", hint="This magic takes options only.")
     return args
 
 

@@ -38,7 +38,7 @@ def _estimate(workspace: Workspace, exchange: Exchange[Any, Any]) -> Estimate:
     except PuqError:  # no key as yet
         return Estimate(None, "the cost is not known without a key")
     if not account.catalogue.known:
-        return Estimate(None, "the cost is not known before the prices are: %puq_models asks for them")
+        return Estimate(None, "what it may cost is not known yet: %puq_models fetches the prices")
     return account.estimate(exchange.asked)
 
 

@@ -22,7 +22,7 @@ def read_prompt(
     else:
         args, prompt = _read_cell_line(command, line), cell.strip("\n")
     if not prompt.strip() and not getattr(args, without, False):
-        hint = f"Write it below %%{name}, or behind the options of %{name}."
+        hint = f"Write it below %%{name}, or after the options of %{name}."
         raise InputError("the prompt is empty.", hint=hint)
     return args, prompt
 

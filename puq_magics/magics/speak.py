@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -53,5 +52,5 @@ class PuqSpeakMagics(WorkspaceMagics):
         args, text = read_prompt(COMMAND, "puq_speak", line, cell)
         from puq_magics.magics.speaking import say
 
-        variables = ChainMap(dict(local_ns or {}), dict(self.workspace.namespace))
+        variables = self.variables(local_ns)
         return say(self.workspace, args, text, variables)

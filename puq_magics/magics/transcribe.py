@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -51,5 +50,5 @@ class PuqTranscribeMagics(WorkspaceMagics):
         """
         from puq_magics.magics.transcribing import run
 
-        variables = ChainMap(dict(local_ns or {}), dict(self.workspace.namespace))
+        variables = self.variables(local_ns)
         return run(self.workspace, COMMAND, line, variables)

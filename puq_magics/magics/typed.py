@@ -65,12 +65,15 @@ class Typed:
         return fill(text, self.variables, limit=self.workspace.settings.fill_limit, images=images)
 
 
-def told(messages: Sequence[Message]) -> str:
-    """Messages, for people."""
-    return "\n\n".join(f"{message['role']}: {_words(message['content'])}" for message in messages)
+def told(messages: Sequence[Message], notes: Sequence[str] = ()) -> str:
+    """Messages, for people, and below them the notes that would stand in the footer."""
+    said = [f"{message['role']}: {_words(message['content'])}" for message in messages]
+    return "\n\n".join([*said, *notes])
 
 
 def _words(content: object) -> str:
     if not isinstance(content, list | tuple):
         return str(content)
-    return "\n\n".join(str(part.get("text") or f"({part.get('type')})") for part in content)
+    from puq_magics.prompts.conversation_export import described
+
+    return "\n\n".join(str(part.get("text") or f"with it: {described(part)}") for part in content)

@@ -64,6 +64,11 @@ class ChatResult(Result):
         return bool(self.text) and (bool(self.broken_off) or self.finish_reason == "length")
 
     @property
+    def how_to_go_on(self) -> str:
+        """See Result."""
+        return "%puq_chat --continue goes on with it." if self.is_cut else ""
+
+    @property
     def has_failed(self) -> bool:
         """Whether it broke off, and not because a person stopped it."""
         return bool(self.broken_off) and not self.interrupted
@@ -93,8 +98,10 @@ class ChatResult(Result):
         from puq_magics.outputs import formats
         from puq_magics.outputs.markdown import plain, safe_markdown
 
-        if self.format == "text" or (self.format == "json" and self.data is None):
+        if self.format == "text":
             return formats.text_bundle(self.text, footer)
+        if self.format == "json" and self.data is None:
+            return formats.code_bundle([("", self.text)], footer)
         if self.format == "json":
             return formats.json_bundle(self.data, footer)
         if self.format == "html":

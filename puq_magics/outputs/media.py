@@ -242,7 +242,9 @@ def _segments(segments: Sequence[Spoken]) -> str:
     )
     more = len(segments) - _MOST_SEGMENTS
     rest = f"<p>… and {more:,} more in <code>.segments</code></p>" if more > 0 else ""
-    title = f"{len(segments):,} segment{'s' if len(segments) != 1 else ''} with their times"
+    title = (
+        "1 segment with its times" if len(segments) == 1 else f"{len(segments):,} segments with their times"
+    )
     head = '<thead><tr><th>from</th><th>to</th><th style="text-align: left">words</th></tr></thead>'
     return _folded(title, f"<table>{head}<tbody>\n{rows}</tbody></table>{rest}")
 

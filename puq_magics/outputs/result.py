@@ -63,6 +63,11 @@ class Result(PaintedOnce):
         raise NotImplementedError
 
     @property
+    def how_to_go_on(self) -> str:
+        """What gets the rest of what broke off; empty where nothing does."""
+        return ""
+
+    @property
     def footer(self) -> Footer:
         """Model, what came of it, tokens, cost and seconds, and what is amiss."""
         footer = Footer.of(

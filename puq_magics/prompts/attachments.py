@@ -62,7 +62,7 @@ def attach(
 
 def _one(name: str, variables: Mapping[str, Any], reader: _Reader) -> Attached:
     if not name:
-        raise InputError("there is nothing behind -a.", hint=TAKES)
+        raise InputError("there is nothing after -a.", hint=TAKES)
     path = files.path_of(name)
     is_file = files.is_there(path) and not files.is_folder(path)
     is_variable = name.isidentifier() and name in variables

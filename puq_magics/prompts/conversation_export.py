@@ -18,7 +18,10 @@ from puq_magics.prompts.conversation_files import encoded, path_of, write
 from puq_magics.prompts.turns import Turn, is_text
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|[\ud800-\udfff]")
-_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+# What means something at the beginning of a line of Markdown, and what does anywhere; within words `_` means nothing.
+_SIGN = re.compile(
+    r"\A(?P<number>[0-9]{1,9})(?=[.)])|\A[-+#>]|[*<\[\\\]`~$]|&(?=[#A-Za-z])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+)
 _TICKS = re.compile(r"`+")
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,([A-Za-z0-9+/]+={0,2})")
 # In a line: list and quotation marks, then a fence; ticks in what follows make it a span of code.
@@ -59,12 +62,16 @@ def export(conversation: Conversation, path: str | Path, force: bool = False) ->
     return write(path, as_markdown(conversation).encode(), force)
 
 
-def as_markdown(conversation: Conversation) -> str:
-    """The line as a Markdown document; of images it says that they were there."""
-    parts = [f"# {_title(conversation)}\n"]
+def as_markdown(conversation: Conversation, *, headings: bool = True) -> str:
+    """The line as a Markdown document; of images it says that they were there.
+
+    Without ``headings``, as a part of another document, whose table of contents is its own, bold words stand there.
+    """
+    title, heading = ("# {}", "## {}") if headings else ("**{}**", "**{}**")
+    parts = [f"{title.format(_title(conversation))}\n"]
     for section in _sections(conversation, embed=False):
         body = quoted(section.text) if section.id.startswith("answer") else section.text
-        parts.append(f"## {section.heading}\n\n{body}\n")
+        parts.append(f"{heading.format(section.heading)}\n\n{body}\n")
     return "\n".join(parts)
 
 
@@ -114,16 +121,15 @@ def _question(turn: Turn, number: int, embed: bool) -> _Section:
     texts: list[str] = []
     images: dict[str, Mapping[str, str]] = {}
     for part in parts:
-        found = _PICTURE.fullmatch(_url(part))
         if is_text(part):
             texts.append(_literal(part["text"]))
-        elif found and embed:
+        elif embed and (found := _PICTURE.fullmatch(_url(part))):
             kind, data = found.groups()
             name = f"image-{len(images) + 1}.{kind}"
             images[name] = {f"image/{kind}": data}
             texts.append(f"![Attached image](attachment:{name})")
         else:
-            texts.append(f"*Attached: {_described(part, found)}*")
+            texts.append(f"*Attached: {described(part)}*")
     return _Section(f"question-{number}", f"Question {number}", "\n\n".join(texts), images)
 
 
@@ -133,8 +139,9 @@ def _url(part: Mapping[str, Any]) -> str:
     return url if isinstance(url, str) else ""
 
 
-def _described(part: Mapping[str, Any], picture: re.Match[str] | None) -> str:
-    if picture:
+def described(part: Mapping[str, Any]) -> str:
+    """A part of a message that is not text, in a few words of Markdown."""
+    if picture := _PICTURE.fullmatch(_url(part)):
         kilobytes = len(picture[2]) * 3 / 4 / 1_000
         return f"an image ({picture[1].upper()}, {max(1, round(kilobytes)):,} kB)"
     url = _url(part)
@@ -238,13 +245,13 @@ def _literal(text: str) -> str:
     text = _clean(text)
     line = text.strip()
     if "\n" not in line:
-        return f"> {_PUNCTUATION.sub(_escaped, line)}"
+        return f"> {_SIGN.sub(_escaped, line)}"
     return f"{_fence(text)}text\n{text}\n{_fence(text)}"
 
 
 def _escaped(sign: re.Match[str]) -> str:
-    """A sign that has no meaning in Markdown any more; those that have none anywhere stay as they are."""
-    return sign[0] if sign[0] in "\"',;:%/?=@" else f"\\{sign[0]}"
+    """A sign that has no meaning in Markdown any more; a number as it is, with the sign behind it."""
+    return f"{sign[0]}\\" if sign["number"] else f"\\{sign[0]}"
 
 
 def _fence(text: str) -> str:

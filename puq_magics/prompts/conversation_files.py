@@ -147,7 +147,7 @@ def write(path: str | Path, data: bytes, force: bool = False) -> Path:
         _write_beside(target.resolve() if force else target, data, force)
     except FileExistsError:
         raise InputError(
-            f"{target} exists.", hint="Name another; or force=True (--force) replaces it."
+            f"{target} exists.", hint="Name another file; or --force (in Python force=True) replaces it."
         ) from None
     except (OSError, RuntimeError) as exc:  # RuntimeError: a link that leads to itself
         words = getattr(exc, "strerror", None) or "its links lead nowhere"

@@ -27,6 +27,7 @@ _ROLE = (
     "that stand in it. A mark like <secret 1> stands for a value that was masked: leave it as it is. If the "
     "cause cannot be seen in what is shown, say what to look at."
 )
+_OPENING = "A cell of mine has failed. This is what there is to see of it."
 _EXPLAIN = (
     "Explain in a few plain sentences what went wrong and why, and name the line. Then show how to mend it: "
     "the lines to change, in a code block."
@@ -90,7 +91,7 @@ def diagnose(
     asked = _HINT if hint else _MEND if mend else _EXPLAIN
     masked = [(title, masker.mask(text, code=bool(language)), language) for title, text, language in sections]
     prompt = masker.again("\n\n".join(_section(*section) for section in masked))
-    told = f"{prompt}\n\nVersions: {', '.join(frames.versions(found))}.\n\n{asked}"
+    told = f"{_OPENING}\n\n{prompt}\n\nVersions: {', '.join(frames.versions(found))}.\n\n{asked}"
     if masker.count:
         notes.append(f"{masker.count} secret{'s' if masker.count > 1 else ''} masked")
     return Diagnosis("\n\n".join(part for part in (system, _ROLE) if part), told, tuple(notes), _raw(cells))

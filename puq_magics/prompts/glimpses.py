@@ -20,7 +20,7 @@ from types import (
 )
 from typing import Any, cast
 
-from puq_magics.prompts.masking import SHORTEST, Masker, is_secret, is_strong
+from puq_magics.prompts.masking import SHORTEST, Masker, is_secret, is_strong, is_word
 
 #: Characters of one value.
 LONGEST = 240
@@ -116,6 +116,9 @@ class Glimpser:
     def _string(self, value: Any, name: str, hidden: bool) -> str:
         base = str if isinstance(value, str) else type(value)
         part = base.__getitem__(value, slice(LONGEST + _MARGIN))
+        if hidden and isinstance(part, str):
+            # As in code: `key = 'colour'` is of a dict more likely than of a lock.
+            hidden = is_strong(name) or not is_word(str.__str__(part))
         if not hidden:
             return repr(self._masker.mask(part)) if isinstance(part, str) else self._masker.mask(repr(part))
         if isinstance(part, str):

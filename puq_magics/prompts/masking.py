@@ -174,7 +174,7 @@ class Masker:
         groups = found.groupdict()
         name, group = groups.get("name", "authorization"), "value" if groups["value"] else "other"
         value = found[group]
-        if not is_secret(name) or (not is_strong(name) and _is_word(value)):
+        if not is_secret(name) or (not is_strong(name) and is_word(value)):
             return found[0]
         if "f" in (groups.get("prefix") or "").lower() and re.fullmatch(r"\{[^{}]*\}", value):
             return found[0]
@@ -216,7 +216,7 @@ class Masker:
             if prose and value.strip(".").isalpha() and len(value) < SHORTEST_WORD:
                 return found[0]
             return self._put(found, everywhere=not (prose and value.strip(".").isalpha()))
-        if len(value) < SHORTEST_WORD or _is_word(value) or value.isdigit():
+        if len(value) < SHORTEST_WORD or is_word(value) or value.isdigit():
             return found[0]
         return self._put(found, everywhere=not prose)
 
@@ -246,7 +246,7 @@ def is_random(word: str) -> bool:
     return {"a", "A", "1"} <= set(kinds) and changes / (len(word) - 1) >= 0.42
 
 
-def _is_word(value: str) -> bool:
+def is_word(value: str) -> bool:
     """Whether a value of a ``key`` is a plain word, like ``colour``."""
     return len(value) < 12 and not any(c.isdigit() for c in value)
 

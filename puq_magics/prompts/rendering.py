@@ -41,6 +41,12 @@ class Ready(str):
     __slots__ = ()
 
 
+class Block(Ready):
+    """Such a text that needs lines of its own: a table."""
+
+    __slots__ = ()
+
+
 class Renderer:
     """Writes the values of one prompt, each at most ``limit`` characters long.
 
@@ -112,8 +118,10 @@ class Renderer:
         if isinstance(value, dict):
             return self._table(tables.of_mapping(value, self._extent))
         if isinstance(value, (list, tuple, set, frozenset)):
-            return self._spelled(value, bounded.take(self._bullets(value), self._extent.characters))
-        return Ready(self.text(value))
+            text = self._spelled(value, bounded.take(self._bullets(value), self._extent.characters))
+            return Block(text)
+        text = self.text(value)
+        return text if isinstance(text, Ready) else Ready(text)
 
     def json(self, value: Any) -> str:
         """JSON; a table as a list of its rows, and as text whatever JSON has no notation for."""
@@ -133,7 +141,7 @@ class Renderer:
             rows, columns = frame.shape
             fields = [{"column": n, "type": t} for n, t in zip(frame.columns, frame.dtypes, strict=True)]
             table = self._table(tables.of_records(fields, replace(self._extent, rows=ALL)))
-            return Ready(f"{_count(rows, 'row')}, {_count(columns, 'column')}\n\n{table}")
+            return Block(f"{_count(rows, 'row')}, {_count(columns, 'column')}\n\n{table}")
         if _is_array(value):
             return Ready(f"array of {value.dtype}, shape {_shape(value)}")
         return Ready(self._cut(_sketch(value)))
@@ -176,7 +184,7 @@ class Renderer:
     def _table(self, table: tables.Table) -> str:
         if table.left_out:
             self._note(", ".join(table.left_out))
-        return Ready(table.text)
+        return Block(table.text)
 
     def _note(self, said: str) -> None:
         self.notes.append(f"{self._label}: {said}")
@@ -253,7 +261,7 @@ def _refuse(value: Any) -> None:
         hint = "Decode them first; an image's bytes go along with | image, or with -a."
         raise InputError("bytes cannot be filled in.", hint=hint)
     if _is_picture(kind):
-        hint = "Write | image behind it, or attach it with -a."
+        hint = "Write | image after it, or attach it with -a."
         raise InputError("an image cannot be filled in as text.", hint=hint)
     if inspect.iscoroutine(value):
         value.close()

@@ -147,7 +147,7 @@ class _Reader:
         for word in words:
             if word not in TYPES and word not in ("null", "None"):
                 hint = did_you_mean(word, TYPES) or f"The types are {', '.join(TYPES)}."
-                raise InputError(f"The schema's type {word!r} is none.", hint=f"{hint} {_HINT}")
+                raise InputError(f"{word!r} in the schema is not a type.", hint=f"{hint} {_HINT}")
         schema = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
         return _or_null(schema) if len(kinds) < len(words) else schema
 

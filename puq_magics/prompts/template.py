@@ -27,6 +27,8 @@ DEEPEST = 20
 _START = re.compile(r"(?<!\{)\{\{(?!\{)\s*(?=[^\W\d])")
 # What may hide braces, or is one: a string (Jinja2 knows backslashes in it), a bracket.
 _PART = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[()\[\]{}]""", re.DOTALL)
+# Words in the same line; a table has lines of its own.
+_BESIDE = re.compile(r"[ \t]*(?=\S)")
 _CLOSES = {")": "(", "]": "[", "}": "{"}
 
 
@@ -59,7 +61,7 @@ def fill(
     if _START.search(text) is None:
         return Filled(text)
     from puq_magics.prompts.expressions import Evaluator
-    from puq_magics.prompts.rendering import Renderer
+    from puq_magics.prompts.rendering import Block, Renderer
 
     renderer = Renderer(limit, images)
     evaluator = Evaluator(namespace, renderer)
@@ -74,9 +76,15 @@ def fill(
         if expression is None:
             unfilled[text[start:end]] = None
             continue
-        parts += (text[done:start], evaluator.text(expression))
-        names.update(dict.fromkeys(name for name in expression.names if name in namespace))
+        before, filled = text[done:start], evaluator.text(expression)
         done = end
+        if isinstance(filled, Block):
+            if _BESIDE.search(text, text.rfind("\n", 0, start) + 1, start):
+                before, filled = before.rstrip(" \t"), f"\n\n{filled}"
+            if beside := _BESIDE.match(text, end):
+                filled, done = f"{filled}\n\n", beside.end()
+        parts += (before, filled)
+        names.update(dict.fromkeys(name for name in expression.names if name in namespace))
     parts.append(text[done:])
     notes = dict.fromkeys([*renderer.notes, *_note(list(unfilled))])
     return Filled("".join(parts), tuple(names), tuple(notes), tuple(renderer.parts))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import isfinite
+from textwrap import shorten
 from typing import Any
 
 from puq_magics.api.errors import InputError
@@ -21,7 +22,7 @@ Content = str | Sequence[Mapping[str, Any]]
 _DEEPEST = 50  # lists and objects within each other, in a part
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Turn:
     """A question and its answer."""
 
@@ -44,6 +45,13 @@ class Turn:
     system: str = ""
     #: Whether the answer ended at the token limit, so that only its beginning is here.
     cut: bool = False
+
+    def __repr__(self) -> str:
+        asked, answered = (
+            repr(shorten(words, 60, placeholder="…")) for words in (self.question, self.answer)
+        )
+        facts = [self.model, *(["interrupted"] if self.interrupted else []), *(["cut"] if self.cut else [])]
+        return f"<Turn {asked} → {answered}{''.join(f', {fact}' for fact in facts if fact)}>"
 
     @property
     def question(self) -> str:

@@ -18,7 +18,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler, stream_request_body
 
 from puq_magics.sandbox import refusals
-from puq_magics.sandbox.catalog import Kind, Model, listing
+from puq_magics.sandbox.catalog import LOCAL, Kind, Model, listing
 from puq_magics.sandbox.refusals import Refusal, invalid
 from puq_magics.sandbox.state import Asked, State
 
@@ -243,7 +243,7 @@ class AccountHandler(RouterHandler):
         self.asked_model = code
         model = self.state.models.get(code)
         if model is None:
-            raise Refusal(404, f"The model {code!r} does not exist", code="MODEL_NOT_FOUND")
+            raise Refusal(404, self._nothing_like(code), code="MODEL_NOT_FOUND")
         if not model.enabled:
             raise Refusal(403, f"Forbidden: the model {code!r} is disabled")
         if not model.granted:
@@ -251,6 +251,12 @@ class AccountHandler(RouterHandler):
         if model.kind != kind:
             raise invalid(f"The model {code!r} does not {_DOES_NOT[kind]}: it is for {model.kind}")
         return model
+
+    def _nothing_like(self, code: str) -> str:
+        left_out = code.startswith(f"{LOCAL.code}/") and not self.state.engines
+        return f"The model {code!r} does not exist" + (
+            " here: the sandbox runs without --local" if left_out else ""
+        )
 
     async def unless_gone(self, work: Awaitable[T]) -> T:
         """What ``work`` comes to; raises StreamClosedError as soon as the client is gone, and cancels it."""

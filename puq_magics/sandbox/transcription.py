@@ -96,7 +96,7 @@ class TranscriptionHandler(EventsHandler):
             if model.answerer == "local" and self._spool is not None:
                 checked_language(model, form.language)
                 self._spool.close()
-                await Listening(self, model, form, self._spool.path, self._filename).run()
+                await Listening(self, model, form, self._spool, self._filename).run()
             else:
                 await self._play(model, form, hearing)
 

@@ -79,11 +79,9 @@ class Interrupted(KeyboardInterrupt):
         return interrupt
 
     def _render_traceback_(self) -> list[str]:
-        kept = (
-            "What had come is kept in _puq."
-            if self.result is not None and self.result.has_content
-            else "Nothing had come."
-        )
+        kept = "Nothing had come."
+        if self.result is not None and self.result.has_content:
+            kept = f"What had come is kept in _puq. {self.result.how_to_go_on}".rstrip()
         return [f"KeyboardInterrupt: the answer was interrupted. {kept}"]
 
 
@@ -127,6 +125,7 @@ def perform(workspace: Workspace, exchange: Exchange[R, V], view: V, out: str | 
     if stopped or isinstance(problem, KeyboardInterrupt):
         raise Interrupted.keeping(result)  # afresh: the frames of the old one may hold the key
     if problem is not None:
+        problem.hint = f"{problem.hint} {result.how_to_go_on}".strip()
         raise problem
     return result
 

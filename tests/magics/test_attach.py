@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -82,12 +83,18 @@ def test_attachments_stay_in_the_conversation(asking: Any, folder: Path) -> None
     assert "Attached: an image (PNG" in asking.run("%puq_chats main").out
 
 
+def test_a_dry_run_says_what_goes_along_and_what_was_cut(asking: Any, folder: Path) -> None:
+    asking.run("words = 'wren ' * 10_000")
+    out = asking.run("%puq_chat --dry-run -a chart.png See {{words}}").out
+    assert "\n\nwith it: an image (PNG, 1 kB)\n\nwords: cut at 20,000 of 50,000 characters\n\n" in out
+
+
 def test_a_dry_run_leaves_out_the_data_of_images(asking: Any, folder: Path) -> None:
     Image.effect_noise((200, 200), 50).save(folder / "noise.png")
     ran = asking.run("%puq_chat --dry-run -a noise.png -a notes.md hi")
     assert "more characters)" in ran.out
     assert len(ran.out) < 3_000
-    assert "user: hi\n\n(image_url)\n\nFile notes.md" in ran.out
+    assert re.search(r"user: hi\n\nwith it: an image \(PNG, \d\d kB\)\n\nFile notes.md", ran.out)
     words = shlex.split(ran.out.partition("\n\nuser: ")[0])
     request = json.loads(words[words.index("--data-raw") + 1])
     assert [part["type"] for part in request["messages"][0]["content"]] == ["text", "image_url", "text"]

@@ -204,6 +204,13 @@ def test_a_dry_run_shows_the_very_request_and_sends_nothing(asking: Any, sandbox
     assert json.loads(words[words.index("--data-raw") + 1]) == sent
 
 
+def test_an_earlier_cell_is_filled_in_as_it_was_typed(asking: Any) -> None:
+    number = asking.ip.execution_count
+    asking.run("%puq_chat -q first")
+    asking.run(f"%puq_chat -q -o r See {{{{In[{number}]}}}}")
+    assert asking.names["r"].messages[-1]["content"] == "See %puq_chat -q first"
+
+
 def test_a_dry_run_needs_no_key(shell: Any, environ: Any) -> None:
     ran = shell.run("%puq_chat --dry-run -m openai/gpt-4o hi")
     assert ran.out.startswith("curl -N https://api.puq.ai/v1/chat/completions -H ")

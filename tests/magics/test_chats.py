@@ -66,6 +66,11 @@ def test_a_transcript_is_there_to_read(talking: Any) -> None:
     assert isinstance(talking.names["seen"].conversation, Conversation)
 
 
+def test_a_transcript_ends_with_the_branches(talking: Any) -> None:
+    talking.run("%puq_chat -q -c fresh one\n%puq_chats fresh --reset")
+    assert "· branch fresh~1: 1 turn, reset]" in talking.run("%puq_chats fresh").out
+
+
 def test_a_transcript_is_safe(pupil: Any) -> None:
     pupil.run("%config PuqMagics.chat_model = 'sandbox/chat'")
     pupil.run("%%puq_chat -q -c main\n<img src=x onerror=alert(1)> ![x](http://a.example/x.png)")
@@ -74,7 +79,15 @@ def test_a_transcript_is_safe(pupil: Any) -> None:
     assert "onerror" in markdown
     assert "<img" not in markdown
     assert "![" not in markdown
-    assert "# Conversation" in markdown
+    assert markdown.startswith("**Conversation `main`**\n\n**Question 1**\n\n")
+
+
+def test_a_branch_says_whose_it_is(talking: Any) -> None:
+    talking.run("%puq_chat -q -c other three")
+    talking.run("%puq_chats main --undo")
+    talking.run("%puq_chats --restore main~1")
+    assert questions(talking) == ["one", "two"]
+    assert "not named" in str(talking.error("%puq_chats --restore 1"))
 
 
 def test_reset_undo_and_restore(talking: Any) -> None:
@@ -171,7 +184,7 @@ def test_an_export_to_hand_in(talking: Any, tmp_path: Path, ending: str) -> None
 
 
 def test_what_cannot_be_told(talking: Any) -> None:
-    assert "are two things" in str(talking.error("%puq_chats main --reset --undo"))
+    assert "do not go together" in str(talking.error("%puq_chats main --reset --undo"))
     assert "no conversation 'mian'" in str(talking.error("%puq_chats mian"))
     assert "'main'" in str(talking.error("%puq_chats mian"))
     assert "one too many" in str(talking.error("%puq_chats main other"))
@@ -181,7 +194,7 @@ def test_what_cannot_be_told(talking: Any) -> None:
         assert "letters, digits and . _ -" in error.hint
     assert "a name has no spaces" in talking.error("%puq_chats a b").hint
     talking.run("%puq_chats main --fork other")
-    assert "There are: main, other" in str(talking.error("%puq_chats --undo"))
+    assert "Name one of main, other" in str(talking.error("%puq_chats --undo"))
     talking.run("%config PuqMagics.chat = 'other'")
     talking.run("%puq_chats --undo")
     assert questions(talking, "other") == ["one"]

@@ -87,7 +87,7 @@ def test_at_no_balance_the_error_says_it_and_the_estimate(shell: Any, sandbox: A
 
 def test_a_dry_run_estimates_and_sends_nothing(shell: Any, sandbox: Any) -> None:
     out = shell.run("%puq_chat --dry-run --max-tokens 500 What is a cell?").out
-    assert "%puq_models asks for them" in out
+    assert "%puq_models fetches the prices" in out
     assert sandbox.requests == ()
     shell.run("%puq_models -q")
     out = shell.run("%puq_chat --dry-run --max-tokens 500 What is a cell?").out

@@ -190,7 +190,7 @@ def test_a_dry_run_shows_all_and_sends_nothing(told: Any) -> None:
     ran = shell.run("%puq_fix --dry-run")
     assert ran.value is None
     assert "curl" in ran.out
-    assert "\n\nuser: ## The error, with its traceback\n\n```\nCell In[" in ran.out
+    assert "\n\n## The error, with its traceback\n\n```\nCell In[" in ran.out
     assert "nothing was sent" in ran.out
     assert "hunter2x" not in ran.out
     assert shell.server.heard == []

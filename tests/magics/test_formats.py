@@ -200,7 +200,7 @@ def test_a_repair_of_what_was_gone_on_with_becomes_the_turn(shell: Any, serve: A
     assert "--continue" in str(shell.error(f"%puq_chat -c main --schema '{SCHEMA}' Somebody"))
     shell.run(f"%puq_chat -c main --continue --schema '{SCHEMA}' -o r")
     assert shell.names["r"].data == {"name": "Ann", "age": 41}
-    assert "turn 1 replaced; its earlier answer kept as branch main~1" in shell.names["r"].notes
+    assert "turn 1 replaced; its earlier answer kept as branch main~1" in shell.names["r"].remarks
     main = shell.workspace.conversations.find("main")
     assert [(turn.question, turn.answer) for turn in main.turns] == [("Somebody", ANN)]
     assert [turn.answer for turn in main.branch("main~1").turns] == ['{"nom": "Ann",']
@@ -247,6 +247,15 @@ def test_json(against: Any, shell: Any) -> None:
     assert "Here it is" in shell.names["r"].text
     assert "Answer with one JSON document" in server.heard[0].json["messages"][0]["content"]
     assert "a/b" in ran.out
+
+
+def test_what_does_not_fit_is_shown_to_the_letter(pupil: Any) -> None:
+    wrong, right = pupil.run(f"%puq_chat -m sandbox/clumsy --schema '{SCHEMA}' Somebody").screen
+    assert wrong["text/markdown"].startswith(
+        "````\nCertainly! Here is the JSON that you asked for:\n\n```json\n"
+    )
+    assert "asking once more** · sandbox/clumsy · " in wrong["text/markdown"]
+    assert right["text/markdown"].startswith("```json\n")
 
 
 def test_json_is_shown_in_a_notebook_as_json(pupil: Any) -> None:

@@ -48,7 +48,7 @@ def test_status_tells_of_problems_and_does_not_fail(shell: Any, environ: Any) ->
 
 @pytest.mark.parametrize("magic", ["puq", "puq_login", "puq_logout"])
 def test_magics_without_arguments_take_none(shell: Any, magic: str) -> None:
-    assert "takes options at most" in str(shell.error(f"%{magic} now"))
+    assert "takes options only" in str(shell.error(f"%{magic} now"))
     error = shell.error(f"%{magic} --now")
     assert "there is no option --now" in str(error)
     assert f"%{magic}? says more" in str(error)

@@ -178,7 +178,7 @@ def test_files_that_cannot_be_sent(folder: Path, content: bytes, message: str, h
 @pytest.mark.parametrize(
     ("name", "message", "hint"),
     [
-        ("", "there is nothing behind -a", "It takes"),
+        ("", "there is nothing after -a", "It takes"),
         ("chrt.png", "there is no file 'chrt.png'.", "Did you mean 'chart.png'?"),
         ("zzz.qq", "there is no file 'zzz.qq'.", "The working folder is "),
         ("nowhere/a.png", "there is no folder 'nowhere'.", "The working folder is "),

@@ -45,7 +45,7 @@ def test_a_document() -> None:
 
 ## System prompt
 
-> Be brief\\.
+> Be brief.
 
 ## Question 1
 
@@ -91,16 +91,16 @@ def test_the_system_prompt_stands_where_it_changes() -> None:
         *("System prompt, from question 5 on", "Question 5", "Answer 5"),
         "System prompt, from question 6 on",
     ]
-    assert "from question 3 on\n\n> Be a \\*pirate\\*\\.\n" in as_markdown(chat)
+    assert "from question 3 on\n\n> Be a \\*pirate\\*.\n" in as_markdown(chat)
     assert "from question 4 on\n\n*None.*\n" in as_markdown(chat)
-    assert "from question 5 on\n\n> Be brief\\.\n" in as_markdown(chat)
+    assert "from question 5 on\n\n> Be brief.\n" in as_markdown(chat)
     notebook = nbformat.from_dict(as_notebook(chat))
     nbformat.validate(notebook)
     assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
 
 
 def test_a_conversation_that_has_no_turns_yet_shows_its_system_prompt() -> None:
-    assert as_markdown(Conversation("main", "Be brief.")).endswith("## System prompt\n\n> Be brief\\.\n")
+    assert as_markdown(Conversation("main", "Be brief.")).endswith("## System prompt\n\n> Be brief.\n")
 
 
 def test_an_answer_that_was_cut_says_so() -> None:
@@ -204,7 +204,7 @@ def test_the_shape_survives_anything(words: str) -> None:
 
 
 @settings(derandomize=True, deadline=None, database=None)
-@given(st.text(alphabet=st.sampled_from('*_`<>&#[]()!|\\~$+-.1a ="'), min_size=1, max_size=40))
+@given(st.text(alphabet=st.sampled_from('*_`<>&#[]()!|\\~$+-.1a{} ="'), min_size=1, max_size=40))
 def test_a_question_of_one_line_is_shown_to_the_letter(words: str) -> None:
     question = f"x {words}".strip()
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(as_markdown(of(question, "!")))
@@ -212,6 +212,21 @@ def test_a_question_of_one_line_is_shown_to_the_letter(words: str) -> None:
     children = tokens[start + 2].children or []
     assert {child.type for child in children} <= {"text", "text_special"}
     assert "".join(child.content for child in children).split() == question.split()
+
+
+@pytest.mark.parametrize(
+    "mark", ["1.", "23)", "-", "+", "*", "#", ">", "---", "- [x]", "=", "~~~", "|", "&amp;"]
+)
+def test_a_question_that_begins_like_a_block_is_shown_to_the_letter(mark: str) -> None:
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(as_markdown(of(f"{mark} a", "!")))
+    start = next(n for n, token in enumerate(tokens) if token.type == "blockquote_open")
+    assert [token.type for token in tokens[start + 1 : start + 3]] == ["paragraph_open", "inline"]
+    assert "".join(child.content for child in tokens[start + 2].children or []) == f"{mark} a"
+
+
+def test_plain_sentences_are_exported_as_they_are() -> None:
+    question = "Is my_wren (9 g) lighter - by {{x}}, and how much: 1.5 or 2?!"
+    assert f"> {question}\n" in as_markdown(of(question, "!"))
 
 
 def test_a_question_of_several_lines_is_shown_to_the_letter() -> None:
@@ -343,5 +358,5 @@ def test_the_words_at_which_an_answer_went_on() -> None:
     chat = of("Count.", "One,", interrupted=True)
     chat.extend("One, two.", continued=["*More*, please."])
     assert as_markdown(chat).endswith(
-        "> *Gone on with, when told:*\n>\n> > \\*More\\*, please\\.\n>\n> One, two.\n"
+        "> *Gone on with, when told:*\n>\n> > \\*More\\*, please.\n>\n> One, two.\n"
     )

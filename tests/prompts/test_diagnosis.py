@@ -39,7 +39,9 @@ def test_a_prompt_in_full() -> None:
     body, asked = diagnosis.prompt.split("\n\nVersions: ")
     assert (
         body
-        == """## The error, with its traceback
+        == """A cell of mine has failed. This is what there is to see of it.
+
+## The error, with its traceback
 
 ```
 Cell In[2], line 2, in <module>

@@ -150,7 +150,7 @@ def test_items_are_not_asked_of_classes_that_make_their_own() -> None:
 
 SECRETS = [
     ("password", "hunter2"),
-    ("key", "nmae"),
+    ("key", "nmae-8f31"),
     ("api_key", b"hunter2"),
     ("token", ["hunter2"]),
     ("password", 123456),
@@ -170,6 +170,11 @@ def test_secrets_are_masked(name: str, value: object) -> None:
     assert "nmae" not in said
     assert "123456" not in said
     assert "hunter" not in said
+
+
+@pytest.mark.parametrize(("name", "value"), [("key", "kestrel"), ("sort", {"key": "kestrel"})])
+def test_a_key_that_is_a_plain_word_is_shown(name: str, value: object) -> None:
+    assert "kestrel" in glimpse(value, name)
 
 
 class Slotted:

@@ -52,8 +52,8 @@ def test_short_forms(text: str, schema: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("name, age itn", "'itn' is none. Did you mean 'int'?"),
-        ("tags [strr]", "'strr' is none. Did you mean 'str'?"),
+        ("name, age itn", "'itn' in the schema is not a type. Did you mean 'int'?"),
+        ("tags [strr]", "'strr' in the schema is not a type. Did you mean 'str'?"),
         ("x foo", "The types are str"),
         ("name str age", "'age' is one word too many at the field 'name'"),
         ("a, b, a", "two fields named 'a'"),

@@ -297,6 +297,29 @@ def test_what_holds_itself_ends() -> None:
         fill("{{row.data | json}}", {"row": row})
 
 
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("{{df}}", "TABLE"),
+        ("The mean of {{df}}?", "The mean of\n\nTABLE\n\n?"),
+        ("See:\n  {{df | head(2)}} \nand go on", "See:\n  TABLE \nand go on"),
+        ("See {{df | md}}\nand go on", "See\n\nTABLE\nand go on"),
+        ("```\n{{df}}\n```", "```\nTABLE\n```"),
+        ("Is {{n}} in it?\n{{df}} Say so.", "Is 3 in it?\nTABLE\n\nSay so."),
+    ],
+)
+def test_a_table_gets_lines_of_its_own(text: str, filled: str) -> None:
+    table = "| a |\n| --- |\n| 1 |"
+    found = fill(text, {"df": pd.DataFrame({"a": [1]}), "n": 3}).text
+    assert found == filled.replace("TABLE", table)
+
+
+def test_a_shape_gets_lines_of_its_own() -> None:
+    found = fill("Of {{df | schema}}?", {"df": pd.DataFrame({"a": [1]})}).text
+    assert found.startswith("Of\n\n1 row, 1 column\n\n| column | type |\n")
+    assert found.endswith(" |\n\n?")
+
+
 def test_200_megabytes_cost_what_is_shown() -> None:
     frame = pd.DataFrame(np.zeros((5_000_000, 5)), columns=list("abcde"), copy=False)
     assert frame.memory_usage().sum() >= 200_000_000

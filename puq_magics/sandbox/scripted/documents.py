@@ -15,6 +15,8 @@ from puq_magics.sandbox.scripted.fitting import fitting
 CLUMSY: Final = "Certainly! Here is the JSON that you asked for:"
 #: Where a prompt stops speaking of its subject, and begins to speak of the answer's form.
 _FORM: Final = re.compile(r"\bAnswer with one JSON document|\bJSON Schema\b")
+#: Words that ask for some JSON, whatever it holds.
+_ANY: Final = re.compile(r"\bAnswer with one JSON document\b")
 _REPAIR: Final = re.compile(r"\b(?:does not fit|not JSON|not valid JSON)\b")
 
 
@@ -22,10 +24,11 @@ def wanted(request: ChatRequest) -> Wanted | None:
     """The JSON that a request asks for, by its field or in its words; None when it asks for none."""
     if request.wanted is not None:
         return request.wanted
-    found = (
-        schema_in_words(message.text) for message in reversed(request.messages) if message.role != "assistant"
-    )
-    return next((one for one in found if one is not None), None)
+    told = [message.text for message in reversed(request.messages) if message.role != "assistant"]
+    found = next((one for one in map(schema_in_words, told) if one is not None), None)
+    if found is None and any(_ANY.search(text) for text in told):
+        return Wanted({})
+    return found
 
 
 def document(request: ChatRequest, asked: Wanted) -> str:

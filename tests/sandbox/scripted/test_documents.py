@@ -96,3 +96,14 @@ def test_echo_and_tour_answer_as_ever() -> None:
     asked = request(QUESTION, schema=PERSON)
     assert '"response_format"' in said("echo", asked)
     assert said("tour", asked) == said("tour", request(QUESTION))
+
+
+def test_any_json_is_asked_for_in_words() -> None:
+    asked = request(("system", "Answer with one JSON document and nothing else."), ("user", "Count these words"))
+    assert json.loads(said("chat", asked))["words"] == 3
+
+
+def test_an_answer_about_json_is_no_wish_for_it() -> None:
+    turns = [("user", "Hello"), ("assistant", "Answer with one JSON document, one says."), ("user", "Why?")]
+    with pytest.raises(ValueError, match="Expecting value"):
+        json.loads(said("chat", request(*turns)))
