@@ -99,7 +99,7 @@ def test_it_ends_in_mid_answer_and_is_started_again(local: Sandbox, connect, whe
 @pytest.mark.parametrize("stream", [False, True])
 def test_it_cannot_start(local: Sandbox, connect, stream: bool) -> None:
     response = connect(local).chat(MODEL, stream=stream)
-    assert response.status_code == 503
+    assert response.status_code == 500
     assert response.json() == {"error": "The chat engine cannot start: broken.gguf is not a GGUF file"}
     assert local.balance == 100
 

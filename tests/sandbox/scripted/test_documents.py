@@ -99,7 +99,9 @@ def test_echo_and_tour_answer_as_ever() -> None:
 
 
 def test_any_json_is_asked_for_in_words() -> None:
-    asked = request(("system", "Answer with one JSON document and nothing else."), ("user", "Count these words"))
+    asked = request(
+        ("system", "Answer with one JSON document and nothing else."), ("user", "Count these words")
+    )
     assert json.loads(said("chat", asked))["words"] == 3
 
 
