@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from puq_magics.sandbox.refusals import INTERNAL_ERROR, Refusal
+from puq_magics.sandbox.refusals import Refusal
 from puq_magics.sandbox.relaying.asking import Server
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class EngineBackend(Backend):
                 yield Server(f"{running.url}/v1", running.key)
         except EngineError as error:
             # Not a 503: who asks again at once, as clients do then, would only wait for the same once more.
-            raise Refusal(500, str(error), code=INTERNAL_ERROR) from None
+            raise Refusal(500, str(error)) from None
 
     async def unreachable(self, why: str) -> str:  # noqa: ARG002 - there is more to say
         """What to say when its process ended before it answered."""
