@@ -199,3 +199,19 @@ def test_failed_requests_are_told_from_refused_input() -> None:
     assert issubclass(StatusError, APIError)
     assert not issubclass(errors.InputError, APIError)
     assert not issubclass(errors.ConfigurationError, APIError)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (422, {"error": "The prompt is too long: it has 4,051 tokens, and the model's context holds 2,048"}),
+        (400, {"error": {"message": "This model's maximum context length is 8192 tokens.", "type": "x"}}),
+        (400, {"error": {"message": "Too many tokens", "code": "context_length_exceeded"}}),
+    ],
+)
+def test_who_sent_too_much_is_told_to_send_less(status: int, body: Any) -> None:
+    assert error_for(status, json.dumps(body).encode()).hint.startswith("Send less: a shorter prompt")
+
+
+def test_another_context_is_none() -> None:
+    assert error_for(400, b'{"error": "No context given"}').hint == "Check the model and the options."
