@@ -213,9 +213,7 @@ _LARGE_FILE = (
     "Send a shorter or a compressed one (MP3, Opus).",
 )
 # What servers say, each in its own way, of a prompt that is longer than the model can read.
-_OF_CONTEXT = re.compile(
-    r"context[_ ](?:length|window|size)|maximum context|model's context|prompt is too long", re.I
-)
+_OF_CONTEXT = r"context[_ ](?:length|window|size)|maximum context|model's context|prompt is too long"
 _SEND_LESS = "Send less: a shorter prompt, or fewer turns of a conversation (PuqMagics.context_turns)."
 _SERVER = (ServerError, "the router failed", "Try again; if it goes on, ask the router's people.")
 _OTHER = (StatusError, "the router refused the request", "Check the base URL.")
@@ -234,7 +232,7 @@ def error_for(
     kind, summary, hint = _BY_STATUS.get(status, _SERVER if status >= 500 else _OTHER)
     if status == 413 and sent_file:
         kind, summary, hint = _LARGE_FILE
-    elif status in (400, 413, 422) and _OF_CONTEXT.search(f"{detail} {code}"):
+    elif status in (400, 413, 422) and re.search(_OF_CONTEXT, f"{detail} {code}", re.I):
         hint = _SEND_LESS
     return kind(
         with_words(

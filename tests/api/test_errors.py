@@ -209,7 +209,7 @@ def test_failed_requests_are_told_from_refused_input() -> None:
         (400, {"error": {"message": "Too many tokens", "code": "context_length_exceeded"}}),
     ],
 )
-def test_who_sent_too_much_is_told_to_send_less(status: int, body: Any) -> None:
+def test_who_sent_too_much_is_told_to_send_less(status: int, body: object) -> None:
     assert error_for(status, json.dumps(body).encode()).hint.startswith("Send less: a shorter prompt")
 
 
