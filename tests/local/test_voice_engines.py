@@ -12,12 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import psutil
 import pytest
 import requests
-import soundfile
 
 from puq_magics.sandbox import Sandbox
 from puq_magics.sandbox.local.voices import VOICES
@@ -101,6 +99,8 @@ def test_the_voices_differ_and_stay_the_same(client: Client) -> None:
 
 @pytest.mark.parametrize("kind", ["wav", "opus", "flac"])
 def test_other_formats_are_spoken_and_heard(client: Client, kind: str) -> None:
+    import soundfile
+
     audio = client.speak(response_format=kind).content
     sound, rate = soundfile.read(io.BytesIO(audio)) if kind != "wav" else (np.zeros(0), 24_000)
     assert rate in (24_000, 48_000)
@@ -162,6 +162,8 @@ def test_as_events(client: Client, spoken: bytes) -> None:
 
 
 def m4a(samples: Any) -> bytes:
+    import av  # here: these packages are of the extra `local`, and every test module is imported
+
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=24_000, layout="mono")

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 
 from puq_magics.sandbox.local.encoding import FORMATS, Outlet, encoder
 from puq_magics.sandbox.sounds.wav import read_head
@@ -22,6 +21,8 @@ def tone(seconds: float, hertz: float = 440.0) -> Any:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_pieces_make_a_file(kind: str) -> None:
+    import soundfile
+
     file = encoder(kind, RATE)
     pieces = [file.encode(tone(2.0)), file.encode(tone(0.5)), file.close()]
     assert (len(pieces[0]) > 1000) == (kind != "flac")  # it leaves before the rest is there
