@@ -28,6 +28,8 @@ from puq_magics.sandbox import Sandbox
 sys.path.insert(0, str(Path(__file__).parent / "samples"))  # plain modules
 from tiny_wheel import Shelf, make_shelf
 
+os.environ.pop("VIRTUAL_ENV", None)  # IPython warns where it names another environment than the one that runs
+
 PATIENCE = 30.0  # seconds until a test that waits for something gives up
 
 
