@@ -101,25 +101,16 @@ def _extend(
         if not kept.turns or kept.turns[-1] is not turn:
             result.note(f"{kept.name} has changed meanwhile: the rest is in _puq alone")
             return
-        notes: Sequence[str] = ()
-        if result.text.startswith(turn.answer):
-            kept.extend(
-                result.text,
-                model=result.asked_model,
-                usage=usage,
-                interrupted=result.interrupted,
-                cut=result.finish_reason == "length",
-                continued=continued,
-            )
-        else:  # the whole was asked for once more, as it did not fit its schema
-            notes = kept.answer_anew(
-                result.text,
-                model=result.asked_model,
-                usage=usage,
-                interrupted=result.interrupted,
-                cut=result.finish_reason == "length",
-                continued=continued,
-            )
+        # Another beginning: the whole was asked for once more, as it did not fit its schema.
+        put = kept.extend if result.text.startswith(turn.answer) else kept.answer_anew
+        notes = put(
+            result.text,
+            model=result.asked_model,
+            usage=usage,
+            interrupted=result.interrupted,
+            cut=result.finish_reason == "length",
+            continued=continued,
+        )
     result.remarks = (*result.remarks, *notes)
 
 

@@ -8,6 +8,8 @@ from time import monotonic
 
 from puq_magics.api.request import Retry
 
+#: What takes back the line of a terminal that is being written.
+ERASE_LINE = "\r\x1b[K"
 _SHOWN_AFTER = 1.0  # seconds
 _BETWEEN = 1.0  # seconds between two paintings
 _BETWEEN_FRAMES = 0.2  # seconds between two paintings of words that grow
@@ -133,3 +135,10 @@ class Status:
     def mark(self) -> None:
         """It was painted now."""
         self._painted = self._clock()
+
+
+def status_bundle(words: str) -> dict[str, str]:
+    """A line that says what is going on, or how it went; safe whatever the words are."""
+    from puq_magics.outputs.markdown import inline, plain
+
+    return {"text/html": f"<p><em>{inline(words)}</em></p>", "text/plain": plain(words)}

@@ -16,11 +16,9 @@ from uuid import uuid4
 from puq_magics.api.request import Retry
 from puq_magics.outputs.markdown_controls import PlainFeed
 from puq_magics.outputs.media_keeping import save_large, saved_lines
-from puq_magics.outputs.media_progress import Progress, Status
+from puq_magics.outputs.media_progress import ERASE_LINE, Progress, Status, status_bundle
 from puq_magics.outputs.result import EMBED_LIMIT, MediaResult, Result
 from puq_magics.outputs.results import SpeechResult, TranscriptResult
-
-_ERASE_LINE = "\r\x1b[K"
 
 
 class MediaView(Protocol):
@@ -136,13 +134,13 @@ class NotebookMediaView(_StatusView):
         with self._status.lock:
             self._status.closed = True
             if not self._screen.is_empty:
-                self._screen.paint(_status_bundle("Nothing came."))
+                self._screen.paint(status_bundle("Nothing came."))
 
     def _say(self, status: Progress | str) -> None:
         if not self._live or self._status.closed:
             return
         self._status.mark()
-        self._screen.paint(status.bundle() if isinstance(status, Progress) else _status_bundle(status))
+        self._screen.paint(status.bundle() if isinstance(status, Progress) else status_bundle(status))
 
     def _play(self, bundle: dict[str, str]) -> dict[str, str]:
         """Have the player start when it appears.
@@ -225,7 +223,7 @@ class TerminalMediaView(_StatusView):
         if self._live and not self._status.closed and not self._heard and out.isatty():
             self._status.mark()
             self._written = True
-            out.write(f"{_ERASE_LINE}… {plain(str(status))}")
+            out.write(f"{ERASE_LINE}… {plain(str(status))}")
             out.flush()
 
     def _say_on(self, text: str) -> None:
@@ -240,7 +238,7 @@ class TerminalMediaView(_StatusView):
         """Take the status off the screen."""
         if self._written:
             self._written = False
-            self._out().write(_ERASE_LINE)
+            self._out().write(ERASE_LINE)
             self._out().flush()
 
     def _end(self) -> None:
@@ -274,12 +272,6 @@ class QuietMediaView:
 
     def abandon(self) -> None:
         """See MediaView."""
-
-
-def _status_bundle(words: str) -> dict[str, str]:
-    from puq_magics.outputs.markdown import inline, plain
-
-    return {"text/html": f"<p><em>{inline(words)}</em></p>", "text/plain": plain(words)}
 
 
 #: Waits for the player, which the next frame brings, and starts it.

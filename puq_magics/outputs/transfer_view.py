@@ -7,9 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TextIO
 
-from puq_magics.outputs.media_progress import Progress, Status
-
-_ERASE_LINE = "\r\x1b[K"
+from puq_magics.outputs.media_progress import ERASE_LINE, Progress, Status, status_bundle
 
 
 class TransferView:
@@ -41,12 +39,12 @@ class TransferView:
 
     def end(self, words: str) -> None:
         """Nothing goes on any more; this is how it went."""
-        from puq_magics.outputs.markdown import inline, plain
-
         if self._in_notebook:
-            self._screen.paint({"text/html": f"<p><em>{inline(words)}</em></p>", "text/plain": plain(words)})
+            self._screen.paint(status_bundle(words))
             return
-        erase = _ERASE_LINE if self._written else ""
+        from puq_magics.outputs.markdown import plain
+
+        erase = ERASE_LINE if self._written else ""
         self._write(f"{erase}{plain(words)}\n")
 
     def _paint(self, progress: Progress) -> None:
@@ -56,7 +54,7 @@ class TransferView:
         from puq_magics.outputs.markdown import plain
 
         self._written = True
-        self._write(f"{_ERASE_LINE}… {plain(str(progress))}")
+        self._write(f"{ERASE_LINE}… {plain(str(progress))}")
 
     def _write(self, text: str) -> None:
         out = self._out()

@@ -202,10 +202,11 @@ class Conversation:
         interrupted: bool = False,
         cut: bool = False,
         continued: Sequence[str] = (),
-    ) -> None:
+    ) -> tuple[str, ...]:
         """The last answer went on: ``answer`` is all of it, from its beginning. The tokens add up.
 
-        Raises InputError when there is no turn, or the answer does not begin as it did before.
+        Return notes as the others do: none, since nothing is replaced. Raises InputError when there is no turn, or
+        the answer does not begin as it did before.
         """
         if not self._turns:
             raise InputError(f"{self._called} has no answer to go on with.", hint="Ask something first.")
@@ -215,16 +216,9 @@ class Conversation:
                 "the answer does not begin with what there was of it.",
                 hint="Give all of it, from its beginning.",
             )
-        longer = replace(
-            last,
-            answer=answer,
-            model=model or last.model,
-            usage=sum_of(last.usage, usage),
-            interrupted=interrupted,
-            cut=cut,
-            continued=(*last.continued, *continued),
-        )
+        longer = last.answered(answer, model, sum_of(last.usage, usage), interrupted, cut, continued)
         self._turns = (*self._turns[:-1], longer)
+        return ()
 
     def answer_anew(
         self,
@@ -246,14 +240,7 @@ class Conversation:
             raise InputError("the answer is no text.", hint="Give the answer's text.")
         last = self._turns[-1]
         other = replace(
-            last,
-            answer=answer,
-            model=model or last.model,
-            usage=usage,
-            interrupted=interrupted,
-            cut=cut,
-            continued=(*last.continued, *continued),
-            at=datetime.now(UTC),
+            last.answered(answer, model, usage, interrupted, cut, continued), at=datetime.now(UTC)
         )
         what = f"turn {len(self._turns)} replaced"
         branch = self._move((*self._turns[:-1], other), what)

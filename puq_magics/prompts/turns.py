@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import isfinite
 from textwrap import shorten
@@ -74,6 +74,26 @@ class Turn:
     def tokens(self) -> int:
         """How many tokens it has, estimated."""
         return tokens_in(self.content) + tokens_in(self.answer)
+
+    def answered(
+        self,
+        answer: str,
+        model: str,
+        usage: Usage | None,
+        interrupted: bool,
+        cut: bool,
+        continued: Sequence[str],
+    ) -> Turn:
+        """The same question with another answer, for which the model was told to go on at ``continued`` as well."""
+        return replace(
+            self,
+            answer=answer,
+            model=model or self.model,
+            usage=usage,
+            interrupted=interrupted,
+            cut=cut,
+            continued=(*self.continued, *continued),
+        )
 
 
 @dataclass(frozen=True)
