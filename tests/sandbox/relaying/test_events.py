@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from puq_magics.sandbox.relaying.asking import CutError
 from puq_magics.sandbox.relaying.events import EventReader
 
 LINES = [
@@ -45,3 +46,18 @@ def test_an_event_is_given_as_soon_as_it_is_whole() -> None:
 def test_nothing_comes_of_nothing() -> None:
     assert read() == []
     assert read(b"\n\n\n", b": only a comment\n\n") == []
+
+
+def test_a_long_line_in_many_pieces() -> None:
+    pieces = [b"data: ", *[b"x" * 65_536] * 800, b"\r", b"\n\n"]
+    assert [len(data) for data in read(*pieces)] == [800 * 65_536]
+
+
+@pytest.mark.parametrize("piece", [b"data: " + b"x" * 1_000_000, b"data: x\n" * 100_000])
+def test_an_event_without_an_end_is_not_waited_for(piece: bytes) -> None:
+    with pytest.raises(CutError, match="one of its events is larger than 67 MB"):
+        read(*[piece] * 100)
+
+
+def test_many_events_are_no_large_one() -> None:
+    assert len(read(*[b"data: " + b"x" * 1_000_000 + b"\n\n"] * 100)) == 100
