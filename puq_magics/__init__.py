@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from puq_magics.api.client import Router
-    from puq_magics.api.errors import PuqError
-    from puq_magics.prompts.conversation import Conversation
+    from puq_magics.core.errors import PuqError
+    from puq_magics.prompts.conversation.conversation import Conversation
 
 __version__ = "0.1.0"
 
@@ -18,14 +18,14 @@ __all__ = ["Conversation", "PuqError", "Router", "load_ipython_extension", "unlo
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:
     """Register the magics."""
-    from puq_magics.magics.registration import load
+    from puq_magics.magics.extension import load
 
     load(ipython)
 
 
 def unload_ipython_extension(ipython: InteractiveShell) -> None:
     """Take them away again."""
-    from puq_magics.magics.registration import unload
+    from puq_magics.magics.extension import unload
 
     unload(ipython)
 
@@ -36,7 +36,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name == "Conversation":
-        from puq_magics.prompts.conversation import Conversation
+        from puq_magics.prompts.conversation.conversation import Conversation
 
         return Conversation
     if name not in ("PuqError", "Router"):

@@ -137,13 +137,13 @@ def test_every_import_keeps_the_law() -> None:
 @pytest.mark.parametrize(
     ("module", "target", "at_load"),
     [
-        ("api.errors", "puq_magics.outputs.footer", False),
-        ("prompts.template", "puq_magics.outputs.markdown", False),
+        ("api.errors", "puq_magics.outputs.results.footer", False),
+        ("prompts.template", "puq_magics.outputs.markdown.feed", False),
         ("outputs.live", "puq_magics.prompts.template", False),
-        ("session.calls", "puq_magics.magics.chat", False),
+        ("session.calls", "puq_magics.magics.commands", False),
         ("magics.session", "puq_magics.sandbox", False),
         ("session.workspace", "puq_magics.sandbox", True),
-        ("sandbox.server", "puq_magics.api.errors", False),
+        ("sandbox.server", "puq_magics.core.errors", False),
         ("api.client", "requests", True),
         ("api.client", "urllib3.exceptions", False),
         ("prompts.template", "IPython.display", False),

@@ -56,7 +56,7 @@ def test_an_unknown_name_is_an_attribute_error(name: str) -> None:
 
 def test_lazy_names_are_the_real_ones() -> None:
     from puq_magics.api.client import Router
-    from puq_magics.api.errors import PuqError
+    from puq_magics.core.errors import PuqError
 
     assert puq_magics.Router is Router
     assert puq_magics.PuqError is PuqError

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
-    from puq_magics.api.errors import APIError, PuqError
+    from puq_magics.core.errors import APIError, PuqError
     from puq_magics.api.images import GeneratedImage, Images
-    from puq_magics.api.media_types import MediaType
+    from puq_magics.core.media_types import MediaType
     from puq_magics.api.speech import Speech, SpeechStream
-    from puq_magics.api.stream import ChatStream
+    from puq_magics.api.chat import ChatStream
     from puq_magics.api.transcript_stream import TranscriptStream
-    from puq_magics.api.transcripts import Segment, Transcript
+    from puq_magics.api.transcription import Segment, Transcript
     from puq_magics.api.transport import Response, Transport
     from puq_magics.api.uploads import Upload
-    from puq_magics.api.wire import Completion, Delta, Model, Usage
+    from puq_magics.api.types import Completion, Delta, Model, Usage
 
 _HOMES = {
     "APIError": "errors",

@@ -7,20 +7,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.address import VENDOR_URL, Address
-from puq_magics.api.errors import ConfigurationError, InputError, StatusError, error_for
-from puq_magics.api.reading import parts_of, read_beginning, read_json, redacted, request_id
+from puq_magics.api.base_url import VENDOR_URL, Address
+from puq_magics.core.errors import ConfigurationError, InputError, StatusError, error_for
+from puq_magics.api.response import parts_of, read_beginning, read_json, redacted, request_id
 from puq_magics.api.request import Request, Retry, Timeouts, form_request, json_request
-from puq_magics.api.secret import Secret
-from puq_magics.api.stream import ChatStream, read_completion
+from puq_magics.core.secret import Secret
+from puq_magics.api.chat import ChatStream, read_completion
 from puq_magics.api.transport import RequestsTransport, Response, Transport, retry_after
-from puq_magics.api.wire import Completion, Message, Model, read_balance, read_models
+from puq_magics.api.types import Completion, Message, Model, read_balance, read_models
 
 if TYPE_CHECKING:
     from puq_magics.api.images import Images
     from puq_magics.api.speech import Speech, SpeechStream
     from puq_magics.api.transcript_stream import TranscriptStream
-    from puq_magics.api.transcripts import Transcript
+    from puq_magics.api.transcription import Transcript
     from puq_magics.api.uploads import OnProgress, Upload
 
 _CONNECT, _LISTS, _CHAT, _MEDIA = 10.0, 30.0, 120.0, 300.0  # seconds
@@ -164,7 +164,7 @@ class Router:
         what is not PNG, JPEG or WebP; its ``partial`` are the Images that came. ``keep`` is told these, too, before
         any error or interrupt leaves, so that a KeyboardInterrupt loses nothing that was paid for.
         """
-        from puq_magics.api.download import ImageFetcher  # media are imported when they are asked for
+        from puq_magics.api.image_download import ImageFetcher  # media are imported when they are asked for
         from puq_magics.api.images import MOST_IMAGES, read_images
 
         response = self._send(self.image_request(prompt, model=model, **params), on_retry)
@@ -230,7 +230,7 @@ class Router:
 
         The file is read as it is sent; ``on_progress`` is told the bytes sent and the bytes in all, on this thread.
         """
-        from puq_magics.api.transcripts import read_transcript
+        from puq_magics.api.transcription import read_transcript
 
         request = self.transcribe_request(
             upload, model=model, on_progress=on_progress, **(params | {"stream": False})

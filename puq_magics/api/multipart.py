@@ -6,7 +6,7 @@ from typing import BinaryIO, Protocol
 
 from requests_toolbelt.multipart.encoder import MultipartEncoder
 
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 from puq_magics.api.uploads import Form, Upload
 
 

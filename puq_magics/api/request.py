@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from puq_magics.api.address import Address
-from puq_magics.api.errors import InputError
+from puq_magics.api.base_url import Address
+from puq_magics.core.errors import InputError
 
 if TYPE_CHECKING:
     from puq_magics.api.uploads import Form

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from puq_magics.api.errors import AnswerError, APIError, error_words, with_words
-from puq_magics.api.media_types import ENOUGH, MediaType, audio_type, said_instead
+from puq_magics.core.errors import AnswerError, APIError, error_words, with_words
+from puq_magics.core.media_types import ENOUGH, MediaType, audio_type, said_instead
 
 if TYPE_CHECKING:
     from puq_magics.api.transport import Response

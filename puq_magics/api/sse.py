@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from puq_magics.api.errors import AnswerError
+from puq_magics.core.errors import AnswerError
 
 _BOM = b"\xef\xbb\xbf"
 _MEBI = 1 << 20

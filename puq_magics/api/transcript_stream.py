@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.errors import AnswerError, APIError, StreamError, error_object, with_words
+from puq_magics.core.errors import AnswerError, APIError, StreamError, error_object, with_words
 from puq_magics.api.sse import SSEDecoder
-from puq_magics.api.transcripts import Segment, Transcript, read_segments, read_transcript
-from puq_magics.api.wire import joined_surrogates, read_number, read_pieces, read_usage
+from puq_magics.api.transcription import Segment, Transcript, read_segments, read_transcript
+from puq_magics.api.types import joined_surrogates, read_number, read_pieces, read_usage
 
 if TYPE_CHECKING:
     from puq_magics.api.transport import Response

@@ -22,9 +22,9 @@ import requests
 import requests.auth
 import urllib3.exceptions as u3
 
-from puq_magics.api.address import Address
+from puq_magics.api.base_url import Address
 from puq_magics.api.body import Body, open_body
-from puq_magics.api.errors import (
+from puq_magics.core.errors import (
     AnswerError,
     ConfigurationError,
     NetworkError,
@@ -33,8 +33,8 @@ from puq_magics.api.errors import (
     RequestTimeoutError,
 )
 from puq_magics.api.request import Request, Retry
-from puq_magics.api.secret import Eraser, Secret
-from puq_magics.api.sessions import session_for, user_agent
+from puq_magics.core.secret import Eraser, Secret
+from puq_magics.api.http_session import session_for, user_agent
 
 if TYPE_CHECKING:
     from puq_magics.api.multipart import Sendable

@@ -12,8 +12,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from puq_magics.api.errors import InputError
-from puq_magics.api.media_types import ENOUGH, MediaType, audio_type, said_instead
+from puq_magics.core.errors import InputError
+from puq_magics.core.media_types import ENOUGH, MediaType, audio_type, said_instead
 
 #: Told the bytes sent and the bytes in all; a further attempt begins at 0 again.
 OnProgress = Callable[[int, int], None]

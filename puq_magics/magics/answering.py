@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.errors import InputError, PuqError
-from puq_magics.outputs.chat_result import ChatResult
-from puq_magics.outputs.view import View
+from puq_magics.core.errors import InputError, PuqError
+from puq_magics.outputs.results.chat import ChatResult
+from puq_magics.outputs.views.view import View
 from puq_magics.session.chat_call import ChatCall, chat
-from puq_magics.session.workspace import LAST, Workspace
+from puq_magics.session.session import LAST, Workspace
 
 if TYPE_CHECKING:
-    from puq_magics.prompts.schema import Schema
+    from puq_magics.prompts.schema.schema import Schema
 
 _IN_WORDS = {
     "json": "Answer with one JSON document and nothing else: no words around it, no code fence, no comments.",
@@ -50,11 +50,11 @@ class Answering:
             raise InputError("--all-blocks is for -f code.", hint="Write -f code --all-blocks.")
         schema = None
         if args.schema is not None:
-            from puq_magics.prompts.schema import Schema
+            from puq_magics.prompts.schema.schema import Schema
 
             schema = Schema.of(args.schema, variables)
         if wanted == "html":
-            from puq_magics.outputs.formats import check_format
+            from puq_magics.outputs.results.formats import check_format
 
             check_format(wanted)
         return cls(workspace, wanted, schema, args.all_blocks, _target(args), args.force)
@@ -113,7 +113,7 @@ class Answering:
 
     def _read(self, result: ChatResult) -> None:
         """Take out of the text what was asked for."""
-        from puq_magics.prompts.answers import json_of
+        from puq_magics.prompts.extraction import json_of
 
         try:
             if self.schema is not None:
@@ -133,8 +133,8 @@ class Answering:
 
     def _put_code_below(self, result: ChatResult) -> None:
         """Put the code into a new cell, where it is read before anybody runs it."""
-        from puq_magics.outputs.formats import cell_source
-        from puq_magics.prompts.answers import code_of
+        from puq_magics.outputs.results.formats import cell_source
+        from puq_magics.prompts.extraction import code_of
 
         code, left = code_of(result.text, all_blocks=self.all_blocks)
         if not code:
@@ -177,7 +177,7 @@ class Answering:
         )
 
     def _save(self, result: ChatResult, path: Path) -> None:
-        from puq_magics.outputs.saving import save_text
+        from puq_magics.core.files import save_text
 
         try:
             saved = save_text(_written(result, self.all_blocks), path, force=self.force)
@@ -197,8 +197,8 @@ def _target(args: argparse.Namespace) -> Path | None:
 
 def _written(result: ChatResult, all_blocks: bool) -> str:
     """What goes into a file: the code, the JSON, HTML without what acts, or the answer as it is."""
-    from puq_magics.outputs.formats import pretty_json, safe_html
-    from puq_magics.prompts.answers import code_of
+    from puq_magics.outputs.results.formats import pretty_json, safe_html
+    from puq_magics.prompts.extraction import code_of
 
     if result.format == "code":
         return code_of(result.text, all_blocks=all_blocks)[0] or result.text

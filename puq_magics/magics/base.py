@@ -8,7 +8,7 @@ from typing import Any
 
 from IPython.core.magic import Magics
 
-from puq_magics.session.workspace import Workspace
+from puq_magics.session.session import Workspace
 
 
 class WorkspaceMagics(Magics):

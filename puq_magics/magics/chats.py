@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 from puq_magics.magics import options
 from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.options import CommandLine, option
 
 if TYPE_CHECKING:
-    from puq_magics.outputs.chats import ChatTable, ChatTranscript
+    from puq_magics.outputs.tables.conversations import ChatTable, ChatTranscript
 
 CHATS_COMMAND = CommandLine(
     option("--fork", metavar="NEW", help="a second conversation, of that name, that goes on from here"),
@@ -51,6 +51,6 @@ class PuqChatsMagics(WorkspaceMagics):
         if len(names) > 1:
             hint = "%puq_chats takes the name of one conversation; a name has no spaces: essay-2."
             raise InputError(f"{names[1]!r} is one too many.", hint=hint)
-        from puq_magics.magics.conversing import converse
+        from puq_magics.magics.conversations import converse
 
         return converse(self.workspace, args, "".join(names))

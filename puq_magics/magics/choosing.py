@@ -8,11 +8,11 @@ from typing import Any
 
 from IPython.display import display
 
-from puq_magics.api.errors import ConfigurationError
-from puq_magics.api.wire import Model
+from puq_magics.core.errors import ConfigurationError
+from puq_magics.api.types import Model
 from puq_magics.magics.listing import price_words, selection
 from puq_magics.session.settings import model_setting
-from puq_magics.session.workspace import Workspace
+from puq_magics.session.session import Workspace
 from puq_magics.widgets.chooser import ModelChooser
 
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from puq_magics.api.errors import InputError
-from puq_magics.api.wire import Message
-from puq_magics.magics.joining import Joining, chat_name, limits, used
-from puq_magics.outputs.chat_result import ChatResult
+from puq_magics.core.errors import InputError
+from puq_magics.api.types import Message
+from puq_magics.session.chat_turn import Joining, chat_name, limits, used
+from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.session.conversations import Broken
-from puq_magics.session.workspace import LAST, Workspace
+from puq_magics.session.session import LAST, Workspace
 
 if TYPE_CHECKING:
-    from puq_magics.prompts.conversation import Conversation
-    from puq_magics.prompts.turns import Turn
+    from puq_magics.prompts.conversation.conversation import Conversation
+    from puq_magics.prompts.conversation.turns import Turn
 
 #: What the model is told, unless the user says it.
 GO_ON = (
@@ -89,7 +89,7 @@ def _extend(
     workspace: Workspace, conversation: Conversation, turn: Turn, result: ChatResult, continued: Sequence[str]
 ) -> None:
     """Put the whole in the place of what was there."""
-    from puq_magics.prompts.turns import sum_of
+    from puq_magics.prompts.conversation.turns import sum_of
 
     usage = used(result, turn.answer)
     if result.has_failed:

@@ -11,7 +11,7 @@ from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.options import CommandLine, option, refuse_rest
 
 if TYPE_CHECKING:
-    from puq_magics.outputs.usage import UsageReport
+    from puq_magics.outputs.tables.usage_report import UsageReport
     from puq_magics.session.balance import Balance
 
 BALANCE_COMMAND = CommandLine()

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 
-from puq_magics.api.errors import PuqError
+from puq_magics.core.errors import PuqError
 from puq_magics.magics import options
 from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.options import CommandLine, option, refuse_rest
-from puq_magics.session.workspace import Workspace
+from puq_magics.session.session import Workspace
 
 if TYPE_CHECKING:
-    from puq_magics.outputs.chat_result import ChatResult
+    from puq_magics.outputs.results.chat import ChatResult
 
 HINT = option("--hint", action="store_true", help="a hint where to look, and not the solution")
 FORMAT = option(

@@ -7,19 +7,19 @@ import linecache
 import os
 from typing import Any
 
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 from puq_magics.magics.fix import Failure
 from puq_magics.magics.options import read_params
-from puq_magics.magics.preview import preview
+from puq_magics.magics.dry_run import preview
 from puq_magics.magics.viewing import chat_view
-from puq_magics.outputs.chat_result import ChatResult
-from puq_magics.outputs.formats import cell_source
-from puq_magics.prompts.answers import code_blocks
-from puq_magics.prompts.diagnosis import Diagnosis, diagnose
-from puq_magics.prompts.frames import Source
-from puq_magics.prompts.masking import Masker, secrets_of
+from puq_magics.outputs.results.chat import ChatResult
+from puq_magics.outputs.results.formats import cell_source
+from puq_magics.prompts.extraction import code_blocks
+from puq_magics.prompts.diagnosis.prompt import Diagnosis, diagnose
+from puq_magics.prompts.diagnosis.frames import Source
+from puq_magics.prompts.diagnosis.redaction import Masker, secrets_of
 from puq_magics.session.chat_call import ChatCall, ChatExchange, chat
-from puq_magics.session.workspace import Workspace
+from puq_magics.session.session import Workspace
 
 _RESERVED = ("model", "messages", "stream", "temperature", "max_completion_tokens")
 _UNSENDABLE = ("self", "on_retry")  # names of the client's own

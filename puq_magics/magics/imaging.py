@@ -6,15 +6,15 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from puq_magics.api.media_types import JPEG, PNG, WEBP
+from puq_magics.core.media_types import JPEG, PNG, WEBP
 from puq_magics.magics.options import read_params
-from puq_magics.magics.preview import preview
-from puq_magics.magics.showing import media_view
+from puq_magics.magics.dry_run import preview
+from puq_magics.magics.views import media_view
 from puq_magics.magics.targets import save_target
 from puq_magics.outputs.results import ImageResult
 from puq_magics.prompts.template import Filled, fill
 from puq_magics.session.image_call import ImageCall, ImageExchange, image
-from puq_magics.session.workspace import Workspace
+from puq_magics.session.session import Workspace
 
 _RESERVED = ("model", "prompt", "size", "n")
 _UNSENDABLE = ("self", "on_retry", "keep")  # names of the client's own

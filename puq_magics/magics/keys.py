@@ -5,9 +5,9 @@ from __future__ import annotations
 from IPython.core.error import StdinNotImplementedError
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 
-from puq_magics.api.address import Address
-from puq_magics.api.errors import ConfigurationError, InputError
-from puq_magics.api.secret import Secret
+from puq_magics.api.base_url import Address
+from puq_magics.core.errors import ConfigurationError, InputError
+from puq_magics.core.secret import Secret
 from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.options import CommandLine, option, refuse_rest
 

@@ -8,14 +8,14 @@ from typing import TypeVar
 
 from IPython.display import display
 
-from puq_magics.api.errors import InputError
-from puq_magics.api.wire import Model
+from puq_magics.core.errors import InputError
+from puq_magics.api.types import Model
 from puq_magics.outputs.painting import PaintedOnce
-from puq_magics.outputs.tables import ModelTable
-from puq_magics.outputs.usage import UsageReport
-from puq_magics.prompts.nearest import nearest
+from puq_magics.outputs.tables.table import ModelTable
+from puq_magics.outputs.tables.usage_report import UsageReport
+from puq_magics.core.suggestions import nearest
 from puq_magics.session.balance import Balance, look_at_balance
-from puq_magics.session.workspace import Workspace
+from puq_magics.session.session import Workspace
 
 T = TypeVar("T", bound=PaintedOnce)
 

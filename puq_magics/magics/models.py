@@ -11,7 +11,7 @@ from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.options import CommandLine, option
 
 if TYPE_CHECKING:
-    from puq_magics.outputs.tables import ModelTable
+    from puq_magics.outputs.tables.table import ModelTable
     from puq_magics.widgets.chooser import ModelChooser
 
 _KINDS = ("chat", "image", "speech", "transcription", "embedding")

@@ -13,7 +13,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 
 # A word as a shell reads it: quotes keep it together.
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""", re.DOTALL)

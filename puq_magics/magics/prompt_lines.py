@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 from puq_magics.magics.options import CommandLine
 
 _BELOW = "The prompt goes below, into the cell."

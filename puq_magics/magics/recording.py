@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from IPython.display import display
 
-from puq_magics.api.errors import InputError, PuqError
-from puq_magics.api.media_types import audio_type
-from puq_magics.outputs.media_view import QuietMediaView
+from puq_magics.core.errors import InputError, PuqError
+from puq_magics.core.media_types import audio_type
+from puq_magics.outputs.views.media import QuietMediaView
 from puq_magics.outputs.results import TranscriptResult
-from puq_magics.outputs.saving import kept
-from puq_magics.session.audio_sources import Source, of_recording
+from puq_magics.core.files import kept
+from puq_magics.session.audio_input import Source, of_recording
 from puq_magics.session.transcribe_call import TranscribeCall, transcribe
-from puq_magics.session.workspace import Workspace
+from puq_magics.session.session import Workspace
 
 CallFor = Callable[[Source], TranscribeCall]
 

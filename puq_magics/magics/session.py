@@ -6,7 +6,7 @@ import argparse
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 from puq_magics.magics.base import WorkspaceMagics
 from puq_magics.magics.options import CommandLine, option, positive, refuse_rest
 from puq_magics.session.settings import SANDBOX, SANDBOX_LOCAL, is_sandbox
@@ -132,7 +132,7 @@ class PuqSessionMagics(WorkspaceMagics):
         for name in ("drop_after", "models"):
             if moves.get(name) == 0:
                 moves[name] = None
-        from puq_magics.magics.local import backends
+        from puq_magics.magics.sandbox import backends
 
         behind = backends(self.workspace, args)
         try:

@@ -50,7 +50,7 @@ class PuqSpeakMagics(WorkspaceMagics):
         Example: ``%puq_speak --voice alloy --save hello.mp3 Hello, and welcome.``
         """
         args, text = read_prompt(COMMAND, "puq_speak", line, cell)
-        from puq_magics.magics.speaking import say
+        from puq_magics.magics.speech import say
 
         variables = self.variables(local_ns)
         return say(self.workspace, args, text, variables)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from puq_magics.outputs.saving import checked_target
+from puq_magics.core.files import checked_target
 
 
 def save_target(args: argparse.Namespace, extensions: Sequence[str], number: int = 1) -> Path | None:

@@ -48,7 +48,7 @@ class PuqTranscribeMagics(WorkspaceMagics):
 
         Example: ``%puq_transcribe -o talk my talk.mp3``, then ``%puq_chat Sum this up: {{talk.text}}``
         """
-        from puq_magics.magics.transcribing import run
+        from puq_magics.magics.transcription import run
 
         variables = self.variables(local_ns)
         return run(self.workspace, COMMAND, line, variables)

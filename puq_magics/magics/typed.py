@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from puq_magics.api.wire import Message
-from puq_magics.magics.joining import Content
+from puq_magics.api.types import Message
+from puq_magics.session.chat_turn import Content
 from puq_magics.magics.options import read_params
-from puq_magics.prompts.scaling import Limits
+from puq_magics.prompts.image_resize import Limits
 from puq_magics.prompts.template import Filled, fill
-from puq_magics.session.workspace import Workspace
+from puq_magics.session.session import Workspace
 
 _RESERVED = ("model", "messages", "stream", "temperature", "max_completion_tokens")
 _UNSENDABLE = ("self", "on_retry")  # names of the client's own
@@ -74,6 +74,6 @@ def told(messages: Sequence[Message], notes: Sequence[str] = ()) -> str:
 def _words(content: object) -> str:
     if not isinstance(content, list | tuple):
         return str(content)
-    from puq_magics.prompts.conversation_export import described
+    from puq_magics.prompts.conversation.export import described
 
     return "\n\n".join(str(part.get("text") or f"with it: {described(part)}") for part in content)

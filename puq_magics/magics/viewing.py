@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from puq_magics.outputs.view import QuietView, View
-from puq_magics.session.workspace import Workspace
+from puq_magics.outputs.views.view import QuietView, View
+from puq_magics.session.session import Workspace
 
 #: Formats that make sense only once they are whole.
 _WHOLE = ("json", "html")
@@ -17,13 +17,13 @@ def chat_view(workspace: Workspace, args: argparse.Namespace, shown_as: str = "m
     if args.quiet:
         return QuietView()
     if not workspace.in_notebook or shown_as == "text":
-        from puq_magics.outputs.terminal import TerminalView
+        from puq_magics.outputs.views.terminal import TerminalView
 
         return TerminalView(footer=footer, live=live)
     if shown_as in _WHOLE:
         from puq_magics.outputs.whole_view import WholeView
 
         return WholeView(footer=footer, live=live)
-    from puq_magics.outputs.live import NotebookView
+    from puq_magics.outputs.views.notebook import NotebookView
 
     return NotebookView(footer=footer, live=live)

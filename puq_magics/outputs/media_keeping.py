@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from puq_magics.api.errors import InputError
-from puq_magics.outputs.result import MediaResult, Result, Savable
+from puq_magics.core.errors import InputError
+from puq_magics.outputs.results.base import MediaResult, Result, Savable
 
 
 def save_large(result: MediaResult, folder: Path | None = None) -> None:
     """Save, beside the notebook, what of a result is too large for it and was not saved before."""
-    from puq_magics.outputs.saving import notebook_folder
+    from puq_magics.core.files import notebook_folder
 
     for file, data, words in result.beyond_limit():
         if file.path is None:
@@ -19,7 +19,7 @@ def save_large(result: MediaResult, folder: Path | None = None) -> None:
 
 def _keep(result: Result, file: Savable, data: bytes, words: str, folder: Path) -> None:
     """Save a file of a result under a free name; where that cannot be, as a temporary file, which is noted."""
-    from puq_magics.outputs.saving import kept, save_numbered
+    from puq_magics.core.files import kept, save_numbered
 
     try:
         file.path = save_numbered(data, folder, words, file.type.extension)
@@ -34,7 +34,7 @@ def _keep(result: Result, file: Savable, data: bytes, words: str, folder: Path) 
 
 def saved_lines(result: Result, folder: Path) -> list[str]:
     """Save what was not saved before; a line for each file, saying where it is."""
-    from puq_magics.outputs.media import megabytes, shown_path
+    from puq_magics.outputs.results.media_html import megabytes, shown_path
 
     lines = []
     for file, data, words in result.files if isinstance(result, MediaResult) else ():

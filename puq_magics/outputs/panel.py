@@ -7,7 +7,7 @@ from html import escape
 
 from IPython.display import display
 
-from puq_magics.outputs.markdown_controls import plain
+from puq_magics.outputs.control_chars import plain
 
 
 def show_panel(rows: Sequence[tuple[str, str]], *, in_notebook: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TextIO
 
-from puq_magics.outputs.media_progress import ERASE_LINE, Progress, Status, status_bundle
+from puq_magics.outputs.views.progress import ERASE_LINE, Progress, Status, status_bundle
 
 
 class TransferView:
@@ -27,7 +27,7 @@ class TransferView:
         self._status = Status("", clock)
         self._written = False
         if in_notebook:
-            from puq_magics.outputs.live import Screen
+            from puq_magics.outputs.views.notebook import Screen
 
             self._screen = Screen()
 
@@ -42,7 +42,7 @@ class TransferView:
         if self._in_notebook:
             self._screen.paint(status_bundle(words))
             return
-        from puq_magics.outputs.markdown import plain
+        from puq_magics.outputs.markdown.feed import plain
 
         erase = ERASE_LINE if self._written else ""
         self._write(f"{erase}{plain(words)}\n")
@@ -51,7 +51,7 @@ class TransferView:
         if self._in_notebook:
             self._screen.paint(progress.bundle())
             return
-        from puq_magics.outputs.markdown import plain
+        from puq_magics.outputs.markdown.feed import plain
 
         self._written = True
         self._write(f"{ERASE_LINE}… {plain(str(progress))}")

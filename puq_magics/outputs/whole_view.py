@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from time import monotonic
 
-from puq_magics.api.wire import Delta
-from puq_magics.outputs.chat_result import ChatResult
-from puq_magics.outputs.live import NotebookView
+from puq_magics.api.types import Delta
+from puq_magics.outputs.results.chat import ChatResult
+from puq_magics.outputs.views.notebook import NotebookView
 
 _BETWEEN = 0.25  # seconds between two counts of characters
 

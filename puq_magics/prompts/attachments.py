@@ -10,11 +10,12 @@ from io import BytesIO, StringIO
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
-from puq_magics.api.errors import InputError, PuqError
-from puq_magics.prompts import files, tables
-from puq_magics.prompts.nearest import did_you_mean
-from puq_magics.prompts.pictures import Part, Pictures, pictures
-from puq_magics.prompts.scaling import KINDS, Limits, kind_of
+from puq_magics.core.errors import InputError, PuqError
+from puq_magics.prompts import files
+from puq_magics.prompts import markdown_tables as tables
+from puq_magics.core.suggestions import did_you_mean
+from puq_magics.prompts.images import Part, Pictures, pictures
+from puq_magics.prompts.image_resize import KINDS, Limits, kind_of
 
 _Found = TypeVar("_Found")
 #: Characters of one text, unless the caller says otherwise.
@@ -168,7 +169,7 @@ class _Reader:
 
     def _written(self, name: str, value: Any) -> Attached:
         """A text, what a result says, or JSON."""
-        from puq_magics.prompts.rendering import Renderer
+        from puq_magics.prompts.values import Renderer
 
         if isinstance(value, str):
             text = str.__str__(value)
@@ -222,7 +223,7 @@ def _decoded(content: files.Content) -> str | None:
 
 
 def _binary(name: str, data: bytes) -> InputError:
-    from puq_magics.api.media_types import audio_type, said_instead
+    from puq_magics.core.media_types import audio_type, said_instead
 
     start = data[: files.START]
     hint = TAKES

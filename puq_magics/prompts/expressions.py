@@ -21,11 +21,11 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
-from puq_magics.api.errors import InputError, MissingVariableError, PuqError
-from puq_magics.prompts import tables
-from puq_magics.prompts.filter_names import JINJA_FILTERS, OUR_FILTERS
-from puq_magics.prompts.nearest import did_you_mean
-from puq_magics.prompts.rendering import Renderer
+from puq_magics.core.errors import InputError, MissingVariableError, PuqError
+from puq_magics.prompts import markdown_tables as tables
+from puq_magics.prompts.filters import JINJA_FILTERS, OUR_FILTERS
+from puq_magics.core.suggestions import did_you_mean
+from puq_magics.prompts.values import Renderer
 
 _Node = TypeVar("_Node", bound=nodes.Node)
 RAW_HINT = "With --raw the text is sent as it is."

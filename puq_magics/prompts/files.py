@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from puq_magics.api.errors import InputError
-from puq_magics.prompts.nearest import did_you_mean
+from puq_magics.core.errors import InputError
+from puq_magics.core.suggestions import did_you_mean
 
 #: Bytes that are enough to tell an image, and to see that a file is no text.
 START = 4096

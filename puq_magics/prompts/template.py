@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from puq_magics.prompts.scaling import Limits
+from puq_magics.prompts.image_resize import Limits
 
 #: Characters of one filled value, unless the caller says otherwise.
 LIMIT = 20_000
@@ -61,7 +61,7 @@ def fill(
     if _START.search(text) is None:
         return Filled(text)
     from puq_magics.prompts.expressions import Evaluator
-    from puq_magics.prompts.rendering import Block, Renderer
+    from puq_magics.prompts.values import Block, Renderer
 
     renderer = Renderer(limit, images)
     evaluator = Evaluator(namespace, renderer)

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from puq_magics.sandbox.catalog import USUAL_PRICE, Price
+from puq_magics.sandbox.models import USUAL_PRICE, Price
 from puq_magics.sandbox.server import Sandbox
 
 #: Where the key for the upstream is taken from: on a command line, others could read it.

@@ -11,7 +11,7 @@ from typing import Final
 from puq_magics.sandbox import tokens
 from puq_magics.sandbox.fields import Json, boolean, model_code, read_object
 from puq_magics.sandbox.looking import described
-from puq_magics.sandbox.refusals import invalid, unprocessable
+from puq_magics.sandbox.validation import invalid, unprocessable
 from puq_magics.sandbox.response_format import Wanted, read_response_format
 
 ROLES: Final = ("system", "user", "assistant")

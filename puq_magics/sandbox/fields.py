@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import NoReturn, TypeAlias
 
-from puq_magics.sandbox.refusals import invalid, unprocessable
+from puq_magics.sandbox.validation import invalid, unprocessable
 
 Json: TypeAlias = Mapping[str, object]
 

@@ -17,9 +17,9 @@ from tornado.httputil import split_host_and_port
 from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler, stream_request_body
 
-from puq_magics.sandbox import refusals
-from puq_magics.sandbox.catalog import LOCAL, Kind, Model, listing
-from puq_magics.sandbox.refusals import Refusal, invalid
+from puq_magics.sandbox import validation as refusals
+from puq_magics.sandbox.models import LOCAL, Kind, Model, listing
+from puq_magics.sandbox.validation import Refusal, invalid
 from puq_magics.sandbox.state import Asked, State
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from typing import Final
 
-from puq_magics.sandbox.refusals import Refusal, invalid, unprocessable
+from puq_magics.sandbox.validation import Refusal, invalid, unprocessable
 
 #: Of the head of a part, and of a field that is no file, in bytes.
 _LONGEST_HEAD: Final = 16 * 1024

@@ -12,7 +12,7 @@ from random import Random
 from types import MappingProxyType
 from typing import Final
 
-from puq_magics.sandbox.catalog import CATALOG, Kind, Model, Provider
+from puq_magics.sandbox.models import CATALOG, Kind, Model, Provider
 
 #: More than any router has, and still quickly sent.
 MOST_MODELS: Final = 20_000

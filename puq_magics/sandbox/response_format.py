@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from puq_magics.sandbox.fields import Json, boolean
-from puq_magics.sandbox.refusals import invalid
+from puq_magics.sandbox.validation import invalid
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TYPES: Final = ("text", "json_object", "json_schema")

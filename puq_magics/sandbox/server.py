@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from puq_magics.sandbox.account import Account
-from puq_magics.sandbox.catalog import UPSTREAM, USUAL_PRICE, Kind, Price, local_models
-from puq_magics.sandbox.relaying.upstream import Upstream
+from puq_magics.sandbox.models import UPSTREAM, USUAL_PRICE, Kind, Price, local_models
+from puq_magics.sandbox.backends.upstream import Upstream
 from puq_magics.sandbox.service import ADDRESS, Service, start_service
 from puq_magics.sandbox.state import LARGEST_UPLOAD, UNCHANGED, Asked, Settings, State, Unchanged
 

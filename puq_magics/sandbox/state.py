@@ -11,14 +11,14 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from puq_magics.sandbox.account import Account
-from puq_magics.sandbox.catalog import CATALOG, DEFAULT_MODELS, Kind, Model
+from puq_magics.sandbox.models import CATALOG, DEFAULT_MODELS, Kind, Model
 from puq_magics.sandbox.faults import FaultPlan
 from puq_magics.sandbox.gallery import Gallery
 from puq_magics.sandbox.padding import MOST_MODELS, padded
 
 if TYPE_CHECKING:
     from puq_magics.sandbox.local.engine import Engine
-    from puq_magics.sandbox.relaying.upstream import Upstream
+    from puq_magics.sandbox.backends.upstream import Upstream
 
 #: Chunks per second when nobody says otherwise: about as fast as one reads along.
 DEFAULT_PACE: Final = 100.0

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from puq_magics.sandbox import tokens
-from puq_magics.sandbox.catalog import AUDIO_TOKENS
+from puq_magics.sandbox.models import AUDIO_TOKENS
 from puq_magics.sandbox.fields import choice
-from puq_magics.sandbox.refusals import invalid
+from puq_magics.sandbox.validation import invalid
 
 FORMATS: Final = ("json", "text", "verbose_json")
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from puq_magics.api.address import Address
-from puq_magics.api.errors import ConfigurationError, InputError, InvalidURLError
-from puq_magics.api.secret import Secret
+from puq_magics.api.base_url import Address
+from puq_magics.core.errors import ConfigurationError, InputError, InvalidURLError
+from puq_magics.core.secret import Secret
 
 #: What to type where the weights are missing and nobody can be asked.
 FETCHING = "%puq_sandbox --local --fetch gets them; in a terminal: python -m puq_magics.sandbox fetch"

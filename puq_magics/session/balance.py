@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from puq_magics.api.errors import AnswerError, NotFoundError, PuqError
-from puq_magics.outputs.footer import in_credits
+from puq_magics.core.errors import AnswerError, NotFoundError, PuqError
+from puq_magics.outputs.results.footer import in_credits
 from puq_magics.outputs.painting import PaintedOnce
 
 if TYPE_CHECKING:
-    from puq_magics.session.workspace import Workspace
+    from puq_magics.session.session import Workspace
 
 _PATIENCE = 1.0  # seconds
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from puq_magics.api.errors import AnswerError, APIError, RequestTimeoutError, StatusError
+from puq_magics.core.errors import AnswerError, APIError, RequestTimeoutError, StatusError
 from puq_magics.api.request import Request, Retry
-from puq_magics.api.wire import Usage
-from puq_magics.outputs.result import INTERRUPTED, Result
-from puq_magics.session.spending import Asked
-from puq_magics.session.workspace import Workspace
+from puq_magics.api.types import Usage
+from puq_magics.outputs.results.base import INTERRUPTED, Result
+from puq_magics.session.budget import Asked
+from puq_magics.session.session import Workspace
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
@@ -119,7 +119,7 @@ def perform(workspace: Workspace, exchange: Exchange[R, V], view: V, out: str | 
         if started:
             _note(workspace, router.address.host, asked, result, problem)
     if isinstance(problem, StatusError):
-        from puq_magics.session.advice import advise
+        from puq_magics.session.error_hints import advise
 
         advise(problem, workspace, asked)
     if stopped or isinstance(problem, KeyboardInterrupt):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 
 if TYPE_CHECKING:
-    from puq_magics.api.wire import Usage
-    from puq_magics.prompts.conversation import Conversation
+    from puq_magics.api.types import Usage
+    from puq_magics.prompts.conversation.conversation import Conversation
 
 #: A cell, and which call to a conversation of one execution of it.
 Key = tuple[str, int]
@@ -163,8 +163,8 @@ class Conversations:
 
     def find(self, name: str) -> Conversation:
         """The conversation of that name. Raises InputError."""
-        from puq_magics.prompts.conversation import checked_name
-        from puq_magics.prompts.nearest import did_you_mean
+        from puq_magics.prompts.conversation.conversation import checked_name
+        from puq_magics.core.suggestions import did_you_mean
 
         name = checked_name(name)
         if name in self._named:
@@ -179,7 +179,7 @@ class Conversations:
 
         Raises InputError for what is no name. Without ``take`` the place stays free, as for a dry run.
         """
-        from puq_magics.prompts.conversation import Conversation
+        from puq_magics.prompts.conversation.conversation import Conversation
 
         conversation = Conversation(name)
         with self._lock:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from puq_magics.api.address import Address
-from puq_magics.api.errors import InvalidURLError
-from puq_magics.api.secret import Secret
+from puq_magics.api.base_url import Address
+from puq_magics.core.errors import InvalidURLError
+from puq_magics.core.secret import Secret
 from puq_magics.session.settings import Effective, is_sandbox
 
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.errors import APIError, InputError
+from puq_magics.core.errors import APIError, InputError
 from puq_magics.api.request import Request
-from puq_magics.api.wire import Usage
-from puq_magics.outputs.media_view import MediaView
+from puq_magics.api.types import Usage
+from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.progress import Ticker
 from puq_magics.outputs.results import ImageResult
-from puq_magics.prompts.tokens import tokens_in
+from puq_magics.prompts.token_estimate import tokens_in
 from puq_magics.session.calls import perform
-from puq_magics.session.spending import Asked
-from puq_magics.session.workspace import Workspace
+from puq_magics.session.budget import Asked
+from puq_magics.session.session import Workspace
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
@@ -124,7 +124,7 @@ class ImageExchange:
     def _keep(self, error: APIError) -> None:
         """Keep what came of a failed answer: the good images here, what is none in files."""
         from puq_magics.api.images import Images
-        from puq_magics.session.salvage import hint_for_magics, salvage
+        from puq_magics.session.partial_results import hint_for_magics, salvage
 
         hint_for_magics(error)
         partial = error.partial

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from puq_magics.api.errors import ConfigurationError
-from puq_magics.api.secret import Secret
+from puq_magics.core.errors import ConfigurationError
+from puq_magics.core.secret import Secret
 
 _SERVICE = "puq_magics"
 _INSTALL = 'Install it: pip install "puq_magics[keyring]"'

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from puq_magics.api.errors import StatusError, StreamError
+from puq_magics.core.errors import StatusError, StreamError
 
 #: The schema's version, as the file's ``user_version``.
 VERSION = 1

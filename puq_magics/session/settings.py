@@ -12,8 +12,8 @@ from typing import Any
 from traitlets import Bool, Dict, Enum, Float, Integer, TraitError, Unicode, validate
 from traitlets.config import Configurable
 
-from puq_magics.api.address import VENDOR_URL, Address
-from puq_magics.api.errors import ConfigurationError, PuqError
+from puq_magics.api.base_url import VENDOR_URL, Address
+from puq_magics.core.errors import ConfigurationError, PuqError
 
 #: Base URLs that name a local router instead: a scripted one, and one with real models on this machine.
 SANDBOX, SANDBOX_LOCAL = "sandbox", "sandbox-local"
@@ -155,7 +155,7 @@ class PuqMagics(Configurable):
 
     @validate("chat")
     def _check_chat(self, proposal: Mapping[str, Any]) -> str | None:
-        from puq_magics.prompts.conversation import checked_name
+        from puq_magics.prompts.conversation.conversation import checked_name
 
         value: str | None = proposal["value"]
         with _as_trait_error():

@@ -8,19 +8,19 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.errors import AnswerError, APIError, InputError
-from puq_magics.api.media_types import AAC, FLAC, MP3, OGG, WAV, MediaType
+from puq_magics.core.errors import AnswerError, APIError, InputError
+from puq_magics.core.media_types import AAC, FLAC, MP3, OGG, WAV, MediaType
 from puq_magics.api.request import Request
-from puq_magics.outputs.media_view import MediaView
+from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.progress import Ticker
 from puq_magics.outputs.results import SpeechResult
-from puq_magics.prompts.sentences import split
-from puq_magics.prompts.tokens import tokens_in
-from puq_magics.session.audio_joining import JOINABLE, can_follow, is_silent, join, missing
+from puq_magics.prompts.text_split import split
+from puq_magics.prompts.token_estimate import tokens_in
+from puq_magics.core.audio_joining import JOINABLE, can_follow, is_silent, join, missing
 from puq_magics.session.calls import perform
 from puq_magics.session.speech_file import SpeechFile
-from puq_magics.session.spending import Asked
-from puq_magics.session.workspace import Workspace
+from puq_magics.session.budget import Asked
+from puq_magics.session.session import Workspace
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
@@ -145,7 +145,7 @@ class SpeechExchange:
         if broken_off and number > 1:
             notes += (f"{len(self._parts)} of {number} parts were spoken",)
         if self._missing and not broken_off:
-            from puq_magics.outputs.media import megabytes
+            from puq_magics.outputs.results.media_html import megabytes
 
             broken_off = "broken off"
             notes += (f"the audio is cut: {megabytes(self._missing)} that its head tells of did not come",)
@@ -168,7 +168,7 @@ class SpeechExchange:
 
     def tell(self, error: APIError) -> None:
         """Say where that is which came before an error; what cannot be a part of the audio is kept in a file."""
-        from puq_magics.session.salvage import hint_for_magics, salvage
+        from puq_magics.session.partial_results import hint_for_magics, salvage
 
         hint_for_magics(error)
         if self._current and not self._fits():

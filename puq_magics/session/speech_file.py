@@ -6,9 +6,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from puq_magics.api.errors import InputError
-from puq_magics.api.media_types import MediaType
-from puq_magics.outputs.saving import targets, writing
+from puq_magics.core.errors import InputError
+from puq_magics.core.media_types import MediaType
+from puq_magics.core.files import targets, writing
 
 
 class SpeechFile:

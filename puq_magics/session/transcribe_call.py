@@ -8,21 +8,21 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.errors import APIError, InputError, StatusError
+from puq_magics.core.errors import APIError, InputError, StatusError
 from puq_magics.api.request import Request
-from puq_magics.api.wire import Usage
-from puq_magics.outputs.media_view import MediaView
+from puq_magics.api.types import Usage
+from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.progress import Ticker
 from puq_magics.outputs.results import TranscriptResult
-from puq_magics.session.audio_sources import Source
+from puq_magics.session.audio_input import Source
 from puq_magics.session.calls import perform
-from puq_magics.session.spending import Asked
-from puq_magics.session.workspace import Workspace
+from puq_magics.session.budget import Asked
+from puq_magics.session.session import Workspace
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
     from puq_magics.api.transcript_stream import TranscriptStream
-    from puq_magics.api.transcripts import Transcript
+    from puq_magics.api.transcription import Transcript
 
 _PATIENCE = 0.25  # seconds between two looks at what came
 
@@ -169,7 +169,7 @@ class TranscribeExchange:
 
     def _keep(self, error: APIError) -> None:
         """Keep what came of a failed answer: words here, what is none in a file."""
-        from puq_magics.session.salvage import hint_for_magics, salvage, words_of
+        from puq_magics.session.partial_results import hint_for_magics, salvage, words_of
 
         hint_for_magics(error)
         came = error.partial.encode("utf-8", "replace") if isinstance(error.partial, str) else error.partial

@@ -29,7 +29,7 @@ This front end has no anywidget: install it where JupyterLab runs for a table wi
 
 
 class ModelLike(Protocol):
-    """What is shown of a model; `puq_magics.api.wire.Model` is one."""
+    """What is shown of a model; `puq_magics.api.types.Model` is one."""
 
     @property
     def code(self) -> str:

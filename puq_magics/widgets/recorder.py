@@ -18,7 +18,7 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import traitlets
 from IPython.display import display, update_display
 
-from puq_magics.api.errors import PuqError
+from puq_magics.core.errors import PuqError
 
 HERE = Path(__file__).parent
 STATES = ("idle", "asking", "recording", "recorded", "transcribing", "done", "failed", "no_microphone")

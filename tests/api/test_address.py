@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from puq_magics.api.address import VENDOR_URL, Address
-from puq_magics.api.errors import InvalidURLError, PuqError
+from puq_magics.api.base_url import VENDOR_URL, Address
+from puq_magics.core.errors import InvalidURLError, PuqError
 
 
 @pytest.mark.parametrize(

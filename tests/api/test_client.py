@@ -13,7 +13,7 @@ from raw_server import COMPLETION, DONE, STOP, RawServer, answer, chunked, delta
 
 import puq_magics.api
 from puq_magics.api import Router, Upload
-from puq_magics.api.errors import (
+from puq_magics.core.errors import (
     AnswerError,
     AuthenticationError,
     BadRequestError,
@@ -27,7 +27,7 @@ from puq_magics.api.errors import (
     UnprocessableError,
 )
 from puq_magics.api.kinds import model_kind
-from puq_magics.api.wire import Model, Usage
+from puq_magics.api.types import Model, Usage
 from puq_magics.sandbox import Sandbox
 
 HELLO = chunked(stream_of(["Hel", "lo"]))

@@ -16,8 +16,8 @@ from media import jpeg, png
 from raw_server import Connection, RawServer, Script, answer, head, says, says_and_closes
 
 from puq_magics.api import Images
-from puq_magics.api.download import ImageFetcher, fetch_image
-from puq_magics.api.errors import AnswerError, APIError, NetworkError, RequestTimeoutError
+from puq_magics.api.image_download import ImageFetcher, fetch_image
+from puq_magics.core.errors import AnswerError, APIError, NetworkError, RequestTimeoutError
 
 PNG = answer(png(), content_type="image/png")
 Names = dict[str, list[str]]
@@ -41,7 +41,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             found = known[min(asked.count(host), len(known)) - 1] if isinstance(known[0], list) else known
             return [entry for ip in found for entry in real(ip, port, *args, **more)]
 
-        monkeypatch.setattr("puq_magics.api.download.socket.getaddrinfo", getaddrinfo)
+        monkeypatch.setattr("puq_magics.api.image_download.socket.getaddrinfo", getaddrinfo)
         return asked
 
     return install

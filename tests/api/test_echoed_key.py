@@ -6,7 +6,7 @@ import pytest
 from clients import KEY, ask, router_for, words
 from raw_server import RawServer, answer, chunked, delta, event, says
 
-from puq_magics.api.errors import AnswerError, APIError
+from puq_magics.core.errors import AnswerError, APIError
 
 PAGE = f"<html><title>Log in, Token {KEY}</title></html>".encode()
 

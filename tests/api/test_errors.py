@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.api import errors
-from puq_magics.api.errors import (
+from puq_magics.core import errors
+from puq_magics.core.errors import (
     APIError,
     AuthenticationError,
     BadRequestError,

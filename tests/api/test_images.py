@@ -15,10 +15,10 @@ from media import jpeg, png, wav, webp
 from raw_server import RawServer, answer, chunk, head, says, says_and_closes
 
 from puq_magics.api import GeneratedImage, Images, Router
-from puq_magics.api.errors import AnswerError, InputError, NetworkError
+from puq_magics.core.errors import AnswerError, InputError, NetworkError
 from puq_magics.api.images import read_images
-from puq_magics.api.media_types import JPEG, PNG, WEBP
-from puq_magics.api.wire import Usage
+from puq_magics.core.media_types import JPEG, PNG, WEBP
+from puq_magics.api.types import Usage
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
@@ -282,7 +282,7 @@ def test_an_interrupt_over_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("puq_magics.api.download.ImageFetcher.__call__", interrupted)
+    monkeypatch.setattr("puq_magics.api.image_download.ImageFetcher.__call__", interrupted)
     said = answer({"data": [entry(png()), {"url": "https://h.example/2"}]})
     kept: list[Images] = []
     with (

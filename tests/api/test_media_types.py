@@ -17,7 +17,7 @@ from media import (
     webp,
 )
 
-from puq_magics.api.media_types import audio_type, image_size, image_type, is_whole, said_instead
+from puq_magics.core.media_types import audio_type, image_size, image_type, is_whole, said_instead
 
 IMAGES = {
     "png": (png(3, 2), (3, 2)),

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.address import Address
-from puq_magics.api.errors import InputError
+from puq_magics.api.base_url import Address
+from puq_magics.core.errors import InputError
 from puq_magics.api.request import Request, Retry, Timeouts, json_request
 
 TIMEOUTS = Timeouts(1, 2)

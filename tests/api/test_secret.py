@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from puq_magics.api.client import Router
-from puq_magics.api.errors import ConfigurationError
-from puq_magics.api.secret import Eraser, Secret
+from puq_magics.core.errors import ConfigurationError
+from puq_magics.core.secret import Eraser, Secret
 
 HIDDEN = "-hunter2"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from puq_magics.api.errors import AnswerError
+from puq_magics.core.errors import AnswerError
 from puq_magics.api.sse import Event, SSEDecoder
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_server import COMPLETION, DONE, STOP, delta, event, stream_of
 
-from puq_magics.api.errors import (
+from puq_magics.core.errors import (
     AnswerError,
     APIError,
     NetworkError,
@@ -19,8 +19,8 @@ from puq_magics.api.errors import (
     RequestTimeoutError,
     StreamError,
 )
-from puq_magics.api.stream import ChatStream, read_completion
-from puq_magics.api.wire import Delta, Usage
+from puq_magics.api.chat import ChatStream, read_completion
+from puq_magics.api.types import Delta, Usage
 
 
 class Said:

@@ -38,9 +38,9 @@ from raw_server import (
 )
 
 from puq_magics import __version__
-from puq_magics.api.address import Address
+from puq_magics.api.base_url import Address
 from puq_magics.api.client import Router
-from puq_magics.api.errors import (
+from puq_magics.core.errors import (
     AnswerError,
     APIError,
     ConfigurationError,

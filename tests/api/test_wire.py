@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.api.errors import AnswerError, PuqError
-from puq_magics.api.wire import (
+from puq_magics.core.errors import AnswerError, PuqError
+from puq_magics.api.types import (
     Delta,
     Model,
     Usage,

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from puq_magics.api.wire import Model
-from puq_magics.outputs.tables import ModelTable
-from puq_magics.outputs.usage import UsageReport
+from puq_magics.api.types import Model
+from puq_magics.outputs.tables.table import ModelTable
+from puq_magics.outputs.tables.usage_report import UsageReport
 from puq_magics.session.ledger import Entry, Ledger
 
 CALLS = 5_000

@@ -6,7 +6,7 @@ Run it by hand: ``python tests/bench/sanitiser.py``. A ratio near 10 between 1 M
 import gc
 import time
 
-from puq_magics.outputs.markdown import MarkdownFeed, safe_markdown
+from puq_magics.outputs.markdown.feed import MarkdownFeed, safe_markdown
 
 ANSWER = r"""## Solving it
 

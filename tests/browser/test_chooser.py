@@ -14,7 +14,7 @@ Lab = Callable[..., LabNotebook]
 
 #: 1,600 for chat, 200 each for images and speech.
 MODELS = """
-from puq_magics.api.wire import Model
+from puq_magics.api.types import Model
 from puq_magics.widgets import ModelChooser
 providers = ["openai", "anthropic", "google", "meta"]
 suffixes = {0: "-image", 1: "-tts"}

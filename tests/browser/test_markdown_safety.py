@@ -19,7 +19,7 @@ if HOSTILE not in sys.path:
 
 from corpus import PAYLOADS  # noqa: E402
 
-from puq_magics.outputs.markdown import MarkdownFeed, safe_markdown  # noqa: E402
+from puq_magics.outputs.markdown.feed import MarkdownFeed, safe_markdown  # noqa: E402
 
 Lab = Callable[..., LabNotebook]
 

@@ -16,7 +16,7 @@ Lab = Callable[..., LabNotebook]
 SETUP = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parents[1] / "outputs")!r})
 from media_samples import CALL, png, wav
-from puq_magics.outputs.media_view import NotebookMediaView
+from puq_magics.outputs.views.media import NotebookMediaView
 from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
 def images(*data, prompt="a red kite"): return ImageResult(images=data, prompt=prompt, **CALL)
 def speech(text="Good morning."): return SpeechResult(audio=wav(20), text=text, **CALL)

@@ -16,7 +16,7 @@ import puq_magics.widgets
 Lab = Callable[..., LabNotebook]
 
 SHOW = """
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 from puq_magics.widgets import Recorder
 
 heard = []

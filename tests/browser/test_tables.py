@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from lab import LabNotebook
 
 CELL = """
-from puq_magics.api.wire import Model
-from puq_magics.outputs.tables import ModelTable
+from puq_magics.api.types import Model
+from puq_magics.outputs.tables.table import ModelTable
 ModelTable([
     Model("a/b", "$x^2$ and $y$", "P", input_price=10.0),
     Model("a/c", "<img src=x onerror=alert(1)>", "P", input_price=9.0),

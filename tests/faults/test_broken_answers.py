@@ -27,7 +27,7 @@ from raw_server import (
 )
 
 from puq_magics.api import Router
-from puq_magics.api.errors import AnswerError, APIError, NetworkError, PuqError, RequestTimeoutError
+from puq_magics.core.errors import AnswerError, APIError, NetworkError, PuqError, RequestTimeoutError
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from raw_server import (
     says,
 )
 
-from puq_magics.api.errors import AnswerError, APIError, NetworkError, RequestTimeoutError, StreamError
+from puq_magics.core.errors import AnswerError, APIError, NetworkError, RequestTimeoutError, StreamError
 
 FIRST = event(delta("some ")) + event(delta("words"))
 WHOLE = FIRST + STOP

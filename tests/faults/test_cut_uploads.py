@@ -17,7 +17,7 @@ from media import wav
 from raw_server import Connection, RawServer, answer, says
 
 from puq_magics.api import Router, Upload
-from puq_magics.api.errors import InputError, NetworkError, PuqError, RequestTimeoutError, StatusError
+from puq_magics.core.errors import InputError, NetworkError, PuqError, RequestTimeoutError, StatusError
 from puq_magics.api.request import Timeouts
 
 HEARD = answer({"text": "Hello."})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from puq_magics.sandbox.local.encoding import FORMATS, Outlet, encoder
+from puq_magics.sandbox.local.audio_encoding import FORMATS, Outlet, encoder
 from puq_magics.sandbox.sounds.wav import read_head
 
 RATE = 24_000

@@ -178,7 +178,7 @@ def listens(port: int) -> bool:
 def test_it_ends_when_its_parent_is_killed(weights: Path) -> None:
     program = (
         "import sys\n"
-        "from puq_magics.sandbox.local.child import Child\n"
+        "from puq_magics.sandbox.local.process import Child\n"
         "child = Child('puq_magics.sandbox.local.chat_engine', [sys.argv[1]])\n"
         "child.settled.result()\n"
         "print(child.running().url, flush=True)\n"

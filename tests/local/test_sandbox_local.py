@@ -10,7 +10,7 @@ import psutil
 import pytest
 from tiny_wheel import CONTENT, Index, Shelf, index_environment
 
-from puq_magics.api.errors import ConfigurationError
+from puq_magics.core.errors import ConfigurationError
 from puq_magics.sandbox.local import weights as weights_module
 
 LOCAL = "local/smollm2-135m-instruct"

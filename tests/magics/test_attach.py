@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import ConfigurationError, InputError, MissingKeyError, MissingVariableError
+from puq_magics.core.errors import ConfigurationError, InputError, MissingKeyError, MissingVariableError
 
 
 def user(request: dict[str, Any]) -> str:
@@ -218,7 +218,7 @@ def test_a_dry_run_needs_no_key(shell: Any, environ: Any) -> None:
 
 
 def test_help_documents_every_option(asking: Any) -> None:
-    from puq_magics.magics.chat import COMMAND
+    from puq_magics.magics.commands import COMMAND
 
     text = asking.run("%puq_chat?").out
     flags = [flag for option in COMMAND._options for flag in option.flags]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from puq_magics import Conversation
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from IPython.core.completer import provisionalcompleter, rectify_completions
 
-from puq_magics.magics import completion
-from puq_magics.magics.command_words import Place, Typed, find_place, quoted, read_words, unquoted
-from puq_magics.magics.expression_words import Expression, keys_of, members_of, unfinished, value_at
+from puq_magics.magics.completion import matcher as completion
+from puq_magics.magics.completion.cursor import Place, Typed, find_place, quoted, read_words, unquoted
+from puq_magics.magics.completion.expressions import Expression, keys_of, members_of, unfinished, value_at
 from puq_magics.sandbox.sounds.voice import VOICES
 
 PATIENCE = 30.0  # seconds
@@ -373,7 +373,7 @@ def test_models_are_those_of_the_kind(tab: Tab) -> None:
 
 
 def _candidates(tab: Tab) -> Any:
-    from puq_magics.magics.candidates import Candidates
+    from puq_magics.magics.completion.candidates import Candidates
 
     return Candidates(tab.shell.workspace)
 
@@ -667,7 +667,7 @@ def test_a_tab_loads_little_and_asks_no_keyring(make_kernel: Any) -> None:
     for marked in ("impo¦", "%matplot¦"):
         assert complete(kernel, marked)["matches"]
     loaded = (
-        "[name for name in ('puq_magics.magics.completer', 'requests', 'keyring') if name in sys.modules]"
+        "[name for name in ('puq_magics.magics.completion.completer', 'requests', 'keyring') if name in sys.modules]"
     )
     assert kernel.value(loaded) == []
     assert complete(kernel, "%puq_chat -m ¦")["matches"] == ["acme/one"]

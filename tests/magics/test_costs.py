@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import BudgetError, NotFoundError, PaymentRequiredError
+from puq_magics.core.errors import BudgetError, NotFoundError, PaymentRequiredError
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_an_interrupt_behind_the_answer_does_not_lose_it(notebook: Any, serve: A
 
     server = serve(_answer, lists=True)
     waits = (
-        "from puq_magics.session.catalogue import Catalogue\n"
+        "from puq_magics.session.model_list import Catalogue\n"
         "wait = Catalogue.wait\n"
         "def waiting(self, seconds=None):\n    print('waiting', flush=True)\n    wait(self, 30)\n"
         "Catalogue.wait = waiting"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import InputError, StreamError
+from puq_magics.core.errors import InputError, StreamError
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import AnswerError, ConfigurationError, InputError, PaymentRequiredError
-from puq_magics.prompts.tokens import tokens_in
+from puq_magics.core.errors import AnswerError, ConfigurationError, InputError, PaymentRequiredError
+from puq_magics.prompts.token_estimate import tokens_in
 
 SCHEMA = "name, age int"
 ANN = '{"name": "Ann", "age": 41}'

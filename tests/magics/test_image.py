@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import AnswerError, ConfigurationError, InputError, MissingVariableError
+from puq_magics.core.errors import AnswerError, ConfigurationError, InputError, MissingVariableError
 
 
 def png(width: int = 2, height: int = 1) -> bytes:

@@ -12,7 +12,7 @@ from IPython.core.error import StdinNotImplementedError
 from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked, NoKeyringError, PasswordDeleteError
 
-from puq_magics.api.errors import ConfigurationError, InputError
+from puq_magics.core.errors import ConfigurationError, InputError
 
 KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
 HOST = "https://router.invalid"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import ConfigurationError, InputError
+from puq_magics.core.errors import ConfigurationError, InputError
 
 
 @pytest.fixture

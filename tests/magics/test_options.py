@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.api.errors import InputError
-from puq_magics.magics.chat import COMMAND
+from puq_magics.core.errors import InputError
+from puq_magics.magics.commands import COMMAND
 from puq_magics.magics.options import CommandLine, option, read_params
 
 FLAGS = [flag for option in COMMAND._options for flag in option.flags]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from traitlets.config import Config
 
-from puq_magics.api.errors import ConfigurationError
+from puq_magics.core.errors import ConfigurationError
 
 HEAVY = ("requests", "urllib3", "ipywidgets", "anywidget", "pandas", "jinja2", "numpy", "puq_magics.sandbox")
 MOST_MODULES = 40

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 
 KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
 

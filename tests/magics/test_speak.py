@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import AnswerError, InputError, MissingVariableError, RateLimitError
+from puq_magics.core.errors import AnswerError, InputError, MissingVariableError, RateLimitError
 
 
 def wav(*samples: int, rate: int = 16_000) -> bytes:

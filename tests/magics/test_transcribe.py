@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import AnswerError, APIError, ConfigurationError, InputError
+from puq_magics.core.errors import AnswerError, APIError, ConfigurationError, InputError
 
 
 def wav(*samples: int) -> bytes:

@@ -8,7 +8,7 @@ import wave
 import zlib
 from typing import Any
 
-from puq_magics.api.wire import Usage
+from puq_magics.api.types import Usage
 
 
 def png(width: int, height: int, extra: int = 0) -> bytes:

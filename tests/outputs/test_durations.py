@@ -7,7 +7,7 @@ import struct
 import pytest
 from media_samples import wav
 
-from puq_magics.outputs.durations import duration
+from puq_magics.core.audio_duration import duration
 
 
 def ogg(head: bytes, samples: int) -> bytes:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from puq_magics.api.wire import Usage
-from puq_magics.outputs.footer import Footer, in_credits
+from puq_magics.api.types import Usage
+from puq_magics.outputs.results.footer import Footer, in_credits
 
 FULL = Footer.of(model="a/b", usage=Usage(1000, 234, 1234), cost=0.000123, seconds=2.345)
 

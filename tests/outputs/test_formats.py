@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from puq_magics.api.errors import ConfigurationError, InputError
-from puq_magics.outputs.footer import Footer
-from puq_magics.outputs.formats import (
+from puq_magics.core.errors import ConfigurationError, InputError
+from puq_magics.outputs.results.footer import Footer
+from puq_magics.outputs.results.formats import (
     cell_source,
     check_format,
     code_bundle,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.outputs.markdown import PlainFeed, inline, plain
+from puq_magics.outputs.markdown.feed import PlainFeed, inline, plain
 
 ESC = "\x1b"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from puq_magics.outputs.media_progress import Progress
+from puq_magics.outputs.views.progress import Progress
 
 
 class Clock:

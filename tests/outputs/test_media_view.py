@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from media_samples import CALL, png, wav
 
-from puq_magics.api.media_types import MP3
+from puq_magics.core.media_types import MP3
 from puq_magics.api.request import Retry
-from puq_magics.outputs.media_view import QuietMediaView, TerminalMediaView
+from puq_magics.outputs.views.media import QuietMediaView, TerminalMediaView
 from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
 
 ERASE = "\r\x1b[K"
@@ -27,9 +27,9 @@ HERE = str(Path(__file__).parent)
 SETUP = f"""
 import sys; sys.path.insert(0, {HERE!r})
 from media_samples import CALL, png, wav
-from puq_magics.api.media_types import MP3
+from puq_magics.core.media_types import MP3
 from puq_magics.api.request import Retry
-from puq_magics.outputs.media_view import NotebookMediaView
+from puq_magics.outputs.views.media import NotebookMediaView
 from puq_magics.outputs.progress import Ticker
 from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
 class Clock:
@@ -371,7 +371,7 @@ def test_no_status_on_a_pipe_or_without_live(kind: type[io.StringIO], live: bool
 def test_in_a_real_terminal(tmp_path: Path) -> None:
     code = (
         f"{SETUP}\n"
-        "from puq_magics.outputs.media_view import TerminalMediaView\n"
+        "from puq_magics.outputs.views.media import TerminalMediaView\n"
         "view = TerminalMediaView(doing='drawing')\n"
         "view.waiting(1.0)\n"
         "view.show(images)\n"

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import InputError
-from puq_magics.outputs.saving import (
+from puq_magics.core.errors import InputError
+from puq_magics.core.files import (
     checked_target,
     first_free,
     kept,
@@ -120,8 +120,8 @@ def test_what_may_not_be_written_to(locked: Path) -> None:
     """Asked by somebody who is not root, whom nothing is forbidden."""
     code = (
         "import os, sys\n"
-        "from puq_magics.api.errors import InputError\n"
-        "from puq_magics.outputs.saving import checked_target\n"
+        "from puq_magics.core.errors import InputError\n"
+        "from puq_magics.core.files import checked_target\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
         "for name, force in (('new.png', False), ('new.png', True), ('mine.png', True)):\n"
         "    try: checked_target(sys.argv[1] + '/' + name, force)\n"
@@ -366,7 +366,7 @@ def test_what_must_not_be_lost_is_kept_for_oneself() -> None:
 
 
 def test_links_start_where_the_kernel_did(notebook: Any, tmp_path: Path) -> None:
-    notebook.run("from puq_magics.outputs.saving import notebook_folder\nstarted = str(notebook_folder())")
+    notebook.run("from puq_magics.core.files import notebook_folder\nstarted = str(notebook_folder())")
     notebook.run(f"%cd -q {tmp_path}")
     same, here = notebook.value("[str(notebook_folder()) == started, __import__('os').getcwd()]")
     notebook.run("%cd -q -0")
@@ -375,7 +375,7 @@ def test_links_start_where_the_kernel_did(notebook: Any, tmp_path: Path) -> None
 
 
 def test_without_a_shell_links_start_here(tmp_path: Path) -> None:
-    code = "from puq_magics.outputs.saving import notebook_folder; print(notebook_folder())"
+    code = "from puq_magics.core.files import notebook_folder; print(notebook_folder())"
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.wire import Model, read_models
-from puq_magics.outputs.tables import Column, ModelTable, Table, number
+from puq_magics.api.types import Model, read_models
+from puq_magics.outputs.tables.table import Column, ModelTable, Table, number
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e'\"&$x$\n</table><script>"
 
@@ -246,8 +246,8 @@ def test_the_models_as_a_frame() -> None:
 def test_without_the_packages_of_the_extra(package: str, code: str) -> None:
     script = (
         f"import sys; sys.modules['{package}'] = None\n"
-        "from puq_magics.api.errors import ConfigurationError\n"
-        "from puq_magics.outputs.tables import ModelTable\nfrom puq_magics.outputs.usage import UsageReport\n"
+        "from puq_magics.core.errors import ConfigurationError\n"
+        "from puq_magics.outputs.tables.table import ModelTable\nfrom puq_magics.outputs.tables.usage_report import UsageReport\n"
         f"try: {code}\nexcept ConfigurationError as error: print(error)"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

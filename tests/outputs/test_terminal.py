@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from puq_magics.api.request import Retry
-from puq_magics.api.wire import Delta
+from puq_magics.api.types import Delta
 from puq_magics.outputs.results import ChatResult
-from puq_magics.outputs.terminal import TerminalView
+from puq_magics.outputs.views.terminal import TerminalView
 
 ERASE = "\r\x1b[K"
 

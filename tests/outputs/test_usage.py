@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.outputs.usage import UsageReport
+from puq_magics.outputs.tables.usage_report import UsageReport
 from puq_magics.session.ledger import Entry, Ledger
 
 

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from puq_magics.api.client import Router
-from puq_magics.api.errors import StreamError
-from puq_magics.api.wire import Delta
-from puq_magics.outputs.live import NotebookView
+from puq_magics.core.errors import StreamError
+from puq_magics.api.types import Delta
+from puq_magics.outputs.views.notebook import NotebookView
 from puq_magics.outputs.results import ChatResult
-from puq_magics.outputs.terminal import TerminalView
-from puq_magics.outputs.view import QuietView, View, watch
+from puq_magics.outputs.views.terminal import TerminalView
+from puq_magics.outputs.views.view import QuietView, View, watch
 
 
 class Noting(QuietView):

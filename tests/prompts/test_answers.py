@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.prompts.answers import Block, NotJSONError, code_blocks, code_of, json_of
+from puq_magics.prompts.extraction import Block, NotJSONError, code_blocks, code_of, json_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from puq_magics.api.errors import InputError
-from puq_magics.api.wire import Usage
-from puq_magics.prompts.conversation import Conversation
-from puq_magics.prompts.conversation_export import as_markdown, as_notebook, inert
+from puq_magics.core.errors import InputError
+from puq_magics.api.types import Usage
+from puq_magics.prompts.conversation.conversation import Conversation
+from puq_magics.prompts.conversation.export import as_markdown, as_notebook, inert
 
 AT = datetime(2026, 1, 31, 12, 30, tzinfo=UTC)
 PNG = base64.b64encode(b"\x89PNG" * 500).decode()

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from puq_magics.api.errors import InputError
-from puq_magics.api.wire import Usage
-from puq_magics.prompts import conversation_files
-from puq_magics.prompts.conversation import Conversation
-from puq_magics.prompts.conversation_files import LARGEST
-from puq_magics.prompts.turns import Turn
+from puq_magics.core.errors import InputError
+from puq_magics.api.types import Usage
+from puq_magics.prompts.conversation import storage as conversation_files
+from puq_magics.prompts.conversation.conversation import Conversation
+from puq_magics.prompts.conversation.storage import LARGEST
+from puq_magics.prompts.conversation.turns import Turn
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 PARTS = [

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from puq_magics.prompts.diagnosis import CELL, MESSAGE, Diagnosis, diagnose
-from puq_magics.prompts.frames import Source
-from puq_magics.prompts.masking import Masker
+from puq_magics.prompts.diagnosis.prompt import CELL, MESSAGE, Diagnosis, diagnose
+from puq_magics.prompts.diagnosis.frames import Source
+from puq_magics.prompts.diagnosis.redaction import Masker
 
 
 def lookup(filename: str) -> Source | None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from puq_magics.prompts import frames
-from puq_magics.prompts.frames import Place, Source
+from puq_magics.prompts.diagnosis import frames
+from puq_magics.prompts.diagnosis.frames import Place, Source
 
 
 def run(code: str, **names: Any) -> BaseException:

@@ -5,7 +5,7 @@ import string
 
 import pytest
 
-from puq_magics.prompts.masking import Masker, is_random, is_secret, secrets_of
+from puq_magics.prompts.diagnosis.redaction import Masker, is_random, is_secret, secrets_of
 
 NAMES = [
     "key",

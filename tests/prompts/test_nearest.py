@@ -1,6 +1,6 @@
 import pytest
 
-from puq_magics.prompts.nearest import LONGEST, did_you_mean, nearest
+from puq_magics.core.suggestions import LONGEST, did_you_mean, nearest
 
 
 @pytest.mark.parametrize(

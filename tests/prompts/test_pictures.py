@@ -15,11 +15,11 @@ from IPython.display import Image as Shown
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
-from puq_magics.api.errors import InputError
-from puq_magics.api.media_types import image_size
+from puq_magics.core.errors import InputError
+from puq_magics.core.media_types import image_size
 from puq_magics.outputs.results import ImageResult, Picture
-from puq_magics.prompts.pictures import MOST, image_part, pictures, required
-from puq_magics.prompts.scaling import GIF, MOST_PIXELS, Limits, fit, fit_pillow, kind_of
+from puq_magics.prompts.images import MOST, image_part, pictures, required
+from puq_magics.prompts.image_resize import GIF, MOST_PIXELS, Limits, fit, fit_pillow, kind_of
 from puq_magics.prompts.template import fill
 
 mpl.use("agg")
@@ -268,7 +268,7 @@ def test_a_gif_by_its_first_bytes() -> None:
 def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys\n"
-        "from puq_magics.prompts.pictures import pictures, Limits\n"
+        "from puq_magics.prompts.images import pictures, Limits\n"
         "assert pictures(3, Limits()) is None\n"
         "assert not {'numpy', 'matplotlib', 'PIL', 'IPython', 'pandas', 'jinja2'} & set(sys.modules)\n"
     )

@@ -10,8 +10,8 @@ import pydantic
 import pytest
 from jsonschema import Draft202012Validator
 
-from puq_magics.api.errors import ConfigurationError, InputError
-from puq_magics.prompts.schema import Schema, SchemaMismatch
+from puq_magics.core.errors import ConfigurationError, InputError
+from puq_magics.prompts.schema.schema import Schema, SchemaMismatch
 
 PERSON = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 SHORT = Schema.of("name, age int, tags [str]")

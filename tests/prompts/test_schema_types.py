@@ -9,8 +9,8 @@ import pydantic
 import pytest
 from jsonschema import Draft202012Validator
 
-from puq_magics.api.errors import InputError
-from puq_magics.prompts.schema_types import is_type, schema_of_type
+from puq_magics.core.errors import InputError
+from puq_magics.prompts.schema.python_types import is_type, schema_of_type
 
 
 class Color(enum.Enum):

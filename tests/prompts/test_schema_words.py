@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import InputError
-from puq_magics.prompts.schema_words import read_short_form
+from puq_magics.core.errors import InputError
+from puq_magics.prompts.schema.shorthand import read_short_form
 
 STR, INT = {"type": "string"}, {"type": "integer"}
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.prompts.sentences import split
+from puq_magics.prompts.text_split import split
 
 
 @given(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from puq_magics.api.errors import InputError, MissingVariableError, PuqError, StatusError
+from puq_magics.core.errors import InputError, MissingVariableError, PuqError, StatusError
 from puq_magics.outputs.results import ChatResult
 from puq_magics.prompts.template import DEEPEST, LONGEST, Filled, fill
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from puq_magics.prompts.tokens import IMAGE_TOKENS, tokens_in, tokens_of
+from puq_magics.prompts.token_estimate import IMAGE_TOKENS, tokens_in, tokens_of
 
 
 def test_tokens_of_a_text() -> None:

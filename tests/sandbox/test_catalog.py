@@ -1,4 +1,4 @@
-from puq_magics.sandbox.catalog import CATALOG, DEFAULT_MODELS, listing, local_models, upstream_model
+from puq_magics.sandbox.models import CATALOG, DEFAULT_MODELS, listing, local_models, upstream_model
 from puq_magics.sandbox.scripted.scripts import SCRIPTS
 
 

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from puq_magics.sandbox import Sandbox, chat
-from puq_magics.sandbox.catalog import CATALOG
+from puq_magics.sandbox.models import CATALOG
 from puq_magics.sandbox.chat_request import ChatRequest
 from puq_magics.sandbox.scripted.moves import Move, Say, Stall
 from puq_magics.sandbox.scripted.scripts import NOTICE

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from puq_magics.sandbox.chat_request import TOKENS_PER_IMAGE, Message, read_chat_request
-from puq_magics.sandbox.refusals import Refusal
+from puq_magics.sandbox.validation import Refusal
 
 HELLO = [{"role": "user", "content": "Hello"}]
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}

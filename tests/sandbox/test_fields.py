@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 
 from puq_magics.sandbox import fields
-from puq_magics.sandbox.refusals import Refusal
+from puq_magics.sandbox.validation import Refusal
 
 number = partial(fields.number, default=1.0, least=0.25, most=4)
 whole = partial(fields.whole_number, default=1, least=1, most=4)

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from puq_magics.sandbox import Asked, Sandbox, handlers
-from puq_magics.sandbox.catalog import CATALOG
+from puq_magics.sandbox.models import CATALOG
 
 ENDPOINTS = [
     ("GET", "/v1/models"),

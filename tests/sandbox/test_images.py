@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from puq_magics.sandbox import Sandbox, tokens
-from puq_magics.sandbox.catalog import CATALOG
+from puq_magics.sandbox.models import CATALOG
 
 
 def image(entry: dict[str, str]) -> bytes:

@@ -1,7 +1,7 @@
 from collections import Counter
 from itertools import islice
 
-from puq_magics.sandbox.catalog import CATALOG
+from puq_magics.sandbox.models import CATALOG
 from puq_magics.sandbox.padding import MOST_MODELS, padded
 
 

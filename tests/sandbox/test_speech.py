@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from puq_magics.sandbox import Sandbox
-from puq_magics.sandbox.catalog import CATALOG
+from puq_magics.sandbox.models import CATALOG
 from puq_magics.sandbox.sounds.voice import VOICES
 
 ENGINE = "tones" if shutil.which("espeak-ng") is None else "espeak-ng"

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from puq_magics.sandbox import Sandbox
-from puq_magics.sandbox.catalog import CATALOG
+from puq_magics.sandbox.models import CATALOG
 
 MP3 = b"ID3" + bytes(15_997)
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from puq_magics.api.client import Router
-from puq_magics.api.errors import MissingKeyError
+from puq_magics.core.errors import MissingKeyError
 from puq_magics.session.account import Account
-from puq_magics.session.advice import some_models
+from puq_magics.session.error_hints import some_models
 from puq_magics.session.settings import PuqMagics
-from puq_magics.session.spending import Spending
+from puq_magics.session.budget import Spending
 
 KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
 

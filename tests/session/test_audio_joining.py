@@ -6,7 +6,7 @@ from io import BytesIO
 
 import pytest
 
-from puq_magics.session.audio_joining import can_follow, is_silent, join, missing
+from puq_magics.core.audio_joining import can_follow, is_silent, join, missing
 
 
 def wav(frames: bytes, rate: int = 8000, channels: int = 1, width: int = 2) -> bytes:

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from IPython.display import Audio
 
-from puq_magics.api.errors import InputError
-from puq_magics.api.media_types import WAV
+from puq_magics.core.errors import InputError
+from puq_magics.core.media_types import WAV
 from puq_magics.outputs.results import SpeechResult
-from puq_magics.session.audio_sources import Source, exists, find, of_recording
+from puq_magics.session.audio_input import Source, exists, find, of_recording
 
 
 def tone(*samples: int, rate: int = 16_000, channels: int = 1) -> bytes:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.address import Address
-from puq_magics.api.errors import ConfigurationError, InputError
-from puq_magics.api.secret import Secret
+from puq_magics.api.base_url import Address
+from puq_magics.core.errors import ConfigurationError, InputError
+from puq_magics.core.secret import Secret
 from puq_magics.sandbox.local import weights as weights_module
 from puq_magics.session.backends import Backends, environment_key, fetch_weights, missing_weights
 

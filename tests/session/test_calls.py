@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api import errors
+from puq_magics.core import errors
 
 KEPT = (
     "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq. "
@@ -117,7 +117,7 @@ def test_a_quiet_interrupt_keeps_its_words_too(notebook: Any, serve: Any) -> Non
     use(notebook, server)
     # The kernel itself says when the words have arrived: nothing of them is on the screen.
     notebook.run(
-        "from puq_magics.api.stream import ChatStream\nabsorb = ChatStream._absorb\n"
+        "from puq_magics.api.chat import ChatStream\nabsorb = ChatStream._absorb\n"
         "def noted(self, events):\n    delta = absorb(self, events)\n    print('heard')\n    return delta\n"
         "ChatStream._absorb = noted"
     )
@@ -328,7 +328,7 @@ def test_stopping_the_sandbox_under_an_answer(notebook: Any) -> None:
     stop = "import threading\nws = get_ipython().magics_manager.registry['PuqChatMagics'].workspace\n"
     stop += "sandbox, seen = ws.sandbox, threading.Event()\n"
     stop += "thread = threading.Thread(target=lambda: (seen.wait(), sandbox.stop()))\nthread.start()\n"
-    notebook.run(stop + "from puq_magics.outputs.live import Screen\npaint = Screen.paint\n")
+    notebook.run(stop + "from puq_magics.outputs.views.notebook import Screen\npaint = Screen.paint\n")
     code = "def noted(self, bundle):\n    paint(self, bundle)\n    seen.set()\nScreen.paint = noted\n"
     cell = notebook.run(
         code + "try:\n    %puq_chat -m sandbox/stall hi\nfinally:\n    Screen.paint = paint; thread.join()"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from puq_magics.api.client import Router
-from puq_magics.api.errors import NotFoundError
+from puq_magics.core.errors import NotFoundError
 from puq_magics.sandbox import Sandbox
-from puq_magics.session.catalogue import Catalogue, kind_of
+from puq_magics.session.model_list import Catalogue, kind_of
 
 
 def connect(sandbox: Sandbox) -> Callable[..., Router]:

@@ -9,7 +9,7 @@ import pytest
 from IPython.core.events import EventManager, available_events
 from IPython.utils.ipstruct import Struct
 
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 from puq_magics.session.conversations import Broken, Cells, Conversations
 
 

@@ -11,8 +11,8 @@ import nbclient
 import nbformat
 import pytest
 
-from puq_magics.api.address import Address
-from puq_magics.api.secret import Secret
+from puq_magics.api.base_url import Address
+from puq_magics.core.secret import Secret
 from puq_magics.session.credentials import Credentials
 from puq_magics.session.settings import Effective, PuqMagics
 

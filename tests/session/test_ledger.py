@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import NetworkError, StreamError, error_for
+from puq_magics.core.errors import NetworkError, StreamError, error_for
 from puq_magics.session.ledger import VERSION, Entry, Ledger, default_path, outcome_of
 
 SECRET = "sk-THE-REAL-KEY-0123456789"

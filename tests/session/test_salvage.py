@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from puq_magics.api.errors import AnswerError
-from puq_magics.session.salvage import hint_for_magics, salvage, words_of
+from puq_magics.core.errors import AnswerError
+from puq_magics.session.partial_results import hint_for_magics, salvage, words_of
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from traitlets import TraitError
 
-from puq_magics.api.errors import ConfigurationError
+from puq_magics.core.errors import ConfigurationError
 from puq_magics.session.settings import Effective, PuqMagics, is_sandbox, model_setting
 
 WRONG = [

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 from puq_magics.session.speech_call import SpeechCall
 
 KEPT = "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from puq_magics.api.media_types import MP3, WAV
+from puq_magics.core.media_types import MP3, WAV
 from puq_magics.session.speech_file import SpeechFile
 
 

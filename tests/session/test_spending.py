@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from puq_magics.api.errors import BudgetError
-from puq_magics.api.wire import Model, Usage
-from puq_magics.session.spending import (
+from puq_magics.core.errors import BudgetError
+from puq_magics.api.types import Model, Usage
+from puq_magics.session.budget import (
     USUAL_ANSWER,
     Asked,
     Estimate,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from puq_magics.session.workspace import LAST
+from puq_magics.session.session import LAST
 
 
 def test_the_connection_is_used_again_until_something_changes(asking: Any) -> None:

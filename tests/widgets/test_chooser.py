@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from puq_magics.api.wire import Model, read_models
+from puq_magics.api.types import Model, read_models
 from puq_magics.widgets.chooser import ModelChooser, fallback
 
 MODELS = (
@@ -194,7 +194,7 @@ def test_chooser_and_fallback_have_one_value() -> None:
 
 def test_displayed_by_itself_it_leaves_a_text_that_follows_the_choice(notebook: Any) -> None:
     setup = (
-        "from puq_magics.api.wire import Model\n"
+        "from puq_magics.api.types import Model\n"
         "from puq_magics.widgets.chooser import ModelChooser\n"
         f"ModelChooser([Model('a/<b>', 'B')], line={LINE!r})"
     )

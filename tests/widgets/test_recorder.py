@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import puq_magics.widgets
-from puq_magics.api.errors import InputError
+from puq_magics.core.errors import InputError
 from puq_magics.widgets import Recorder
 from puq_magics.widgets.recorder import STATES
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tornado.iostream import StreamClosedError
 
-from puq_magics.sandbox.local.child import Child, EngineError, Running
+from puq_magics.sandbox.local.process import Child, EngineError, Running
 
 __all__ = ["Engine", "EngineError", "Running"]
 

@@ -12,10 +12,10 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final
 
-from puq_magics.sandbox.local.encoding import encoder
-from puq_magics.sandbox.local.serving import RefusedError, give_memory_back, serve
+from puq_magics.sandbox.local.audio_encoding import encoder
+from puq_magics.sandbox.local.http_server import RefusedError, give_memory_back, serve
 from puq_magics.sandbox.local.voices import BUILT_IN, VOICES, Voice
-from puq_magics.sandbox.local.watching import CannotServe, Parent, run
+from puq_magics.sandbox.local.child_main import CannotServe, Parent, run
 
 PATH: Final = "/v1/speak"
 #: Phonemes that are spoken at once, at the usual speed: memory grows with their time.

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from puq_magics.sandbox.chat_request import ChatRequest, Message
 from puq_magics.sandbox.response_format import Wanted, schema_in_words
-from puq_magics.sandbox.scripted.fitting import fitting
+from puq_magics.sandbox.scripted.json_answers import fitting
 
 #: How a clumsy answer begins; who sends it back is answered well.
 CLUMSY: Final = "Certainly! Here is the JSON that you asked for:"

@@ -5,7 +5,7 @@ import re
 import oracles
 import pytest
 
-from puq_magics.outputs.markdown import MarkdownFeed, safe_markdown
+from puq_magics.outputs.markdown.feed import MarkdownFeed, safe_markdown
 
 RICH = r"""# A **rich** title with `code`
 

@@ -3,7 +3,7 @@
 import oracles
 import pytest
 
-from puq_magics.outputs.markdown import safe_markdown
+from puq_magics.outputs.markdown.feed import safe_markdown
 
 BENIGN = {
     "headings": "# One\n\n## Two ##\n\nThree\n=====\n\nFour\n----\n\n---\n\n***\n",

@@ -8,7 +8,7 @@ from corpus import PAYLOADS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from puq_magics.outputs.markdown import MarkdownFeed, inline, safe_markdown
+from puq_magics.outputs.markdown.feed import MarkdownFeed, inline, safe_markdown
 
 _SIGNS = "< > & ! [ ] ( ) ` `` ``` ~~~ $ $$ { } \\ \\\\ \\( \\) \\[ \\] @ @@ 0 * ** _ ~ | # : \" ' % ]( ]: !["
 _WORDS = "&#36; &lt [a [a]: http://x.com/ www.x. <http://x.com> <br> \\href{javascript:x}{y}"

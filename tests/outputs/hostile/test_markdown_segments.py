@@ -3,7 +3,7 @@
 import oracles
 import pytest
 
-from puq_magics.outputs.markdown import MarkdownFeed, safe_markdown
+from puq_magics.outputs.markdown.feed import MarkdownFeed, safe_markdown
 
 
 def segments_of(text: str, size: int) -> list[str]:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from puq_magics.sandbox.local.child import Running
+from puq_magics.sandbox.local.process import Running
 
 PATIENCE = 60.0  # seconds until a test that waits for something gives up
 
@@ -66,7 +66,7 @@ class Owner:
     def __init__(self, code: str) -> None:
         program = (
             "import json, os, sys, urllib.request\n"
-            "from puq_magics.sandbox.local.child import Child\n"
+            "from puq_magics.sandbox.local.process import Child\n"
             "child = Child('stub_engine')\n"
             "child.settled.result()\n"
             "def tell(value):\n"

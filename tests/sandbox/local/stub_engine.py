@@ -8,7 +8,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from puq_magics.sandbox.local.watching import CannotServe, Parent, run
+from puq_magics.sandbox.local.child_main import CannotServe, Parent, run
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from puq_magics.sandbox.local.child import Child, EngineError
+from puq_magics.sandbox.local.process import Child, EngineError
 
 
 @pytest.mark.parametrize(

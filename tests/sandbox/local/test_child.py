@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from puq_magics.sandbox.local.child import Child, EngineError, Running
+from puq_magics.sandbox.local.process import Child, EngineError, Running
 
 Ask = Callable[[Running], dict[str, Any]]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from puq_magics.sandbox.local.child import Running
+from puq_magics.sandbox.local.process import Running
 from puq_magics.sandbox.local.engine import Engine
 
 

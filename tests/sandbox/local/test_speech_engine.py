@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from puq_magics.sandbox.local.serving import RefusedError
+from puq_magics.sandbox.local.http_server import RefusedError
 from puq_magics.sandbox.local.speech_engine import cut, pitched, sayable
 from puq_magics.sandbox.local.voices import BUILT_IN, VOICES
 from puq_magics.sandbox.sounds.voice import VOICES as SCRIPTED

@@ -3,7 +3,7 @@ import zlib
 
 import pytest
 
-from puq_magics.sandbox.pictures.drawing import draw
+from puq_magics.sandbox.scripted.drawing import draw
 
 
 def notes(png: bytes) -> dict[bytes, bytes]:

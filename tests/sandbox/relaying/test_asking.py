@@ -9,8 +9,8 @@ import pytest
 import trustme
 
 from puq_magics.sandbox import Sandbox
-from puq_magics.sandbox.relaying import asking
-from puq_magics.sandbox.relaying.asking import CutError, Server, UnreachableError, ask
+from puq_magics.sandbox.backends import http_client as asking
+from puq_magics.sandbox.backends.http_client import CutError, Server, UnreachableError, ask
 
 
 def answer(server: Server, body: bytes = b"") -> tuple[int, dict[str, str], list[bytes]]:

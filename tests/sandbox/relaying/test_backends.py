@@ -15,7 +15,7 @@ from puq_magics.sandbox.local.engine import Engine
 ENGINE = """
 import json, os, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from puq_magics.sandbox.local.watching import CannotServe, Parent, run
+from puq_magics.sandbox.local.child_main import CannotServe, Parent, run
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.sandbox.relaying.asking import CutError
-from puq_magics.sandbox.relaying.events import EventReader
+from puq_magics.sandbox.backends.http_client import CutError
+from puq_magics.sandbox.backends.sse import EventReader
 
 LINES = [
     ": a comment",

@@ -1,6 +1,6 @@
 import pytest
 
-from puq_magics.sandbox.relaying.refused import Refused, json_object
+from puq_magics.sandbox.backends.errors import Refused, json_object
 
 
 def read(body: bytes, status: int = 400) -> Refused:

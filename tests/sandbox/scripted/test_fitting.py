@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from puq_magics.sandbox.scripted.fitting import fitting
+from puq_magics.sandbox.scripted.json_answers import fitting
 
 PROMPT = (
     "The people: Ada Lovelace is 36 and likes poetry, Grace Hopper is 85 and happy. Their zip code 53111."

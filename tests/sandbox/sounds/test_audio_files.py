@@ -2,8 +2,8 @@ import importlib.util
 
 import pytest
 
-from puq_magics.sandbox.sounds.audio_files import FORMATS, EncoderMissingError, labelled_text, write_audio
-from puq_magics.sandbox.sounds.hearing import audio_kind
+from puq_magics.sandbox.scripted.speech import FORMATS, EncoderMissingError, labelled_text, write_audio
+from puq_magics.sandbox.scripted.hearing import audio_kind
 from puq_magics.sandbox.sounds.wav import Pcm
 
 SOUND = Pcm(22050, bytes(22050))

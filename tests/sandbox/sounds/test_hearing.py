@@ -7,8 +7,8 @@ import wave
 import numpy as np
 import pytest
 
-from puq_magics.sandbox.sounds.audio_files import write_audio
-from puq_magics.sandbox.sounds.hearing import Hearing, audio_kind
+from puq_magics.sandbox.scripted.speech import write_audio
+from puq_magics.sandbox.scripted.hearing import Hearing, audio_kind
 from puq_magics.sandbox.sounds.mark import mark
 from puq_magics.sandbox.sounds.wav import Pcm, write_wav
 

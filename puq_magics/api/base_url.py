@@ -1,0 +1,98 @@
+"""Where the router is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from puq_magics.core.errors import InvalidURLError
+
+VENDOR_URL = "https://api.puq.ai"
+_EXAMPLE = f"Write it like {VENDOR_URL}"
+_LONGEST = 2000
+# Letters of any script (a name may be international), or an IPv6 address; nothing that two parsers read differently.
+_HOST = re.compile(r"[\w.-]{1,253}|[0-9a-f:.]+(%[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A router's base URL, without a trailing ``/`` or ``/v1``."""
+
+    url: str
+    #: Scheme, host and port: what a key belongs to.
+    origin: str
+    #: The host's name, for people.
+    host: str
+    is_loopback: bool
+
+    @property
+    def is_vendor(self) -> bool:
+        """Whether this is puq.ai's own router."""
+        return self.origin == VENDOR_URL
+
+    @classmethod
+    def parse(cls, text: str, *, allow_http: bool = False) -> Address:
+        """Read a base URL as a person writes it, with or without a trailing ``/`` or ``/v1``.
+
+        Raises InvalidURLError for what is not an http(s) URL, carries a password or a query, or is plain
+        http to another machine (unless ``allow_http``): the key would travel in clear.
+        """
+        if not isinstance(text, str):
+            raise InvalidURLError(f"{_shown(repr(text))} is not a base URL.", hint=_EXAMPLE)
+        text = text.strip()
+        parts = _split(text)
+        host = parts.hostname or ""
+        if parts.scheme not in ("http", "https") or not _is_name(parts, host) or not _is_plain(text):
+            raise InvalidURLError(f"{_shown(text)} is not a base URL.", hint=_EXAMPLE)
+        if parts.username is not None or parts.query or parts.fragment:
+            raise InvalidURLError(
+                f"the base URL of {host} has a user name, a query or a fragment in it.",
+                hint=f"Write only scheme, host and path, like {VENDOR_URL}; the key goes to %puq_login.",
+            )
+        loopback = _is_loopback(host)
+        if parts.scheme == "http" and not loopback and not allow_http:
+            raise InvalidURLError(
+                f"the base URL of {host} is plain http: the key and the prompts would travel in clear.",
+                hint="Use https, or, in a network you trust: %config PuqMagics.allow_http = True",
+            )
+        netloc = _netloc(host, parts.port, parts.scheme)
+        path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1").rstrip("/")
+        origin = f"{parts.scheme}://{netloc}"
+        return cls(url=origin + path, origin=origin, host=netloc, is_loopback=loopback)
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # reading it checks it
+    except ValueError:
+        raise InvalidURLError(f"{_shown(text)} is not a base URL.", hint=_EXAMPLE) from None
+    return parts
+
+
+def _is_name(parts: SplitResult, host: str) -> bool:
+    return _HOST.fullmatch(host) is not None and ("[" in parts.netloc) == (":" in host)
+
+
+def _is_plain(text: str) -> bool:
+    return len(text) <= _LONGEST and text.isprintable() and not any(c.isspace() for c in text)
+
+
+def _shown(text: str) -> str:
+    """The text, short, and without a password or what may be one."""
+    text = text if "@" not in text else f"…@{text.rpartition('@')[2]}"
+    return repr(text if len(text) <= 80 else f"{text[:79]}…")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _netloc(host: str, port: int | None, scheme: str) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return name if port is None or port == {"http": 80, "https": 443}[scheme] else f"{name}:{port}"

@@ -1,0 +1,105 @@
+"""The requests session: what it leaves out, how its connections close, how they send a file."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+import requests
+import requests.adapters
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from puq_magics import __version__
+from puq_magics.api.base_url import Address
+
+#: Bytes of a file that are read and sent at once; urllib3's own 16 kB cost a third of the throughput.
+BLOCK = 1 << 18
+
+
+class PlainSession(requests.Session):
+    """Does not look where a redirect points."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere: requests would read the redirect's body, and prepare to follow it."""
+
+
+class _PatientMixin(HTTPConnection):
+    """A body may say how long each of its pieces may take: urllib3 allows as long as for connecting."""
+
+    _patience: float | None = None
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Any = None,
+        **options: Any,
+    ) -> None:
+        self._patience = getattr(body, "patience", None)
+        super().request(method, url, body, headers, **options)
+
+    def endheaders(self, *args: Any, **options: Any) -> None:
+        super().endheaders(*args, **options)
+        if self._patience is not None and self.sock is not None:
+            self.sock.settimeout(self._patience)
+
+
+class _HTTPSConnection(_PatientMixin, HTTPSConnection):
+    pass
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _PatientMixin
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+class Adapter(requests.adapters.HTTPAdapter):
+    """Pools whose connections are patient, and close when told to."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Make the pools for what goes out directly."""
+        super().init_poolmanager(*args, **options, blocksize=BLOCK)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Make the pools for what goes out by a proxy."""
+        manager = super().proxy_manager_for(proxy, **options, blocksize=BLOCK)
+        if not proxy.lower().startswith("socks"):  # which needs connections of its own
+            manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
+
+    def close(self) -> None:
+        """Close idle connections now: urllib3 leaves that to the garbage collector."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118 - not a dict, and not iterable
+                if (pool := manager.pools.get(key)) is not None:
+                    pool.close()
+        super().close()
+
+
+def session_for(address: Address) -> requests.Session:
+    """A session for one router."""
+    session = PlainSession()
+    if address.is_loopback:  # no proxy stands between a machine and itself
+        session.trust_env = False
+        session.verify = ca_bundle()
+    adapter = Adapter(pool_connections=2, pool_maxsize=8)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+def ca_bundle() -> str | bool:
+    """The certificates that the environment names; requests looks there only if it may look for proxies, too."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+
+
+def user_agent() -> str:
+    """Who is asking."""
+    return f"puq_magics/{__version__} (Python {platform.python_version()}; requests {requests.__version__})"

@@ -1,0 +1,212 @@
+"""What the router answers, as frozen values; both shapes of every answer are read here, and tolerantly.
+
+The API is documented thinly: where a field is missing or of another type than promised it is taken as absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from puq_magics.core.errors import AnswerError
+
+Message = Mapping[str, Any]
+_MOST_TOKENS = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, as the router counts them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A line of the model list."""
+
+    #: What to send as ``model``: ``provider/model_name``.
+    code: str
+    name: str
+    provider: str = ""
+    description: str = ""
+    enabled: bool = True
+    #: Credits per million tokens, as documented; None when the list does not say.
+    input_price: float | None = None
+    output_price: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What came of an answer since the last look; false when that is nothing."""
+
+    text: str = ""
+    reasoning: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.text or self.reasoning)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer."""
+
+    text: str
+    model: str
+    reasoning: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    #: The router's id for the request, to quote when asking its people.
+    request_id: str | None = None
+    #: The texts of further choices, by index, when several were asked for.
+    alternatives: Mapping[int, str] = field(default_factory=dict)
+    #: The answer as the router's JSON had it (put together from the events of a stream).
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Piece:
+    """One choice's part of an answer, or of an event of its stream."""
+
+    index: int
+    text: str
+    reasoning: str
+    finish_reason: str | None
+
+
+def read_pieces(answer: Mapping[str, Any]) -> list[Piece]:
+    """The choices of an answer (``message``) or of a stream's event (``delta``)."""
+    choices = answer.get("choices")
+    if not isinstance(choices, list):
+        return []
+    return [_piece(choice) for choice in choices if isinstance(choice, dict)]
+
+
+def _piece(choice: Mapping[str, Any]) -> Piece:
+    index = choice.get("index")
+    finish = choice.get("finish_reason")
+    part = choice.get("delta") or choice.get("message") or {}
+    if not isinstance(part, dict):
+        part = {}
+    return Piece(
+        index if isinstance(index, int) else 0,
+        read_content(part.get("content")) or read_content(choice.get("text")),
+        read_content(part.get("reasoning_content")) or read_content(part.get("reasoning")),
+        finish if isinstance(finish, str) else None,
+    )
+
+
+def read_content(value: object) -> str:
+    """The text of a message's content: a string, or a list of parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        texts = (part.get("text") for part in value if isinstance(part, dict))
+        return "".join(text for text in texts if isinstance(text, str))
+    return ""
+
+
+# Chats count by the first names, images and sound by the second.
+_COUNTS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
+
+
+def read_usage(value: object) -> Usage | None:
+    """The ``usage`` of an answer, in either spelling; None when there is none to read."""
+    if not isinstance(value, dict):
+        return None
+    prompt, completion, total = (
+        next((count for key in keys if (count := _count(value.get(key))) is not None), None)
+        for keys in _COUNTS
+    )
+    if prompt is None and completion is None and total is None:
+        return None
+    prompt, completion = prompt or 0, completion or 0
+    return Usage(prompt, completion, total if total is not None else prompt + completion)
+
+
+def read_models(answer: object) -> tuple[Model, ...]:
+    """The model list in the router's shape (``models``) or in OpenAI's (``data``), without duplicates."""
+    listed = answer
+    if isinstance(answer, dict):
+        # llama.cpp answers both, and in `models` means something else.
+        listed = answer.get("data") if isinstance(answer.get("data"), list) else answer.get("models")
+        if listed is None and answer.get("object") == "list":
+            listed = []  # Ollama, when it has none
+    if not isinstance(listed, list):
+        raise AnswerError("the model list is not a list of models.", hint="Check the base URL.")
+    models: dict[str, Model] = {}
+    for entry in listed:
+        if isinstance(entry, dict) and (model := _model(entry)) is not None:
+            models.setdefault(model.code, model)
+    return tuple(models.values())
+
+
+def _model(entry: Mapping[str, Any]) -> Model | None:
+    code = _words(entry.get("code")) or _words(entry.get("id")) or _words(entry.get("name"))
+    if not code or " " in code or len(code) > 200:
+        return None  # no name that anyone can send
+    provider = entry.get("provider")
+    if isinstance(provider, dict):
+        provider = provider.get("name") or provider.get("code")
+    return Model(
+        code=code,
+        name=_words(entry.get("name")) or code,
+        provider=_words(provider) or _words(entry.get("owned_by")),
+        description=_words(entry.get("description")),
+        enabled=entry.get("status", 1) not in (0, "0", False),
+        input_price=_price(entry.get("input_price")),
+        output_price=_price(entry.get("output_price")),
+    )
+
+
+def read_balance(answer: object) -> float:
+    """The balance, in credits."""
+    balance = read_number(answer.get("balance")) if isinstance(answer, dict) else None
+    if balance is None:
+        raise AnswerError("the answer holds no balance.", hint="Check the base URL: other servers have none.")
+    return balance
+
+
+def joined_surrogates(texts: Iterable[str]) -> str:
+    """The texts as one; a character that JSON escapes split over two of them is whole again.
+
+    Half of one that never got its other half becomes U+FFFD: it cannot be sent, saved or shown.
+    """
+    text = "".join(texts)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _words(value: object, limit: int = 2_000) -> str:
+    """One line of printable words: names and descriptions are shown in many places."""
+    if not isinstance(value, str):
+        return ""
+    return " ".join("".join(c if c.isprintable() else " " for c in value[:limit]).split())
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens; what no count can be is taken as absent."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if isinstance(value, int) and whole and 0 <= value <= _MOST_TOKENS else None
+
+
+def _price(value: object) -> float | None:
+    price = read_number(value)
+    return None if price is None or price < 0 else price  # some lists say -1 for "it depends"
+
+
+def read_number(value: object) -> float | None:
+    """A finite number, also one in quotes; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) != float("inf") and number == number else None

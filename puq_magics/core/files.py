@@ -1,0 +1,259 @@
+"""Files that are whole or not there, and never take the place of another unasked.
+
+A file is written under another name beside its target and renamed at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO
+
+from IPython.core.getipython import get_ipython
+
+from puq_magics.core.errors import InputError
+
+#: Of a file's name that is made from words: how many of them, and characters.
+_WORDS, _CHARACTERS = 6, 40
+#: What ends a name as an extension: a few letters, or one of these. ``kite.v2`` and ``1. kite`` have none.
+_EXTENSION = re.compile(r"\.(?:[a-z]{1,4}|mp[234]|m4[abrv]|jp2|3gp|7z)", re.IGNORECASE)
+
+
+def checked_target(
+    path: str | Path,
+    force: bool = False,
+    *,
+    extensions: Sequence[str] = (),
+    number: int = 1,
+    forcing: str = "force=True (--force)",
+) -> Path:
+    """The path to write to, ``~`` expanded; raises InputError if it cannot be written, before anything is paid for.
+
+    ``extensions`` (such as ``.png``) are those that the data may have: a path without any gets one later, and
+    so all are looked at. ``number`` is how many files there will be: see ``targets``. ``forcing`` is how the one
+    who gave the path would have a file replaced, for the error's hint.
+    """
+    target = _expanded(path)
+    if number == 1 or _is_special(target):
+        _check(target, force, forcing)  # as it was typed: a folder is not a name that lacks an extension
+    for ending in extensions or ("",):
+        for each in targets(target, ending, number):
+            _check(each, force, forcing)
+    return target
+
+
+def targets(path: Path, extension: str, number: int = 1) -> list[Path]:
+    """Where so many files go: ``x.png``, or ``x-1.png``, ``x-2.png``, …; the extension is for a path without one.
+
+    One file that is there already is meant itself, whatever it is called.
+    """
+    if not path.name:  # a folder such as `.`
+        return [path]
+    if number == 1 and os.path.isfile(path):
+        return [path]
+    stem, suffix = (path.stem, path.suffix) if _has_extension(path) else (path.name, extension)
+    if number == 1:
+        return [path.with_name(stem + suffix)]
+    return [path.with_name(f"{stem}-{n}{suffix}") for n in range(1, number + 1)]
+
+
+def first_free(path: Path) -> Path:
+    """This path, or the first of ``x-2.txt``, ``x-3.txt``, … that nothing has the name of."""
+    if not _is_there(path):
+        return path
+    stem, suffix = (path.stem, path.suffix) if _has_extension(path) else (path.name, "")
+    return next(other for n in count(2) if not _is_there(other := path.with_name(f"{stem}-{n}{suffix}")))
+
+
+@contextmanager
+def writing(path: str | Path, force: bool = False) -> Iterator[BinaryIO]:
+    """A file to write to, which has its name once all is written; after an error or an interrupt there is none.
+
+    Raises InputError if it cannot be written. Without ``force`` nothing is overwritten, not even a file that
+    appeared meanwhile: then this one stays beside it under a name with a number, which the error tells.
+    """
+    target = checked_target(path, force)
+    if force and target.is_symlink():
+        target = target.resolve()  # what it points to is to change, not the link
+    partial = target.with_name(f".{target.stem[:40]}.{token_hex(4)}.part")
+    try:
+        with partial.open("xb") as file:
+            yield file
+        _publish(partial, target, force)
+    except OSError as exc:
+        raise _unwritable(target, exc) from None
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def save_bytes(data: bytes, path: str | Path, *, force: bool = False) -> Path:
+    """Write a file; return its path. Raises InputError."""
+    target = _expanded(path)
+    with writing(target, force) as file:
+        file.write(data)
+    return target
+
+
+def save_text(text: str, path: str | Path, *, force: bool = False) -> Path:
+    """Write a text as UTF-8; return its path. Raises InputError."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        hint = "Write the characters you need: text.encode('utf-8', 'replace')"
+        raise InputError("this text has half a character, which no file can hold.", hint=hint) from None
+    return save_bytes(data, path, force=force)
+
+
+def save_numbered(data: bytes, folder: Path, words: str, extension: str) -> Path:
+    """Write a file named after some words with the first number that is free; return its path. Raises InputError.
+
+    When the last one with a number holds the same data, it is that one: Run All does not fill the folder.
+    """
+    stem, last = stem_of(words), None
+    for n in count(1):
+        target = folder / f"{stem}-{n}{extension}"
+        if _is_there(target):
+            last = target
+            continue
+        if last is not None and _holds(last, data):
+            return last
+        with writing(target) as file:
+            file.write(data)
+        return target
+    raise AssertionError("numbers do not end")
+
+
+def kept(data: bytes, extension: str) -> Path:
+    """Write data that must not be lost to a temporary file of its own; return its path. Raises InputError."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="puq-", suffix=extension)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+    except OSError as exc:
+        raise _unwritable(Path(tempfile.gettempdir()), exc) from None
+    return Path(name)
+
+
+def notebook_folder() -> Path:
+    """The folder that links in an output start from: where the kernel started, whatever ``%cd`` did since.
+
+    In a terminal, and without a shell, the working folder.
+    """
+    shell = get_ipython()
+    started = shell.user_ns.get("_dh") if shell is not None and hasattr(shell, "kernel") else None
+    return Path(started[0]) if started else Path.cwd()
+
+
+def stem_of(words: str, otherwise: str = "untitled") -> str:
+    """A file's name of the first words of a text, without its ending: ``a-red-kite``."""
+    parts = re.findall(r"[^\W_]+", words[:400].lower())[:_WORDS]
+    return "-".join(parts)[:_CHARACTERS].strip("-") or otherwise
+
+
+def _has_extension(path: Path) -> bool:
+    return _EXTENSION.fullmatch(path.suffix) is not None
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:  # not for us to read
+        return False
+
+
+def _expanded(path: str | Path) -> Path:
+    if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str):
+        raise InputError(f"{path!r} is not the name of a file.", hint="Write one like result.png.")
+    if not text.strip() or "\0" in text:
+        raise InputError(f"{text!r} is not the name of a file.", hint="Write one like result.png.")
+    try:
+        target = Path(text).expanduser()
+    except RuntimeError:
+        raise InputError(f"{text} names nobody's home folder.", hint="Write the path in full.") from None
+    if text.endswith(("/", os.sep)) and not os.path.isdir(target):
+        raise InputError(f"{text} is a folder, which is not there.", hint="Make it, and name a file in it.")
+    return target
+
+
+def _is_special(target: Path) -> bool:
+    """Whether it is there, and no file: a folder, a device."""
+    return os.path.exists(target) and not os.path.isfile(target)
+
+
+def _check(target: Path, force: bool, forcing: str) -> None:
+    folder = target.parent
+    try:
+        if target.is_dir():
+            raise InputError(f"{target} is a folder.", hint="Name a file in it.")
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}.", hint="Make it first, or name another.")
+        if _is_there(target):
+            _check_existing(target, force, forcing)
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(f"the folder {folder} may not be written to.", hint="Name another.")
+    except OSError as exc:
+        raise _unwritable(target, exc) from None
+
+
+def _check_existing(target: Path, force: bool, forcing: str) -> None:
+    if target.exists() and not target.is_file():
+        raise InputError(f"{target} is not an ordinary file.", hint="Name another.")
+    if not force:
+        raise InputError(f"{target} exists.", hint=f"Name another; or {forcing} replaces it.")
+    if target.exists() and not (os.access(target, os.W_OK) and os.access(target.resolve().parent, os.W_OK)):
+        raise InputError(f"{target} may not be written to.", hint="Name another.")
+
+
+def _is_there(target: Path) -> bool:
+    """Whether a name is taken, by a link to nothing too. Raises OSError for names that no file can have."""
+    try:
+        os.lstat(target)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _publish(partial: Path, target: Path, force: bool) -> None:
+    """Give a file that is whole its name."""
+    if force:
+        if target.exists():
+            shutil.copymode(target, partial)
+        partial.replace(target)
+    elif not _claim(partial, target):
+        other = _beside(partial, target)
+        raise InputError(f"{target} has appeared meanwhile.", hint=f"What came was saved as {other}")
+
+
+def _beside(partial: Path, target: Path) -> Path:
+    for n in count(1):
+        other = target.with_name(f"{target.stem}-{n}{target.suffix}")
+        if _claim(partial, other):
+            return other
+    raise AssertionError("numbers do not end")
+
+
+def _claim(partial: Path, target: Path) -> bool:
+    """Rename, unless the name is taken: ``rename`` alone would overwrite."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        try:
+            target.open("xb").close()
+        except FileExistsError:
+            return False
+        partial.replace(target)
+    return True
+
+
+def _unwritable(target: Path, exc: OSError) -> InputError:
+    return InputError(f"{target} cannot be written: {exc.strerror or exc}.", hint="Name another file.")

@@ -1,0 +1,74 @@
+"""A value that does not show itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn
+
+from puq_magics.core.errors import ConfigurationError
+
+
+class Secret:
+    """An API key: only ``reveal()`` gives it; no repr, format, pickle or ``vars()`` does.
+
+    Raises ConfigurationError for what no HTTP header can carry.
+    """
+
+    __slots__ = ("_reveal",)
+
+    def __init__(self, value: str) -> None:
+        self._reveal: Callable[[], str] = str  # so that a refused one has a repr, too
+        value = value.strip()
+        if not value or not value.isascii() or not value.isprintable() or " " in value:
+            del value  # tracebacks can show locals
+            raise ConfigurationError(
+                "this is not an API key: a key is one word of plain ASCII characters.",
+                hint="Copy it again from the dashboard (Account Settings → API Tokens).",
+            )
+        self._reveal = lambda: value
+
+    def reveal(self) -> str:
+        """Give the value."""
+        return self._reveal()
+
+    @property
+    def tail(self) -> str:
+        """The last four characters, to tell keys apart; fewer, or none, of a short key."""
+        value = self.reveal()
+        return value[-4:] if len(value) >= 12 else ""
+
+    def __repr__(self) -> str:
+        return f"<Secret …{self.tail}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.reveal() == other.reveal()
+
+    def __hash__(self) -> int:
+        return hash(self.reveal())
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled")
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+
+class Eraser:
+    """Takes a secret out of bytes that come in parts, should someone send it back."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+        self._held = b""  # what may be the secret's beginning
+
+    def feed(self, data: bytes) -> bytes:
+        """Give what surely holds no part of it; ``b""`` as data gives what was held back."""
+        words = self._secret.reveal().encode("ascii")
+        text = (self._held + data).replace(words, "…".encode())
+        sizes = range(min(len(words) - 1, len(text)), 0, -1) if data else ()
+        size = next((size for size in sizes if text.endswith(words[:size])), 0)
+        self._held = text[len(text) - size :]
+        del words  # tracebacks can show locals
+        return text[: len(text) - size]

@@ -1,0 +1,81 @@
+"""Tab in the magics' lines and prompts: a matcher of IPython's completer, which the kernel and terminals share.
+
+Loaded with the extension, so it is small; what it offers is imported by the first completion that asks for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
+from IPython.core.interactiveshell import InteractiveShell
+
+from puq_magics.session.session import Workspace
+
+if TYPE_CHECKING:
+    from puq_magics.magics.completion.completer import Completer
+
+IDENTIFIER = "puq_magics"
+_log = logging.getLogger(__name__)
+
+# ``\alpha`` and its like are IPython's to complete, in a prompt too.
+_LETTER = re.compile(r"\\[^\W\d_]\w*$")
+
+
+class _Completions(list[SimpleCompletion]):
+    """A list that IPython takes for one with completions even when it is empty.
+
+    Only a matcher that has some may keep the others out, and in prose Python's names would be in the way.
+    """
+
+    def __len__(self) -> int:
+        return max(1, super().__len__())
+
+
+def install(workspace: Workspace) -> None:
+    """Offer completions from now on."""
+    workspace.shell.Completer.custom_matchers.append(_matcher(workspace))
+
+
+def uninstall(shell: InteractiveShell) -> None:
+    """Offer none any more."""
+    matchers: list[Any] = shell.Completer.custom_matchers
+    matchers[:] = [each for each in matchers if getattr(each, "matcher_identifier", "") != IDENTIFIER]
+
+
+def _matcher(workspace: Workspace) -> Callable[[CompletionContext], dict[str, Any]]:
+    made: list[Completer] = []
+
+    def complete(context: CompletionContext) -> dict[str, Any]:
+        nothing: dict[str, Any] = {"completions": [], "suppress": False}
+        if "puq" not in context.full_text.casefold():  # no magic or setting of ours
+            return nothing
+        try:
+            if not made:
+                from puq_magics.magics.completion.completer import Completer
+
+                made.append(Completer(workspace))
+            found = made[0].complete(context.full_text, _offset(context))
+        except Exception:  # noqa: BLE001 - a Tab that fails must not be in anybody's way
+            _log.debug("a completion failed", exc_info=True)
+            return nothing
+        if found is None or (not found.offers and _LETTER.search(context.text_until_cursor)):
+            return nothing
+        offers = found.offers if context.limit is None else found.offers[: context.limit]
+        return {
+            "completions": _Completions(SimpleCompletion(text=o.text, type=o.type) for o in offers),
+            "matched_fragment": found.fragment,
+            "ordered": True,
+            "suppress": True,
+        }
+
+    matcher: Callable[[CompletionContext], dict[str, Any]] = context_matcher(identifier=IDENTIFIER)(complete)
+    return matcher
+
+
+def _offset(context: CompletionContext) -> int:
+    lines = context.full_text.split("\n")[: context.cursor_line]
+    return sum(len(line) + 1 for line in lines) + context.cursor_position

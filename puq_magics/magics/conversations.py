@@ -1,0 +1,197 @@
+"""What ``%puq_chats`` does; imported when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Container, Iterable, Sequence
+
+from IPython.display import display
+
+from puq_magics.core.errors import InputError, PuqError
+from puq_magics.outputs.tables.conversations import ChatRow, ChatTable, ChatTranscript
+from puq_magics.outputs.results.footer import in_credits
+from puq_magics.outputs.control_chars import plain
+from puq_magics.prompts.conversation.conversation import Conversation
+from puq_magics.prompts.conversation.export import as_markdown
+from puq_magics.prompts.conversation.turns import Turn
+from puq_magics.session.session import Workspace
+
+_PATIENCE = 0.3  # seconds to wait for a list of prices that is on its way
+_ACTIONS = ("fork", "reset", "undo", "restore", "system", "save", "load", "export")
+
+
+def converse(workspace: Workspace, args: argparse.Namespace, name: str) -> ChatTable | ChatTranscript | None:
+    """List, show or change, as the options say. Raises InputError."""
+    wanted = [action for action in _ACTIONS if getattr(args, action) not in (None, False)]
+    if len(wanted) > 1:
+        raise InputError(
+            f"--{wanted[0]} and --{wanted[1]} do not go together.", hint="Ask for one at a time."
+        )
+    if not wanted:
+        return _shown(workspace, args, _transcript(workspace, name) if name else _table(workspace))
+    if wanted == ["load"]:
+        said = _load(workspace, args, name)
+    else:
+        named = name or _named_by(args.restore, workspace.conversations)
+        said = _CHANGES[wanted[0]](workspace, args, _chosen(workspace, named))
+    if not args.quiet:
+        print(plain("\n".join(said)))  # noqa: T201 - what was asked for
+    return None
+
+
+def _named_by(branch: str | None, conversations: Container[str]) -> str:
+    """The conversation that a branch's name begins with, as in ``main~1``; empty for none."""
+    name = (branch or "").rpartition("~")[0]
+    return name if name and name in conversations else ""
+
+
+def _chosen(workspace: Workspace, name: str) -> Conversation:
+    """The one that is named, or set, or the only one. Raises InputError."""
+    conversations = workspace.conversations
+    names = conversations.names
+    name = name or workspace.settings.chat or (names[0] if len(names) == 1 else "")
+    if not name:
+        hint = f"Name one of {', '.join(names)}." if names else "A cell begins one: %%puq_chat -c main"
+        raise InputError("the conversation is not named.", hint=hint)
+    return conversations.find(name)
+
+
+# --- to look at ----------------------------------------------------------------------------------------------------
+
+
+def _shown(
+    workspace: Workspace, args: argparse.Namespace, value: ChatTable | ChatTranscript
+) -> ChatTable | ChatTranscript:
+    if args.out is not None:  # not in _puq: --continue looks there
+        workspace.shell.push({args.out: value})
+    if not args.quiet:
+        display(value)
+    workspace.mark_painted(value)
+    return value
+
+
+def _table(workspace: Workspace) -> ChatTable:
+    costs = _costs(workspace)
+    return ChatTable([_row(conversation, costs) for conversation in workspace.conversations])
+
+
+def _row(conversation: Conversation, costs: Callable[[Turn], float | None]) -> ChatRow:
+    turns = conversation.turns
+    return ChatRow(
+        name=conversation.name,
+        turns=len(turns),
+        branches=len(conversation.branches),
+        tokens=conversation.tokens,
+        estimated_cost=_sum(costs(turn) for turn in _all_turns(conversation)),
+        system=conversation.system or "",
+        last_question=turns[-1].question if turns else "",
+    )
+
+
+def _transcript(workspace: Workspace, name: str) -> ChatTranscript:
+    conversation = workspace.conversations.find(name)
+    row = _row(conversation, _costs(workspace))
+    facts = [_turns(row.turns), f"about {row.tokens:,} tokens long"]
+    if row.estimated_cost is not None:
+        facts.append(f"about {in_credits(row.estimated_cost)}")
+    facts += [
+        f"branch {branch.name}: {_turns(len(branch.turns))}, {branch.why}" for branch in conversation.branches
+    ]
+    return ChatTranscript(conversation, as_markdown(conversation, headings=False), facts)
+
+
+def _all_turns(conversation: Conversation) -> list[Turn]:
+    """Every turn once, whether it is in the line, in branches, or in several."""
+    lines = [conversation.turns, *(branch.turns for branch in conversation.branches)]
+    return list({id(turn): turn for line in lines for turn in line}.values())
+
+
+def _sum(costs: Iterable[float | None]) -> float | None:
+    known = list(costs)
+    return None if any(cost is None for cost in known) else sum(cost or 0.0 for cost in known)
+
+
+def _costs(workspace: Workspace) -> Callable[[Turn], float | None]:
+    """What a turn cost, by the prices that are known; they are asked for, but hardly waited for."""
+    if not any(each.turns or each.branches for each in workspace.conversations):
+        return lambda _: None
+    try:
+        account = workspace.account()
+    except PuqError:  # no key, as yet
+        return lambda _: None
+    account.catalogue.begin()
+    account.catalogue.wait(_PATIENCE)
+    return lambda turn: account.cost(turn.model, turn.usage)
+
+
+# --- to change -----------------------------------------------------------------------------------------------------
+
+
+def _load(workspace: Workspace, args: argparse.Namespace, name: str) -> Sequence[str]:
+    conversation = Conversation.load(args.load, name or None)
+    if not conversation.name:
+        raise InputError(
+            f"the conversation in {args.load} has no name.", hint="Write %puq_chats NAME --load …"
+        )
+    _check_free(workspace, conversation.name, args.force)
+    workspace.conversations.keep(conversation)
+    return [f"{conversation.name} is here: {_counted(conversation)}."]
+
+
+def _fork(workspace: Workspace, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+    other = conversation.fork(args.fork)
+    _check_free(workspace, other.name, args.force)
+    workspace.conversations.keep(other)
+    return [f"{other.name} goes on from {conversation.name}: {_counted(other)}."]
+
+
+def _check_free(workspace: Workspace, name: str, force: bool) -> None:
+    if name in workspace.conversations and not force:
+        raise InputError(
+            f"there is a conversation {name} already.", hint="Give another name; or --force replaces it."
+        )
+
+
+def _reset(_: Workspace, __: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+    return conversation.reset() or (f"{conversation.name} has no turns.",)
+
+
+def _undo(_: Workspace, __: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+    return conversation.undo()
+
+
+def _restore(_: Workspace, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+    return conversation.restore(args.restore)
+
+
+def _tell(_: Workspace, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+    conversation.system = args.system
+    words = "has a new system prompt" if args.system else "has no system prompt of its own any more"
+    return [f"{conversation.name} {words}."]
+
+
+def _save(_: Workspace, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+    return [f"{conversation.name} is saved as {conversation.save(args.save, args.force)}."]
+
+
+def _export(_: Workspace, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+    return [f"{conversation.name} is written to {conversation.export(args.export, args.force)}."]
+
+
+def _counted(conversation: Conversation) -> str:
+    return _turns(len(conversation.turns))
+
+
+def _turns(number: int) -> str:
+    return "1 turn" if number == 1 else f"{number:,} turns"
+
+
+_CHANGES: dict[str, Callable[[Workspace, argparse.Namespace, Conversation], Sequence[str]]] = {
+    "fork": _fork,
+    "reset": _reset,
+    "undo": _undo,
+    "restore": _restore,
+    "system": _tell,
+    "save": _save,
+    "export": _export,
+}

@@ -1,0 +1,91 @@
+"""What ``%load_ext`` registers, and ``%unload_ext`` takes away again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import TraitError
+from traitlets.config import Config
+
+from puq_magics.magics.completion import matcher as completion
+from puq_magics.magics import question_marks as questions
+from puq_magics.magics.base import WorkspaceMagics
+from puq_magics.magics.commands import PuqChatMagics
+from puq_magics.magics.chats import PuqChatsMagics
+from puq_magics.magics.costs import PuqCostsMagics
+from puq_magics.magics.fix import PuqFixMagics
+from puq_magics.magics.image import PuqImageMagics
+from puq_magics.magics.keys import PuqKeyMagics
+from puq_magics.magics.models import PuqModelsMagics
+from puq_magics.magics.session import PuqSessionMagics
+from puq_magics.magics.speak import PuqSpeakMagics
+from puq_magics.magics.transcribe import PuqTranscribeMagics
+from puq_magics.session.settings import PuqMagics
+from puq_magics.session.session import LAST, Workspace
+
+_MAGICS = (
+    PuqChatMagics,
+    PuqChatsMagics,
+    PuqImageMagics,
+    PuqSpeakMagics,
+    PuqTranscribeMagics,
+    PuqSessionMagics,
+    PuqKeyMagics,
+    PuqModelsMagics,
+    PuqCostsMagics,
+    PuqFixMagics,
+)
+
+
+def load(shell: InteractiveShell) -> None:
+    """Register the magics and their settings; a second load changes nothing."""
+    if _registered(shell):
+        return
+    workspace = Workspace(shell)
+    configurables: list[Any] = shell.configurables
+    configurables.append(workspace.settings)
+    for kind in _MAGICS:
+        shell.register_magics(kind(workspace))
+    questions.install(shell)
+    completion.install(workspace)
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take away all that ``load`` brought, close the connections and stop the sandbox.
+
+    The conversations stay with the shell, for another ``load``.
+    """
+    registered = _registered(shell)
+    if not registered:
+        return
+    workspace = registered[0].workspace
+    for magics in registered:
+        for kind, functions in magics.magics.items():
+            known = shell.magics_manager.magics[kind]
+            for name in [name for name, function in functions.items() if known.get(name) is function]:
+                del known[name]
+        del shell.magics_manager.registry[type(magics).__name__]
+        magics.close()
+    ours = [*registered, workspace.settings]
+    shell.configurables[:] = [each for each in shell.configurables if not any(each is one for one in ours)]
+    questions.uninstall(shell)
+    completion.uninstall(shell)
+    workspace.close()
+    _forget_refused(shell, workspace.settings)
+    shell.drop_by_id({LAST: shell.user_ns.get(LAST)})
+
+
+def _forget_refused(shell: InteractiveShell, settings: PuqMagics) -> None:
+    """Put what was in force where ``%config`` was told what is no value: the shell would tell it the next load."""
+    told = shell.config.get(PuqMagics.__name__, {})
+    for name in [name for name in told if settings.has_trait(name)]:
+        try:
+            PuqMagics(config=Config({PuqMagics.__name__: {name: told[name]}}))
+        except TraitError:
+            told[name] = getattr(settings, name)
+
+
+def _registered(shell: InteractiveShell) -> list[WorkspaceMagics]:
+    registry = shell.magics_manager.registry
+    return [registry[kind.__name__] for kind in _MAGICS if kind.__name__ in registry]

@@ -1,0 +1,157 @@
+"""What every result of a magic has: the facts of its call, and how it is shown once and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from puq_magics.api.types import Usage
+from puq_magics.outputs.results.footer import Footer
+from puq_magics.outputs.painting import PaintedOnce
+
+if TYPE_CHECKING:
+    from puq_magics.core.media_types import MediaType
+
+#: ``broken_off`` of an answer that a person stopped.
+INTERRUPTED = "interrupted"
+
+#: Megabytes of images or sound, as files, that a display holds, if nobody says otherwise; what is larger is linked.
+#: In the notebook each takes a third more, as base64, and while it is shown several times that in memory.
+EMBED_LIMIT = 10.0
+
+_LONGEST_REPR = 60
+#: Extensions of one format.
+_SAME = {".jpeg": ".jpg", ".jpe": ".jpg", ".oga": ".ogg", ".opus": ".ogg", ".wave": ".wav", ".mp4": ".m4a"}
+
+
+@dataclass(repr=False, kw_only=True)
+class Result(PaintedOnce):
+    """What is known of a call, beside what it gave."""
+
+    #: The model that answered, as the router names it.
+    model: str
+    #: ``stop``, ``length`` (cut at the token limit), ``content_filter``, …; None when the answer broke off.
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    #: An estimate in credits; None when it cannot be made.
+    cost: float | None = None
+    #: Seconds from the request to the end of the answer.
+    latency: float | None = None
+    #: Seconds from the request to the first words, or the first bytes.
+    time_to_first_token: float | None = None
+    #: The router's id for the request.
+    request_id: str | None = None
+    #: ``interrupted`` or ``broken off`` when the answer is not whole; empty when it is.
+    broken_off: str = ""
+    #: What a reader should know, such as that a table in the prompt was cut.
+    notes: Sequence[str] = field(default=())
+    #: The router's JSON.
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether the cell that is running has shown it, so that its value is not shown a second time.
+    is_painted: bool = field(default=False, init=False, compare=False)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person stopped the answer."""
+        return self.broken_off == INTERRUPTED
+
+    @property
+    def has_content(self) -> bool:
+        """Whether anything came that is worth keeping."""
+        raise NotImplementedError
+
+    @property
+    def how_to_go_on(self) -> str:
+        """What gets the rest of what broke off; empty where nothing does."""
+        return ""
+
+    @property
+    def footer(self) -> Footer:
+        """Model, what came of it, tokens, cost and seconds, and what is amiss."""
+        footer = Footer.of(
+            model=self.model,
+            usage=self.usage,
+            cost=self.cost,
+            seconds=self.latency,
+            finish_reason=self.finish_reason,
+            broken_off=self.broken_off,
+            notes=self.notes,
+            is_empty=self._is_empty,
+        )
+        model, *others = footer.facts
+        return Footer((model, *self._facts, *others), footer.warnings)
+
+    @property
+    def _is_empty(self) -> bool:
+        """Whether there should be words, and are none."""
+        return False
+
+    @property
+    def _facts(self) -> tuple[str, ...]:
+        """What the footer says of the data."""
+        return ()
+
+    def note(self, words: str) -> None:
+        """Add to the notes, once."""
+        if words not in self.notes:
+            self.notes = (*self.notes, words)
+
+    def _puq_text_(self) -> str:
+        """What stands in a prompt for it."""
+        return str(self)
+
+    def bundle(self, footer: Footer) -> dict[str, str]:
+        """Its MIME bundle, safe to show, with this footer below it."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return self.bundle(self.footer)
+
+    def __repr__(self) -> str:
+        from puq_magics.outputs.control_chars import plain
+
+        words = " ".join(plain(str(self)[:400]).split())
+        shown = words[:_LONGEST_REPR] + "…" if len(words) > _LONGEST_REPR else words
+        return f"<{type(self).__name__} {shown!r} {self.footer.plain()}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"is_painted": False}  # of a copy, nothing was shown
+
+
+class Savable(Protocol):
+    """What holds the bytes of one file."""
+
+    #: Where it was saved last.
+    path: Path | None
+    type: MediaType
+
+
+@dataclass(repr=False, kw_only=True)
+class MediaResult(Result):
+    """A result that is files rather than words."""
+
+    #: Megabytes that a display holds; what is larger is linked where it was saved.
+    embed_limit: float = field(default=EMBED_LIMIT, compare=False)
+
+    @property
+    def files(self) -> list[tuple[Savable, bytes, str]]:
+        """What can be saved, its bytes, and the words to name it after."""
+        raise NotImplementedError
+
+    def beyond_limit(self) -> list[tuple[Savable, bytes, str]]:
+        """Those of the files that a display does not hold: it holds the first ones, up to the limit."""
+        room, beyond = self.embed_limit * 1_000_000, []
+        for file in self.files:
+            if len(file[1]) <= room:
+                room -= len(file[1])
+            else:
+                beyond.append(file)
+        return beyond
+
+    def _note_format(self, path: Path, kind: MediaType) -> None:
+        """Note that a file's name says another format than its bytes, if it does."""
+        said, right = path.suffix.lower(), kind.extension
+        if _SAME.get(said, said) != _SAME.get(right, right):
+            self.note(f"{path.name} holds {kind.format.upper()}, whatever its name says")

@@ -1,0 +1,120 @@
+"""The answer of a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from puq_magics.core.errors import InputError
+from puq_magics.outputs.results.footer import Footer
+from puq_magics.outputs.results.base import Result
+
+
+@dataclass(repr=False, kw_only=True)
+class ChatResult(Result):
+    """An answer, whole or as far as it came.
+
+    The text is the model's own words; what is shown of it is made safe first.
+    """
+
+    text: str
+    #: The model's reasoning, where the router sends it.
+    reasoning: str = ""
+    #: What was sent.
+    messages: Sequence[Mapping[str, Any]] = field(default=())
+    #: The texts of further choices, by index.
+    alternatives: Mapping[int, str] = field(default_factory=dict)
+    #: What the whole text answers: the messages that were sent, but for those that asked to go on with it.
+    question: Sequence[Mapping[str, Any]] = field(default=())
+    #: The answers that this one was to repair, as they came; see ``attempts``.
+    earlier: Sequence[ChatResult] = field(default=())
+    #: The model's name as it was sent.
+    asked_model: str = ""
+    #: The conversation that it is part of, and its turn there: cell and call; empty and None where it stands alone.
+    chat: str = ""
+    turn: tuple[str, int] | None = None
+    #: How it is shown: ``markdown``, ``text``, ``code``, ``json`` or ``html``.
+    format: str = "markdown"
+    #: The JSON in it, where JSON was asked for.
+    data: Any = None
+    #: What was done with it, such as that it was saved.
+    remarks: Sequence[str] = field(default=())
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the text to a file, as UTF-8. Raises InputError for an existing file, unless ``force``."""
+        from puq_magics.core.files import save_text
+
+        return save_text(self.text, path, force=force)
+
+    @property
+    def attempts(self) -> tuple[str, ...]:
+        """The texts of all tries, in order: those that did not do, and last the one that is ``text``."""
+        return (*(each.text for each in self.earlier), self.text)
+
+    @property
+    def has_content(self) -> bool:
+        """See Result."""
+        return bool(self.text or self.reasoning)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there is more to come of it: ``%puq_chat --continue`` asks for that."""
+        return bool(self.text) and (bool(self.broken_off) or self.finish_reason == "length")
+
+    @property
+    def how_to_go_on(self) -> str:
+        """See Result."""
+        return "%puq_chat --continue goes on with it." if self.is_cut else ""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it broke off, and not because a person stopped it."""
+        return bool(self.broken_off) and not self.interrupted
+
+    @property
+    def _is_empty(self) -> bool:
+        return not self.text
+
+    @property
+    def _facts(self) -> tuple[str, ...]:
+        return (*((f"in {self.chat}",) if self.chat else ()), *self.remarks)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_frame(self) -> Any:
+        """The data as a pandas DataFrame. Raises InputError where there is none, or it is no table."""
+        from puq_magics.outputs.results.formats import frame
+
+        if self.data is None:
+            hint = "Ask with -f json, or with --schema '[name, age int]'."
+            raise InputError("this answer holds no data.", hint=hint)
+        return frame(self.data)
+
+    def bundle(self, footer: Footer) -> dict[str, str]:
+        """See Result; as its format says."""
+        from puq_magics.outputs.results import formats
+        from puq_magics.outputs.markdown.feed import plain, safe_markdown
+
+        if self.format == "text":
+            return formats.text_bundle(self.text, footer)
+        if self.format == "json" and self.data is None:
+            return formats.code_bundle([("", self.text)], footer)
+        if self.format == "json":
+            return formats.json_bundle(self.data, footer)
+        if self.format == "html":
+            return formats.html_bundle(self.text, footer)
+        folded = f"{folded_reasoning(self.reasoning)}\n\n" if self.reasoning else ""
+        return {
+            "text/markdown": footer.below_markdown(folded + safe_markdown(self.text)),
+            "text/plain": footer.below_plain(plain(self.text)),
+        }
+
+
+def folded_reasoning(reasoning: str) -> str:
+    """A model's reasoning as safe Markdown, folded."""
+    from puq_magics.outputs.markdown.feed import safe_markdown
+
+    return f"<details><summary>Reasoning</summary>\n\n{safe_markdown(reasoning)}\n\n</details>"

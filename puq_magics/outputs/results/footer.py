@@ -1,0 +1,86 @@
+"""The quiet line below an answer: model · tokens · cost · seconds, and what is amiss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor, log10
+
+from puq_magics.api.types import Usage
+
+_FINISHES = {
+    "length": "cut off at the token limit",
+    "content_filter": "cut off by the content filter",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """The facts, in order, and apart from them what a reader must not miss."""
+
+    facts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        model: str,
+        usage: Usage | None = None,
+        cost: float | None = None,
+        seconds: float | None = None,
+        finish_reason: str | None = None,
+        broken_off: str = "",
+        notes: Sequence[str] = (),
+        is_empty: bool = False,
+    ) -> Footer:
+        """The footer of a call; what is not known is left out."""
+        facts = [model]
+        if usage is not None:
+            facts.append(f"{usage.total_tokens:,} tokens")
+        if cost is not None:
+            facts.append(f"about {in_credits(cost)}")
+        if seconds is not None:
+            facts.append(f"{seconds:.1f} s")
+        warnings = [words for words in (_FINISHES.get(finish_reason or ""), broken_off) if words]
+        if is_empty and not warnings:
+            warnings.append("no text came")
+        return cls(tuple(facts), (*warnings, *notes))
+
+    def shortened(self, style: str) -> Footer:
+        """As the setting ``footer`` says: ``full``; ``short``, the model alone; ``none``. Warnings stay."""
+        facts = {"full": self.facts, "short": self.facts[:1], "none": ()}[style]
+        return Footer(facts, self.warnings)
+
+    def plain(self) -> str:
+        """One line of plain text."""
+        from puq_magics.outputs.control_chars import plain
+
+        return plain(" · ".join([*self.warnings, *self.facts])).replace("\n", " ")
+
+    def below_plain(self, text: str) -> str:
+        """The text with the footer in brackets below it."""
+        line = self.plain()
+        return "\n\n".join(part for part in (text, f"[{line}]" if line else "") if part)
+
+    def below_markdown(self, safe: str) -> str:
+        """The same in Markdown; ``safe`` is safe already."""
+        from puq_magics.outputs.markdown.feed import inline
+
+        parts = [f"**⚠ {inline(words)}**" for words in self.warnings]
+        parts += [inline(fact) for fact in self.facts]
+        line = f"<sub>{' · '.join(parts)}</sub>" if parts else ""
+        return "\n\n".join(part for part in (safe, line) if part)
+
+
+def in_credits(amount: float) -> str:
+    """An amount for people: cents of large ones, two digits of small ones, and never an exponent."""
+    size = abs(amount)
+    if size >= 10 or size == 0:
+        digits = f"{amount:,.2f}".removesuffix(".00")
+    elif size < 1e-12:
+        digits = "0"
+    else:
+        digits = f"{amount:.{max(0, 1 - floor(log10(size)))}f}"
+        digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return f"{digits} credits"

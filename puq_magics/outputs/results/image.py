@@ -1,0 +1,188 @@
+"""Images that a model made."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from puq_magics.core.errors import ConfigurationError, InputError
+from puq_magics.outputs.results.footer import Footer
+from puq_magics.outputs.results.base import EMBED_LIMIT, MediaResult, Savable
+
+if TYPE_CHECKING:
+    from puq_magics.core.media_types import MediaType
+
+
+class Generated(Protocol):
+    """An image as the client reads it out of an answer."""
+
+    @property
+    def data(self) -> bytes:
+        """PNG, JPEG or WebP."""
+
+    @property
+    def revised_prompt(self) -> str:
+        """The prompt as the model changed it; empty when it did not say."""
+
+
+@dataclass(repr=False, kw_only=True)
+class Picture:
+    """One image: its bytes as they came, and what they are by themselves.
+
+    Raises InputError for bytes that are not PNG, JPEG or WebP.
+    """
+
+    data: bytes
+    #: What was asked for; the alternative text.
+    prompt: str = ""
+    #: The prompt as the model changed it; empty when it did not say.
+    revised_prompt: str = ""
+    #: Where it was saved last.
+    path: Path | None = field(default=None, compare=False)
+    type: MediaType = field(init=False, compare=False)
+    #: Pixels; 0 when the bytes do not tell.
+    width: int = field(init=False, compare=False)
+    height: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        from puq_magics.core.media_types import image_size, image_type
+
+        kind = image_type(self.data)
+        if kind is None:
+            raise InputError(
+                "these bytes are not a PNG, JPEG or WebP image.", hint="Look at their beginning."
+            )
+        self.type = kind
+        self.width, self.height = image_size(self.data) or (0, 0)
+
+    @property
+    def format(self) -> str:
+        """``png``, ``jpeg`` or ``webp``."""
+        return self.type.format
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the bytes to a file; return its path, with the right extension if it had none.
+
+        An extension of another format is kept as it is written. Raises InputError for an existing file, unless
+        ``force``.
+        """
+        from puq_magics.core.files import checked_target, save_bytes, targets
+
+        target = checked_target(path, force, extensions=[self.type.extension])
+        saved = save_bytes(self.data, targets(target, self.type.extension)[0], force=force)
+        self.path = saved.absolute()
+        return saved
+
+    def to_pil(self) -> Any:
+        """The image as Pillow has it. Raises ConfigurationError without Pillow, InputError for broken images."""
+        try:
+            pil = importlib.import_module("PIL.Image")
+        except ImportError:
+            hint = "Install it: %pip install pillow"
+            raise ConfigurationError("Pillow is not installed.", hint=hint) from None
+        try:
+            image = pil.open(BytesIO(self.data))
+            image.load()
+        except (OSError, SyntaxError, ValueError) as exc:
+            hint = "Its bytes are in .data."
+            raise InputError(f"the image cannot be decoded: {exc}.", hint=hint) from None
+        return image
+
+    def __str__(self) -> str:
+        size = f"{self.width} × {self.height} " if self.width else ""
+        return f"{size}{self.format.upper()}"
+
+    def __repr__(self) -> str:
+        return f"<Picture {self}, {len(self.data):,} bytes>"
+
+    def _puq_text_(self) -> str:
+        return _described([self], self.prompt)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        from puq_magics.outputs.results.media_html import pictures_bundle
+
+        return pictures_bundle([self], [len(self.data) <= EMBED_LIMIT * 1_000_000], Footer(), EMBED_LIMIT)
+
+
+@dataclass(repr=False, kw_only=True)
+class ImageResult(MediaResult):
+    """The images that came of a prompt.
+
+    ``images`` may be given as bytes or as the client's images; each becomes a Picture.
+    """
+
+    images: Sequence[Picture]
+    prompt: str
+
+    def __post_init__(self) -> None:
+        self.images = tuple(_picture(image, self.prompt) for image in self.images)
+
+    def save(self, path: str | Path, *, force: bool = False) -> list[Path]:
+        """Write the images to ``path``, several to ``x-1.png``, ``x-2.png``, …; return the paths.
+
+        A path without an extension gets the right one; one of another format is kept, and noted. None is written
+        if one of the files exists, unless ``force``: then InputError is raised.
+        """
+        from puq_magics.core.files import checked_target
+
+        extensions = [image.type.extension for image in self.images]
+        target = checked_target(path, force, extensions=extensions, number=len(self.images))
+        paths = [image.save(name, force=force) for name, image in self._named(target)]
+        for name, image in zip(paths, self.images, strict=True):
+            self._note_format(name, image.type)
+        return paths
+
+    def _named(self, target: Path) -> list[tuple[Path, Picture]]:
+        from puq_magics.core.files import targets
+
+        number = len(self.images)
+        names = [targets(target, image.type.extension, number)[n] for n, image in enumerate(self.images)]
+        return list(zip(names, self.images, strict=True))
+
+    @property
+    def has_content(self) -> bool:
+        """See Result."""
+        return bool(self.images)
+
+    @property
+    def _facts(self) -> tuple[str, ...]:
+        if not self.images:
+            return ("no image",)
+        kinds = list(dict.fromkeys(str(image) for image in self.images))
+        number = () if len(self.images) == 1 else (f"{len(self.images)} images",)
+        return (*number, *kinds) if len(kinds) == 1 else number
+
+    def __str__(self) -> str:
+        return _described(self.images, self.prompt)
+
+    @property
+    def files(self) -> list[tuple[Savable, bytes, str]]:
+        """See MediaResult."""
+        return [(image, image.data, self.prompt) for image in self.images]
+
+    def bundle(self, footer: Footer) -> dict[str, str]:
+        """See Result; the images in a row that wraps, with the prompt as alternative text."""
+        from puq_magics.outputs.results.media_html import pictures_bundle
+
+        linked = [id(file) for file, *_ in self.beyond_limit()]
+        embedded = [id(image) not in linked for image in self.images]
+        return pictures_bundle(self.images, embedded, footer, self.embed_limit)
+
+
+def _picture(image: Picture | Generated | bytes, prompt: str) -> Picture:
+    if isinstance(image, Picture):
+        return image
+    if isinstance(image, bytes | bytearray | memoryview):
+        return Picture(data=bytes(image), prompt=prompt)
+    return Picture(data=image.data, prompt=prompt, revised_prompt=image.revised_prompt or "")
+
+
+def _described(images: Sequence[Picture], prompt: str) -> str:
+    kinds = ", ".join(dict.fromkeys(str(image) for image in images))
+    what = "no image" if not images else "an image" if len(images) == 1 else f"{len(images)} images"
+    size = f" ({kinds})" if kinds else ""
+    return f"{what}{size} of “{prompt}”" if prompt else f"{what}{size}"

@@ -1,0 +1,101 @@
+"""The words that a model heard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from puq_magics.outputs.results.footer import Footer
+from puq_magics.outputs.results.base import Result
+
+#: Extensions that no text should have.
+_OF_MEDIA = frozenset(
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".webp",
+        ".gif",
+        ".mp3",
+        ".wav",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".flac",
+        ".aac",
+        ".m4a",
+        ".mp4",
+        ".webm",
+    ]
+)
+
+
+class Spoken(Protocol):
+    """A part of a transcript, as the client reads it."""
+
+    @property
+    def start(self) -> float:
+        """Seconds from the beginning."""
+
+    @property
+    def end(self) -> float:
+        """Seconds from the beginning."""
+
+    @property
+    def text(self) -> str:
+        """What was said."""
+
+
+@dataclass(repr=False, kw_only=True)
+class TranscriptResult(Result):
+    """A transcript: the words, and when they were said, where the router tells that."""
+
+    text: str
+    #: Parts with their times; empty unless they were asked for.
+    segments: Sequence[Spoken] = field(default=())
+    #: The language as the router names it; empty when it does not.
+    language: str = ""
+    #: Seconds of audio; None when the router does not say.
+    duration: float | None = None
+    #: The name of the file or the variable; no folder.
+    source: str = ""
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the text to a file, as UTF-8. Raises InputError for an existing file, unless ``force``.
+
+        A name that says audio or an image is kept, and noted.
+        """
+        from puq_magics.core.files import checked_target, save_text, targets
+
+        target = checked_target(path, force, extensions=[".txt"])
+        saved = save_text(self.text, targets(target, ".txt")[0], force=force)
+        if saved.suffix.lower() in _OF_MEDIA:
+            self.note(f"{saved.name} holds text, whatever its name says")
+        return saved
+
+    @property
+    def has_content(self) -> bool:
+        """See Result."""
+        return bool(self.text)
+
+    @property
+    def _is_empty(self) -> bool:
+        return not self.text.strip()
+
+    @property
+    def _facts(self) -> tuple[str, ...]:
+        from puq_magics.outputs.results.media_html import clock
+
+        length = f"{clock(self.duration)} of audio" if self.duration else ""
+        return tuple(words for words in (self.source, self.language, length) if words)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def bundle(self, footer: Footer) -> dict[str, str]:
+        """See Result; paragraphs, and the times in a folded table."""
+        from puq_magics.outputs.results.media_html import transcript_bundle
+
+        return transcript_bundle(self, footer)

@@ -1,0 +1,106 @@
+"""What ``%puq_chats`` gives: the conversations as a table, and one of them to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from puq_magics.outputs.results.footer import in_credits
+from puq_magics.outputs.painting import PaintedOnce
+from puq_magics.outputs.tables.table import Cell, Column, Table, frame, number
+
+
+def _cost(value: float | None) -> str:
+    return "unknown" if value is None else in_credits(value).removesuffix(" credits")
+
+
+_COLUMNS = (
+    Column("name"),
+    Column("turns", number, "right"),
+    Column("branches", number, "right"),
+    Column("tokens", number, "right"),
+    Column("estimated cost", _cost, "right"),
+    Column("system"),
+    Column("last question"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRow:
+    """One conversation, summed up."""
+
+    name: str
+    turns: int
+    branches: int
+    #: What it holds, estimated.
+    tokens: int
+    #: Credits that all its answers cost, those in branches too; None where that is not known.
+    estimated_cost: float | None
+    system: str
+    last_question: str
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """As a row of the table."""
+        facts = (self.turns, self.branches, self.tokens, self.estimated_cost)
+        return (self.name, *facts, self.system, self.last_question)
+
+
+class ChatTable(PaintedOnce, Sequence[ChatRow]):
+    """Conversations as a sequence that shows itself as a table."""
+
+    def __init__(self, rows: Sequence[ChatRow]) -> None:
+        self._rows = tuple(rows)
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame, one row a conversation. Raises ConfigurationError without pandas."""
+        names = [column.title.replace(" ", "_") for column in _COLUMNS]
+        return frame(names, [row.cells for row in self._rows])
+
+    @overload
+    def __getitem__(self, index: int) -> ChatRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> ChatTable: ...
+    def __getitem__(self, index: int | slice) -> ChatRow | ChatTable:
+        return ChatTable(self._rows[index]) if isinstance(index, slice) else self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[ChatRow]:
+        return iter(self._rows)
+
+    def __repr__(self) -> str:
+        return f"<ChatTable {', '.join(row.name for row in self._rows) or 'no conversations'}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        caption = f"{len(self)} conversation{'' if len(self) == 1 else 's'}; costs in credits"
+        rows = [row.cells for row in self._rows]
+        empty = "no conversations yet; a cell begins one: %%puq_chat -c main"
+        return Table(_COLUMNS, rows, caption, empty=empty).bundle()
+
+
+class ChatTranscript(PaintedOnce):
+    """A conversation to read. ``conversation`` is the conversation itself."""
+
+    def __init__(self, conversation: Any, markdown: str, facts: Sequence[str] = ()) -> None:
+        self.conversation = conversation
+        self._markdown = markdown
+        self._facts = tuple(facts)
+
+    def __str__(self) -> str:
+        return self._markdown
+
+    def __repr__(self) -> str:
+        return f"<ChatTranscript of {self.conversation!r}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        from puq_magics.outputs.results.footer import Footer
+        from puq_magics.outputs.markdown.feed import plain, safe_markdown
+
+        footer = Footer(self._facts)
+        return {
+            "text/markdown": footer.below_markdown(safe_markdown(self._markdown)),
+            "text/plain": footer.below_plain(plain(self._markdown)),
+        }

@@ -1,0 +1,315 @@
+"""Tables for people: aligned columns in a terminal, and in a notebook HTML that a click on a header sorts.
+
+Everything in a cell is text that others wrote: it is escaped, and what steers a terminal or the eye is dropped.
+The script that sorts runs where an output is trusted; elsewhere the front end takes it out, and a plain table stays.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import islice, repeat
+from typing import Any, Literal, overload
+from unicodedata import combining, east_asian_width
+
+from puq_magics.core.errors import ConfigurationError
+from puq_magics.api.kinds import model_kind
+from puq_magics.api.types import Model
+from puq_magics.outputs.control_chars import plain
+from puq_magics.outputs.painting import PaintedOnce
+
+#: Rows that are shown if nobody says otherwise, and characters of a cell.
+ROWS, CELL = 200, 80
+_NARROWEST, _LEAST_NAME = 8, 40  # columns of a terminal, for words, and for what names a row
+_GAP = "  "
+#: Keeps front ends from reading formulas into names with dollar signs.
+_NO_MATH = "tex2jax_ignore mathjax_ignore"
+
+#: Sorts by the numbers in ``data-n``, else by the words; cells without either stay last.
+_SORT = """
+(() => {
+  const box = document.currentScript?.parentElement, table = box?.querySelector("table");
+  if (!table) return;
+  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0], rows = [...body.rows];
+  const value = (row, i) => {
+    const cell = row.cells[i];
+    return cell.dataset.n ? Number(cell.dataset.n) : cell.textContent;
+  };
+  const compare = (a, b) => typeof a == "number" && typeof b == "number" ? a - b
+    : String(a).localeCompare(String(b), undefined, {numeric: true});
+  heads.forEach((head, i) => {
+    const button = document.createElement("button"), arrow = document.createElement("span");
+    button.type = "button";
+    button.dataset.lmSuppressShortcuts = "true";  // or JupyterLab takes its keys: dd deletes the cell
+    button.title = "Sort the rows shown";
+    button.style.cssText = "all: unset; cursor: pointer";
+    button.onfocus = () => { if (button.matches(":focus-visible")) button.style.outline = "2px solid"; };
+    button.onblur = () => { button.style.outline = ""; };
+    arrow.setAttribute("aria-hidden", "true");
+    button.append(...head.childNodes, arrow);
+    head.replaceChildren(button);
+    button.onclick = () => {
+      const down = head.getAttribute("aria-sort") == "ascending";
+      for (const other of heads) {
+        other.removeAttribute("aria-sort");
+        other.querySelector("span").textContent = "";
+      }
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      arrow.textContent = down ? " \\u25bc" : " \\u25b2";
+      const keyed = rows.map(row => [value(row, i), row]);
+      keyed.sort(([a], [b]) => (a === "") - (b === "") || (down ? compare(b, a) : compare(a, b)));
+      body.append(...keyed.map(([, row]) => row));
+    };
+  });
+})();
+"""
+
+Cell = str | int | float | bool | None
+
+
+def number(value: Cell) -> str:
+    """A number in full, without an exponent unless it is tiny; nothing for None."""
+    if not isinstance(value, int | float):
+        return value or ""
+    if isinstance(value, int) or value == 0:
+        return f"{value:,.0f}"
+    if abs(value) < 1e-6 or abs(value) >= 1e15:
+        return f"{value:.3g}"
+    return f"{value:,.10f}".rstrip("0").rstrip(".")
+
+
+def words(value: Cell) -> str:
+    """Words on one line, yes and no for flags."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its title, and how its cells become text."""
+
+    title: str
+    format: Callable[[Any], str] = words
+    align: Literal["left", "right"] = "left"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows to be shown: the first ``limit`` of them, and ``more`` says how to see the rest."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    #: A last row that sums up, and stays where it is.
+    foot: Sequence[Cell] | None = None
+    #: Sentences below it.
+    notes: Sequence[str] = ()
+    limit: int = ROWS
+    #: How many rows there are, where ``rows`` holds only the first.
+    total: int | None = None
+    more: str = ""
+    #: What stands there without any rows.
+    empty: str = "nothing"
+
+    def text(self, width: int | None = None) -> str:
+        """Aligned columns, fitted to a width in characters: the terminal's, if none is given."""
+        if not self.rows:
+            return "\n".join([*_lines(self.caption), f"({_one_line(self.empty)})", *self._below()])
+        foot = [] if self.foot is None else [self._texts(self.foot)]
+        grid = [[column.title for column in self.columns], *self._shown(), *foot]
+        widths = [max(map(_width, cells)) for cells in zip(*grid, strict=True)]
+        _fit(widths, width or shutil.get_terminal_size((110, 24)).columns, self.columns)
+        lines = [_line(cells, widths, self.columns) for cells in grid]
+        rule = _GAP.join("─" * size for size in widths)
+        if foot:
+            lines.insert(-1, rule)
+        return "\n".join([*_lines(self.caption), lines[0], rule, *lines[1:], *self._below()])
+
+    def html(self) -> str:
+        """A table; where scripts run, its headers are buttons that sort the rows shown."""
+        caption = f"<caption>{escape(_one_line(self.caption))}</caption>" if self.caption else ""
+        below = "".join(f"<div>{escape(note)}</div>" for note in self._below())
+        if not self.rows:
+            return (
+                f"<div class='tex2jax_ignore mathjax_ignore'>({escape(_one_line(self.empty))}){below}</div>"
+            )
+        aligned = [f" style='text-align: {column.align}'" for column in self.columns]
+        heads = "".join(
+            f"<th scope='col'{style}>{escape(column.title)}</th>"
+            for column, style in zip(self.columns, aligned, strict=True)
+        )
+        sources = islice(self.rows, self.limit)
+        body = "".join(map(_html_row, sources, self._shown(), repeat(aligned)))
+        foot = "" if self.foot is None else _html_row(self.foot, self._texts(self.foot), aligned)
+        return (
+            f"<div class='{_NO_MATH}' style='overflow: auto; max-height: 32em'>"
+            f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody><tfoot>{foot}</tfoot></table>{below}"
+            f"<script>{_SORT}</script></div>"
+        )
+
+    def bundle(self) -> dict[str, str]:
+        """Both, by their MIME types."""
+        return {"text/html": self.html(), "text/plain": self.text()}
+
+    def _shown(self) -> list[list[str]]:
+        return [self._texts(row) for row in islice(self.rows, self.limit)]
+
+    def _texts(self, row: Sequence[Cell]) -> list[str]:
+        return [_one_line(column.format(cell)) for column, cell in zip(self.columns, row, strict=True)]
+
+    def _below(self) -> list[str]:
+        rest = (len(self.rows) if self.total is None else self.total) - min(len(self.rows), self.limit)
+        more = [f"… and {rest:,} more{f': {self.more}' if self.more else '.'}"] if rest > 0 else []
+        return [_one_line(line, 400) for line in (*more, *self.notes)]
+
+
+def _lines(caption: str) -> list[str]:
+    return [_one_line(caption, 400)] if caption else []
+
+
+def _one_line(text: str, limit: int = CELL) -> str:
+    """Untrusted text as one line of plain text."""
+    if not (text.isascii() and text.isprintable()):
+        text = " ".join(plain(text[: 4 * limit]).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _html_row(row: Sequence[Cell], texts: Sequence[str], styles: Sequence[str]) -> str:
+    return f"<tr>{''.join(map(_html_cell, row, texts, styles))}</tr>"
+
+
+def _html_cell(value: Cell, text: str, style: str) -> str:
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    sorting = f" data-n='{float(value or 0)!r}'" if numeric else ""
+    return f"<td{style}{sorting}>{escape(text)}</td>"
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _fit(widths: list[int], total: int, columns: Sequence[Column]) -> None:
+    """Make the widest columns of words narrower, until all fit or none can give more."""
+    over = sum(widths) + len(_GAP) * (len(widths) - 1) - total
+    # The first column names the row: it gives last, for a name that is cut cannot be typed.
+    givers = [i for i, column in enumerate(columns) if i and column.align == "left"]
+    while over > 0:
+        widest = max(givers, key=widths.__getitem__, default=0)
+        if widths[widest] <= _NARROWEST:
+            if widest == 0 or not columns or columns[0].align != "left" or widths[0] <= _LEAST_NAME:
+                return
+            widest = 0
+        widths[widest] -= 1
+        over -= 1
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> str:
+    fitted = [_padded(*piece) for piece in zip(cells, widths, columns, strict=True)]
+    return _GAP.join(fitted).rstrip()
+
+
+def _padded(text: str, width: int, column: Column) -> str:
+    if _width(text) > width:
+        while _width(text) >= width:
+            text = text[:-1]
+        text += "…"
+    blank = " " * (width - _width(text))
+    return blank + text if column.align == "right" else text + blank
+
+
+# --- models --------------------------------------------------------------------------------------------------------
+
+#: What a model is for: by a function of the model, or by its code.
+Kinds = Callable[[Model], str] | Mapping[str, str]
+
+_MODEL_COLUMNS = (
+    Column("code"),
+    Column("name"),
+    Column("provider"),
+    Column("kind"),
+    Column("input price", number, "right"),
+    Column("output price", number, "right"),
+    Column("enabled"),
+)
+
+
+class ModelTable(PaintedOnce, Sequence[Model]):
+    """Models as a sequence that shows itself as a table. ``kind_of`` says what they are for; else their names do."""
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        *,
+        kind_of: Kinds | None = None,
+        price_unit: str = "credits per 1M tokens",
+    ) -> None:
+        self._models = tuple(models)
+        self._kind_of = kind_of
+        self._price_unit = price_unit
+
+    def kind(self, model: Model) -> str:
+        """What a model is for, such as ``chat``."""
+        if callable(self._kind_of):
+            return self._kind_of(model)
+        return (self._kind_of or {}).get(model.code) or model_kind(model.code)
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame, one row a model. Raises ConfigurationError without pandas."""
+        names = [column.title.replace(" ", "_") for column in _MODEL_COLUMNS]
+        return frame(names, [self._row(model) for model in self._models])
+
+    def table(self) -> Table:
+        """What is shown."""
+        count = f"{len(self):,} model{'' if len(self) == 1 else 's'}; prices in {self._price_unit}"
+        more = "name words, --kind or --provider to see fewer; .to_frame() holds all."
+        rows = [self._row(model) for model in self._models[:ROWS]]
+        return Table(_MODEL_COLUMNS, rows, count, total=len(self), more=more, empty="no models")
+
+    def _row(self, model: Model) -> tuple[Cell, ...]:
+        prices = (model.input_price, model.output_price)
+        return (model.code, model.name, model.provider, self.kind(model), *prices, model.enabled)
+
+    @overload
+    def __getitem__(self, index: int) -> Model: ...
+    @overload
+    def __getitem__(self, index: slice) -> ModelTable: ...
+    def __getitem__(self, index: int | slice) -> Model | ModelTable:
+        if isinstance(index, slice):
+            return ModelTable(self._models[index], kind_of=self._kind_of, price_unit=self._price_unit)
+        return self._models[index]
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models)
+
+    def __repr__(self) -> str:
+        some = ", ".join(_one_line(model.code) for model in self._models[:3])
+        more = ", …" if len(self) > 3 else ""
+        return f"<ModelTable {len(self):,} models{': ' if some else ''}{some}{more}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return self.table().bundle()
+
+
+def frame(names: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
+    """A pandas DataFrame. Raises ConfigurationError without pandas."""
+    try:
+        from pandas import DataFrame
+    except ImportError:
+        raise without("pandas", "a DataFrame") from None
+    return DataFrame([list(row) for row in rows], columns=list(names))
+
+
+def without(package: str, purpose: str) -> ConfigurationError:
+    """The error where a package of the extra ``data`` is missing."""
+    return ConfigurationError(
+        f"{purpose} needs {package}.", hint="Install it: %pip install 'puq_magics[data]'"
+    )

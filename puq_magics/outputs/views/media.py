@@ -1,0 +1,286 @@
+"""What shows images, speech and transcripts while they are made, and when they are there.
+
+All three views have the methods of MediaView. ``waiting`` and ``progress`` may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Protocol, TextIO
+from uuid import uuid4
+
+from puq_magics.api.request import Retry
+from puq_magics.outputs.control_chars import PlainFeed
+from puq_magics.outputs.media_keeping import save_large, saved_lines
+from puq_magics.outputs.views.progress import ERASE_LINE, Progress, Status, status_bundle
+from puq_magics.outputs.results.base import EMBED_LIMIT, MediaResult, Result
+from puq_magics.outputs.results import SpeechResult, TranscriptResult
+
+
+class MediaView(Protocol):
+    """Shows one call."""
+
+    def prepare(self) -> None:
+        """Make ready what showing needs; called beside the blocking call, from another thread."""
+
+    def waiting(self, seconds: float) -> None:
+        """Nothing has come yet; called beside the blocking call, from another thread."""
+
+    def retrying(self, retry: Retry) -> None:
+        """The request is about to be made again."""
+
+    def progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
+        """So much of a transfer or of a longer work is done; a ``total`` of 0 is not known."""
+
+    def hear(self, text: str, reached: float | None, length: float | None, seconds: float) -> None:
+        """So much of a transcript is there by now.
+
+        It goes up to ``reached`` of the recording's ``length``, both in seconds and None where that is not known;
+        ``seconds`` have passed since the request.
+        """
+
+    def show(self, result: Result) -> None:
+        """It is there; the result holds all of it."""
+
+    def abandon(self) -> None:
+        """There is no result; an error says why."""
+
+
+class _StatusView(ABC):
+    """Says what is waited for, one line after another in the same place."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def waiting(self, seconds: float) -> None:
+        """See MediaView."""
+        with self._status.lock:
+            self._say(self._status.waits(seconds))
+
+    def retrying(self, retry: Retry) -> None:
+        """See MediaView."""
+        with self._status.lock:
+            self._say(self._status.notes(retry))
+
+    def progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
+        """See MediaView."""
+        with self._status.lock:
+            if (progress := self._status.goes_on(done, total, words, unit)) is not None:
+                self._say(progress)
+
+    @abstractmethod
+    def _say(self, status: Progress | str) -> None:
+        """Show it in the place of what was said before; the status is locked."""
+
+
+class NotebookMediaView(_StatusView):
+    """One display, updated while there is something to wait for and replaced by the result.
+
+    ``doing`` says what is made, such as ``drawing with openai/gpt-image-1``. What is larger than ``embed_limit``
+    megabytes is saved in ``folder`` (the notebook's, if None) and linked. ``autoplay`` plays speech once, now.
+    """
+
+    def __init__(
+        self,
+        *,
+        doing: str = "waiting",
+        footer: str = "full",
+        live: bool = True,
+        embed_limit: float = EMBED_LIMIT,
+        autoplay: bool = False,
+        folder: Path | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        from puq_magics.outputs.views.notebook import Screen
+
+        super().__init__(Status(doing, clock))
+        self._footer = footer
+        self._live = live
+        self._embed_limit = embed_limit
+        self._autoplay = autoplay
+        self._folder = folder
+        self._screen = Screen()
+
+    def prepare(self) -> None:
+        """See MediaView."""
+        import puq_magics.outputs.results.media_html  # noqa: F401 - takes its time the first time
+
+    def hear(self, text: str, reached: float | None, length: float | None, seconds: float) -> None:
+        """See MediaView."""
+        with self._status.lock:
+            if self._live and not self._status.closed and self._status.frame_is_due():
+                from puq_magics.outputs.results.media_html import growing_bundle
+
+                self._screen.paint(growing_bundle(text, self._status.hears(reached, length, seconds)))
+
+    def show(self, result: Result) -> None:
+        """See MediaView."""
+        if isinstance(result, MediaResult):
+            result.embed_limit = self._embed_limit
+            save_large(result, self._folder)
+        bundle = result.bundle(result.footer.shortened(self._footer))
+        with self._status.lock:
+            self._status.closed = True
+            if self._autoplay and self._live and isinstance(result, SpeechResult):
+                bundle = self._play(bundle)
+            self._screen.paint(bundle)
+
+    def abandon(self) -> None:
+        """See MediaView."""
+        with self._status.lock:
+            self._status.closed = True
+            if not self._screen.is_empty:
+                self._screen.paint(status_bundle("Nothing came."))
+
+    def _say(self, status: Progress | str) -> None:
+        if not self._live or self._status.closed:
+            return
+        self._status.mark()
+        self._screen.paint(status.bundle() if isinstance(status, Progress) else status_bundle(status))
+
+    def _play(self, bundle: dict[str, str]) -> dict[str, str]:
+        """Have the player start when it appears.
+
+        By a script in the frame before, which the player's replaces: an ``autoplay`` in the last one would
+        be saved, and speak whenever the notebook is opened.
+        """
+        name = f"puq-{uuid4().hex[:12]}"
+        self._screen.paint({"text/html": _PLAY.replace("NAME", name), "text/plain": ""})
+        return bundle | {"text/html": bundle["text/html"].replace("<audio ", f'<audio id="{name}" ', 1)}
+
+
+class TerminalMediaView(_StatusView):
+    """Prints to standard output, and saves media to files in ``folder`` (the working folder, if None).
+
+    The status is one line, which is rewritten; where lines cannot be erased there is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        doing: str = "waiting",
+        footer: str = "full",
+        live: bool = True,
+        folder: Path | None = None,
+        clock: Callable[[], float] = monotonic,
+        out: Callable[[], TextIO] | None = None,
+    ) -> None:
+        super().__init__(Status(doing, clock))
+        self._footer = footer
+        self._live = live
+        self._folder = folder
+        self._out = out or (lambda: sys.stdout)
+        self._written = False
+        #: The words of a transcript that are printed.
+        self._heard = ""
+        self._feed = PlainFeed()
+
+    def prepare(self) -> None:
+        """See MediaView."""
+
+    def hear(
+        self,
+        text: str,
+        reached: float | None,  # noqa: ARG002 - words that are printed leave no place for a status
+        length: float | None,  # noqa: ARG002
+        seconds: float,  # noqa: ARG002
+    ) -> None:
+        """See MediaView."""
+        with self._status.lock:
+            if self._live and not self._status.closed:
+                self._say_on(text)
+
+    def show(self, result: Result) -> None:
+        """See MediaView."""
+        from puq_magics.outputs.markdown.feed import plain
+
+        lines = saved_lines(result, self._folder or Path.cwd())
+        footer = result.footer.shortened(self._footer).plain()
+        with self._status.lock:
+            if isinstance(result, TranscriptResult) and self._heard and result.text.startswith(self._heard):
+                self._say_on(result.text)
+            elif isinstance(result, TranscriptResult):
+                lines.append(plain(result.text))
+            lines += [f"[{footer}]"] if footer else []
+            self._end()
+            out = self._out()
+            out.write("\n".join([*lines, ""]))
+            out.flush()
+
+    def abandon(self) -> None:
+        """See MediaView."""
+        with self._status.lock:
+            self._end()
+
+    def _say(self, status: Progress | str) -> None:
+        from puq_magics.outputs.markdown.feed import plain
+
+        out = self._out()
+        if self._live and not self._status.closed and not self._heard and out.isatty():
+            self._status.mark()
+            self._written = True
+            out.write(f"{ERASE_LINE}… {plain(str(status))}")
+            out.flush()
+
+    def _say_on(self, text: str) -> None:
+        """Print what is new of a transcript."""
+        self._erase()
+        out = self._out()
+        out.write(self._feed.feed(text[len(self._heard) :]))
+        out.flush()
+        self._heard = text
+
+    def _erase(self) -> None:
+        """Take the status off the screen."""
+        if self._written:
+            self._written = False
+            self._out().write(ERASE_LINE)
+            self._out().flush()
+
+    def _end(self) -> None:
+        self._status.closed = True
+        self._erase()
+        if self._heard:
+            self._out().write(self._feed.finish() + "\n")
+            self._out().flush()
+
+
+class QuietMediaView:
+    """Shows nothing."""
+
+    def prepare(self) -> None:
+        """See MediaView."""
+
+    def waiting(self, seconds: float) -> None:
+        """See MediaView."""
+
+    def retrying(self, retry: Retry) -> None:
+        """See MediaView."""
+
+    def progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
+        """See MediaView."""
+
+    def hear(self, text: str, reached: float | None, length: float | None, seconds: float) -> None:
+        """See MediaView."""
+
+    def show(self, result: Result) -> None:
+        """See MediaView."""
+
+    def abandon(self) -> None:
+        """See MediaView."""
+
+
+#: Waits for the player, which the next frame brings, and starts it.
+_PLAY = """<script>(() => {
+  const end = Date.now() + 10000;
+  const look = () => {
+    const player = document.getElementById("NAME");
+    if (player) player.play().catch(() => {});
+    else if (Date.now() < end) setTimeout(look, 50);
+  };
+  look();
+})()</script>"""

@@ -1,0 +1,144 @@
+"""What is going on while one waits: words with the seconds, or a bar that says how far a transfer is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from time import monotonic
+
+from puq_magics.api.request import Retry
+
+#: What takes back the line of a terminal that is being written.
+ERASE_LINE = "\r\x1b[K"
+_SHOWN_AFTER = 1.0  # seconds
+_BETWEEN = 1.0  # seconds between two paintings
+_BETWEEN_FRAMES = 0.2  # seconds between two paintings of words that grow
+_WIDTH = 24  # signs of a bar in plain text
+
+
+class Progress:
+    """A bar with the amounts beside it: bytes, or so many of a ``unit`` such as ``parts``."""
+
+    def __init__(self, words: str, unit: str = "bytes", *, clock: Callable[[], float] = monotonic) -> None:
+        #: What is done, such as ``sending talk.mp3``.
+        self.words = words
+        self._unit = unit
+        self._clock = clock
+        self._start = clock()
+        self._done = self._total = 0
+
+    def reach(self, done: int, total: int) -> None:
+        """So much is done now; a ``total`` of 0 is not known."""
+        self._done, self._total = max(0, done), max(0, total)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is more to do, and enough time has passed to show it."""
+        return self.is_long and not (self._total and self._done >= self._total)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it takes long enough to be shown."""
+        return self._seconds >= _SHOWN_AFTER
+
+    @property
+    def amounts(self) -> str:
+        """``12.3 of 100.0 MB``, ``2 of 5 parts``."""
+        if self._unit != "bytes":
+            return (
+                f"{self._done:,} of {self._total:,} {self._unit}"
+                if self._total
+                else f"{self._done:,} {self._unit}"
+            )
+        if not self._total:
+            return f"{self._done / 1e6:,.1f} MB"
+        return f"{self._done / 1e6:,.1f} of {self._total / 1e6:,.1f} MB"
+
+    @property
+    def _seconds(self) -> float:
+        return self._clock() - self._start
+
+    @property
+    def _share(self) -> float:
+        return min(1.0, self._done / self._total) if self._total else 0.0
+
+    def __str__(self) -> str:
+        filled = round(self._share * _WIDTH)
+        bar = f"[{'#' * filled}{'-' * (_WIDTH - filled)}] " if self._total else ""
+        return f"{self.words} {bar}{self.amounts} · {self._seconds:.0f} s"
+
+    def bundle(self) -> dict[str, str]:
+        """As a display has it."""
+        from puq_magics.outputs.markdown.feed import inline, plain
+
+        words = f"{self.words} · {self.amounts} · {self._seconds:.0f} s"
+        bar = f'<progress max="100" value="{self._share * 100:.0f}"></progress> ' if self._total else ""
+        return {
+            "text/html": f"<p>{bar}<em>{inline(words)}</em></p>",
+            "text/plain": plain(str(self)),
+        }
+
+
+class Status:
+    """What to paint of one call, and when; to be used under its ``lock``, from any thread."""
+
+    def __init__(self, doing: str, clock: Callable[[], float]) -> None:
+        self._doing = doing
+        self._clock = clock
+        self._progress: Progress | None = None
+        self._note, self._note_until = "", 0.0
+        self._painted = -_BETWEEN
+        self.closed = False
+        self.lock = Lock()
+
+    def waits(self, seconds: float) -> Progress | str:
+        """What to paint on a tick."""
+        if self._clock() < self._note_until:
+            return self._note
+        if self._progress is not None and self._progress.is_running:
+            return self._progress
+        return f"{self._doing} · {seconds:.0f} s"
+
+    def notes(self, retry: Retry) -> str:
+        """What to paint of a retry, until its pause is over."""
+        self._note, self._note_until = str(retry), self._clock() + retry.pause
+        self._progress = None  # what was sent is sent again
+        return self._note
+
+    def goes_on(self, done: int, total: int, words: str, unit: str) -> Progress | None:
+        """What to paint of a progress; None when it is too early."""
+        if self._progress is None or self._progress.words != words:
+            self._progress = Progress(words, unit, clock=self._clock)
+        self._progress.reach(done, total)
+        if not self._progress.is_long or self._clock() < self._painted + _BETWEEN:
+            return None
+        return self._progress
+
+    def frame_is_due(self) -> bool:
+        """Whether words that grow may be painted again; if so, that is taken as done."""
+        due = self._clock() >= self._painted + _BETWEEN_FRAMES
+        if due:
+            self.mark()
+        return due
+
+    def hears(self, reached: float | None, length: float | None, seconds: float) -> str:
+        """How far a transcript is, which takes so many ``seconds`` by now; see MediaView."""
+        from puq_magics.outputs.results.media_html import clock
+
+        far = ""
+        if reached is not None:
+            # What a head says can be too little: of an MP3 of no constant rate it is guessed.
+            of_all = f" of {clock(length)}" if length and length >= reached else ""
+            far = f" · {clock(reached)}{of_all}"
+        return f"{self._doing}{far} · {seconds:.0f} s"
+
+    def mark(self) -> None:
+        """It was painted now."""
+        self._painted = self._clock()
+
+
+def status_bundle(words: str) -> dict[str, str]:
+    """A line that says what is going on, or how it went; safe whatever the words are."""
+    from puq_magics.outputs.markdown.feed import inline, plain
+
+    return {"text/html": f"<p><em>{inline(words)}</em></p>", "text/plain": plain(words)}

@@ -1,0 +1,193 @@
+"""Turns of a conversation, each a question and its answer, and branches, which are lines of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from math import isfinite
+from textwrap import shorten
+from typing import Any
+
+from puq_magics.core.errors import InputError
+from puq_magics.api.types import Usage
+from puq_magics.prompts.token_estimate import tokens_in
+
+#: Which question this is: the cell's id, and the ordinal of the question within one execution of the cell. Where
+#: the front end sends no ids, the execution count stands for the cell, as ``In[5]`` or ``5``.
+Key = tuple[str, int]
+#: What a user's message says: words, or parts such as ``{"type": "text", …}`` and ``{"type": "image_url", …}``.
+Content = str | Sequence[Mapping[str, Any]]
+
+_DEEPEST = 50  # lists and objects within each other, in a part
+
+
+@dataclass(frozen=True, repr=False)
+class Turn:
+    """A question and its answer."""
+
+    key: Key | None
+    #: Words, or parts.
+    content: str | tuple[Mapping[str, Any], ...]
+    #: The model's own words.
+    answer: str
+    #: The model that answered, as the router names it; empty when nobody said.
+    model: str = ""
+    usage: Usage | None = None
+    #: Whether the answer was stopped, so that only its beginning is here.
+    interrupted: bool = False
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    #: Which execution of its cell it is from.
+    run: int = field(default=0, repr=False, compare=False)
+    #: The words, the user's own, at which the model went on with the answer; none of them is sent again.
+    continued: tuple[str, ...] = ()
+    #: The system prompt that it was asked with; empty for none.
+    system: str = ""
+    #: Whether the answer ended at the token limit, so that only its beginning is here.
+    cut: bool = False
+
+    def __repr__(self) -> str:
+        asked, answered = (
+            repr(shorten(words, 60, placeholder="…")) for words in (self.question, self.answer)
+        )
+        facts = [self.model, *(["interrupted"] if self.interrupted else []), *(["cut"] if self.cut else [])]
+        return f"<Turn {asked} → {answered}{''.join(f', {fact}' for fact in facts if fact)}>"
+
+    @property
+    def question(self) -> str:
+        """The words of the question, without what is not text."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n\n".join(part["text"] for part in self.content if is_text(part))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer came to its end."""
+        return not (self.interrupted or self.cut)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """As they are sent."""
+        return [message_of(self.content), {"role": "assistant", "content": self.answer}]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens it has, estimated."""
+        return tokens_in(self.content) + tokens_in(self.answer)
+
+    def answered(
+        self,
+        answer: str,
+        model: str,
+        usage: Usage | None,
+        interrupted: bool,
+        cut: bool,
+        continued: Sequence[str],
+    ) -> Turn:
+        """The same question with another answer, for which the model was told to go on at ``continued`` as well."""
+        return replace(
+            self,
+            answer=answer,
+            model=model or self.model,
+            usage=usage,
+            interrupted=interrupted,
+            cut=cut,
+            continued=(*self.continued, *continued),
+        )
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The line of turns as it was before some of them left it."""
+
+    #: Such as ``main~1``.
+    name: str
+    #: All of them, from the first.
+    turns: tuple[Turn, ...]
+    #: What happened then, for people: ``turn 2 replaced``.
+    why: str = ""
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    #: The conversation's system prompt then; None for none.
+    system: str | None = None
+
+    @property
+    def number(self) -> int:
+        """The number in its name."""
+        return int(self.name.rpartition("~")[2])
+
+
+def checked_content(content: object) -> str | tuple[dict[str, Any], ...]:
+    """A question's words or parts, as a copy of their own. Raises InputError for what is neither."""
+    if isinstance(content, str):
+        if not content.strip():
+            raise InputError("the question is empty.", hint="Write some words.")
+        return content
+    parts = (
+        list(content) if isinstance(content, Sequence) and not isinstance(content, bytes | bytearray) else []
+    )
+    if not parts or not all(_is_part(part) for part in parts):
+        raise InputError(
+            "the question is neither words nor a list of parts.",
+            hint='A part is like {"type": "text", "text": "Hello"}.',
+        )
+    return tuple(_copy(dict(part)) for part in parts)
+
+
+def is_text(part: Mapping[str, Any]) -> bool:
+    """Whether a part is words."""
+    return bool(part["type"] == "text")
+
+
+def checked_key(key: object) -> Key | None:
+    """A turn's key. Raises InputError for what is none."""
+    match key:
+        case None:
+            return None
+        case (str(cell), int(ordinal)) if cell and ordinal >= 0 and not isinstance(ordinal, bool):
+            return cell, ordinal
+    raise InputError(
+        f"{shown(key)} is not a turn's key.", hint="It is a cell's id and an ordinal from 0, or None."
+    )
+
+
+def _is_part(part: object) -> bool:
+    if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
+        return False
+    return part["type"] != "text" or isinstance(part.get("text"), str)
+
+
+def _copy(value: Any, depth: int = 0) -> Any:
+    """A copy of plain data, so that no change elsewhere reaches it. Raises InputError for other data."""
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    if depth < _DEEPEST:
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+            return {key: _copy(each, depth + 1) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [_copy(each, depth + 1) for each in value]
+    raise InputError(
+        "a part of the question is not plain data.", hint="Use strings, numbers, lists and dicts."
+    )
+
+
+def message_of(content: str | tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
+    """A question as it is sent."""
+    said = content if isinstance(content, str) else [_copy(part) for part in content]
+    return {"role": "user", "content": said}
+
+
+def sum_of(one: Usage | None, other: Usage | None) -> Usage | None:
+    """The tokens of two calls; None where nothing is known of either."""
+    if one is None or other is None:
+        return one or other
+    return Usage(
+        one.prompt_tokens + other.prompt_tokens,
+        one.completion_tokens + other.completion_tokens,
+        one.total_tokens + other.total_tokens,
+    )
+
+
+def shown(value: object) -> str:
+    """A value as an error quotes it."""
+    words = repr(value[:60] if isinstance(value, str) else value)
+    return words if len(words) <= 80 else f"{words[:79]}…"

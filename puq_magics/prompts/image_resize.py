@@ -1,0 +1,186 @@
+"""Images made small enough to send, with Pillow; this module imports it only for one that is too large."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from puq_magics.core.errors import InputError
+from puq_magics.core.media_types import JPEG, PNG, MediaType, image_size, image_type, is_whole
+
+#: Models that look at images take it, and none gives it.
+GIF = MediaType("image", "gif", "image/gif", ".gif")
+KINDS = "PNG, JPEG, WebP or GIF"
+#: Pixels of an image that is decoded at all: what a small file can blow up to is limited.
+MOST_PIXELS = 89_000_000
+_QUALITY = 90
+_SMALLEST_SIDE = 64
+_ORIENTATION = 0x0112  # EXIF's
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large an image may be that is sent; a larger one is scaled down."""
+
+    #: Pixels of its longer side.
+    side: int = 2048
+    #: Of its file (a million bytes each), before it becomes a data URL, which is a third longer.
+    megabytes: float = 3.5
+
+    def __post_init__(self) -> None:
+        if self.side < 1 or not self.megabytes > 0:
+            raise InputError("an image needs at least a pixel.", hint="Set limits above 0.")
+
+    def allow(self, size: tuple[int, int] | None, count: int) -> bool:
+        """Whether an image of ``size`` (pixels; None when unknown) and ``count`` bytes may go as it is."""
+        return (size is None or max(size) <= self.side) and count <= self.megabytes * 1_000_000
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An image that can be sent; ``note`` says what was changed, if anything was."""
+
+    data: bytes
+    type: MediaType
+    note: str = ""
+
+
+def kind_of(data: bytes) -> MediaType | None:
+    """PNG, JPEG, WebP or GIF, by the first bytes; None for anything else."""
+    return GIF if data[:6] in (b"GIF87a", b"GIF89a") else image_type(data)
+
+
+def fit(data: bytes, limits: Limits) -> Fitted:
+    """An image file's bytes, as they are when they are within ``limits``.
+
+    Raises InputError for what is no image or not all of one, and for a larger one that Pillow cannot scale.
+    """
+    kind = kind_of(data)
+    if kind is None:
+        raise InputError("these bytes are no image that can be sent.", hint=f"Send {KINDS}.")
+    if not (kind is GIF or is_whole(data)):
+        raise InputError("the image is cut off: its end is missing.", hint="Save it, or download it, again.")
+    size = _size(data, kind)
+    if limits.allow(size, len(data)):
+        return Fitted(data, kind)
+    if size is not None and size[0] * size[1] > MOST_PIXELS:
+        raise InputError(
+            f"an image of {_pixels(size)} pixels is too large to scale down here.",
+            hint="Make it smaller first.",
+        )
+    return _with_pillow(lambda: _shrink(_opened(data, limits), kind, limits, size, len(data)))
+
+
+def fit_pillow(image: Any, limits: Limits) -> Fitted:
+    """The same for an image of Pillow's, which is left as it is. Raises InputError."""
+    if min(image.size) < 1:
+        raise InputError("the image has no pixels.", hint="Give one that shows something.")
+    kind = JPEG if image.format == "JPEG" else PNG
+    return _with_pillow(lambda: _shrink(image, kind, limits, image.size, 0))
+
+
+def _with_pillow(work: Callable[[], Fitted]) -> Fitted:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Pillow says of colour tables and metadata
+            return work()
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001 - Pillow raises many kinds for broken files
+        words = " ".join(str(error).split())[:200].rstrip(".")
+        message = f"the image cannot be decoded ({type(error).__name__}: {words})."
+        raise InputError(message, hint="Open it elsewhere, and save it as PNG.") from None
+
+
+def _opened(data: bytes, limits: Limits) -> Any:
+    try:
+        pillow = importlib.import_module("PIL.Image")
+    except ImportError:
+        size = _size(data, kind_of(data))
+        said = f"{_pixels(size)} pixels, " if size else ""
+        message = (
+            f"the image ({said}{len(data) / 1e6:,.1f} MB) is too large, and scaling it down needs Pillow."
+        )
+        raise InputError(
+            message, hint="Install it (%pip install pillow), or make the image smaller."
+        ) from None
+    image = pillow.open(BytesIO(data))
+    image.draft(None, (limits.side, limits.side))  # of a JPEG, only as much is decoded as is needed
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = importlib.import_module("PIL.ImageOps").exif_transpose(image)
+    return image
+
+
+def _shrink(
+    image: Any, kind: MediaType, limits: Limits, before: tuple[int, int] | None, count: int
+) -> Fitted:
+    """Scale to the longer side that is allowed, and on until the file is small enough."""
+    image = _common(image)
+    side = min(limits.side, max(image.size))
+    while True:
+        small = _scaled(image, side)
+        for target in dict.fromkeys((JPEG if kind is JPEG else PNG, JPEG)):
+            data = _encoded(small, target)
+            if limits.allow(small.size, len(data)):
+                return Fitted(data, target, _note(before, small.size, count, len(data)))
+        if side <= _SMALLEST_SIDE:
+            message = f"the image cannot be made to fit into {limits.megabytes:g} MB."
+            raise InputError(message, hint="Allow more, or send a part of it.")
+        side = max(side * 3 // 4, _SMALLEST_SIDE)
+
+
+def _scaled(image: Any, side: int) -> Any:
+    longest = max(image.size)
+    if longest <= side:
+        return image
+    size = tuple(max(round(length * side / longest), 1) for length in image.size)
+    return image.resize(size, importlib.import_module("PIL.Image").Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def _common(image: Any) -> Any:
+    """The image as grey, RGB or RGBA: every format and every model has these."""
+    mode = image.mode
+    if mode in ("L", "RGB", "RGBA"):
+        return image
+    if mode == "1":
+        return image.convert("L")
+    if mode in ("F", "I") or mode.startswith("I;"):  # measurements: their range becomes black to white
+        image = image.convert("F")
+        low, high = image.getextrema()
+        scale = 255 / (high - low) if high > low else 0.0
+        return image.point(lambda value: value * scale + -low * scale).convert("L")
+    see_through = mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info
+    return image.convert("RGBA" if see_through else "RGB")
+
+
+def _encoded(image: Any, kind: MediaType) -> bytes:
+    file = BytesIO()
+    if kind is PNG:
+        image.save(file, "PNG")
+        return file.getvalue()
+    if image.mode == "RGBA":  # on white, as a page would show it
+        white = importlib.import_module("PIL.Image").new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        image = white
+    image.save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()
+
+
+def _note(before: tuple[int, int] | None, after: tuple[int, int], count: int, now: int) -> str:
+    if before is not None and max(before) > max(after):
+        return f"scaled down from {_pixels(before)} to {_pixels(after)} pixels"
+    return f"made smaller, from {count / 1e6:.1f} to {now / 1e6:.1f} MB" if count > now else ""
+
+
+def _size(data: bytes, kind: MediaType | None) -> tuple[int, int] | None:
+    if kind is not GIF:
+        return image_size(data)
+    return int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
+
+
+def _pixels(size: tuple[int, int]) -> str:
+    return f"{size[0]:,} × {size[1]:,}"

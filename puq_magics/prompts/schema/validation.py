@@ -1,0 +1,155 @@
+"""What jsonschema says of a schema, and of data that is to fit it, in short words.
+
+Nothing is fetched: a schema that points into the network is refused, not followed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from puq_magics.core.errors import ConfigurationError, InputError
+
+#: What a schema may be, for those who gave something else.
+HINT = (
+    "A schema is a JSON Schema (a dict or a .json file), a pydantic model, a dataclass, a TypedDict, "
+    'or the short form "name, age int, tags [str]".'
+)
+#: Keywords of which at least one has to be there: any other dict is a schema that everything fits.
+MEANINGFUL = frozenset(
+    {
+        *(
+            "type",
+            "enum",
+            "const",
+            "properties",
+            "required",
+            "additionalProperties",
+            "patternProperties",
+            "items",
+        ),
+        *(
+            "prefixItems",
+            "contains",
+            "anyOf",
+            "oneOf",
+            "allOf",
+            "not",
+            "if",
+            "$ref",
+            "$dynamicRef",
+            "$recursiveRef",
+        ),
+        *("minimum", "maximum", "minLength", "minItems", "pattern", "format"),
+    }
+)
+_CIRCLES_HINT = "Let a $ref lead somewhere else."
+#: Complaints that are told, and characters of each.
+_MOST, _LONGEST = 20, 200
+
+
+def _validator(schema: dict[str, Any]) -> Any:
+    """A validator that fetches nothing: a schema that points into the network is refused, not followed."""
+    try:
+        from jsonschema.validators import Draft202012Validator, validator_for
+        from jsonschema_specifications import REGISTRY
+    except ImportError:
+        raise ConfigurationError(
+            "Checking answers against a schema needs jsonschema.",
+            hint="Install it: %pip install 'puq_magics[schema]'",
+        ) from None
+    kind = validator_for(schema, default=Draft202012Validator)
+    return kind(schema, format_checker=kind.FORMAT_CHECKER, registry=REGISTRY)
+
+
+def check_schema(schema: dict[str, Any]) -> None:
+    """Raise `InputError` where it is no JSON Schema, or points at what is not in it."""
+    validator = _validator(schema)
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        type(validator).check_schema(schema)
+    except SchemaError as error:
+        where = ".".join(str(step) for step in error.absolute_path)
+        said = _shortened(error.message, error.instance)
+        raise InputError(
+            f"This is no JSON Schema: {where + ': ' if where else ''}{said}.", hint=HINT
+        ) from None
+    except RecursionError:
+        raise InputError("The schema is nested too deep.", hint=HINT) from None
+    if "$id" not in json.dumps(schema):
+        _check_references(schema)
+    if not schema.keys() & MEANINGFUL:
+        names = ", ".join(repr(name) for name in list(schema)[:3]) or "an empty one"
+        raise InputError(
+            f"This is no JSON Schema: {names} says nothing of an answer.",
+            hint='Write {"type": "object", "properties": {…}}, or the short form "name, age int".',
+        )
+
+
+def _check_references(schema: dict[str, Any]) -> None:
+    from jsonschema_specifications import REGISTRY
+    from referencing import Resource
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    root = Resource.from_contents(schema, default_specification=DRAFT202012)
+    resolver = REGISTRY.with_resource("", root).resolver()
+    pointers = {part["$ref"] for part in _every(schema) if isinstance(part.get("$ref"), str)}
+    for pointer in sorted(pointers):
+        passed: set[str] = set()
+        while isinstance(pointer, str):
+            if pointer in passed:
+                raise InputError(
+                    f"The schema goes round in circles at {pointer[:100]!r}.", hint=_CIRCLES_HINT
+                )
+            passed.add(pointer)
+            try:
+                found = resolver.lookup(pointer).contents
+            except Unresolvable:
+                raise InputError(
+                    f"The schema points at {pointer[:100]!r}, which is not in it.",
+                    hint="Put what it names into its $defs; nothing is fetched.",
+                ) from None
+            pointer = found.get("$ref") if isinstance(found, dict) else None
+
+
+def _every(value: object) -> Iterator[dict[str, Any]]:
+    """Every object of a JSON value."""
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _every(item)
+
+
+def complaints_of(schema: dict[str, Any], data: object) -> tuple[str, ...]:
+    """What does not fit, a line each; the first ones, in the order of the document."""
+    from jsonschema.exceptions import best_match
+    from referencing.exceptions import Unresolvable
+
+    try:
+        errors = sorted(
+            _validator(schema).iter_errors(data), key=lambda error: [str(step) for step in error.path]
+        )
+    except Unresolvable as error:
+        raise InputError(f"The schema points at what is not in it: {str(error)[:100]}", hint=HINT) from None
+    except RecursionError:
+        raise InputError("The schema goes round in circles.", hint=_CIRCLES_HINT) from None
+    # Of an anyOf, the complaint of the choice that comes nearest.
+    return tuple(dict.fromkeys(_line(best_match([error]) or error) for error in errors[:_MOST]))
+
+
+def _line(error: Any) -> str:
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
+    said = _shortened(error.message, error.instance)
+    return f"{path.removeprefix('.')}: {said}" if path else said
+
+
+def _shortened(message: str, instance: object) -> str:
+    """The words on one line, with a value that is long cut in its middle."""
+    shown = repr(instance)
+    if len(shown) > _LONGEST // 2:
+        message = message.replace(shown, f"{shown[:40]} … {shown[-20:]}", 1)
+    line = " ".join(message.split()).rstrip(".")
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -1,0 +1,77 @@
+"""Who answers for real: what a relay needs to know of an engine on this machine, or of another server."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from puq_magics.sandbox.validation import Refusal
+from puq_magics.sandbox.backends.http_client import Server
+
+if TYPE_CHECKING:
+    from puq_magics.sandbox.local.engine import Engine
+
+
+class Backend(ABC):
+    """Something that speaks the OpenAI API."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What to call it at the beginning of a sentence."""
+
+    @abstractmethod
+    def turn(self, gone: asyncio.Future[None]) -> AbstractAsyncContextManager[Server]:
+        """Wait for its turn, and say where to send a request; raises Refusal where that cannot be had.
+
+        Raises StreamClosedError as soon as ``gone`` is done: nobody waits any longer.
+        """
+
+    async def unreachable(self, why: str) -> str:
+        """What to say when no answer came at all."""
+        return f"{self.name} cannot be reached: {why}"
+
+    async def broken_off(self, how: str) -> str:
+        """What to say when an answer ended too early."""
+        return f"{self.name} broke off in mid-answer: {how}"
+
+    def masked(self, words: str) -> str:
+        """Words of its own without what is not for others."""
+        return words
+
+
+class EngineBackend(Backend):
+    """A model on this machine, in a process that is started when it is first asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def name(self) -> str:
+        """What to call it at the beginning of a sentence."""
+        return "The engine"
+
+    @asynccontextmanager
+    async def turn(self, gone: asyncio.Future[None]) -> AsyncIterator[Server]:
+        """Wait until it is free, and start it if it does not run."""
+        from puq_magics.sandbox.local.engine import EngineError
+
+        try:
+            async with self._engine.turn(gone) as running:
+                yield Server(f"{running.url}/v1", running.key)
+        except EngineError as error:
+            # Not a 503: who asks again at once, as clients do then, would only wait for the same once more.
+            raise Refusal(500, str(error)) from None
+
+    async def unreachable(self, why: str) -> str:  # noqa: ARG002 - there is more to say
+        """What to say when its process ended before it answered."""
+        return f"The engine {await self._engine.post_mortem()} before it answered; the next request starts it again"
+
+    async def broken_off(self, how: str) -> str:  # noqa: ARG002
+        """What to say when its process ended in mid-answer."""
+        return (
+            f"The engine {await self._engine.post_mortem()} in mid-answer; the next request starts it again"
+        )

@@ -1,0 +1,89 @@
+"""What a backend says when it refuses, and what this router makes of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from puq_magics.sandbox.validation import VALIDATION_ERROR, Refusal, bad_gateway, invalid
+
+#: Characters that are passed on.
+_MOST_WORDS: Final = 500
+#: These say something about the router's own account there, which is none of its clients' business.
+_OF_OUR_OWN: Final = frozenset({401, 402, 403, 407})
+_SEES_NOTHING: Final = "image input is not supported"
+#: How servers say that they do not take a field at all.
+_NOT_TAKEN: Final = re.compile(
+    r"support|unknown|unexpected|unrecogni|extra|not permitted|not allowed|both", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An answer other than 200: what it says, in whichever shape."""
+
+    status: int
+    headers: Mapping[str, str]
+    words: str
+    #: The error as an object; empty where it is none.
+    error: Mapping[str, Any]
+
+    @classmethod
+    def read(
+        cls, status: int, headers: Mapping[str, str], body: bytes, masked: Callable[[str], str]
+    ) -> Refused:
+        """Read it; ``masked`` takes out of its words what is not for clients."""
+        said = json_object(body)
+        if said is None:
+            error: object = _plain(body)
+        else:
+            error = said.get("error") or said.get("detail") or said.get("message")
+        fields = error if isinstance(error, dict) else {}
+        words = masked(str(fields.get("message") or error or "it does not say why"))
+        return cls(status, headers, words[:_MOST_WORDS], fields)
+
+    def takes_no(self, field: str) -> bool:
+        """Whether it refuses because of a field that it does not know, or does not want beside another."""
+        return self.status in (400, 422) and field in self.words and _NOT_TAKEN.search(self.words) is not None
+
+    def as_refusal(self, name: str, code: str) -> Refusal:
+        """What to tell the client of the backend of that name, and of the model of that code."""
+        status = self.status
+        headers = {"Retry-After": self.headers["Retry-After"]} if "Retry-After" in self.headers else {}
+        if self.error.get("type") == "exceed_context_size_error":
+            return Refusal(422, self._too_long())
+        if _SEES_NOTHING in self.words:  # which llama.cpp calls an error of its own
+            return invalid(f"The model {code!r} takes no images")
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return Refusal(503, f"{name} cannot answer now (503): {self.words}", headers=headers)
+        if 300 <= status < 400:
+            return bad_gateway(f"{name} redirects to another address ({status}), which is not followed")
+        if not 400 <= status < 500 or status in _OF_OUR_OWN:
+            return bad_gateway(f"{name} refused, with status {status}: {self.words}")
+        kind = VALIDATION_ERROR if status == HTTPStatus.BAD_REQUEST else None
+        return Refusal(status, f"{name} refused: {self.words}", code=kind, headers=headers)
+
+    def _too_long(self) -> str:
+        prompt, context = self.error.get("n_prompt_tokens"), self.error.get("n_ctx")
+        if not isinstance(prompt, int) or not isinstance(context, int):
+            return self.words
+        return f"The prompt is too long: it has {prompt:,} tokens, and the model's context holds {context:,}"
+
+
+def json_object(data: bytes) -> dict[str, Any] | None:
+    """A JSON object; None for anything else."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _plain(body: bytes) -> str:
+    """The words of an error that is not JSON; those of a page are of no use."""
+    text = body.decode(errors="replace").strip()
+    return "" if text.startswith("<") else text

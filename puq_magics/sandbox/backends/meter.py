@@ -1,0 +1,44 @@
+"""What an answer costs, as it comes."""
+
+from __future__ import annotations
+
+from puq_magics.sandbox.account import Account
+from puq_magics.sandbox.models import Model
+
+
+class Meter:
+    """Charges an account for one answer: by a count of its own, put right as soon as the true one is known."""
+
+    def __init__(self, account: Account, model: Model, prompt_tokens: int) -> None:
+        self._account = account
+        self._model = model
+        self._prompt = prompt_tokens
+        self._completion = 0
+        self._charged = 0.0
+        self.reported = False
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """The tokens so far, in the shape that answers have."""
+        total = self._prompt + self._completion
+        return {"prompt_tokens": self._prompt, "completion_tokens": self._completion, "total_tokens": total}
+
+    def count(self, tokens: int = 1) -> None:
+        """Charge for so many more tokens of an answer; for its prompt too, the first time."""
+        if not self.reported:
+            self._completion += tokens
+            self._charge()
+
+    def report(self, usage: object) -> None:
+        """Take the count of those who made the answer, if it is one."""
+        match usage:
+            case {"prompt_tokens": int(prompt), "completion_tokens": int(completion)} if (
+                prompt >= 0 <= completion
+            ):
+                self._prompt, self._completion, self.reported = prompt, completion, True
+                self._charge()
+
+    def _charge(self) -> None:
+        price = self._model.price(prompt=self._prompt, completion=self._completion)
+        self._account.charge(price - self._charged)
+        self._charged = price

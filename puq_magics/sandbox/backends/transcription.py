@@ -1,0 +1,186 @@
+"""Transcription by the engine on this machine: a recording goes there as a file, and its words come one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from typing import Any, Final
+
+from puq_magics.sandbox import transcripts
+from puq_magics.sandbox.models import Model
+from puq_magics.sandbox.validation import Refusal, error_object, invalid
+from puq_magics.sandbox.backends.http_client import CutError, Reply
+from puq_magics.sandbox.backends.backend import EngineBackend
+from puq_magics.sandbox.backends.engine_protocol import ordered
+from puq_magics.sandbox.streaming import EventsHandler, as_json
+from puq_magics.sandbox.transcripts import Form, Transcript
+
+#: Where the engine takes its orders.
+_PATH: Final = "/transcribe"
+#: Seconds without a byte after which an answer in one piece sends white space.
+_QUIET: Final = 5.0
+#: Seconds until a file that somebody still has open is removed, where that matters (Windows), and how often at most.
+_AGAIN, _TIMES = 1.0, 60
+
+
+class Spool:
+    """A recording in a temporary file, written as it comes; `drop` it in every case."""
+
+    def __init__(self) -> None:
+        """Make the file; raises Refusal (507) where there is no room."""
+        try:
+            number, self.path = tempfile.mkstemp(prefix="puq-recording-")
+        except OSError as error:
+            raise _no_room(error) from None
+        self._file = os.fdopen(number, "wb")
+
+    def write(self, data: bytes) -> None:
+        """Add to it; raises Refusal (507)."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise _no_room(error) from None
+
+    def close(self) -> None:
+        """End it, so that another process can read it whole; raises Refusal (507)."""
+        try:
+            self._file.close()
+        except OSError as error:
+            raise _no_room(error) from None
+
+    def opened(self) -> None:
+        """Remove it already, now that whoever hears it has opened it: a process that is killed removes nothing.
+
+        Not on Windows, where a file that is open stays.
+        """
+        if os.name == "posix":
+            self.drop()
+
+    def drop(self, times: int = _TIMES) -> None:
+        """Remove it; later, if it is still being read where that is in the way."""
+        with suppress(OSError):
+            self._file.close()
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            pass
+        except PermissionError:
+            if times:
+                asyncio.get_running_loop().call_later(_AGAIN, self.drop, times - 1)
+
+
+def _no_room(error: OSError) -> Refusal:
+    return Refusal(507, f"The recording cannot be kept while it is heard: {error.strerror or error}")
+
+
+def checked_language(model: Model, language: str) -> None:
+    """Raise Refusal (400) for a language that the model does not know, which is any but English."""
+    if language and language.lower().partition("-")[0] not in ("en", "eng"):
+        raise invalid(
+            f"'language' is {language!r}, and {model.code} knows English alone: leave it out, or send en"
+        )
+
+
+class Listening:
+    """One recording, written down for a client."""
+
+    def __init__(self, handler: EventsHandler, model: Model, form: Form, spool: Spool, filename: str) -> None:
+        self._handler = handler
+        self._model = model
+        self._form = form
+        self._spool = spool
+        self._order = {"path": spool.path, "name": filename}
+        self._transcript = Transcript(language="en")
+        #: Tokens of input that were paid for.
+        self._charged = 0
+        #: Whether some of an answer in one piece went out, and when the last of it did, in the loop's time.
+        self._begun = False
+        self._last = asyncio.get_running_loop().time()
+
+    async def run(self) -> None:
+        """Answer; raises Refusal where that is still possible, StreamClosedError when the client goes."""
+        if not self._form.stream:
+            await self._handler.unless_gone(self._whole())
+            return
+        async with self._handler.kept_alive():
+            await self._handler.unless_gone(self._stream())
+
+    async def _stream(self) -> None:
+        try:
+            async with aclosing(self._segments()) as segments:
+                async for segment in segments:
+                    for event in transcripts.events(self._transcript, segment):
+                        await self._handler.send(as_json(event))
+            await self._handler.send(as_json(transcripts.done(self._transcript, self._form)))
+        except Refusal as refusal:
+            if not self._handler.streaming:
+                raise
+            await self._handler.send(as_json(error_object(refusal.message, refusal.code)))
+
+    async def _whole(self) -> None:
+        handler, plain = self._handler, self._form.format == "text"
+        try:
+            async with aclosing(self._segments()) as segments:
+                async for _segment in segments:
+                    if plain:
+                        await self._write(self._transcript.news)
+        except Refusal as refusal:
+            if not self._begun:
+                raise
+            if plain:
+                handler.cut()  # there is no other way to say that the words end too early
+            handler.finish(as_json(error_object(refusal.message, refusal.code)))
+            return
+        self._head()
+        handler.finish("\n" if plain else transcripts.body(self._transcript, self._form))
+
+    async def _segments(self) -> AsyncGenerator[dict[str, Any], None]:
+        """The segments as they come, taken into the transcript and paid for."""
+        backend = EngineBackend(self._handler.state.engines["transcription"])
+        async with ordered(self._handler, backend, _PATH, self._order) as reply:
+            async for line in _lines(reply):
+                match line:
+                    case {"segment": segment}:
+                        self._transcript.add(segment)
+                        yield segment
+                    case {"length": length}:  # so the engine has opened it
+                        self._spool.opened()
+                        self._transcript.length = length
+                    case {"reached": seconds} | {"end": seconds}:
+                        self._transcript.heard = seconds
+                        self._charge()
+                if not self._form.stream and asyncio.get_running_loop().time() >= self._last + _QUIET:
+                    await self._write(" ")
+
+    def _charge(self) -> None:
+        heard = self._transcript.heard_tokens
+        self._handler.account.charge(self._model.price(prompt=heard - self._charged))
+        self._charged = heard
+
+    async def _write(self, text: str) -> None:
+        """Send some of an answer in one piece."""
+        self._head()
+        self._begun = True
+        self._handler.write(text)
+        await self._handler.flush()
+        self._last = asyncio.get_running_loop().time()
+
+    def _head(self) -> None:
+        if not self._begun and self._form.format == "text":
+            self._handler.set_header("Content-Type", "text/plain; charset=utf-8")
+
+
+async def _lines(reply: Reply) -> AsyncIterator[Any]:
+    """The lines of an answer, as JSON; raises CutError where the last one is not there."""
+    rest, line = b"", None
+    while piece := await reply.read():
+        *lines, rest = (rest + piece).split(b"\n")
+        for each in lines:
+            line = json.loads(each)
+            yield line
+    if not (line and "end" in line):
+        raise CutError("it stopped")

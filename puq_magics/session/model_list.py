@@ -1,0 +1,111 @@
+"""The router's model list, fetched once and kept: what models are for, and what they cost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from puq_magics.core.errors import PuqError
+from puq_magics.api.kinds import model_kind
+from puq_magics.api.types import Model
+
+if TYPE_CHECKING:
+    from puq_magics.api.client import Router
+
+_RETRY_AFTER = 60.0  # seconds after which a list that did not come is asked for again
+_NO_MODELS: Mapping[str, Model] = {}
+
+
+class Connect(Protocol):
+    """Makes a router of the caller's own, to look at lists beside a call."""
+
+    def __call__(self, *, quick: bool = False) -> Router:
+        """``quick``: one that gives up soon, for what nobody waits for."""
+
+
+class Catalogue:
+    """The models of one router, and the balance when this session began."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._models: Mapping[str, Model] | None = None
+        self._balance_at_start: float | None = None
+        self._has_asked_balance = False
+        self._failed_at: float | None = None
+        self._lock = threading.Lock()
+        self._idle = threading.Event()
+        self._idle.set()
+
+    @property
+    def known(self) -> Mapping[str, Model]:
+        """The models by their codes, as far as they are known now, disabled ones too; never waits."""
+        return self._models or _NO_MODELS
+
+    @property
+    def balance_at_start(self) -> float | None:
+        """The balance at the first look in this session; None where nobody has looked, or the router has none."""
+        return self._balance_at_start
+
+    def saw_balance(self, balance: float) -> None:
+        """Keep the first balance that was seen."""
+        if self._balance_at_start is None:
+            self._balance_at_start = balance
+
+    def fetch(self, *, refresh: bool = False) -> Mapping[str, Model]:
+        """The models; asks the router for them at the first time. Raises APIError."""
+        self.wait()
+        if self._models is None or refresh:
+            with self._connect() as router:
+                self._keep(router.models(enabled_only=False))
+        return self.known
+
+    def begin(self, *, balance: bool = False) -> None:
+        """Look in the background for what is not known, unless that is on its way, or has just failed."""
+        with self._lock:
+            failed = self._failed_at is not None and monotonic() - self._failed_at < _RETRY_AFTER
+            models = self._models is None and not failed
+            balance = balance and self._balance_at_start is None and not self._has_asked_balance
+            if not self._idle.is_set() or not (models or balance):
+                return
+            self._idle.clear()
+        self._has_asked_balance = self._has_asked_balance or balance
+        threading.Thread(target=self._look, args=(models, balance), name="puq-models", daemon=True).start()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait for what is on its way."""
+        self._idle.wait(seconds)
+
+    def _look(self, models: bool, balance: bool) -> None:
+        try:
+            with self._connect(quick=True) as router:
+                if balance:
+                    self._look_at_balance(router)
+                if models:
+                    self._keep(router.models(enabled_only=False))
+        except Exception:  # noqa: BLE001 - nobody waits for it: who needs the list asks again, and is told
+            self._failed_at = monotonic()
+        finally:
+            self._idle.set()
+
+    def _look_at_balance(self, router: Router) -> None:
+        try:
+            self.saw_balance(router.balance())
+        except PuqError:  # a server without one
+            return
+
+    def _keep(self, models: tuple[Model, ...]) -> None:
+        self._models = {model.code: model for model in models}
+        self._failed_at = None
+
+
+def kind_of(code: str, corrections: Mapping[str, str]) -> str:
+    """What a model is for: by the user's ``kinds`` (a ``*`` stands for any characters), else by its name."""
+    if code in corrections:
+        return corrections[code]
+    for pattern, kind in corrections.items():
+        if "*" in pattern and fnmatchcase(code, pattern):
+            return kind
+    return model_kind(code)

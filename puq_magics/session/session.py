@@ -1,0 +1,255 @@
+"""All that one shell holds: settings, keys, the router, the sandbox, the last result."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import TraitError
+
+from puq_magics.api.base_url import Address
+from puq_magics.core.errors import APIError, ConfigurationError, MissingKeyError, PuqError
+from puq_magics.session.below import CellBelow
+from puq_magics.session.conversations import Conversations
+from puq_magics.session.credentials import Credential, Credentials
+from puq_magics.session.sandbox import LocalRouter
+from puq_magics.session.settings import SANDBOX, Effective, PuqMagics, model_setting
+
+if TYPE_CHECKING:
+    from puq_magics.api.client import Router
+    from puq_magics.core.secret import Secret
+    from puq_magics.outputs.painting import Paintable
+    from puq_magics.sandbox import Sandbox
+    from puq_magics.session.account import Account
+    from puq_magics.session.backends import Backends
+    from puq_magics.session.model_list import Connect
+    from puq_magics.session.ledger import Ledger
+    from puq_magics.session.budget import Spending
+
+_SPENT = "puq_magics.spent"
+_QUICK = 10.0  # seconds, for what nobody waits for
+#: The variable that holds the last result.
+LAST = "_puq"
+
+
+class Workspace:
+    """One shell's; made by ``%load_ext``, closed by ``%unload_ext``."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self.shell = shell
+        self.settings = _settings(shell)
+        self.effective = Effective(self.settings)
+        self.credentials = Credentials(self.effective)
+        self.conversations = Conversations.of(shell)
+        self.below = CellBelow(shell, self.conversations)
+        self.local_router = LocalRouter(self.credentials)
+        #: The base URL that was set before the sandbox took its place.
+        self.url_before_sandbox: str | None = None
+        self._painted: list[Paintable] = []
+        self._making = threading.RLock()  # a Tab looks for models in a thread of its own
+        self._router: Router | None = None
+        self._router_made_of: tuple[Any, ...] = ()
+        self._accounts: dict[tuple[Any, ...], Account] = {}
+        # With the shell: a budget is for its session, and does not begin anew when the extension is loaded again.
+        self._spendings: dict[str, Spending] = shell.meta.setdefault(_SPENT, {})
+        self._ledger: Ledger | None = None
+        self._ledger_at: str | None = None
+        shell.events.register("post_run_cell", self._after_cell)
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """The sandbox, while it runs."""
+        return self.local_router.sandbox
+
+    @property
+    def namespace(self) -> Mapping[str, Any]:
+        """The user's variables."""
+        variables: Mapping[str, Any] = self.shell.user_ns
+        return variables
+
+    @property
+    def in_notebook(self) -> bool:
+        """Whether outputs go to a front end, rather than to a terminal."""
+        return hasattr(self.shell, "kernel")
+
+    def remember(self, result: object, name: str | None = None) -> None:
+        """Put a result where it is found again: in ``_puq``, and under a name that the user gave."""
+        self.shell.push({LAST: result}, interactive=False)
+        if name is not None:
+            self.shell.push({name: result})
+
+    def mark_painted(self, result: Paintable) -> None:
+        """Note that the cell that is running has shown the result: its value is not shown again by this cell."""
+        result.is_painted = True
+        self._painted.append(result)
+
+    def _after_cell(self, *_: object) -> None:
+        for result in self._painted:
+            result.is_painted = False
+        self._painted.clear()
+
+    def address(self) -> Address:
+        """Where the router is; starts the sandbox when that is the one. Raises ConfigurationError."""
+        if self.effective.is_sandbox:
+            return Address.parse(self.start_sandbox().base_url)
+        return Address.parse(self.effective.base_url, allow_http=self.settings.allow_http)
+
+    def router(self, *, keyless: bool = False) -> Router:
+        """The router, made anew when a setting or the key has changed. Raises ConfigurationError.
+
+        ``keyless`` does without a key where there is none: to look at a request, not to send it.
+        """
+        address = self.address()
+        credential = self.credentials.find(address) if keyless else self.credential(address)
+        scheme = self.effective.auth_scheme if address.origin != self.local_router.origin else "Token"
+        key = credential.key if credential is not None else None
+        made_of = (address, key, scheme, self.effective.timeout, self.settings.max_retries)
+        with self._making:
+            if self._router is None or self._router_made_of != made_of:
+                self._close_router()
+                self._router = _make_router(*made_of)
+                self._router_made_of = made_of
+            return self._router
+
+    def account(self) -> Account:
+        """The account behind the router that was used last. Raises ConfigurationError."""
+        self.router()
+        made_of = self._router_made_of
+        whose = made_of[:2]  # where, and with which key
+        with self._making:
+            if whose not in self._accounts:
+                from puq_magics.session.account import Account
+                from puq_magics.session.budget import Spending
+
+                origin = made_of[0].origin
+                # The sandbox is at another port whenever it is started again.
+                whose_budget = SANDBOX if origin == self.local_router.origin else origin
+                spending = self._spendings.setdefault(whose_budget, Spending())
+                self._accounts[whose] = Account(self._connection(*whose), self.settings, spending)
+            return self._accounts[whose]
+
+    def forget_router(self) -> None:
+        """Let go of the router and what is known of it, and so of its key."""
+        with self._making:
+            self._close_router()
+            self._router_made_of = ()
+            self._accounts.clear()
+
+    def _connection(self, address: Address, key: Secret | None) -> Connect:
+        """Makes routers like the one in use, as the settings are then."""
+
+        def connect(*, quick: bool = False) -> Router:
+            scheme = self.effective.auth_scheme if address.origin != self.local_router.origin else "Token"
+            timeout, retries = self.effective.timeout, self.settings.max_retries
+            if quick:
+                timeout, retries = min(timeout or _QUICK, _QUICK), 0
+            return _make_router(address, key, scheme, timeout, retries)
+
+        return connect
+
+    def credential(self, address: Address) -> Credential | None:
+        """The key for a host; None for a server on this machine, or one that takes none. Raises MissingKeyError."""
+        credential = self.credentials.find(address)
+        if credential is not None or address.is_loopback or self.effective.auth_scheme == "none":
+            return credential
+        elsewhere = self.credentials.belongs_elsewhere(address)
+        because = f" (PUQ_API_KEY is for {elsewhere})" if elsewhere else ""
+        raise MissingKeyError(
+            f"there is no API key for {address.host}{because}.",
+            hint="%puq_login takes one; %puq_sandbox starts a local router that needs none.",
+        )
+
+    def model(self, kind: str, named: str | None, *, look_up: bool = True) -> str:
+        """The model of a kind to ask: the one that was named, or the one that is set; aliases are resolved.
+
+        Raises ConfigurationError without one, with some of the router's own when it may ``look_up`` those.
+        """
+        model = named or self.default_model(kind)
+        if not model:
+            raise self._no_model(kind, look_up)
+        return str(self.settings.aliases.get(model, model))
+
+    def default_model(self, kind: str) -> str | None:
+        """The model of a kind that is set; on the sandbox, which knows only its own, one of those."""
+        model = self.effective.model(kind)
+        if not self.effective.is_sandbox:
+            return model
+        sandbox = self.start_sandbox()
+        if model and sandbox.lists(self.settings.aliases.get(model, model)):
+            return model
+        return next((str(code) for known, code in sandbox.default_models.items() if known == kind), None)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where calls are noted: in a file, unless the settings say otherwise, and for this session in memory."""
+        where = self.effective.ledger_path
+        if self._ledger is None or self._ledger_at != where:
+            from puq_magics.session.ledger import Ledger
+
+            before, path = self._ledger, Path(where).expanduser() if where else None
+            self._close_ledger()
+            self._ledger, self._ledger_at = Ledger(path, on=where is not None, after=before), where
+        return self._ledger
+
+    def close(self) -> None:
+        """Close the connections and stop the sandbox."""
+        self.shell.events.unregister("post_run_cell", self._after_cell)
+        self.conversations.close()
+        self._close_router()
+        self._close_ledger()
+        self.stop_sandbox()
+
+    def start_sandbox(self, backends: Backends | None = None, **moves: Any) -> Sandbox:
+        """Start the sandbox, or change how the running one behaves, and use it.
+
+        ``backends`` are to answer behind it; else those that do, and what the base URL names. Raises ValueError for a
+        move that does not fit, and ConfigurationError where the local models are missing.
+        """
+        backends = backends or self.local_router.wanted(self.effective.base_url)
+        return self.local_router.start(backends, **moves)
+
+    def stop_sandbox(self) -> bool:
+        """Stop the sandbox; False if it was not running."""
+        return self.local_router.stop()
+
+    def _close_router(self) -> None:
+        router, self._router = self._router, None
+        if router is not None:
+            router.close()
+
+    def _close_ledger(self) -> None:
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            ledger.close()
+
+    def _no_model(self, kind: str, look_up: bool) -> PuqError:
+        from puq_magics.session.error_hints import some_models
+
+        setting = model_setting(kind)
+        hint = f"Name one with -m, or for the session: %config PuqMagics.{setting} = 'provider/model'"
+        try:
+            listed = some_models(self.account(), kind) if look_up else ""
+        except (APIError, KeyboardInterrupt):  # it ends in an error all the same
+            listed = ""
+        words = "no model is set" if kind == "chat" else f"no {kind} model is set"
+        return ConfigurationError(f"{words}.{listed}", hint=hint)
+
+
+def _settings(shell: InteractiveShell) -> PuqMagics:
+    """The settings, with those of the user's configuration files. Raises ConfigurationError."""
+    try:
+        return PuqMagics(parent=shell)
+    except TraitError as error:
+        hint = "Mend c.PuqMagics in IPython's configuration file."
+        raise ConfigurationError(f"a setting does not fit: {error}", hint=hint) from None
+
+
+def _make_router(address: Address, key: Any, scheme: str, timeout: float | None, max_retries: int) -> Router:
+    from puq_magics.api.client import Router
+    from puq_magics.api.transport import RequestsTransport
+
+    transport = RequestsTransport(address, key, auth_scheme=scheme, max_retries=max_retries)
+    return Router(transport=transport, timeout=timeout)
