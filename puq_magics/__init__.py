@@ -9,11 +9,17 @@ if TYPE_CHECKING:
 
     from puq_magics.api.client import Router
     from puq_magics.core.errors import PuqError
+    from puq_magics.core.version import __version__
     from puq_magics.prompts.conversation.conversation import Conversation
 
-__version__ = "0.1.0"
-
-__all__ = ["Conversation", "PuqError", "Router", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = [
+    "Conversation",
+    "PuqError",
+    "Router",
+    "__version__",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+]
 
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:
@@ -39,6 +45,10 @@ def __getattr__(name: str) -> Any:
         from puq_magics.prompts.conversation.conversation import Conversation
 
         return Conversation
+    if name == "__version__":
+        from puq_magics.core.version import __version__
+
+        return __version__
     if name not in ("PuqError", "Router"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from puq_magics import api

@@ -70,10 +70,10 @@ def test_the_version_is_in_one_place() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["dynamic"] == ["version"]
     assert "version" not in project["project"]
-    assert project["tool"]["hatch"]["version"]["path"] == "puq_magics/__init__.py"
+    assert project["tool"]["hatch"]["version"]["path"] == "puq_magics/core/version.py"
     assert importlib.metadata.version("puq_magics") == puq_magics.__version__
     holders = [path for path in SOURCES if f'"{puq_magics.__version__}"' in path.read_text(encoding="utf-8")]
-    assert holders == [ROOT / "__init__.py"]
+    assert holders == [ROOT / "core" / "version.py"]
 
 
 _WITHOUT_IPYTHON = """

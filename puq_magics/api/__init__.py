@@ -12,38 +12,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from puq_magics.api.client import Router
-    from puq_magics.core.errors import APIError, PuqError
-    from puq_magics.api.images import GeneratedImage, Images
-    from puq_magics.core.media_types import MediaType
-    from puq_magics.api.speech import Speech, SpeechStream
     from puq_magics.api.chat import ChatStream
-    from puq_magics.api.transcript_stream import TranscriptStream
-    from puq_magics.api.transcription import Segment, Transcript
+    from puq_magics.api.client import Router
+    from puq_magics.api.images import GeneratedImage, Images
+    from puq_magics.api.speech import Speech, SpeechStream
+    from puq_magics.api.transcription import Segment, Transcript, TranscriptStream
     from puq_magics.api.transport import Response, Transport
-    from puq_magics.api.uploads import Upload
     from puq_magics.api.types import Completion, Delta, Model, Usage
+    from puq_magics.api.uploads import Upload
+    from puq_magics.core.errors import APIError, PuqError
+    from puq_magics.core.media_types import MediaType
 
 _HOMES = {
-    "APIError": "errors",
-    "ChatStream": "stream",
-    "Completion": "wire",
-    "Delta": "wire",
-    "GeneratedImage": "images",
-    "Images": "images",
-    "MediaType": "media_types",
-    "Model": "wire",
-    "PuqError": "errors",
-    "Response": "transport",
-    "Router": "client",
-    "Segment": "transcripts",
-    "Speech": "speech",
-    "SpeechStream": "speech",
-    "Transcript": "transcripts",
-    "TranscriptStream": "transcript_stream",
-    "Transport": "transport",
-    "Upload": "uploads",
-    "Usage": "wire",
+    "APIError": "puq_magics.core.errors",
+    "ChatStream": "puq_magics.api.chat",
+    "Completion": "puq_magics.api.types",
+    "Delta": "puq_magics.api.types",
+    "GeneratedImage": "puq_magics.api.images",
+    "Images": "puq_magics.api.images",
+    "MediaType": "puq_magics.core.media_types",
+    "Model": "puq_magics.api.types",
+    "PuqError": "puq_magics.core.errors",
+    "Response": "puq_magics.api.transport",
+    "Router": "puq_magics.api.client",
+    "Segment": "puq_magics.api.transcription",
+    "Speech": "puq_magics.api.speech",
+    "SpeechStream": "puq_magics.api.speech",
+    "Transcript": "puq_magics.api.transcription",
+    "TranscriptStream": "puq_magics.api.transcription",
+    "Transport": "puq_magics.api.transport",
+    "Upload": "puq_magics.api.uploads",
+    "Usage": "puq_magics.api.types",
 }
 
 __all__ = [
@@ -73,4 +72,4 @@ def __getattr__(name: str) -> Any:
     # Lazy, so that `%load_ext` does not wait for requests.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

@@ -11,6 +11,14 @@ from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from puq_magics.api.sse import Event, SSEDecoder
+from puq_magics.api.types import (
+    Completion,
+    Delta,
+    joined_surrogates,
+    read_pieces,
+    read_usage,
+)
 from puq_magics.core.errors import (
     AnswerError,
     APIError,
@@ -19,14 +27,6 @@ from puq_magics.core.errors import (
     error_object,
     error_words,
     with_words,
-)
-from puq_magics.api.sse import Event, SSEDecoder
-from puq_magics.api.types import (
-    Completion,
-    Delta,
-    joined_surrogates,
-    read_pieces,
-    read_usage,
 )
 
 if TYPE_CHECKING:

@@ -8,19 +8,18 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.base_url import VENDOR_URL, Address
-from puq_magics.core.errors import ConfigurationError, InputError, StatusError, error_for
-from puq_magics.api.response import parts_of, read_beginning, read_json, redacted, request_id
-from puq_magics.api.request import Request, Retry, Timeouts, form_request, json_request
-from puq_magics.core.secret import Secret
 from puq_magics.api.chat import ChatStream, read_completion
+from puq_magics.api.request import Request, Retry, Timeouts, form_request, json_request
+from puq_magics.api.response import parts_of, read_beginning, read_json, redacted, request_id
 from puq_magics.api.transport import RequestsTransport, Response, Transport, retry_after
 from puq_magics.api.types import Completion, Message, Model, read_balance, read_models
+from puq_magics.core.errors import ConfigurationError, InputError, StatusError, error_for
+from puq_magics.core.secret import Secret
 
 if TYPE_CHECKING:
     from puq_magics.api.images import Images
     from puq_magics.api.speech import Speech, SpeechStream
-    from puq_magics.api.transcript_stream import TranscriptStream
-    from puq_magics.api.transcription import Transcript
+    from puq_magics.api.transcription import Transcript, TranscriptStream
     from puq_magics.api.uploads import OnProgress, Upload
 
 _CONNECT, _LISTS, _CHAT, _MEDIA = 10.0, 30.0, 120.0, 300.0  # seconds
@@ -252,7 +251,7 @@ class Router:
 
         A router that does not stream transcripts answers as a whole, which the stream reads too.
         """
-        from puq_magics.api.transcript_stream import TranscriptStream
+        from puq_magics.api.transcription import TranscriptStream
 
         request = self.transcribe_request(
             upload, model=model, on_progress=on_progress, **(params | {"stream": True})

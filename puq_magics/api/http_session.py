@@ -11,8 +11,8 @@ import requests.adapters
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from puq_magics import __version__
 from puq_magics.api.base_url import Address
+from puq_magics.core.version import __version__
 
 #: Bytes of a file that are read and sent at once; urllib3's own 16 kB cost a third of the throughput.
 BLOCK = 1 << 18

@@ -27,9 +27,9 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from puq_magics.api.base_url import Address
 from puq_magics.api.body import open_body
-from puq_magics.core.errors import AnswerError, PuqError, RequestTimeoutError
 from puq_magics.api.http_session import Adapter, PlainSession, ca_bundle, user_agent
 from puq_magics.api.transport import translate
+from puq_magics.core.errors import AnswerError, PuqError, RequestTimeoutError
 
 _LARGEST = 64 << 20  # bytes of one image
 _LARGEST_IN_ALL = 256 << 20  # bytes of an answer's images

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from puq_magics.core.errors import AnswerError, APIError, error_object, with_words
 from puq_magics.api.base64_json import JSONLifter, Lifted
-from puq_magics.core.media_types import MediaType, image_size, image_type, is_whole, said_instead
 from puq_magics.api.chat import not_json
 from puq_magics.api.types import Usage, joined_surrogates, read_usage
+from puq_magics.core.errors import AnswerError, APIError, error_object, with_words
+from puq_magics.core.media_types import MediaType, image_size, image_type, is_whole, said_instead
 
 _KEPT = "What came is in the error's .partial."
 #: Images of one answer, where no more were asked for.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.core.errors import AnswerError, APIError, PuqError
 from puq_magics.api.chat import not_json
+from puq_magics.core.errors import AnswerError, APIError, PuqError
 
 if TYPE_CHECKING:
     from puq_magics.api.transport import Response

@@ -24,6 +24,8 @@ import urllib3.exceptions as u3
 
 from puq_magics.api.base_url import Address
 from puq_magics.api.body import Body, open_body
+from puq_magics.api.http_session import session_for, user_agent
+from puq_magics.api.request import Request, Retry
 from puq_magics.core.errors import (
     AnswerError,
     ConfigurationError,
@@ -32,13 +34,10 @@ from puq_magics.core.errors import (
     RedirectError,
     RequestTimeoutError,
 )
-from puq_magics.api.request import Request, Retry
 from puq_magics.core.secret import Eraser, Secret
-from puq_magics.api.http_session import session_for, user_agent
 
 if TYPE_CHECKING:
-    from puq_magics.api.multipart import Sendable
-    from puq_magics.api.uploads import Form
+    from puq_magics.api.uploads import Form, Sendable
 
 #: Seconds that a Retry-After may ask for; beyond, the user decides.
 LONGEST_WAIT = 60.0
@@ -151,7 +150,7 @@ class RequestsTransport:
         return _Response(answer.status_code, answer.headers, body, self._through_the_door, self._key)
 
     def _ask_with_form(self, request: Request, body: Form) -> requests.Response:
-        from puq_magics.api.multipart import EncodedForm  # here: a chat does not wait for it
+        from puq_magics.api.uploads import EncodedForm  # here: a chat does not wait for it
 
         with closing(EncodedForm(body, request.timeouts.read)) as form:
             return self._ask(request, form, form.content_type)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from IPython.display import display
 
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.outputs.tables.conversations import ChatRow, ChatTable, ChatTranscript
-from puq_magics.outputs.results.footer import in_credits
 from puq_magics.outputs.control_chars import plain
+from puq_magics.outputs.results.footer import in_credits
+from puq_magics.outputs.tables.conversations import ChatRow, ChatTable, ChatTranscript
 from puq_magics.prompts.conversation.conversation import Conversation
 from puq_magics.prompts.conversation.export import as_markdown
 from puq_magics.prompts.conversation.turns import Turn

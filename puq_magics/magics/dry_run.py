@@ -7,8 +7,8 @@ from typing import Any
 
 from puq_magics.core.errors import BudgetError, PuqError
 from puq_magics.outputs.control_chars import plain
-from puq_magics.session.calls import Exchange, as_curl
 from puq_magics.session.budget import Estimate
+from puq_magics.session.calls import Exchange, as_curl
 from puq_magics.session.session import Workspace
 
 #: The data of an image, which nobody reads; what stands there instead says how much there is.

@@ -8,21 +8,23 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import TraitError
 from traitlets.config import Config
 
-from puq_magics.magics.completion import matcher as completion
 from puq_magics.magics import question_marks as questions
-from puq_magics.magics.base import WorkspaceMagics
-from puq_magics.magics.commands import PuqChatMagics
-from puq_magics.magics.chats import PuqChatsMagics
-from puq_magics.magics.costs import PuqCostsMagics
-from puq_magics.magics.fix import PuqFixMagics
-from puq_magics.magics.image import PuqImageMagics
-from puq_magics.magics.keys import PuqKeyMagics
-from puq_magics.magics.models import PuqModelsMagics
-from puq_magics.magics.session import PuqSessionMagics
-from puq_magics.magics.speak import PuqSpeakMagics
-from puq_magics.magics.transcribe import PuqTranscribeMagics
-from puq_magics.session.settings import PuqMagics
+from puq_magics.magics.commands import (
+    PuqChatMagics,
+    PuqChatsMagics,
+    PuqCostsMagics,
+    PuqFixMagics,
+    PuqImageMagics,
+    PuqKeyMagics,
+    PuqModelsMagics,
+    PuqSessionMagics,
+    PuqSpeakMagics,
+    PuqTranscribeMagics,
+    WorkspaceMagics,
+)
+from puq_magics.magics.completion import matcher as completion
 from puq_magics.session.session import LAST, Workspace
+from puq_magics.session.settings import PuqMagics
 
 _MAGICS = (
     PuqChatMagics,

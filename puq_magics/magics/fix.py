@@ -1,114 +1,157 @@
-"""``%puq_fix``: have the last exception explained."""
+"""From an exception to the question about it, and from the answer to the mended cell; imported when first used."""
 
 from __future__ import annotations
 
-import sys
-from bdb import BdbQuit
-from dataclasses import dataclass
+import argparse
+import linecache
+import os
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic import line_magic, magics_class, no_var_expand
-
-from puq_magics.core.errors import PuqError
-from puq_magics.magics import options
-from puq_magics.magics.base import WorkspaceMagics
-from puq_magics.magics.options import CommandLine, option, refuse_rest
+from puq_magics.core.errors import InputError
+from puq_magics.magics.dry_run import preview
+from puq_magics.magics.options import read_params
+from puq_magics.magics.views import chat_view
+from puq_magics.outputs.results.chat import ChatResult
+from puq_magics.outputs.results.formats import cell_source
+from puq_magics.prompts.diagnosis.frames import Source
+from puq_magics.prompts.diagnosis.prompt import Diagnosis, diagnose
+from puq_magics.prompts.diagnosis.redaction import Masker, secrets_of
+from puq_magics.prompts.extraction import code_blocks
+from puq_magics.session.chat_call import ChatCall, ChatExchange, chat
+from puq_magics.session.last_exception import Failure
 from puq_magics.session.session import Workspace
 
 if TYPE_CHECKING:
     from puq_magics.outputs.results.chat import ChatResult
 
-HINT = option("--hint", action="store_true", help="a hint where to look, and not the solution")
-FORMAT = option(
-    "-f",
-    "--format",
-    choices=("markdown", "text", "code"),
-    help="how to show the answer; code puts the mended cell below, and does not run it",
-)
-COMMAND = CommandLine(
-    options.MODEL,
-    options.SYSTEM,
-    options.TEMPERATURE,
-    options.MAX_TOKENS,
-    options.NO_STREAM,
-    FORMAT,
-    HINT,
-    options.OUT,
-    options.PARAM,
-    options.QUIET,
-    options.DRY_RUN,
-)
 
-# What somebody did on purpose, and what this package says itself, is nothing to explain.
-_ASIDE = (PuqError, KeyboardInterrupt, SystemExit, BdbQuit)
+_RESERVED = ("model", "messages", "stream", "temperature", "max_completion_tokens")
+_UNSENDABLE = ("self", "on_retry")  # names of the client's own
+# What %%time, %%timeit and %%prun give the body of their cell for a file name.
+_BODIES = ("<timed exec>", "<timed eval>", "<magic-timeit>")
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An exception, and the cell that was run when it came; an empty one when that is not known."""
+def fix(workspace: Workspace, args: argparse.Namespace, failure: Failure | None) -> ChatResult | None:
+    """Have an exception explained, as the options say; None when nothing is to be sent. Raises PuqError."""
+    mend = args.format == "code"
+    if mend and args.hint:
+        raise InputError("a hint holds no mended cell.", hint="Leave out --hint or -f code.")
+    if failure is None:
+        raise InputError(
+            "there is no exception to explain.", hint="Run the cell that fails, then %puq_fix below it."
+        )
+    masker = Masker(_secrets(workspace))
+    diagnosis = diagnose(
+        failure.error,
+        Cells(workspace, failure),
+        masker,
+        ran=Source(_label(failure.count), failure.cell) if failure.cell else None,
+        system=(workspace.settings.system or "") if args.system is None else args.system,
+        hint=args.hint,
+        mend=mend,
+    )
+    call = _call(workspace, args, diagnosis, _Mending(workspace, diagnosis, masker) if mend else None)
+    if args.dry_run:
+        print(preview(workspace, ChatExchange(call), told=_told(diagnosis)))  # noqa: T201 - what was asked for
+        return None
+    return chat(workspace, call, chat_view(workspace, args, call.format), args.out)
 
-    error: BaseException
-    cell: str = ""
-    count: int | None = None
+
+def _call(
+    workspace: Workspace, args: argparse.Namespace, diagnosis: Diagnosis, finish: _Mending | None
+) -> ChatCall:
+    settings = workspace.settings
+    params: dict[str, Any] = {
+        "temperature": settings.temperature if args.temperature is None else args.temperature,
+        "max_completion_tokens": args.max_tokens or settings.max_tokens,
+    }
+    params |= read_params(args.param, _RESERVED, _UNSENDABLE)
+    return ChatCall(
+        workspace.model("chat", args.model, look_up=not args.dry_run),
+        diagnosis.messages,
+        stream=not args.no_stream,
+        params=params,
+        notes=diagnosis.notes,
+        format="text" if args.format == "text" else "markdown",
+        finish=finish,
+    )
 
 
-class Failures:
-    """Keeps the last exception that can be explained, whatever comes after it."""
+class _Mending:
+    """Puts the mended cell below, for a person to read and run."""
 
-    def __init__(self) -> None:
-        self._last: Failure | None = None
+    def __init__(self, workspace: Workspace, diagnosis: Diagnosis, masker: Masker) -> None:
+        self._workspace = workspace
+        self._diagnosis = diagnosis
+        self._masker = masker
 
-    @property
-    def last(self) -> Failure | None:
-        """The last one: of this cell so far, of one before, or of before the extension was loaded."""
-        error = _shown_last()
-        if error is not None and (self._last is None or error is not self._last.error):
-            return Failure(error)
-        return self._last
-
-    def after_cell(self, result: Any) -> None:
-        """Look whether the cell that has ended showed an exception."""
-        error = _shown_last()
-        if error is None:
+    def __call__(self, result: ChatResult) -> None:
+        if result.broken_off:
             return
-        known = self._last is not None and error is self._last.error
-        raised = error is result.error_in_exec or error is result.error_before_exec
-        if raised or not known:  # else it is one of an earlier cell
-            self._last = Failure(error, getattr(result.info, "raw_cell", "") or "", result.execution_count)
+        code = mended(result)
+        if not code:
+            result.note("the answer has no whole cell: nothing was put below")
+            return
+        is_added = self._workspace.below.put(self._masker.restore(cell_source(code), self._diagnosis.cell))
+        where = "added to the cell below" if is_added else "below"
+        result.remarks = (*result.remarks, f"the mended cell is {where}, not run")
 
 
-@magics_class
-class PuqFixMagics(WorkspaceMagics):
-    """Have exceptions explained."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace)
-        self._failures = Failures()
-        workspace.shell.events.register("post_run_cell", self._failures.after_cell)
-
-    def close(self) -> None:
-        """Keep no exception any more."""
-        self.workspace.shell.events.unregister("post_run_cell", self._failures.after_cell)
-
-    @no_var_expand
-    @line_magic
-    @COMMAND
-    def puq_fix(self, line: str) -> ChatResult | None:
-        """Have the last exception explained, with the code that raised it.
-
-        What is sent is the error, a short traceback, the cell, and the variables of the lines that failed: their
-        types, and the beginning of what they hold. Passwords and keys are masked. ``--dry-run`` shows all of it and
-        sends nothing.
-
-        Example: ``%puq_fix --hint``
-        """
-        args = refuse_rest(COMMAND, line)
-        from puq_magics.magics.fixing import fix
-
-        return fix(self.workspace, args, self._failures.last)
+def mended(result: ChatResult) -> str:
+    """The longest block of Python in an answer; empty when there is none, or it was cut off."""
+    blocks = [block for block in code_blocks(result.text) if block.is_python]
+    longest = max(blocks, key=lambda block: len(block.code), default=None)
+    if longest is None or (not longest.closed and result.finish_reason == "length"):
+        return ""
+    return longest.code.strip("\n")
 
 
-def _shown_last() -> BaseException | None:
-    """The exception that Python's prompt keeps, if it is one to explain."""
-    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    return error if isinstance(error, BaseException) and not isinstance(error, _ASIDE) else None
+class Cells:
+    """The cells of a shell, by the file name of their code."""
+
+    def __init__(self, workspace: Workspace, failure: Failure) -> None:
+        self._shell = workspace.shell
+        self._failure = failure
+
+    def __call__(self, filename: str) -> Source | None:
+        """See Lookup."""
+        if filename in _BODIES and self._failure.cell:
+            return Source(_label(self._failure.count), self._failure.cell, skipped=1)
+        count = getattr(self._shell.compile, "_filename_map", {}).get(filename)
+        if count is None:
+            return None
+        compiled = "".join(linecache.getlines(filename))
+        return Source(_label(count), self._typed(count, compiled))
+
+    def _typed(self, count: int, compiled: str) -> str:
+        """The cell as it was typed, with its magics as magics; as it was compiled, if it cannot be found."""
+        history = getattr(self._shell.history_manager, "input_hist_raw", [])
+        numbered = history[count] if 0 < count < len(history) else ""
+        for typed in (numbered, self._failure.cell):
+            if typed and self._compiles_to(typed, compiled):
+                return str(typed)
+        return compiled
+
+    def _compiles_to(self, typed: str, compiled: str) -> bool:
+        try:
+            transformed: str = self._shell.transform_cell(typed)
+        except Exception:  # noqa: BLE001 - whatever the user's transformers raise; then it is no cell that ran
+            return False
+        return transformed.splitlines() == compiled.splitlines()
+
+
+def _label(count: int | None) -> str:
+    return "the cell" if count is None else f"Cell In[{count}]"
+
+
+def _secrets(workspace: Workspace) -> list[str]:
+    """What no prompt may hold: the router's key, and the environment's secrets."""
+    credential = workspace.credentials.find(workspace.address())
+    ours = [credential.key.reveal()] if credential is not None else []
+    return ours + secrets_of(os.environ)
+
+
+def _told(diagnosis: Diagnosis) -> str:
+    """What is sent, for people."""
+    messages = [f"{message['role']}: {message['content']}" for message in diagnosis.messages]
+    return "\n\n".join([*messages, *diagnosis.notes])

@@ -1,55 +1,44 @@
-"""``%puq_image`` and ``%%puq_image``: have images made."""
+"""From an image magic's options and prompt to the call; imported when the first one runs."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from IPython.core.magic import line_cell_magic, magics_class, needs_local_scope, no_var_expand
+from puq_magics.core.media_types import JPEG, PNG, WEBP
+from puq_magics.magics.dry_run import preview
+from puq_magics.magics.options import read_params, save_target
+from puq_magics.magics.views import media_view
+from puq_magics.outputs.results import ImageResult
+from puq_magics.prompts.template import Filled, fill
+from puq_magics.session.image_call import ImageCall, ImageExchange, image
+from puq_magics.session.session import Workspace
 
-from puq_magics.magics import options
-from puq_magics.magics.base import WorkspaceMagics
-from puq_magics.magics.options import CommandLine
-from puq_magics.magics.prompt_lines import read_prompt
-
-if TYPE_CHECKING:
-    from puq_magics.outputs.results import ImageResult
-
-COMMAND = CommandLine(
-    options.IMAGE_MODEL,
-    options.SIZE,
-    options.COUNT,
-    options.PARAM,
-    options.OUT,
-    options.SAVE,
-    options.FORCE,
-    options.RAW,
-    options.QUIET,
-    options.DRY_RUN,
-)
+_RESERVED = ("model", "prompt", "size", "n")
+_UNSENDABLE = ("self", "on_retry", "keep")  # names of the client's own
+_EXTENSIONS = [kind.extension for kind in (PNG, JPEG, WEBP)]
 
 
-@magics_class
-class PuqImageMagics(WorkspaceMagics):
-    """Have images made."""
+def draw(
+    workspace: Workspace, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
+) -> ImageResult | None:
+    """Have images made as the options say, and show them; None when nothing is to be sent. Raises PuqError."""
+    call = _call(workspace, args, prompt, variables)
+    if args.dry_run:
+        told = f"prompt: {call.prompt}"
+        print(preview(workspace, ImageExchange(call), told=told))  # noqa: T201 - what was asked for
+        return None
+    what = "drawing" if call.count == 1 else f"drawing {call.count} images"
+    return image(workspace, call, media_view(workspace, args, f"{what} with {call.model}"), args.out)
 
-    @needs_local_scope
-    @no_var_expand
-    @line_cell_magic
-    @COMMAND
-    def puq_image(
-        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
-    ) -> ImageResult | None:
-        """Have images made of a prompt; they are shown, and are the value of the magic.
 
-        In a line the prompt follows the options; in a cell it is the body, and the first word of the line may be
-        the model. ``{{name}}`` is filled from your variables. Of the result, ``.images`` are the images, each with
-        ``.data``, ``.width``, ``.height`` and ``.to_pil()``; ``.save("kite.png")`` keeps them.
-
-        Example: ``%puq_image --size 1024x1024 -o kite A red kite over green hills``
-        """
-        args, prompt = read_prompt(COMMAND, "puq_image", line, cell)
-        from puq_magics.magics.imaging import draw
-
-        variables = self.variables(local_ns)
-        return draw(self.workspace, args, prompt, variables)
+def _call(
+    workspace: Workspace, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
+) -> ImageCall:
+    filled = Filled(prompt) if args.raw else fill(prompt, variables)
+    params: dict[str, Any] = {"size": args.size or workspace.settings.image_size, "n": args.count}
+    params |= read_params(args.param, _RESERVED, _UNSENDABLE)
+    save = save_target(args, _EXTENSIONS, number=args.count or 1)
+    model = workspace.model("image", args.model, look_up=not args.dry_run)
+    return ImageCall(model, filled.text, params, notes=filled.notes, save=save, force=args.force)

@@ -9,11 +9,13 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from IPython.core.error import UsageError
 
 from puq_magics.core.errors import InputError
+from puq_magics.core.files import checked_target
 
 # A word as a shell reads it: quotes keep it together.
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""", re.DOTALL)
@@ -376,3 +378,39 @@ def read_params(
         except ValueError:
             params[key] = text
     return params
+
+
+_BELOW = "The prompt goes below, into the cell."
+
+
+def read_prompt(
+    command: CommandLine, name: str, line: str, cell: str | None, *, without: str = ""
+) -> tuple[argparse.Namespace, str]:
+    """The options, and the prompt as it was typed. Raises InputError, for an empty prompt too.
+
+    ``without`` names the option that does without a prompt.
+    """
+    if cell is None:
+        args, prompt = command.read(line)
+    else:
+        args, prompt = _read_cell_line(command, line), cell.strip("\n")
+    if not prompt.strip() and not getattr(args, without, False):
+        hint = f"Write it below %%{name}, or after the options of %{name}."
+        raise InputError("the prompt is empty.", hint=hint)
+    return args, prompt
+
+
+def _read_cell_line(command: CommandLine, line: str) -> argparse.Namespace:
+    """The line of a cell: options, and the model as a word of its own, before or after them."""
+    args, word = command.read_around(line, _BELOW)
+    if word and args.model is not None:
+        raise InputError(f"{word!r} is one too many: -m names the model.", hint=_BELOW)
+    args.model = word or args.model
+    return args
+
+
+def save_target(args: argparse.Namespace, extensions: Sequence[str], number: int = 1) -> Path | None:
+    """The path that ``--save`` names; None without it. Raises InputError for one that cannot be written."""
+    if args.save is None:
+        return None
+    return checked_target(args.save, args.force, extensions=extensions, number=number, forcing="--force")

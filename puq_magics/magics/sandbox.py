@@ -12,8 +12,8 @@ from IPython.core.error import StdinNotImplementedError
 from puq_magics.api.base_url import Address
 from puq_magics.core.errors import ConfigurationError
 from puq_magics.core.secret import Secret
-from puq_magics.outputs.transfer_view import TransferView
-from puq_magics.session.backends import (
+from puq_magics.outputs.views.progress import TransferView
+from puq_magics.session.sandbox import (
     FETCHING,
     Backends,
     check_installed,
@@ -22,6 +22,15 @@ from puq_magics.session.backends import (
     missing_weights,
 )
 from puq_magics.session.session import Workspace
+
+_LOADING = "Each is loaded when it is first asked, and unloaded when it has been idle for five minutes."
+
+
+def _misbehaving(fail: str | None, drop_after: int | None) -> str:
+    """What the sandbox does wrong on purpose."""
+    faults = f"the next calls fail: {fail}" if fail else ""
+    cut = "" if drop_after is None else f"streams are cut after {drop_after} chunks"
+    return " and ".join(words for words in (faults, cut) if words)
 
 
 class Interrupted(KeyboardInterrupt):

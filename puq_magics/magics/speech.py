@@ -9,12 +9,12 @@ from typing import Any
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import AAC, FLAC, M4A, MP3, OGG, WAV, WEBM
 from puq_magics.magics.dry_run import preview
+from puq_magics.magics.options import save_target
 from puq_magics.magics.views import media_view, why_not_played
-from puq_magics.magics.targets import save_target
 from puq_magics.outputs.results import SpeechResult
 from puq_magics.prompts.template import Filled, fill
-from puq_magics.session.speech_call import SpeechCall, SpeechExchange, speak
 from puq_magics.session.session import Workspace
+from puq_magics.session.speech_call import SpeechCall, SpeechExchange, speak
 
 _EXTENSIONS = [kind.extension for kind in (MP3, WAV, OGG, FLAC, AAC, M4A, WEBM)]
 _LONGEST_VALUE = 1_000_000  # characters: in a chat less will do, but nobody wants half of a text read out

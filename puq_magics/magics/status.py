@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from puq_magics.core.errors import PuqError
 from puq_magics.outputs.results.footer import in_credits
-from puq_magics.outputs.panel import show_panel
+from puq_magics.outputs.tables.table import show_panel
 from puq_magics.session.balance import glance_at_balance
-from puq_magics.session.settings import model_setting
 from puq_magics.session.budget import Spending
 from puq_magics.session.session import Workspace
+from puq_magics.session.settings import model_setting
 
 Row = tuple[str, str]
 _PATIENCE = 3.0  # seconds for the balance: the panel is there to look at quickly

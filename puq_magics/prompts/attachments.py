@@ -10,12 +10,12 @@ from io import BytesIO, StringIO
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
+from puq_magics.core import files
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.prompts import files
-from puq_magics.prompts import markdown_tables as tables
 from puq_magics.core.suggestions import did_you_mean
-from puq_magics.prompts.images import Part, Pictures, pictures
+from puq_magics.prompts import markdown_tables as tables
 from puq_magics.prompts.image_resize import KINDS, Limits, kind_of
+from puq_magics.prompts.images import Part, Pictures, pictures
 
 _Found = TypeVar("_Found")
 #: Characters of one text, unless the caller says otherwise.

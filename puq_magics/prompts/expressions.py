@@ -22,9 +22,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
 from puq_magics.core.errors import InputError, MissingVariableError, PuqError
+from puq_magics.core.suggestions import did_you_mean
 from puq_magics.prompts import markdown_tables as tables
 from puq_magics.prompts.filters import JINJA_FILTERS, OUR_FILTERS
-from puq_magics.core.suggestions import did_you_mean
 from puq_magics.prompts.values import Renderer
 
 _Node = TypeVar("_Node", bound=nodes.Node)

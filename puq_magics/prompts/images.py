@@ -71,7 +71,7 @@ def image_part(data: bytes, mime: str) -> Part:
 
 
 def _of_file(path: PurePath) -> bytes:
-    from puq_magics.prompts.files import path_of, read, shown
+    from puq_magics.core.files import path_of, read, shown
 
     def wanted(start: bytes, size: int) -> int:
         if kind_of(start) is None:

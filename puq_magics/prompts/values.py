@@ -17,8 +17,8 @@ from types import GeneratorType
 from typing import Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.prompts import truncation as bounded
 from puq_magics.prompts import markdown_tables as tables
+from puq_magics.prompts import truncation as bounded
 from puq_magics.prompts.image_resize import Limits
 from puq_magics.prompts.markdown_tables import Extent, is_pandas
 

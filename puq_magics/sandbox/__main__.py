@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM, or fetch weights; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] == "fetch":
-        from puq_magics.sandbox.local.fetching import main as fetch
+        from puq_magics.sandbox.local.weights import main as fetch
 
         return fetch(arguments[1:])
     parser = _parser()
@@ -52,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _have_weights(parser: argparse.ArgumentParser) -> None:
     from puq_magics.sandbox.local import check_installed
-    from puq_magics.sandbox.local.fetching import have_weights
-    from puq_magics.sandbox.local.weights import FetchError
+    from puq_magics.sandbox.local.weights import FetchError, have_weights
 
     try:
         check_installed()

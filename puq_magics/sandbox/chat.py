@@ -8,16 +8,15 @@ from typing import Final
 
 from tornado.iostream import StreamClosedError
 
-from puq_magics.sandbox.models import UPSTREAM, Model
+from puq_magics.sandbox.backends.backend import Backend, EngineBackend
+from puq_magics.sandbox.backends.chat import Relay
 from puq_magics.sandbox.chat_request import ChatRequest, read_chat_request
 from puq_magics.sandbox.completion import Completion
 from puq_magics.sandbox.handlers import LONGEST_WAIT
-from puq_magics.sandbox.validation import INTERNAL_ERROR, Refusal, error_object
-from puq_magics.sandbox.backends.backend import Backend, EngineBackend
-from puq_magics.sandbox.backends.chat import Relay
-from puq_magics.sandbox.scripted.moves import Break, End, Stall, Step, Token, play
-from puq_magics.sandbox.scripted.scripts import SCRIPTS
+from puq_magics.sandbox.models import UPSTREAM, Model
+from puq_magics.sandbox.scripted.scripts import SCRIPTS, Break, End, Stall, Step, Token, play
 from puq_magics.sandbox.streaming import EventsHandler, as_json
+from puq_magics.sandbox.validation import INTERNAL_ERROR, Refusal, error_object
 
 #: Seconds between two keep-alive comments.
 _KEEP_ALIVE: Final = 1.0

@@ -6,7 +6,7 @@ import secrets
 import time
 from typing import Literal
 
-from puq_magics.sandbox.scripted.moves import Token
+from puq_magics.sandbox.scripted.scripts import Token
 
 Finish = Literal["stop", "length"] | None
 

@@ -19,8 +19,8 @@ from tornado.web import RequestHandler, stream_request_body
 
 from puq_magics.sandbox import validation as refusals
 from puq_magics.sandbox.models import LOCAL, Kind, Model, listing
-from puq_magics.sandbox.validation import Refusal, invalid
 from puq_magics.sandbox.state import Asked, State
+from puq_magics.sandbox.validation import Refusal, invalid
 
 T = TypeVar("T")
 

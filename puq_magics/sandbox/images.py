@@ -13,9 +13,10 @@ from typing import Final, Literal
 
 from tornado.iostream import StreamClosedError
 
-from puq_magics.sandbox import fields, tokens
-from puq_magics.sandbox.models import IMAGE_TOKENS
+from puq_magics.sandbox import looking as tokens
+from puq_magics.sandbox import validation as fields
 from puq_magics.sandbox.handlers import LONGEST_WAIT, AccountHandler, RouterHandler
+from puq_magics.sandbox.models import IMAGE_TOKENS
 from puq_magics.sandbox.scripted.drawing import draw
 from puq_magics.sandbox.validation import Refusal, invalid
 

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import binascii
+import re
 import struct
+from collections.abc import Iterator
 from urllib.parse import urlsplit
+
+_TOKEN = re.compile(r"\s*(?:\w{1,8}|[^\w\s])|\s+")
+
+
+def tokens(text: str) -> Iterator[str]:
+    """Cut ``text`` into its tokens."""
+    return (match[0] for match in _TOKEN.finditer(text))
+
+
+def count(text: str) -> int:
+    """How many tokens ``text`` has."""
+    return sum(1 for _ in _TOKEN.finditer(text))
+
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -2,22 +2,144 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import socket
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread, current_thread
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 
-from puq_magics.sandbox.account import Account
-from puq_magics.sandbox.models import UPSTREAM, USUAL_PRICE, Kind, Price, local_models
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
+from tornado.web import Application, RequestHandler
+
 from puq_magics.sandbox.backends.upstream import Upstream
-from puq_magics.sandbox.service import ADDRESS, Service, start_service
-from puq_magics.sandbox.state import LARGEST_UPLOAD, UNCHANGED, Asked, Settings, State, Unchanged
+from puq_magics.sandbox.chat import ChatHandler
+from puq_magics.sandbox.handlers import BalanceHandler, ModelsHandler, NotFoundHandler
+from puq_magics.sandbox.images import ImageHandler, ImagesHandler
+from puq_magics.sandbox.models import UPSTREAM, USUAL_PRICE, Kind, Price, local_models
+from puq_magics.sandbox.speech import SpeechHandler
+from puq_magics.sandbox.state import LARGEST_UPLOAD, UNCHANGED, Account, Asked, Settings, State, Unchanged
+from puq_magics.sandbox.transcription import TranscriptionHandler
 
 if TYPE_CHECKING:
     from puq_magics.sandbox.local.engine import Engine
+
+
+def make_app(state: State) -> Application:
+    """The router's application; all that it knows is in ``state``."""
+    given = {"state": state}
+    return Application(
+        [
+            (r"/v1/models", ModelsHandler, given),
+            (r"/v1/credits/balance", BalanceHandler, given),
+            (r"/v1/chat/completions", ChatHandler, given),
+            (r"/v1/images/generations", ImagesHandler, given),
+            (r"/images/([\w-]+)\.png", ImageHandler, given),
+            (r"/v1/audio/speech", SpeechHandler, given),
+            (r"/v1/audio/transcriptions", TranscriptionHandler, given),
+        ],
+        default_handler_class=NotFoundHandler,
+        default_handler_args=given,
+        log_function=_quiet,
+    )
+
+
+def _quiet(_handler: RequestHandler) -> None:
+    """No access log: by default it would write every refusal into the notebook."""
+
+
+T = TypeVar("T")
+
+#: What a server that is up tells: its loop, and how to ask it to stop.
+_Ready: TypeAlias = tuple[asyncio.AbstractEventLoop, Callable[[], object]]
+
+ADDRESS: Final = "127.0.0.1"
+#: The handlers set limits of their own, and refuse in the API's words; Tornado is not to come before them.
+_LARGEST_BODY: Final = 1024**4
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server that is running.
+
+    Knows nothing of its owner: neither the thread nor a finalizer that stops it may keep the owner alive.
+    """
+
+    port: int
+    thread: Thread
+    loop: asyncio.AbstractEventLoop
+    _ask_to_stop: Callable[[], object]
+
+    def run(self, work: Coroutine[Any, Any, T], seconds: float) -> T | None:
+        """Have something done in the server's loop, and wait for it; None where that takes longer."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        except RuntimeError:  # it has just been stopped
+            work.close()
+            return None
+        try:
+            return future.result(seconds)
+        except (TimeoutError, CancelledError):
+            future.cancel()
+            return None
+
+    def stop(self) -> None:
+        """Close every connection, streams in mid-answer too, and wait for the thread to end."""
+        with suppress(RuntimeError):  # the loop is closed already
+            self._ask_to_stop()
+        # The garbage collector runs finalizers in whatever thread it is in, the server's own not excepted.
+        if self.thread is not current_thread():
+            self.thread.join()
+
+
+def start_service(state: State, port: int) -> Service:
+    """Serve on 127.0.0.1; returns once it accepts connections.  Raises OSError for a port that is taken."""
+    listener = socket.create_server((ADDRESS, port))
+    listener.setblocking(False)
+    ready: Future[_Ready] = Future()
+    thread = Thread(target=_run, args=(state, listener, ready), name="puq-sandbox", daemon=True)
+    thread.start()
+    loop, ask_to_stop = ready.result()
+    return Service(listener.getsockname()[1], thread, loop, ask_to_stop)
+
+
+def _run(state: State, listener: socket.socket, ready: Future[_Ready]) -> None:
+    # A selector loop by name: whatever policy the kernel has set is for the kernel's loop.
+    with listener, asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        try:
+            runner.run(_serve(state, listener, ready))
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+
+async def _serve(state: State, listener: socket.socket, ready: Future[_Ready]) -> None:
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    server = _Server(make_app(state), max_body_size=_LARGEST_BODY)
+    server.add_socket(listener)
+    ready.set_result((loop, lambda: loop.call_soon_threadsafe(stopping.set)))
+    await stopping.wait()
+    server.stop()
+    await server.close_all_connections()
+    # The handlers have been told that their clients are gone; let them end by themselves.
+    handlers = asyncio.all_tasks() - {asyncio.current_task()}
+    if handlers:
+        await asyncio.wait(handlers, timeout=1)
+
+
+class _Server(HTTPServer):
+    def handle_stream(self, stream: IOStream, address: tuple[object, ...]) -> None:
+        stream.set_nodelay(True)  # each event of a stream leaves at once
+        super().handle_stream(stream, address)
+
 
 #: Seconds, a little more than the upstream is given to list its models.
 _TO_LOOK: Final = 5.0
@@ -205,9 +327,8 @@ def _end(service: Service, engines: Mapping[Kind, Engine]) -> None:
 
 def _engines(gguf: Path | None) -> Mapping[Kind, Engine]:
     from puq_magics.sandbox.local import check_installed, engines
-    from puq_magics.sandbox.local.fetching import COMMAND
     from puq_magics.sandbox.local.gguf import read_gguf
-    from puq_magics.sandbox.local.weights import CHAT_WEIGHTS
+    from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, COMMAND
 
     if gguf is not None:
         read_gguf(gguf)

@@ -9,17 +9,23 @@ from typing import Any, Final
 
 from tornado.iostream import StreamClosedError
 
-from puq_magics.sandbox import fields
-from puq_magics.sandbox.models import Model
-from puq_magics.sandbox.fields import Json
-from puq_magics.sandbox.handlers import AccountHandler
-from puq_magics.sandbox.validation import invalid
+from puq_magics.sandbox import validation as fields
 from puq_magics.sandbox.backends.speech import ENGINE_HEADER, FASTEST, LONGEST_INPUT, SLOWEST, Speaking
-from puq_magics.sandbox.scripted.speech import FORMATS, EncoderMissingError, write_audio
-from puq_magics.sandbox.sounds.mark import mark
-from puq_magics.sandbox.sounds.tones import RATE, tones
-from puq_magics.sandbox.sounds.voice import ENGINE, VOICES, Utterance
-from puq_magics.sandbox.sounds.wav import Pcm
+from puq_magics.sandbox.handlers import AccountHandler
+from puq_magics.sandbox.models import Model
+from puq_magics.sandbox.scripted.hearing import mark
+from puq_magics.sandbox.scripted.speech import (
+    ENGINE,
+    FORMATS,
+    RATE,
+    VOICES,
+    EncoderMissingError,
+    Pcm,
+    Utterance,
+    tones,
+    write_audio,
+)
+from puq_magics.sandbox.validation import Json, invalid
 
 #: Bytes of one piece.
 _PIECE: Final = 16 * 1024

@@ -4,21 +4,140 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from puq_magics.sandbox.account import Account
-from puq_magics.sandbox.models import CATALOG, DEFAULT_MODELS, Kind, Model
-from puq_magics.sandbox.faults import FaultPlan
-from puq_magics.sandbox.gallery import Gallery
-from puq_magics.sandbox.padding import MOST_MODELS, padded
+from puq_magics.sandbox.models import CATALOG, DEFAULT_MODELS, MOST_MODELS, Kind, Model, padded
 
 if TYPE_CHECKING:
-    from puq_magics.sandbox.local.engine import Engine
     from puq_magics.sandbox.backends.upstream import Upstream
+    from puq_magics.sandbox.local.engine import Engine
+
+
+class Account:
+    """A token and a balance in credits; every method may be called from any thread."""
+
+    def __init__(self, balance: float, token: str | None = None) -> None:
+        self.token = token or f"sandbox-{secrets.token_urlsafe(24)}"
+        self._balance = balance
+        self._lock = Lock()
+
+    @property
+    def balance(self) -> float:
+        """What is left, in credits; below 0 when the last answer cost more than there was."""
+        with self._lock:
+            return self._balance
+
+    @balance.setter
+    def balance(self, credits_left: float) -> None:
+        with self._lock:
+            self._balance = credits_left
+
+    def charge(self, price: float) -> None:
+        """Take ``price`` credits off the balance."""
+        with self._lock:
+            self._balance -= price
+
+    def admits(self, authorization: str) -> bool:
+        """Whether an ``Authorization`` header is ``Token <this account's token>``."""
+        scheme, _, key = authorization.partition(" ")
+        # Compared in constant time, and as bytes: a header may hold more than ASCII.
+        right = secrets.compare_digest(key.strip().encode(), self.token.encode())
+        return right and scheme.lower() == "token"
+
+
+_FAULT = re.compile(r"(?P<status>[45]\d\d)(?::(?P<times>\d{1,6}))?")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One status, for so many requests; ``times`` None is for all that come."""
+
+    status: int
+    times: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.status) if self.times is None else f"{self.status}:{self.times}"
+
+
+@dataclass(frozen=True)
+class FaultPlan:
+    """Faults in the order in which they come: ``429:2,500`` is two 429, then nothing but 500."""
+
+    faults: tuple[Fault, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str | None) -> FaultPlan:
+        """Read ``STATUS[:TIMES][,…]``; None and the empty string plan nothing.
+
+        Raises ValueError for anything else.
+        """
+        return cls(tuple(_fault(part.strip()) for part in (text or "").split(",") if part.strip()))
+
+    def take(self) -> tuple[int | None, FaultPlan]:
+        """The status that the next request is to fail with, or None, and the plan that is left."""
+        for position, fault in enumerate(self.faults):
+            if fault.times is None:
+                return fault.status, FaultPlan(self.faults[position:])
+            if fault.times > 0:
+                left = replace(fault, times=fault.times - 1)
+                return fault.status, FaultPlan((left, *self.faults[position + 1 :]))
+        return None, FaultPlan()
+
+    def __str__(self) -> str:
+        return ",".join(str(fault) for fault in self.faults if fault.times != 0)
+
+
+def _fault(text: str) -> Fault:
+    match = _FAULT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no fault: write STATUS or STATUS:TIMES, such as 429:2 (400 to 599)")
+    times = match["times"]
+    return Fault(int(match["status"]), None if times is None else int(times))
+
+
+#: Seconds that an image is kept, as a real router's links are: for an hour.
+_KEPT: Final = 3600.0
+_MOST_IMAGES: Final = 64
+_MOST_BYTES: Final = 64 * 1024 * 1024
+
+
+class Gallery:
+    """PNGs under names that cannot be guessed; the oldest go when there are too many, or after an hour."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._images: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._lock = Lock()
+
+    def keep(self, png: bytes) -> str:
+        """Keep an image; returns the name to find it by."""
+        name = secrets.token_urlsafe(24)
+        with self._lock:
+            self._images[name] = (self._now(), png)
+            while len(self._images) > _MOST_IMAGES or self._size > _MOST_BYTES:
+                self._images.popitem(last=False)
+        return name
+
+    def find(self, name: str) -> bytes | None:
+        """The image of that name, unless it is gone."""
+        with self._lock:
+            kept_since, png = self._images.get(name, (0.0, None))
+            if png is not None and self._now() - kept_since > _KEPT:
+                del self._images[name]
+                return None
+            return png
+
+    @property
+    def _size(self) -> int:
+        return sum(len(png) for _, png in self._images.values())
+
 
 #: Chunks per second when nobody says otherwise: about as fast as one reads along.
 DEFAULT_PACE: Final = 100.0

@@ -10,15 +10,13 @@ from typing import Final
 from tornado.iostream import StreamClosedError
 
 from puq_magics.sandbox import transcripts
-from puq_magics.sandbox.models import Model
-from puq_magics.sandbox.fields import model_code
-from puq_magics.sandbox.handlers import LONGEST_WAIT
-from puq_magics.sandbox.multipart import FormReader, boundary_of
-from puq_magics.sandbox.validation import invalid, unprocessable
 from puq_magics.sandbox.backends.transcription import Listening, Spool, checked_language
+from puq_magics.sandbox.handlers import LONGEST_WAIT
+from puq_magics.sandbox.models import Model
 from puq_magics.sandbox.scripted.hearing import Hearing, Spoken
 from puq_magics.sandbox.streaming import EventsHandler, as_json
-from puq_magics.sandbox.transcripts import Form, Segment, Transcript, read_form
+from puq_magics.sandbox.transcripts import Form, FormReader, Segment, Transcript, boundary_of, read_form
+from puq_magics.sandbox.validation import invalid, model_code, unprocessable
 
 #: The language of what espeak-ng speaks here, where none is named.
 _LANGUAGE: Final = "en"

@@ -1,1 +1,1 @@
-"""What one shell holds."""
+"""Session state of one shell."""

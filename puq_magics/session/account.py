@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from puq_magics.core.errors import APIError, NotFoundError
 from puq_magics.api.types import Model, Usage
+from puq_magics.core.errors import APIError, NotFoundError
+from puq_magics.session.budget import Asked, Estimate, Spending, by_code, cost_of
 from puq_magics.session.model_list import Catalogue, Connect, kind_of
 from puq_magics.session.settings import PuqMagics
-from puq_magics.session.budget import Asked, Estimate, Spending, by_code, cost_of
 
 
 class Account:

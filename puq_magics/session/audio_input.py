@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.outputs.results import SpeechResult
 from puq_magics.core.suggestions import did_you_mean
+from puq_magics.outputs.results import SpeechResult
 
 if TYPE_CHECKING:
     from puq_magics.api.uploads import Upload

@@ -6,8 +6,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from puq_magics.core.errors import AnswerError, NotFoundError, PuqError
+from puq_magics.outputs.results.base import PaintedOnce
 from puq_magics.outputs.results.footer import in_credits
-from puq_magics.outputs.painting import PaintedOnce
 
 if TYPE_CHECKING:
     from puq_magics.session.session import Workspace

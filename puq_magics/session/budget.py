@@ -9,8 +9,8 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from puq_magics.core.errors import BudgetError
 from puq_magics.api.types import Model, Usage
+from puq_magics.core.errors import BudgetError
 from puq_magics.outputs.results.footer import in_credits
 from puq_magics.prompts.token_estimate import tokens_in
 

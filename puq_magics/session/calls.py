@@ -5,9 +5,9 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from puq_magics.core.errors import AnswerError, APIError, RequestTimeoutError, StatusError
 from puq_magics.api.request import Request, Retry
 from puq_magics.api.types import Usage
+from puq_magics.core.errors import AnswerError, APIError, RequestTimeoutError, StatusError
 from puq_magics.outputs.results.base import INTERRUPTED, Result
 from puq_magics.session.budget import Asked
 from puq_magics.session.session import Workspace

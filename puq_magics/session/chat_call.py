@@ -8,21 +8,21 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.core.errors import BadRequestError, UnprocessableError
 from puq_magics.api.request import Request
 from puq_magics.api.types import Completion, Delta, Message, Usage
-from puq_magics.outputs.results.chat import ChatResult
-from puq_magics.outputs.progress import Ticker
+from puq_magics.core.errors import BadRequestError, UnprocessableError
 from puq_magics.outputs.results.base import INTERRUPTED
+from puq_magics.outputs.results.chat import ChatResult
+from puq_magics.outputs.views.progress import Ticker
 from puq_magics.outputs.views.view import View, watch
 from puq_magics.prompts.token_estimate import tokens_of
-from puq_magics.session.calls import perform
 from puq_magics.session.budget import Asked, with_usage
+from puq_magics.session.calls import perform
 from puq_magics.session.session import Workspace
 
 if TYPE_CHECKING:
-    from puq_magics.api.client import Router
     from puq_magics.api.chat import ChatStream
+    from puq_magics.api.client import Router
 
 _FORMAT = re.compile(r"response_format|json_schema|json_object|structured output", re.IGNORECASE)
 

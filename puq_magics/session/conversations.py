@@ -163,8 +163,8 @@ class Conversations:
 
     def find(self, name: str) -> Conversation:
         """The conversation of that name. Raises InputError."""
-        from puq_magics.prompts.conversation.conversation import checked_name
         from puq_magics.core.suggestions import did_you_mean
+        from puq_magics.prompts.conversation.conversation import checked_name
 
         name = checked_name(name)
         if name in self._named:

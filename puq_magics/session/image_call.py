@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.core.errors import APIError, InputError
 from puq_magics.api.request import Request
 from puq_magics.api.types import Usage
-from puq_magics.outputs.views.media import MediaView
-from puq_magics.outputs.progress import Ticker
+from puq_magics.core.errors import APIError, InputError
 from puq_magics.outputs.results import ImageResult
+from puq_magics.outputs.views.media import MediaView
+from puq_magics.outputs.views.progress import Ticker
 from puq_magics.prompts.token_estimate import tokens_in
-from puq_magics.session.calls import perform
 from puq_magics.session.budget import Asked
+from puq_magics.session.calls import perform
 from puq_magics.session.session import Workspace
 
 if TYPE_CHECKING:

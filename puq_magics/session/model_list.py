@@ -8,9 +8,8 @@ from fnmatch import fnmatchcase
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from puq_magics.api.types import Model, model_kind
 from puq_magics.core.errors import PuqError
-from puq_magics.api.kinds import model_kind
-from puq_magics.api.types import Model
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router

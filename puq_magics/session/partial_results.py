@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 
-from puq_magics.core.errors import APIError, InputError
-from puq_magics.core.media_types import audio_type, image_type, said_instead
 from puq_magics.api.types import joined_surrogates
+from puq_magics.core.errors import APIError, InputError
 from puq_magics.core.files import kept
+from puq_magics.core.media_types import audio_type, image_type, said_instead
 
 #: What a browser would run has the extension of a text: nobody asked for a page of that.
 _EXTENSIONS = {"JSON": ".json", "HTML": ".txt", "SVG": ".txt", "XML": ".txt", "text": ".txt"}

@@ -12,7 +12,6 @@ from traitlets import TraitError
 
 from puq_magics.api.base_url import Address
 from puq_magics.core.errors import APIError, ConfigurationError, MissingKeyError, PuqError
-from puq_magics.session.below import CellBelow
 from puq_magics.session.conversations import Conversations
 from puq_magics.session.credentials import Credential, Credentials
 from puq_magics.session.sandbox import LocalRouter
@@ -21,13 +20,35 @@ from puq_magics.session.settings import SANDBOX, Effective, PuqMagics, model_set
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
     from puq_magics.core.secret import Secret
-    from puq_magics.outputs.painting import Paintable
+    from puq_magics.outputs.results.base import Paintable
     from puq_magics.sandbox import Sandbox
     from puq_magics.session.account import Account
-    from puq_magics.session.backends import Backends
-    from puq_magics.session.model_list import Connect
-    from puq_magics.session.ledger import Ledger
     from puq_magics.session.budget import Spending
+    from puq_magics.session.ledger import Ledger
+    from puq_magics.session.model_list import Connect
+    from puq_magics.session.sandbox import Backends
+
+
+class CellBelow:
+    """One for each execution: front ends make one at most, of the last text that they are sent."""
+
+    def __init__(self, shell: InteractiveShell, conversations: Conversations) -> None:
+        self._shell = shell
+        self._conversations = conversations
+        self._execution = -1
+        self._codes: list[str] = []
+
+    def put(self, code: str) -> bool:
+        """Put code there, behind what this execution has put there so far; return whether there was any."""
+        execution = self._conversations.execution
+        if execution != self._execution:
+            self._execution, self._codes = execution, []
+        self._codes.append(code)
+        first, *others = self._codes
+        parts = [first, *(f"# --- answer {number} ---\n{code}" for number, code in enumerate(others, 2))]
+        self._shell.set_next_input("\n\n".join(parts), replace=False)
+        return bool(others)
+
 
 _SPENT = "puq_magics.spent"
 _QUICK = 10.0  # seconds, for what nobody waits for

@@ -8,21 +8,20 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.core.errors import APIError, InputError, StatusError
 from puq_magics.api.request import Request
 from puq_magics.api.types import Usage
-from puq_magics.outputs.views.media import MediaView
-from puq_magics.outputs.progress import Ticker
+from puq_magics.core.errors import APIError, InputError, StatusError
 from puq_magics.outputs.results import TranscriptResult
+from puq_magics.outputs.views.media import MediaView
+from puq_magics.outputs.views.progress import Ticker
 from puq_magics.session.audio_input import Source
-from puq_magics.session.calls import perform
 from puq_magics.session.budget import Asked
+from puq_magics.session.calls import perform
 from puq_magics.session.session import Workspace
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
-    from puq_magics.api.transcript_stream import TranscriptStream
-    from puq_magics.api.transcription import Transcript
+    from puq_magics.api.transcription import Transcript, TranscriptStream
 
 _PATIENCE = 0.25  # seconds between two looks at what came
 

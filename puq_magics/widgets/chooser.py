@@ -17,7 +17,7 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import traitlets
 from IPython.display import display
 
-from puq_magics.api.kinds import model_kind
+from puq_magics.api.types import model_kind
 
 HERE = Path(__file__).parent
 #: What of all descriptions goes to the front end, in characters: ten thousand long ones would hold up the page.

@@ -32,8 +32,8 @@ from raw_server import (
 )
 
 from puq_magics.api.body import Gunzip, PolledBody, ThreadedBody
-from puq_magics.core.errors import RequestTimeoutError
 from puq_magics.api.types import Delta
+from puq_magics.core.errors import RequestTimeoutError
 
 FIRST, REST = event(delta("first")), event(delta(" rest")) + STOP + DONE
 PACKED_FIRST, PACKED_REST, PACKED_END = gzip_flushed(FIRST, REST)

@@ -13,6 +13,7 @@ from raw_server import COMPLETION, DONE, STOP, RawServer, answer, chunked, delta
 
 import puq_magics.api
 from puq_magics.api import Router, Upload
+from puq_magics.api.types import Model, Usage, model_kind
 from puq_magics.core.errors import (
     AnswerError,
     AuthenticationError,
@@ -26,8 +27,6 @@ from puq_magics.core.errors import (
     ServerError,
     UnprocessableError,
 )
-from puq_magics.api.kinds import model_kind
-from puq_magics.api.types import Model, Usage
 from puq_magics.sandbox import Sandbox
 
 HELLO = chunked(stream_of(["Hel", "lo"]))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.api.framing import Chunked, Counted, Unbounded, framing_of
+from puq_magics.api.body import Chunked, Counted, Unbounded, framing_of
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:

@@ -15,10 +15,10 @@ from media import jpeg, png, wav, webp
 from raw_server import RawServer, answer, chunk, head, says, says_and_closes
 
 from puq_magics.api import GeneratedImage, Images, Router
-from puq_magics.core.errors import AnswerError, InputError, NetworkError
 from puq_magics.api.images import read_images
-from puq_magics.core.media_types import JPEG, PNG, WEBP
 from puq_magics.api.types import Usage
+from puq_magics.core.errors import AnswerError, InputError, NetworkError
+from puq_magics.core.media_types import JPEG, PNG, WEBP
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 

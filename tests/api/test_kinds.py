@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from puq_magics.api.kinds import model_kind
+from puq_magics.api.types import model_kind
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from puq_magics.core.errors import AnswerError
 from puq_magics.api.base64_json import Base64Decoder, JSONLifter, Lifted
+from puq_magics.core.errors import AnswerError
 
 DATA = random.Random(4).randbytes(3000)
 TEXT = base64.b64encode(DATA).decode()

@@ -16,9 +16,9 @@ from raw_server import COMPLETION, Asked, Connection, RawServer, answer, says
 from tornado.httputil import HTTPFile, HTTPHeaders, parse_body_arguments
 
 from puq_magics.api import Router, Segment, Upload
-from puq_magics.core.errors import AuthenticationError, InputError
 from puq_magics.api.http_session import BLOCK
 from puq_magics.api.uploads import Form
+from puq_magics.core.errors import AuthenticationError, InputError
 
 HEARD = answer({"text": "Hello."})
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from puq_magics.api.base_url import Address
-from puq_magics.core.errors import InputError
 from puq_magics.api.request import Request, Retry, Timeouts, json_request
+from puq_magics.core.errors import InputError
 
 TIMEOUTS = Timeouts(1, 2)
 ADDRESS = Address.parse("https://h.example/router/v1")

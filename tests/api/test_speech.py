@@ -11,9 +11,9 @@ from media import FLAC_START, ID3, MP3_FRAME, OGG_PAGE, png, wav
 from raw_server import LAST_CHUNK, Connection, RawServer, answer, chunk, head, says, says_and_closes
 
 from puq_magics.api import Router, Speech
+from puq_magics.api.speech import SpeechStream
 from puq_magics.core.errors import AnswerError, InputError, NetworkError
 from puq_magics.core.media_types import MP3, WAV
-from puq_magics.api.speech import SpeechStream
 
 AUDIO = ID3 + MP3_FRAME * 20
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from puq_magics.core.errors import AnswerError
 from puq_magics.api.sse import Event, SSEDecoder
+from puq_magics.core.errors import AnswerError
 
 
 def reference(stream: bytes) -> tuple[list[Event], Event | None]:

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_server import COMPLETION, DONE, STOP, delta, event, stream_of
 
+from puq_magics.api.chat import ChatStream, read_completion
+from puq_magics.api.types import Delta, Usage
 from puq_magics.core.errors import (
     AnswerError,
     APIError,
@@ -19,8 +21,6 @@ from puq_magics.core.errors import (
     RequestTimeoutError,
     StreamError,
 )
-from puq_magics.api.chat import ChatStream, read_completion
-from puq_magics.api.types import Delta, Usage
 
 
 class Said:

@@ -24,8 +24,8 @@ from raw_server import (
 )
 
 from puq_magics.api import Router, Segment, TranscriptStream, Upload
-from puq_magics.core.errors import AnswerError, NetworkError, PuqError, StreamError
 from puq_magics.api.types import Usage
+from puq_magics.core.errors import AnswerError, NetworkError, PuqError, StreamError
 from puq_magics.sandbox import Sandbox
 
 SOUND = Upload.of_bytes(b"ID3" + bytes(200))

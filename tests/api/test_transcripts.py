@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from puq_magics.api import Segment, Transcript
-from puq_magics.core.errors import AnswerError, NetworkError
 from puq_magics.api.transcription import read_transcript
 from puq_magics.api.types import Usage
+from puq_magics.core.errors import AnswerError, NetworkError
 
 SRT = "1\n00:00:00,000 --> 00:00:01,500\nHello.\n\n2\n00:00:01,500 --> 00:00:02,000\nBye."
 VERBOSE = {

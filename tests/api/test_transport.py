@@ -40,6 +40,8 @@ from raw_server import (
 from puq_magics import __version__
 from puq_magics.api.base_url import Address
 from puq_magics.api.client import Router
+from puq_magics.api.request import Retry
+from puq_magics.api.transport import RequestsTransport, retry_after, translate
 from puq_magics.core.errors import (
     AnswerError,
     APIError,
@@ -51,8 +53,6 @@ from puq_magics.core.errors import (
     RequestTimeoutError,
     ServerError,
 )
-from puq_magics.api.request import Retry
-from puq_magics.api.transport import RequestsTransport, retry_after, translate
 
 BALANCE = answer({"success": True, "balance": 5.0})
 HELLO = chunked(stream_of(["Hello"]))

@@ -8,8 +8,8 @@ import pytest
 from media import ID3, M4A_START, png, wav
 
 from puq_magics.api import Upload
-from puq_magics.core.errors import InputError
 from puq_magics.api.uploads import form_fields
+from puq_magics.core.errors import InputError
 
 
 @pytest.fixture

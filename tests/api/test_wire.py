@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.core.errors import AnswerError, PuqError
 from puq_magics.api.types import (
     Delta,
     Model,
@@ -19,6 +18,7 @@ from puq_magics.api.types import (
     read_pieces,
     read_usage,
 )
+from puq_magics.core.errors import AnswerError, PuqError
 
 VENDOR = {
     "id": 1,

@@ -17,8 +17,8 @@ from media import wav
 from raw_server import Connection, RawServer, answer, says
 
 from puq_magics.api import Router, Upload
-from puq_magics.core.errors import InputError, NetworkError, PuqError, RequestTimeoutError, StatusError
 from puq_magics.api.request import Timeouts
+from puq_magics.core.errors import InputError, NetworkError, PuqError, RequestTimeoutError, StatusError
 
 HEARD = answer({"text": "Hello."})
 LONG = 64 << 20  # bytes: more than the buffers between two sockets hold

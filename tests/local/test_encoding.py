@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from puq_magics.sandbox.local.audio_encoding import FORMATS, Outlet, encoder
-from puq_magics.sandbox.sounds.wav import read_head
+from puq_magics.sandbox.scripted.speech import read_head
 
 RATE = 24_000
 

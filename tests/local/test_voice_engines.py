@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from puq_magics.sandbox import Sandbox
-from puq_magics.sandbox.local.voices import VOICES
+from puq_magics.sandbox.local.speech_engine import VOICES
 
 HIBARI, WHISPER = "local/hibari", "local/whisper-tiny.en"
 SENTENCES = (

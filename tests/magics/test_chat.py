@@ -218,10 +218,10 @@ def test_a_dry_run_needs_no_key(shell: Any, environ: Any) -> None:
 
 
 def test_help_documents_every_option(asking: Any) -> None:
-    from puq_magics.magics.commands import COMMAND
+    from puq_magics.magics.commands import CHAT_COMMAND
 
     text = asking.run("%puq_chat?").out
-    flags = [flag for option in COMMAND._options for flag in option.flags]
+    flags = [flag for option in CHAT_COMMAND._options for flag in option.flags]
     assert [flag for flag in flags if flag not in text] == []
     assert len(flags) == 26
     assert "the value of the magic" in text

@@ -17,7 +17,7 @@ from IPython.core.completer import provisionalcompleter, rectify_completions
 from puq_magics.magics.completion import matcher as completion
 from puq_magics.magics.completion.cursor import Place, Typed, find_place, quoted, read_words, unquoted
 from puq_magics.magics.completion.expressions import Expression, keys_of, members_of, unfinished, value_at
-from puq_magics.sandbox.sounds.voice import VOICES
+from puq_magics.sandbox.scripted.speech import VOICES
 
 PATIENCE = 30.0  # seconds
 LINES = ("puq_chat", "puq", "puq_sandbox")
@@ -666,9 +666,8 @@ def test_a_tab_loads_little_and_asks_no_keyring(make_kernel: Any) -> None:
     kernel.run("import sys\n%load_ext puq_magics")
     for marked in ("impo¦", "%matplot¦"):
         assert complete(kernel, marked)["matches"]
-    loaded = (
-        "[name for name in ('puq_magics.magics.completion.completer', 'requests', 'keyring') if name in sys.modules]"
-    )
+    modules = ("puq_magics.magics.completion.completer", "requests", "keyring")
+    loaded = f"[name for name in {modules} if name in sys.modules]"
     assert kernel.value(loaded) == []
     assert complete(kernel, "%puq_chat -m ¦")["matches"] == ["acme/one"]
     assert "keyring" not in kernel.value(loaded)

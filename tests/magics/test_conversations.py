@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from puq_magics.core.errors import InputError
-from puq_magics.session.chat_turn import Joining
 from puq_magics.outputs.results import ChatResult
 from puq_magics.outputs.views.view import QuietView
 from puq_magics.prompts.token_estimate import tokens_of
-from puq_magics.session.chat_call import ChatCall, chat
 from puq_magics.session.budget import with_usage
+from puq_magics.session.chat_call import ChatCall, chat
+from puq_magics.session.chat_turn import Joining
 
 
 def turns(shell: Any, name: str = "main") -> list[str]:

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from puq_magics.core.errors import InputError
-from puq_magics.magics.commands import COMMAND
+from puq_magics.magics.commands import CHAT_COMMAND
 from puq_magics.magics.options import CommandLine, option, read_params
 
-FLAGS = [flag for option in COMMAND._options for flag in option.flags]
+FLAGS = [flag for option in CHAT_COMMAND._options for flag in option.flags]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ FLAGS = [flag for option in COMMAND._options for flag in option.flags]
     ],
 )
 def test_options_come_off_the_front_and_the_rest_is_raw(line: str, prompt: str) -> None:
-    assert COMMAND.read(line)[1] == prompt
+    assert CHAT_COMMAND.read(line)[1] == prompt
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_options_come_off_the_front_and_the_rest_is_raw(line: str, prompt: str) 
     ],
 )
 def test_values_as_a_shell_reads_them(line: str, system: str) -> None:
-    args, prompt = COMMAND.read(line)
+    args, prompt = CHAT_COMMAND.read(line)
     assert (args.system, prompt) == (system, "hi")
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"])))
 def test_any_prompt_behind_two_dashes_is_raw(prompt: str) -> None:
-    args, rest = COMMAND.read(f"-q -- {prompt}")
+    args, rest = CHAT_COMMAND.read(f"-q -- {prompt}")
     assert args.quiet
     assert rest == prompt.strip()
 
@@ -73,7 +73,7 @@ def test_any_prompt_behind_two_dashes_is_raw(prompt: str) -> None:
 @given(st.text())
 def test_any_line_is_read_or_refused(line: str) -> None:
     try:
-        _, rest = COMMAND.read(line)
+        _, rest = CHAT_COMMAND.read(line)
     except InputError:
         return
     assert rest == "" or line.rstrip().endswith(rest)
@@ -85,14 +85,14 @@ def test_any_line_is_read_or_refused(line: str) -> None:
 def test_any_value_can_be_quoted(value: str) -> None:
     import shlex
 
-    assert COMMAND.read(f"-s {shlex.quote(value)} hi")[0].system == value
+    assert CHAT_COMMAND.read(f"-s {shlex.quote(value)} hi")[0].system == value
 
 
 @pytest.mark.parametrize("flag", FLAGS)
 def test_half_a_flag_is_no_flag(flag: str) -> None:
     for wrong in (f"{flag}x" if flag.startswith("--") else f"-{flag}", flag[:-1] if len(flag) > 4 else "-x"):
         with pytest.raises(InputError):
-            COMMAND.read(f"{wrong} hi")
+            CHAT_COMMAND.read(f"{wrong} hi")
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,14 @@ def test_half_a_flag_is_no_flag(flag: str) -> None:
     ],
 )
 def test_options_around_a_word(line: str, word: str, quiet: bool, temperature: float | None) -> None:
-    args, found = COMMAND.read_around(line, "hint")
+    args, found = CHAT_COMMAND.read_around(line, "hint")
     assert (found, args.quiet, args.temperature) == (word, quiet, temperature)
 
 
 @pytest.mark.parametrize("line", ["a b", "a -q b", "-q a b", "a b -q", "a -- b"])
 def test_a_second_word_is_one_too_many(line: str) -> None:
     with pytest.raises(InputError, match="one too many") as caught:
-        COMMAND.read_around(line, "the hint")
+        CHAT_COMMAND.read_around(line, "the hint")
     assert caught.value.hint == "the hint"
 
 
@@ -143,7 +143,7 @@ def test_a_command_line_speaks_for_its_own_magic() -> None:
 )
 def test_two_dashes_are_no_value(line: str) -> None:
     with pytest.raises(InputError, match="-- is not a value"):
-        COMMAND.read(line)
+        CHAT_COMMAND.read(line)
 
 
 def test_params() -> None:

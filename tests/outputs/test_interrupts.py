@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from puq_magics.outputs.interrupts import deferred
+from puq_magics.outputs.views.notebook import deferred
 
 
 def test_an_interrupt_comes_behind_the_step() -> None:

@@ -15,10 +15,10 @@ from corpus import PAYLOADS
 from media_samples import CALL, png, wav
 
 from puq_magics.core.media_types import MP3
+from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
 from puq_magics.outputs.results.footer import Footer
 from puq_magics.outputs.results.image import Picture
 from puq_magics.outputs.results.media_html import clock, megabytes, paragraphs, relative_link, shown_path
-from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
 
 #: All that our own HTML has; nothing that anybody else wrote may add to it.
 ATTRIBUTES = {

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from media_samples import CALL, png, wav
 
-from puq_magics.core.media_types import MP3
 from puq_magics.api.request import Retry
-from puq_magics.outputs.views.media import QuietMediaView, TerminalMediaView
+from puq_magics.core.media_types import MP3
 from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
+from puq_magics.outputs.views.media import QuietMediaView, TerminalMediaView
 
 ERASE = "\r\x1b[K"
 HERE = str(Path(__file__).parent)
@@ -30,7 +30,7 @@ from media_samples import CALL, png, wav
 from puq_magics.core.media_types import MP3
 from puq_magics.api.request import Retry
 from puq_magics.outputs.views.media import NotebookMediaView
-from puq_magics.outputs.progress import Ticker
+from puq_magics.outputs.views.progress import Ticker
 from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
 class Clock:
     now = 0.0

@@ -6,7 +6,7 @@ from queue import Queue
 
 import pytest
 
-from puq_magics.outputs.progress import Ticker
+from puq_magics.outputs.views.progress import Ticker
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("WHO", default="nobody")
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from media_samples import CALL, png, wav, webp
 
-from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.api.types import Usage
+from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.outputs.results import (
     INTERRUPTED,
     ChatResult,

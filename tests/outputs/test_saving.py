@@ -20,7 +20,6 @@ from puq_magics.core.files import (
     checked_target,
     first_free,
     kept,
-    notebook_folder,
     save_bytes,
     save_numbered,
     save_text,
@@ -28,6 +27,7 @@ from puq_magics.core.files import (
     targets,
     writing,
 )
+from puq_magics.outputs.results.media_html import notebook_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -366,7 +366,9 @@ def test_what_must_not_be_lost_is_kept_for_oneself() -> None:
 
 
 def test_links_start_where_the_kernel_did(notebook: Any, tmp_path: Path) -> None:
-    notebook.run("from puq_magics.core.files import notebook_folder\nstarted = str(notebook_folder())")
+    notebook.run(
+        "from puq_magics.outputs.results.media_html import notebook_folder\nstarted = str(notebook_folder())"
+    )
     notebook.run(f"%cd -q {tmp_path}")
     same, here = notebook.value("[str(notebook_folder()) == started, __import__('os').getcwd()]")
     notebook.run("%cd -q -0")
@@ -375,7 +377,7 @@ def test_links_start_where_the_kernel_did(notebook: Any, tmp_path: Path) -> None
 
 
 def test_without_a_shell_links_start_here(tmp_path: Path) -> None:
-    code = "from puq_magics.core.files import notebook_folder; print(notebook_folder())"
+    code = "from puq_magics.outputs.results.media_html import notebook_folder; print(notebook_folder())"
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )

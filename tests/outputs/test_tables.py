@@ -247,7 +247,8 @@ def test_without_the_packages_of_the_extra(package: str, code: str) -> None:
     script = (
         f"import sys; sys.modules['{package}'] = None\n"
         "from puq_magics.core.errors import ConfigurationError\n"
-        "from puq_magics.outputs.tables.table import ModelTable\nfrom puq_magics.outputs.tables.usage_report import UsageReport\n"
+        "from puq_magics.outputs.tables.table import ModelTable\n"
+        "from puq_magics.outputs.tables.usage_report import UsageReport\n"
         f"try: {code}\nexcept ConfigurationError as error: print(error)"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from puq_magics.outputs.transfer_view import TransferView
+from puq_magics.outputs.views.progress import TransferView
 
 CELL = """
-from puq_magics.outputs.transfer_view import TransferView
+from puq_magics.outputs.views.progress import TransferView
 times = iter([0.0] + [60.0] * 9)
 view = TransferView(in_notebook=True, live={live}, clock=lambda: next(times))
 view.report("downloading <b>x</b>", 1_000_000, 4_000_000)

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from puq_magics.api.client import Router
-from puq_magics.core.errors import StreamError
 from puq_magics.api.types import Delta
-from puq_magics.outputs.views.notebook import NotebookView
+from puq_magics.core.errors import StreamError
 from puq_magics.outputs.results import ChatResult
+from puq_magics.outputs.views.notebook import NotebookView
 from puq_magics.outputs.views.terminal import TerminalView
 from puq_magics.outputs.views.view import QuietView, View, watch
 

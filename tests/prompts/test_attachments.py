@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from puq_magics.core.errors import InputError
 from puq_magics.outputs.results import ChatResult, ImageResult, SpeechResult, TranscriptResult
 from puq_magics.prompts.attachments import Attached, attach, fenced
-from puq_magics.prompts.images import image_part
 from puq_magics.prompts.image_resize import Limits
+from puq_magics.prompts.images import image_part
 
 
 def png(width: int = 3, height: int = 2) -> bytes:

@@ -13,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import puq_magics
 from puq_magics.api.client import Router
-from puq_magics.core.errors import InputError
 from puq_magics.api.types import Usage
+from puq_magics.core.errors import InputError
 from puq_magics.prompts.conversation.conversation import Conversation
-from puq_magics.prompts.token_estimate import IMAGE_TOKENS
 from puq_magics.prompts.conversation.turns import Branch, Turn
+from puq_magics.prompts.token_estimate import IMAGE_TOKENS
 from puq_magics.sandbox import Sandbox
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}

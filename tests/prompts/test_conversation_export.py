@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from puq_magics.core.errors import InputError
 from puq_magics.api.types import Usage
+from puq_magics.core.errors import InputError
 from puq_magics.prompts.conversation.conversation import Conversation
 from puq_magics.prompts.conversation.export import as_markdown, as_notebook, inert
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from puq_magics.core.errors import InputError
 from puq_magics.api.types import Usage
+from puq_magics.core.errors import InputError
 from puq_magics.prompts.conversation import storage as conversation_files
 from puq_magics.prompts.conversation.conversation import Conversation
 from puq_magics.prompts.conversation.storage import LARGEST

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from puq_magics.prompts.diagnosis.prompt import CELL, MESSAGE, Diagnosis, diagnose
 from puq_magics.prompts.diagnosis.frames import Source
+from puq_magics.prompts.diagnosis.prompt import CELL, MESSAGE, Diagnosis, diagnose
 from puq_magics.prompts.diagnosis.redaction import Masker
 
 

@@ -9,8 +9,8 @@ import numpy
 import pandas
 import pytest
 
-from puq_magics.prompts.diagnosis.variables import LONGEST, Glimpser
 from puq_magics.prompts.diagnosis.redaction import Masker
+from puq_magics.prompts.diagnosis.variables import LONGEST, Glimpser
 
 
 def glimpse(value: object, name: str = "x") -> str:

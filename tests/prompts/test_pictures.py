@@ -18,8 +18,8 @@ from matplotlib.gridspec import GridSpec
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import image_size
 from puq_magics.outputs.results import ImageResult, Picture
-from puq_magics.prompts.images import MOST, image_part, pictures, required
 from puq_magics.prompts.image_resize import GIF, MOST_PIXELS, Limits, fit, fit_pillow, kind_of
+from puq_magics.prompts.images import MOST, image_part, pictures, required
 from puq_magics.prompts.template import fill
 
 mpl.use("agg")

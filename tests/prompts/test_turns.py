@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from puq_magics.core.errors import InputError
 from puq_magics.api.types import Usage
-from puq_magics.prompts.token_estimate import IMAGE_TOKENS
+from puq_magics.core.errors import InputError
 from puq_magics.prompts.conversation.turns import Branch, Turn, checked_content, checked_key, sum_of
+from puq_magics.prompts.token_estimate import IMAGE_TOKENS
 
 PARTS = (
     {"type": "text", "text": "What is this?"},

@@ -2,7 +2,7 @@ from threading import Thread
 
 import pytest
 
-from puq_magics.sandbox.account import Account
+from puq_magics.sandbox.state import Account
 
 
 def test_a_token_is_made_up_and_is_never_the_same() -> None:

@@ -8,11 +8,10 @@ import pytest
 import requests
 
 from puq_magics.sandbox import Sandbox, chat
-from puq_magics.sandbox.models import CATALOG
 from puq_magics.sandbox.chat_request import ChatRequest
-from puq_magics.sandbox.scripted.moves import Move, Say, Stall
-from puq_magics.sandbox.scripted.scripts import NOTICE
-from puq_magics.sandbox.tokens import count
+from puq_magics.sandbox.looking import count
+from puq_magics.sandbox.models import CATALOG
+from puq_magics.sandbox.scripted.scripts import NOTICE, Move, Say, Stall
 
 
 def words(stream: list, field: str = "content") -> str:

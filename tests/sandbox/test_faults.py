@@ -1,6 +1,6 @@
 import pytest
 
-from puq_magics.sandbox.faults import FaultPlan
+from puq_magics.sandbox.state import FaultPlan
 
 
 def taken(text: str | None, times: int) -> list[int | None]:

@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 
-from puq_magics.sandbox import fields
+from puq_magics.sandbox import validation as fields
 from puq_magics.sandbox.validation import Refusal
 
 number = partial(fields.number, default=1.0, least=0.25, most=4)

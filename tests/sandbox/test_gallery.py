@@ -1,4 +1,4 @@
-from puq_magics.sandbox.gallery import Gallery
+from puq_magics.sandbox.state import Gallery
 
 
 def test_an_image_is_found_by_its_name_alone() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from puq_magics.sandbox.multipart import FormReader, boundary_of
+from puq_magics.sandbox.transcripts import FormReader, boundary_of
 from puq_magics.sandbox.validation import Refusal
 
 FILE = bytes(range(256)) * 20 + b"\r\n--\r\n--b\r\n-"

@@ -1,8 +1,7 @@
 from collections import Counter
 from itertools import islice
 
-from puq_magics.sandbox.models import CATALOG
-from puq_magics.sandbox.padding import MOST_MODELS, padded
+from puq_magics.sandbox.models import CATALOG, MOST_MODELS, padded
 
 
 def test_the_own_models_come_first() -> None:

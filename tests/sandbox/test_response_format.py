@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from puq_magics.sandbox.chat_request import Wanted, read_response_format, schema_in_words
 from puq_magics.sandbox.validation import Refusal
-from puq_magics.sandbox.response_format import Wanted, read_response_format, schema_in_words
 
 OPEN = {"type": "object", "properties": {"a": {"type": "string"}}}
 STRICT = {**OPEN, "required": ["a"], "additionalProperties": False}

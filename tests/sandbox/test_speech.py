@@ -13,7 +13,7 @@ import requests
 
 from puq_magics.sandbox import Sandbox
 from puq_magics.sandbox.models import CATALOG
-from puq_magics.sandbox.sounds.voice import VOICES
+from puq_magics.sandbox.scripted.speech import VOICES
 
 ENGINE = "tones" if shutil.which("espeak-ng") is None else "espeak-ng"
 

@@ -1,7 +1,6 @@
 import pytest
 
-from puq_magics.sandbox.account import Account
-from puq_magics.sandbox.state import DEFAULT_PACE, Asked, Settings, State
+from puq_magics.sandbox.state import DEFAULT_PACE, Account, Asked, Settings, State
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.sandbox.tokens import count, tokens
+from puq_magics.sandbox.looking import count, tokens
 
 
 @pytest.mark.parametrize(

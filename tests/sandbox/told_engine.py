@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from puq_magics.sandbox.local.http_server import RefusedError, serve
 from puq_magics.sandbox.local.child_main import Parent, run
+from puq_magics.sandbox.local.http_server import RefusedError, serve
 
 
 def work(order: Mapping[str, Any]) -> Iterator[bytes]:

@@ -8,9 +8,9 @@ import pytest
 from puq_magics.api.client import Router
 from puq_magics.core.errors import MissingKeyError
 from puq_magics.session.account import Account
+from puq_magics.session.budget import Spending
 from puq_magics.session.error_hints import some_models
 from puq_magics.session.settings import PuqMagics
-from puq_magics.session.budget import Spending
 
 KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
 

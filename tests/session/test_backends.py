@@ -9,7 +9,7 @@ from puq_magics.api.base_url import Address
 from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.core.secret import Secret
 from puq_magics.sandbox.local import weights as weights_module
-from puq_magics.session.backends import Backends, environment_key, fetch_weights, missing_weights
+from puq_magics.session.sandbox import Backends, environment_key, fetch_weights, missing_weights
 
 KEY = "sk-UPSTREAM-0123456789"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from puq_magics.session.below import CellBelow
 from puq_magics.session.conversations import Conversations
+from puq_magics.session.session import CellBelow
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ import pytest
 
 from puq_magics.api.base_url import Address
 from puq_magics.core.errors import ConfigurationError
-from puq_magics.session.backends import Backends
 from puq_magics.session.credentials import Credentials
-from puq_magics.session.sandbox import LocalRouter
+from puq_magics.session.sandbox import Backends, LocalRouter
 from puq_magics.session.settings import Effective, PuqMagics
 
 ELSEWHERE = Backends(upstream="http://127.0.0.1:9/v1")

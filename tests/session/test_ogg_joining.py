@@ -4,8 +4,7 @@ import struct
 
 import pytest
 
-from puq_magics.core.audio_joining import join
-from puq_magics.session.ogg_joining import join_opus
+from puq_magics.core.audio_joining import join, join_opus
 
 HEAD = b"OpusHead\x01\x01\x38\x01\x80\xbb\x00\x00\x00\x00\x00"
 TAGS = b"OpusTags\x00\x00\x00\x00\x00\x00\x00\x00"

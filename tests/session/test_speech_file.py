@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from puq_magics.core.media_types import MP3, WAV
-from puq_magics.session.speech_file import SpeechFile
+from puq_magics.session.speech_call import SpeechFile
 
 
 @contextmanager

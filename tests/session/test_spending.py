@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from puq_magics.core.errors import BudgetError
 from puq_magics.api.types import Model, Usage
+from puq_magics.core.errors import BudgetError
 from puq_magics.session.budget import (
     USUAL_ANSWER,
     Asked,

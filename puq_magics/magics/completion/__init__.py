@@ -1,1 +1,1 @@
-"""Completion."""
+"""Tab completion in the magics."""

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool
 
-from puq_magics.core.errors import PuqError
 from puq_magics.api.types import Model
+from puq_magics.core.errors import PuqError
 from puq_magics.magics.completion.cursor import quoted, unquoted
-from puq_magics.session.settings import SANDBOX, SANDBOX_LOCAL, model_setting
 from puq_magics.session.session import Workspace
+from puq_magics.session.settings import SANDBOX, SANDBOX_LOCAL, model_setting
 
 if TYPE_CHECKING:
     from puq_magics.session.account import Account

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from puq_magics.magics.base import WorkspaceMagics
+from puq_magics.magics.commands import WorkspaceMagics
 from puq_magics.magics.completion.candidates import Candidates, Offer, matching
 from puq_magics.magics.completion.cursor import Place, Typed, find_place, read_words
 from puq_magics.magics.completion.expressions import (

@@ -8,9 +8,9 @@ and their running text is made harmless under any parse (``markdown_inline``).
 import re
 from typing import NamedTuple
 
+from puq_magics.outputs.control_chars import PlainFeed, plain
 from puq_magics.outputs.markdown.blocks import Blocks
 from puq_magics.outputs.markdown.code import PUNCTUATION
-from puq_magics.outputs.control_chars import PlainFeed, plain
 from puq_magics.outputs.markdown.inline import BACKSLASH, DOLLAR, End
 
 __all__ = ["MarkdownFeed", "PlainFeed", "Segment", "inline", "plain", "safe_markdown"]

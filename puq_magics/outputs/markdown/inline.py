@@ -8,10 +8,8 @@ import html
 import re
 from enum import Enum
 
-from puq_magics.outputs.markdown import code
-from puq_magics.outputs.markdown import links
-from puq_magics.outputs.markdown import math
 from puq_magics.outputs.control_chars import plain
+from puq_magics.outputs.markdown import code, links, math
 from puq_magics.outputs.markdown.emphasis import close_emphasis
 
 #: An element around them keeps MathJax, which reads the page's text again, from seeing formulas in these.

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from IPython.display import display
+
 from puq_magics.api.types import Usage
 from puq_magics.outputs.results.footer import Footer
-from puq_magics.outputs.painting import PaintedOnce
 
 if TYPE_CHECKING:
     from puq_magics.core.media_types import MediaType
+
+
+class Paintable(Protocol):
+    """What can be told that it is shown already."""
+
+    is_painted: bool
+
+
+class PaintedOnce:
+    """A value that shows itself by its MIME bundle, except in the cell that has shown it already."""
+
+    #: Whether the cell that is running has shown it.
+    is_painted: bool = False
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _ipython_display_(self) -> None:
+        if self.is_painted:
+            if sys.stdout.isatty():
+                sys.stdout.write("\r\x1b[K")  # a terminal has written its `Out[n]:` already
+        else:
+            display(self._repr_mimebundle_(), raw=True)
+
 
 #: ``broken_off`` of an answer that a person stopped.
 INTERRUPTED = "interrupted"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.outputs.results.footer import Footer
 from puq_magics.outputs.results.base import Result
+from puq_magics.outputs.results.footer import Footer
 
 
 @dataclass(repr=False, kw_only=True)
@@ -95,8 +95,8 @@ class ChatResult(Result):
 
     def bundle(self, footer: Footer) -> dict[str, str]:
         """See Result; as its format says."""
-        from puq_magics.outputs.results import formats
         from puq_magics.outputs.markdown.feed import plain, safe_markdown
+        from puq_magics.outputs.results import formats
 
         if self.format == "text":
             return formats.text_bundle(self.text, footer)

@@ -13,9 +13,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from puq_magics.core.errors import ConfigurationError, InputError
+from puq_magics.outputs.control_chars import plain
 from puq_magics.outputs.markdown import code as markdown_code
 from puq_magics.outputs.results.footer import Footer
-from puq_magics.outputs.control_chars import plain
 from puq_magics.outputs.tables.table import without
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from puq_magics.outputs.results.footer import Footer
+from IPython.core.getipython import get_ipython
+
 from puq_magics.outputs.markdown.feed import inline, plain
-from puq_magics.core.files import notebook_folder
+from puq_magics.outputs.results.footer import Footer
 
 if TYPE_CHECKING:
     from puq_magics.core.media_types import MediaType
@@ -252,3 +253,13 @@ def _segments(segments: Sequence[Spoken]) -> str:
 def _time(seconds: float) -> str:
     minutes, tenths = divmod(round(max(0.0, seconds) * 10), 600)
     return f"{minutes}:{tenths / 10:04.1f}"
+
+
+def notebook_folder() -> Path:
+    """The folder that links in an output start from: where the kernel started, whatever ``%cd`` did since.
+
+    In a terminal, and without a shell, the working folder.
+    """
+    shell = get_ipython()
+    started = shell.user_ns.get("_dh") if shell is not None and hasattr(shell, "kernel") else None
+    return Path(started[0]) if started else Path.cwd()

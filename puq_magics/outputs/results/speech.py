@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from puq_magics.core.errors import InputError
-from puq_magics.outputs.results.footer import Footer
 from puq_magics.outputs.results.base import MediaResult, Savable
+from puq_magics.outputs.results.footer import Footer
 
 if TYPE_CHECKING:
     from puq_magics.core.media_types import MediaType

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from puq_magics.outputs.results.footer import Footer
 from puq_magics.outputs.results.base import Result
+from puq_magics.outputs.results.footer import Footer
 
 #: Extensions that no text should have.
 _OF_MEDIA = frozenset(

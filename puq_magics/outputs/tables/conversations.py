@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
+from puq_magics.outputs.results.base import PaintedOnce
 from puq_magics.outputs.results.footer import in_credits
-from puq_magics.outputs.painting import PaintedOnce
 from puq_magics.outputs.tables.table import Cell, Column, Table, frame, number
 
 
@@ -96,8 +96,8 @@ class ChatTranscript(PaintedOnce):
         return f"<ChatTranscript of {self.conversation!r}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        from puq_magics.outputs.results.footer import Footer
         from puq_magics.outputs.markdown.feed import plain, safe_markdown
+        from puq_magics.outputs.results.footer import Footer
 
         footer = Footer(self._facts)
         return {

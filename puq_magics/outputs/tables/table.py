@@ -14,11 +14,29 @@ from itertools import islice, repeat
 from typing import Any, Literal, overload
 from unicodedata import combining, east_asian_width
 
+from IPython.display import display
+
+from puq_magics.api.types import Model, model_kind
 from puq_magics.core.errors import ConfigurationError
-from puq_magics.api.kinds import model_kind
-from puq_magics.api.types import Model
 from puq_magics.outputs.control_chars import plain
-from puq_magics.outputs.painting import PaintedOnce
+from puq_magics.outputs.results.base import PaintedOnce
+
+
+def show_panel(rows: Sequence[tuple[str, str]], *, in_notebook: bool) -> None:
+    """Show labels and what they stand for."""
+    rows = [(label, plain(words).replace("\n", " ")) for label, words in rows]
+    width = max(len(label) for label, _ in rows)
+    text = "\n".join(f"{label:<{width}}  {words}" for label, words in rows)
+    if not in_notebook:
+        print(text)  # noqa: T201 - what was asked for
+        return
+    lines = "".join(
+        f"<tr><th style='text-align: left'>{escape(label)}</th>"
+        f"<td style='text-align: left'>{escape(words)}</td></tr>"
+        for label, words in rows
+    )
+    display({"text/plain": text, "text/html": f"<table>{lines}</table>"}, raw=True)
+
 
 #: Rows that are shown if nobody says otherwise, and characters of a cell.
 ROWS, CELL = 200, 80

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, overload
 
-from puq_magics.outputs.painting import PaintedOnce
+from puq_magics.outputs.results.base import PaintedOnce
 from puq_magics.outputs.tables.table import Cell, Column, Table, frame, number, without
 
 

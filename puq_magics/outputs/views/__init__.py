@@ -1,1 +1,1 @@
-"""Views."""
+"""Views of a call in progress: notebook, terminal, media and transfers."""

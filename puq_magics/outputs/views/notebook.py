@@ -6,9 +6,14 @@ Server drops outputs above 1 MB/s.
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from threading import Lock
 from time import monotonic, sleep
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from IPython.display import DisplayHandle, display
@@ -16,10 +21,30 @@ from IPython.display import DisplayHandle, display
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
 from puq_magics.outputs.results.chat import ChatResult, folded_reasoning
-from puq_magics.outputs.interrupts import deferred
 
 if TYPE_CHECKING:
     from puq_magics.outputs.markdown.feed import MarkdownFeed
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Let an interrupt come behind these few lines, not in them.
+
+    Python runs its signal handlers in the main thread, and there alone can they be changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came and callable(before):
+            before(*came[0])
+
 
 Bundle = dict[str, str]
 _PAUSE_SHOWN = (0.5, 2.0)  # seconds after which to say that nothing comes: at first, and in mid-answer
@@ -223,3 +248,24 @@ def reasoning_bundle(reasoning: str) -> Bundle:
     from puq_magics.outputs.markdown.feed import plain
 
     return {"text/markdown": folded_reasoning(reasoning), "text/plain": f"[Reasoning]\n{plain(reasoning)}"}
+
+
+_BETWEEN = 0.25  # seconds between two counts of characters
+
+
+class WholeView(NotebookView):
+    """Counts the characters of an answer as they come, and shows it as its format says at its end."""
+
+    _characters = 0
+
+    def show(self, delta: Delta) -> None:
+        """See View."""
+        self._heard, self._ticked = monotonic(), 0.0
+        self._characters += len(delta.text) + len(delta.reasoning)
+        if self._live and monotonic() >= self._due:
+            self._status(f"… {self._characters:,} characters")
+            self._due = monotonic() + _BETWEEN
+
+    def end(self, result: ChatResult) -> None:
+        """See View."""
+        self._screen.paint(result.bundle(result.footer.shortened(self._footer)))

@@ -2,11 +2,61 @@
 
 from __future__ import annotations
 
+import contextvars
+import sys
+import threading
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
+from typing import TextIO
 
 from puq_magics.api.request import Retry
+
+
+class Ticker:
+    """Calls ``tick(seconds)`` beside a blocking call: after half a second, then once a second.
+
+    ``stop`` returns when no tick runs any more, so that what comes next is not painted over.
+    ``first`` is called once at the start: to make ready, beside the call, what will be needed after it.
+    """
+
+    def __init__(
+        self,
+        tick: Callable[[float], None],
+        *,
+        first: Callable[[], None] = lambda: None,
+        delay: float = 0.5,
+        every: float = 1.0,
+    ) -> None:
+        self._tick = tick
+        self._first = first
+        self._delay = delay
+        self._every = every
+        self._stopped = threading.Event()
+        # ipykernel finds the cell that an output belongs to in the context.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name="puq-ticker", daemon=True)
+
+    def __enter__(self) -> Ticker:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop ticking."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        start = monotonic()
+        self._first()
+        pause = self._delay
+        while not self._stopped.wait(pause):
+            self._tick(monotonic() - start)
+            pause = self._every
+
 
 #: What takes back the line of a terminal that is being written.
 ERASE_LINE = "\r\x1b[K"
@@ -142,3 +192,55 @@ def status_bundle(words: str) -> dict[str, str]:
     from puq_magics.outputs.markdown.feed import inline, plain
 
     return {"text/html": f"<p><em>{inline(words)}</em></p>", "text/plain": plain(words)}
+
+
+class TransferView:
+    """One display of a notebook, or one line of a terminal, that is updated about once a second."""
+
+    def __init__(
+        self,
+        *,
+        in_notebook: bool,
+        live: bool = True,
+        clock: Callable[[], float] = monotonic,
+        out: Callable[[], TextIO] | None = None,
+    ) -> None:
+        self._in_notebook = in_notebook
+        self._out = out or (lambda: sys.stdout)
+        self._live = live and (in_notebook or self._out().isatty())
+        self._status = Status("", clock)
+        self._written = False
+        if in_notebook:
+            from puq_magics.outputs.views.notebook import Screen
+
+            self._screen = Screen()
+
+    def report(self, words: str, done: int, total: int) -> None:
+        """So many bytes of something are done."""
+        if self._live and (progress := self._status.goes_on(done, total, words, "bytes")) is not None:
+            self._status.mark()
+            self._paint(progress)
+
+    def end(self, words: str) -> None:
+        """Nothing goes on any more; this is how it went."""
+        if self._in_notebook:
+            self._screen.paint(status_bundle(words))
+            return
+        from puq_magics.outputs.markdown.feed import plain
+
+        erase = ERASE_LINE if self._written else ""
+        self._write(f"{erase}{plain(words)}\n")
+
+    def _paint(self, progress: Progress) -> None:
+        if self._in_notebook:
+            self._screen.paint(progress.bundle())
+            return
+        from puq_magics.outputs.markdown.feed import plain
+
+        self._written = True
+        self._write(f"{ERASE_LINE}… {plain(str(progress))}")
+
+    def _write(self, text: str) -> None:
+        out = self._out()
+        out.write(text)
+        out.flush()

@@ -9,8 +9,8 @@ from typing import TextIO
 
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
-from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.markdown.feed import PlainFeed, plain
+from puq_magics.outputs.results.chat import ChatResult
 
 _ERASE_LINE = "\r\x1b[K"
 

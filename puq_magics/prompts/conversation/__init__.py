@@ -1,1 +1,1 @@
-"""Conversation."""
+"""Conversations: turns, branches, storage and export."""

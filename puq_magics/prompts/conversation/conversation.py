@@ -23,9 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from puq_magics.core.errors import InputError
 from puq_magics.api.types import Usage
-from puq_magics.prompts.token_estimate import tokens_in
+from puq_magics.core.errors import InputError
 from puq_magics.prompts.conversation.turns import (
     Branch,
     Content,
@@ -37,6 +36,7 @@ from puq_magics.prompts.conversation.turns import (
     shown,
     sum_of,
 )
+from puq_magics.prompts.token_estimate import tokens_in
 
 _LONGEST_NAME = 64
 _NAME = re.compile(r"\w[\w.-]*")

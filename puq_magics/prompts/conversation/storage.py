@@ -48,8 +48,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, NoReturn
 
-from puq_magics.core.errors import InputError
 from puq_magics.api.types import Usage
+from puq_magics.core.errors import InputError
 from puq_magics.prompts.conversation.conversation import Conversation, checked_name
 from puq_magics.prompts.conversation.turns import Branch, Key, Turn, checked_content
 

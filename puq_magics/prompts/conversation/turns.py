@@ -9,8 +9,8 @@ from math import isfinite
 from textwrap import shorten
 from typing import Any
 
-from puq_magics.core.errors import InputError
 from puq_magics.api.types import Usage
+from puq_magics.core.errors import InputError
 from puq_magics.prompts.token_estimate import tokens_in
 
 #: Which question this is: the cell's id, and the ordinal of the question within one execution of the cell. Where

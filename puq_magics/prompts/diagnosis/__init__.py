@@ -1,1 +1,1 @@
-"""Diagnosis."""
+"""The prompt of ``%puq_fix``: exception, frames, variables, redacted."""

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from puq_magics.core.suggestions import did_you_mean
 from puq_magics.prompts.diagnosis import frames
 from puq_magics.prompts.diagnosis.frames import Lookup, Place, Source
-from puq_magics.prompts.diagnosis.variables import Glimpser
 from puq_magics.prompts.diagnosis.redaction import Masker
-from puq_magics.core.suggestions import did_you_mean
+from puq_magics.prompts.diagnosis.variables import Glimpser
 
 #: Characters of an error's words, and of a cell.
 MESSAGE, CELL = 1_500, 12_000

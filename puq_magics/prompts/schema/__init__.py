@@ -1,1 +1,1 @@
-"""Schema."""
+"""JSON schemas: read from what was typed, and answers validated against them."""

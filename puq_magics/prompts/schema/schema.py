@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from puq_magics.core.errors import AnswerError, InputError
-from puq_magics.prompts.extraction import NotJSONError, json_of
 from puq_magics.core.suggestions import did_you_mean
-from puq_magics.prompts.schema.validation import HINT, check_schema, complaints_of
-from puq_magics.prompts.schema_strict import closed
+from puq_magics.prompts.extraction import NotJSONError, json_of
 from puq_magics.prompts.schema.python_types import is_type, schema_of_type
 from puq_magics.prompts.schema.shorthand import read_short_form
+from puq_magics.prompts.schema.validation import HINT, check_schema, closed, complaints_of
 
 #: In bytes; a larger file is no schema.
 _LARGEST = 2_000_000

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from puq_magics.sandbox.validation import Refusal
 from puq_magics.sandbox.backends.http_client import Server
+from puq_magics.sandbox.validation import Refusal
 
 if TYPE_CHECKING:
     from puq_magics.sandbox.local.engine import Engine

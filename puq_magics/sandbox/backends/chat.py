@@ -7,17 +7,17 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
-from puq_magics.sandbox import tokens
-from puq_magics.sandbox.models import Model
+from puq_magics.sandbox import looking as tokens
+from puq_magics.sandbox.backends.backend import Backend
+from puq_magics.sandbox.backends.errors import Refused, json_object
+from puq_magics.sandbox.backends.http_client import CutError, Reply, Server, UnreachableError, ask
+from puq_magics.sandbox.backends.meter import Meter
+from puq_magics.sandbox.backends.sse import EventReader
 from puq_magics.sandbox.chat_request import ChatRequest
 from puq_magics.sandbox.completion import completion_id
-from puq_magics.sandbox.validation import Refusal, bad_gateway, error_object
-from puq_magics.sandbox.backends.http_client import CutError, Reply, Server, UnreachableError, ask
-from puq_magics.sandbox.backends.backend import Backend
-from puq_magics.sandbox.backends.sse import EventReader
-from puq_magics.sandbox.backends.meter import Meter
-from puq_magics.sandbox.backends.errors import Refused, json_object
+from puq_magics.sandbox.models import Model
 from puq_magics.sandbox.streaming import EventsHandler, as_json
+from puq_magics.sandbox.validation import Refusal, bad_gateway, error_object
 
 _PATH: Final = "/chat/completions"
 #: Bytes of a refusal that are read.

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 
-from puq_magics.sandbox.handlers import AccountHandler
-from puq_magics.sandbox.validation import Refusal, bad_gateway, invalid
-from puq_magics.sandbox.backends.http_client import CutError, Reply, UnreachableError, ask
 from puq_magics.sandbox.backends.backend import Backend
+from puq_magics.sandbox.backends.http_client import CutError, Reply, UnreachableError, ask
+from puq_magics.sandbox.handlers import AccountHandler
 from puq_magics.sandbox.streaming import as_json
+from puq_magics.sandbox.validation import Refusal, bad_gateway, invalid
 
 #: Bytes of a refusal that are read.
 _LARGEST_REFUSAL: Final = 64 * 1024

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from puq_magics.sandbox.account import Account
 from puq_magics.sandbox.models import Model
+from puq_magics.sandbox.state import Account
 
 
 class Meter:

@@ -7,14 +7,13 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Final
 
-from puq_magics.sandbox import fields
-from puq_magics.sandbox.models import Model
-from puq_magics.sandbox.fields import Json
-from puq_magics.sandbox.handlers import AccountHandler
-from puq_magics.sandbox.validation import Refusal
-from puq_magics.sandbox.backends.http_client import Reply
+from puq_magics.sandbox import validation as fields
 from puq_magics.sandbox.backends.backend import EngineBackend
 from puq_magics.sandbox.backends.engine_protocol import ordered
+from puq_magics.sandbox.backends.http_client import Reply
+from puq_magics.sandbox.handlers import AccountHandler
+from puq_magics.sandbox.models import Model
+from puq_magics.sandbox.validation import Json, Refusal
 
 #: Where the engine takes its orders.
 _PATH: Final = "/speak"

@@ -11,13 +11,13 @@ from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from puq_magics.sandbox import transcripts
-from puq_magics.sandbox.models import Model
-from puq_magics.sandbox.validation import Refusal, error_object, invalid
-from puq_magics.sandbox.backends.http_client import CutError, Reply
 from puq_magics.sandbox.backends.backend import EngineBackend
 from puq_magics.sandbox.backends.engine_protocol import ordered
+from puq_magics.sandbox.backends.http_client import CutError, Reply
+from puq_magics.sandbox.models import Model
 from puq_magics.sandbox.streaming import EventsHandler, as_json
 from puq_magics.sandbox.transcripts import Form, Transcript
+from puq_magics.sandbox.validation import Refusal, error_object, invalid
 
 #: Where the engine takes its orders.
 _PATH: Final = "/transcribe"

@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
+from puq_magics.sandbox.backends.backend import Backend
+from puq_magics.sandbox.backends.http_client import CutError, Server, UnreachableError, ask
 from puq_magics.sandbox.models import USUAL_PRICE, Model, Price, upstream_model
 from puq_magics.sandbox.validation import Refusal
-from puq_magics.sandbox.backends.http_client import CutError, Server, UnreachableError, ask
-from puq_magics.sandbox.backends.backend import Backend
 
 #: Seconds for which a list of models is good, and until another is asked for where one was missing, or lacks a model.
 _GOOD_FOR: Final = 60.0

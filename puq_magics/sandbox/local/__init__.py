@@ -57,5 +57,5 @@ def engines(weights: Path, gguf: Path | None = None, *, idle: float = IDLE) -> d
     return {
         "chat": Engine("chat", f"{_HERE}.chat_engine", chat, idle),
         "speech": Engine("speech", f"{_HERE}.speech_engine", idle=idle),
-        "transcription": Engine("transcription", f"{_HERE}.hearing_engine", idle=idle),
+        "transcription": Engine("transcription", f"{_HERE}.transcription_engine", idle=idle),
     }

@@ -15,8 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Final
 
-from puq_magics.sandbox.local.gguf import GgufError, read_gguf
 from puq_magics.sandbox.local.child_main import CannotServe, Parent, run
+from puq_magics.sandbox.local.gguf import GgufError, read_gguf
 
 if TYPE_CHECKING:
     from xllamacpp import CommonParams, Server  # type: ignore[import-untyped, import-not-found, unused-ignore]

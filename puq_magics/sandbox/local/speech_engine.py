@@ -8,14 +8,41 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, Final
 
 from puq_magics.sandbox.local.audio_encoding import encoder
-from puq_magics.sandbox.local.http_server import RefusedError, give_memory_back, serve
-from puq_magics.sandbox.local.voices import BUILT_IN, VOICES, Voice
 from puq_magics.sandbox.local.child_main import CannotServe, Parent, run
+from puq_magics.sandbox.local.http_server import RefusedError, give_memory_back, serve
+
+#: The voice that is always there.
+BUILT_IN: Final = "heart"
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A voice of hibari's, and how to come near it by the one that is always there."""
+
+    name: str
+    #: How much higher the built-in voice is made; below 1 is deeper.
+    pitch: float = 1.0
+
+
+#: By the names that the API's models know.
+VOICES: Final[Mapping[str, Voice]] = MappingProxyType(
+    {
+        "alloy": Voice(BUILT_IN),
+        "echo": Voice("fenrir", 0.88),
+        "fable": Voice("fable", 0.92),
+        "onyx": Voice("fenrir", 0.8),
+        "nova": Voice("kore", 1.08),
+        "shimmer": Voice("emma", 1.04),
+    }
+)
+
 
 PATH: Final = "/v1/speak"
 #: Phonemes that are spoken at once, at the usual speed: memory grows with their time.

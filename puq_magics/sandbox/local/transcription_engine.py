@@ -21,8 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from puq_magics.sandbox.local.http_server import RefusedError, give_memory_back, serve
 from puq_magics.sandbox.local.child_main import CannotServe, Parent, run
+from puq_magics.sandbox.local.http_server import RefusedError, give_memory_back, serve
 
 PATH: Final = "/v1/transcribe"
 #: What whisper takes, in Hz, and how much of it at once, in samples.

@@ -7,18 +7,281 @@ Where JSON is asked for, the answer is JSON made of the request; and where an an
 from __future__ import annotations
 
 import json
+import keyword
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.resources import files
+from itertools import groupby, islice
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 from puq_magics.sandbox.chat_request import ChatRequest, Message
-from puq_magics.sandbox.scripted.continuing import going_on
-from puq_magics.sandbox.scripted.documents import clumsy_document, document, wanted
-from puq_magics.sandbox.scripted.moves import Break, Move, Say, Stall, Think
-from puq_magics.sandbox.scripted.showcase import parts_asked_for
+from puq_magics.sandbox.looking import tokens
+from puq_magics.sandbox.scripted.json_answers import clumsy_document, document, wanted
+
+_MOST: Final = 6
+_NAME: Final = r"[A-Za-z_]\w*"
+#: A block of the question's own, such as the cell that failed.
+_BLOCK: Final = re.compile(r"^(`{3,})(python|py|ipython)?[ \t]*\n(.*?)\n\1[ \t]*$", re.MULTILINE | re.DOTALL)
+#: ``mean(values)``, ``a function called mean``, ``the function `mean```.
+_SIGNATURE: Final = re.compile(rf"(?<![\w.])({_NAME})\(((?:{_NAME}(?:, *{_NAME})*)?)\)")
+_CALLED: Final = re.compile(rf"\bfunction,? (?:called |named )`?({_NAME})|\bfunction `({_NAME})`")
+_MENDING: Final = re.compile(r"\b(?:fix|mend|repair|correct|error|exception|traceback)", re.IGNORECASE)
+
+
+def code(question: str) -> str:
+    """A heading and a block of Python."""
+    blocks = sorted(_BLOCK.finditer(question), key=lambda block: not block[2])  # a traceback says no language
+    if blocks and _MENDING.search(question):
+        return f"## Your code again\n\n{_fenced(_mended(blocks[0][3]))}"
+    variables = _variables(question)
+    if variables:
+        return f"## Code on what you named\n\n{_fenced(_describing(question, variables))}"
+    return f"## Code that counts them\n\n{_fenced(_counting(question))}"
+
+
+def _fenced(code: str) -> str:
+    longest = max((len(ticks) for ticks in re.findall(r"`{3,}", code)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}python\n{code}\n{fence}\n\n"
+
+
+def _mended(cell: str) -> str:
+    return f"# Scripted by the sandbox: your code as it came. A model would mend it.\n{cell}"
+
+
+def _function(question: str) -> str:
+    """The function's name that the question gives; empty when it gives none."""
+    called = _CALLED.search(question)
+    if called is not None:
+        return _checked(called[1] or called[2])
+    signature = _SIGNATURE.search(question)
+    return _checked(signature[1]) if signature else ""
+
+
+def _variables(question: str) -> list[str]:
+    """The names in backticks, or those between a function's brackets."""
+    signature = _SIGNATURE.search(question)
+    inside = re.findall(_NAME, signature[2]) if signature else []
+    ticked = re.findall(rf"`({_NAME})`", question)
+    own = _function(question)
+    names = dict.fromkeys(name for name in (*inside, *ticked) if name != own and _checked(name))
+    return list(names)[:_MOST]
+
+
+def _checked(name: str) -> str:
+    return "" if keyword.iskeyword(name) else name
+
+
+def _describing(question: str, variables: list[str]) -> str:
+    name = _function(question) or "describe"
+    parameters = ", ".join(variables)
+    pairs = ", ".join(f"{variable!r}: {variable}" for variable in variables)
+    return (
+        f"def {name}({parameters}):\n"
+        '    """Say of each value what it is, and how long."""\n'
+        f"    values = {{{pairs}}}\n"
+        "    return {\n"
+        '        name: (type(value).__name__, len(value) if hasattr(value, "__len__") else 1)\n'
+        "        for name, value in values.items()\n"
+        "    }"
+    )
+
+
+def _counting(question: str) -> str:
+    words = re.findall(r"\w+", question)[:_MOST]
+    name = _function(question)
+    if not name:
+        return (
+            f"words = {words!r}\n"
+            "lengths = {word: len(word) for word in words}\n"
+            "print(max(lengths, key=lengths.get), sum(lengths.values()) / len(lengths))"
+        )
+    return (
+        f"words = {words!r}\n\n\n"
+        f"def {name}(words):\n"
+        '    """The letters of each word."""\n'
+        "    return {word: len(word) for word in words}\n\n\n"
+        f"{name}(words)"
+    )
+
+
+#: The fields of a message that words go to.
+Field: TypeAlias = Literal["content", "reasoning_content"]
+
+
+@dataclass(frozen=True)
+class Say:
+    """Words of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Think:
+    """Words of the reasoning before it."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Come to a halt until the client goes, with or without keep-alive comments."""
+
+    keep_alive: bool
+
+
+@dataclass(frozen=True)
+class Break:
+    """Fail here, with an error in mid-answer."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token, and the field of a message that it belongs to."""
+
+    field: Field
+    text: str
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of an answer, and why it ends."""
+
+    finish_reason: Literal["stop", "length"]
+
+
+Move: TypeAlias = Say | Think | Stall | Break
+Step: TypeAlias = Token | Stall | Break | End
+
+_FIELDS: Final[Mapping[type[Move], Field]] = {Say: "content", Think: "reasoning_content"}
+
+
+def play(moves: Iterable[Move], limit: int | None = None) -> Iterator[Step]:
+    """The steps of an answer of at most ``limit`` tokens, reasoning included.
+
+    The last one is an `End`, a `Stall` or a `Break`.
+    """
+    said = 0
+    for kind, run in groupby(moves, key=type):
+        if kind not in _FIELDS:
+            yield from islice(cast("Iterator[Stall | Break]", run), 1)
+            return
+        # Put together before it is cut: where a script pauses for breath makes no difference to the count.
+        for text in tokens("".join(move.text for move in cast("Iterator[Say | Think]", run))):
+            if said == limit:
+                yield End("length")
+                return
+            said += 1
+            yield Token(_FIELDS[kind], text)
+    yield End("stop")
+
+
+_GO_ON: Final = re.compile(
+    r"\s*(?:please[, ]+)?(?:continue|go on|carry on|keep going)\b"
+    r"|\bexactly where\b|\bwhere (?:you|it|your answer) (?:stopped|left off|broke off|ended|was cut)",
+    re.IGNORECASE,
+)
+#: Characters of the words that came back by which their place in the answer is found again.
+_TAIL: Final = 60
+#: What is said where a script would halt or fail again, and where nothing is left to say.
+FINALLY: Final = " you ask me to go on. So I do, and this is the end of it."
+NOTHING_LEFT: Final = "That was all that my script says."
+
+
+def going_on(script: Callable[[ChatRequest], Iterator[Move]], request: ChatRequest) -> Iterator[Move]:
+    """The script's answer, or, where the request holds one that was cut and asks to go on, the rest of that."""
+    cut = _cut_answer(request)
+    if cut is None:
+        yield from script(request)
+        return
+    earlier, came = cut
+    moves = [*script(earlier)]
+    rest = _rest("".join(move.text for move in moves if isinstance(move, Say)), came)
+    if rest is None:  # these are no words of this script
+        yield from script(request)
+        return
+    ended = isinstance(moves[-1], Say)
+    yield Say((rest or (NOTHING_LEFT if ended else "")) + ("" if ended else FINALLY))
+
+
+def _cut_answer(request: ChatRequest) -> tuple[ChatRequest, str] | None:
+    """The request as it was before the answer that is to go on, and the words of that answer."""
+    messages, came = list(request.messages), ""
+    while len(messages) > 1:
+        if messages[-1].role == "assistant":
+            came = messages.pop().text + came
+        elif messages[-2].role == "assistant" and _GO_ON.search(messages[-1].text):
+            messages.pop()
+        else:
+            break
+    if not came or messages[-1].role != "user":
+        return None
+    sent = request.body["messages"]
+    body = {**request.body, "messages": sent[: len(messages)] if isinstance(sent, list) else sent}
+    return replace(request, messages=tuple(messages), body=body), came
+
+
+def _rest(text: str, came: str) -> str | None:
+    """What follows in ``text`` on the words that came; None where they are not in it."""
+    if text.startswith(came):
+        return text[len(came) :]
+    tail = came.rstrip()[-_TAIL:]
+    place = text.rfind(tail)
+    return text[place + len(tail) :] if place >= 0 else None
+
+
+_ROWS = 6
+
+
+def parts_asked_for(question: str, told: str = "") -> Iterator[str]:
+    """A sentence on the question's words, and the parts that it, or what the model was told, asks for by name."""
+    asked = [make for pattern, make in _PARTS if re.search(pattern, f"{question}\n{told}", re.IGNORECASE)]
+    yield _sentence(_words(question))
+    for make in asked:
+        yield make(question)
+
+
+def _words(question: str) -> list[str]:
+    return re.findall(r"\w+", question)
+
+
+def _sentence(words: list[str]) -> str:
+    if not words:
+        return "There is not a single word in it.\n\n"
+    longest = max(words, key=len)
+    number = "**1 word**" if len(words) == 1 else f"**{len(words)} words**"
+    return f"That is {number}; the longest is *{longest}*, with {len(longest)} letters.\n\n"
+
+
+def _table(question: str) -> str:
+    counts = {word.lower(): len(word) for word in _words(question)}
+    longest = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:_ROWS]
+    rows = "".join(f"| {word} | {length} | {'▇' * length} |\n" for word, length in longest)
+    return f"## A table of its words\n\n| Word | Letters | |\n| :-- | --: | :-- |\n{rows}\n"
+
+
+def _formula(question: str) -> str:
+    lengths = [len(word) for word in _words(question)] or [0]
+    mean = sum(lengths) / len(lengths)
+    return (
+        "## A formula for their mean length\n\n"
+        f"With \\(n = {len(lengths)}\\) words of lengths \\(x_i\\):\n\n"
+        f"\\[\n\\bar x = \\frac{{1}}{{n}} \\sum_{{i=1}}^{{n}} x_i "
+        f"= \\frac{{{sum(lengths)}}}{{{len(lengths)}}} \\approx {mean:.2f}\n\\]\n\n"
+    )
+
+
+_PARTS: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
+    (r"\btable", _table),
+    (r"\bcode|\bpython|\bprogram|\bfunction", code),
+    (r"\bformula|\bequation|\bmath", _formula),
+)
+
 
 Script: TypeAlias = Callable[[ChatRequest], Iterator[Move]]
 
@@ -51,7 +314,7 @@ def short(request: ChatRequest) -> Iterator[Move]:
     yield Say(f"You asked, in **{_plural(len(question.text.split()), 'word')}**:\n\n> {gist(question)}\n\n")
     yield Say(f"Your request held {_plural(came, 'message')}" + (", this one alone. " if came == 1 else ". "))
     if told:
-        yield Say(f"Its system prompt, {_plural(_words(told), 'word')} long, came along. ")
+        yield Say(f"Its system prompt, {_plural(_word_count(told), 'word')} long, came along. ")
     if question.images:
         yield Say(f"With the question came {_pictures(question)}; I saw no more of it than that. ")
     yield Say("A real model would answer now: `%puq_login` takes your key, and `-m` names the model. ")
@@ -166,7 +429,7 @@ def _pictures(message: Message) -> str:
     return f"{_plural(message.images, 'image')} ({'; '.join(message.pictures)})"
 
 
-def _words(messages: list[Message]) -> int:
+def _word_count(messages: list[Message]) -> int:
     return sum(len(message.text.split()) for message in messages)
 
 

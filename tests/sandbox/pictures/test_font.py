@@ -2,7 +2,7 @@ import string
 
 import pytest
 
-from puq_magics.sandbox.pictures import font
+from puq_magics.sandbox.scripted import drawing as font
 
 
 def dots(text: str) -> set[tuple[int, int]]:

@@ -1,7 +1,7 @@
 import struct
 import zlib
 
-from puq_magics.sandbox.pictures.png import write_png
+from puq_magics.sandbox.scripted.drawing import write_png
 
 
 def chunks(png: bytes) -> list[tuple[bytes, bytes]]:

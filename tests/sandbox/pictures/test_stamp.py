@@ -1,8 +1,7 @@
 import pytest
 
-from puq_magics.sandbox.pictures import font
-from puq_magics.sandbox.pictures.canvas import Canvas
-from puq_magics.sandbox.pictures.stamp import WORDS, band_height, stamp
+from puq_magics.sandbox.scripted import drawing as font
+from puq_magics.sandbox.scripted.drawing import WORDS, Canvas, band_height, stamp
 
 WHITE = b"\xff\xff\xff"
 

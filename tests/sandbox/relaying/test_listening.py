@@ -16,10 +16,10 @@ import pytest
 import requests
 
 from puq_magics.sandbox import Sandbox
-from puq_magics.sandbox.models import AUDIO_TOKENS
-from puq_magics.sandbox.validation import Refusal
 from puq_magics.sandbox.backends import transcription as listening
 from puq_magics.sandbox.backends.transcription import Spool
+from puq_magics.sandbox.models import AUDIO_TOKENS
+from puq_magics.sandbox.validation import Refusal
 
 WHISPER = "local/whisper-tiny.en"
 #: How a recording begins that is no more than what it seems to be.

@@ -1,8 +1,8 @@
 import pytest
 
-from puq_magics.sandbox.account import Account
-from puq_magics.sandbox.models import Model
 from puq_magics.sandbox.backends.meter import Meter
+from puq_magics.sandbox.models import Model
+from puq_magics.sandbox.state import Account
 
 MODEL = Model("upstream/x", "x", "", 1_000_000.0, 10_000_000.0)  # 1 credit and 10 a token
 

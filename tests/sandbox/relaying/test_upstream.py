@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from puq_magics.sandbox import Sandbox
-from puq_magics.sandbox.models import CATALOG
 from puq_magics.sandbox.backends import upstream
 from puq_magics.sandbox.backends.upstream import Upstream
+from puq_magics.sandbox.models import CATALOG
 
 NOWHERE = "http://127.0.0.1:9"
 

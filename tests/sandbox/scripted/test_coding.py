@@ -1,7 +1,7 @@
 import pytest
 from markdown_it import MarkdownIt
 
-from puq_magics.sandbox.scripted.coding import code
+from puq_magics.sandbox.scripted.scripts import code
 
 
 def block(question: str) -> str:

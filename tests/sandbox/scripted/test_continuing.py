@@ -3,9 +3,7 @@ import json
 import pytest
 
 from puq_magics.sandbox.chat_request import ChatRequest, read_chat_request
-from puq_magics.sandbox.scripted.continuing import FINALLY, NOTHING_LEFT
-from puq_magics.sandbox.scripted.moves import Say
-from puq_magics.sandbox.scripted.scripts import NOTICE, SCRIPTS
+from puq_magics.sandbox.scripted.scripts import FINALLY, NOTHING_LEFT, NOTICE, SCRIPTS, Say
 
 QUESTION = ("user", "A table and some code on foxes, please")
 GO_ON = ("user", "Continue exactly where you stopped.")

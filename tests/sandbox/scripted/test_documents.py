@@ -5,9 +5,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from puq_magics.sandbox.chat_request import ChatRequest, read_chat_request
-from puq_magics.sandbox.scripted.documents import CLUMSY
-from puq_magics.sandbox.scripted.moves import Say
-from puq_magics.sandbox.scripted.scripts import SCRIPTS
+from puq_magics.sandbox.scripted.json_answers import CLUMSY
+from puq_magics.sandbox.scripted.scripts import SCRIPTS, Say
 
 PERSON = {
     "type": "object",

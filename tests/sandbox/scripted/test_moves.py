@@ -1,4 +1,4 @@
-from puq_magics.sandbox.scripted.moves import Break, End, Say, Stall, Think, Token, play
+from puq_magics.sandbox.scripted.scripts import Break, End, Say, Stall, Think, Token, play
 
 
 def test_words_become_tokens_and_an_end() -> None:

@@ -7,9 +7,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from puq_magics.sandbox.chat_request import ChatRequest, read_chat_request
-from puq_magics.sandbox.pictures.png import write_png
-from puq_magics.sandbox.scripted.moves import Break, Say, Stall, Think
-from puq_magics.sandbox.scripted.scripts import NOTICE, SCRIPTS
+from puq_magics.sandbox.scripted.drawing import write_png
+from puq_magics.sandbox.scripted.scripts import NOTICE, SCRIPTS, Break, Say, Stall, Think
 
 
 def request(*messages: tuple[str, Any], **fields: Any) -> ChatRequest:

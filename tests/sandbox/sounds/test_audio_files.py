@@ -2,9 +2,8 @@ import importlib.util
 
 import pytest
 
-from puq_magics.sandbox.scripted.speech import FORMATS, EncoderMissingError, labelled_text, write_audio
 from puq_magics.sandbox.scripted.hearing import audio_kind
-from puq_magics.sandbox.sounds.wav import Pcm
+from puq_magics.sandbox.scripted.speech import FORMATS, EncoderMissingError, Pcm, labelled_text, write_audio
 
 SOUND = Pcm(22050, bytes(22050))
 KINDS = {"wav": "WAV", "mp3": "MP3", "opus": "Ogg", "flac": "FLAC"}

@@ -7,10 +7,8 @@ import wave
 import numpy as np
 import pytest
 
-from puq_magics.sandbox.scripted.speech import write_audio
-from puq_magics.sandbox.scripted.hearing import Hearing, audio_kind
-from puq_magics.sandbox.sounds.mark import mark
-from puq_magics.sandbox.sounds.wav import Pcm, write_wav
+from puq_magics.sandbox.scripted.hearing import Hearing, audio_kind, mark
+from puq_magics.sandbox.scripted.speech import Pcm, write_audio, write_wav
 
 RATE = 22050
 NOISE = np.random.default_rng(7).integers(-9000, 9000, RATE, dtype="<i2").tobytes()

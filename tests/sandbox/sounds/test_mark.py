@@ -2,7 +2,7 @@ from array import array
 
 import pytest
 
-from puq_magics.sandbox.sounds import mark
+from puq_magics.sandbox.scripted import hearing as mark
 
 
 def read(sound: bytes, signs: tuple[bytes, ...]) -> str | None:

@@ -2,7 +2,7 @@ import zlib
 
 import pytest
 
-from puq_magics.sandbox.sounds.packed import pack, unpack
+from puq_magics.sandbox.scripted.speech import pack, unpack
 
 
 @pytest.mark.parametrize("text", ["", "Hello", "Größe – 日本 🦊", "word " * 10_000])

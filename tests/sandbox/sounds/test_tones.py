@@ -1,6 +1,6 @@
 from array import array
 
-from puq_magics.sandbox.sounds.tones import RATE, tones
+from puq_magics.sandbox.scripted.speech import RATE, tones
 
 
 def test_other_words_sound_otherwise() -> None:

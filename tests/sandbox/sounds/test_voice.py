@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from puq_magics.sandbox.sounds import voice
-from puq_magics.sandbox.sounds.voice import VOICES, Utterance, Voice
+from puq_magics.sandbox.scripted import speech as voice
+from puq_magics.sandbox.scripted.speech import VOICES, Utterance, Voice
 
 INSTALLED = shutil.which("espeak-ng") is not None
 

@@ -4,7 +4,7 @@ import wave
 
 import pytest
 
-from puq_magics.sandbox.sounds.wav import Head, Pcm, read_head, write_wav
+from puq_magics.sandbox.scripted.speech import Head, Pcm, read_head, write_wav
 
 SAMPLES = struct.pack("<5h", 0, 1, -1, 32767, -32768)
 

@@ -1,1 +1,0 @@
-"""Pictures, drawn by a program and stamped as such."""

@@ -1,1 +1,0 @@
-"""Sound: what speaks, and what knows its own speech again."""
