@@ -14,31 +14,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from puq_magics.api.chat import ChatStream
     from puq_magics.api.client import Router
-    from puq_magics.api.images import GeneratedImage, Images
+    from puq_magics.api.images import GeneratedImage, ImagesResponse
     from puq_magics.api.speech import Speech, SpeechStream
-    from puq_magics.api.transcription import Segment, Transcript, TranscriptStream
+    from puq_magics.api.transcription import Transcript, TranscriptSegment, TranscriptStream
     from puq_magics.api.transport import Response, Transport
-    from puq_magics.api.types import Completion, Delta, Model, Usage
+    from puq_magics.api.types import ChatCompletion, Delta, Model, Usage
     from puq_magics.api.uploads import Upload
     from puq_magics.core.errors import APIError, PuqError
     from puq_magics.core.media_types import MediaType
 
-_HOMES = {
+_MODULES = {
     "APIError": "puq_magics.core.errors",
+    "ChatCompletion": "puq_magics.api.types",
     "ChatStream": "puq_magics.api.chat",
-    "Completion": "puq_magics.api.types",
     "Delta": "puq_magics.api.types",
     "GeneratedImage": "puq_magics.api.images",
-    "Images": "puq_magics.api.images",
+    "ImagesResponse": "puq_magics.api.images",
     "MediaType": "puq_magics.core.media_types",
     "Model": "puq_magics.api.types",
     "PuqError": "puq_magics.core.errors",
     "Response": "puq_magics.api.transport",
     "Router": "puq_magics.api.client",
-    "Segment": "puq_magics.api.transcription",
     "Speech": "puq_magics.api.speech",
     "SpeechStream": "puq_magics.api.speech",
     "Transcript": "puq_magics.api.transcription",
+    "TranscriptSegment": "puq_magics.api.transcription",
     "TranscriptStream": "puq_magics.api.transcription",
     "Transport": "puq_magics.api.transport",
     "Upload": "puq_magics.api.uploads",
@@ -47,20 +47,20 @@ _HOMES = {
 
 __all__ = [
     "APIError",
+    "ChatCompletion",
     "ChatStream",
-    "Completion",
     "Delta",
     "GeneratedImage",
-    "Images",
+    "ImagesResponse",
     "MediaType",
     "Model",
     "PuqError",
     "Response",
     "Router",
-    "Segment",
     "Speech",
     "SpeechStream",
     "Transcript",
+    "TranscriptSegment",
     "TranscriptStream",
     "Transport",
     "Upload",
@@ -70,6 +70,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that `%load_ext` does not wait for requests.
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

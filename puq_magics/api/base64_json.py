@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from puq_magics.core.errors import AnswerError
+from puq_magics.core.errors import InvalidResponseError
 
-_LARGEST_REST = 16 << 20  # bytes of JSON, apart from what is lifted out
-_UNDECIDED = 512  # bytes of a string after which it is clear what it is
+_MAX_JSON_BYTES = 16 << 20  # bytes of JSON, apart from what is lifted out
+_SNIFF_BYTES = 512  # bytes of a string after which it is clear what it is
 # The inside of a string, as far as it is here; a backslash at the end waits for what it escapes.
 _INSIDE = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _ESCAPE = re.compile(rb'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
@@ -30,68 +30,68 @@ _FITTING = re.compile(rb"[A-Za-z0-9+/]*+")
 
 
 @dataclass(frozen=True, slots=True)
-class Lifted:
+class DecodedField:
     """What a string held."""
 
     data: bytes
     #: Whether it was base64 to its end.
-    whole: bool
+    complete: bool
     #: The text from where it was none.
-    refused: bytes = b""
+    invalid_text: bytes = b""
 
 
-class Base64Decoder:
+class IncrementalBase64Decoder:
     """Base64 in parts: both alphabets, white space between, the padding as it should be or left out."""
 
     def __init__(self) -> None:
         self._decoded = BytesIO()
-        self._held = b""
+        self._pending = b""
         self._padded = False
-        self._refused = bytearray()
+        self._invalid_text = bytearray()
 
     def feed(self, text: bytes) -> None:
         """Take the next characters; behind the first that does not fit nothing more is decoded."""
-        if self._refused:
-            self._refused += text
+        if self._invalid_text:
+            self._invalid_text += text
             return
-        text = self._held + text.translate(_URL_SAFE, _SPACE)
-        whole = len(text) & ~3
+        text = self._pending + text.translate(_URL_SAFE, _SPACE)
+        complete = len(text) & ~3
         if self._padded and text:
-            self._refused += text
-            self._held = b""
+            self._invalid_text += text
+            self._pending = b""
             return
-        text, self._held = text[:whole], text[whole:]
+        text, self._pending = text[:complete], text[complete:]
         if not text:
             return
         try:
             self._decoded.write(binascii.a2b_base64(text, strict_mode=True))
             self._padded = text.endswith(b"=")
         except binascii.Error:
-            self._refuse(text + self._held)
+            self._decode_valid_prefix(text + self._pending)
 
-    def _refuse(self, text: bytes) -> None:
+    def _decode_valid_prefix(self, text: bytes) -> None:
         """Decode what fits before the first character that does not."""
         good = _FITTING.match(text)
         end = good.end() & ~3 if good else 0
         self._decoded.write(binascii.a2b_base64(text[:end]))
-        self._refused += text[end:]
-        self._held = b""
+        self._invalid_text += text[end:]
+        self._pending = b""
 
-    def end(self) -> Lifted:
+    def end(self) -> DecodedField:
         """What was decoded; its bytes are copied only where the padding was left out."""
         data = self._decoded.getvalue()
-        if self._refused or not self._held:
-            return Lifted(data, whole=not self._refused, refused=bytes(self._refused))
+        if self._invalid_text or not self._pending:
+            return DecodedField(data, complete=not self._invalid_text, invalid_text=bytes(self._invalid_text))
         try:
             if self._padded:
                 raise binascii.Error
-            last = binascii.a2b_base64(self._held + b"=" * (4 - len(self._held)), strict_mode=True)
+            last = binascii.a2b_base64(self._pending + b"=" * (4 - len(self._pending)), strict_mode=True)
         except binascii.Error:
-            return Lifted(data, whole=False, refused=self._held)
-        return Lifted(data + last, whole=True)
+            return DecodedField(data, complete=False, invalid_text=self._pending)
+        return DecodedField(data + last, complete=True)
 
 
-class JSONLifter:
+class StreamingBase64Decoder:
     """Feed it a body, then ``end``: the JSON, with stand-ins that ``lifted`` knows for what was decoded.
 
     ``names`` are those of members whose strings are base64; a ``data:`` URL of base64 counts, an ``http`` URL stays.
@@ -99,151 +99,157 @@ class JSONLifter:
 
     def __init__(self, base64_names: Sequence[str], url_names: Sequence[str] = ()) -> None:
         self._names = {name.encode(): True for name in base64_names} | {n.encode(): False for n in url_names}
-        self._mark = secrets.token_hex(8)  # so that no answer can hold a stand-in of its own
-        self._found: list[Lifted] = []
-        self._rest = bytearray()
-        self._carry = b""
-        self._within = False  # in a string
-        self._between = b""  # what stood outside strings since the last one
-        self._last = b""  # how the last string began
-        self._value: _Value | None = None  # the string that may be lifted
+        self._placeholder_prefix = secrets.token_hex(8)  # so that no answer can hold a stand-in of its own
+        self._decoded_fields: list[DecodedField] = []
+        self._json_text = bytearray()
+        self._pending = b""
+        self._in_string = False  # in a string
+        self._text_before_string = b""  # what stood outside strings since the last one
+        self._last_string = b""  # how the last string began
+        self._value: _StringField | None = None  # the string that may be lifted
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes. Raises AnswerError when there is too much JSON around the strings."""
-        data, self._carry = self._carry + data, b""
-        at = 0
-        while at < len(data):
-            at = self._string(data, at) if self._within else self._gap(data, at)
-        if len(self._rest) > _LARGEST_REST:
-            raise AnswerError(
-                f"the answer is larger than {_LARGEST_REST:,} bytes.", hint="Check the base URL."
+        """Take the next bytes. Raises InvalidResponseError when there is too much JSON around the strings."""
+        data, self._pending = self._pending + data, b""
+        offset = 0
+        while offset < len(data):
+            offset = (
+                self._scan_string(data, offset)
+                if self._in_string
+                else self._scan_outside_string(data, offset)
+            )
+        if len(self._json_text) > _MAX_JSON_BYTES:
+            raise InvalidResponseError(
+                f"the answer is larger than {_MAX_JSON_BYTES:,} bytes.", hint="Check the base URL."
             )
 
     def end(self) -> Any:
         """The JSON. Raises ValueError (of ``json``) when it is none, with ``rest`` as what came."""
         if self._value is not None:
-            self._close_value(whole=False)
-        return json.loads(self._rest)
+            self._finish_value(complete=False)
+        return json.loads(self._json_text)
 
     @property
-    def rest(self) -> bytes:
+    def json_text(self) -> bytes:
         """What came, apart from what was lifted."""
-        return bytes(self._rest)
+        return bytes(self._json_text)
 
     @property
-    def found(self) -> list[Lifted]:
+    def found(self) -> list[DecodedField]:
         """What was lifted, in order; with what came of one that is not at its end."""
-        cut = self._value.lifted(whole=False) if self._value is not None else None
-        return self._found if cut is None else [*self._found, cut]
+        cut = self._value.decoded(complete=False) if self._value is not None else None
+        return self._decoded_fields if cut is None else [*self._decoded_fields, cut]
 
-    def lifted(self, value: object) -> Lifted | None:
+    def decoded(self, value: object) -> DecodedField | None:
         """What a stand-in stands for; None for any other value."""
-        if not isinstance(value, str) or not value.startswith(self._mark):
+        if not isinstance(value, str) or not value.startswith(self._placeholder_prefix):
             return None
-        return self._found[int(value[len(self._mark) :])]
+        return self._decoded_fields[int(value[len(self._placeholder_prefix) :])]
 
-    def _gap(self, data: bytes, at: int) -> int:
-        quote = data.find(b'"', at)
-        piece = data[at:] if quote < 0 else data[at:quote]
-        self._rest += piece
-        self._between = (self._between + piece.strip(_SPACE))[:2]
+    def _scan_outside_string(self, data: bytes, offset: int) -> int:
+        quote = data.find(b'"', offset)
+        piece = data[offset:] if quote < 0 else data[offset:quote]
+        self._json_text += piece
+        self._text_before_string = (self._text_before_string + piece.strip(_SPACE))[:2]
         if quote < 0:
             return len(data)
-        self._within = True
-        if self._between == b":" and self._last in self._names:
-            self._value = _Value(surely_base64=self._names[self._last])
+        self._in_string = True
+        if self._text_before_string == b":" and self._last_string in self._names:
+            self._value = _StringField(expect_base64=self._names[self._last_string])
         else:
-            self._rest += b'"'
-        self._between = self._last = b""
+            self._json_text += b'"'
+        self._text_before_string = self._last_string = b""
         return quote + 1
 
-    def _string(self, data: bytes, at: int) -> int:
-        found = _INSIDE.match(data, at)
-        end = found.end() if found else at
-        piece = data[at:end]
+    def _scan_string(self, data: bytes, offset: int) -> int:
+        found = _INSIDE.match(data, offset)
+        end = found.end() if found else offset
+        piece = data[offset:end]
         if self._value is not None:
             self._value.feed(piece)
         else:
-            self._rest += piece
-            self._last = self._last if len(self._last) > 64 else self._last + piece[:65]
+            self._json_text += piece
+            self._last_string = (
+                self._last_string if len(self._last_string) > 64 else self._last_string + piece[:65]
+            )
         if end < len(data) and data[end] == 0x22:
-            self._within = False
+            self._in_string = False
             if self._value is not None:
-                self._close_value(whole=True)
+                self._finish_value(complete=True)
             else:
-                self._rest += b'"'
+                self._json_text += b'"'
             return end + 1
-        self._carry = data[end:]
+        self._pending = data[end:]
         return len(data)
 
-    def _close_value(self, *, whole: bool) -> None:
+    def _finish_value(self, *, complete: bool) -> None:
         assert self._value is not None  # noqa: S101
-        lifted = self._value.lifted(whole=whole)
-        if lifted is None:
-            self._rest += b'"' + self._value.raw + (b'"' if whole else b"")
+        decoded = self._value.decoded(complete=complete)
+        if decoded is None:
+            self._json_text += b'"' + self._value.raw + (b'"' if complete else b"")
         else:
-            self._rest += f'"{self._mark}{len(self._found)}"'.encode()
-            self._found.append(lifted)
+            self._json_text += f'"{self._placeholder_prefix}{len(self._decoded_fields)}"'.encode()
+            self._decoded_fields.append(decoded)
         self._value = None
 
 
-class _Value:
+class _StringField:
     """One string that may be base64: decoded as soon as it is clear that it is, kept as it came if not."""
 
-    def __init__(self, *, surely_base64: bool) -> None:
+    def __init__(self, *, expect_base64: bool) -> None:
         self.raw = bytearray()
-        self._surely = surely_base64
-        self._decoder: Base64Decoder | None = None
+        self._expect_base64 = expect_base64
+        self._decoder: IncrementalBase64Decoder | None = None
         self._decided = False
-        self._carry = b""
+        self._pending = b""
 
     def feed(self, piece: bytes) -> None:
         if self._decoder is not None:
             self._decode(piece)
             return
         self.raw += piece
-        if not self._decided and len(self.raw) >= _UNDECIDED:
+        if not self._decided and len(self.raw) >= _SNIFF_BYTES:
             self._decide()
 
-    def lifted(self, *, whole: bool) -> Lifted | None:
+    def decoded(self, *, complete: bool) -> DecodedField | None:
         if not self._decided:
             self._decide()
         if self._decoder is None:
             return None
         end = self._decoder.end()
-        return Lifted(end.data, whole and end.whole and not self._carry, end.refused)
+        return DecodedField(end.data, complete and end.complete and not self._pending, end.invalid_text)
 
     def _decide(self) -> None:
         self._decided = True
-        start = _unescaped(bytes(self.raw[:_UNDECIDED]))
+        start = _unescape(bytes(self.raw[:_SNIFF_BYTES]))
         data_url = re.match(rb"\s*data:[^,]*;base64,", start, re.IGNORECASE)
         if not data_url and not (
-            self._surely and start.strip() and not start.startswith((b"http", b"data:"))
+            self._expect_base64 and start.strip() and not start.startswith((b"http", b"data:"))
         ):
             return
-        self._decoder = Base64Decoder()
+        self._decoder = IncrementalBase64Decoder()
         held = bytes(self.raw)
         self.raw.clear()
         self._decode(held.partition(b",")[2] if data_url else held)
 
     def _decode(self, piece: bytes) -> None:
-        piece = self._carry + piece
+        piece = self._pending + piece
         half = _HALF_ESCAPE.search(piece, max(len(piece) - 6, 0))
         cut = half.start() if half else len(piece)
-        piece, self._carry = piece[:cut], piece[cut:]
+        piece, self._pending = piece[:cut], piece[cut:]
         assert self._decoder is not None  # noqa: S101
-        self._decoder.feed(_unescaped(piece))
+        self._decoder.feed(_unescape(piece))
 
 
-def _unescaped(text: bytes) -> bytes:
+def _unescape(text: bytes) -> bytes:
     """The text with JSON's escapes undone; PHP escapes each slash."""
     if b"\\" not in text:
         return text
     if b"\\\\" not in text:
         text = text.replace(b"\\/", b"/")
-    return _ESCAPE.sub(_character, text) if b"\\" in text else text
+    return _ESCAPE.sub(_unescape_character, text) if b"\\" in text else text
 
 
-def _character(escape: re.Match[bytes]) -> bytes:
+def _unescape_character(escape: re.Match[bytes]) -> bytes:
     code, short = escape.groups()
     return _SHORT[short[0]] if short else chr(int(code, 16)).encode("utf-8", "surrogatepass")

@@ -9,15 +9,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from puq_magics.core.errors import InvalidURLError
 
-VENDOR_URL = "https://api.puq.ai"
-_EXAMPLE = f"Write it like {VENDOR_URL}"
-_LONGEST = 2000
+DEFAULT_BASE_URL = "https://api.puq.ai"
+_EXAMPLE = f"Write it like {DEFAULT_BASE_URL}"
+_MAX_LENGTH = 2000
 # Letters of any script (a name may be international), or an IPv6 address; nothing that two parsers read differently.
 _HOST = re.compile(r"[\w.-]{1,253}|[0-9a-f:.]+(%[\w.-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class BaseURL:
     """A router's base URL, without a trailing ``/`` or ``/v1``."""
 
     url: str
@@ -28,28 +28,32 @@ class Address:
     is_loopback: bool
 
     @property
-    def is_vendor(self) -> bool:
+    def is_puq_ai(self) -> bool:
         """Whether this is puq.ai's own router."""
-        return self.origin == VENDOR_URL
+        return self.origin == DEFAULT_BASE_URL
 
     @classmethod
-    def parse(cls, text: str, *, allow_http: bool = False) -> Address:
+    def parse(cls, text: str, *, allow_http: bool = False) -> BaseURL:
         """Read a base URL as a person writes it, with or without a trailing ``/`` or ``/v1``.
 
         Raises InvalidURLError for what is not an http(s) URL, carries a password or a query, or is plain
         http to another machine (unless ``allow_http``): the key would travel in clear.
         """
         if not isinstance(text, str):
-            raise InvalidURLError(f"{_shown(repr(text))} is not a base URL.", hint=_EXAMPLE)
+            raise InvalidURLError(f"{_redacted_repr(repr(text))} is not a base URL.", hint=_EXAMPLE)
         text = text.strip()
-        parts = _split(text)
+        parts = _split_url(text)
         host = parts.hostname or ""
-        if parts.scheme not in ("http", "https") or not _is_name(parts, host) or not _is_plain(text):
-            raise InvalidURLError(f"{_shown(text)} is not a base URL.", hint=_EXAMPLE)
+        if (
+            parts.scheme not in ("http", "https")
+            or not _is_valid_host(parts, host)
+            or not _is_plain_text(text)
+        ):
+            raise InvalidURLError(f"{_redacted_repr(text)} is not a base URL.", hint=_EXAMPLE)
         if parts.username is not None or parts.query or parts.fragment:
             raise InvalidURLError(
                 f"the base URL of {host} has a user name, a query or a fragment in it.",
-                hint=f"Write only scheme, host and path, like {VENDOR_URL}; the key goes to %puq_login.",
+                hint=f"Write only scheme, host and path, like {DEFAULT_BASE_URL}; the key goes to %puq_login.",
             )
         loopback = _is_loopback(host)
         if parts.scheme == "http" and not loopback and not allow_http:
@@ -63,24 +67,24 @@ class Address:
         return cls(url=origin + path, origin=origin, host=netloc, is_loopback=loopback)
 
 
-def _split(text: str) -> SplitResult:
+def _split_url(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
         _ = parts.port  # reading it checks it
     except ValueError:
-        raise InvalidURLError(f"{_shown(text)} is not a base URL.", hint=_EXAMPLE) from None
+        raise InvalidURLError(f"{_redacted_repr(text)} is not a base URL.", hint=_EXAMPLE) from None
     return parts
 
 
-def _is_name(parts: SplitResult, host: str) -> bool:
+def _is_valid_host(parts: SplitResult, host: str) -> bool:
     return _HOST.fullmatch(host) is not None and ("[" in parts.netloc) == (":" in host)
 
 
-def _is_plain(text: str) -> bool:
-    return len(text) <= _LONGEST and text.isprintable() and not any(c.isspace() for c in text)
+def _is_plain_text(text: str) -> bool:
+    return len(text) <= _MAX_LENGTH and text.isprintable() and not any(c.isspace() for c in text)
 
 
-def _shown(text: str) -> str:
+def _redacted_repr(text: str) -> str:
     """The text, short, and without a password or what may be one."""
     text = text if "@" not in text else f"…@{text.rpartition('@')[2]}"
     return repr(text if len(text) <= 80 else f"{text[:79]}…")

@@ -22,9 +22,9 @@ from time import monotonic
 from typing import Any, Protocol
 
 # A chunk's size line, with its extensions, or a trailer: longer is no honest framing.
-_LONGEST_LINE = 1 << 14
+_MAX_LINE_BYTES = 1 << 14
 _MOST_TRAILERS = 100
-_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
+_CHUNK_SIZE_LINE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 
 
 class Framing(Protocol):
@@ -42,14 +42,14 @@ class Framing(Protocol):
         """The connection ended. Raises IncompleteRead when the body had not."""
 
 
-def framing_of(chunked: bool, length: int | None) -> Framing:
+def make_framing(chunked: bool, length: int | None) -> Framing:
     """The framing that an answer's headers tell; ``length`` is in bytes, None when they do not say."""
     if chunked:
-        return Chunked()
-    return Unbounded() if length is None else Counted(length)
+        return ChunkedFraming()
+    return CloseDelimitedFraming() if length is None else ContentLengthFraming(length)
 
 
-class Chunked:
+class ChunkedFraming:
     """``Transfer-Encoding: chunked`` (section 7.1)."""
 
     def __init__(self) -> None:
@@ -57,23 +57,23 @@ class Chunked:
         self.reusable = True
         self._line = b""  # the framing line that has not ended yet
         self._read_line = self._read_size
-        self._left = 0  # of the chunk's data
+        self._bytes_left = 0  # of the chunk's data
         self._trailers = 0
 
     def decode(self, data: bytes) -> bytes:
         """See Framing."""
         parts: list[bytes] = []
-        at = 0
-        while at < len(data) and not self.ended:
-            if self._left:
-                parts.append(data[at : at + self._left])
-                at += len(parts[-1])
-                self._left -= len(parts[-1])
-            elif self._before_size and (after := _whole_chunks(data, at, parts)) > at:
-                at = after
+        offset = 0
+        while offset < len(data) and not self.ended:
+            if self._bytes_left:
+                parts.append(data[offset : offset + self._bytes_left])
+                offset += len(parts[-1])
+                self._bytes_left -= len(parts[-1])
+            elif self._before_size and (after := _consume_whole_chunks(data, offset, parts)) > offset:
+                offset = after
             else:
-                at = self._take_line(data, at)
-        if at < len(data):
+                offset = self._take_line(data, offset)
+        if offset < len(data):
             self.reusable = False  # bytes that nobody asked for
         return b"".join(parts)
 
@@ -86,10 +86,10 @@ class Chunked:
     def _before_size(self) -> bool:
         return not self._line and self._read_line == self._read_size
 
-    def _take_line(self, data: bytes, at: int) -> int:
-        line_end = data.find(b"\n", at) + 1 or len(data)
-        self._line += data[at:line_end]
-        if len(self._line) > _LONGEST_LINE:
+    def _take_line(self, data: bytes, offset: int) -> int:
+        line_end = data.find(b"\n", offset) + 1 or len(data)
+        self._line += data[offset:line_end]
+        if len(self._line) > _MAX_LINE_BYTES:
             raise HTTPException("a line of the chunks' framing is too long")
         if self._line.endswith(b"\n"):
             line, self._line = self._line.rstrip(b"\r\n"), b""
@@ -97,11 +97,11 @@ class Chunked:
         return line_end
 
     def _read_size(self, line: bytes) -> None:
-        match = _SIZE.fullmatch(line)
+        match = _CHUNK_SIZE_LINE.fullmatch(line)
         if match is None:
             raise HTTPException("a chunk has no size")
-        self._left = int(match[1], 16)
-        self._read_line = self._read_chunk_end if self._left else self._read_trailer
+        self._bytes_left = int(match[1], 16)
+        self._read_line = self._read_chunk_end if self._bytes_left else self._read_trailer
 
     def _read_chunk_end(self, line: bytes) -> None:
         if line:
@@ -115,50 +115,50 @@ class Chunked:
             raise HTTPException("the body has too many trailers")
 
 
-def _whole_chunks(data: bytes, at: int, parts: list[bytes]) -> int:
+def _consume_whole_chunks(data: bytes, offset: int, parts: list[bytes]) -> int:
     """Add the chunks that lie in ``data`` whole and plain, from ``at`` on; give where the next thing begins.
 
     Most of a stream is this, and this takes a third of the time of reading line by line.
     """
     while True:
-        start = data.find(b"\r\n", at, at + 8) + 2
-        digits = data[at : start - 2]
+        start = data.find(b"\r\n", offset, offset + 8) + 2
+        digits = data[offset : start - 2]
         if start < 2 or not digits.isalnum():
-            return at
+            return offset
         try:
             end = start + int(digits, 16)
         except ValueError:
-            return at
+            return offset
         if end == start or data[end : end + 2] != b"\r\n":
-            return at
+            return offset
         parts.append(data[start:end])
-        at = end + 2
+        offset = end + 2
 
 
-class Counted:
+class ContentLengthFraming:
     """``Content-Length`` (section 6.2)."""
 
     def __init__(self, length: int) -> None:
         self.ended = length == 0
         self.reusable = True
-        self._left = length
+        self._bytes_left = length
 
     def decode(self, data: bytes) -> bytes:
         """See Framing."""
-        if len(data) > self._left:
+        if len(data) > self._bytes_left:
             self.reusable = False
-        body = data[: self._left]
-        self._left -= len(body)
-        self.ended = self._left == 0
+        body = data[: self._bytes_left]
+        self._bytes_left -= len(body)
+        self.ended = self._bytes_left == 0
         return body
 
     def end(self) -> None:
         """See Framing."""
         if not self.ended:
-            raise IncompleteRead(b"", self._left)
+            raise IncompleteRead(b"", self._bytes_left)
 
 
-class Unbounded:
+class CloseDelimitedFraming:
     """A body that ends with its connection (section 6.3, item 8)."""
 
     def __init__(self) -> None:
@@ -176,15 +176,15 @@ class Unbounded:
 
 #: Enough for a burst, little enough to look up now and then.
 READ_SIZE = 1 << 16
-_PLAIN = ("", "identity")
+_IDENTITY = ("", "identity")
 _GZIP = ("gzip", "x-gzip")
-_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Body(Protocol):
     """The decoded bytes of one answer."""
 
-    def receive(self, wait: float | None = None) -> bytes | None:
+    def receive(self, timeout: float | None = None) -> bytes | None:
         """What has come; ``b""`` at the end and once closed; None when nothing came within ``wait`` seconds."""
 
     def close(self) -> None:
@@ -194,9 +194,9 @@ class Body(Protocol):
 def open_body(raw: Any, read_timeout: float) -> Body:
     """The body of a urllib3 response that was opened without preloading."""
     encoding = str(raw.headers.get("content-encoding", "")).strip().lower()
-    if encoding not in _PLAIN + _GZIP:  # not asked for; urllib3 may know it
+    if encoding not in _IDENTITY + _GZIP:  # not asked for; urllib3 may know it
         return ThreadedBody(raw, decode=True)
-    gunzip = Gunzip() if encoding in _GZIP else None
+    gunzip = GzipDecoder() if encoding in _GZIP else None
     source = _buffered_socket(raw)
     if source is None:
         return ThreadedBody(raw, gunzip=gunzip)
@@ -222,23 +222,23 @@ class PolledBody:
         sock: socket.socket,
         read_timeout: float,
         *,
-        gunzip: Gunzip | None = None,
+        gunzip: GzipDecoder | None = None,
     ) -> None:
         self._raw = raw
         self._sock = sock
         self._read_timeout = read_timeout
         self._gunzip = gunzip
-        self._framing = framing_of(raw.chunked, raw.length_remaining)
+        self._framing = make_framing(raw.chunked, raw.length_remaining)
         self._ended = False
         self._failure: OSError | None = None  # met behind bytes that had to be given first
-        self._heard = monotonic()
+        self._last_received = monotonic()
         self._socket_timeout = sock.gettimeout()
         sock.settimeout(0)
-        self._early = _drained(buffered)  # what http.client read beyond the headers
+        self._buffered = _read_buffered(buffered)  # what http.client read beyond the headers
         self._selector = selectors.DefaultSelector()
         self._selector.register(sock, selectors.EVENT_READ)
 
-    def receive(self, wait: float | None = None) -> bytes | None:
+    def receive(self, timeout: float | None = None) -> bytes | None:
         """See Body. Raises TimeoutError when no byte came for as long as the read timeout says."""
         if self._gunzip and (held := self._gunzip.more(READ_SIZE)):
             return held
@@ -249,7 +249,7 @@ class PolledBody:
                 break
             data = self._read_available()
             if data is None:
-                if not self._wait(None if wait is None else start + wait - monotonic()):
+                if not self._wait(None if timeout is None else start + timeout - monotonic()):
                     return None
             elif decoded := self._decode(data):
                 return decoded
@@ -287,12 +287,12 @@ class PolledBody:
         """What can be read without waiting, about READ_SIZE at most; None when that is nothing."""
         if self._failure is not None:
             raise self._failure
-        parts, self._early = [self._early] if self._early else [], b""
+        parts, self._buffered = [self._buffered] if self._buffered else [], b""
         size = sum(map(len, parts))
         while size < READ_SIZE:
             try:
                 part = self._sock.recv(READ_SIZE)
-            except _NOT_YET:
+            except _WOULD_BLOCK:
                 break
             except OSError as exc:
                 if not parts:
@@ -305,12 +305,12 @@ class PolledBody:
             size += len(part)
         if not parts:
             return None
-        self._heard = monotonic()
+        self._last_received = monotonic()
         return b"".join(parts)
 
     def _wait(self, left: float | None) -> bool:
         """Whether the socket became readable, which may mean part of a TLS record, in so many seconds."""
-        patience = self._heard + self._read_timeout - monotonic()
+        patience = self._last_received + self._read_timeout - monotonic()
         limit = patience if left is None else min(patience, left)
         if self._selector.select(max(limit, 0)):
             return True
@@ -319,18 +319,18 @@ class PolledBody:
         return False
 
 
-def _drained(buffered: BufferedReader) -> bytes:
+def _read_buffered(buffered: BufferedReader) -> bytes:
     """What is in the buffer of a socket that does not block."""
     try:
         return buffered.read(len(buffered.peek(1)))
-    except (*_NOT_YET, ConnectionError):
+    except (*_WOULD_BLOCK, ConnectionError):
         return b""
 
 
 class ThreadedBody:
     """Public calls alone: a thread reads, a queue hands over."""
 
-    def __init__(self, raw: Any, *, gunzip: Gunzip | None = None, decode: bool = False) -> None:
+    def __init__(self, raw: Any, *, gunzip: GzipDecoder | None = None, decode: bool = False) -> None:
         self._raw = raw
         self._gunzip = gunzip
         self._decode = decode
@@ -340,14 +340,16 @@ class ThreadedBody:
         self._thread = threading.Thread(target=self._read, name="puq-body", daemon=True)
         self._thread.start()
 
-    def receive(self, wait: float | None = None) -> bytes | None:
+    def receive(self, timeout: float | None = None) -> bytes | None:
         """See Body."""
         if self._gunzip and (held := self._gunzip.more(READ_SIZE)):
             return held
         start = monotonic()
         while not self._ended:
             try:
-                item = self._queue.get(timeout=None if wait is None else max(start + wait - monotonic(), 0))
+                item = self._queue.get(
+                    timeout=None if timeout is None else max(start + timeout - monotonic(), 0)
+                )
             except Empty:
                 return None
             self._ended = not item or isinstance(item, BaseException)
@@ -381,45 +383,45 @@ class ThreadedBody:
         self._raw.close()
 
 
-class Gunzip:
+class GzipDecoder:
     """Gzip, incrementally, of several members, never more at a time than asked for."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
-        self._open = False  # whether a member has begun; behind the first one, whether it gave anything
-        self._members = 0
-        self._full = False  # the last output was as long as it might be: there may be more inside
-        self._waiting = b""
+        self._in_member = False  # whether a member has begun; behind the first one, whether it gave anything
+        self._member_count = 0
+        self._has_more_output = False  # the last output was as long as it might be: there may be more inside
+        self._pending = b""
 
     def decode(self, data: bytes, limit: int) -> bytes:
         """Up to ``limit`` bytes of what was compressed; ``more`` gives the rest. Raises zlib.error."""
-        self._waiting += data
+        self._pending += data
         return self.more(limit)
 
     def more(self, limit: int) -> bytes:
         """Up to ``limit`` further bytes of what was fed before."""
         decoded = b""
-        while (self._waiting or self._full) and not decoded:
+        while (self._pending or self._has_more_output) and not decoded:
             try:
-                decoded = self._member.decompress(self._waiting, limit)
+                decoded = self._member.decompress(self._pending, limit)
             except zlib.error:
-                if self._open or not self._members:
+                if self._in_member or not self._member_count:
                     raise
-                self._waiting = b""  # padding behind the last member
+                self._pending = b""  # padding behind the last member
                 break
-            self._open = self._open or not self._members or bool(decoded)
-            self._full = len(decoded) == limit
-            self._waiting = self._member.unconsumed_tail or self._member.unused_data
+            self._in_member = self._in_member or not self._member_count or bool(decoded)
+            self._has_more_output = len(decoded) == limit
+            self._pending = self._member.unconsumed_tail or self._member.unused_data
             if self._member.eof:
                 self._next_member()
         return decoded
 
     def end(self) -> None:
         """No more will come. Raises EOFError within a member."""
-        if self._open:
+        if self._in_member:
             raise EOFError("the compressed data ended early")
 
     def _next_member(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
-        self._members += 1
-        self._open = self._full = False
+        self._member_count += 1
+        self._in_member = self._has_more_output = False

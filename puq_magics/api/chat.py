@@ -11,22 +11,22 @@ from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.sse import Event, SSEDecoder
+from puq_magics.api.sse import ServerSentEvent, SSEDecoder
 from puq_magics.api.types import (
-    Completion,
+    ChatCompletion,
     Delta,
-    joined_surrogates,
-    read_pieces,
+    join_surrogates,
+    read_choices,
     read_usage,
 )
 from puq_magics.core.errors import (
-    AnswerError,
+    APIConnectionError,
     APIError,
-    NetworkError,
+    InvalidResponseError,
     StreamError,
-    error_object,
-    error_words,
-    with_words,
+    append_detail,
+    parse_error_body,
+    parse_error_json,
 )
 
 if TYPE_CHECKING:
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 _DONE = "[DONE]"
 _BOM = b"\xef\xbb\xbf"
 # How an event stream begins: a field, or a comment.
-_FIELDS = (b"data", b"event", b"id", b"retry", b":")
+_SSE_FIELDS = (b"data", b"event", b"id", b"retry", b":")
 #: Bytes after which a body's beginning is clear, or never will be.
-_SNIFF = 1 << 12
+_SNIFF_BYTES = 1 << 12
 _MEBI = 1 << 20
 #: Seconds to wait for the end of the body after the answer's end, to use the connection again.
-_PATIENCE = 0.02
-_NOTHING = Delta()
+_DRAIN_TIMEOUT = 0.02
+_EMPTY_DELTA = Delta()
 #: Events in one parse: so few that their objects are gone before the garbage collector looks at them.
-_AT_ONCE = 100
+_PARSE_BATCH = 100
 
 
 class ChatStream:
@@ -58,20 +58,20 @@ class ChatStream:
         self.model = model
         self.request_id = request_id
         #: When the first words came, by ``time.monotonic``.
-        self.first_heard: float | None = None
+        self.first_received_at: float | None = None
         #: Whether the answer has ended, well or not.
         self.finished = False
         self._response = response
         self._decoder = SSEDecoder()
         self._max_size = max_size
         self._size = 0
-        self._texts: dict[int, _Words] = {0: _Words()}
-        self._reasoning = _Words()
+        self._texts: dict[int, _TextBuffer] = {0: _TextBuffer()}
+        self._reasoning = _TextBuffer()
         self._finish_reason: str | None = None
-        self._head: dict[str, Any] = {}
+        self._metadata: dict[str, Any] = {}
         self._usage: object = None
-        self._beginning: bytes | None = b""  # until it is clear what comes
-        self._whole: list[bytes] | None = None  # the parts of a body that is no stream
+        self._undecided: bytes | None = b""  # until it is clear what comes
+        self._body_parts: list[bytes] | None = None  # the parts of a body that is no stream
 
     def __enter__(self) -> ChatStream:
         return self
@@ -101,14 +101,14 @@ class ChatStream:
         return self._reasoning.text
 
     @property
-    def completion(self) -> Completion:
+    def completion(self) -> ChatCompletion:
         """What has come, as a value."""
         text, reasoning = self.text, self.reasoning
         message = {"role": "assistant", "content": text} | ({"reasoning": reasoning} if reasoning else {})
         choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
-        raw = self._head | {"choices": [choice]} | ({"usage": self._usage} if self._usage else {})
+        raw = self._metadata | {"choices": [choice]} | ({"usage": self._usage} if self._usage else {})
         model = raw.get("model")
-        return Completion(
+        return ChatCompletion(
             text=text,
             model=model if isinstance(model, str) and model else self.model,
             reasoning=reasoning,
@@ -119,21 +119,21 @@ class ChatStream:
             raw=raw,
         )
 
-    def receive(self, wait: float | None = None) -> Delta | None:
+    def receive(self, timeout: float | None = None) -> Delta | None:
         """What came since the last call; None when nothing came within ``wait`` seconds, or the answer ended.
 
-        Raises StreamError for an answer that breaks off, NetworkError for a cut connection; either has what had
+        Raises StreamError for an answer that breaks off, APIConnectionError for a cut connection; either has what had
         come in ``partial``.
         """
         if self.finished:
             return None
         try:
-            data = self._response.receive(wait)
-            delta = None if data is None else self._take(data)
+            data = self._response.receive(timeout)
+            delta = None if data is None else self._process(data)
         except APIError as error:
             self.close()
-            error.rewrite(self._response.redact)
-            if isinstance(error, NetworkError) and self._finish_reason is not None:
+            error.redact_with(self._response.redact)
+            if isinstance(error, APIConnectionError) and self._finish_reason is not None:
                 return None  # the answer was whole
             error.partial = self.text
             raise
@@ -141,83 +141,85 @@ class ChatStream:
             self.close()
             raise
         if self.finished and (left := Delta(self._texts[0].end(), self._reasoning.end())):
-            delta = left if delta is None else _sum([delta, left])
-        if delta and self.first_heard is None:
-            self.first_heard = monotonic()
+            delta = left if delta is None else _merge_deltas([delta, left])
+        if delta and self.first_received_at is None:
+            self.first_received_at = monotonic()
         return delta
 
-    def _take(self, data: bytes) -> Delta | None:
+    def _process(self, data: bytes) -> Delta | None:
         self._size += len(data)
         if self._size > self._max_size:
-            raise AnswerError(
+            raise InvalidResponseError(
                 f"the answer is larger than {self._max_size:,} bytes.",
                 hint="What came is kept; ask for less.",
             )
         ended = not data
-        if self._beginning is not None:
-            data = self._begin(data)
-        if self._whole is not None:
-            self._whole.append(data)
-            return self._read_whole() if ended else _NOTHING
-        delta = self._absorb(self._decoder.feed(data))
-        return self._end_of_body(delta) if ended and not self.finished else delta
+        if self._undecided is not None:
+            data = self._detect_format(data)
+        if self._body_parts is not None:
+            self._body_parts.append(data)
+            return self._parse_body() if ended else _EMPTY_DELTA
+        delta = self._handle_events(self._decoder.feed(data))
+        return self._finish_body(delta) if ended and not self.finished else delta
 
-    def _begin(self, data: bytes) -> bytes:
+    def _detect_format(self, data: bytes) -> bytes:
         """Whether events come, by how the body begins, whatever its Content-Type; what is to be read now."""
-        start = (self._beginning or b"") + data
+        start = (self._undecided or b"") + data
         words = start.removeprefix(_BOM).lstrip()
-        unclear = any(name != words and name.startswith(words) for name in (_BOM, *_FIELDS))
-        if data and unclear and len(start) < _SNIFF:
-            self._beginning = start
+        unclear = any(name != words and name.startswith(words) for name in (_BOM, *_SSE_FIELDS))
+        if data and unclear and len(start) < _SNIFF_BYTES:
+            self._undecided = start
             return b""
-        self._beginning = None
-        says_events = self._response.headers.get("content-type", "").lower().startswith("text/event-stream")
-        if words[:1] in (b"{", b"[", b"<") or not (says_events or words.startswith(_FIELDS)):
-            self._whole = []
+        self._undecided = None
+        is_event_stream = (
+            self._response.headers.get("content-type", "").lower().startswith("text/event-stream")
+        )
+        if words[:1] in (b"{", b"[", b"<") or not (is_event_stream or words.startswith(_SSE_FIELDS)):
+            self._body_parts = []
         return start
 
-    def _read_whole(self) -> Delta:
+    def _parse_body(self) -> Delta:
         """A body that is no stream: JSON, if the router does not stream, or a proxy's page."""
-        body = b"".join(self._whole or ())
+        body = b"".join(self._body_parts or ())
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError):
-            raise not_json(body) from None
-        delta = self._absorb_objects([answer])
+            raise not_json_error(body) from None
+        delta = self._handle_chunks([answer])
         if not any(words.text for words in self._texts.values()) and self._finish_reason is None:
-            raise AnswerError("the answer holds no text.", hint="Check the base URL.")
-        self._end()
+            raise InvalidResponseError("the answer holds no text.", hint="Check the base URL.")
+        self._finish()
         return delta
 
-    def _absorb(self, events: list[Event]) -> Delta:
+    def _handle_events(self, events: list[ServerSentEvent]) -> Delta:
         if not events:
-            return _NOTHING
+            return _EMPTY_DELTA
         datas = [event.data for event in events]
         ends = datas[-1].strip() == _DONE
         if ends:
             datas.pop()
         deltas = []
-        for start in range(0, len(datas), _AT_ONCE):
-            deltas.append(self._absorb_some(datas[start : start + _AT_ONCE]))
+        for start in range(0, len(datas), _PARSE_BATCH):
+            deltas.append(self._handle_batch(datas[start : start + _PARSE_BATCH]))
             if self.finished:
                 break
         if ends and not self.finished:
-            self._end()
-        return _sum(deltas)
+            self._finish()
+        return _merge_deltas(deltas)
 
-    def _absorb_some(self, datas: list[str]) -> Delta:
+    def _handle_batch(self, datas: list[str]) -> Delta:
         try:
             objects = json.loads("[" + ",".join(datas) + "]")  # one parse for all
         except (ValueError, RecursionError):
             objects = []
-        return self._absorb_objects(objects) if len(objects) == len(datas) else self._absorb_each(datas)
+        return self._handle_chunks(objects) if len(objects) == len(datas) else self._handle_each(datas)
 
-    def _absorb_each(self, datas: list[str]) -> Delta:
+    def _handle_each(self, datas: list[str]) -> Delta:
         """One by one: one of them is ``[DONE]``, or no JSON."""
         deltas = []
         for data in datas:
             if data.strip() == _DONE:
-                self._end()
+                self._finish()
                 break
             try:
                 value = json.loads(data)
@@ -225,55 +227,55 @@ class ChatStream:
                 raise StreamError(
                     f"the stream holds an event that is not JSON: {data[:80]!r}.", hint="Try again."
                 ) from None
-            deltas.append(self._absorb_objects([value]))
-        return _sum(deltas)
+            deltas.append(self._handle_chunks([value]))
+        return _merge_deltas(deltas)
 
-    def _absorb_last(self, event: Event) -> Delta:
+    def _handle_incomplete(self, event: ServerSentEvent) -> Delta:
         """An event that lacks its blank line: it counts if it is whole."""
         try:
             if event.data.strip() != _DONE:
                 json.loads(event.data)
         except (ValueError, RecursionError):
-            return _NOTHING
-        return self._absorb_each([event.data])
+            return _EMPTY_DELTA
+        return self._handle_each([event.data])
 
-    def _absorb_objects(self, chunks: list[Any]) -> Delta:
-        texts = _plain_texts(chunks)
-        if texts and not self._head:
-            self._note(chunks[0])
+    def _handle_chunks(self, chunks: list[Any]) -> Delta:
+        texts = _fast_path_texts(chunks)
+        if texts and not self._metadata:
+            self._handle_metadata(chunks[0])
         others = chunks[len(texts) :]
         texts = [self._texts[0].add("".join(texts))] if texts else []
         reasoning = []
         for chunk in others:
             if not isinstance(chunk, dict):
                 continue
-            for piece in read_pieces(chunk):
-                text = self._texts.setdefault(piece.index, _Words()).add(piece.text)
-                if piece.index == 0:
+            for choice in read_choices(chunk):
+                text = self._texts.setdefault(choice.index, _TextBuffer()).add(choice.text)
+                if choice.index == 0:
                     texts.append(text)
-                    reasoning.append(self._reasoning.add(piece.reasoning))
-                    self._finish_reason = piece.finish_reason or self._finish_reason
-            self._note(chunk)
+                    reasoning.append(self._reasoning.add(choice.reasoning))
+                    self._finish_reason = choice.finish_reason or self._finish_reason
+            self._handle_metadata(chunk)
         return Delta("".join(texts), "".join(reasoning))
 
-    def _note(self, chunk: Mapping[str, Any]) -> None:
+    def _handle_metadata(self, chunk: Mapping[str, Any]) -> None:
         """What stands beside the choices."""
         if chunk.get("error"):
-            words, code = error_object(chunk)
+            words, code = parse_error_json(chunk)
             code = f" ({code})" if code and code not in words else ""
             raise StreamError(
-                with_words(f"the answer broke off with an error of the router{code}", words),
+                append_detail(f"the answer broke off with an error of the router{code}", words),
                 hint="Try again, or use another model.",
             )
         self._usage = chunk.get("usage") or self._usage
         for key in ("id", "created", "model", "object"):
-            if chunk.get(key) and key not in self._head:
-                self._head[key] = chunk[key]
+            if chunk.get(key) and key not in self._metadata:
+                self._metadata[key] = chunk[key]
 
-    def _end_of_body(self, delta: Delta) -> Delta:
+    def _finish_body(self, delta: Delta) -> Delta:
         if (last := self._decoder.flush()) is not None:
-            more = self._absorb_last(last)
-            delta = _sum([delta, more])
+            more = self._handle_incomplete(last)
+            delta = _merge_deltas([delta, more])
         self._response.close()
         if self._finish_reason is None and not self.finished:
             raise StreamError(
@@ -282,10 +284,10 @@ class ChatStream:
         self.finished = True
         return delta
 
-    def _end(self) -> None:
+    def _finish(self) -> None:
         """The end of the answer: leave the connection ready for the next request, if that is quick."""
         self.finished = True
-        deadline = monotonic() + _PATIENCE
+        deadline = monotonic() + _DRAIN_TIMEOUT
         try:
             while (left := deadline - monotonic()) > 0 and self._response.receive(left) != b"":
                 pass
@@ -294,38 +296,38 @@ class ChatStream:
         self._response.close()
 
 
-class _Words:
+class _TextBuffer:
     """Text that comes in parts, and never shows half a character that JSON escapes split over two."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        self._half = ""
+        self._high_surrogate = ""
 
     @property
     def text(self) -> str:
-        return joined_surrogates(self._parts)
+        return join_surrogates(self._parts)
 
     def add(self, part: str) -> str:
         """Keep the part; give what of it, and of the half before it, is whole."""
         self._parts.append(part)
-        part, self._half = self._half + part, ""
+        part, self._high_surrogate = self._high_surrogate + part, ""
         if part and "\ud800" <= part[-1] <= "\udbff":
-            part, self._half = part[:-1], part[-1]
-        return joined_surrogates([part])
+            part, self._high_surrogate = part[:-1], part[-1]
+        return join_surrogates([part])
 
     def end(self) -> str:
         """What stands for a half that never got its other half."""
-        half, self._half = self._half, ""
-        return joined_surrogates([half])
+        half, self._high_surrogate = self._high_surrogate, ""
+        return join_surrogates([half])
 
 
-def _sum(deltas: list[Delta]) -> Delta:
+def _merge_deltas(deltas: list[Delta]) -> Delta:
     if len(deltas) == 1:
         return deltas[0]
     return Delta("".join(delta.text for delta in deltas), "".join(delta.reasoning for delta in deltas))
 
 
-def _plain_texts(chunks: list[Any]) -> list[str]:
+def _fast_path_texts(chunks: list[Any]) -> list[str]:
     """The texts of the first chunks that are of the common shape: one choice, a string in its delta, no more to note.
 
     Most of a long answer is this, and this takes a fifth of the time of the tolerant way.
@@ -351,36 +353,40 @@ def _plain_texts(chunks: list[Any]) -> list[str]:
     return texts
 
 
-def read_completion(answer: Any, model: str, request_id: str | None) -> Completion:
-    """A whole answer's JSON as a value. Raises StreamError or AnswerError when it holds none."""
+def read_completion(answer: Any, model: str, request_id: str | None) -> ChatCompletion:
+    """A whole answer's JSON as a value. Raises StreamError or InvalidResponseError when it holds none."""
     if not isinstance(answer, dict):
-        raise AnswerError("the answer is not a JSON object.", hint="Check the base URL.")
+        raise InvalidResponseError("the answer is not a JSON object.", hint="Check the base URL.")
     if answer.get("error"):
-        words, _ = error_object(answer)
-        raise AnswerError(with_words("the router answered with an error", words), hint="Try again.")
-    pieces = {piece.index: piece for piece in read_pieces(answer)}
-    if not pieces:
-        raise AnswerError("the answer holds no choices.", hint="Check the base URL.")
-    first = pieces.pop(min(pieces))
+        words, _ = parse_error_json(answer)
+        raise InvalidResponseError(
+            append_detail("the router answered with an error", words), hint="Try again."
+        )
+    choices = {choice.index: choice for choice in read_choices(answer)}
+    if not choices:
+        raise InvalidResponseError("the answer holds no choices.", hint="Check the base URL.")
+    first = choices.pop(min(choices))
     named = answer.get("model")
-    return Completion(
-        text=joined_surrogates([first.text]),
+    return ChatCompletion(
+        text=join_surrogates([first.text]),
         model=named if isinstance(named, str) and named else model,
-        reasoning=joined_surrogates([first.reasoning]),
+        reasoning=join_surrogates([first.reasoning]),
         finish_reason=first.finish_reason,
         usage=read_usage(answer.get("usage")),
         request_id=request_id,
-        alternatives={index: joined_surrogates([piece.text]) for index, piece in pieces.items()},
+        alternatives={index: join_surrogates([choice.text]) for index, choice in choices.items()},
         raw=answer,
     )
 
 
-def not_json(body: bytes) -> AnswerError:
+def not_json_error(body: bytes) -> InvalidResponseError:
     """The error for a body that should have been JSON."""
-    words, _ = error_words(body)
+    words, _ = parse_error_body(body)
     if not words:
-        return AnswerError("the answer is empty.", hint="Check the base URL; a proxy may stand between.")
-    return AnswerError(
-        with_words("the answer is not JSON", words),
+        return InvalidResponseError(
+            "the answer is empty.", hint="Check the base URL; a proxy may stand between."
+        )
+    return InvalidResponseError(
+        append_detail("the answer is not JSON", words),
         hint="Check the base URL; a proxy may have answered in its place.",
     )

@@ -7,24 +7,24 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.base_url import VENDOR_URL, Address
+from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
 from puq_magics.api.chat import ChatStream, read_completion
 from puq_magics.api.request import Request, Retry, Timeouts, form_request, json_request
-from puq_magics.api.response import parts_of, read_beginning, read_json, redacted, request_id
+from puq_magics.api.response import iter_body, read_error_body, read_json, redact_errors, request_id
 from puq_magics.api.transport import RequestsTransport, Response, Transport, retry_after
-from puq_magics.api.types import Completion, Message, Model, read_balance, read_models
-from puq_magics.core.errors import ConfigurationError, InputError, StatusError, error_for
+from puq_magics.api.types import ChatCompletion, Message, Model, read_balance, read_models
+from puq_magics.core.errors import APIStatusError, ConfigurationError, InputError, make_status_error
 from puq_magics.core.secret import Secret
 
 if TYPE_CHECKING:
-    from puq_magics.api.images import Images
+    from puq_magics.api.images import ImagesResponse
     from puq_magics.api.speech import Speech, SpeechStream
     from puq_magics.api.transcription import Transcript, TranscriptStream
     from puq_magics.api.uploads import OnProgress, Upload
 
-_CONNECT, _LISTS, _CHAT, _MEDIA = 10.0, 30.0, 120.0, 300.0  # seconds
-_LONGEST_TRANSCRIPT = 64 << 20  # bytes
-_UNKNOWN_FIELD = (
+_CONNECT_TIMEOUT, _LIST_TIMEOUT, _CHAT_TIMEOUT, _MEDIA_TIMEOUT = 10.0, 30.0, 120.0, 300.0  # seconds
+_MAX_TRANSCRIPT_BYTES = 64 << 20  # bytes
+_UNKNOWN_FIELD_PATTERN = (
     r"(?:unknown|unrecogni[sz]ed|unexpected|unsupported|additional|extra|invalid)[\w ]*"
     r"(?:field|param|propert|argument|key|input|option)"
 )
@@ -44,7 +44,7 @@ class Router:
     def __init__(
         self,
         api_key: str | Secret | None = None,
-        base_url: str = VENDOR_URL,
+        base_url: str = DEFAULT_BASE_URL,
         auth_scheme: str = "Token",
         *,
         timeout: float | None = None,
@@ -59,16 +59,16 @@ class Router:
         if not isinstance(key, Secret | None):
             del key
             raise ConfigurationError("the API key is not a string.", hint="Copy it from the dashboard.")
-        if timeout is not None and not _is_seconds(timeout):
+        if timeout is not None and not _is_valid_timeout(timeout):
             raise ConfigurationError(
                 f"the timeout is {timeout!r}.", hint="Give a number of seconds above 0, or None."
             )
         if transport is None:
-            address = Address.parse(base_url, allow_http=allow_http)
+            address = BaseURL.parse(base_url, allow_http=allow_http)
             transport = RequestsTransport(address, key, auth_scheme=auth_scheme, max_retries=max_retries)
         self._transport = transport
         self._timeout = timeout
-        self._counts_usage = True
+        self._include_usage = True
 
     def __repr__(self) -> str:
         return f"Router({self.address.url!r})"
@@ -80,7 +80,7 @@ class Router:
         self.close()
 
     @property
-    def address(self) -> Address:
+    def address(self) -> BaseURL:
         """Where the router is."""
         return self._transport.address
 
@@ -96,22 +96,22 @@ class Router:
     def models(self, *, enabled_only: bool = True, on_retry: OnRetry | None = None) -> tuple[Model, ...]:
         """The models: with a puq.ai router, enabled ones only unless asked otherwise."""
         params = {"enabled": "1"} if enabled_only else {}
-        request = Request("GET", "/v1/models", self._timeouts(_LISTS), params=params)
+        request = Request("GET", "/v1/models", self._timeouts(_LIST_TIMEOUT), params=params)
         models = read_models(read_json(self._send(request, on_retry)))
         return tuple(model for model in models if model.enabled or not enabled_only)
 
     def balance(self, *, on_retry: OnRetry | None = None) -> float:
         """What is left on the account, in credits."""
-        request = Request("GET", "/v1/credits/balance", self._timeouts(_LISTS))
+        request = Request("GET", "/v1/credits/balance", self._timeouts(_LIST_TIMEOUT))
         return read_balance(read_json(self._send(request, on_retry)))
 
     def chat(
         self, messages: str | Sequence[Message], *, model: str, on_retry: OnRetry | None = None, **params: Any
-    ) -> Completion:
+    ) -> ChatCompletion:
         """Ask, and wait for the whole answer. ``params`` are further fields of the request; None is not sent."""
         request = self.chat_request(messages, model=model, **(params | {"stream": None}))
         response = self._send(request, on_retry)
-        with redacted(response):
+        with redact_errors(response):
             return read_completion(read_json(response), model, request_id(response))
 
     def stream_chat(
@@ -119,34 +119,38 @@ class Router:
     ) -> ChatStream:
         """Ask, and read the answer as it comes; close the stream, or use it in a ``with``."""
         params["stream"] = True
-        response = self._send_counting(messages, model, on_retry, params)
+        response = self._send_with_usage(messages, model, on_retry, params)
         return ChatStream(response, model, request_id(response))
 
-    def _send_counting(
+    def _send_with_usage(
         self, messages: str | Sequence[Message], model: str, on_retry: OnRetry | None, params: dict[str, Any]
     ) -> Response:
         """Ask for the usage, too; where that is refused go without, now and from then on."""
         request = self.chat_request(messages, model=model, **params)
         try:
             return self._send(request, on_retry)
-        except StatusError as error:
-            if not self._counts_usage or "stream_options" in params or not _refuses_usage(error, params):
+        except APIStatusError as error:
+            if (
+                not self._include_usage
+                or "stream_options" in params
+                or not _rejects_usage_option(error, params)
+            ):
                 raise
-        request = self.chat_request(messages, model=model, count_usage=False, **params)
+        request = self.chat_request(messages, model=model, include_usage=False, **params)
         response = self._send(request, on_retry)
-        self._counts_usage = False
+        self._include_usage = False
         return response
 
     def chat_request(
-        self, messages: str | Sequence[Message], *, model: str, count_usage: bool = True, **params: Any
+        self, messages: str | Sequence[Message], *, model: str, include_usage: bool = True, **params: Any
     ) -> Request:
         """The request that ``chat`` and (with ``stream=True``) ``stream_chat`` send. Raises InputError."""
-        payload: dict[str, Any] = {"model": self._model(model), "messages": _messages(messages)}
+        payload: dict[str, Any] = {"model": self._validate_model(model), "messages": _messages(messages)}
         payload |= {name: value for name, value in params.items() if value is not None}
-        if payload.get("stream") and count_usage and self._counts_usage:
+        if payload.get("stream") and include_usage and self._include_usage:
             payload.setdefault("stream_options", {"include_usage": True})
         accept = "text/event-stream" if payload.get("stream") else "application/json"
-        return json_request("/v1/chat/completions", payload, self._timeouts(_CHAT), accept=accept)
+        return json_request("/v1/chat/completions", payload, self._timeouts(_CHAT_TIMEOUT), accept=accept)
 
     def image(
         self,
@@ -154,35 +158,40 @@ class Router:
         *,
         model: str,
         on_retry: OnRetry | None = None,
-        keep: Callable[[Images], None] | None = None,
+        on_partial: Callable[[ImagesResponse], None] | None = None,
         **params: Any,
-    ) -> Images:
+    ) -> ImagesResponse:
         """Have images made. ``params`` are further fields of the request, such as ``size`` and ``n``.
 
-        Images that the router names by an address are fetched from there, without the key. Raises AnswerError for
+        Images that the router names by an address are fetched from there, without the key. Raises
+        InvalidResponseError for
         what is not PNG, JPEG or WebP; its ``partial`` are the Images that came. ``keep`` is told these, too, before
         any error or interrupt leaves, so that a KeyboardInterrupt loses nothing that was paid for.
         """
-        from puq_magics.api.image_download import ImageFetcher  # media are imported when they are asked for
-        from puq_magics.api.images import MOST_IMAGES, read_images
+        from puq_magics.api.image_download import (
+            ImageDownloader,  # media are imported when they are asked for
+        )
+        from puq_magics.api.images import MAX_IMAGES, read_images
 
         response = self._send(self.image_request(prompt, model=model, **params), on_retry)
-        fetch = ImageFetcher(loopback=self.address.is_loopback)
+        download = ImageDownloader(loopback=self.address.is_loopback)
         asked = params.get("n")
-        most = max(asked, MOST_IMAGES) if isinstance(asked, int) else MOST_IMAGES
-        with closing(response), redacted(response):
-            return read_images(parts_of(response), model, request_id(response), fetch, keep, most=most)
+        max_images = max(asked, MAX_IMAGES) if isinstance(asked, int) else MAX_IMAGES
+        with closing(response), redact_errors(response):
+            return read_images(
+                iter_body(response), model, request_id(response), download, on_partial, max_images=max_images
+            )
 
     def image_request(self, prompt: str, *, model: str, **params: Any) -> Request:
         """The request that ``image`` sends. Raises InputError."""
         payload = {
-            "model": self._model(model, "openai/gpt-image-1.5"),
-            "prompt": _words(prompt, "the prompt"),
+            "model": self._validate_model(model, "openai/gpt-image-1.5"),
+            "prompt": _require_text(prompt, "the prompt"),
         }
         return json_request(
             "/v1/images/generations",
-            payload | _given(params, payload),
-            self._timeouts(_MEDIA),
+            payload | _extra_params(params, payload),
+            self._timeouts(_MEDIA_TIMEOUT),
             accept="application/json",
         )
 
@@ -206,13 +215,16 @@ class Router:
 
     def speech_request(self, text: str, *, model: str, **params: Any) -> Request:
         """The request that ``speech`` and ``stream_speech`` send. Raises InputError."""
-        payload = {"model": self._model(model, "openai/tts-1"), "input": _words(text, "the text to speak")}
+        payload = {
+            "model": self._validate_model(model, "openai/tts-1"),
+            "input": _require_text(text, "the text to speak"),
+        }
         if params.get("response_format") == "pcm":
             raise InputError("pcm is samples without a header, which nothing plays.", hint="Ask for wav.")
         return json_request(
             "/v1/audio/speech",
-            payload | _given(params, payload),
-            self._timeouts(_MEDIA),
+            payload | _extra_params(params, payload),
+            self._timeouts(_MEDIA_TIMEOUT),
             accept="audio/*, */*;q=0.5",
         )
 
@@ -231,14 +243,14 @@ class Router:
         """
         from puq_magics.api.transcription import read_transcript
 
-        request = self.transcribe_request(
+        request = self.transcription_request(
             upload, model=model, on_progress=on_progress, **(params | {"stream": False})
         )
         response = self._send(request, on_retry)
-        with closing(response), redacted(response):
-            return read_transcript(parts_of(response, _LONGEST_TRANSCRIPT), request_id(response))
+        with closing(response), redact_errors(response):
+            return read_transcript(iter_body(response, _MAX_TRANSCRIPT_BYTES), request_id(response))
 
-    def stream_transcript(
+    def stream_transcription(
         self,
         upload: Upload,
         *,
@@ -253,13 +265,13 @@ class Router:
         """
         from puq_magics.api.transcription import TranscriptStream
 
-        request = self.transcribe_request(
+        request = self.transcription_request(
             upload, model=model, on_progress=on_progress, **(params | {"stream": True})
         )
         response = self._send(request, on_retry)
         return TranscriptStream(response, request_id(response))
 
-    def transcribe_request(
+    def transcription_request(
         self,
         upload: Upload,
         *,
@@ -268,23 +280,23 @@ class Router:
         stream: bool = False,
         **params: Any,
     ) -> Request:
-        """The request that ``transcribe`` and (with ``stream``) ``stream_transcript`` send. Raises InputError."""
-        from puq_magics.api.uploads import Form, Upload, form_fields
+        """The request that ``transcribe`` and (with ``stream``) ``stream_transcription`` send. Raises InputError."""
+        from puq_magics.api.uploads import MultipartForm, Upload, form_fields
 
         if not isinstance(upload, Upload):
-            raise InputError("a recording is sent as an Upload.", hint="Make one by Upload.of_path(…).")
-        fields = {"model": self._model(model, "openai/whisper-1")} | _given(params, ("file",))
-        form = Form(form_fields(fields | ({"stream": True} if stream else {})), upload, on_progress)
+            raise InputError("a recording is sent as an Upload.", hint="Make one by Upload.from_path(…).")
+        fields = {"model": self._validate_model(model, "openai/whisper-1")} | _extra_params(params, ("file",))
+        form = MultipartForm(form_fields(fields | ({"stream": True} if stream else {})), upload, on_progress)
         accept = "text/event-stream, */*;q=0.5" if stream else "*/*"
-        return form_request("/v1/audio/transcriptions", form, self._timeouts(_MEDIA), accept=accept)
+        return form_request("/v1/audio/transcriptions", form, self._timeouts(_MEDIA_TIMEOUT), accept=accept)
 
-    def _model(self, name: str, example: str = "openai/gpt-4o-mini") -> str:
+    def _validate_model(self, name: str, example: str = "openai/gpt-4o-mini") -> str:
         """A model's name, as it is sent."""
         if not isinstance(name, str) or not name.strip():
             raise InputError(
                 "the name of a model is missing.", hint=f"Name it provider/model, like {example}."
             )
-        if self.address.is_vendor and "/" not in name:
+        if self.address.is_puq_ai and "/" not in name:
             raise InputError(
                 f"{name!r} is not the name of a model of {self.address.host}.",
                 hint=f"Name it provider/model, like {example}.",
@@ -292,22 +304,22 @@ class Router:
         return name
 
     def _timeouts(self, read: float) -> Timeouts:
-        return Timeouts(self._timeout or _CONNECT, self._timeout or read)
+        return Timeouts(self._timeout or _CONNECT_TIMEOUT, self._timeout or read)
 
     def _send(self, request: Request, on_retry: OnRetry | None = None) -> Response:
         response = self._transport.send(request, on_retry)
         if response.status < 400:
             return response
-        raise error_for(
+        raise make_status_error(
             response.status,
-            read_beginning(response),
+            read_error_body(response),
             request_id=request_id(response),
             retry_after=retry_after(response.headers),
-            sent_file=request.sends_file,
+            sent_file=request.has_file,
         )
 
 
-def _is_seconds(value: object) -> bool:
+def _is_valid_timeout(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
@@ -328,7 +340,7 @@ def _messages(messages: object) -> list[Any]:
     return listed
 
 
-def _words(text: object, what: str) -> str:
+def _require_text(text: object, what: str) -> str:
     """A text that is one, and not empty."""
     if not isinstance(text, str):
         raise InputError(f"{what} is not a string.", hint="Give it as str.")
@@ -337,7 +349,7 @@ def _words(text: object, what: str) -> str:
     return text
 
 
-def _given(params: Mapping[str, Any], reserved: Collection[str]) -> dict[str, Any]:
+def _extra_params(params: Mapping[str, Any], reserved: Collection[str]) -> dict[str, Any]:
     """The parameters that are sent: None is not, nor ``stream``, which the methods decide.
 
     Raises InputError for one that has an argument of its own.
@@ -350,12 +362,12 @@ def _given(params: Mapping[str, Any], reserved: Collection[str]) -> dict[str, An
     return {name: value for name, value in params.items() if value is not None and name != "stream"}
 
 
-def _refuses_usage(error: StatusError, params: Mapping[str, Any]) -> bool:
+def _rejects_usage_option(error: APIStatusError, params: Mapping[str, Any]) -> bool:
     """Whether a refusal can be about ``stream_options``, which older servers do not know."""
     if error.status not in (400, 422):
         return False
     if not error.detail or re.search(r"stream_options|include_usage", error.detail):
         return True
     others = "|".join(re.escape(name) for name in ("model", "messages", *params))
-    about_a_field = re.search(_UNKNOWN_FIELD, error.detail, re.IGNORECASE) is not None
+    about_a_field = re.search(_UNKNOWN_FIELD_PATTERN, error.detail, re.IGNORECASE) is not None
     return about_a_field and re.search(rf"\b(?:{others})\b", error.detail) is None

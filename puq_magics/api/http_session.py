@@ -11,24 +11,24 @@ import requests.adapters
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.core.version import __version__
 
 #: Bytes of a file that are read and sent at once; urllib3's own 16 kB cost a third of the throughput.
-BLOCK = 1 << 18
+BLOCK_SIZE = 1 << 18
 
 
-class PlainSession(requests.Session):
+class NoRedirectSession(requests.Session):
     """Does not look where a redirect points."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Nowhere: requests would read the redirect's body, and prepare to follow it."""
 
 
-class _PatientMixin(HTTPConnection):
+class _SendTimeoutMixin(HTTPConnection):
     """A body may say how long each of its pieces may take: urllib3 allows as long as for connecting."""
 
-    _patience: float | None = None
+    _send_timeout: float | None = None
 
     def request(
         self,
@@ -38,38 +38,38 @@ class _PatientMixin(HTTPConnection):
         headers: Any = None,
         **options: Any,
     ) -> None:
-        self._patience = getattr(body, "patience", None)
+        self._send_timeout = getattr(body, "send_timeout", None)
         super().request(method, url, body, headers, **options)
 
     def endheaders(self, *args: Any, **options: Any) -> None:
         super().endheaders(*args, **options)
-        if self._patience is not None and self.sock is not None:
-            self.sock.settimeout(self._patience)
+        if self._send_timeout is not None and self.sock is not None:
+            self.sock.settimeout(self._send_timeout)
 
 
-class _HTTPSConnection(_PatientMixin, HTTPSConnection):
+class _HTTPSConnection(_SendTimeoutMixin, HTTPSConnection):
     pass
 
 
 class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _PatientMixin
+    ConnectionCls = _SendTimeoutMixin
 
 
 class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
 
 
-class Adapter(requests.adapters.HTTPAdapter):
+class PoolAdapter(requests.adapters.HTTPAdapter):
     """Pools whose connections are patient, and close when told to."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Make the pools for what goes out directly."""
-        super().init_poolmanager(*args, **options, blocksize=BLOCK)
+        super().init_poolmanager(*args, **options, blocksize=BLOCK_SIZE)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """Make the pools for what goes out by a proxy."""
-        manager = super().proxy_manager_for(proxy, **options, blocksize=BLOCK)
+        manager = super().proxy_manager_for(proxy, **options, blocksize=BLOCK_SIZE)
         if not proxy.lower().startswith("socks"):  # which needs connections of its own
             manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
         return manager
@@ -83,13 +83,13 @@ class Adapter(requests.adapters.HTTPAdapter):
         super().close()
 
 
-def session_for(address: Address) -> requests.Session:
+def create_session(address: BaseURL) -> requests.Session:
     """A session for one router."""
-    session = PlainSession()
+    session = NoRedirectSession()
     if address.is_loopback:  # no proxy stands between a machine and itself
         session.trust_env = False
         session.verify = ca_bundle()
-    adapter = Adapter(pool_connections=2, pool_maxsize=8)
+    adapter = PoolAdapter(pool_connections=2, pool_maxsize=8)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session

@@ -25,18 +25,18 @@ import requests.utils
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.api.body import open_body
-from puq_magics.api.http_session import Adapter, PlainSession, ca_bundle, user_agent
-from puq_magics.api.transport import translate
-from puq_magics.core.errors import AnswerError, PuqError, RequestTimeoutError
+from puq_magics.api.http_session import NoRedirectSession, PoolAdapter, ca_bundle, user_agent
+from puq_magics.api.transport import translate_exception
+from puq_magics.core.errors import APITimeoutError, InvalidResponseError, PuqError
 
-_LARGEST = 64 << 20  # bytes of one image
-_LARGEST_IN_ALL = 256 << 20  # bytes of an answer's images
-_LONGEST = 120.0  # seconds in all
-_SILENCE = 30.0  # seconds without a byte
-_HOPS = 4  # the first one counts
-_TRIES = 3  # addresses of one host
+_MAX_IMAGE_BYTES = 64 << 20  # bytes of one image
+_MAX_TOTAL_BYTES = 256 << 20  # bytes of an answer's images
+_TOTAL_TIMEOUT = 120.0  # seconds in all
+_READ_TIMEOUT = 30.0  # seconds without a byte
+_MAX_REQUESTS = 4  # the first one counts
+_MAX_ADDRESSES = 3  # addresses of one host
 _HINT = (
     'The address is in the error\'s .partial.raw; or ask for the image itself: response_format="b64_json".'
 )
@@ -47,7 +47,7 @@ _IP = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _ParsedURL:
     """An address on the web, read apart."""
 
     scheme: str
@@ -59,24 +59,26 @@ class _Place:
     @property
     def name(self) -> str:
         """Host and port, as a ``Host`` header has them."""
-        host = _bracketed(self.host)
+        host = _bracket_ipv6(self.host)
         return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
         return f"{self.scheme}://{self.name}{self.target}"
 
-    def at(self, ip: _IP) -> str:
+    def with_ip(self, ip: _IP) -> str:
         """The URL with an address of the host in its place."""
-        return f"{self.scheme}://{_bracketed(str(ip))}:{self.port}{self.target}"
+        return f"{self.scheme}://{_bracket_ipv6(str(ip))}:{self.port}{self.target}"
 
 
-def fetch_image(url: str, *, loopback: bool, limit: int = _LARGEST, seconds: float = _LONGEST) -> bytes:
-    """The bytes that stand at ``url``; see ImageFetcher."""
-    return ImageFetcher(loopback=loopback, limit=limit, seconds=seconds)(url)
+def download_image(
+    url: str, *, loopback: bool, limit: int = _MAX_IMAGE_BYTES, seconds: float = _TOTAL_TIMEOUT
+) -> bytes:
+    """The bytes that stand at ``url``; see ImageDownloader."""
+    return ImageDownloader(loopback=loopback, limit=limit, seconds=seconds)(url)
 
 
-class ImageFetcher:
+class ImageDownloader:
     """Fetches the images of one answer; ``loopback`` is whether the router is on this machine.
 
     ``limit`` is in bytes for each image, ``in_all`` for all of them; ``seconds`` are for all of them, from the first.
@@ -86,95 +88,103 @@ class ImageFetcher:
         self,
         *,
         loopback: bool,
-        limit: int = _LARGEST,
-        in_all: int = _LARGEST_IN_ALL,
-        seconds: float = _LONGEST,
+        limit: int = _MAX_IMAGE_BYTES,
+        total_limit: int = _MAX_TOTAL_BYTES,
+        seconds: float = _TOTAL_TIMEOUT,
     ) -> None:
         self._loopback = loopback
         self._limit = limit
-        self._left = in_all
+        self._remaining = total_limit
         self._seconds = seconds
         self._deadline: float | None = None
 
     def __call__(self, url: str) -> bytes:
         """The bytes that stand at ``url``.
 
-        Raises AnswerError for an address that is not one to go to, for a refusal, and for too many bytes;
-        NetworkError when nothing comes, RequestTimeoutError when the time is over.
+        Raises InvalidResponseError for an address that is not one to go to, for a refusal, and for too many bytes;
+        APIConnectionError when nothing comes, APITimeoutError when the time is over.
         """
         if self._deadline is None:
             self._deadline = monotonic() + self._seconds
-        place = _place(url)
-        for _ in range(_HOPS):
-            answer = self._stood_at(place, self._deadline)
+        parsed_url = _parse_url(url)
+        for _ in range(_MAX_REQUESTS):
+            answer = self._fetch(parsed_url, self._deadline)
             if isinstance(answer, bytes):
                 return answer
-            place = _place(urljoin(place.url, answer))
-        raise AnswerError(f"{place.name} redirects too often on the way to an image.", hint=_HINT)
+            parsed_url = _parse_url(urljoin(parsed_url.url, answer))
+        raise InvalidResponseError(
+            f"{parsed_url.name} redirects too often on the way to an image.", hint=_HINT
+        )
 
-    def _stood_at(self, place: _Place, deadline: float) -> bytes | str:
+    def _fetch(self, parsed_url: _ParsedURL, deadline: float) -> bytes | str:
         """What ``_get`` gives, foreign exceptions as ours."""
         try:
-            return self._get(place, deadline)
+            return self._get(parsed_url, deadline)
         except PuqError as exc:
             error = exc
         except Exception as exc:  # noqa: BLE001 - whatever went wrong on the way
-            address = Address(place.url, place.url, place.name, is_loopback=self._loopback)
-            error = translate(exc, address) if monotonic() < deadline else _too_late(place)
+            address = BaseURL(parsed_url.url, parsed_url.url, parsed_url.name, is_loopback=self._loopback)
+            error = (
+                translate_exception(exc, address) if monotonic() < deadline else _timeout_error(parsed_url)
+            )
         error.hint = _HINT
         raise error
 
-    def _get(self, place: _Place, deadline: float) -> bytes | str:
+    def _get(self, parsed_url: _ParsedURL, deadline: float) -> bytes | str:
         """What stands there, or where a redirect points. Raises what requests and sockets raise, too."""
-        with _closing_at(deadline, place) as watch, PlainSession() as session:
+        with _close_at_deadline(deadline, parsed_url) as watchdog, NoRedirectSession() as session:
             session.trust_env = False
             session.verify = ca_bundle()
-            answer = _opened(session, place, self._loopback, deadline, watch)
-            body = open_body(answer.raw, _SILENCE)
+            answer = _connect(session, parsed_url, self._loopback, deadline, watchdog)
+            body = open_body(answer.raw, _READ_TIMEOUT)
             try:
                 location = answer.headers.get("location")
                 if answer.status_code in (301, 302, 303, 307, 308) and location:
                     return str(location)
                 if answer.status_code != 200:
-                    raise AnswerError(f"{place.name} does not give the image ({answer.status_code}).")
-                return self._read(body, place, deadline)
+                    raise InvalidResponseError(
+                        f"{parsed_url.name} does not give the image ({answer.status_code})."
+                    )
+                return self._read(body, parsed_url, deadline)
             finally:
                 body.close()
 
-    def _read(self, body: Any, place: _Place, deadline: float) -> bytes:
+    def _read(self, body: Any, parsed_url: _ParsedURL, deadline: float) -> bytes:
         data = BytesIO()
-        while (part := body.receive(_left(place, deadline))) != b"":
+        while (part := body.receive(_remaining(parsed_url, deadline))) != b"":
             if part is None:
                 continue
-            self._left -= len(part)
+            self._remaining -= len(part)
             data.write(part)
             if data.tell() > self._limit:
-                raise AnswerError(f"the image at {place.name} is larger than {self._limit:,} bytes.")
-            if self._left < 0:
-                raise AnswerError("the images of the answer are too large in all.")
-        _left(place, deadline)  # the end may be that of the time
+                raise InvalidResponseError(
+                    f"the image at {parsed_url.name} is larger than {self._limit:,} bytes."
+                )
+            if self._remaining < 0:
+                raise InvalidResponseError("the images of the answer are too large in all.")
+        _remaining(parsed_url, deadline)  # the end may be that of the time
         return data.getvalue()
 
 
-def _place(url: str) -> _Place:
-    """Raises AnswerError for what is not a plain http or https URL."""
+def _parse_url(url: str) -> _ParsedURL:
+    """Raises InvalidResponseError for what is not a plain http or https URL."""
     try:
         parts = urlsplit(url.strip())
-        host, port = _host(parts.hostname or ""), parts.port
+        host, port = _normalize_host(parts.hostname or ""), parts.port
     except ValueError:
         host, port = "", None
     if not host or parts.scheme not in ("http", "https") or len(url) > 8000:
         scheme = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}:", url)
-        raise AnswerError(
+        raise InvalidResponseError(
             f"the image's address ({scheme[0] if scheme else 'none'}…) is not one on the web.", hint=_HINT
         )
     if parts.username is not None:
-        raise AnswerError(f"the image's address at {host} has a user name in it.", hint=_HINT)
+        raise InvalidResponseError(f"the image's address at {host} has a user name in it.", hint=_HINT)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return _Place(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], target)
+    return _ParsedURL(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], target)
 
 
-def _host(name: str) -> str:
+def _normalize_host(name: str) -> str:
     """A host's name as it is looked up, in plain ASCII. Raises ValueError."""
     try:
         return str(ip_address(name))
@@ -185,32 +195,32 @@ def _host(name: str) -> str:
     return plain
 
 
-def _opened(
-    session: requests.Session, place: _Place, loopback: bool, deadline: float, watch: _Watch
+def _connect(
+    session: requests.Session, parsed_url: _ParsedURL, loopback: bool, deadline: float, watchdog: _Watchdog
 ) -> requests.Response:
-    proxies = requests.utils.get_environ_proxies(place.url)
-    if requests.utils.select_proxy(place.url, proxies) and not _is_here(place.host):
-        _check_name(place, loopback)
-        session.mount("https://", _Watched(watch))
-        session.mount("http://", _Watched(watch))
-        return _request(session, place.url, place, deadline, proxies)
+    proxies = requests.utils.get_environ_proxies(parsed_url.url)
+    if requests.utils.select_proxy(parsed_url.url, proxies) and not _is_local_host(parsed_url.host):
+        _check_proxied_host(parsed_url, loopback)
+        session.mount("https://", _WatchedAdapter(watchdog))
+        session.mount("http://", _WatchedAdapter(watchdog))
+        return _request(session, parsed_url.url, parsed_url, deadline, proxies)
     failure: requests.ConnectionError | None = None
-    for ip in _addresses(place, loopback)[:_TRIES]:
-        session.mount("https://", _Watched(watch, place.host))
-        session.mount("http://", _Watched(watch))
+    for ip in _resolve(parsed_url, loopback)[:_MAX_ADDRESSES]:
+        session.mount("https://", _WatchedAdapter(watchdog, parsed_url.host))
+        session.mount("http://", _WatchedAdapter(watchdog))
         try:
-            return _request(session, place.at(ip), place, deadline, {})
+            return _request(session, parsed_url.with_ip(ip), parsed_url, deadline, {})
         except requests.ConnectionError as exc:
             failure = exc
     raise failure or OSError("no address")
 
 
 def _request(
-    session: requests.Session, url: str, place: _Place, deadline: float, proxies: Any
+    session: requests.Session, url: str, parsed_url: _ParsedURL, deadline: float, proxies: Any
 ) -> requests.Response:
-    patience = min(_SILENCE, _left(place, deadline))
+    timeout = min(_READ_TIMEOUT, _remaining(parsed_url, deadline))
     headers = {
-        "Host": place.name,
+        "Host": parsed_url.name,
         "User-Agent": user_agent(),
         "Accept": "image/png, image/jpeg, image/webp, */*;q=0.1",
         "Accept-Encoding": "identity",
@@ -219,43 +229,43 @@ def _request(
         url,
         headers=headers,
         proxies=proxies,
-        timeout=(min(10.0, patience), patience),
+        timeout=(min(10.0, timeout), timeout),
         allow_redirects=False,
         stream=True,
     )
 
 
-def _left(place: _Place, deadline: float) -> float:
+def _remaining(parsed_url: _ParsedURL, deadline: float) -> float:
     left = deadline - monotonic()
     if left <= 0:
-        raise _too_late(place)
+        raise _timeout_error(parsed_url)
     return left
 
 
-def _too_late(place: _Place) -> RequestTimeoutError:
-    return RequestTimeoutError(f"the image at {place.name} did not come in time.")
+def _timeout_error(parsed_url: _ParsedURL) -> APITimeoutError:
+    return APITimeoutError(f"the image at {parsed_url.name} did not come in time.")
 
 
-class _Watch:
+class _Watchdog:
     """Ends connections at a time, whatever drips in: a socket's own limit starts anew with each byte."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._sockets: list[socket.socket] = []
         #: Whether the time has come.
-        self.over = False
+        self.expired = False
 
-    def guard(self, sock: socket.socket) -> None:
+    def register(self, sock: socket.socket) -> None:
         """Watch a connection, by a handle of our own: TLS takes the socket's away."""
         with self._lock:
             self._sockets.append(sock.dup())
-        if self.over:
+        if self.expired:
             self.end()
 
     def end(self) -> None:
         """End the connections; whoever reads meets their end."""
         with self._lock:
-            self.over = True
+            self.expired = True
             for sock in self._sockets:
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
@@ -269,24 +279,24 @@ class _Watch:
 
 
 @contextmanager
-def _closing_at(deadline: float, place: _Place) -> Iterator[_Watch]:
-    watch = _Watch()
-    timer = Timer(_left(place, deadline), watch.end)
+def _close_at_deadline(deadline: float, parsed_url: _ParsedURL) -> Iterator[_Watchdog]:
+    watchdog = _Watchdog()
+    timer = Timer(_remaining(parsed_url, deadline), watchdog.end)
     timer.daemon = True
     timer.start()
     try:
-        yield watch
+        yield watchdog
     finally:
         timer.cancel()
         timer.join()
-        watch.close()
+        watchdog.close()
 
 
-class _Watched(Adapter):
+class _WatchedAdapter(PoolAdapter):
     """Has its connections watched; with a host's name, TLS proves that name at the address in the URL."""
 
-    def __init__(self, watch: _Watch, host: str | None = None) -> None:
-        self._classes = _watched_pools(watch)
+    def __init__(self, watchdog: _Watchdog, host: str | None = None) -> None:
+        self._classes = _watched_pools(watchdog)
         self._name = host
         super().__init__()
 
@@ -303,18 +313,18 @@ class _Watched(Adapter):
         return manager
 
 
-def _watched_pools(watch: _Watch) -> dict[str, type[HTTPConnectionPool]]:
+def _watched_pools(watchdog: _Watchdog) -> dict[str, type[HTTPConnectionPool]]:
     """urllib3's pools, with connections that are watched before TLS begins."""
 
     class Watched(HTTPConnection):
         def _new_conn(self) -> socket.socket:
             sock = super()._new_conn()
-            watch.guard(sock)
+            watchdog.register(sock)
             return sock
 
         def _tunnel(self) -> None:
             super()._tunnel()  # http.client takes a connection's end for that of the headers
-            if watch.over:
+            if watchdog.expired:
                 raise TimeoutError
 
     class WatchedTls(Watched, HTTPSConnection):
@@ -329,31 +339,33 @@ def _watched_pools(watch: _Watch) -> dict[str, type[HTTPConnectionPool]]:
     return {"http": Pool, "https": TlsPool}
 
 
-def _addresses(place: _Place, loopback: bool) -> list[_IP]:
-    """The host's addresses, every one of which may be gone to. Raises AnswerError otherwise."""
-    found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+def _resolve(parsed_url: _ParsedURL, loopback: bool) -> list[_IP]:
+    """The host's addresses, every one of which may be gone to. Raises InvalidResponseError otherwise."""
+    found = socket.getaddrinfo(parsed_url.host, parsed_url.port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(ip_address(str(entry[4][0])) for entry in found))
-    if not all(_may_be_reached(ip, loopback) for ip in addresses):
-        raise AnswerError(
-            f"the image's address points into a private network ({place.host}); it was not gone to."
+    if not all(_is_allowed(ip, loopback) for ip in addresses):
+        raise InvalidResponseError(
+            f"the image's address points into a private network ({parsed_url.host}); it was not gone to."
         )
-    if place.scheme == "http" and not all(_is_loopback(ip) for ip in addresses):
-        raise AnswerError(f"the image's address at {place.host} is plain http; it was not gone to.")
+    if parsed_url.scheme == "http" and not all(_is_loopback(ip) for ip in addresses):
+        raise InvalidResponseError(
+            f"the image's address at {parsed_url.host} is plain http; it was not gone to."
+        )
     return addresses
 
 
-def _check_name(place: _Place, loopback: bool) -> None:
-    """Behind a proxy, which may know names of a private network. Raises AnswerError."""
+def _check_proxied_host(parsed_url: _ParsedURL, loopback: bool) -> None:
+    """Behind a proxy, which may know names of a private network. Raises InvalidResponseError."""
     try:
-        _addresses(place, loopback)
+        _resolve(parsed_url, loopback)
     except socket.gaierror:
-        raise AnswerError(
-            f"the image's address names a host that is not known on this machine ({place.host}); "
+        raise InvalidResponseError(
+            f"the image's address names a host that is not known on this machine ({parsed_url.host}); "
             "it may be in the proxy's private network, and was not gone to."
         ) from None
 
 
-def _may_be_reached(ip: _IP, loopback: bool) -> bool:
+def _is_allowed(ip: _IP, loopback: bool) -> bool:
     if loopback and _is_loopback(ip):
         return True
     return all(map(_is_public, _all_of(ip)))
@@ -369,7 +381,7 @@ def _is_loopback(ip: _IP) -> bool:
     return all(one.is_loopback for one in _all_of(ip))
 
 
-def _is_here(host: str) -> bool:
+def _is_local_host(host: str) -> bool:
     try:
         return _is_loopback(ip_address(host))
     except ValueError:
@@ -388,5 +400,5 @@ def _all_of(ip: _IP) -> list[_IP]:
     return [ip, *(one for one in carried if one is not None)]
 
 
-def _bracketed(host: str) -> str:
+def _bracket_ipv6(host: str) -> str:
     return f"[{host}]" if ":" in host else host

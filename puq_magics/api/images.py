@@ -11,16 +11,22 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from puq_magics.api.base64_json import JSONLifter, Lifted
-from puq_magics.api.chat import not_json
-from puq_magics.api.types import Usage, joined_surrogates, read_usage
-from puq_magics.core.errors import AnswerError, APIError, error_object, with_words
-from puq_magics.core.media_types import MediaType, image_size, image_type, is_whole, said_instead
+from puq_magics.api.base64_json import DecodedField, StreamingBase64Decoder
+from puq_magics.api.chat import not_json_error
+from puq_magics.api.types import Usage, join_surrogates, read_usage
+from puq_magics.core.errors import APIError, InvalidResponseError, append_detail, parse_error_json
+from puq_magics.core.media_types import (
+    MediaType,
+    describe_non_media,
+    detect_image_type,
+    image_dimensions,
+    is_complete_image,
+)
 
-_KEPT = "What came is in the error's .partial."
+_PARTIAL_HINT = "What came is in the error's .partial."
 #: Images of one answer, where no more were asked for.
-MOST_IMAGES = 16
-_MARKS = (b"\x89", b"\xff", b"R")  # how PNG, JPEG and WebP begin, and no JSON
+MAX_IMAGES = 16
+_IMAGE_PREFIXES = (b"\x89", b"\xff", b"R")  # how PNG, JPEG and WebP begin, and no JSON
 _ADDRESS = re.compile(r'"url"\s*:\s*("https?:(?:[^"\\]|\\.)*")')
 
 
@@ -38,7 +44,7 @@ class GeneratedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class ImagesResponse:
     """An answer's images, in its order."""
 
     images: tuple[GeneratedImage, ...]
@@ -58,53 +64,54 @@ def read_images(
     parts: Iterable[bytes],
     model: str,
     request_id: str | None,
-    fetch: Callable[[str], bytes],
-    keep: Callable[[Images], None] | None = None,
+    download: Callable[[str], bytes],
+    on_partial: Callable[[ImagesResponse], None] | None = None,
     *,
-    most: int = MOST_IMAGES,
-) -> Images:
+    max_images: int = MAX_IMAGES,
+) -> ImagesResponse:
     """The images of a body that comes in parts; those that stand elsewhere are fetched, ``most`` in all.
 
-    Raises AnswerError for an answer without images, or with one that is not PNG, JPEG or WebP, or is cut;
-    NetworkError for one that does not come. Its ``partial`` are the Images that did. ``keep`` is told them before
+    Raises InvalidResponseError for an answer without images, or with one that is not PNG, JPEG or WebP, or is cut;
+    APIConnectionError for one that does not come. Its ``partial`` are the Images that did. ``keep`` is told
+    them before
     any error or interrupt leaves, unless nothing came; addresses that were not fetched are in their ``raw``.
     """
-    reading = _Reading(model, request_id, most)
+    reader = _ImagesReader(model, request_id, max_images)
     try:
-        reading.take(parts)
-        reading.add_all(fetch)
+        reader.read_body(parts)
+        reader.add_images(download)
     except BaseException as error:
-        reading.rescue()
-        images = reading.images
+        reader.keep_partial()
+        images = reader.images
         if images.images or images.rejected or images.raw:
             if isinstance(error, APIError):
                 error.partial = images
-            if keep is not None:
-                keep(images)
+            if on_partial is not None:
+                on_partial(images)
         raise
-    return reading.images
+    return reader.images
 
 
-class _Reading:
+class _ImagesReader:
     """What has been read of one answer."""
 
-    def __init__(self, model: str, request_id: str | None, most: int) -> None:
+    def __init__(self, model: str, request_id: str | None, max_images: int) -> None:
         self._model = model
         self._request_id = request_id
-        self._most = most
-        self._lifter = JSONLifter(("b64_json",), ("url",))
+        self._max_images = max_images
+        self._decoder = StreamingBase64Decoder(("b64_json",), ("url",))
         self._body = bytearray()  # an answer that is itself an image
         self._raw: dict[str, Any] = {}
         self._entries: list[dict[str, Any]] = []
-        self._good: dict[int, GeneratedImage] = {}
+        self._accepted: dict[int, GeneratedImage] = {}
         self._rejected: dict[int, list[bytes]] = {}
         self._failures: dict[int, APIError] = {}
 
     @property
-    def images(self) -> Images:
+    def images(self) -> ImagesResponse:
         model = self._raw.get("model")
-        return Images(
-            images=tuple(image for _, image in sorted(self._good.items())),
+        return ImagesResponse(
+            images=tuple(image for _, image in sorted(self._accepted.items())),
             model=model if isinstance(model, str) and model else self._model,
             usage=read_usage(self._raw.get("usage")),
             request_id=self._request_id,
@@ -114,7 +121,7 @@ class _Reading:
         )
 
     def _note(self) -> str:
-        left_out = len(self._entries) - self._most
+        left_out = len(self._entries) - self._max_images
         if left_out <= 0:
             return ""
         said = (
@@ -124,99 +131,105 @@ class _Reading:
         )
         return f"{said} left out; see raw and rejected."
 
-    def take(self, parts: Iterable[bytes]) -> None:
-        """Read the body. Raises AnswerError when no images stand under ``data``."""
+    def read_body(self, parts: Iterable[bytes]) -> None:
+        """Read the body. Raises InvalidResponseError when no images stand under ``data``."""
         is_json: bool | None = None
         for part in parts:
             if is_json is None and part:
-                is_json = not part.startswith(_MARKS)
+                is_json = not part.startswith(_IMAGE_PREFIXES)
             if is_json is False:
                 self._body += part
             else:
-                self._lifter.feed(part)
-        if image_type(bytes(self._body[:12])) is None:
+                self._decoder.feed(part)
+        if detect_image_type(bytes(self._body[:12])) is None:
             body, self._body = bytes(self._body), bytearray()
-            self._lifter.feed(body)
-            self._entries = self._listed()
+            self._decoder.feed(body)
+            self._entries = self._parse_entries()
 
-    def add_all(self, fetch: Callable[[str], bytes]) -> None:
+    def add_images(self, download: Callable[[str], bytes]) -> None:
         """Read each image: what has come first, then what stands elsewhere. Raises the first thing wrong."""
-        self._add_what_came()
-        for number, entry in enumerate(self._entries[: self._most]):
-            if number not in self._good and number not in self._rejected and number not in self._failures:
+        self._add_inline_images()
+        for number, entry in enumerate(self._entries[: self._max_images]):
+            if number not in self._accepted and number not in self._rejected and number not in self._failures:
                 try:
-                    self._keep(number, _fetched(entry, fetch), _revised(entry))
+                    self._add_image(number, _read_or_download(entry, download), _revised(entry))
                 except APIError as error:
                     self._failures[number] = error
         if self._failures:
             raise self._failures[min(self._failures)]
 
-    def rescue(self) -> None:
+    def keep_partial(self) -> None:
         """Keep what came, wherever the reading ended."""
         if not self._entries and not self._body:
-            for number, lifted in enumerate(self._lifter.found):
-                self._keep(number, lifted)
-            if found := _addresses(self._lifter.rest):
+            for number, decoded in enumerate(self._decoder.found):
+                self._add_image(number, decoded)
+            if found := _find_urls(self._decoder.json_text):
                 self._raw = {"data": [{"url": address} for address in found]}
-        self._add_what_came()
+        self._add_inline_images()
 
-    def _listed(self) -> list[dict[str, Any]]:
-        """What stands under ``data``. Raises AnswerError when that is nothing."""
-        lifter = self._lifter
+    def _parse_entries(self) -> list[dict[str, Any]]:
+        """What stands under ``data``. Raises InvalidResponseError when that is nothing."""
+        decoder = self._decoder
         try:
-            answer = lifter.end()
+            answer = decoder.end()
         except (ValueError, RecursionError):
-            if lifter.found or _addresses(lifter.rest):
-                raise AnswerError("the answer breaks off.", hint=_KEPT) from None
-            raise _no_json(lifter.rest) from None
+            if decoder.found or _find_urls(decoder.json_text):
+                raise InvalidResponseError("the answer breaks off.", hint=_PARTIAL_HINT) from None
+            raise _not_json_error(decoder.json_text) from None
         if not isinstance(answer, dict):
-            raise AnswerError("the answer is not a JSON object.", hint="Check the base URL.")
+            raise InvalidResponseError("the answer is not a JSON object.", hint="Check the base URL.")
         if answer.get("error"):
-            words, _ = error_object(answer)
-            raise AnswerError(with_words("the router answered with an error", words), hint="Try again.")
+            words, _ = parse_error_json(answer)
+            raise InvalidResponseError(
+                append_detail("the router answered with an error", words), hint="Try again."
+            )
         data = answer.get("data")
         entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
         if not entries:
-            raise AnswerError("the answer holds no images.", hint="Check the model: not all make images.")
+            raise InvalidResponseError(
+                "the answer holds no images.", hint="Check the model: not all make images."
+            )
         self._raw = answer
         return entries
 
-    def _add_what_came(self) -> None:
+    def _add_inline_images(self) -> None:
         """Read the images that stand in the answer; once, however often it is called."""
-        if self._body and 0 not in self._good and 0 not in self._rejected:
-            self._keep(0, Lifted(bytes(self._body), whole=True))
+        if self._body and 0 not in self._accepted and 0 not in self._rejected:
+            self._add_image(0, DecodedField(bytes(self._body), complete=True))
         for number, entry in enumerate(self._entries):
             for name in ("b64_json", "url"):
-                lifted = self._lifter.lifted(entry.get(name))
-                if lifted is None:
+                decoded = self._decoder.decoded(entry.get(name))
+                if decoded is None:
                     continue
-                if number >= self._most:
-                    self._rejected[number] = [lifted.data]
-                elif number not in self._good and number not in self._rejected:
-                    self._keep(number, lifted, _revised(entry))
-                entry[name] = f"({len(lifted.data):,} bytes)"
+                if number >= self._max_images:
+                    self._rejected[number] = [decoded.data]
+                elif number not in self._accepted and number not in self._rejected:
+                    self._add_image(number, decoded, _revised(entry))
+                entry[name] = f"({len(decoded.data):,} bytes)"
 
-    def _keep(self, number: int, lifted: Lifted, revised_prompt: str = "") -> None:
+    def _add_image(self, number: int, decoded: DecodedField, revised_prompt: str = "") -> None:
         """Keep an image, or what should have been one."""
-        data = lifted.data
-        kind = image_type(data)
-        if kind is not None and lifted.whole and is_whole(data):
-            self._good[number] = GeneratedImage(data, kind, *(image_size(data) or (0, 0)), revised_prompt)
+        data = decoded.data
+        kind = detect_image_type(data)
+        if kind is not None and decoded.complete and is_complete_image(data):
+            self._accepted[number] = GeneratedImage(
+                data, kind, *(image_dimensions(data) or (0, 0)), revised_prompt
+            )
             return
-        self._failures[number] = _not_an_image(lifted, kind)
-        if lifted.refused and kind is None:  # words, say
-            data = b64encode(data) + lifted.refused
-        self._rejected[number] = [kept for kept in (data, lifted.refused if kind else b"") if kept]
+        self._failures[number] = _not_image_error(decoded, kind)
+        if decoded.invalid_text and kind is None:  # words, say
+            data = b64encode(data) + decoded.invalid_text
+        self._rejected[number] = [kept for kept in (data, decoded.invalid_text if kind else b"") if kept]
 
 
 def _revised(entry: Mapping[str, Any]) -> str:
     revised = entry.get("revised_prompt")
-    return joined_surrogates([revised]) if isinstance(revised, str) else ""
+    return join_surrogates([revised]) if isinstance(revised, str) else ""
 
 
-def _addresses(rest: bytes) -> list[str]:
+def _find_urls(json_text: bytes) -> list[str]:
     """The images' addresses in an answer that breaks off."""
-    text = rest.decode("utf-8", "replace").partition('"data"')[2]
+    text = json_text.decode("utf-8", "replace").partition('"data"')[2]
     found = []
     for quoted in _ADDRESS.findall(text):
         with suppress(ValueError):
@@ -224,33 +237,39 @@ def _addresses(rest: bytes) -> list[str]:
     return found
 
 
-def _no_json(body: bytes) -> AnswerError:
+def _not_json_error(body: bytes) -> InvalidResponseError:
     """The error for an answer that is not JSON; what nobody could read is not quoted, but kept."""
-    if not body or said_instead(body):
-        return not_json(body)
-    error = AnswerError("the answer is neither JSON nor an image.", hint=f"Check the base URL. {_KEPT}")
+    if not body or describe_non_media(body):
+        return not_json_error(body)
+    error = InvalidResponseError(
+        "the answer is neither JSON nor an image.", hint=f"Check the base URL. {_PARTIAL_HINT}"
+    )
     error.partial = body
     return error
 
 
-def _fetched(entry: Mapping[str, Any], fetch: Callable[[str], bytes]) -> Lifted:
+def _read_or_download(entry: Mapping[str, Any], download: Callable[[str], bytes]) -> DecodedField:
     address = next((entry[n] for n in ("url", "b64_json") if isinstance(entry.get(n), str) and entry[n]), "")
     if not address:
-        raise AnswerError("an image of the answer has neither data nor an address.", hint="Try again.")
+        raise InvalidResponseError(
+            "an image of the answer has neither data nor an address.", hint="Try again."
+        )
     if address[:5].lower() == "data:":  # percent-encoded: base64 has been decoded
-        return Lifted(unquote_to_bytes(address.partition(",")[2]), whole=True)
-    return Lifted(fetch(address), whole=True)
+        return DecodedField(unquote_to_bytes(address.partition(",")[2]), complete=True)
+    return DecodedField(download(address), complete=True)
 
 
-def _not_an_image(lifted: Lifted, kind: MediaType | None) -> AnswerError:
-    data = lifted.data
-    if not data or (kind is None and not lifted.whole):
-        hint = f"Try again. {_KEPT}" if data or lifted.refused else "Try again."
-        return AnswerError("an image of the answer is empty, or not base64.", hint=hint)
+def _not_image_error(decoded: DecodedField, kind: MediaType | None) -> InvalidResponseError:
+    data = decoded.data
+    if not data or (kind is None and not decoded.complete):
+        hint = f"Try again. {_PARTIAL_HINT}" if data or decoded.invalid_text else "Try again."
+        return InvalidResponseError("an image of the answer is empty, or not base64.", hint=hint)
     if kind is not None:
-        return AnswerError(f"an image of the answer is cut: {len(data):,} bytes came of it.", hint=_KEPT)
-    found = said_instead(data)
-    return AnswerError(
+        return InvalidResponseError(
+            f"an image of the answer is cut: {len(data):,} bytes came of it.", hint=_PARTIAL_HINT
+        )
+    found = describe_non_media(data)
+    return InvalidResponseError(
         f"the answer holds {found or 'something else'} where an image should be.",
-        hint=f"Only PNG, JPEG and WebP are taken. {_KEPT}",
+        hint=f"Only PNG, JPEG and WebP are taken. {_PARTIAL_HINT}",
     )

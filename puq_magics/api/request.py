@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import InputError
 
 if TYPE_CHECKING:
-    from puq_magics.api.uploads import Form
+    from puq_magics.api.uploads import MultipartForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +33,21 @@ class Request:
     timeouts: Timeouts
     params: Mapping[str, str] = field(default_factory=dict)
     #: Bytes, or a form that is read as it is sent.
-    body: bytes | Form | None = None
+    body: bytes | MultipartForm | None = None
     content_type: str | None = None
     accept: str = "application/json"
 
     @property
-    def sends_file(self) -> bool:
+    def has_file(self) -> bool:
         """Whether a file goes along."""
         return self.body is not None and not isinstance(self.body, bytes)
 
     @property
-    def safe_to_repeat(self) -> bool:
+    def is_idempotent(self) -> bool:
         """Whether asking twice costs nothing."""
         return self.method == "GET"
 
-    def as_curl(self, address: Address, auth_scheme: str) -> str:
+    def to_curl(self, address: BaseURL, auth_scheme: str) -> str:
         """The same as a ``curl`` command, with ``$PUQ_API_KEY`` where the key goes."""
         query = f"?{urlencode(self.params)}" if self.params else ""
         parts = ["curl", "-N", shlex.quote(f"{address.url}{self.path}{query}")]
@@ -68,19 +68,17 @@ class Retry:
     #: What went wrong.
     reason: str
     #: Seconds until then.
-    pause: float
+    delay: float
     #: 1 for the first retry.
     attempt: int
     #: How many retries there are at most.
-    limit: int
+    max_retries: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.reason.rstrip('.')}; trying again in {self.pause:.1f} s ({self.attempt} of {self.limit})"
-        )
+        return f"{self.reason.rstrip('.')}; trying again in {self.delay:.1f} s ({self.attempt} of {self.max_retries})"
 
 
-def _form_options(form: Form) -> list[str]:
+def _form_options(form: MultipartForm) -> list[str]:
     """A form as curl's options; the file is looked for in the working folder."""
     parts = []
     for name, value in form.fields:
@@ -90,7 +88,7 @@ def _form_options(form: Form) -> list[str]:
     return [*parts, "-F", shlex.quote(f"file=@{name}" if plain else f'file=@"{name}"')]
 
 
-def form_request(path: str, form: Form, timeouts: Timeouts, *, accept: str) -> Request:
+def form_request(path: str, form: MultipartForm, timeouts: Timeouts, *, accept: str) -> Request:
     """A POST of a form."""
     return Request("POST", path, timeouts, body=form, accept=accept)
 

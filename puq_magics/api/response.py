@@ -7,51 +7,53 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.chat import not_json
-from puq_magics.core.errors import AnswerError, APIError, PuqError
+from puq_magics.api.chat import not_json_error
+from puq_magics.core.errors import APIError, InvalidResponseError, PuqError
 
 if TYPE_CHECKING:
     from puq_magics.api.transport import Response
 
 #: Bytes of an answer's body, at most.
-LARGEST_BODY = 256 << 20
-_LONGEST_ERROR = 1 << 16  # bytes
-_ERROR_PATIENCE = 5.0  # seconds for each part of an error's body
+MAX_BODY_BYTES = 256 << 20
+_MAX_ERROR_BYTES = 1 << 16  # bytes
+_ERROR_READ_TIMEOUT = 5.0  # seconds for each part of an error's body
 
 
-def parts_of(response: Response, limit: int = LARGEST_BODY) -> Iterator[bytes]:
-    """The body as it comes; closes the response. Raises AnswerError past ``limit`` bytes."""
+def iter_body(response: Response, limit: int = MAX_BODY_BYTES) -> Iterator[bytes]:
+    """The body as it comes; closes the response. Raises InvalidResponseError past ``limit`` bytes."""
     size = 0
     try:
         while (part := response.receive()) != b"":
             size += len(part or b"")
             if size > limit:
-                raise AnswerError(f"the answer is larger than {limit:,} bytes.", hint="Check the base URL.")
+                raise InvalidResponseError(
+                    f"the answer is larger than {limit:,} bytes.", hint="Check the base URL."
+                )
             yield part or b""
     finally:
         response.close()
 
 
-def read_all(response: Response, limit: int = LARGEST_BODY) -> bytes:
-    """The whole body. Raises AnswerError past ``limit`` bytes."""
-    return b"".join(parts_of(response, limit))
+def read_body(response: Response, limit: int = MAX_BODY_BYTES) -> bytes:
+    """The whole body. Raises InvalidResponseError past ``limit`` bytes."""
+    return b"".join(iter_body(response, limit))
 
 
 def read_json(response: Response) -> Any:
-    """The body's JSON. Raises AnswerError when it is not."""
-    body = read_all(response)
+    """The body's JSON. Raises InvalidResponseError when it is not."""
+    body = read_body(response)
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        with redacted(response):
-            raise not_json(body) from None
+        with redact_errors(response):
+            raise not_json_error(body) from None
 
 
-def read_beginning(response: Response) -> bytes:
+def read_error_body(response: Response) -> bytes:
     """An error's body, as far as anyone reads it and as it came: the status is known, and says more."""
     body = b""
     try:
-        while len(body) < _LONGEST_ERROR and (part := response.receive(_ERROR_PATIENCE)):
+        while len(body) < _MAX_ERROR_BYTES and (part := response.receive(_ERROR_READ_TIMEOUT)):
             body += part
     except APIError:
         pass
@@ -61,12 +63,12 @@ def read_beginning(response: Response) -> bytes:
 
 
 @contextmanager
-def redacted(response: Response) -> Iterator[None]:
+def redact_errors(response: Response) -> Iterator[None]:
     """Errors that quote the answer quote it without the key."""
     try:
         yield
     except PuqError as error:
-        error.rewrite(response.redact)
+        error.redact_with(response.redact)
         raise
 
 

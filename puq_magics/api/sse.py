@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from puq_magics.core.errors import AnswerError
+from puq_magics.core.errors import InvalidResponseError
 
 _BOM = b"\xef\xbb\xbf"
 _MEBI = 1 << 20
 
 
-class Event(NamedTuple):
+class ServerSentEvent(NamedTuple):
     """One event."""
 
     #: The data lines, joined by line feeds.
@@ -40,10 +40,10 @@ class SSEDecoder:
         self._line_size = 0
         self._data_size = 0
 
-    def feed(self, chunk: bytes) -> list[Event]:
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """Take more bytes; give the events that they complete.
 
-        Raises AnswerError when one event grows past the limit.
+        Raises InvalidResponseError when one event grows past the limit.
         """
         if self._start is not None:
             chunk = self._without_bom(chunk)
@@ -60,7 +60,7 @@ class SSEDecoder:
             self._begin_line(chunk[end:])
         return events
 
-    def flush(self) -> Event | None:
+    def flush(self) -> ServerSentEvent | None:
         """End the stream; give the event that lacks its blank line, if any.
 
         The standard discards such an event. It is given to the caller to look at, because routers are known
@@ -102,17 +102,17 @@ class SSEDecoder:
     def _in_event(self) -> bool:
         return bool(self._data or self._type)
 
-    def _blocks(self, text: str) -> list[Event]:
+    def _blocks(self, text: str) -> list[ServerSentEvent]:
         """Whole lines, at the start of an event; the common shape, one data line each, is quick."""
         end = text.rfind("\n\n") + 2
         if end > 2 and text.startswith("data: ") and not self._id:
             datas = text[6 : end - 2].split("\n\ndata: ")
             if text.count("\n", 0, end) == 2 * len(datas):  # so no line is anything else
-                events = [Event(data) for data in datas]
+                events = [ServerSentEvent(data) for data in datas]
                 return events + self._lines(text[end:]) if end < len(text) else events
         return self._lines(text)
 
-    def _lines(self, text: str) -> list[Event]:
+    def _lines(self, text: str) -> list[ServerSentEvent]:
         events = []
         for line in text.split("\n")[:-1]:
             if line:
@@ -133,14 +133,14 @@ class SSEDecoder:
         elif name == "id" and "\0" not in value:
             self._id = value
 
-    def _dispatch(self) -> Event | None:
+    def _dispatch(self) -> ServerSentEvent | None:
         data, event_type = self._data, self._type
         self._data, self._data_size, self._type = [], 0, ""
-        return Event("\n".join(data), event_type or "message", self._id) if data else None
+        return ServerSentEvent("\n".join(data), event_type or "message", self._id) if data else None
 
     def _check_size(self) -> None:
         if self._line_size + self._data_size > self._max_event_size:
-            raise AnswerError(
+            raise InvalidResponseError(
                 f"an event of the stream is larger than {self._max_event_size:,} bytes.",
                 hint="Check the base URL: this may not be the router.",
             )

@@ -22,26 +22,28 @@ import requests
 import requests.auth
 import urllib3.exceptions as u3
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.api.body import Body, open_body
-from puq_magics.api.http_session import session_for, user_agent
+from puq_magics.api.http_session import create_session, user_agent
 from puq_magics.api.request import Request, Retry
 from puq_magics.core.errors import (
-    AnswerError,
+    APIConnectionError,
+    APITimeoutError,
     ConfigurationError,
-    NetworkError,
+    InvalidResponseError,
     PuqError,
     RedirectError,
-    RequestTimeoutError,
 )
-from puq_magics.core.secret import Eraser, Secret
+from puq_magics.core.secret import Secret, SecretRedactor
 
 if TYPE_CHECKING:
-    from puq_magics.api.uploads import Form, Sendable
+    from puq_magics.api.uploads import MultipartForm, RequestBody
 
 #: Seconds that a Retry-After may ask for; beyond, the user decides.
-LONGEST_WAIT = 60.0
-_SCHEME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # less than HTTP allows: it is shown in shell commands, too
+MAX_RETRY_AFTER = 60.0
+_AUTH_SCHEME_PATTERN = re.compile(
+    r"[A-Za-z0-9_-]{1,40}"
+)  # less than HTTP allows: it is shown in shell commands, too
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=BaseException)
 
@@ -57,7 +59,7 @@ class Response(Protocol):
     def headers(self) -> Mapping[str, str]:
         """The headers, by names in any case."""
 
-    def receive(self, wait: float | None = None) -> bytes | None:
+    def receive(self, timeout: float | None = None) -> bytes | None:
         """What has come of the body; ``b""`` at its end; None when nothing came within ``wait`` seconds."""
 
     def redact(self, text: str) -> str:
@@ -71,7 +73,7 @@ class Transport(Protocol):
     """Sends requests to one router."""
 
     @property
-    def address(self) -> Address:
+    def address(self) -> BaseURL:
         """Where the router is."""
 
     @property
@@ -79,7 +81,7 @@ class Transport(Protocol):
         """The word before the key; ``none`` sends no key."""
 
     def send(self, request: Request, on_retry: Callable[[Retry], None] | None = None) -> Response:
-        """Send it, with retries where the router surely did not process it; raises NetworkError."""
+        """Send it, with retries where the router surely did not process it; raises APIConnectionError."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -94,9 +96,9 @@ class RequestsTransport:
     """
 
     def __init__(
-        self, address: Address, key: Secret | None, *, auth_scheme: str = "Token", max_retries: int = 2
+        self, address: BaseURL, key: Secret | None, *, auth_scheme: str = "Token", max_retries: int = 2
     ) -> None:
-        if not isinstance(auth_scheme, str) or not _SCHEME.fullmatch(auth_scheme):
+        if not isinstance(auth_scheme, str) or not _AUTH_SCHEME_PATTERN.fullmatch(auth_scheme):
             raise ConfigurationError(
                 f"{str(auth_scheme)[:40]!r} is not an authentication scheme.",
                 hint="It is one word, such as Token or Bearer; none sends no key.",
@@ -110,7 +112,7 @@ class RequestsTransport:
         self._key = key
         self._auth = _KeyAuth(key, auth_scheme)
         self._max_retries = max_retries
-        self._session = session_for(address)
+        self._session = create_session(address)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address.url!r})"
@@ -132,31 +134,31 @@ class RequestsTransport:
                 answer.close()
             if on_retry is not None:
                 on_retry(retry)
-            time.sleep(retry.pause)
+            time.sleep(retry.delay)
 
     def _attempt(self, request: Request) -> _Response | _Failure:
-        response = self._through_the_door(lambda: self._open(request))
+        response = self._capture_errors(lambda: self._open_response(request))
         if isinstance(response, _Response) and 300 <= response.status < 400:
             response.close()
             raise self._redirect(response)
         return response
 
-    def _open(self, request: Request) -> _Response:
+    def _open_response(self, request: Request) -> _Response:
         if request.body is None or isinstance(request.body, bytes):
-            answer = self._ask(request, request.body, request.content_type)
+            answer = self._send_request(request, request.body, request.content_type)
         else:
-            answer = self._ask_with_form(request, request.body)
+            answer = self._send_form(request, request.body)
         body = open_body(answer.raw, request.timeouts.read)
-        return _Response(answer.status_code, answer.headers, body, self._through_the_door, self._key)
+        return _Response(answer.status_code, answer.headers, body, self._capture_errors, self._key)
 
-    def _ask_with_form(self, request: Request, body: Form) -> requests.Response:
-        from puq_magics.api.uploads import EncodedForm  # here: a chat does not wait for it
+    def _send_form(self, request: Request, body: MultipartForm) -> requests.Response:
+        from puq_magics.api.uploads import MultipartBody  # here: a chat does not wait for it
 
-        with closing(EncodedForm(body, request.timeouts.read)) as form:
-            return self._ask(request, form, form.content_type)
+        with closing(MultipartBody(body, request.timeouts.read)) as form:
+            return self._send_request(request, form, form.content_type)
 
-    def _ask(
-        self, request: Request, body: bytes | Sendable | None, content_type: str | None
+    def _send_request(
+        self, request: Request, body: bytes | RequestBody | None, content_type: str | None
     ) -> requests.Response:
         return self._session.request(
             request.method,
@@ -170,16 +172,16 @@ class RequestsTransport:
             stream=True,
         )
 
-    def _through_the_door(self, action: Callable[[], _T]) -> _T | _Failure:
+    def _capture_errors(self, action: Callable[[], _T]) -> _T | _Failure:
         """Do it; a foreign exception comes back as a failure of ours, without its traceback."""
         try:
             return action()
         except PuqError as exc:
-            return _Failure(_bare(exc), never_arrived=False, passing=False)
+            return _Failure(_strip_traceback(exc), was_not_sent=False, is_transient=False)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the frames below hold the key
-            return _failure(exc, self.address)
+            return _to_failure(exc, self.address)
         except BaseException as exc:  # noqa: BLE001 - an interrupt, raised again without those frames
-            interrupt = _bare(exc)
+            interrupt = _strip_traceback(exc)
         try:
             raise interrupt
         finally:
@@ -188,8 +190,8 @@ class RequestsTransport:
     def _redirect(self, response: _Response) -> RedirectError:
         location = response.headers.get("location", "")[:2000].encode("utf-8", "replace")
         if self._key is not None:
-            eraser = Eraser(self._key)
-            location = eraser.feed(location) + eraser.feed(b"")
+            redactor = SecretRedactor(self._key)
+            location = redactor.feed(location) + redactor.feed(b"")
         target = "".join(c for c in location.decode("utf-8", "replace")[:200] if c.isprintable())
         return RedirectError(
             f"{self.address.host} redirects to {target or 'nowhere'} ({response.status}); "
@@ -200,30 +202,30 @@ class RequestsTransport:
     def _retry(self, request: Request, answer: _Response | _Failure, attempt: int) -> Retry | None:
         if attempt > self._max_retries:
             return None
-        pause = random.uniform(0.5, 1.0) * min(8.0, 0.5 * 2**attempt)  # noqa: S311 - jitter
+        delay = random.uniform(0.5, 1.0) * min(8.0, 0.5 * 2**attempt)  # noqa: S311 - jitter
         if isinstance(answer, _Failure):
-            if not (answer.never_arrived or (request.safe_to_repeat and answer.passing)):
+            if not (answer.was_not_sent or (request.is_idempotent and answer.is_transient)):
                 return None
             reason = answer.error.message
         else:
-            if not (answer.status in (429, 503) or (request.safe_to_repeat and answer.status >= 500)):
+            if not (answer.status in (429, 503) or (request.is_idempotent and answer.status >= 500)):
                 return None
             reason = "too many requests" if answer.status == 429 else f"the router answered {answer.status}"
-            asked = retry_after(answer.headers)
-            if asked is not None:
-                if asked > LONGEST_WAIT:
+            requested_delay = retry_after(answer.headers)
+            if requested_delay is not None:
+                if requested_delay > MAX_RETRY_AFTER:
                     return None
-                pause = max(asked, 0.1 * pause)
-        return Retry(reason, pause, attempt, self._max_retries)
+                delay = max(requested_delay, 0.1 * delay)
+        return Retry(reason, delay, attempt, self._max_retries)
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
     error: PuqError
     #: The router surely did not see the request, and a further try may reach it.
-    never_arrived: bool
+    was_not_sent: bool
     #: The connection was cut: what is safe to repeat may do better next time.
-    passing: bool
+    is_transient: bool
 
 
 class _Response:
@@ -232,24 +234,24 @@ class _Response:
         status: int,
         headers: Mapping[str, str],
         body: Body,
-        door: Callable[[Callable[[], Any]], Any],
+        capture_errors: Callable[[Callable[[], Any]], Any],
         key: Secret | None,
     ) -> None:
         self.status = status
         self.headers = headers
         self._body = body
-        self._door = door
+        self._capture_errors = capture_errors
         self._key = key
         # An error's body is read for its words alone, so the key can go before anyone sees them.
-        self._eraser = Eraser(key) if key is not None and status >= 400 else None
+        self._redactor = SecretRedactor(key) if key is not None and status >= 400 else None
 
-    def receive(self, wait: float | None = None) -> bytes | None:
-        outcome: bytes | _Failure | None = self._door(lambda: self._body.receive(wait))
+    def receive(self, timeout: float | None = None) -> bytes | None:
+        outcome: bytes | _Failure | None = self._capture_errors(lambda: self._body.receive(timeout))
         if isinstance(outcome, _Failure):
             return _raise(outcome.error)
-        if outcome is None or self._eraser is None:
+        if outcome is None or self._redactor is None:
             return outcome
-        return self._eraser.feed(outcome) or (None if outcome else b"")
+        return self._redactor.feed(outcome) or (None if outcome else b"")
 
     def redact(self, text: str) -> str:
         return text if self._key is None else text.replace(self._key.reveal(), "…")
@@ -293,25 +295,31 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def translate(exc: BaseException, address: Address) -> PuqError:
+def translate_exception(exc: BaseException, address: BaseURL) -> PuqError:
     """The error of ours for a foreign exception, by the table below."""
-    seen = _causes(exc)
+    seen = _exception_chain(exc)
     for kinds, error, message, hint in _TRANSLATIONS:
         found = next((cause for cause in seen if isinstance(cause, kinds)), None)
         if found is not None:
-            return error(message.format(host=address.host, reason=_reason(found)), hint=hint)
-    return NetworkError(f"the request to {address.host} failed ({_reason(exc)}).", hint=_CHECK)
+            return error(message.format(host=address.host, reason=_describe_cause(found)), hint=hint)
+    return APIConnectionError(
+        f"the request to {address.host} failed ({_describe_cause(exc)}).", hint=_CHECK_HINT
+    )
 
 
-_CHECK = "Check the base URL and the network (%puq shows the base URL)."
-_CUT = (NetworkError, "{host} closed the connection before its answer was whole.", "Try again.")
-_NOT_HTTP = (
-    AnswerError,
+_CHECK_HINT = "Check the base URL and the network (%puq shows the base URL)."
+_CONNECTION_CLOSED = (
+    APIConnectionError,
+    "{host} closed the connection before its answer was whole.",
+    "Try again.",
+)
+_INVALID_HTTP = (
+    InvalidResponseError,
     "{host} does not answer in proper HTTP.",
     "Check the base URL, its port, and http or https.",
 )
-_SECURE = (ssl.SSLError, u3.SSLError, requests.exceptions.SSLError)
-_UNSENDABLE = (
+_TLS_ERRORS = (ssl.SSLError, u3.SSLError, requests.exceptions.SSLError)
+_INVALID_REQUEST_ERRORS = (
     InvalidURL,
     requests.exceptions.InvalidURL,
     requests.exceptions.MissingSchema,
@@ -331,79 +339,80 @@ _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], type[PuqError], str,
             requests.exceptions.InvalidProxyURL,
             requests.exceptions.InvalidSchema,  # SOCKS without its library
         ),
-        NetworkError,
+        APIConnectionError,
         "the proxy on the way to {host} cannot be used ({reason}).",
         "Check HTTPS_PROXY and NO_PROXY.",
     ),
-    ((u3.NameResolutionError,), NetworkError, "the name {host} does not resolve.", _CHECK),
-    ((ssl.SSLEOFError, ssl.SSLZeroReturnError), *_CUT),
+    ((u3.NameResolutionError,), APIConnectionError, "the name {host} does not resolve.", _CHECK_HINT),
+    ((ssl.SSLEOFError, ssl.SSLZeroReturnError), *_CONNECTION_CLOSED),
     (
-        _SECURE,
-        NetworkError,
+        _TLS_ERRORS,
+        APIConnectionError,
         "no secure connection to {host}: its certificate or protocol was refused ({reason}).",
         "A proxy may stand between; REQUESTS_CA_BUNDLE names its certificate.",
     ),
     (
         (u3.NewConnectionError, ConnectionRefusedError),
-        NetworkError,
+        APIConnectionError,
         "no connection to {host} ({reason}).",
-        _CHECK,
+        _CHECK_HINT,
     ),
     (
         (u3.ConnectTimeoutError, requests.exceptions.ConnectTimeout),
-        RequestTimeoutError,
+        APITimeoutError,
         "{host} did not take the connection in time.",
-        _CHECK,
+        _CHECK_HINT,
     ),
     (
         (u3.TimeoutError, requests.exceptions.Timeout, TimeoutError),
-        RequestTimeoutError,
+        APITimeoutError,
         "{host} sent nothing for too long.",
         "Try again, or allow more seconds: %config PuqMagics.timeout = 300",
     ),
     (
         (u3.DecodeError, requests.exceptions.ContentDecodingError, zlib.error),
-        AnswerError,
+        InvalidResponseError,
         "the answer of {host} is compressed in a way that cannot be read.",
         "A proxy may have changed it on the way.",
     ),
     (
-        _UNSENDABLE,
-        NetworkError,
+        _INVALID_REQUEST_ERRORS,
+        APIConnectionError,
         "the request to {host} cannot be made: its URL is not valid.",
         "Check the base URL.",
     ),
-    ((u3.InvalidChunkLength, u3.InvalidHeader, u3.HeaderParsingError), *_NOT_HTTP),
-    ((ConnectionError, IncompleteRead, EOFError), *_CUT),
-    ((HTTPException,), *_NOT_HTTP),
+    ((u3.InvalidChunkLength, u3.InvalidHeader, u3.HeaderParsingError), *_INVALID_HTTP),
+    ((ConnectionError, IncompleteRead, EOFError), *_CONNECTION_CLOSED),
+    ((HTTPException,), *_INVALID_HTTP),
     (
         (u3.ProtocolError, requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError),
-        *_CUT,
+        *_CONNECTION_CLOSED,
     ),
 )
 
 
-def _failure(exc: Exception, address: Address) -> _Failure:
-    seen = _causes(exc)
-    lasting = _has(seen, u3.NameResolutionError, *_SECURE, *_UNSENDABLE)
+def _to_failure(exc: Exception, address: BaseURL) -> _Failure:
+    seen = _exception_chain(exc)
+    is_permanent = _contains_type(seen, u3.NameResolutionError, *_TLS_ERRORS, *_INVALID_REQUEST_ERRORS)
     return _Failure(
-        translate(exc, address),
-        never_arrived=not lasting and _has(seen, u3.NewConnectionError, u3.ConnectTimeoutError),
-        passing=not lasting and _has(seen, ConnectionError, HTTPException, EOFError, u3.ProtocolError),
+        translate_exception(exc, address),
+        was_not_sent=not is_permanent and _contains_type(seen, u3.NewConnectionError, u3.ConnectTimeoutError),
+        is_transient=not is_permanent
+        and _contains_type(seen, ConnectionError, HTTPException, EOFError, u3.ProtocolError),
     )
 
 
-def _bare(exc: _E) -> _E:
+def _strip_traceback(exc: _E) -> _E:
     """The exception without the frames that it came through, and without those of others."""
     exc.__context__ = exc.__cause__ = None
     return exc.with_traceback(None)
 
 
-def _has(seen: list[BaseException], *kinds: type[BaseException]) -> bool:
+def _contains_type(seen: list[BaseException], *kinds: type[BaseException]) -> bool:
     return any(isinstance(cause, kinds) for cause in seen)
 
 
-def _causes(exc: BaseException) -> list[BaseException]:
+def _exception_chain(exc: BaseException) -> list[BaseException]:
     """The exception and those that it wraps: requests and urllib3 put them into args and ``reason``."""
     found: list[BaseException] = []
     queue: list[object] = [exc]
@@ -415,11 +424,11 @@ def _causes(exc: BaseException) -> list[BaseException]:
     return found
 
 
-def _reason(exc: BaseException) -> str:
+def _describe_cause(exc: BaseException) -> str:
     """The words of the operating system or of TLS, short; of others the name alone, for they may quote a header."""
     errors = [
         cause
-        for cause in _causes(exc)
+        for cause in _exception_chain(exc)
         if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException)
     ]
     own = [error.strerror for error in errors if isinstance(error.strerror, str)]

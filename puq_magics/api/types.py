@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from puq_magics.core.errors import AnswerError
+from puq_magics.core.errors import InvalidResponseError
 
 _KINDS = (
     ("speech", r"(?<![a-z])(?:tts|speech|voice|hibari|kokoro|piper)"),
@@ -27,7 +27,7 @@ def model_kind(code: str) -> str:
 
 
 Message = Mapping[str, Any]
-_MOST_TOKENS = 2**53
+_MAX_TOKENS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class ChatCompletion:
     """A whole answer."""
 
     text: str
@@ -83,7 +83,7 @@ class Completion:
 
 
 @dataclass(slots=True)
-class Piece:
+class ChoiceDelta:
     """One choice's part of an answer, or of an event of its stream."""
 
     index: int
@@ -92,21 +92,21 @@ class Piece:
     finish_reason: str | None
 
 
-def read_pieces(answer: Mapping[str, Any]) -> list[Piece]:
+def read_choices(answer: Mapping[str, Any]) -> list[ChoiceDelta]:
     """The choices of an answer (``message``) or of a stream's event (``delta``)."""
     choices = answer.get("choices")
     if not isinstance(choices, list):
         return []
-    return [_piece(choice) for choice in choices if isinstance(choice, dict)]
+    return [_read_choice(choice) for choice in choices if isinstance(choice, dict)]
 
 
-def _piece(choice: Mapping[str, Any]) -> Piece:
+def _read_choice(choice: Mapping[str, Any]) -> ChoiceDelta:
     index = choice.get("index")
     finish = choice.get("finish_reason")
     part = choice.get("delta") or choice.get("message") or {}
     if not isinstance(part, dict):
         part = {}
-    return Piece(
+    return ChoiceDelta(
         index if isinstance(index, int) else 0,
         read_content(part.get("content")) or read_content(choice.get("text")),
         read_content(part.get("reasoning_content")) or read_content(part.get("reasoning")),
@@ -125,7 +125,7 @@ def read_content(value: object) -> str:
 
 
 # Chats count by the first names, images and sound by the second.
-_COUNTS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
+_USAGE_KEYS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
 
 
 def read_usage(value: object) -> Usage | None:
@@ -133,8 +133,8 @@ def read_usage(value: object) -> Usage | None:
     if not isinstance(value, dict):
         return None
     prompt, completion, total = (
-        next((count for key in keys if (count := _count(value.get(key))) is not None), None)
-        for keys in _COUNTS
+        next((count for key in keys if (count := _read_token_count(value.get(key))) is not None), None)
+        for keys in _USAGE_KEYS
     )
     if prompt is None and completion is None and total is None:
         return None
@@ -151,16 +151,16 @@ def read_models(answer: object) -> tuple[Model, ...]:
         if listed is None and answer.get("object") == "list":
             listed = []  # Ollama, when it has none
     if not isinstance(listed, list):
-        raise AnswerError("the model list is not a list of models.", hint="Check the base URL.")
+        raise InvalidResponseError("the model list is not a list of models.", hint="Check the base URL.")
     models: dict[str, Model] = {}
     for entry in listed:
-        if isinstance(entry, dict) and (model := _model(entry)) is not None:
+        if isinstance(entry, dict) and (model := _read_model(entry)) is not None:
             models.setdefault(model.code, model)
     return tuple(models.values())
 
 
-def _model(entry: Mapping[str, Any]) -> Model | None:
-    code = _words(entry.get("code")) or _words(entry.get("id")) or _words(entry.get("name"))
+def _read_model(entry: Mapping[str, Any]) -> Model | None:
+    code = _clean_text(entry.get("code")) or _clean_text(entry.get("id")) or _clean_text(entry.get("name"))
     if not code or " " in code or len(code) > 200:
         return None  # no name that anyone can send
     provider = entry.get("provider")
@@ -168,12 +168,12 @@ def _model(entry: Mapping[str, Any]) -> Model | None:
         provider = provider.get("name") or provider.get("code")
     return Model(
         code=code,
-        name=_words(entry.get("name")) or code,
-        provider=_words(provider) or _words(entry.get("owned_by")),
-        description=_words(entry.get("description")),
+        name=_clean_text(entry.get("name")) or code,
+        provider=_clean_text(provider) or _clean_text(entry.get("owned_by")),
+        description=_clean_text(entry.get("description")),
         enabled=entry.get("status", 1) not in (0, "0", False),
-        input_price=_price(entry.get("input_price")),
-        output_price=_price(entry.get("output_price")),
+        input_price=_read_price(entry.get("input_price")),
+        output_price=_read_price(entry.get("output_price")),
     )
 
 
@@ -181,11 +181,13 @@ def read_balance(answer: object) -> float:
     """The balance, in credits."""
     balance = read_number(answer.get("balance")) if isinstance(answer, dict) else None
     if balance is None:
-        raise AnswerError("the answer holds no balance.", hint="Check the base URL: other servers have none.")
+        raise InvalidResponseError(
+            "the answer holds no balance.", hint="Check the base URL: other servers have none."
+        )
     return balance
 
 
-def joined_surrogates(texts: Iterable[str]) -> str:
+def join_surrogates(texts: Iterable[str]) -> str:
     """The texts as one; a character that JSON escapes split over two of them is whole again.
 
     Half of one that never got its other half becomes U+FFFD: it cannot be sent, saved or shown.
@@ -198,20 +200,20 @@ def joined_surrogates(texts: Iterable[str]) -> str:
     return text
 
 
-def _words(value: object, limit: int = 2_000) -> str:
+def _clean_text(value: object, limit: int = 2_000) -> str:
     """One line of printable words: names and descriptions are shown in many places."""
     if not isinstance(value, str):
         return ""
     return " ".join("".join(c if c.isprintable() else " " for c in value[:limit]).split())
 
 
-def _count(value: object) -> int | None:
+def _read_token_count(value: object) -> int | None:
     """A number of tokens; what no count can be is taken as absent."""
     whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if isinstance(value, int) and whole and 0 <= value <= _MOST_TOKENS else None
+    return value if isinstance(value, int) and whole and 0 <= value <= _MAX_TOKENS else None
 
 
-def _price(value: object) -> float | None:
+def _read_price(value: object) -> float | None:
     price = read_number(value)
     return None if price is None or price < 0 else price  # some lists say -1 for "it depends"
 

@@ -15,11 +15,11 @@ from typing import Any, BinaryIO, Protocol
 from requests_toolbelt.multipart.encoder import MultipartEncoder
 
 from puq_magics.core.errors import InputError
-from puq_magics.core.media_types import ENOUGH, MediaType, audio_type, said_instead
+from puq_magics.core.media_types import SNIFF_BYTES, MediaType, describe_non_media, detect_audio_type
 
 #: Told the bytes sent and the bytes in all; a further attempt begins at 0 again.
 OnProgress = Callable[[int, int], None]
-_KINDS = "MP3, WAV, OGG, FLAC, AAC, M4A/MP4 and WebM"
+_AUDIO_FORMATS = "MP3, WAV, OGG, FLAC, AAC, M4A/MP4 and WebM"
 _LONGEST_NAME = 200
 
 
@@ -33,43 +33,45 @@ class Upload:
     mime: str = "application/octet-stream"
 
     @classmethod
-    def of_path(cls, path: str | os.PathLike[str]) -> Upload:
+    def from_path(cls, path: str | os.PathLike[str]) -> Upload:
         """A file of audio on disk; ``~`` is the home folder, and of the path only the name is ever sent.
 
         Raises InputError for what is missing, no file, empty, not to be read, or not audio by its first bytes.
         """
         if not isinstance(path, str | os.PathLike):
-            raise InputError(f"{_shown(path)} is not a path.", hint="Give the path of an audio file.")
+            raise InputError(f"{_short_repr(path)} is not a path.", hint="Give the path of an audio file.")
         try:
             absolute = Path(path).expanduser().absolute()
             details = absolute.stat()
             if not stat.S_ISREG(details.st_mode):
                 kind = "a folder" if stat.S_ISDIR(details.st_mode) else "not a file"
-                raise InputError(f"{_shown(path)} is {kind}.", hint="Give the path of an audio file.")
+                raise InputError(f"{_short_repr(path)} is {kind}.", hint="Give the path of an audio file.")
             with absolute.open("rb") as file:
-                start = file.read(ENOUGH)
+                start = file.read(SNIFF_BYTES)
         except (OSError, ValueError, RuntimeError) as exc:
-            raise _unreadable(path, exc) from None
-        kind_of_audio = _checked(_shown(path), start)
-        return cls(_bare(absolute.name), details.st_size, lambda: absolute.open("rb"), kind_of_audio.mime)
+            raise _unreadable_error(path, exc) from None
+        kind_of_audio = _check_audio(_short_repr(path), start)
+        return cls(
+            _safe_name(absolute.name), details.st_size, lambda: absolute.open("rb"), kind_of_audio.mime
+        )
 
     @classmethod
-    def of_bytes(cls, data: bytes | bytearray | memoryview, name: str | None = None) -> Upload:
+    def from_bytes(cls, data: bytes | bytearray | memoryview, name: str | None = None) -> Upload:
         """Audio in memory; without a name it has one that says what it is.
 
         Raises InputError for what is empty or not audio by its first bytes.
         """
         if not isinstance(data, bytes | bytearray | memoryview):
-            raise InputError(f"{_shown(data)} is not bytes.", hint="Give an audio file's bytes.")
+            raise InputError(f"{_short_repr(data)} is not bytes.", hint="Give an audio file's bytes.")
         held = bytes(data)
-        kind = _checked("the data" if name is None else repr(name), held[: 1 << 20])
-        bare = _bare(name or "")
+        kind = _check_audio("the data" if name is None else repr(name), held[: 1 << 20])
+        bare = _safe_name(name or "")
         bare = bare if Path(bare).suffix else bare + kind.extension
         return cls(bare, len(held), lambda: BytesIO(held), kind.mime)
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class MultipartForm:
     """A body of ``multipart/form-data``: fields in order, then one file, which is streamed."""
 
     fields: tuple[tuple[str, str], ...]
@@ -83,13 +85,13 @@ def form_fields(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     for name, value in params.items():
         if isinstance(value, list | tuple):
             listed = name if name.endswith("[]") else f"{name}[]"
-            fields += [(listed, _text(item)) for item in value]
+            fields += [(listed, _to_form_value(item)) for item in value]
         elif value is not None:
-            fields.append((name, _text(value)))
+            fields.append((name, _to_form_value(value)))
     return tuple(fields)
 
 
-def _text(value: object) -> str:
+def _to_form_value(value: object) -> str:
     if isinstance(value, str):
         return value
     try:
@@ -101,29 +103,31 @@ def _text(value: object) -> str:
         ) from None
 
 
-def _checked(said: str, start: bytes) -> MediaType:
+def _check_audio(said: str, start: bytes) -> MediaType:
     if not start:
         raise InputError(f"{said} is empty.", hint="Give an audio file.")
-    kind = audio_type(start)
+    kind = detect_audio_type(start)
     if kind is None:
-        found = said_instead(start)
+        found = describe_non_media(start)
         raise InputError(
             f"{said} is not audio that can be sent{f', but {found}' if found else ''}.",
-            hint=f"Send {_KINDS}.",
+            hint=f"Send {_AUDIO_FORMATS}.",
         )
     return kind
 
 
-def _unreadable(path: object, exc: Exception) -> InputError:
+def _unreadable_error(path: object, exc: Exception) -> InputError:
     if isinstance(exc, FileNotFoundError):
-        return InputError(f"there is no file {_shown(path)}.", hint="Check the path and the working folder.")
+        return InputError(
+            f"there is no file {_short_repr(path)}.", hint="Check the path and the working folder."
+        )
     reason = (exc.strerror or "") if isinstance(exc, OSError) else str(exc)
     return InputError(
-        f"{_shown(path)} cannot be read ({reason.lower()}).", hint="Check the path and its permissions."
+        f"{_short_repr(path)} cannot be read ({reason.lower()}).", hint="Check the path and its permissions."
     )
 
 
-def _bare(name: str) -> str:
+def _safe_name(name: str) -> str:
     """A name that any server takes for a name: no folder, nothing that does not print."""
     last = re.split(r"[/\\]", name)[-1]
     plain = "".join(c if c.isprintable() else "_" for c in last.encode("utf-8", "replace").decode("utf-8"))
@@ -133,12 +137,12 @@ def _bare(name: str) -> str:
     return plain.strip(". ")[:_LONGEST_NAME] or "audio"
 
 
-def _shown(value: object) -> str:
+def _short_repr(value: object) -> str:
     text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
     return text if len(text) <= 120 else f"{text[:119]}…"
 
 
-class Sendable(Protocol):
+class RequestBody(Protocol):
     """A body that a connection reads."""
 
     @property
@@ -149,17 +153,17 @@ class Sendable(Protocol):
         """The next bytes; none at the end."""
 
 
-class EncodedForm:
+class MultipartBody:
     """A form as a body, for one attempt; close it.
 
     Reading raises InputError when the file is not as long as it was, or cannot be read.
     """
 
-    def __init__(self, form: Form, patience: float) -> None:
+    def __init__(self, form: MultipartForm, send_timeout: float) -> None:
         #: Seconds that a piece may take to send.
-        self.patience = patience
+        self.send_timeout = send_timeout
         self._form = form
-        self._file = _File(form.file)
+        self._file = _SizedFile(form.file)
         part = (form.file.name, self._file, form.file.mime)
         self._encoder = MultipartEncoder([*form.fields, ("file", part)])
         self._sent = 0
@@ -179,7 +183,7 @@ class EncodedForm:
         self._file.close()
 
 
-class _File:
+class _SizedFile:
     """A file of just so many bytes: a body must be as long as its header says."""
 
     def __init__(self, upload: Upload) -> None:
@@ -189,14 +193,14 @@ class _File:
         try:
             self._file: BinaryIO = upload.open()
         except OSError as exc:
-            raise self._unreadable(exc) from None
+            raise self._unreadable_error(exc) from None
 
     def read(self, size: int = -1) -> bytes:
         wanted = self.len if size < 0 else min(size, self.len)
         try:
             data = self._file.read(wanted)
         except OSError as exc:
-            raise self._unreadable(exc) from None
+            raise self._unreadable_error(exc) from None
         if wanted and not data:
             raise InputError(
                 f"{self._name!r} became shorter while it was sent.",
@@ -208,7 +212,7 @@ class _File:
     def close(self) -> None:
         self._file.close()
 
-    def _unreadable(self, exc: OSError) -> InputError:
+    def _unreadable_error(self, exc: OSError) -> InputError:
         reason = (exc.strerror or type(exc).__name__).lower()
         return InputError(
             f"{self._name!r} cannot be read any more ({reason}).", hint="Check the file, then try again."

@@ -8,18 +8,18 @@ PuqError
 │   └── MissingVariableError     a prompt names a variable that does not exist
 ├── BudgetError                  the call would pass the session's budget
 └── APIError                     a request was made, and failed
-    ├── NetworkError             no answer: no connection, a name that does not resolve, a cut connection
-    │   └── RequestTimeoutError  no byte came for as long as the time limit says
-    ├── AnswerError              an answer came that is not what the API promises
+    ├── APIConnectionError             no answer: no connection, a name that does not resolve, a cut connection
+    │   └── APITimeoutError  no byte came for as long as the time limit says
+    ├── InvalidResponseError              an answer came that is not what the API promises
     │   ├── RedirectError        the router points elsewhere; the key does not go along
     │   └── StreamError          a stream ended in error; ``partial`` holds the text that came
-    └── StatusError              the router refused: ``status``, ``code``, ``request_id``
+    └── APIStatusError              the router refused: ``status``, ``code``, ``request_id``
         ├── BadRequestError          400
         ├── AuthenticationError      401
         ├── PaymentRequiredError     402
         ├── PermissionDeniedError    403
         ├── NotFoundError            404
-        ├── UnprocessableError       422
+        ├── UnprocessableEntityError       422
         ├── RateLimitError           429
         └── ServerError              5xx
 
@@ -36,7 +36,7 @@ from html import unescape
 from typing import Any
 
 # Of an error's body: characters that are read, and those of an HTML page.
-_LONGEST_READ, _LONGEST_PAGE = 64_000, 5_000
+_MAX_BODY_CHARS, _MAX_HTML_CHARS = 64_000, 5_000
 
 
 class PuqError(Exception):
@@ -57,9 +57,9 @@ class PuqError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
 
-    def rewrite(self, change: Callable[[str], str]) -> None:
+    def redact_with(self, redact: Callable[[str], str]) -> None:
         """Change the words, where they quote somebody who may have sent a secret back."""
-        self.message, self.hint = change(self.message), change(self.hint)
+        self.message, self.hint = redact(self.message), redact(self.hint)
         self.args = (self.message,)
 
     def _render_traceback_(self) -> list[str]:
@@ -97,27 +97,27 @@ class APIError(PuqError):
     """A request was made, and failed."""
 
 
-class NetworkError(APIError):
+class APIConnectionError(APIError):
     """No answer: no connection, a name that does not resolve, a connection that was cut."""
 
 
-class RequestTimeoutError(NetworkError):
+class APITimeoutError(APIConnectionError):
     """No byte came for as long as the time limit says."""
 
 
-class AnswerError(APIError):
+class InvalidResponseError(APIError):
     """An answer came that is not what the API promises."""
 
 
-class RedirectError(AnswerError):
+class RedirectError(InvalidResponseError):
     """The router points elsewhere; the request, and the key, did not go along."""
 
 
-class StreamError(AnswerError):
+class StreamError(InvalidResponseError):
     """A stream ended in error; ``partial`` holds the text that came before."""
 
 
-class StatusError(APIError):
+class APIStatusError(APIError):
     """The router refused a request."""
 
     #: The HTTP status, such as 402.
@@ -149,47 +149,47 @@ class StatusError(APIError):
         self.request_id = request_id
         self.retry_after = retry_after
 
-    def __reduce__(self) -> tuple[Callable[..., StatusError], tuple[Any, ...], dict[str, Any]]:
-        return _revive, (type(self), self.message, self.status), self.__dict__
+    def __reduce__(self) -> tuple[Callable[..., APIStatusError], tuple[Any, ...], dict[str, Any]]:
+        return _unpickle_status_error, (type(self), self.message, self.status), self.__dict__
 
 
-def _revive(kind: type[StatusError], message: str, status: int) -> StatusError:
+def _unpickle_status_error(kind: type[APIStatusError], message: str, status: int) -> APIStatusError:
     return kind(message, status=status)
 
 
-class BadRequestError(StatusError):
+class BadRequestError(APIStatusError):
     """400: a parameter's value is invalid."""
 
 
-class AuthenticationError(StatusError):
+class AuthenticationError(APIStatusError):
     """401: the key is missing, wrong or expired."""
 
 
-class PaymentRequiredError(StatusError):
+class PaymentRequiredError(APIStatusError):
     """402: the balance is spent, or the plan's limit is reached."""
 
 
-class PermissionDeniedError(StatusError):
+class PermissionDeniedError(APIStatusError):
     """403: the key has no access, to a model that it is not granted, say."""
 
 
-class NotFoundError(StatusError):
+class NotFoundError(APIStatusError):
     """404: no such model, or no such endpoint."""
 
 
-class UnprocessableError(StatusError):
+class UnprocessableEntityError(APIStatusError):
     """422: the request's body cannot be processed."""
 
 
-class RateLimitError(StatusError):
+class RateLimitError(APIStatusError):
     """429: too many requests for now."""
 
 
-class ServerError(StatusError):
+class ServerError(APIStatusError):
     """5xx: the router, or what stands in front of or behind it, failed."""
 
 
-_BY_STATUS: dict[int, tuple[type[StatusError], str, str]] = {
+_STATUS_ERRORS: dict[int, tuple[type[APIStatusError], str, str]] = {
     400: (BadRequestError, "the router does not take this request", "Check the model and the options."),
     401: (
         AuthenticationError,
@@ -203,40 +203,49 @@ _BY_STATUS: dict[int, tuple[type[StatusError], str, str]] = {
     ),
     403: (PermissionDeniedError, "the API key has no access to this", "Have it granted in the dashboard."),
     404: (NotFoundError, "the router has no such model or endpoint", "Check the model and the base URL."),
-    413: (StatusError, "the request is too large for the router", "Send less at once."),
-    422: (UnprocessableError, "the router cannot process this request", "Check the model and the options."),
+    413: (APIStatusError, "the request is too large for the router", "Send less at once."),
+    422: (
+        UnprocessableEntityError,
+        "the router cannot process this request",
+        "Check the model and the options.",
+    ),
     429: (RateLimitError, "the router has had too many requests", "Wait a little, then try again."),
 }
-_LARGE_FILE = (
-    StatusError,
+_FILE_TOO_LARGE = (
+    APIStatusError,
     "the file is too large for the router",
     "Send a shorter or a compressed one (MP3, Opus).",
 )
 # What servers say, each in its own way, of a prompt that is longer than the model can read.
-_OF_CONTEXT = r"context[_ ](?:length|window|size)|maximum context|model's context|prompt is too long"
-_SEND_LESS = "Send less: a shorter prompt, or fewer turns of a conversation (PuqMagics.context_turns)."
+_CONTEXT_LENGTH_PATTERN = (
+    r"context[_ ](?:length|window|size)|maximum context|model's context|prompt is too long"
+)
+_CONTEXT_LENGTH_HINT = (
+    "Send less: a shorter prompt, or fewer turns of a conversation (PuqMagics.context_turns)."
+)
 _SERVER = (ServerError, "the router failed", "Try again; if it goes on, ask the router's people.")
-_OTHER = (StatusError, "the router refused the request", "Check the base URL.")
+_OTHER = (APIStatusError, "the router refused the request", "Check the base URL.")
 
 
-def error_for(
+def make_status_error(
     status: int,
     body: bytes,
     *,
     request_id: str | None = None,
     retry_after: float | None = None,
     sent_file: bool = False,
-) -> StatusError:
+) -> APIStatusError:
     """The error for an answer with a status of 400 or more; its body may be JSON, HTML, text or nothing."""
-    detail, code = error_words(body)
-    kind, summary, hint = _BY_STATUS.get(status, _SERVER if status >= 500 else _OTHER)
+    detail, code = parse_error_body(body)
+    kind, summary, hint = _STATUS_ERRORS.get(status, _SERVER if status >= 500 else _OTHER)
     if status == 413 and sent_file:
-        kind, summary, hint = _LARGE_FILE
-    elif status in (400, 413, 422) and re.search(_OF_CONTEXT, f"{detail} {code}", re.I):
-        hint = _SEND_LESS
+        kind, summary, hint = _FILE_TOO_LARGE
+    elif status in (400, 413, 422) and re.search(_CONTEXT_LENGTH_PATTERN, f"{detail} {code}", re.I):
+        hint = _CONTEXT_LENGTH_HINT
     return kind(
-        with_words(
-            f"{summary} ({status} {_phrase(status)})".replace(" )", ")"), _without_echo(detail, status)
+        append_detail(
+            f"{summary} ({status} {_status_phrase(status)})".replace(" )", ")"),
+            _strip_status_prefix(detail, status),
         ),
         status=status,
         hint=hint,
@@ -247,28 +256,28 @@ def error_for(
     )
 
 
-def with_words(message: str, words: str) -> str:
+def append_detail(message: str, words: str) -> str:
     """One sentence: ours, and behind a colon the words of another, if there are any."""
     text = f"{message}: {words}" if words else message
     return text if text.rstrip("”'\")").endswith((".", "!", "?", "…")) else f"{text}."
 
 
-def _without_echo(detail: str, status: int) -> str:
+def _strip_status_prefix(detail: str, status: int) -> str:
     """The words without the status that many servers begin them with, such as ``Unauthorized:``."""
-    phrase = re.escape(_phrase(status))
+    phrase = re.escape(_status_phrase(status))
     return re.sub(rf"^(?:(?:{status}|{phrase})\b[\s:.,–-]*)+", "", detail, flags=re.I) if phrase else detail
 
 
-def error_words(body: bytes) -> tuple[str, str | None]:
+def parse_error_body(body: bytes) -> tuple[str, str | None]:
     """What an error's body says, as one line of plain text, and the router's code for it, if any."""
-    text = body[:_LONGEST_READ].decode("utf-8-sig", "replace").strip()
+    text = body[:_MAX_BODY_CHARS].decode("utf-8-sig", "replace").strip()
     try:
-        return error_object(json.loads(text))
+        return parse_error_json(json.loads(text))
     except (ValueError, RecursionError):
-        return _one_line(_readable_html(text) if text.startswith("<") else text), None
+        return _one_line(_summarize_html(text) if text.startswith("<") else text), None
 
 
-def error_object(value: object) -> tuple[str, str | None]:
+def parse_error_json(value: object) -> tuple[str, str | None]:
     """The same of a JSON value, ``{"error": "…", "code": …}`` or ``{"error": {"message": …}}`` or their kin."""
     code: object = None
     while isinstance(value, dict):
@@ -288,8 +297,8 @@ def _as_json(value: object) -> str:
         return "…"
 
 
-def _readable_html(text: str) -> str:
-    text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<!--.*?-->", " ", text[:_LONGEST_PAGE])
+def _summarize_html(text: str) -> str:
+    text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<!--.*?-->", " ", text[:_MAX_HTML_CHARS])
     title = re.search(r"(?is)<title[^<>]*>([^<]*)", text)
     words = unescape(title.group(1) if title else re.sub(r"<[^<>]*>", " ", text)).strip()
     return f"an HTML page, “{_one_line(words, 200)}”" if words else "an HTML page"
@@ -300,7 +309,7 @@ def _one_line(text: str, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def _phrase(status: int) -> str:
+def _status_phrase(status: int) -> str:
     from http import HTTPStatus  # by the time that there is a status it is loaded
 
     try:

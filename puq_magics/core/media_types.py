@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 #: Bytes that are enough to tell a kind of audio, short of an MP3 with a cover picture in front.
-ENOUGH = 4096
+SNIFF_BYTES = 4096
 _PNG = b"\x89PNG\r\n\x1a\n"
 # JPEG: the markers that stand alone, and those that begin a frame and so hold the size.
-_SCAN, _END = 0xDA, 0xD9
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _ALONE = (0x01, *range(0xD0, 0xD9))
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 
@@ -45,7 +45,7 @@ M4A = MediaType("audio", "m4a", "audio/mp4", ".m4a")
 WEBM = MediaType("audio", "webm", "audio/webm", ".webm")
 
 
-def image_type(data: bytes) -> MediaType | None:
+def detect_image_type(data: bytes) -> MediaType | None:
     """PNG, JPEG or WebP; None for anything else. Twelve bytes are enough."""
     if data.startswith(_PNG):
         return PNG
@@ -54,34 +54,34 @@ def image_type(data: bytes) -> MediaType | None:
     return WEBP if _riff(data, b"WEBP") else None
 
 
-def audio_type(data: bytes) -> MediaType | None:
-    """The kind of audio; None for anything else. ``ENOUGH`` bytes are enough.
+def detect_audio_type(data: bytes) -> MediaType | None:
+    """The kind of audio; None for anything else. ``SNIFF_BYTES`` bytes are enough.
 
     MP4 and WebM may hold a film, too; its sound is what a transcription takes.
     """
     if data.startswith(b"ID3"):
-        return _behind_id3(data) if _is_id3(data) else None
+        return _type_after_id3(data) if _has_id3_header(data) else None
     return next((kind for kind, fits in _AUDIO if fits(data)), None)
 
 
-def image_size(data: bytes) -> tuple[int, int] | None:
+def image_dimensions(data: bytes) -> tuple[int, int] | None:
     """Width and height in pixels, as the image's header says; None when it does not."""
-    kind = image_type(data)
+    kind = detect_image_type(data)
     size = {PNG: _png_size, JPEG: _jpeg_size, WEBP: _webp_size}[kind](data) if kind else None
     return size if size and size[0] > 0 and size[1] > 0 else None
 
 
-def is_whole(data: bytes) -> bool:
+def is_complete_image(data: bytes) -> bool:
     """Whether an image goes on to its end, as far as its own marks tell."""
-    kind = image_type(data)
+    kind = detect_image_type(data)
     if kind is PNG:
-        return _png_ends(data)
+        return _png_is_complete(data)
     if kind is JPEG:
-        return _jpeg_ends(data)
+        return _jpeg_is_complete(data)
     return kind is WEBP and len(data) >= int.from_bytes(data[4:8], "little") + 8
 
 
-def said_instead(data: bytes) -> str:
+def describe_non_media(data: bytes) -> str:
     """What stands where an image or audio should be: ``SVG``, ``HTML``, ``JSON``, ``text``, or nothing known."""
     other = next((mark for mark in _OTHERS if data.startswith(mark)), None)
     if other is not None:
@@ -116,12 +116,12 @@ def _riff(data: bytes, kind: bytes) -> bool:
 
 def _is_wav(data: bytes) -> bool:
     """With the chunk that says what its samples are, or behind others as far as is here; not the name alone."""
-    at = 12
-    while _riff(data, b"WAVE") and at + 8 <= len(data):
-        if data[at : at + 4] == b"fmt ":
-            return at + 24 <= len(data)
-        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little") + (data[at + 4] & 1)
-        if at >= len(data):
+    offset = 12
+    while _riff(data, b"WAVE") and offset + 8 <= len(data):
+        if data[offset : offset + 4] == b"fmt ":
+            return offset + 24 <= len(data)
+        offset += 8 + int.from_bytes(data[offset + 4 : offset + 8], "little") + (data[offset + 4] & 1)
+        if offset >= len(data):
             return True
     return False
 
@@ -148,18 +148,18 @@ _AUDIO: tuple[tuple[MediaType, Callable[[bytes], bool]], ...] = (
 )
 
 
-def _is_id3(data: bytes) -> bool:
+def _has_id3_header(data: bytes) -> bool:
     """A tag's header and not words: a version and flags that there are, a size in seven-bit bytes."""
     return len(data) >= 10 and data[3] <= 4 and not data[5] & 0x0F and max(data[6:10]) < 0x80
 
 
-def _behind_id3(data: bytes) -> MediaType:
+def _type_after_id3(data: bytes) -> MediaType:
     """What an ID3 tag is put before: MP3, but for the few who tag others with it."""
     size = 0
     for byte in data[6:10]:
         size = size << 7 | byte & 0x7F
     rest = data[10 + size :]
-    return next((kind for kind in (FLAC, AAC) if rest and audio_type(rest[:ENOUGH]) is kind), MP3)
+    return next((kind for kind in (FLAC, AAC) if rest and detect_audio_type(rest[:SNIFF_BYTES]) is kind), MP3)
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
@@ -168,42 +168,44 @@ def _png_size(data: bytes) -> tuple[int, int] | None:
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
-def _png_ends(data: bytes) -> bool:
+def _png_is_complete(data: bytes) -> bool:
     """Whether the chunks go on to IEND."""
-    at = len(_PNG)
-    while at + 12 <= len(data):
-        if data[at + 4 : at + 8] == b"IEND":
+    offset = len(_PNG)
+    while offset + 12 <= len(data):
+        if data[offset + 4 : offset + 8] == b"IEND":
             return True
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        offset += 12 + int.from_bytes(data[offset : offset + 4], "big")
     return False
 
 
-def _jpeg_marks(data: bytes) -> Iterator[tuple[int, int]]:
+def _jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
     """The markers of a JPEG before its first scan, that one included, and where they stand."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
+    offset = 2
+    while offset + 4 <= len(data) and data[offset] == 0xFF:
+        marker = data[offset + 1]
         if marker == 0xFF:  # padding
-            at += 1
+            offset += 1
         elif marker in _ALONE:
-            at += 2
+            offset += 2
         else:
-            yield marker, at
-            if marker in (_SCAN, _END):
+            yield marker, offset
+            if marker in (_START_OF_SCAN, _END_OF_IMAGE):
                 return
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    for marker, at in _jpeg_marks(data):
-        if marker in _FRAMES and at + 9 <= len(data):
-            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
+    for marker, offset in _jpeg_markers(data):
+        if marker in _FRAMES and offset + 9 <= len(data):
+            return int.from_bytes(data[offset + 7 : offset + 9], "big"), int.from_bytes(
+                data[offset + 5 : offset + 7], "big"
+            )
     return None
 
 
-def _jpeg_ends(data: bytes) -> bool:
+def _jpeg_is_complete(data: bytes) -> bool:
     """Whether the end's mark stands behind a scan: before it a small picture may, with an end of its own."""
-    scan = next((at for marker, at in _jpeg_marks(data) if marker == _SCAN), None)
+    scan = next((offset for marker, offset in _jpeg_markers(data) if marker == _START_OF_SCAN), None)
     if scan is None:
         return False
     behind = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")

@@ -56,19 +56,19 @@ class Secret:
         return self
 
 
-class Eraser:
+class SecretRedactor:
     """Takes a secret out of bytes that come in parts, should someone send it back."""
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
-        self._held = b""  # what may be the secret's beginning
+        self._pending = b""  # what may be the secret's beginning
 
     def feed(self, data: bytes) -> bytes:
         """Give what surely holds no part of it; ``b""`` as data gives what was held back."""
         words = self._secret.reveal().encode("ascii")
-        text = (self._held + data).replace(words, "…".encode())
+        text = (self._pending + data).replace(words, "…".encode())
         sizes = range(min(len(words) - 1, len(text)), 0, -1) if data else ()
         size = next((size for size in sizes if text.endswith(words[:size])), 0)
-        self._held = text[len(text) - size :]
+        self._pending = text[len(text) - size :]
         del words  # tracebacks can show locals
         return text[: len(text) - size]

@@ -72,7 +72,7 @@ class Answering:
         return self.schema.instructions if self.schema is not None else _IN_WORDS.get(self.format, "")
 
     def ask(self, call: ChatCall, view: Callable[[], View], out: str | None) -> ChatResult:
-        """Ask, and once more if the answer cannot be read. Raises AnswerError, and as ``chat``."""
+        """Ask, and once more if the answer cannot be read. Raises InvalidResponseError, and as ``chat``."""
         call = replace(call, format=self.format, finish=self._finish)
         result = chat(self.workspace, call, view(), out)
         if self.problem is not None and self._may_repair(result):

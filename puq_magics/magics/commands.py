@@ -17,7 +17,7 @@ from IPython.core.magic import (
     no_var_expand,
 )
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.core.secret import Secret
 from puq_magics.magics import options
@@ -358,7 +358,7 @@ class PuqKeyMagics(WorkspaceMagics):
         if (left := credentials.find(address)) is not None:
             print(f"From now on {left.source} is used (…{left.key.tail}).")  # noqa: T201
 
-    def _keyed_address(self) -> Address:
+    def _keyed_address(self) -> BaseURL:
         """Where a key is entered for: never the sandbox, which a real key must not reach."""
         if self.workspace.effective.is_sandbox:
             raise ConfigurationError(

@@ -8,7 +8,7 @@ from typing import Any
 from puq_magics.core.errors import BudgetError, PuqError
 from puq_magics.outputs.control_chars import plain
 from puq_magics.session.budget import Estimate
-from puq_magics.session.calls import Exchange, as_curl
+from puq_magics.session.calls import Exchange, to_curl
 from puq_magics.session.session import Workspace
 
 #: The data of an image, which nobody reads; what stands there instead says how much there is.
@@ -22,7 +22,7 @@ def preview(workspace: Workspace, exchange: Exchange[Any, Any], told: str = "") 
     estimate = _estimate(workspace, exchange)
     words = [
         _DATA.sub(
-            lambda found: f"{found[1]}…({len(found[2]):,} more characters)", as_curl(workspace, exchange)
+            lambda found: f"{found[1]}…({len(found[2]):,} more characters)", to_curl(workspace, exchange)
         ),
         told,
         f"{size}; {estimate}; nothing was sent",

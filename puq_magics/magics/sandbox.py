@@ -9,7 +9,7 @@ from pathlib import Path
 
 from IPython.core.error import StdinNotImplementedError
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import ConfigurationError
 from puq_magics.core.secret import Secret
 from puq_magics.outputs.views.progress import TransferView
@@ -94,13 +94,13 @@ def _with_upstream(workspace: Workspace, wanted: Backends, url: str) -> Backends
     """Behind the sandbox, and another server too; ``0`` takes it away again."""
     if url == "0":
         return replace(wanted, upstream=None, upstream_key=None)
-    address = Address.parse(url, allow_http=workspace.settings.allow_http)
+    address = BaseURL.parse(url, allow_http=workspace.settings.allow_http)
     if wanted.upstream == url:
         return wanted  # its key was asked for when it was new
     return replace(wanted, upstream=url, upstream_key=_upstream_key(address))
 
 
-def _upstream_key(address: Address) -> Secret | None:
+def _upstream_key(address: BaseURL) -> Secret | None:
     """The key for another server; on this machine, few have one: there it comes from the environment alone."""
     key = environment_key(address)
     if key is not None or address.is_loopback:

@@ -14,7 +14,7 @@ from IPython.display import display
 
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.files import first_free, kept, targets
-from puq_magics.core.media_types import audio_type
+from puq_magics.core.media_types import detect_audio_type
 from puq_magics.magics.dry_run import preview
 from puq_magics.magics.options import CommandLine, save_target
 from puq_magics.magics.views import media_view
@@ -70,7 +70,7 @@ def record(
 
 def _kept(data: bytes) -> str:
     """Keep a recording that nothing became of: nobody says the same twice. Says where."""
-    kind = audio_type(data)
+    kind = detect_audio_type(data)
     try:
         path = kept(data, kind.extension if kind is not None else ".bin")
     except InputError as exc:

@@ -223,17 +223,17 @@ def _decoded(content: files.Content) -> str | None:
 
 
 def _binary(name: str, data: bytes) -> InputError:
-    from puq_magics.core.media_types import audio_type, said_instead
+    from puq_magics.core.media_types import describe_non_media, detect_audio_type
 
     start = data[: files.START]
     hint = TAKES
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and audio_type(start) is None:
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and detect_audio_type(start) is None:
         said = ": it is text in UTF-16"
         hint = "Save it as UTF-8."
-    elif (audio := audio_type(start)) is not None:
+    elif (audio := detect_audio_type(start)) is not None:
         said = f": it is audio ({audio.format})"
         hint = "%puq_transcribe makes text of it, which can be attached."
-    elif (other := said_instead(start)) in ("PDF", "a ZIP archive"):
+    elif (other := describe_non_media(start)) in ("PDF", "a ZIP archive"):
         said = f": it is {other}"
         hint = "Attach its text, or its pages as images."
     else:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from puq_magics.core.errors import AnswerError
+from puq_magics.core.errors import InvalidResponseError
 
 #: Names that a fence of Python goes by; an empty one is taken for Python too.
 PYTHON = frozenset({"", "python", "python3", "py", "py3", "ipython", "ipython3", "pycon"})
@@ -30,7 +30,7 @@ _START = re.compile(r'\{(?=\s*["}])|\[')
 _MOST_TRIES = 2_000
 
 
-class NotJSONError(AnswerError):
+class NotJSONError(InvalidResponseError):
     """An answer holds no JSON; ``partial`` is the answer, ``repair`` what to write to the model."""
 
     #: Words to the model for one more try.

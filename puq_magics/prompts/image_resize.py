@@ -10,7 +10,14 @@ from io import BytesIO
 from typing import Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.core.media_types import JPEG, PNG, MediaType, image_size, image_type, is_whole
+from puq_magics.core.media_types import (
+    JPEG,
+    PNG,
+    MediaType,
+    detect_image_type,
+    image_dimensions,
+    is_complete_image,
+)
 
 #: Models that look at images take it, and none gives it.
 GIF = MediaType("image", "gif", "image/gif", ".gif")
@@ -51,7 +58,7 @@ class Fitted:
 
 def kind_of(data: bytes) -> MediaType | None:
     """PNG, JPEG, WebP or GIF, by the first bytes; None for anything else."""
-    return GIF if data[:6] in (b"GIF87a", b"GIF89a") else image_type(data)
+    return GIF if data[:6] in (b"GIF87a", b"GIF89a") else detect_image_type(data)
 
 
 def fit(data: bytes, limits: Limits) -> Fitted:
@@ -62,7 +69,7 @@ def fit(data: bytes, limits: Limits) -> Fitted:
     kind = kind_of(data)
     if kind is None:
         raise InputError("these bytes are no image that can be sent.", hint=f"Send {KINDS}.")
-    if not (kind is GIF or is_whole(data)):
+    if not (kind is GIF or is_complete_image(data)):
         raise InputError("the image is cut off: its end is missing.", hint="Save it, or download it, again.")
     size = _size(data, kind)
     if limits.allow(size, len(data)):
@@ -178,7 +185,7 @@ def _note(before: tuple[int, int] | None, after: tuple[int, int], count: int, no
 
 def _size(data: bytes, kind: MediaType | None) -> tuple[int, int] | None:
     if kind is not GIF:
-        return image_size(data)
+        return image_dimensions(data)
     return int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
 
 

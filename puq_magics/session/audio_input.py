@@ -56,7 +56,7 @@ def find(text: str, variables: Mapping[str, Any]) -> Source:
         return of_value(variables[text], text)
     if _is_there(path):
         note = f"the file {path.name} was taken, not the variable" if is_name else ""
-        return Source(Upload.of_path(path), path.name, note, path)
+        return Source(Upload.from_path(path), path.name, note, path)
     raise _nothing(text, path, variables)
 
 
@@ -69,11 +69,11 @@ def of_value(value: Any, name: str) -> Source:
     except (OSError, ValueError) as exc:
         raise InputError(f"the variable {name} cannot be read: {exc}.") from None
     if isinstance(held, Path):
-        return Source(Upload.of_path(held), f"{held.name} (variable {name})", path=held)
+        return Source(Upload.from_path(held), f"{held.name} (variable {name})", path=held)
     if not held:
         raise InputError(f"the variable {name} holds no audio: it is empty.", hint=TAKES)
     try:
-        upload = Upload.of_bytes(held)
+        upload = Upload.from_bytes(held)
     except InputError as exc:
         raise InputError(f"the variable {name}: {exc.message}", hint=exc.hint) from None
     return Source(upload, f"variable {name}")
@@ -85,7 +85,7 @@ def of_recording(data: bytes, mime: str) -> Source:
 
     kind = mime.partition(";")[0].strip()
     try:
-        return Source(Upload.of_bytes(data), "a recording")
+        return Source(Upload.from_bytes(data), "a recording")
     except InputError as exc:
         said = f" ({kind})" if kind else ""
         raise InputError(f"the recording{said} cannot be sent: {exc.message}", hint=exc.hint) from None

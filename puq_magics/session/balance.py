@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from puq_magics.core.errors import AnswerError, NotFoundError, PuqError
+from puq_magics.core.errors import InvalidResponseError, NotFoundError, PuqError
 from puq_magics.outputs.results.base import PaintedOnce
 from puq_magics.outputs.results.footer import in_credits
 
@@ -40,7 +40,7 @@ def look_at_balance(workspace: Workspace, *, quick: bool = False) -> Balance:
     account.catalogue.wait(_PATIENCE)  # the first look of this session may be on its way
     try:
         balance = Balance(account.balance(quick=quick))
-    except (NotFoundError, AnswerError) as error:
+    except (NotFoundError, InvalidResponseError) as error:
         error.hint = f"{workspace.address().host} may be a server that keeps no balance."
         raise
     balance.change = -(account.fallen or 0.0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from puq_magics.api.request import Request, Retry
 from puq_magics.api.types import Usage
-from puq_magics.core.errors import AnswerError, APIError, RequestTimeoutError, StatusError
+from puq_magics.core.errors import APIError, APIStatusError, APITimeoutError, InvalidResponseError
 from puq_magics.outputs.results.base import INTERRUPTED, Result
 from puq_magics.session.budget import Asked
 from puq_magics.session.session import Workspace
@@ -118,7 +118,7 @@ def perform(workspace: Workspace, exchange: Exchange[R, V], view: V, out: str | 
     finally:
         if started:
             _note(workspace, router.address.host, asked, result, problem)
-    if isinstance(problem, StatusError):
+    if isinstance(problem, APIStatusError):
         from puq_magics.session.error_hints import advise
 
         advise(problem, workspace, asked)
@@ -130,10 +130,10 @@ def perform(workspace: Workspace, exchange: Exchange[R, V], view: V, out: str | 
     return result
 
 
-def as_curl(workspace: Workspace, exchange: Exchange[R, V]) -> str:
+def to_curl(workspace: Workspace, exchange: Exchange[R, V]) -> str:
     """What a call would send, as a key-free ``curl`` line."""
     router = workspace.router(keyless=True)
-    return exchange.request(router).as_curl(router.address, router.auth_scheme)
+    return exchange.request(router).to_curl(router.address, router.auth_scheme)
 
 
 def _keep_and_show(
@@ -153,10 +153,10 @@ def _settle(
     """Work out what it cost; True when a person has stopped that: the answer is not lost by it."""
     came = result.has_content or getattr(problem, "partial", None)
     try:
-        if problem is None or (came and not isinstance(problem, StatusError)):
+        if problem is None or (came and not isinstance(problem, APIStatusError)):
             account.catalogue.wait(_PRICES_PATIENCE if problem is None else 0.0)
             result.cost = account.settle(exchange.asked, exchange.usage(), whole=problem is None)
-        elif isinstance(problem, AnswerError | RequestTimeoutError | KeyboardInterrupt):
+        elif isinstance(problem, InvalidResponseError | APITimeoutError | KeyboardInterrupt):
             account.assume(exchange.asked)
     except KeyboardInterrupt:
         return True

@@ -9,8 +9,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.request import Request
-from puq_magics.api.types import Completion, Delta, Message, Usage
-from puq_magics.core.errors import BadRequestError, UnprocessableError
+from puq_magics.api.types import ChatCompletion, Delta, Message, Usage
+from puq_magics.core.errors import BadRequestError, UnprocessableEntityError
 from puq_magics.outputs.results.base import INTERRUPTED
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.views.progress import Ticker
@@ -65,7 +65,7 @@ class ChatExchange:
         self._call = call
         self._start = 0.0
         self._stream: ChatStream | None = None
-        self._completion = Completion("", call.model)
+        self._completion = ChatCompletion("", call.model)
 
     @property
     def asked(self) -> Asked:
@@ -90,7 +90,7 @@ class ChatExchange:
         self._start = monotonic()
         with Ticker(view.waiting, first=view.prepare):
             answer = self._ask(router, view)
-        if isinstance(answer, Completion):
+        if isinstance(answer, ChatCompletion):
             self._completion = answer
             return
         self._stream = answer
@@ -99,12 +99,12 @@ class ChatExchange:
                 view.show(Delta(self._call.begun))
             watch(answer, view)
 
-    def _ask(self, router: Router, view: View) -> Completion | ChatStream:
+    def _ask(self, router: Router, view: View) -> ChatCompletion | ChatStream:
         call = self._call
         ask = router.stream_chat if call.stream else router.chat
         try:
             return ask(call.messages, model=call.model, on_retry=view.retrying, **call.params)
-        except (BadRequestError, UnprocessableError) as error:
+        except (BadRequestError, UnprocessableEntityError) as error:
             if not call.in_words or not _FORMAT.search(error.detail):
                 raise
         params = {name: value for name, value in call.params.items() if name != "response_format"}
@@ -120,7 +120,11 @@ class ChatExchange:
     def result(self, broken_off: str) -> ChatResult:
         """See Exchange."""
         call, answer, stream = self._call, self._answer, self._stream
-        first = None if stream is None or stream.first_heard is None else stream.first_heard - self._start
+        first = (
+            None
+            if stream is None or stream.first_received_at is None
+            else stream.first_received_at - self._start
+        )
         failed = broken_off not in ("", INTERRUPTED)
         begun = "" if failed and not answer.text else call.begun  # it is where it was
         return ChatResult(
@@ -153,5 +157,5 @@ class ChatExchange:
             view.end(result)
 
     @property
-    def _answer(self) -> Completion:
+    def _answer(self) -> ChatCompletion:
         return self._completion if self._stream is None else self._stream.completion

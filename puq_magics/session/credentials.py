@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import ConfigurationError, InvalidURLError
 from puq_magics.core.secret import Secret
 from puq_magics.session.settings import Effective, is_sandbox
@@ -106,25 +106,25 @@ class Credentials:
         #: What is amiss with the keyring; empty when nothing is.
         self.keyring_problem = ""
 
-    def keep(self, address: Address, key: Secret, source: str) -> None:
+    def keep(self, address: BaseURL, key: Secret, source: str) -> None:
         """Keep a key for a host, for the session."""
         self._kept[address.origin] = Credential(key, source)
 
-    def keep_in_keyring(self, address: Address, key: Secret) -> None:
+    def keep_in_keyring(self, address: BaseURL, key: Secret) -> None:
         """Keep a key for a host beyond the session, too. Raises ConfigurationError."""
         store(address.origin, key)
         self._looked_up.pop(address.origin, None)
 
-    def forget(self, address: Address) -> bool:
+    def forget(self, address: BaseURL) -> bool:
         """Forget the key that was entered for a host; False if there was none."""
         return self._kept.pop(address.origin, None) is not None
 
-    def forget_in_keyring(self, address: Address) -> bool:
+    def forget_in_keyring(self, address: BaseURL) -> bool:
         """Take the key of a host out of the keyring; False if there was none. Raises ConfigurationError."""
         self._looked_up.pop(address.origin, None)
         return delete(address.origin)
 
-    def find(self, address: Address) -> Credential | None:
+    def find(self, address: BaseURL) -> Credential | None:
         """The key for a host: from login, then from the environment, then from the keyring."""
         if address.origin in self._kept:
             return self._kept[address.origin]
@@ -142,7 +142,7 @@ class Credentials:
             self._looked_up[origin] = None if key is None else Credential(key, "the keyring")
         return self._looked_up[origin]
 
-    def at_hand(self, address: Address) -> bool:
+    def at_hand(self, address: BaseURL) -> bool:
         """Whether ``find`` answers without a look at the keyring, which may make people wait."""
         if address.origin in self._kept or address.origin in self._looked_up or find_spec("keyring") is None:
             return True
@@ -153,7 +153,7 @@ class Credentials:
         """Whether a key is kept, of whatever host."""
         return bool(self._kept)
 
-    def belongs_elsewhere(self, address: Address) -> str | None:
+    def belongs_elsewhere(self, address: BaseURL) -> str | None:
         """The host of the environment's key, when that is another one."""
         origin = self._environment_origin()
         return origin if self._effective.environment_key and origin and origin != address.origin else None
@@ -163,6 +163,6 @@ class Credentials:
         if is_sandbox(url):
             return None  # a real key is never sent to the sandbox
         try:
-            return Address.parse(url, allow_http=True).origin
+            return BaseURL.parse(url, allow_http=True).origin
         except InvalidURLError:
             return None

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from puq_magics.core.errors import (
     APIError,
+    APIStatusError,
     AuthenticationError,
     NotFoundError,
     PaymentRequiredError,
     PermissionDeniedError,
     RateLimitError,
-    StatusError,
 )
 from puq_magics.outputs.results.footer import in_credits
 from puq_magics.session.budget import Asked
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PATIENCE = 3.0  # seconds to wait for prices that make an error clearer
 
 
-def advise(error: StatusError, workspace: Workspace, asked: Asked) -> None:
+def advise(error: APIStatusError, workspace: Workspace, asked: Asked) -> None:
     """Put into the error's hint what helps here."""
     model = asked.model
     if isinstance(error, AuthenticationError):

@@ -21,7 +21,7 @@ from puq_magics.session.session import Workspace
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
-    from puq_magics.api.images import Images
+    from puq_magics.api.images import ImagesResponse
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ImageExchange:
 
     def __init__(self, call: ImageCall) -> None:
         self._call = call
-        self._images: Images | None = None
+        self._images: ImagesResponse | None = None
         #: Why the images were not saved.
         self.unsaved: InputError | None = None
 
@@ -83,7 +83,11 @@ class ImageExchange:
         try:
             with Ticker(view.waiting, first=view.prepare):
                 self._images = router.image(
-                    call.prompt, model=call.model, on_retry=view.retrying, keep=self._came, **call.params
+                    call.prompt,
+                    model=call.model,
+                    on_retry=view.retrying,
+                    on_partial=self._came,
+                    **call.params,
                 )
         except APIError as error:
             self._keep(error)
@@ -117,20 +121,20 @@ class ImageExchange:
                 self.unsaved = error
         view.show(result)
 
-    def _came(self, images: Images) -> None:
+    def _came(self, images: ImagesResponse) -> None:
         """Take in what there is of an answer that fails, or that somebody stops."""
         self._images = images
 
     def _keep(self, error: APIError) -> None:
         """Keep what came of a failed answer: the good images here, what is none in files."""
-        from puq_magics.api.images import Images
+        from puq_magics.api.images import ImagesResponse
         from puq_magics.session.partial_results import hint_for_magics, salvage
 
         hint_for_magics(error)
         partial = error.partial
         if isinstance(partial, bytes):
             salvage(error, [partial])
-        if not isinstance(partial, Images):
+        if not isinstance(partial, ImagesResponse):
             return
         self._images = partial
         if partial.images:

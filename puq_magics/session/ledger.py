@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from puq_magics.core.errors import StatusError, StreamError
+from puq_magics.core.errors import APIStatusError, StreamError
 
 #: The schema's version, as the file's ``user_version``.
 VERSION = 1
@@ -90,7 +90,7 @@ def outcome_of(problem: BaseException | None) -> str:
         return OK
     if isinstance(problem, KeyboardInterrupt):
         return INTERRUPTED
-    if isinstance(problem, StatusError):
+    if isinstance(problem, APIStatusError):
         return str(problem.status)
     return BROKEN_OFF if isinstance(problem, StreamError) or getattr(problem, "partial", None) else FAILED
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 
-from puq_magics.api.types import joined_surrogates
+from puq_magics.api.types import join_surrogates
 from puq_magics.core.errors import APIError, InputError
 from puq_magics.core.files import kept
-from puq_magics.core.media_types import audio_type, image_type, said_instead
+from puq_magics.core.media_types import describe_non_media, detect_audio_type, detect_image_type
 
 #: What a browser would run has the extension of a text: nobody asked for a page of that.
 _EXTENSIONS = {"JSON": ".json", "HTML": ".txt", "SVG": ".txt", "XML": ".txt", "text": ".txt"}
@@ -41,7 +41,7 @@ def salvage(error: APIError, leftovers: Iterable[bytes]) -> None:
 
 def words_of(body: bytes) -> str:
     """The words in a body that should have been a transcript, and may be cut; empty when it is something else."""
-    kind = said_instead(body)
+    kind = describe_non_media(body)
     if kind == "JSON":
         return _words_of_json(body)
     return body.decode("utf-8-sig", "replace").strip() if kind == "text" else ""
@@ -63,10 +63,10 @@ def _unquoted(words: str) -> str:
     """A string of JSON that may be cut, in the midst of an escape even."""
     for end in range(len(words), max(len(words) - 12, -1), -1):
         with suppress(ValueError):
-            return joined_surrogates([json.loads(f'"{words[:end]}"', strict=False)])
+            return join_surrogates([json.loads(f'"{words[:end]}"', strict=False)])
     return ""
 
 
 def _extension(data: bytes) -> str:
-    kind = image_type(data) or audio_type(data)
-    return kind.extension if kind is not None else _EXTENSIONS.get(said_instead(data), ".bin")
+    kind = detect_image_type(data) or detect_audio_type(data)
+    return kind.extension if kind is not None else _EXTENSIONS.get(describe_non_media(data), ".bin")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import ConfigurationError, InputError, InvalidURLError
 from puq_magics.core.secret import Secret
 from puq_magics.session.credentials import Credentials
@@ -84,7 +84,7 @@ def fetch_weights(report: Callable[[str, int, int], None]) -> str:
     )
 
 
-def environment_key(address: Address, environ: Mapping[str, str] = os.environ) -> Secret | None:
+def environment_key(address: BaseURL, environ: Mapping[str, str] = os.environ) -> Secret | None:
     """The upstream's key of the environment: for the host of PUQ_UPSTREAM, or else for this machine alone.
 
     A notebook that names another upstream does not get it. Raises ConfigurationError.
@@ -99,7 +99,7 @@ def environment_key(address: Address, environ: Mapping[str, str] = os.environ) -
 
 def _origin(url: str) -> str | None:
     try:
-        return Address.parse(url, allow_http=True).origin
+        return BaseURL.parse(url, allow_http=True).origin
     except InvalidURLError:
         return None
 
@@ -146,7 +146,7 @@ class LocalRouter:
             fresh = _sandbox(backends, self._behavior() | moves).start()
             self.stop()
             self.sandbox, self.backends = fresh, backends
-            self._credentials.keep(Address.parse(fresh.base_url), Secret(fresh.token), "sandbox")
+            self._credentials.keep(BaseURL.parse(fresh.base_url), Secret(fresh.token), "sandbox")
         self._models = moves.get("models", self._models)
         return self.sandbox
 
@@ -155,14 +155,14 @@ class LocalRouter:
         sandbox, self.sandbox, self.backends = self.sandbox, None, Backends()
         if sandbox is None:
             return False
-        self._credentials.forget(Address.parse(sandbox.base_url))
+        self._credentials.forget(BaseURL.parse(sandbox.base_url))
         sandbox.stop()
         return True
 
     @property
     def origin(self) -> str | None:
         """Where it is, while it runs."""
-        return None if self.sandbox is None else Address.parse(self.sandbox.base_url).origin
+        return None if self.sandbox is None else BaseURL.parse(self.sandbox.base_url).origin
 
     def _behavior(self) -> dict[str, Any]:
         """How the running one behaves, as another one is told to."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import TraitError
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import APIError, ConfigurationError, MissingKeyError, PuqError
 from puq_magics.session.conversations import Conversations
 from puq_magics.session.credentials import Credential, Credentials
@@ -112,11 +112,11 @@ class Workspace:
             result.is_painted = False
         self._painted.clear()
 
-    def address(self) -> Address:
+    def address(self) -> BaseURL:
         """Where the router is; starts the sandbox when that is the one. Raises ConfigurationError."""
         if self.effective.is_sandbox:
-            return Address.parse(self.start_sandbox().base_url)
-        return Address.parse(self.effective.base_url, allow_http=self.settings.allow_http)
+            return BaseURL.parse(self.start_sandbox().base_url)
+        return BaseURL.parse(self.effective.base_url, allow_http=self.settings.allow_http)
 
     def router(self, *, keyless: bool = False) -> Router:
         """The router, made anew when a setting or the key has changed. Raises ConfigurationError.
@@ -159,7 +159,7 @@ class Workspace:
             self._router_made_of = ()
             self._accounts.clear()
 
-    def _connection(self, address: Address, key: Secret | None) -> Connect:
+    def _connection(self, address: BaseURL, key: Secret | None) -> Connect:
         """Makes routers like the one in use, as the settings are then."""
 
         def connect(*, quick: bool = False) -> Router:
@@ -171,7 +171,7 @@ class Workspace:
 
         return connect
 
-    def credential(self, address: Address) -> Credential | None:
+    def credential(self, address: BaseURL) -> Credential | None:
         """The key for a host; None for a server on this machine, or one that takes none. Raises MissingKeyError."""
         credential = self.credentials.find(address)
         if credential is not None or address.is_loopback or self.effective.auth_scheme == "none":
@@ -268,7 +268,7 @@ def _settings(shell: InteractiveShell) -> PuqMagics:
         raise ConfigurationError(f"a setting does not fit: {error}", hint=hint) from None
 
 
-def _make_router(address: Address, key: Any, scheme: str, timeout: float | None, max_retries: int) -> Router:
+def _make_router(address: BaseURL, key: Any, scheme: str, timeout: float | None, max_retries: int) -> Router:
     from puq_magics.api.client import Router
     from puq_magics.api.transport import RequestsTransport
 

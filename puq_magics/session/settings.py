@@ -12,7 +12,7 @@ from typing import Any
 from traitlets import Bool, Dict, Enum, Float, Integer, TraitError, Unicode, validate
 from traitlets.config import Configurable
 
-from puq_magics.api.base_url import VENDOR_URL, Address
+from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
 from puq_magics.core.errors import ConfigurationError, PuqError
 
 #: Base URLs that name a local router instead: a scripted one, and one with real models on this machine.
@@ -38,7 +38,7 @@ class PuqMagics(Configurable):
         None,
         allow_none=True,
         help="The router; 'sandbox' starts a local one, 'sandbox-local' one with small real models. "
-        f"Else PUQ_BASE_URL, else {VENDOR_URL}.",
+        f"Else PUQ_BASE_URL, else {DEFAULT_BASE_URL}.",
     ).tag(config=True)
     auth_scheme = Unicode(
         None,
@@ -137,7 +137,7 @@ class PuqMagics(Configurable):
         value: str | None = proposal["value"]
         if value and not is_sandbox(value):
             with _as_trait_error():
-                Address.parse(value, allow_http=True)  # whether http is allowed is asked at use
+                BaseURL.parse(value, allow_http=True)  # whether http is allowed is asked at use
         return value or None
 
     @validate("auth_scheme")
@@ -222,7 +222,7 @@ class Effective:
     @property
     def environment_url(self) -> str:
         """The base URL that the environment names, or the vendor's: where the environment's key belongs."""
-        return self._environ.get("PUQ_BASE_URL", "").strip() or VENDOR_URL
+        return self._environ.get("PUQ_BASE_URL", "").strip() or DEFAULT_BASE_URL
 
     @property
     def environment_key(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from puq_magics.api.request import Request
 from puq_magics.core.audio_joining import JOINABLE, can_follow, is_silent, join, missing
-from puq_magics.core.errors import AnswerError, APIError, InputError
+from puq_magics.core.errors import APIError, InputError, InvalidResponseError
 from puq_magics.core.files import targets, writing
 from puq_magics.core.media_types import AAC, FLAC, MP3, OGG, WAV, MediaType
 from puq_magics.outputs.results import SpeechResult
@@ -271,14 +271,16 @@ class SpeechExchange:
         kind = self._format
         if not self._fits():
             number = len(self._parts) + 1
-            raise AnswerError(
+            raise InvalidResponseError(
                 f"part {number} has another format, rate or number of channels.", hint=_ASK_FOR_WAV
             )
         self._parts.append(b"".join(self._current))
         self._missing += missing(self._parts[-1], kind)
         self._current = []
         if len(self._pieces) > 1 and kind not in JOINABLE:
-            raise AnswerError(f"parts that come as {kind.upper()} cannot be joined.", hint=_ASK_FOR_WAV)
+            raise InvalidResponseError(
+                f"parts that come as {kind.upper()} cannot be joined.", hint=_ASK_FOR_WAV
+            )
 
     def _fits(self) -> bool:
         """Whether the part that is coming can be joined to those before it."""
@@ -293,10 +295,10 @@ class SpeechExchange:
         try:
             self._audio = join(self._parts, self._format)
         except ValueError as exc:
-            raise AnswerError(f"the parts cannot be joined: {exc}.", hint=_ASK_FOR_WAV) from None
+            raise InvalidResponseError(f"the parts cannot be joined: {exc}.", hint=_ASK_FOR_WAV) from None
         if is_silent(self._audio, self._format):
             self._parts, self._audio = [], None
-            raise AnswerError(
+            raise InvalidResponseError(
                 "no sound came: the audio is a head alone.", hint="Try again, or another model."
             )
         came = len(self._parts) == 1 and self._audio is self._parts[0]

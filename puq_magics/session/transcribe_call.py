@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.request import Request
 from puq_magics.api.types import Usage
-from puq_magics.core.errors import APIError, InputError, StatusError
+from puq_magics.core.errors import APIError, APIStatusError, InputError
 from puq_magics.outputs.results import TranscriptResult
 from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.views.progress import Ticker
@@ -78,7 +78,7 @@ class TranscribeExchange:
         """See Exchange."""
         call = self._call
         params = {**call.params, "stream": call.stream}
-        return router.transcribe_request(call.source.upload, model=call.model, **params)
+        return router.transcription_request(call.source.upload, model=call.model, **params)
 
     def run(self, router: Router, view: MediaView) -> None:
         """See Exchange."""
@@ -102,7 +102,11 @@ class TranscribeExchange:
     def result(self, broken_off: str) -> TranscriptResult:
         """See Exchange."""
         call, heard, stream = self._call, self._heard, self._stream
-        first = None if stream is None or stream.first_heard is None else stream.first_heard - self._start
+        first = (
+            None
+            if stream is None or stream.first_received_at is None
+            else stream.first_received_at - self._start
+        )
         shared: dict[str, Any] = {
             "model": call.model,
             "source": call.source.name,
@@ -152,7 +156,7 @@ class TranscribeExchange:
             "on_progress": lambda sent, size: view.progress(sent, size, words),
         }
         if call.stream:
-            self._stream = router.stream_transcript(call.source.upload, **options)
+            self._stream = router.stream_transcription(call.source.upload, **options)
         else:
             self._transcript = router.transcribe(call.source.upload, **options)
 
@@ -162,7 +166,7 @@ class TranscribeExchange:
             stream.receive(_PATIENCE)
             seconds = monotonic() - self._start
             if stream.text:
-                view.hear(stream.text, stream.reached, stream.duration, seconds)
+                view.hear(stream.text, stream.transcribed_seconds, stream.duration, seconds)
             elif not stream.finished:
                 view.waiting(seconds)
 
@@ -172,7 +176,7 @@ class TranscribeExchange:
 
         hint_for_magics(error)
         came = error.partial.encode("utf-8", "replace") if isinstance(error.partial, str) else error.partial
-        if not isinstance(came, bytes) or isinstance(error, StatusError):
+        if not isinstance(came, bytes) or isinstance(error, APIStatusError):
             return
         self._words = words_of(came)
         if self._words:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from puq_magics.api.base_url import VENDOR_URL, Address
+from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
 from puq_magics.core.errors import InvalidURLError, PuqError
 
 
@@ -31,10 +31,10 @@ from puq_magics.core.errors import InvalidURLError, PuqError
     ],
 )
 def test_base_urls_as_people_write_them(text: str, url: str, host: str) -> None:
-    address = Address.parse(text)
+    address = BaseURL.parse(text)
     assert (address.url, address.host) == (url, host)
     assert url.startswith(address.origin)
-    assert Address.parse(address.url) == address or address.url.endswith("/v1")
+    assert BaseURL.parse(address.url) == address or address.url.endswith("/v1")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_base_urls_as_people_write_them(text: str, url: str, host: str) -> None:
 )
 def test_what_is_refused(text: str) -> None:
     with pytest.raises(InvalidURLError) as caught:
-        Address.parse(text)
+        BaseURL.parse(text)
     said = str(caught.value)
     assert "hunter2" not in said
     assert len(said) < 300
@@ -88,12 +88,12 @@ def test_what_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["https://user:hunter2@h.example:99999", "gopher://user:hunter2@h.example"])
 def test_a_password_is_not_shown_even_when_the_rest_is_wrong(text: str) -> None:
     with pytest.raises(InvalidURLError) as caught:
-        Address.parse(text)
+        BaseURL.parse(text)
     assert "hunter2" not in str(caught.value)
 
 
 def test_plain_http_elsewhere_only_when_allowed() -> None:
-    address = Address.parse("http://h.example:8000", allow_http=True)
+    address = BaseURL.parse("http://h.example:8000", allow_http=True)
     assert address.url == "http://h.example:8000"
     assert not address.is_loopback
 
@@ -112,13 +112,13 @@ def test_plain_http_elsewhere_only_when_allowed() -> None:
     ],
 )
 def test_loopback(text: str, loopback: bool) -> None:
-    assert Address.parse(text).is_loopback is loopback
+    assert BaseURL.parse(text).is_loopback is loopback
 
 
 def test_the_vendor() -> None:
-    assert Address.parse(VENDOR_URL + "/v1").is_vendor
-    assert not Address.parse("https://api.puq.ai.example").is_vendor
-    assert not Address.parse("https://api.puq.ai:444").is_vendor
+    assert BaseURL.parse(DEFAULT_BASE_URL + "/v1").is_puq_ai
+    assert not BaseURL.parse("https://api.puq.ai.example").is_puq_ai
+    assert not BaseURL.parse("https://api.puq.ai:444").is_puq_ai
 
 
 _BITS = st.sampled_from([*"http[]:/@\\%#?.v1 ", "https://", "localhost", "127.0.0.1", "\u212a", "::1"])
@@ -135,7 +135,7 @@ _URLS = st.one_of(
 @example("https://h.example\ud800")
 def test_anything_is_an_address_or_an_error_of_ours(text: str) -> None:
     try:
-        address = Address.parse(text)
+        address = BaseURL.parse(text)
     except PuqError as error:
         assert isinstance(error, InvalidURLError)  # noqa: PT017 - either outcome is right
         return

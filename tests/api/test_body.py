@@ -31,9 +31,9 @@ from raw_server import (
     stream_of,
 )
 
-from puq_magics.api.body import Gunzip, PolledBody, ThreadedBody
+from puq_magics.api.body import GzipDecoder, PolledBody, ThreadedBody
 from puq_magics.api.types import Delta
-from puq_magics.core.errors import RequestTimeoutError
+from puq_magics.core.errors import APITimeoutError
 
 FIRST, REST = event(delta("first")), event(delta(" rest")) + STOP + DONE
 PACKED_FIRST, PACKED_REST, PACKED_END = gzip_flushed(FIRST, REST)
@@ -206,7 +206,7 @@ def test_silence_in_mid_answer_is_a_timeout(framing: dict[str, str | int], any_b
 
     with RawServer(script) as server, router_for(server, timeout=0.1) as router:
         stream = ask(router)
-        with pytest.raises(RequestTimeoutError) as caught:
+        with pytest.raises(APITimeoutError) as caught:
             list(stream)
         assert caught.value.partial == "first"
 
@@ -260,7 +260,7 @@ def test_no_thread_is_left_behind(any_body: str) -> None:
             assert words(ask(router)) == "first rest"
         with router_for(server) as router, ask(router) as stream:
             assert next(iter(stream)) == Delta("first")
-        with router_for(server, timeout=0.1) as router, pytest.raises(RequestTimeoutError):
+        with router_for(server, timeout=0.1) as router, pytest.raises(APITimeoutError):
             list(ask(router))
         readers = [thread for thread in all_threads() if thread.name == "puq-body"]
         for thread in readers:
@@ -293,11 +293,11 @@ def test_a_reader_that_never_looks_does_not_fill_the_memory(any_body: str) -> No
         assert next(iter(stream)) == Delta("first")
 
 
-# Gunzip
+# GzipDecoder
 
 
 def gunzip(*parts: bytes, limit: int = 10) -> bytes:
-    gunzipper = Gunzip()
+    gunzipper = GzipDecoder()
     decoded = []
     for part in parts:
         out = gunzipper.decode(part, limit)
@@ -322,7 +322,7 @@ def test_gunzip_of_members_split_anywhere(texts: list[bytes], step: int, limit: 
 
 
 def test_gunzip_gives_all_that_was_flushed() -> None:
-    gunzipper = Gunzip()
+    gunzipper = GzipDecoder()
     for part, packed in zip([b"one", b"", b"x" * 3000], gzip_flushed(b"one", b"", b"x" * 3000), strict=False):
         out = gunzipper.decode(packed, 1000)
         while more := gunzipper.more(1000):
@@ -352,6 +352,6 @@ def test_gunzip_of_what_is_not_gzip() -> None:
 
 def test_gunzip_of_a_bomb_gives_no_more_than_asked() -> None:
     bomb = gzip.compress(b"\0" * (1 << 24))
-    gunzipper = Gunzip()
+    gunzipper = GzipDecoder()
     assert len(gunzipper.decode(bomb, 1000)) == 1000
     assert len(gunzipper.more(1000)) == 1000

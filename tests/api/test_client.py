@@ -15,17 +15,17 @@ import puq_magics.api
 from puq_magics.api import Router, Upload
 from puq_magics.api.types import Model, Usage, model_kind
 from puq_magics.core.errors import (
-    AnswerError,
     AuthenticationError,
     BadRequestError,
     ConfigurationError,
     InputError,
+    InvalidResponseError,
     NotFoundError,
     PaymentRequiredError,
     PermissionDeniedError,
     RateLimitError,
     ServerError,
-    UnprocessableError,
+    UnprocessableEntityError,
 )
 from puq_magics.sandbox import Sandbox
 
@@ -98,8 +98,8 @@ def test_speech_and_transcription_of_the_sandbox(sandbox: Sandbox, router: Route
     speech = router.speech("Hello there.", model=sandbox.default_models["speech"], voice="alloy")
     assert speech.type.format == "wav"
     model = sandbox.default_models["transcription"]
-    verbose = router.transcribe(Upload.of_bytes(speech.data), model=model, response_format="verbose_json")
-    plain = router.transcribe(Upload.of_bytes(speech.data), model=model, response_format="text")
+    verbose = router.transcribe(Upload.from_bytes(speech.data), model=model, response_format="verbose_json")
+    plain = router.transcribe(Upload.from_bytes(speech.data), model=model, response_format="text")
     assert verbose.text == plain.text == "Hello there."
     assert [segment.text for segment in verbose.segments] == ["Hello there."]
 
@@ -112,7 +112,7 @@ def test_speech_and_transcription_of_the_sandbox(sandbox: Sandbox, router: Route
         ("402", PaymentRequiredError),
         ("403", PermissionDeniedError),
         ("404", NotFoundError),
-        ("422", UnprocessableError),
+        ("422", UnprocessableEntityError),
         ("429", RateLimitError),
         ("500", ServerError),
         ("503", ServerError),
@@ -184,7 +184,11 @@ def test_all_models() -> None:
     ],
 )
 def test_answers_that_are_none(said: bytes, found: str) -> None:
-    with RawServer(says(said)) as server, router_for(server) as router, pytest.raises(AnswerError) as caught:
+    with (
+        RawServer(says(said)) as server,
+        router_for(server) as router,
+        pytest.raises(InvalidResponseError) as caught,
+    ):
         router.balance()
     assert found in caught.value.message
     assert caught.value.message.endswith((".", "…"))

@@ -15,9 +15,9 @@ from clients import KEY, MODEL, router_for
 from media import jpeg, png
 from raw_server import Connection, RawServer, Script, answer, head, says, says_and_closes
 
-from puq_magics.api import Images
-from puq_magics.api.image_download import ImageFetcher, fetch_image
-from puq_magics.core.errors import AnswerError, APIError, NetworkError, RequestTimeoutError
+from puq_magics.api import ImagesResponse
+from puq_magics.api.image_download import ImageDownloader, download_image
+from puq_magics.core.errors import APIConnectionError, APIError, APITimeoutError, InvalidResponseError
 
 PNG = answer(png(), content_type="image/png")
 Names = dict[str, list[str]]
@@ -49,7 +49,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
 def refused(url: str, *, loopback: bool = True, **limits: Any) -> APIError:
     with pytest.raises(APIError) as caught:
-        fetch_image(url, loopback=loopback, **limits)
+        download_image(url, loopback=loopback, **limits)
     assert 'response_format="b64_json"' in caught.value.hint
     assert url not in caught.value.message
     return caught.value
@@ -90,11 +90,11 @@ def test_one_that_fails_leaves_the_others() -> None:
         with (
             RawServer(says(answer({"data": entries}))) as server,
             router_for(server) as router,
-            pytest.raises(AnswerError, match=r"does not give the image \(410\)") as caught,
+            pytest.raises(InvalidResponseError, match=r"does not give the image \(410\)") as caught,
         ):
             router.image("a cat", model=MODEL)
     kept = caught.value.partial
-    assert isinstance(kept, Images)
+    assert isinstance(kept, ImagesResponse)
     assert [image.data for image in kept.images] == [png()]
     assert kept.raw["data"] == entries
 
@@ -106,7 +106,7 @@ def test_the_bytes_decide(resolve: Callable[..., list[str]]) -> None:
         with (
             RawServer(says(said)) as server,
             router_for(server) as router,
-            pytest.raises(AnswerError, match="holds HTML where an image should be"),
+            pytest.raises(InvalidResponseError, match="holds HTML where an image should be"),
         ):
             router.image("a cat", model=MODEL)
 
@@ -115,7 +115,7 @@ def test_redirects_are_followed_a_few_times() -> None:
     with RawServer(says(PNG)) as last:
         hops = [says(redirect(last.base_url + "/x", 307)), says(redirect("/c?d", 303)), says(redirect("b"))]
         with RawServer(*reversed(hops)) as first:
-            assert fetch_image(f"{first.base_url}/a", loopback=True) == png()
+            assert download_image(f"{first.base_url}/a", loopback=True) == png()
     assert [asked.path for asked in first.requests] == ["/a", "/b", "/c?d"]
 
 
@@ -139,7 +139,7 @@ def test_a_redirect_s_body_is_not_read() -> None:
         assert connection.await_end()
 
     with RawServer(endless, says(PNG)) as server:
-        assert fetch_image(server.base_url, loopback=True) == png()
+        assert download_image(server.base_url, loopback=True) == png()
 
 
 # What is not gone to
@@ -253,7 +253,7 @@ def test_a_user_name_in_the_address() -> None:
 def test_a_name_that_does_not_resolve(resolve: Callable[..., list[str]]) -> None:
     resolve()
     error = refused("https://h.example/")
-    assert isinstance(error, NetworkError)
+    assert isinstance(error, APIConnectionError)
     assert "h.example" in error.message
 
 
@@ -281,7 +281,7 @@ def tls(tmp_path: Path, environ: pytest.MonkeyPatch) -> Tls:
 def test_a_name_that_changes_its_mind(resolve: Callable[..., list[str]], tls: Tls) -> None:
     asked = resolve(images_example=[["127.0.0.1"], ["10.0.0.1"]])
     with RawServer(says(PNG), tls=tls.context) as server:
-        assert fetch_image(f"https://images.example:{server.port}/a.png", loopback=True) == png()
+        assert download_image(f"https://images.example:{server.port}/a.png", loopback=True) == png()
     assert asked.count("images.example") == 1
     assert tls.asked == ["images.example"]
     assert server.requests[0].headers["host"] == f"images.example:{server.port}"
@@ -305,7 +305,7 @@ def test_another_s_certificate(resolve: Callable[..., list[str]], tls: Tls) -> N
 def test_the_next_address_of_a_host_that_does_not_answer(resolve: Callable[..., list[str]], tls: Tls) -> None:
     resolve(images_example=["127.0.0.2", "127.0.0.1"])  # the server is at the second alone
     with RawServer(says(PNG), tls=tls.context) as server:
-        assert fetch_image(f"https://images.example:{server.port}/", loopback=True) == png()
+        assert download_image(f"https://images.example:{server.port}/", loopback=True) == png()
 
 
 def test_an_international_name(resolve: Callable[..., list[str]]) -> None:
@@ -337,7 +337,7 @@ def test_a_proxy_is_told_the_name(
     connects: list[str] = []
     with RawServer(through_tls(tls.context, connects)) as proxy:
         environ.setenv("HTTPS_PROXY", proxy.base_url)
-        assert fetch_image("https://images.example/a.png", loopback=False) == png()
+        assert download_image("https://images.example/a.png", loopback=False) == png()
     assert connects == ["images.example:443"]
     assert tls.asked == ["images.example"]
 
@@ -368,7 +368,7 @@ def test_a_proxy_is_not_sent_to_private_places(
 def test_no_proxy_stands_before_this_machine(environ: pytest.MonkeyPatch) -> None:
     with RawServer() as proxy, RawServer(says(PNG)) as server:
         environ.setenv("HTTP_PROXY", proxy.base_url)
-        assert fetch_image(server.base_url, loopback=True) == png()
+        assert download_image(server.base_url, loopback=True) == png()
 
 
 # Limits, and what breaks
@@ -395,7 +395,7 @@ def test_too_slow() -> None:
     with RawServer(slow) as server:
         error = refused(server.base_url, seconds=0.2)
         over.set()
-    assert isinstance(error, RequestTimeoutError)
+    assert isinstance(error, APITimeoutError)
 
 
 def test_no_answer_in_time() -> None:
@@ -408,7 +408,7 @@ def test_no_answer_in_time() -> None:
     with RawServer(silent) as server:
         error = refused(server.base_url, seconds=0.2)
         over.set()
-    assert isinstance(error, RequestTimeoutError)
+    assert isinstance(error, APITimeoutError)
 
 
 def drip(connection: Connection, over: Event, piece: bytes) -> None:
@@ -432,7 +432,7 @@ def test_what_drips_ends_in_time(start: bytes) -> None:
 
     with RawServer(dripping) as server:
         error = refused(server.base_url, seconds=0.3)
-    assert isinstance(error, RequestTimeoutError)
+    assert isinstance(error, APITimeoutError)
     assert "did not come in time" in error.message
 
 
@@ -446,7 +446,7 @@ def test_tls_that_drips_ends_in_time(tls: Tls, resolve: Callable[..., list[str]]
 
     with RawServer(dripping) as server:
         error = refused(f"https://images.example:{server.port}/", seconds=0.3)
-    assert isinstance(error, RequestTimeoutError)
+    assert isinstance(error, APITimeoutError)
 
 
 def test_a_proxy_that_drips_ends_in_time(
@@ -463,7 +463,7 @@ def test_a_proxy_that_drips_ends_in_time(
     with RawServer(dripping) as proxy:
         environ.setenv("HTTPS_PROXY", proxy.base_url)
         error = refused("https://images.example/a.png", seconds=0.3, loopback=False)
-    assert isinstance(error, RequestTimeoutError)
+    assert isinstance(error, APITimeoutError)
 
 
 def test_an_end_that_is_the_time_s_is_no_end() -> None:
@@ -475,15 +475,15 @@ def test_an_end_that_is_the_time_s_is_no_end() -> None:
         connection.wait(over)
 
     with RawServer(silent) as server:
-        assert isinstance(refused(server.base_url, seconds=0.2), RequestTimeoutError)
+        assert isinstance(refused(server.base_url, seconds=0.2), APITimeoutError)
         over.set()
 
 
 def test_one_time_and_one_size_for_all_images_of_an_answer() -> None:
     with RawServer(says(PNG), says(PNG), says(PNG)) as server:
-        fetch = ImageFetcher(loopback=True, in_all=2 * len(png()) + 1)
+        fetch = ImageDownloader(loopback=True, total_limit=2 * len(png()) + 1)
         assert fetch(server.base_url) == fetch(server.base_url) == png()
-        with pytest.raises(AnswerError, match="too large in all"):
+        with pytest.raises(InvalidResponseError, match="too large in all"):
             fetch(server.base_url)
     over = Event()
 
@@ -492,10 +492,10 @@ def test_one_time_and_one_size_for_all_images_of_an_answer() -> None:
         connection.wait(over)
 
     with RawServer(says(PNG), silent) as server:
-        fetch = ImageFetcher(loopback=True, seconds=0.5)
+        fetch = ImageDownloader(loopback=True, seconds=0.5)
         assert fetch(server.base_url) == png()
         for _ in range(2):  # the second one is not even gone to
-            with pytest.raises(RequestTimeoutError):
+            with pytest.raises(APITimeoutError):
                 fetch(server.base_url)
         over.set()
 
@@ -514,7 +514,7 @@ def test_an_answer_of_many_addresses() -> None:
 def test_an_answer_without_an_image(status: int) -> None:
     with RawServer(says_and_closes(answer(b"", status))) as server:
         if status == 200:
-            assert fetch_image(server.base_url, loopback=True) == b""
+            assert download_image(server.base_url, loopback=True) == b""
         else:
             assert f"({status})" in refused(server.base_url).message
 
@@ -537,9 +537,9 @@ def test_connections_that_break(said: bytes) -> None:
 def test_nobody_there() -> None:
     with RawServer() as server:
         pass
-    assert isinstance(refused(server.base_url), NetworkError)
+    assert isinstance(refused(server.base_url), APIConnectionError)
 
 
 def test_jpegs_come_too() -> None:
     with RawServer(says(answer(jpeg(), content_type="text/plain"))) as server:
-        assert fetch_image(server.base_url, loopback=True) == jpeg()
+        assert download_image(server.base_url, loopback=True) == jpeg()

@@ -6,7 +6,7 @@ import pytest
 from clients import KEY, ask, router_for, words
 from raw_server import RawServer, answer, chunked, delta, event, says
 
-from puq_magics.core.errors import AnswerError, APIError
+from puq_magics.core.errors import APIError, InvalidResponseError
 
 PAGE = f"<html><title>Log in, Token {KEY}</title></html>".encode()
 
@@ -31,7 +31,11 @@ def test_a_stream_that_quotes_it(said: bytes) -> None:
 @pytest.mark.parametrize("said", [PAGE, b"not JSON, Token " + KEY.encode()])
 def test_an_answer_that_quotes_it(said: bytes) -> None:
     script = says(answer(said))
-    with RawServer(script) as server, router_for(server) as router, pytest.raises(AnswerError) as caught:
+    with (
+        RawServer(script) as server,
+        router_for(server) as router,
+        pytest.raises(InvalidResponseError) as caught,
+    ):
         router.chat("Hello", model="maker/model")
     assert "Token …" in caught.value.message
     assert KEY not in f"{caught.value!r} {caught.value.args}"
@@ -39,7 +43,11 @@ def test_an_answer_that_quotes_it(said: bytes) -> None:
 
 def test_an_error_in_an_answer_that_quotes_it() -> None:
     script = says(answer({"error": f"no such Token {KEY}"}))
-    with RawServer(script) as server, router_for(server) as router, pytest.raises(AnswerError) as caught:
+    with (
+        RawServer(script) as server,
+        router_for(server) as router,
+        pytest.raises(InvalidResponseError) as caught,
+    ):
         router.chat("Hello", model="maker/model")
     assert "Token …" in caught.value.message
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from puq_magics.core import errors
 from puq_magics.core.errors import (
     APIError,
+    APIStatusError,
     AuthenticationError,
     BadRequestError,
     NotFoundError,
@@ -19,12 +20,11 @@ from puq_magics.core.errors import (
     PuqError,
     RateLimitError,
     ServerError,
-    StatusError,
     StreamError,
-    UnprocessableError,
-    error_for,
-    error_object,
-    error_words,
+    UnprocessableEntityError,
+    make_status_error,
+    parse_error_body,
+    parse_error_json,
 )
 
 CLASSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PuqError)]
@@ -39,17 +39,17 @@ PAGE = b"<!DOCTYPE html><html><head><style>b{}</style><title>\n502 Bad&nbsp;Gate
         (402, PaymentRequiredError),
         (403, PermissionDeniedError),
         (404, NotFoundError),
-        (422, UnprocessableError),
+        (422, UnprocessableEntityError),
         (429, RateLimitError),
         (500, ServerError),
         (503, ServerError),
         (529, ServerError),
-        (418, StatusError),
-        (499, StatusError),
+        (418, APIStatusError),
+        (499, APIStatusError),
     ],
 )
-def test_each_status_has_its_error(status: int, kind: type[StatusError]) -> None:
-    error = error_for(status, b'{"error": "no", "code": "C"}', request_id="r1", retry_after=3.0)
+def test_each_status_has_its_error(status: int, kind: type[APIStatusError]) -> None:
+    error = make_status_error(status, b'{"error": "no", "code": "C"}', request_id="r1", retry_after=3.0)
     assert type(error) is kind
     assert (error.status, error.code, error.detail, error.request_id) == (status, "C", "no", "r1")
     assert error.retry_after == 3.0
@@ -96,7 +96,7 @@ def test_each_status_has_its_error(status: int, kind: type[StatusError]) -> None
     ],
 )
 def test_the_words_of_every_kind_of_body(body: bytes, words: str, code: str | None) -> None:
-    assert error_words(body) == (words, code)
+    assert parse_error_body(body) == (words, code)
 
 
 @pytest.mark.parametrize(
@@ -121,26 +121,28 @@ def test_the_words_of_every_kind_of_body(body: bytes, words: str, code: str | No
     ],
 )
 def test_sentences(status: int, body: bytes, message: str) -> None:
-    assert error_for(status, body).message == message
+    assert make_status_error(status, body).message == message
 
 
 def test_a_long_body_is_cut() -> None:
-    error = error_for(500, b"word " * 100_000)
+    error = make_status_error(500, b"word " * 100_000)
     assert len(error.message) < 400
     assert error.message.endswith("…")
-    assert len(error_for(400, json.dumps({"error": "x", "code": "c" * 1000}).encode()).code or "") == 80
+    assert (
+        len(make_status_error(400, json.dumps({"error": "x", "code": "c" * 1000}).encode()).code or "") == 80
+    )
 
 
 def test_an_error_is_found_however_deep_it_is() -> None:
     deep: object = "text"
     for _ in range(5000):
         deep = {"error": deep}
-    assert error_object(deep) == ("text", None)
+    assert parse_error_json(deep) == ("text", None)
     nested: object = "text"
     for _ in range(100_000):
         nested = [nested]
-    assert error_object({"error": nested}) == ("…", None)
-    assert error_words(b'{"error": ' + b"[" * 60_000)[0].startswith('{"error": [[')
+    assert parse_error_json({"error": nested}) == ("…", None)
+    assert parse_error_body(b'{"error": ' + b"[" * 60_000)[0].startswith('{"error": [[')
 
 
 _KEYS = st.sampled_from(["error", "message", "code", "x"])
@@ -155,18 +157,18 @@ _JSON = st.recursive(
     status=st.integers(400, 599),
 )
 def test_any_body_makes_one_plain_sentence(body: bytes, status: int) -> None:
-    error = error_for(status, body)
+    error = make_status_error(status, body)
     assert error.message.isprintable()
     assert error.message.rstrip("”\"')").endswith((".", "!", "?", "…"))
     error.message.encode("utf-8")
 
 
 def test_too_large() -> None:
-    file = error_for(413, b'{"error": "25 MB at most"}', sent_file=True)
+    file = make_status_error(413, b'{"error": "25 MB at most"}', sent_file=True)
     assert file.message.startswith("the file is too large for the router (413 ")
     assert file.message.endswith("): 25 MB at most.")
     assert "MP3, Opus" in file.hint
-    other = error_for(413, b"")
+    other = make_status_error(413, b"")
     assert other.message.startswith("the request is too large for the router (413 ")
     assert "base URL" not in file.hint + other.hint
 
@@ -182,11 +184,11 @@ def test_it_renders_as_plain_lines() -> None:
 def test_every_error_is_documented_and_survives_a_pickle(kind: type[PuqError]) -> None:
     assert kind.__name__ in (errors.__doc__ or "")
     error = (
-        error_for(429, b'{"error": "slow", "code": "C"}', request_id="r", retry_after=2.0)
-        if issubclass(kind, StatusError)
+        make_status_error(429, b'{"error": "slow", "code": "C"}', request_id="r", retry_after=2.0)
+        if issubclass(kind, APIStatusError)
         else kind("it broke.", hint="Mend it.")
     )
-    if isinstance(error, StatusError):
+    if isinstance(error, APIStatusError):
         error.__class__ = kind
     error.partial = "what came"
     for twin in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):  # noqa: S301 - our own
@@ -196,7 +198,7 @@ def test_every_error_is_documented_and_survives_a_pickle(kind: type[PuqError]) -
 
 
 def test_failed_requests_are_told_from_refused_input() -> None:
-    assert issubclass(StatusError, APIError)
+    assert issubclass(APIStatusError, APIError)
     assert not issubclass(errors.InputError, APIError)
     assert not issubclass(errors.ConfigurationError, APIError)
 
@@ -210,8 +212,8 @@ def test_failed_requests_are_told_from_refused_input() -> None:
     ],
 )
 def test_who_sent_too_much_is_told_to_send_less(status: int, body: object) -> None:
-    assert error_for(status, json.dumps(body).encode()).hint.startswith("Send less: a shorter prompt")
+    assert make_status_error(status, json.dumps(body).encode()).hint.startswith("Send less: a shorter prompt")
 
 
 def test_another_context_is_none() -> None:
-    assert error_for(400, b'{"error": "No context given"}').hint == "Check the model and the options."
+    assert make_status_error(400, b'{"error": "No context given"}').hint == "Check the model and the options."

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.api.body import Chunked, Counted, Unbounded, framing_of
+from puq_magics.api.body import ChunkedFraming, CloseDelimitedFraming, ContentLengthFraming, make_framing
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -16,9 +16,9 @@ def cut(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def test_the_headers_choose() -> None:
-    assert isinstance(framing_of(True, None), Chunked)
-    assert isinstance(framing_of(False, 0), Counted)
-    assert isinstance(framing_of(False, None), Unbounded)
+    assert isinstance(make_framing(True, None), ChunkedFraming)
+    assert isinstance(make_framing(False, 0), ContentLengthFraming)
+    assert isinstance(make_framing(False, None), CloseDelimitedFraming)
 
 
 @given(
@@ -33,7 +33,7 @@ def test_chunks_split_anywhere(
 ) -> None:
     wire = b"".join((size % len(part)).encode() + line_end + part + line_end for part in parts)
     wire += (size % 0).encode() + line_end + trailers + line_end
-    framing = Chunked()
+    framing = ChunkedFraming()
     pieces = cut(wire, cuts)
     body = b""
     for piece in pieces:
@@ -46,7 +46,7 @@ def test_chunks_split_anywhere(
 
 
 def test_data_is_given_while_its_chunk_is_on_its_way() -> None:
-    framing = Chunked()
+    framing = ChunkedFraming()
     assert framing.decode(b"5\r\nab") == b"ab"
     assert framing.decode(b"cde") == b"cde"
     assert framing.decode(b"\r") == b""
@@ -75,11 +75,11 @@ def test_data_is_given_while_its_chunk_is_on_its_way() -> None:
 )
 def test_what_is_no_chunk(wire: bytes) -> None:
     with pytest.raises(HTTPException):
-        Chunked().decode(wire)
+        ChunkedFraming().decode(wire)
 
 
 def test_bytes_behind_the_body_spoil_the_connection() -> None:
-    chunked, counted = Chunked(), Counted(2)
+    chunked, counted = ChunkedFraming(), ContentLengthFraming(2)
     assert chunked.decode(b"2\r\nab\r\n0\r\n\r\nHTTP/1.1 200") == b"ab"
     assert counted.decode(b"abc") == b"ab"
     for framing in (chunked, counted):
@@ -88,7 +88,7 @@ def test_bytes_behind_the_body_spoil_the_connection() -> None:
 
 
 def test_a_counted_body() -> None:
-    framing = Counted(5)
+    framing = ContentLengthFraming(5)
     assert framing.decode(b"abc") == b"abc"
     with pytest.raises(IncompleteRead) as caught:
         framing.end()
@@ -97,11 +97,11 @@ def test_a_counted_body() -> None:
     assert framing.ended
     assert framing.reusable
     framing.end()
-    assert Counted(0).ended
+    assert ContentLengthFraming(0).ended
 
 
 def test_an_unbounded_body_ends_with_its_connection() -> None:
-    framing = Unbounded()
+    framing = CloseDelimitedFraming()
     assert framing.decode(b"0\r\n\r\n") == b"0\r\n\r\n"
     assert not framing.ended
     framing.end()

@@ -14,10 +14,10 @@ from clients import KEY, MODEL, router_for
 from media import jpeg, png, wav, webp
 from raw_server import RawServer, answer, chunk, head, says, says_and_closes
 
-from puq_magics.api import GeneratedImage, Images, Router
+from puq_magics.api import GeneratedImage, ImagesResponse, Router
 from puq_magics.api.images import read_images
 from puq_magics.api.types import Usage
-from puq_magics.core.errors import AnswerError, InputError, NetworkError
+from puq_magics.core.errors import APIConnectionError, InputError, InvalidResponseError
 from puq_magics.core.media_types import JPEG, PNG, WEBP
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
@@ -31,7 +31,7 @@ def entry(data: bytes, **more: Any) -> dict[str, Any]:
     return {"b64_json": b64(data), **more}
 
 
-def read(*entries: Any, **more: Any) -> Images:
+def read(*entries: Any, **more: Any) -> ImagesResponse:
     body = json.dumps({"created": 0, "data": list(entries), **more}).encode()
     return read_images([body], MODEL, "r1", _no_fetching)
 
@@ -40,15 +40,15 @@ def _no_fetching(url: str) -> bytes:
     raise AssertionError(url)
 
 
-def refused(*entries: Any, **more: Any) -> AnswerError:
-    with pytest.raises(AnswerError) as caught:
+def refused(*entries: Any, **more: Any) -> InvalidResponseError:
+    with pytest.raises(InvalidResponseError) as caught:
         read(*entries, **more)
     assert caught.value.hint
     return caught.value
 
 
-def partial_of(error: Any) -> Images:
-    assert isinstance(error.partial, Images)
+def partial_of(error: Any) -> ImagesResponse:
+    assert isinstance(error.partial, ImagesResponse)
     return error.partial
 
 
@@ -162,7 +162,7 @@ def test_an_entry_without_an_image(bad: dict[str, Any], said: str) -> None:
     ],
 )
 def test_an_answer_without_images(body: bytes, said: str) -> None:
-    with pytest.raises(AnswerError) as caught:
+    with pytest.raises(InvalidResponseError) as caught:
         read_images([body], MODEL, None, _no_fetching)
     assert said in caught.value.message
     assert caught.value.hint
@@ -170,7 +170,7 @@ def test_an_answer_without_images(body: bytes, said: str) -> None:
 
 def test_json_that_breaks_off_behind_an_image() -> None:
     body = json.dumps({"data": [entry(png()), entry(jpeg())]})
-    with pytest.raises(AnswerError, match="breaks off") as caught:
+    with pytest.raises(InvalidResponseError, match="breaks off") as caught:
         read_images([body[:-20].encode()], MODEL, "r1", _no_fetching)
     kept = partial_of(caught.value)
     assert [image.type for image in kept.images] == [PNG]
@@ -200,8 +200,8 @@ def test_an_answer_that_is_an_image(data: bytes, size: int) -> None:
 
 
 def test_an_answer_that_is_half_an_image() -> None:
-    kept: list[Images] = []
-    with pytest.raises(AnswerError, match="is cut") as caught:
+    kept: list[ImagesResponse] = []
+    with pytest.raises(InvalidResponseError, match="is cut") as caught:
         read_images([png()[:-9]], MODEL, "r1", _no_fetching, kept.append)
     assert partial_of(caught.value).rejected == (png()[:-9],)
     assert kept == [caught.value.partial]
@@ -209,13 +209,13 @@ def test_an_answer_that_is_half_an_image() -> None:
 
 @pytest.mark.parametrize("body", [b"\xff\xd8 no image", wav(), b"\x00\x01\x02"])
 def test_an_answer_that_nobody_can_read_is_kept_and_not_quoted(body: bytes) -> None:
-    with pytest.raises(AnswerError, match="neither JSON nor an image") as caught:
+    with pytest.raises(InvalidResponseError, match="neither JSON nor an image") as caught:
         read_images([body], MODEL, "r1", _no_fetching)
     assert caught.value.partial == body
 
 
 def test_words_that_begin_like_an_image() -> None:
-    with pytest.raises(AnswerError, match="is not JSON: Refused") as caught:
+    with pytest.raises(InvalidResponseError, match="is not JSON: Refused") as caught:
         read_images([b"Ref", b"used."], MODEL, "r1", _no_fetching)
     assert caught.value.partial == ""
 
@@ -230,7 +230,7 @@ def test_an_interrupt_in_the_answer_keeps_what_came() -> None:
         yield body[:-20]
         raise KeyboardInterrupt
 
-    kept: list[Images] = []
+    kept: list[ImagesResponse] = []
     with pytest.raises(KeyboardInterrupt):
         read_images(parts(), MODEL, "r1", _no_fetching, kept.append)
     (images,) = kept
@@ -240,21 +240,21 @@ def test_an_interrupt_in_the_answer_keeps_what_came() -> None:
     assert (images.model, images.request_id) == (MODEL, "r1")
 
 
-@pytest.mark.parametrize("how", [KeyboardInterrupt, NetworkError("cut")])
+@pytest.mark.parametrize("how", [KeyboardInterrupt, APIConnectionError("cut")])
 def test_an_interrupt_in_a_download_keeps_the_others(how: Any) -> None:
     entries = [{"url": "https://h.example/1"}, {"url": "https://h.example/2"}, entry(jpeg())]
     fetched = iter([png()])
 
-    def fetch(url: str) -> bytes:
+    def download(url: str) -> bytes:
         data = next(fetched, None)
         if data is None:
             raise how
         return data
 
-    kept: list[Images] = []
+    kept: list[ImagesResponse] = []
     body = json.dumps({"data": entries, "model": "maker/other"}).encode()
-    with pytest.raises((KeyboardInterrupt, NetworkError)):
-        read_images([body], MODEL, "r1", fetch, kept.append)
+    with pytest.raises((KeyboardInterrupt, APIConnectionError)):
+        read_images([body], MODEL, "r1", download, kept.append)
     (images,) = kept
     assert [image.data for image in images.images] == [png(), jpeg()]
     assert images.raw["data"][:2] == entries[:2]
@@ -263,14 +263,14 @@ def test_an_interrupt_in_a_download_keeps_the_others(how: Any) -> None:
 
 def test_addresses_of_an_answer_that_breaks_off() -> None:
     body = b'{"data": [{"url": "https:\\/\\/h.example\\/1"}, {"url": "https://h.exam'
-    with pytest.raises(AnswerError, match="breaks off") as caught:
+    with pytest.raises(InvalidResponseError, match="breaks off") as caught:
         read_images([body], MODEL, "r1", _no_fetching)
     assert partial_of(caught.value).raw == {"data": [{"url": "https://h.example/1"}]}
 
 
 def test_nothing_is_handed_out_where_nothing_came_or_all_is_well() -> None:
-    kept: list[Images] = []
-    with pytest.raises(AnswerError):
+    kept: list[ImagesResponse] = []
+    with pytest.raises(InvalidResponseError):
         read_images(
             [b'{"error": {"message": "no", "url": "https://h.example/help"}}'], MODEL, None, str, kept.append
         )  # type: ignore[arg-type]
@@ -282,15 +282,15 @@ def test_an_interrupt_over_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("puq_magics.api.image_download.ImageFetcher.__call__", interrupted)
+    monkeypatch.setattr("puq_magics.api.image_download.ImageDownloader.__call__", interrupted)
     said = answer({"data": [entry(png()), {"url": "https://h.example/2"}]})
-    kept: list[Images] = []
+    kept: list[ImagesResponse] = []
     with (
         RawServer(says_and_closes(said)) as server,
         router_for(server) as router,
         pytest.raises(KeyboardInterrupt),
     ):
-        router.image("a cat", model=MODEL, keep=kept.append)
+        router.image("a cat", model=MODEL, on_partial=kept.append)
     assert [image.data for image in kept[0].images] == [png()]
     assert kept[0].raw["data"][1] == {"url": "https://h.example/2"}
 
@@ -300,11 +300,11 @@ def test_no_more_images_than_were_asked_for() -> None:
     body = json.dumps({"data": entries}).encode()
     asked: list[str] = []
 
-    def fetch(url: str) -> bytes:
+    def download(url: str) -> bytes:
         asked.append(url)
         return png()
 
-    images = read_images([body], MODEL, "r1", fetch, most=17)
+    images = read_images([body], MODEL, "r1", download, max_images=17)
     assert len(images.images) == len(asked) == 17
     assert images.note == "2 further images of the answer were left out; see raw and rejected."
     assert images.raw["data"][17] == entries[17]
@@ -340,7 +340,7 @@ def test_a_connection_cut_in_an_image_keeps_what_came() -> None:
     with (
         RawServer(says_and_closes(said)) as server,
         router_for(server) as router,
-        pytest.raises(NetworkError) as caught,
+        pytest.raises(APIConnectionError) as caught,
     ):
         router.image("a cat", model=MODEL)
     kept = partial_of(caught.value)
@@ -372,7 +372,7 @@ def test_a_key_that_comes_back_in_an_error_is_not_shown() -> None:
     with (
         RawServer(says(answer(said))) as server,
         router_for(server) as router,
-        pytest.raises(AnswerError, match="no credit for …") as caught,
+        pytest.raises(InvalidResponseError, match="no credit for …") as caught,
     ):
         router.image("a cat", model=MODEL)
     assert KEY not in str(caught.value)
@@ -389,7 +389,7 @@ def test_the_request_of_an_image() -> None:
         request = router.image_request("a cat", model=MODEL, size="1x1")
         assert request.timeouts.read == 300
         assert json.loads(request.body) == {"model": MODEL, "prompt": "a cat", "size": "1x1"}  # type: ignore[arg-type]
-        assert KEY not in request.as_curl(router.address, router.auth_scheme)
+        assert KEY not in request.to_curl(router.address, router.auth_scheme)
         with pytest.raises(InputError, match="is not the name of a model"):
             router.image_request("a cat", model="gpt-image-1.5")
         with pytest.raises(InputError, match="is not a further field"):

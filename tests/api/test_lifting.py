@@ -10,31 +10,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from puq_magics.api.base64_json import Base64Decoder, JSONLifter, Lifted
-from puq_magics.core.errors import AnswerError
+from puq_magics.api.base64_json import DecodedField, IncrementalBase64Decoder, StreamingBase64Decoder
+from puq_magics.core.errors import InvalidResponseError
 
 DATA = random.Random(4).randbytes(3000)
 TEXT = base64.b64encode(DATA).decode()
 
 
-def lift(body: bytes | str, size: int = 1 << 16) -> tuple[Any, list[Lifted]]:
+def lift(body: bytes | str, size: int = 1 << 16) -> tuple[Any, list[DecodedField]]:
     """The JSON with what was lifted put in its place, and what was lifted."""
-    lifter = JSONLifter(("b64_json",), ("url",))
+    decoder = StreamingBase64Decoder(("b64_json",), ("url",))
     body = body.encode() if isinstance(body, str) else body
     for start in range(0, len(body), size):
-        lifter.feed(body[start : start + size])
-    return _put_back(lifter.end(), lifter), lifter.found
+        decoder.feed(body[start : start + size])
+    return _put_back(decoder.end(), decoder), decoder.found
 
 
-def _put_back(value: Any, lifter: JSONLifter) -> Any:
+def _put_back(value: Any, decoder: StreamingBase64Decoder) -> Any:
     if isinstance(value, dict):
-        return {key: _put_back(one, lifter) for key, one in value.items()}
+        return {key: _put_back(one, decoder) for key, one in value.items()}
     if isinstance(value, list):
-        return [_put_back(one, lifter) for one in value]
-    return lifter.lifted(value) or value
+        return [_put_back(one, decoder) for one in value]
+    return decoder.decoded(value) or value
 
 
-WHOLE = Lifted(DATA, whole=True)
+WHOLE = DecodedField(DATA, complete=True)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 511, 1 << 16])
@@ -82,12 +82,16 @@ def test_several_and_a_data_url() -> None:
     answer, found = lift(
         json.dumps({"a": {"b64_json": TEXT}, "url": "data:;base64," + TEXT, "b64_json": "AAAA"})
     )
-    assert answer == {"a": {"b64_json": WHOLE}, "url": WHOLE, "b64_json": Lifted(bytes(3), whole=True)}
+    assert answer == {
+        "a": {"b64_json": WHOLE},
+        "url": WHOLE,
+        "b64_json": DecodedField(bytes(3), complete=True),
+    }
     assert len(found) == 3
 
 
 @pytest.mark.parametrize(
-    ("text", "data", "refused"),
+    ("text", "data", "invalid_text"),
     [
         ("AAAAA", bytes(3), b"A"),
         ("AAAA!AAAA", bytes(3), b"!AAAA"),
@@ -98,9 +102,9 @@ def test_several_and_a_data_url() -> None:
         ("not base64, but words", base64.b64decode("notbase6"), b"4,butwords"),
     ],
 )
-def test_base64_that_is_none(text: str, data: bytes, refused: bytes) -> None:
-    _, (lifted,) = lift(json.dumps({"b64_json": text}))
-    assert lifted == Lifted(data, whole=False, refused=refused)
+def test_base64_that_is_none(text: str, data: bytes, invalid_text: bytes) -> None:
+    _, (decoded,) = lift(json.dumps({"b64_json": text}))
+    assert decoded == DecodedField(data, complete=False, invalid_text=invalid_text)
 
 
 @pytest.mark.parametrize("size", [1, 3, 1 << 16])
@@ -109,52 +113,52 @@ def test_base64_that_is_none(text: str, data: bytes, refused: bytes) -> None:
     [("AA==", bytes(1)), ("AA", bytes(1)), ("AA=", bytes(1)), ("AAA", bytes(2)), ("AAAAAA", bytes(4))],
 )
 def test_padding_may_be_left_out(text: str, data: bytes, size: int) -> None:
-    _, (lifted,) = lift(json.dumps({"b64_json": text}), size)
-    assert lifted == Lifted(data, whole=True)
+    _, (decoded,) = lift(json.dumps({"b64_json": text}), size)
+    assert decoded == DecodedField(data, complete=True)
 
 
 @pytest.mark.parametrize("kept", range(3))
 def test_no_byte_is_lost_without_padding(kept: int) -> None:
     data = DATA[: 2000 + kept]
     text = base64.urlsafe_b64encode(data).decode().rstrip("=")
-    assert lift(json.dumps({"b64_json": text}), 700)[1] == [Lifted(data, whole=True)]
+    assert lift(json.dumps({"b64_json": text}), 700)[1] == [DecodedField(data, complete=True)]
 
 
 def test_nothing_is_taken_behind_the_padding() -> None:
-    decoder = Base64Decoder()
+    decoder = IncrementalBase64Decoder()
     for part in (b"AA", b"==", b"AAAA"):
         decoder.feed(part)
-    assert decoder.end() == Lifted(b"\x00", whole=False, refused=b"AAAA")
+    assert decoder.end() == DecodedField(b"\x00", complete=False, invalid_text=b"AAAA")
 
 
 @pytest.mark.parametrize("end", range(1, 60))
 def test_a_body_that_is_cut(end: int) -> None:
     body = json.dumps({"data": [{"b64_json": TEXT[:20]}, {"url": "https://x"}]}).encode()[:-end]
-    lifter = JSONLifter(("b64_json",), ("url",))
-    lifter.feed(body)
-    before = lifter.found
+    decoder = StreamingBase64Decoder(("b64_json",), ("url",))
+    decoder.feed(body)
+    before = decoder.found
     with pytest.raises(json.JSONDecodeError):
-        lifter.end()
-    assert all(DATA.startswith(lifted.data) for lifted in [*before, *lifter.found])
+        decoder.end()
+    assert all(DATA.startswith(decoded.data) for decoded in [*before, *decoder.found])
 
 
 def test_what_came_of_a_string_without_its_end() -> None:
-    lifter = JSONLifter(("b64_json",))
-    lifter.feed(b'{"b64_json": "' + TEXT[:2002].encode())
-    assert lifter.found == [Lifted(DATA[:1501], whole=False)]
+    decoder = StreamingBase64Decoder(("b64_json",))
+    decoder.feed(b'{"b64_json": "' + TEXT[:2002].encode())
+    assert decoder.found == [DecodedField(DATA[:1501], complete=False)]
 
 
 def test_a_stand_in_cannot_be_forged() -> None:
-    lifter = JSONLifter(("b64_json",))
-    assert [lifter.lifted(value) for value in ("0", "", None, 0, f"{os.urandom(8).hex()}0")] == [None] * 5
+    decoder = StreamingBase64Decoder(("b64_json",))
+    assert [decoder.decoded(value) for value in ("0", "", None, 0, f"{os.urandom(8).hex()}0")] == [None] * 5
 
 
 def test_json_without_end_is_refused() -> None:
-    lifter = JSONLifter(("b64_json",))
+    decoder = StreamingBase64Decoder(("b64_json",))
     for _ in range(15):
-        lifter.feed(b'"' + b"x" * (1 << 20))
-    with pytest.raises(AnswerError, match="larger than"):
-        lifter.feed(b"x" * (1 << 20))
+        decoder.feed(b'"' + b"x" * (1 << 20))
+    with pytest.raises(InvalidResponseError, match="larger than"):
+        decoder.feed(b"x" * (1 << 20))
 
 
 JSON = st.recursive(
@@ -176,13 +180,13 @@ def test_any_json_comes_through(value: Any, size: int, ascii_only: bool) -> None
 @settings(deadline=None)
 @given(st.binary(max_size=300), st.integers(1, 50))
 def test_no_bytes_are_too_strange(data: bytes, size: int) -> None:
-    lifter = JSONLifter(("b64_json",), ("url",))
+    decoder = StreamingBase64Decoder(("b64_json",), ("url",))
     for start in range(0, len(data), size):
-        lifter.feed(data[start : start + size])
+        decoder.feed(data[start : start + size])
     try:
         json.loads(data)
     except (ValueError, RecursionError):
         with pytest.raises((ValueError, RecursionError)):
-            lifter.end()
+            decoder.end()
     else:
-        lifter.end()
+        decoder.end()

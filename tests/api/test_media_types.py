@@ -17,7 +17,13 @@ from media import (
     webp,
 )
 
-from puq_magics.core.media_types import audio_type, image_size, image_type, is_whole, said_instead
+from puq_magics.core.media_types import (
+    describe_non_media,
+    detect_audio_type,
+    detect_image_type,
+    image_dimensions,
+    is_complete_image,
+)
 
 IMAGES = {
     "png": (png(3, 2), (3, 2)),
@@ -68,47 +74,47 @@ NEITHER = {
 @pytest.mark.parametrize("name", IMAGES)
 def test_images_by_their_first_bytes(name: str) -> None:
     data, size = IMAGES[name]
-    kind = image_type(data[:12])
+    kind = detect_image_type(data[:12])
     assert kind is not None
     assert (kind.kind, kind.format, kind.mime) == ("image", name.split(",")[0], f"image/{name.split(',')[0]}")
     assert kind.extension == {"jpeg": ".jpg"}.get(kind.format, f".{kind.format}")
-    assert image_size(data) == size
-    assert audio_type(data) is None
+    assert image_dimensions(data) == size
+    assert detect_audio_type(data) is None
 
 
 @pytest.mark.parametrize("name", AUDIO)
 def test_audio_by_its_first_bytes(name: str) -> None:
     data = AUDIO[name]
-    kind = audio_type(data)
+    kind = detect_audio_type(data)
     assert kind is not None
     assert (kind.kind, kind.format, kind.extension) == ("audio", name.split()[0], f".{name.split()[0]}")
     assert kind.mime.startswith("audio/")
-    assert image_type(data) is None
-    assert image_size(data) is None
+    assert detect_image_type(data) is None
+    assert image_dimensions(data) is None
 
 
 @pytest.mark.parametrize("name", NEITHER)
 def test_what_is_neither(name: str) -> None:
-    assert image_type(NEITHER[name]) is None
-    assert audio_type(NEITHER[name]) is None
-    assert not is_whole(NEITHER[name])
+    assert detect_image_type(NEITHER[name]) is None
+    assert detect_audio_type(NEITHER[name]) is None
+    assert not is_complete_image(NEITHER[name])
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_an_image_that_is_cut(name: str) -> None:
     data, _ = IMAGES[name]
-    assert is_whole(data)
-    assert is_whole(data + b"trailing")
-    assert not [end for end in range(len(data) - 1) if is_whole(data[:end])]
+    assert is_complete_image(data)
+    assert is_complete_image(data + b"trailing")
+    assert not [end for end in range(len(data) - 1) if is_complete_image(data[:end])]
 
 
 def test_a_picture_within_a_jpeg_is_not_its_end() -> None:
     thumbnail = jpeg(1, 1)
     exif = b"\xff\xe1" + (len(thumbnail) + 8).to_bytes(2, "big") + b"Exif\x00\x00" + thumbnail
     data = jpeg()[:2] + exif + jpeg()[2:]
-    assert is_whole(data)
-    assert image_size(data) == (5, 4)
-    assert not [end for end in range(len(data) - 1) if is_whole(data[:end])]
+    assert is_complete_image(data)
+    assert image_dimensions(data) == (5, 4)
+    assert not [end for end in range(len(data) - 1) if is_complete_image(data[:end])]
 
 
 @pytest.mark.parametrize(
@@ -124,8 +130,8 @@ def test_a_picture_within_a_jpeg_is_not_its_end() -> None:
     ],
 )
 def test_an_image_whose_header_does_not_say_its_size(data: bytes) -> None:
-    assert image_type(data) is not None
-    assert image_size(data) is None
+    assert detect_image_type(data) is not None
+    assert image_dimensions(data) is None
 
 
 @pytest.mark.parametrize(
@@ -152,7 +158,7 @@ def test_an_image_whose_header_does_not_say_its_size(data: bytes) -> None:
     ],
 )
 def test_what_stands_there_instead(data: bytes, said: str) -> None:
-    assert said_instead(data) == said
+    assert describe_non_media(data) == said
 
 
 @settings(deadline=None)
@@ -160,8 +166,8 @@ def test_what_stands_there_instead(data: bytes, said: str) -> None:
 def test_no_bytes_are_too_strange(data: bytes, draw: st.DataObject) -> None:
     at = draw.draw(st.integers(0, len(data)))
     strange = data[:at] + draw.draw(st.binary(max_size=20)) + data[at + draw.draw(st.integers(0, 20)) :]
-    size = image_size(strange)
+    size = image_dimensions(strange)
     assert size is None or min(size) > 0
-    assert not (image_type(strange) and audio_type(strange))
-    assert isinstance(is_whole(strange), bool)
-    assert isinstance(said_instead(strange), str)
+    assert not (detect_image_type(strange) and detect_audio_type(strange))
+    assert isinstance(is_complete_image(strange), bool)
+    assert isinstance(describe_non_media(strange), str)

@@ -15,9 +15,9 @@ from media import wav
 from raw_server import COMPLETION, Asked, Connection, RawServer, answer, says
 from tornado.httputil import HTTPFile, HTTPHeaders, parse_body_arguments
 
-from puq_magics.api import Router, Segment, Upload
-from puq_magics.api.http_session import BLOCK
-from puq_magics.api.uploads import Form
+from puq_magics.api import Router, TranscriptSegment, Upload
+from puq_magics.api.http_session import BLOCK_SIZE
+from puq_magics.api.uploads import MultipartForm
 from puq_magics.core.errors import AuthenticationError, InputError
 
 HEARD = answer({"text": "Hello."})
@@ -47,7 +47,7 @@ def sent(upload: Upload, **params: Any) -> tuple[dict[str, list[str]], HTTPFile]
 
 def test_a_recording_and_its_fields() -> None:
     fields, file = sent(
-        Upload.of_bytes(wav(), "talk.wav"),
+        Upload.from_bytes(wav(), "talk.wav"),
         language="en",
         temperature=0,
         prompt=None,
@@ -58,7 +58,7 @@ def test_a_recording_and_its_fields() -> None:
     assert (file.filename, file.content_type, file.body) == ("talk.wav", "audio/wav", wav())
 
 
-@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
+@pytest.mark.parametrize("size", [1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 3 * BLOCK_SIZE + 5])
 def test_a_recording_of_any_length_arrives_whole(size: int) -> None:
     data = (wav() * (size // len(wav()) + 1))[:size]
     _, file = sent(Upload("talk.wav", size, lambda: BytesIO(data), "audio/wav"))
@@ -73,7 +73,7 @@ def test_of_a_path_only_the_name_is_sent(tmp_path: Path, name: str) -> None:
     folder.mkdir()
     (folder / name).write_bytes(wav())
     with RawServer(says(HEARD)) as server, router_for(server) as router:
-        router.transcribe(Upload.of_path(folder / name), model=MODEL)
+        router.transcribe(Upload.from_path(folder / name), model=MODEL)
     _, file = parsed(server.requests[0])
     assert file.filename == name.rpartition("\\")[2]
     assert b"secret" not in server.requests[0].body
@@ -81,15 +81,15 @@ def test_of_a_path_only_the_name_is_sent(tmp_path: Path, name: str) -> None:
 
 def test_a_name_with_quotes_stays_within_its_own() -> None:
     with RawServer(says(HEARD)) as server, router_for(server) as router:
-        router.transcribe(Upload.of_bytes(wav(), 'a"; name="model"; x=".wav'), model=MODEL)
+        router.transcribe(Upload.from_bytes(wav(), 'a"; name="model"; x=".wav'), model=MODEL)
     assert b'name="file"; filename="a%22; name=%22model%22; x=%22.wav"\r\n' in server.requests[0].body
 
 
 def test_progress_begins_at_nothing_and_ends_at_all() -> None:
     told: list[tuple[int, int]] = []
-    size = 5 * BLOCK
+    size = 5 * BLOCK_SIZE
     data = wav().ljust(size, b"\0")
-    upload = Upload.of_bytes(data)
+    upload = Upload.from_bytes(data)
     with RawServer(says(HEARD)) as server, router_for(server) as router:
         router.transcribe(upload, model=MODEL, on_progress=lambda done, total: told.append((done, total)))
     whole = len(server.requests[0].body)
@@ -117,7 +117,7 @@ def test_a_long_recording_is_not_held(tmp_path: Path) -> None:
     with RawServer(takes_all) as server, router_for(server) as router:
         tracemalloc.start()
         try:
-            router.transcribe(Upload.of_path(path), model=MODEL)
+            router.transcribe(Upload.from_path(path), model=MODEL)
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -131,7 +131,7 @@ def test_a_further_attempt_sends_the_file_anew(pauses: list[float], tmp_path: Pa
     told: list[int] = []
     said = [answer({"error": "later"}, status), HEARD]
     with RawServer(*map(says, said)) as server, router_for(server, max_retries=2) as router:
-        router.transcribe(Upload.of_path(path), model=MODEL, on_progress=lambda done, _: told.append(done))
+        router.transcribe(Upload.from_path(path), model=MODEL, on_progress=lambda done, _: told.append(done))
     assert [parsed(asked)[1].body for asked in server.requests] == [wav(), wav()]
     assert told.count(0) == 2
     assert len(pauses) == 1
@@ -154,7 +154,7 @@ def test_the_file_is_closed_whatever_happens(tmp_path: Path) -> None:
 
 
 def test_the_connection_is_used_again(tmp_path: Path) -> None:
-    upload = Upload.of_bytes(wav())
+    upload = Upload.from_bytes(wav())
     with RawServer(says(HEARD, answer(COMPLETION), HEARD)) as server, router_for(server) as router:
         router.transcribe(upload, model=MODEL)
         router.chat("Hello", model=MODEL)
@@ -174,21 +174,21 @@ def test_answers_of_several_formats() -> None:
         answer("1\n00:00 --> 00:01\nHi.\n", content_type="text/plain"),
     ]
     with RawServer(says(*said)) as server, router_for(server) as router:
-        transcript = router.transcribe(Upload.of_bytes(wav()), model=MODEL, response_format="verbose_json")
-        subtitles = router.transcribe(Upload.of_bytes(wav()), model=MODEL, response_format="srt")
-    assert transcript.segments == (Segment(0.0, 1.0, "Hi."),)
+        transcript = router.transcribe(Upload.from_bytes(wav()), model=MODEL, response_format="verbose_json")
+        subtitles = router.transcribe(Upload.from_bytes(wav()), model=MODEL, response_format="srt")
+    assert transcript.segments == (TranscriptSegment(0.0, 1.0, "Hi."),)
     assert (transcript.language, transcript.duration, transcript.request_id) == ("en", 1.0, "r9")
     assert subtitles.text == "1\n00:00 --> 00:01\nHi."
 
 
 def test_the_request_of_a_transcription() -> None:
     with Router(KEY) as router:
-        request = router.transcribe_request(
-            Upload.of_bytes(wav(), "a talk.wav"), model=MODEL, prompt="it's @home"
+        request = router.transcription_request(
+            Upload.from_bytes(wav(), "a talk.wav"), model=MODEL, prompt="it's @home"
         )
-        assert isinstance(request.body, Form)
+        assert isinstance(request.body, MultipartForm)
         assert request.timeouts.read == 300
-        words = shlex.split(request.as_curl(router.address, router.auth_scheme))
+        words = shlex.split(request.to_curl(router.address, router.auth_scheme))
         assert words[-6:] == [
             "--form-string",
             f"model={MODEL}",
@@ -198,14 +198,14 @@ def test_the_request_of_a_transcription() -> None:
             "file=@a talk.wav",
         ]
         with pytest.raises(InputError, match="is not the name of a model"):
-            router.transcribe_request(Upload.of_bytes(wav()), model="whisper-1")
+            router.transcription_request(Upload.from_bytes(wav()), model="whisper-1")
         with pytest.raises(InputError, match="is not a further field"):
-            router.transcribe_request(Upload.of_bytes(wav()), model=MODEL, file="x")
+            router.transcription_request(Upload.from_bytes(wav()), model=MODEL, file="x")
         with pytest.raises(InputError, match="as an Upload"):
-            router.transcribe_request("talk.wav", model=MODEL)  # type: ignore[arg-type]
+            router.transcription_request("talk.wav", model=MODEL)  # type: ignore[arg-type]
 
 
 def test_a_name_that_curl_would_take_apart_is_quoted() -> None:
     with Router(KEY) as router:
-        request = router.transcribe_request(Upload.of_bytes(wav(), 'a;b,"c".wav'), model=MODEL)
-        assert shlex.split(request.as_curl(router.address, "Token"))[-1] == r'file=@"a;b,\"c\".wav"'
+        request = router.transcription_request(Upload.from_bytes(wav(), 'a;b,"c".wav'), model=MODEL)
+        assert shlex.split(request.to_curl(router.address, "Token"))[-1] == r'file=@"a;b,\"c\".wav"'

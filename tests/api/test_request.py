@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.api.request import Request, Retry, Timeouts, json_request
 from puq_magics.core.errors import InputError
 
 TIMEOUTS = Timeouts(1, 2)
-ADDRESS = Address.parse("https://h.example/router/v1")
+ADDRESS = BaseURL.parse("https://h.example/router/v1")
 
 
 def make(payload: dict[str, Any]) -> Request:
@@ -22,7 +22,7 @@ def test_a_body_is_readable_utf_8() -> None:
     request = make({"model": "m", "messages": [{"role": "user", "content": "Wie süß 😀"}]})
     assert "Wie süß 😀".encode() in (request.body or b"")
     assert (request.method, request.content_type) == ("POST", "application/json")
-    assert not request.safe_to_repeat
+    assert not request.is_idempotent
 
 
 def test_half_a_character_is_sent_escaped() -> None:
@@ -51,7 +51,7 @@ def test_what_json_does_not_have_is_an_error_before_anything_is_sent(value: Any)
 
 def test_curl_is_what_a_shell_reads_back() -> None:
     request = make({"content": 'it\'s $HOME `x` "y" \\ @file\n%'})
-    words = shlex.split(request.as_curl(ADDRESS, "Token"))
+    words = shlex.split(request.to_curl(ADDRESS, "Token"))
     assert words[:3] == ["curl", "-N", "https://h.example/router/v1/chat/completions"]
     assert "Authorization: Token $PUQ_API_KEY" in words
     assert "Content-Type: application/json" in words
@@ -61,9 +61,9 @@ def test_curl_is_what_a_shell_reads_back() -> None:
 
 def test_curl_of_a_get() -> None:
     request = Request("GET", "/v1/models", TIMEOUTS, params={"enabled": "1", "q": "a b&c=d"})
-    words = shlex.split(request.as_curl(ADDRESS, "none"))
+    words = shlex.split(request.to_curl(ADDRESS, "none"))
     assert words == ["curl", "-N", "https://h.example/router/v1/models?enabled=1&q=a+b%26c%3Dd"]
-    assert request.safe_to_repeat
+    assert request.is_idempotent
 
 
 def test_a_retry_says_what_happens() -> None:

@@ -12,18 +12,18 @@ from raw_server import LAST_CHUNK, Connection, RawServer, answer, chunk, head, s
 
 from puq_magics.api import Router, Speech
 from puq_magics.api.speech import SpeechStream
-from puq_magics.core.errors import AnswerError, InputError, NetworkError
+from puq_magics.core.errors import APIConnectionError, InputError, InvalidResponseError
 from puq_magics.core.media_types import MP3, WAV
 
 AUDIO = ID3 + MP3_FRAME * 20
 
 
-def refused(body: bytes | dict[str, Any], content_type: str = "audio/mpeg") -> AnswerError:
+def refused(body: bytes | dict[str, Any], content_type: str = "audio/mpeg") -> InvalidResponseError:
     said = answer(body, content_type=content_type)
     with (
         RawServer(says(said)) as server,
         router_for(server) as router,
-        pytest.raises(AnswerError) as caught,
+        pytest.raises(InvalidResponseError) as caught,
     ):
         router.speech("Hello", model=MODEL)
     assert caught.value.hint
@@ -63,7 +63,7 @@ def test_speech_is_given_as_it_comes(any_body: str) -> None:
             assert b"".join(stream) == AUDIO[200:]
         assert stream.finished
         assert stream.receive() is None
-        assert stream.first_heard is not None
+        assert stream.first_received_at is not None
 
 
 def test_no_byte_is_given_before_it_is_known_to_be_audio() -> None:
@@ -158,7 +158,7 @@ class Parts:
 
 def test_what_is_not_audio_is_not_read_to_its_end() -> None:
     response = Parts(60_000_000)
-    with pytest.raises(AnswerError, match="is not audio") as caught:
+    with pytest.raises(InvalidResponseError, match="is not audio") as caught:
         list(SpeechStream(response))  # type: ignore[arg-type]
     assert caught.value.partial == bytes(response.taken)
     assert 1 << 20 <= response.taken < (1 << 20) + 1000
@@ -179,7 +179,7 @@ def test_a_connection_that_is_cut_keeps_what_came(framed: bool) -> None:
         router_for(server) as router,
         router.stream_speech("Hello", model=MODEL) as stream,
     ):
-        with pytest.raises(NetworkError) as caught:
+        with pytest.raises(APIConnectionError) as caught:
             list(stream)
         assert caught.value.partial == AUDIO[:1000]
         assert stream.finished
@@ -190,7 +190,7 @@ def test_a_stream_without_end_is_closed() -> None:
     with RawServer(says_and_closes(said)) as server, router_for(server) as router:
         response = router.stream_speech("Hello", model=MODEL)._response
         stream = SpeechStream(response, max_size=1000)
-        with pytest.raises(AnswerError, match="larger than"):
+        with pytest.raises(InvalidResponseError, match="larger than"):
             list(stream)
         assert stream.finished
 

@@ -8,22 +8,22 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from puq_magics.api.sse import Event, SSEDecoder
-from puq_magics.core.errors import AnswerError
+from puq_magics.api.sse import ServerSentEvent, SSEDecoder
+from puq_magics.core.errors import InvalidResponseError
 
 
-def reference(stream: bytes) -> tuple[list[Event], Event | None]:
+def reference(stream: bytes) -> tuple[list[ServerSentEvent], ServerSentEvent | None]:
     """The standard's algorithm on the whole stream; and the event that it discards at the end."""
     text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
     *lines, tail = re.split("\r\n|\r|\n", text)
-    events: list[Event] = []
+    events: list[ServerSentEvent] = []
     data, kind, last_id = "", "", ""
     for line in [*lines, tail] if tail else lines:
         name, _, value = line.partition(":")
         value = value[1:] if value[:1] == " " else value
         if not line:
             if data:
-                events.append(Event(data[:-1], kind or "message", last_id))
+                events.append(ServerSentEvent(data[:-1], kind or "message", last_id))
             data, kind = "", ""
         elif name == "data":
             data += value + "\n"
@@ -31,10 +31,10 @@ def reference(stream: bytes) -> tuple[list[Event], Event | None]:
             kind = value
         elif name == "id" and "\0" not in value:
             last_id = value
-    return events, Event(data[:-1], kind or "message", last_id) if data else None
+    return events, ServerSentEvent(data[:-1], kind or "message", last_id) if data else None
 
 
-def decode(*chunks: bytes) -> tuple[list[Event], Event | None]:
+def decode(*chunks: bytes) -> tuple[list[ServerSentEvent], ServerSentEvent | None]:
     decoder = SSEDecoder()
     events = [event for chunk in chunks for event in decoder.feed(chunk)]
     return events, decoder.flush()
@@ -77,24 +77,27 @@ def test_the_standard_line_by_line(stream: bytes, expected: list[str]) -> None:
 def test_types_and_ids() -> None:
     stream = b"event: x\nid: 1\ndata: a\n\ndata: b\n\nid: 2\0\ndata: c\n\nid\ndata: d\n\nevent: y\nevent\ndata: e\n\n"
     assert decode(stream)[0] == [
-        Event("a", "x", "1"),
-        Event("b", "message", "1"),
-        Event("c", "message", "1"),
-        Event("d", "message", ""),
-        Event("e", "message", ""),
+        ServerSentEvent("a", "x", "1"),
+        ServerSentEvent("b", "message", "1"),
+        ServerSentEvent("c", "message", "1"),
+        ServerSentEvent("d", "message", ""),
+        ServerSentEvent("e", "message", ""),
     ]
 
 
 def test_an_id_counts_from_its_event_on_though_that_has_no_data() -> None:
-    assert decode(b"data: a\n\nid: 7\n\ndata: b\n\n")[0] == [Event("a"), Event("b", "message", "7")]
+    assert decode(b"data: a\n\nid: 7\n\ndata: b\n\n")[0] == [
+        ServerSentEvent("a"),
+        ServerSentEvent("b", "message", "7"),
+    ]
 
 
 def test_a_carriage_return_ends_the_event_at_once() -> None:
     decoder = SSEDecoder()
-    assert decoder.feed(b"data: a\r\r") == [Event("a")]
+    assert decoder.feed(b"data: a\r\r") == [ServerSentEvent("a")]
     assert decoder.feed(b"\n") == []
-    assert decoder.feed(b"data: b\r\n\r") == [Event("b")]
-    assert decoder.feed(b"\ndata: c\n\n") == [Event("c")]
+    assert decoder.feed(b"data: b\r\n\r") == [ServerSentEvent("b")]
+    assert decoder.feed(b"\ndata: c\n\n") == [ServerSentEvent("c")]
 
 
 def test_the_byte_order_mark_split() -> None:
@@ -108,13 +111,13 @@ def test_half_a_byte_order_mark_is_a_broken_character_and_no_mark() -> None:
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\n"])
 def test_an_event_without_its_blank_line_is_given_by_flush_alone(end: bytes) -> None:
-    assert decode(b"data: a\n\ndata: [DONE]" + end) == ([Event("a")], Event("[DONE]"))
-    assert decode(b"data: a\n\n: comment" + end) == ([Event("a")], None)
+    assert decode(b"data: a\n\ndata: [DONE]" + end) == ([ServerSentEvent("a")], ServerSentEvent("[DONE]"))
+    assert decode(b"data: a\n\n: comment" + end) == ([ServerSentEvent("a")], None)
 
 
 def test_flush_of_nothing() -> None:
     assert decode() == ([], None)
-    assert decode(b"", b"data: a\n\n", b"") == ([Event("a")], None)
+    assert decode(b"", b"data: a\n\n", b"") == ([ServerSentEvent("a")], None)
 
 
 _BITS = st.sampled_from(
@@ -175,7 +178,7 @@ def test_a_long_event_in_single_bytes_is_not_copied_again_and_again() -> None:
     one = Counted(b"x")
     for _ in range(size):
         assert decoder.feed(one) == []
-    assert decoder.feed(b"\n\n") == [Event("x" * size)]
+    assert decoder.feed(b"\n\n") == [ServerSentEvent("x" * size)]
     assert Counted.copied <= size
 
 
@@ -194,7 +197,7 @@ def test_an_event_has_a_largest_size(chunks: list[bytes]) -> None:
     *before, last = chunks
     for chunk in before:
         assert decoder.feed(chunk) == []
-    with pytest.raises(AnswerError, match="larger than 100 bytes"):
+    with pytest.raises(InvalidResponseError, match="larger than 100 bytes"):
         decoder.feed(last)
 
 

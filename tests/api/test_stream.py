@@ -14,11 +14,11 @@ from raw_server import COMPLETION, DONE, STOP, delta, event, stream_of
 from puq_magics.api.chat import ChatStream, read_completion
 from puq_magics.api.types import Delta, Usage
 from puq_magics.core.errors import (
-    AnswerError,
+    APIConnectionError,
     APIError,
-    NetworkError,
+    APITimeoutError,
+    InvalidResponseError,
     PuqError,
-    RequestTimeoutError,
     StreamError,
 )
 
@@ -223,15 +223,15 @@ def test_a_last_event_without_its_blank_line_has_its_words() -> None:
     assert read(answer) == "ab"
 
 
-@pytest.mark.parametrize("error", [NetworkError("cut."), RequestTimeoutError("silent.")])
-def test_a_cut_connection(error: NetworkError) -> None:
+@pytest.mark.parametrize("error", [APIConnectionError("cut."), APITimeoutError("silent.")])
+def test_a_cut_connection(error: APIConnectionError) -> None:
     cut = fail(stream(event(delta("some words")), error), type(error))
     assert cut.partial == "some words"
 
 
 def test_a_cut_behind_the_end_is_no_error() -> None:
-    assert read(stream(event(delta("a")) + STOP, NetworkError("cut."))) == "a"
-    assert read(stream(event(delta("a")) + STOP + DONE, NetworkError("cut."))) == "a"
+    assert read(stream(event(delta("a")) + STOP, APIConnectionError("cut."))) == "a"
+    assert read(stream(event(delta("a")) + STOP + DONE, APIConnectionError("cut."))) == "a"
 
 
 @pytest.mark.parametrize(
@@ -308,11 +308,11 @@ def test_a_json_error_with_status_200(content_type: str) -> None:
     ],
 )
 def test_a_page_with_status_200(body: bytes, words: str) -> None:
-    assert words in fail(stream(body, content_type="text/html"), AnswerError).message
+    assert words in fail(stream(body, content_type="text/html"), InvalidResponseError).message
 
 
 def test_a_page_that_claims_to_be_events() -> None:
-    assert "Sign in" in fail(stream(b"\n<html><title>Sign in</title>"), AnswerError).message
+    assert "Sign in" in fail(stream(b"\n<html><title>Sign in</title>"), InvalidResponseError).message
 
 
 @pytest.mark.parametrize(
@@ -326,10 +326,10 @@ def test_events_that_claim_to_be_something_else(start: bytes) -> None:
 
 def test_an_answer_has_a_largest_size() -> None:
     parts = [event(delta("0123456789"))] * 3
-    error = fail(stream(*parts, max_size=len(parts[0]) * 2), AnswerError)
+    error = fail(stream(*parts, max_size=len(parts[0]) * 2), InvalidResponseError)
     assert "larger than" in error.message
     assert error.partial == "0123456789" * 2
-    fail(stream(b"{" + b" " * 500, content_type="application/json", max_size=400), AnswerError)
+    fail(stream(b"{" + b" " * 500, content_type="application/json", max_size=400), InvalidResponseError)
 
 
 def test_newlines_without_end_are_not_kept() -> None:
@@ -337,7 +337,7 @@ def test_newlines_without_end_are_not_kept() -> None:
     answer.receive()
     for _ in range(7):
         answer.receive()
-    assert len(answer._beginning or b"") <= 4096
+    assert len(answer._undecided or b"") <= 4096
     assert read(answer) == "a"
 
 
@@ -377,9 +377,9 @@ def test_the_deltas_are_the_text_however_they_come(texts: list[str], size: int, 
 def test_nothing_within_the_time_is_none() -> None:
     answer = stream(None, event(delta("a")), None, STOP + DONE)
     assert answer.receive(0.1) is None
-    assert answer.first_heard is None
+    assert answer.first_received_at is None
     assert answer.receive(0.1) == Delta("a")
-    assert answer.first_heard is not None
+    assert answer.first_received_at is not None
     assert answer.receive(0.1) is None
     assert not answer.finished
     assert answer.receive(0.1) == Delta()
@@ -439,7 +439,7 @@ def test_a_whole_answer_with_alternatives_parts_and_reasoning() -> None:
     ],
 )
 def test_what_is_no_answer(answer: Any, words: str) -> None:
-    with pytest.raises(AnswerError) as caught:
+    with pytest.raises(InvalidResponseError) as caught:
         read_completion(answer, "m", None)
     assert words in caught.value.message
     assert not caught.value.message.endswith("..")

@@ -23,12 +23,12 @@ from raw_server import (
     says_and_closes,
 )
 
-from puq_magics.api import Router, Segment, TranscriptStream, Upload
+from puq_magics.api import Router, TranscriptSegment, TranscriptStream, Upload
 from puq_magics.api.types import Usage
-from puq_magics.core.errors import AnswerError, NetworkError, PuqError, StreamError
+from puq_magics.core.errors import APIConnectionError, InvalidResponseError, PuqError, StreamError
 from puq_magics.sandbox import Sandbox
 
-SOUND = Upload.of_bytes(b"ID3" + bytes(200))
+SOUND = Upload.from_bytes(b"ID3" + bytes(200))
 USAGE = {"type": "tokens", "input_tokens": 40, "output_tokens": 5, "total_tokens": 45}
 
 
@@ -54,7 +54,7 @@ def streamed() -> Iterator[Any]:
     def _streamed(said: bytes, script: Any = says) -> TranscriptStream:
         server = RawServer(script(said)).__enter__()
         router = router_for(server)
-        stream = router.stream_transcript(SOUND, model=MODEL)
+        stream = router.stream_transcription(SOUND, model=MODEL)
         opened.extend((server, router, stream))
         return stream
 
@@ -68,10 +68,10 @@ def test_the_events_that_openai_documents(streamed: Any) -> None:
     assert "".join(stream) == "Hello there."
     heard = stream.transcript
     assert (heard.text, heard.duration, heard.request_id) == ("Hello there.", 4.0, "r7")
-    assert heard.segments == (Segment(0, 1.5, "Hello"), Segment(1.5, 4.0, " there."))
+    assert heard.segments == (TranscriptSegment(0, 1.5, "Hello"), TranscriptSegment(1.5, 4.0, " there."))
     assert heard.usage == Usage(40, 5, 45)
-    assert (stream.reached, stream.duration, stream.finished) == (4.0, 4.0, True)
-    assert stream.first_heard is not None
+    assert (stream.transcribed_seconds, stream.duration, stream.finished) == (4.0, 4.0, True)
+    assert stream.first_received_at is not None
     assert stream.receive() is None
 
 
@@ -95,9 +95,9 @@ def test_the_words_are_given_as_they_come(any_body: str) -> None:
         connection.await_end()
 
     with RawServer(script) as server, router_for(server) as router:
-        with router.stream_transcript(SOUND, model=MODEL, language="en") as stream:
+        with router.stream_transcription(SOUND, model=MODEL, language="en") as stream:
             assert next(iter(stream)) == "Hello there."
-            assert (stream.text, stream.reached, stream.duration) == ("Hello there.", 1.5, 4.0)
+            assert (stream.text, stream.transcribed_seconds, stream.duration) == ("Hello there.", 1.5, 4.0)
             assert stream.receive(0) is None
             assert not stream.finished
             heard.set()
@@ -153,18 +153,23 @@ def test_a_text_that_begins_like_a_stream(streamed: Any) -> None:
         (chunked(HELLO + event({"error": "no ears left"})), StreamError, "no ears left", "Hello there."),
         (chunked(HELLO), StreamError, "ended before it was finished", "Hello there."),
         (chunked(HELLO + event(b"{oops")), StreamError, "not JSON", "Hello there."),
-        (head(Transfer_Encoding="chunked") + chunk(HELLO), NetworkError, "", "Hello there."),
-        (chunked(b": PROCESSING\n\n"), AnswerError, "holds no text", ""),
+        (head(Transfer_Encoding="chunked") + chunk(HELLO), APIConnectionError, "", "Hello there."),
+        (chunked(b": PROCESSING\n\n"), InvalidResponseError, "holds no text", ""),
         (
             answer({"error": {"message": "Bad audio"}}),
-            AnswerError,
+            InvalidResponseError,
             "Bad audio",
             '{"error": {"message": "Bad audio"}}',
         ),
-        (answer("<html><title>Down</title></html>", content_type="text/html"), AnswerError, "Down", "<html>"),
+        (
+            answer("<html><title>Down</title></html>", content_type="text/html"),
+            InvalidResponseError,
+            "Down",
+            "<html>",
+        ),
         (
             answer('{"text": "Hello th', content_type="application/json"),
-            AnswerError,
+            InvalidResponseError,
             "half of",
             '{"text": "Hello th',
         ),
@@ -184,8 +189,11 @@ def test_what_breaks_off_is_kept(
 
 def test_an_answer_that_is_too_large() -> None:
     with RawServer(says(chunked(EVENTS))) as server, router_for(server) as router:
-        response = router._send(router.transcribe_request(SOUND, model=MODEL, stream=True))
-        with TranscriptStream(response, max_size=100) as stream, pytest.raises(AnswerError) as caught:
+        response = router._send(router.transcription_request(SOUND, model=MODEL, stream=True))
+        with (
+            TranscriptStream(response, max_size=100) as stream,
+            pytest.raises(InvalidResponseError) as caught,
+        ):
             list(stream)
         assert "larger than 100 bytes" in str(caught.value)
 
@@ -199,8 +207,8 @@ def test_only_the_stream_is_asked_to_stream() -> None:
 def test_the_sandbox_streams_what_it_knows() -> None:
     with Sandbox(pace=0) as sandbox, Router(sandbox.token, sandbox.base_url) as router:
         speech = router.speech("Hello there. How are you?", model="sandbox/tts")
-        upload = Upload.of_bytes(speech.data)
-        with router.stream_transcript(upload, model="sandbox/whisper") as stream:
+        upload = Upload.from_bytes(speech.data)
+        with router.stream_transcription(upload, model="sandbox/whisper") as stream:
             assert "".join(stream) == "Hello there. How are you?"
         whole = router.transcribe(upload, model="sandbox/whisper", response_format="verbose_json")
     assert stream.transcript.text == whole.text

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api import Segment, Transcript
+from puq_magics.api import Transcript, TranscriptSegment
 from puq_magics.api.transcription import read_transcript
 from puq_magics.api.types import Usage
-from puq_magics.core.errors import AnswerError, NetworkError
+from puq_magics.core.errors import APIConnectionError, InvalidResponseError
 
 SRT = "1\n00:00:00,000 --> 00:00:01,500\nHello.\n\n2\n00:00:01,500 --> 00:00:02,000\nBye."
 VERBOSE = {
@@ -40,7 +40,10 @@ def test_the_short_answer() -> None:
 def test_the_verbose_answer() -> None:
     transcript = read(VERBOSE)
     assert (transcript.text, transcript.language, transcript.duration) == ("Hello. Bye.", "english", 2.5)
-    assert transcript.segments == (Segment(0.0, 1.5, " Hello."), Segment(1.5, 2.0, " Bye."))
+    assert transcript.segments == (
+        TranscriptSegment(0.0, 1.5, " Hello."),
+        TranscriptSegment(1.5, 2.0, " Bye."),
+    )
     assert transcript.raw == VERBOSE
 
 
@@ -74,7 +77,9 @@ def test_odd_segments_are_taken_as_none(segments: Any) -> None:
 
 
 def test_a_segment_without_an_end() -> None:
-    assert read({"text": "a", "segments": [{"start": 2, "text": "a"}]}).segments == (Segment(2.0, 2.0, "a"),)
+    assert read({"text": "a", "segments": [{"start": 2, "text": "a"}]}).segments == (
+        TranscriptSegment(2.0, 2.0, "a"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +136,7 @@ def test_plain_text(body: bytes, text: str) -> None:
     ],
 )
 def test_what_is_no_transcript(body: bytes, said: str) -> None:
-    with pytest.raises(AnswerError) as caught:
+    with pytest.raises(InvalidResponseError) as caught:
         read_transcript([body])
     assert said in caught.value.message
     assert caught.value.partial == body.decode()
@@ -141,8 +146,8 @@ def test_what_is_no_transcript(body: bytes, said: str) -> None:
 def test_a_body_that_breaks_off_is_kept_as_text() -> None:
     def parts() -> Iterator[bytes]:
         yield "{laughs} Gr\u00fc".encode()
-        raise NetworkError("cut")
+        raise APIConnectionError("cut")
 
-    with pytest.raises(NetworkError) as caught:
+    with pytest.raises(APIConnectionError) as caught:
         read_transcript(parts())
     assert caught.value.partial == "{laughs} Gr\u00fc"

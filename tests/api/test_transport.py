@@ -38,25 +38,25 @@ from raw_server import (
 )
 
 from puq_magics import __version__
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.api.client import Router
 from puq_magics.api.request import Retry
-from puq_magics.api.transport import RequestsTransport, retry_after, translate
+from puq_magics.api.transport import RequestsTransport, retry_after, translate_exception
 from puq_magics.core.errors import (
-    AnswerError,
+    APIConnectionError,
     APIError,
+    APITimeoutError,
     ConfigurationError,
-    NetworkError,
+    InvalidResponseError,
     PuqError,
     RateLimitError,
     RedirectError,
-    RequestTimeoutError,
     ServerError,
 )
 
 BALANCE = answer({"success": True, "balance": 5.0})
 HELLO = chunked(stream_of(["Hello"]))
-ADDRESS = Address.parse("https://h.example")
+ADDRESS = BaseURL.parse("https://h.example")
 
 
 def chat(router: Router, **more: Any) -> str:
@@ -112,7 +112,7 @@ def test_netrc_does_not_replace_the_key(scheme: str, tmp_path: Path, monkeypatch
     monkeypatch.setenv("NETRC", str(netrc))
     assert requests.utils.get_netrc_auth("http://h.example") == ("somebody", "else")  # type: ignore[no-untyped-call]
     with RawServer(says(BALANCE)) as server:
-        address = Address(
+        address = BaseURL(
             server.base_url, server.base_url, "h.example", is_loopback=False
         )  # reads the environment
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -195,7 +195,7 @@ def test_a_refusal_that_says_later_is_tried_again(status: int, pauses: list[floa
     with RawServer(*map(says, said)) as server, router_for(server, max_retries=2) as router:
         assert chat(router, on_retry=told.append) == "Hello."
     assert len(server.requests) == 3
-    assert [(retry.attempt, retry.limit, retry.pause) for retry in told] == [
+    assert [(retry.attempt, retry.max_retries, retry.delay) for retry in told] == [
         (1, 2, pauses[0]),
         (2, 2, pauses[1]),
     ]
@@ -285,7 +285,7 @@ def test_without_a_connection_anything_is_tried_again(pauses: list[float]) -> No
     port = _free_port()
     with (
         Router(KEY, f"http://127.0.0.1:{port}", max_retries=2) as router,
-        pytest.raises(NetworkError, match="no connection") as caught,
+        pytest.raises(APIConnectionError, match="no connection") as caught,
     ):
         chat(router, on_retry=told.append)
     assert len(pauses) == len(told) == 2
@@ -298,7 +298,7 @@ def test_without_a_connection_anything_is_tried_again(pauses: list[float]) -> No
 def test_a_name_that_does_not_resolve_is_not_tried_again(pauses: list[float]) -> None:
     with Router(KEY, "https://nowhere.invalid", max_retries=2) as router:
         for call in (router.balance, lambda: chat(router)):
-            with pytest.raises(NetworkError, match=r"the name nowhere\.invalid does not resolve"):
+            with pytest.raises(APIConnectionError, match=r"the name nowhere\.invalid does not resolve"):
                 call()
     assert pauses == []
 
@@ -378,7 +378,7 @@ def test_the_key_is_not_in_what_is_shown_stored_or_copied() -> None:
                 pickle.dumps(holder)
             _hidden(copy.deepcopy(holder))
         assert KEY.encode() not in pickle.dumps(completion)
-        assert KEY not in router.chat_request("Hello", model=MODEL).as_curl(
+        assert KEY not in router.chat_request("Hello", model=MODEL).to_curl(
             router.address, router.auth_scheme
         )
 
@@ -417,7 +417,7 @@ def test_the_key_is_not_in_errors_or_their_tracebacks(
     ["https://nowhere.invalid", "https://127.0.0.1:9", "https://..", "https://" + "a" * 64 + ".example"],
 )
 def test_the_key_is_not_in_errors_without_an_answer(url: str) -> None:
-    with Router(KEY, url, max_retries=0) as router, pytest.raises(NetworkError) as caught:
+    with Router(KEY, url, max_retries=0) as router, pytest.raises(APIConnectionError) as caught:
         chat(router)
     assert not [said for said in shown(caught.value) if KEY in said]
 
@@ -487,7 +487,7 @@ def test_a_certificate_that_is_not_trusted(pauses: list[float]) -> None:
     with (
         RawServer(tls=context) as server,
         router_for(server, max_retries=2) as router,
-        pytest.raises(NetworkError, match="certificate") as caught,
+        pytest.raises(APIConnectionError, match="certificate") as caught,
     ):
         router.balance()
     assert "REQUESTS_CA_BUNDLE" in caught.value.hint
@@ -499,7 +499,7 @@ def test_a_certificates_file_that_is_missing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
     with (
         Router(KEY, "https://h.example", max_retries=0) as router,
-        pytest.raises(NetworkError, match=r"TLS CA certificate bundle.*/nowhere/ca\.pem"),
+        pytest.raises(APIConnectionError, match=r"TLS CA certificate bundle.*/nowhere/ca\.pem"),
     ):
         router.balance()
 
@@ -566,8 +566,8 @@ def _instance(kind: type[Exception]) -> Exception:
 @pytest.mark.parametrize("kind", [*FOREIGN, *OS_ERRORS, ValueError, RuntimeError, EOFError, AttributeError])
 def test_every_foreign_exception_has_its_error(kind: type[Exception]) -> None:
     assert not inspect.isabstract(kind)
-    error = translate(_instance(kind), ADDRESS)
-    assert isinstance(error, NetworkError | AnswerError)
+    error = translate_exception(_instance(kind), ADDRESS)
+    assert isinstance(error, APIConnectionError | InvalidResponseError)
     assert "h.example" in error.message
     assert error.message.endswith(".")
     assert error.hint
@@ -578,42 +578,42 @@ def test_every_foreign_exception_has_its_error(kind: type[Exception]) -> None:
 @pytest.mark.parametrize(
     ("exc", "kind", "words"),
     [
-        (requests.ReadTimeout(), RequestTimeoutError, "sent nothing for too long"),
-        (requests.ConnectTimeout(), RequestTimeoutError, "did not take the connection"),
-        (TimeoutError(), RequestTimeoutError, "sent nothing"),
-        (ConnectionResetError(104, "Connection reset by peer"), NetworkError, "closed the connection"),
-        (BrokenPipeError(), NetworkError, "closed the connection"),
-        (http.client.RemoteDisconnected("x"), NetworkError, "closed the connection"),
-        (http.client.IncompleteRead(b""), NetworkError, "closed the connection"),
-        (http.client.BadStatusLine("x"), AnswerError, "proper HTTP"),
-        (http.client.LineTooLong("x"), AnswerError, "proper HTTP"),
-        (ssl.SSLEOFError(8, "EOF occurred"), NetworkError, "closed the connection"),
+        (requests.ReadTimeout(), APITimeoutError, "sent nothing for too long"),
+        (requests.ConnectTimeout(), APITimeoutError, "did not take the connection"),
+        (TimeoutError(), APITimeoutError, "sent nothing"),
+        (ConnectionResetError(104, "Connection reset by peer"), APIConnectionError, "closed the connection"),
+        (BrokenPipeError(), APIConnectionError, "closed the connection"),
+        (http.client.RemoteDisconnected("x"), APIConnectionError, "closed the connection"),
+        (http.client.IncompleteRead(b""), APIConnectionError, "closed the connection"),
+        (http.client.BadStatusLine("x"), InvalidResponseError, "proper HTTP"),
+        (http.client.LineTooLong("x"), InvalidResponseError, "proper HTTP"),
+        (ssl.SSLEOFError(8, "EOF occurred"), APIConnectionError, "closed the connection"),
         (
             ssl.SSLCertVerificationError(1, "[SSL] certificate verify failed: expired (_ssl.c:1)"),
-            NetworkError,
+            APIConnectionError,
             "(expired)",
         ),
-        (OSError(113, "No route to host"), NetworkError, "(no route to host)"),
-        (zlib.error("x"), AnswerError, "compressed"),
-        (EOFError(), NetworkError, "closed the connection"),
-        (requests.exceptions.InvalidURL("x"), NetworkError, "cannot be made"),
-        (requests.exceptions.InvalidProxyURL("x"), NetworkError, "proxy"),
-        (requests.exceptions.ProxyError("x"), NetworkError, "proxy"),
-        (ValueError(f"Invalid header value {KEY!r}"), NetworkError, "(ValueError)"),
+        (OSError(113, "No route to host"), APIConnectionError, "(no route to host)"),
+        (zlib.error("x"), InvalidResponseError, "compressed"),
+        (EOFError(), APIConnectionError, "closed the connection"),
+        (requests.exceptions.InvalidURL("x"), APIConnectionError, "cannot be made"),
+        (requests.exceptions.InvalidProxyURL("x"), APIConnectionError, "proxy"),
+        (requests.exceptions.ProxyError("x"), APIConnectionError, "proxy"),
+        (ValueError(f"Invalid header value {KEY!r}"), APIConnectionError, "(ValueError)"),
     ],
 )
 def test_translations(exc: Exception, kind: type[PuqError], words: str) -> None:
-    error = translate(exc, ADDRESS)
+    error = translate_exception(exc, ADDRESS)
     assert type(error) is kind
     assert words in error.message
 
 
 def test_what_is_wrapped_is_found() -> None:
     inner = urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError(104, "reset"))
-    assert "closed the connection" in translate(requests.ConnectionError(inner), ADDRESS).message
+    assert "closed the connection" in translate_exception(requests.ConnectionError(inner), ADDRESS).message
     circle = requests.ConnectionError("x")
     circle.__cause__ = circle
-    assert translate(circle, ADDRESS).message
+    assert translate_exception(circle, ADDRESS).message
 
 
 def test_a_failure_of_our_own_making_is_no_traceback_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -622,6 +622,6 @@ def test_a_failure_of_our_own_making_is_no_traceback_with_the_key(monkeypatch: p
 
     with RawServer(says(HELLO)) as server, router_for(server) as router:
         monkeypatch.setattr("puq_magics.api.transport.open_body", broken)
-        with pytest.raises(NetworkError) as caught:
+        with pytest.raises(APIConnectionError) as caught:
             ask(router)
     assert not [said for said in shown(caught.value) if KEY in said]

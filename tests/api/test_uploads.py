@@ -21,7 +21,7 @@ def recording(tmp_path: Path) -> Path:
 
 def test_a_file(recording: Path) -> None:
     for path in (recording, str(recording)):
-        upload = Upload.of_path(path)
+        upload = Upload.from_path(path)
         assert (upload.name, upload.size, upload.mime) == ("a talk.wav", len(wav()), "audio/wav")
         for _ in range(2):
             with upload.open() as file:
@@ -30,14 +30,14 @@ def test_a_file(recording: Path) -> None:
 
 def test_a_file_of_the_home_folder(recording: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(recording.parent))
-    assert Upload.of_path("~/a talk.wav").name == "a talk.wav"
+    assert Upload.from_path("~/a talk.wav").name == "a talk.wav"
 
 
 def test_a_file_is_found_again_from_another_folder(
     recording: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     monkeypatch.chdir(recording.parent)
-    upload = Upload.of_path("a talk.wav")
+    upload = Upload.from_path("a talk.wav")
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     with upload.open() as file:
         assert file.read() == wav()
@@ -82,7 +82,7 @@ def make(folder: Path, what: str) -> Path:
 def test_what_is_no_recording(tmp_path: Path, what: str, said: str) -> None:
     path = make(tmp_path, what)
     with pytest.raises(InputError) as caught:
-        Upload.of_path(path)
+        Upload.from_path(path)
     assert said in caught.value.message
     assert "talk.mp3" in caught.value.message
     assert caught.value.hint
@@ -95,7 +95,7 @@ def test_a_file_without_permission(recording: Path) -> None:
         if user == 0:  # whom permissions do not stop
             os.seteuid(65534)
         with pytest.raises(InputError, match=r"cannot be read \(permission denied\)"):
-            Upload.of_path(recording)
+            Upload.from_path(recording)
     finally:
         os.seteuid(user)
 
@@ -103,7 +103,7 @@ def test_a_file_without_permission(recording: Path) -> None:
 @pytest.mark.parametrize("path", [None, 5, b"x", ["x"], "a\0b", "~nobody-of-that-name/x.mp3"])
 def test_what_is_no_path(path: Any) -> None:
     with pytest.raises(InputError) as caught:
-        Upload.of_path(path)
+        Upload.from_path(path)
     assert caught.value.hint
 
 
@@ -122,14 +122,14 @@ def test_what_is_no_path(path: Any) -> None:
 )
 def test_the_name_that_is_sent(tmp_path: Path, name: str, sent: str) -> None:
     (tmp_path / name).write_bytes(wav())
-    assert Upload.of_path(tmp_path / name).name == sent
+    assert Upload.from_path(tmp_path / name).name == sent
 
 
 def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/caf\xe9.wav"
     with open(path, "wb") as file:
         file.write(wav())
-    assert Upload.of_path(os.fsdecode(path)).name == "caf?.wav"
+    assert Upload.from_path(os.fsdecode(path)).name == "caf?.wav"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
 )
 def test_bytes(name: str | None, sent: str) -> None:
     data = bytearray(wav())
-    upload = Upload.of_bytes(data, name)
+    upload = Upload.from_bytes(data, name)
     data[:] = b""
     assert (upload.name, upload.size, upload.mime) == (sent, len(wav()), "audio/wav")
     for _ in range(2):
@@ -162,14 +162,14 @@ def test_bytes(name: str | None, sent: str) -> None:
 
 
 def test_bytes_have_a_name_that_says_what_they_are() -> None:
-    assert Upload.of_bytes(memoryview(M4A_START)).name == "audio.m4a"
-    assert Upload.of_bytes(ID3 + bytes(10)).name == "audio.mp3"
+    assert Upload.from_bytes(memoryview(M4A_START)).name == "audio.m4a"
+    assert Upload.from_bytes(ID3 + bytes(10)).name == "audio.mp3"
 
 
 @pytest.mark.parametrize("data", [b"", b"words", "words", None, 5, png()])
 def test_bytes_that_are_no_recording(data: Any) -> None:
     with pytest.raises(InputError) as caught:
-        Upload.of_bytes(data)
+        Upload.from_bytes(data)
     assert caught.value.hint
 
 

@@ -11,14 +11,14 @@ from puq_magics.api.types import (
     Delta,
     Model,
     Usage,
-    joined_surrogates,
+    join_surrogates,
     read_balance,
+    read_choices,
     read_content,
     read_models,
-    read_pieces,
     read_usage,
 )
-from puq_magics.core.errors import AnswerError, PuqError
+from puq_magics.core.errors import InvalidResponseError, PuqError
 
 VENDOR = {
     "id": 1,
@@ -55,7 +55,7 @@ def test_no_models_are_no_error(answer: Any) -> None:
 
 @pytest.mark.parametrize("answer", [None, {}, "x", 3, {"models": {}}, {"models": None}, {"data": "x"}])
 def test_what_is_no_model_list(answer: Any) -> None:
-    with pytest.raises(AnswerError, match="not a list of models"):
+    with pytest.raises(InvalidResponseError, match="not a list of models"):
         read_models(answer)
 
 
@@ -100,7 +100,7 @@ def test_the_balance(value: Any, balance: float) -> None:
 
 @pytest.mark.parametrize("answer", [None, [], {}, {"balance": None}, {"balance": "much"}, {"balance": True}])
 def test_no_balance(answer: Any) -> None:
-    with pytest.raises(AnswerError, match="no balance"):
+    with pytest.raises(InvalidResponseError, match="no balance"):
         read_balance(answer)
 
 
@@ -137,7 +137,7 @@ def test_content(value: object, text: str) -> None:
 
 
 def test_pieces_of_odd_choices() -> None:
-    pieces = read_pieces(
+    choices = read_choices(
         {
             "choices": [
                 {"index": 1, "delta": {"content": None, "reasoning_content": "r"}, "finish_reason": "length"},
@@ -149,15 +149,15 @@ def test_pieces_of_odd_choices() -> None:
             ]
         }
     )
-    assert [(p.index, p.text, p.reasoning, p.finish_reason) for p in pieces] == [
+    assert [(p.index, p.text, p.reasoning, p.finish_reason) for p in choices] == [
         (1, "", "r", "length"),
         (0, "a", "s", None),
         (0, "b", "", None),
         (0, "c", "", None),
         (0, "", "", None),
     ]
-    assert read_pieces({"choices": None}) == []
-    assert read_pieces({"choices": {"0": {}}}) == []
+    assert read_choices({"choices": None}) == []
+    assert read_choices({"choices": {"0": {}}}) == []
 
 
 def test_a_delta_is_false_when_nothing_came() -> None:
@@ -168,7 +168,7 @@ def test_a_delta_is_false_when_nothing_came() -> None:
 
 @given(st.lists(st.text(alphabet=["a", "é", "😀", "\ud83d", "\ude00", "\udc00", "\ud800"], max_size=4)))
 def test_surrogates_are_joined_or_replaced(texts: list[str]) -> None:
-    joined = joined_surrogates(texts)
+    joined = join_surrogates(texts)
     joined.encode("utf-8")
     halves = re.sub("[\ud800-\udbff][\udc00-\udfff]", "😀", "".join(texts))
     assert len(joined) == len(halves)
@@ -191,7 +191,7 @@ def test_any_json_is_read_or_refused_with_an_error_of_ours(value: Any) -> None:
         try:
             read(value)
         except PuqError as error:
-            assert isinstance(error, AnswerError)  # noqa: PT017 - either outcome is right
+            assert isinstance(error, InvalidResponseError)  # noqa: PT017 - either outcome is right
     read_usage(value)
     if isinstance(value, dict):
-        read_pieces(value)
+        read_choices(value)

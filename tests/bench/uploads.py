@@ -115,7 +115,7 @@ def _our_upload(url: str) -> Callable[[str], object]:
     from puq_magics.api import Router, Upload
 
     router = Router("key", url)
-    return lambda path: router.transcribe(Upload.of_path(path), model="bench/model")
+    return lambda path: router.transcribe(Upload.from_path(path), model="bench/model")
 
 
 def _bare_upload(url: str) -> Callable[[str], object]:
@@ -158,16 +158,16 @@ _ACTS = {
 
 
 @contextmanager
-def _serving(image_size: int) -> Iterator[str]:
-    command = [sys.executable, __file__, "--serve", str(image_size)]
+def _serving(image_dimensions: int) -> Iterator[str]:
+    command = [sys.executable, __file__, "--serve", str(image_dimensions)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         process.communicate()  # the end of its stdin is its own
 
 
-def _serve(image_size: int) -> None:
-    answers = {b"small": _answer(100), b"large": _answer(image_size)}
+def _serve(image_dimensions: int) -> None:
+    answers = {b"small": _answer(100), b"large": _answer(image_dimensions)}
     listener = socket.create_server(("127.0.0.1", 0))
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
 
@@ -243,8 +243,8 @@ def main() -> int:
     if options.measure:
         print(json.dumps(_measure(*options.measure)._asdict()))
         return 0
-    upload_size, image_size, rounds = options.plan
-    tables = [uploads(upload_size, rounds), images(image_size, rounds)]
+    upload_size, image_dimensions, rounds = options.plan
+    tables = [uploads(upload_size, rounds), images(image_dimensions, rounds)]
     print("\n\n".join(map(str, tables)))
     if options.json:
         options.json.write_text(json.dumps([table.as_json() for table in tables], indent=1))

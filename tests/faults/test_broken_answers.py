@@ -27,7 +27,13 @@ from raw_server import (
 )
 
 from puq_magics.api import Router
-from puq_magics.core.errors import AnswerError, APIError, NetworkError, PuqError, RequestTimeoutError
+from puq_magics.core.errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    InvalidResponseError,
+    PuqError,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +56,7 @@ def test_what_is_no_http(said: bytes) -> None:
     with (
         RawServer(says_and_closes(said)) as server,
         router_for(server) as router,
-        pytest.raises(AnswerError, match="does not answer in proper HTTP") as caught,
+        pytest.raises(InvalidResponseError, match="does not answer in proper HTTP") as caught,
     ):
         router.chat("Hello", model=MODEL)
     assert "base URL" in caught.value.hint
@@ -73,7 +79,7 @@ def test_what_is_no_framing(said: bytes, any_body: str) -> None:
         pytest.raises(APIError) as caught,
     ):
         router.balance()
-    assert isinstance(caught.value, AnswerError | NetworkError)
+    assert isinstance(caught.value, InvalidResponseError | APIConnectionError)
     assert caught.value.message.endswith(".")
 
 
@@ -103,7 +109,7 @@ def test_plain_http_where_tls_was_expected(pauses: list[float]) -> None:
 
     with RawServer(script) as server:
         url = server.base_url.replace("http:", "https:")
-        with Router(KEY, url, max_retries=2) as router, pytest.raises(NetworkError) as caught:
+        with Router(KEY, url, max_retries=2) as router, pytest.raises(APIConnectionError) as caught:
             router.balance()
     assert "no secure connection" in caught.value.message
     assert "_ssl" not in caught.value.message
@@ -116,7 +122,7 @@ def test_a_hang_up_in_the_handshake() -> None:
 
     with RawServer(script) as server:
         url = server.base_url.replace("http:", "https:")
-        with Router(KEY, url, max_retries=0) as router, pytest.raises(NetworkError) as caught:
+        with Router(KEY, url, max_retries=0) as router, pytest.raises(APIConnectionError) as caught:
             router.chat("Hello", model=MODEL)
     assert "closed the connection" in caught.value.message
 
@@ -132,7 +138,7 @@ def test_a_listener_that_accepts_nothing() -> None:
             sock.connect_ex(("127.0.0.1", port))
         with (
             Router(KEY, f"http://127.0.0.1:{port}", timeout=0.1, max_retries=0) as router,
-            pytest.raises(RequestTimeoutError),
+            pytest.raises(APITimeoutError),
         ):
             router.balance()
         for sock in waiting:
@@ -158,7 +164,7 @@ def test_what_claims_to_be_gzip(body: bytes, any_body: str) -> None:
     with (
         RawServer(says_and_closes(said)) as server,
         router_for(server) as router,
-        pytest.raises(AnswerError, match="compressed in a way that cannot be read"),
+        pytest.raises(InvalidResponseError, match="compressed in a way that cannot be read"),
     ):
         words(ask(router))
 
@@ -185,7 +191,7 @@ def test_a_gzip_bomb_is_cut_at_the_limit_and_never_held_whole(any_body: str) -> 
     with RawServer(script) as server, router_for(server) as router:
         stream = ask(router)
         tracemalloc.start()
-        with pytest.raises(AnswerError, match="larger than 67,108,864 bytes"):
+        with pytest.raises(InvalidResponseError, match="larger than 67,108,864 bytes"):
             list(stream)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -205,7 +211,7 @@ def test_an_event_without_end_is_cut_at_the_limit(any_body: str) -> None:
 
     cut = Event()
     with RawServer(script) as server, router_for(server) as router:
-        with pytest.raises(AnswerError, match="an event of the stream is larger") as caught:
+        with pytest.raises(InvalidResponseError, match="an event of the stream is larger") as caught:
             words(ask(router))
         assert cut.wait(15)
     assert caught.value.partial == "some words"

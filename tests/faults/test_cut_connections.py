@@ -25,7 +25,13 @@ from raw_server import (
     says,
 )
 
-from puq_magics.core.errors import AnswerError, APIError, NetworkError, RequestTimeoutError, StreamError
+from puq_magics.core.errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    InvalidResponseError,
+    StreamError,
+)
 
 FIRST = event(delta("some ")) + event(delta("words"))
 WHOLE = FIRST + STOP
@@ -69,7 +75,7 @@ FRAMED: dict[str, Callable[[bytes], bytes]] = {
 def test_a_connection_closed_in_mid_answer(framing: str, any_body: str) -> None:
     with RawServer(cut_after(FRAMED[framing](FIRST), reset=False)) as server, router_for(server) as router:
         stream = ask(router)
-        with pytest.raises(NetworkError, match="closed the connection") as caught:
+        with pytest.raises(APIConnectionError, match="closed the connection") as caught:
             words(stream)
     assert caught.value.partial == stream.text == "some words"
     assert stream.finished
@@ -86,7 +92,7 @@ def test_a_connection_reset_in_mid_answer(framing: str, any_body: str) -> None:
             part = stream.receive()
             came += part.text if part else ""
         heard.set()
-        with pytest.raises(NetworkError, match="closed the connection") as caught:
+        with pytest.raises(APIConnectionError, match="closed the connection") as caught:
             list(stream)
     assert caught.value.partial == "some words"
 
@@ -109,11 +115,11 @@ def test_words_that_came_before_a_reset_are_given_before_it() -> None:
         assert next(iter(stream)).text == "first"
         heard.set()
         assert reset.wait(15)
-        with pytest.raises((NetworkError, StreamError)) as caught:
+        with pytest.raises((APIConnectionError, StreamError)) as caught:
             list(stream)
     # Linux drops unread bytes at a reset, or gives them: either way the error has what was given.
     assert caught.value.partial == stream.text
-    assert isinstance(caught.value, NetworkError)
+    assert isinstance(caught.value, APIConnectionError)
 
 
 def test_a_body_that_ends_with_its_connection_and_without_an_end(any_body: str) -> None:
@@ -148,7 +154,7 @@ def test_a_whole_answer_cut(any_body: str) -> None:
     with (
         RawServer(cut_after(said, reset=False)) as server,
         router_for(server, max_retries=2) as router,
-        pytest.raises(NetworkError, match="closed the connection"),
+        pytest.raises(APIConnectionError, match="closed the connection"),
     ):
         router.chat("Hello", model=MODEL)
     assert len(server.requests) == 1
@@ -176,7 +182,7 @@ def test_a_silent_post_is_not_sent_twice(pauses: list[float]) -> None:
     with (
         RawServer(script) as server,
         router_for(server, timeout=0.1, max_retries=2) as router,
-        pytest.raises(RequestTimeoutError, match="sent nothing for too long"),
+        pytest.raises(APITimeoutError, match="sent nothing for too long"),
     ):
         router.chat("Hello", model=MODEL)
     assert len(server.requests) == 1
@@ -191,7 +197,7 @@ def test_a_silent_get_is_not_asked_again_either(pauses: list[float]) -> None:
     with (
         RawServer(script) as server,
         router_for(server, timeout=0.1, max_retries=2) as router,
-        pytest.raises(RequestTimeoutError),
+        pytest.raises(APITimeoutError),
     ):
         router.balance()
     assert len(server.requests) == 1
@@ -214,7 +220,7 @@ def test_after_a_cut_the_next_call_has_a_fresh_connection(any_body: str) -> None
         RawServer(cut_after(FRAMED["chunked"](FIRST), reset=False), says(BALANCE)) as server,
         router_for(server) as router,
     ):
-        with pytest.raises(NetworkError):
+        with pytest.raises(APIConnectionError):
             words(ask(router))
         assert router.balance() == 5.0
 
@@ -264,7 +270,7 @@ def test_gzip_without_its_end_is_an_error_for_what_has_none_of_its_own(any_body:
     with (
         RawServer(says(said)) as server,
         router_for(server) as router,
-        pytest.raises(NetworkError, match="closed the connection"),
+        pytest.raises(APIConnectionError, match="closed the connection"),
     ):
         router.balance()
 
@@ -274,7 +280,7 @@ def test_a_stream_that_is_no_stream_and_cut(any_body: str) -> None:
     with (
         RawServer(cut_after(said, reset=False)) as server,
         router_for(server) as router,
-        pytest.raises((NetworkError, AnswerError)) as caught,
+        pytest.raises((APIConnectionError, InvalidResponseError)) as caught,
     ):
         words(ask(router))
-    assert isinstance(caught.value, NetworkError)
+    assert isinstance(caught.value, APIConnectionError)

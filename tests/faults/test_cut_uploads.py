@@ -18,7 +18,7 @@ from raw_server import Connection, RawServer, answer, says
 
 from puq_magics.api import Router, Upload
 from puq_magics.api.request import Timeouts
-from puq_magics.core.errors import InputError, NetworkError, PuqError, RequestTimeoutError, StatusError
+from puq_magics.core.errors import APIConnectionError, APIStatusError, APITimeoutError, InputError, PuqError
 
 HEARD = answer({"text": "Hello."})
 LONG = 64 << 20  # bytes: more than the buffers between two sockets hold
@@ -57,16 +57,16 @@ def test_a_file_that_becomes_shorter(recording: Path) -> None:
             os.truncate(recording, 1 << 20)
 
     with RawServer(reads_on, says(HEARD)) as server, router_for(server) as router:
-        error = failure(router, Upload.of_path(recording), on_progress=shorten)
+        error = failure(router, Upload.from_path(recording), on_progress=shorten)
         assert isinstance(error, InputError)
         assert "'talk.wav' became shorter while it was sent" in error.message
-        assert router.transcribe(Upload.of_bytes(wav()), model=MODEL).text == "Hello."
+        assert router.transcribe(Upload.from_bytes(wav()), model=MODEL).text == "Hello."
 
 
 def test_a_file_that_grows_is_sent_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "talk.wav"
     path.write_bytes(wav())
-    upload = Upload.of_path(path)
+    upload = Upload.from_path(path)
     with path.open("ab") as file:
         file.write(b"more")
     with RawServer(says(HEARD)) as server, router_for(server) as router:
@@ -77,7 +77,7 @@ def test_a_file_that_grows_is_sent_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_file_that_vanishes_before_it_is_sent(recording: Path) -> None:
-    upload = Upload.of_path(recording)
+    upload = Upload.from_path(recording)
     recording.unlink()
     with RawServer() as server, router_for(server) as router:
         error = failure(router, upload)
@@ -90,7 +90,7 @@ def test_a_file_that_vanishes_between_two_attempts(recording: Path, pauses: list
     os.truncate(recording, 1000)
     said = answer({"error": "later"}, 503)
     with RawServer(says(said)) as server, router_for(server, max_retries=2) as router:
-        error = failure(router, Upload.of_path(recording), on_retry=lambda _: recording.unlink())
+        error = failure(router, Upload.from_path(recording), on_retry=lambda _: recording.unlink())
     assert isinstance(error, InputError)
     assert len(pauses) == 1
 
@@ -120,7 +120,7 @@ def test_a_router_that_goes(recording: Path, reset: bool) -> None:
             connection.reset()
 
     with RawServer(goes) as server, router_for(server, max_retries=2) as router:
-        assert isinstance(failure(router, Upload.of_path(recording)), NetworkError)
+        assert isinstance(failure(router, Upload.from_path(recording)), APIConnectionError)
     assert server.connections == 1
 
 
@@ -135,8 +135,8 @@ def test_a_refusal_before_all_was_sent(recording: Path) -> None:
         gone.set()
 
     with RawServer(refuses) as server, router_for(server) as router:
-        error = failure(router, Upload.of_path(recording))
-    assert isinstance(error, StatusError)
+        error = failure(router, Upload.from_path(recording))
+    assert isinstance(error, APIStatusError)
     assert (error.status, error.detail) == (413, "25 MB at most")
     assert error.message.startswith("the file is too large for the router")
     assert gone.is_set()
@@ -155,9 +155,9 @@ def stalls_until(event: Event, then_reads: bool) -> Any:
 def test_a_router_that_takes_nothing_more(recording: Path) -> None:
     over = Event()
     with RawServer(stalls_until(over, then_reads=False)) as server, router_for(server, timeout=0.2) as router:
-        error = failure(router, Upload.of_path(recording))
+        error = failure(router, Upload.from_path(recording))
         over.set()
-    assert isinstance(error, RequestTimeoutError)
+    assert isinstance(error, APITimeoutError)
 
 
 def test_a_stall_may_last_longer_than_connecting(recording: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_stall_may_last_longer_than_connecting(recording: Path) -> None:
         connection.send(HEARD)
 
     with RawServer(script) as server, router_for(server) as router:
-        request = router.transcribe_request(Upload.of_path(recording), model=MODEL)
+        request = router.transcription_request(Upload.from_path(recording), model=MODEL)
         request = dataclasses.replace(request, timeouts=Timeouts(connect=0.2, read=15))
         response = router._transport.send(request)
         assert response.status == 200
@@ -196,7 +196,7 @@ def test_an_interrupt_ends_an_upload(recording: Path) -> None:
         with pytest.raises(KeyboardInterrupt) as caught:
             router.transcribe(upload, model=MODEL)
         assert files[0].closed
-        assert router.transcribe(Upload.of_bytes(wav()), model=MODEL).text == "Hello."
+        assert router.transcribe(Upload.from_bytes(wav()), model=MODEL).text == "Hello."
     assert not [said for said in shown(caught.value) if KEY in said]
 
 

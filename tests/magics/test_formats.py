@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.core.errors import AnswerError, ConfigurationError, InputError, PaymentRequiredError
+from puq_magics.core.errors import ConfigurationError, InputError, InvalidResponseError, PaymentRequiredError
 from puq_magics.prompts.token_estimate import tokens_in
 
 SCHEMA = "name, age int"
@@ -142,7 +142,7 @@ def test_an_answer_that_does_not_fit_is_repaired_once(against: Any, shell: Any) 
 def test_a_repair_that_fails_is_an_error_and_nothing_is_lost(against: Any, shell: Any) -> None:
     server = against('{"name": "Ann"}', "I would rather not.")
     error = shell.error(f"%puq_chat -o r --schema '{SCHEMA}' Somebody")
-    assert isinstance(error, AnswerError)
+    assert isinstance(error, InvalidResponseError)
     assert "not JSON" in str(error)
     assert error.partial == "I would rather not."
     assert len(server.heard) == 2
@@ -157,7 +157,7 @@ def test_a_repair_that_fails_is_an_error_and_nothing_is_lost(against: Any, shell
 def test_the_repair_keeps_to_the_budget_and_is_in_the_ledger(asking: Any) -> None:
     asking.run("%puq_usage -q -o before")
     error = asking.error(f"%puq_chat -m sandbox/tour --max-tokens 4000 --schema '{SCHEMA}' Somebody")
-    assert isinstance(error, AnswerError)
+    assert isinstance(error, InvalidResponseError)
     assert len(asking.workspace.ledger.entries(all_sessions=False)) == 2
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.core.errors import AnswerError, ConfigurationError, InputError, MissingVariableError
+from puq_magics.core.errors import ConfigurationError, InputError, InvalidResponseError, MissingVariableError
 
 
 def png(width: int = 2, height: int = 1) -> bytes:
@@ -252,7 +252,7 @@ def test_what_is_no_image_is_an_error_and_is_not_shown(
 ) -> None:
     answering(answer)
     error = shell.error("%puq_image -o kite --save kite A kite")
-    assert isinstance(error, AnswerError)
+    assert isinstance(error, InvalidResponseError)
     assert said in str(error)
     assert error.hint
     assert files(folder) == []
@@ -266,7 +266,7 @@ def test_of_several_the_good_ones_are_kept_and_the_rest_is_in_files(
     answering({"data": [encoded(png(3, 3)), encoded(SVG), encoded(png(4, 4)), encoded(png(5, 5)[:-7])]})
     ran = shell.attempt("%puq_image -n 4 -o kites --save kite.png A kite")
     error, kites = ran.error, shell.names["kites"]
-    assert isinstance(error, AnswerError)
+    assert isinstance(error, InvalidResponseError)
     assert [image.width for image in kites.images] == [3, 4]
     assert kites.broken_off == "broken off"
     assert kites is shell.names["_puq"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.core.errors import AnswerError, InputError, MissingVariableError, RateLimitError
+from puq_magics.core.errors import InputError, InvalidResponseError, MissingVariableError, RateLimitError
 
 
 def wav(*samples: int, rate: int = 16_000) -> bytes:
@@ -231,7 +231,7 @@ def test_a_wav_that_is_cut_is_told_and_stays_as_it_came(shell: Any, answering: A
 def test_a_head_alone_is_no_sound(shell: Any, answering: Answers, folder: Path, head: bytes) -> None:
     answering(head)
     error = shell.error("%puq_speak --save talk.wav -o talk Hello")
-    assert isinstance(error, AnswerError)
+    assert isinstance(error, InvalidResponseError)
     assert "no sound came" in str(error)
     assert files(folder) == []
     assert "talk" not in shell.names
@@ -278,7 +278,7 @@ def test_what_a_failed_part_leaves(shell: Any, answering: Answers, folder: Path)
 def test_flac_in_parts_stops_after_the_first(shell: Any, answering: Answers) -> None:
     server = answering(FLAC, kind="audio/flac")
     error = shell.attempt(f"%puq_speak -o talk {SENTENCE * 3}").error
-    assert isinstance(error, AnswerError)
+    assert isinstance(error, InvalidResponseError)
     assert "FLAC cannot be joined" in str(error)
     assert "--audio-format wav" in error.hint
     assert len(server.heard) == 1
@@ -291,7 +291,7 @@ def test_a_part_that_does_not_fit_is_kept_in_a_file(
 ) -> None:
     answering(wav(1), other, wav(3))
     error = shell.attempt(f"%puq_speak -o talk --save talk.wav {SENTENCE * 3}").error
-    assert isinstance(error, AnswerError)
+    assert isinstance(error, InvalidResponseError)
     assert "part 2 has another format, rate or number of channels" in str(error)
     assert shell.names["talk"].audio == wav(1)
     (kept,) = (folder.parent / "kept").iterdir()
@@ -322,7 +322,7 @@ def test_what_is_no_audio_is_an_error_and_is_kept(
 ) -> None:
     answering(body)
     error = shell.error("%puq_speak -o talk --save talk.wav Hello")
-    assert isinstance(error, AnswerError)
+    assert isinstance(error, InvalidResponseError)
     assert said in str(error)
     kept = list((folder.parent / "kept").iterdir())
     assert [path.read_bytes() for path in kept] == ([body] if body else [])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.core.errors import AnswerError, APIError, ConfigurationError, InputError
+from puq_magics.core.errors import APIError, ConfigurationError, InputError, InvalidResponseError
 
 
 def wav(*samples: int) -> bytes:
@@ -376,7 +376,7 @@ def test_streams_without_words(shell: Any, answering: Any, folder: Path, body: b
     (folder / "talk.wav").write_bytes(SOUND)
     answering(body, kind="text/event-stream")
     error = shell.error("%puq_transcribe talk.wav --stream -o heard")
-    assert isinstance(error, AnswerError)
+    assert isinstance(error, InvalidResponseError)
     assert said in str(error)
     assert "heard" not in shell.names
 
@@ -394,7 +394,7 @@ def test_answers_without_words(shell: Any, answering: Any, folder: Path, body: b
     (folder / "talk.wav").write_bytes(SOUND)
     answering(body)
     error = shell.error("%puq_transcribe talk.wav -o heard --save heard.txt")
-    assert isinstance(error, AnswerError)
+    assert isinstance(error, InvalidResponseError)
     assert said in str(error)
     assert "heard" not in shell.names
     assert not (folder / "heard.txt").exists()

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
 from puq_magics.core.errors import InputError
-from puq_magics.core.media_types import image_size
+from puq_magics.core.media_types import image_dimensions
 from puq_magics.outputs.results import ImageResult, Picture
 from puq_magics.prompts.image_resize import GIF, MOST_PIXELS, Limits, fit, fit_pillow, kind_of
 from puq_magics.prompts.images import MOST, image_part, pictures, required
@@ -121,7 +121,7 @@ def test_images_of_pillow_in_any_mode(mode: str) -> None:
     image = PIL.Image.new(mode, (30, 20))
     for side in (2048, 10):
         (data,) = sent(image, Limits(side=side))
-        assert image_size(data) == (min(30, side), 20 if side > 30 else 7)
+        assert image_dimensions(data) == (min(30, side), 20 if side > 30 else 7)
     assert image.size == (30, 20)
 
 
@@ -136,21 +136,21 @@ def test_a_large_image_is_scaled_down_and_that_is_said() -> None:
     found = pictures(data, Limits(side=1000))
     assert found is not None
     assert found.notes == ("scaled down from 4,000 × 1,000 to 1,000 × 250 pixels",)
-    assert image_size(sent(data, Limits(side=1000))[0]) == (1000, 250)
-    assert image_size(sent(gray(4000, 1), Limits(side=100))[0]) == (100, 1)
+    assert image_dimensions(sent(data, Limits(side=1000))[0]) == (1000, 250)
+    assert image_dimensions(sent(gray(4000, 1), Limits(side=100))[0]) == (100, 1)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 def test_every_kind_is_scaled_down(kind: str) -> None:
     fitted = fit(encoded(PIL.Image.fromarray(NOISE), kind), Limits(side=100))
-    assert image_size(fitted.data) == (100, 75)
+    assert image_dimensions(fitted.data) == (100, 75)
     assert fitted.type.format == ("jpeg" if kind == "JPEG" else "png")
 
 
 def test_a_heavy_file_is_made_lighter() -> None:
     data = encoded(PIL.Image.fromarray(NOISE))
     fitted = fit(data, Limits(megabytes=0.2))
-    assert (fitted.type.format, image_size(fitted.data)) == ("jpeg", (400, 300))
+    assert (fitted.type.format, image_dimensions(fitted.data)) == ("jpeg", (400, 300))
     assert fitted.note == "made smaller, from 0.4 to 0.1 MB"
     fitted = fit(data, Limits(megabytes=0.02))
     assert len(fitted.data) <= 20_000
@@ -163,7 +163,7 @@ def test_a_picture_taken_sideways_stays_upright() -> None:
     image = PIL.Image.new("RGB", (400, 200))
     exif = image.getexif()
     exif[0x0112] = 6
-    assert image_size(fit(encoded(image, "JPEG", exif=exif), Limits(side=100)).data) == (50, 100)
+    assert image_dimensions(fit(encoded(image, "JPEG", exif=exif), Limits(side=100)).data) == (50, 100)
 
 
 def test_what_is_see_through_becomes_white_in_a_jpeg() -> None:

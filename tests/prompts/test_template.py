@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from puq_magics.core.errors import InputError, MissingVariableError, PuqError, StatusError
+from puq_magics.core.errors import APIStatusError, InputError, MissingVariableError, PuqError
 from puq_magics.outputs.results import ChatResult
 from puq_magics.prompts.template import DEEPEST, LONGEST, Filled, fill
 
@@ -379,7 +379,7 @@ def test_a_prompt_calls_nothing(expression: str) -> None:
 
 
 def test_errors_of_properties_that_a_prompt_reads_stay_what_they_are() -> None:
-    class LimitedError(StatusError):
+    class LimitedError(APIStatusError):
         def __init__(self) -> None:
             PuqError.__init__(self, "no more", hint="wait")
 

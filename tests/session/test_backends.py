@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.core.secret import Secret
 from puq_magics.sandbox.local import weights as weights_module
@@ -30,12 +30,12 @@ KEY = "sk-UPSTREAM-0123456789"
 )
 def test_where_the_environments_key_goes(url: str, named: str | None, goes: bool) -> None:
     environ = {"PUQ_UPSTREAM_KEY": KEY} | ({} if named is None else {"PUQ_UPSTREAM": named})
-    found = environment_key(Address.parse(url, allow_http=True), environ)
+    found = environment_key(BaseURL.parse(url, allow_http=True), environ)
     assert found == (Secret(KEY) if goes else None)
 
 
 def test_no_key_and_one_that_is_none() -> None:
-    address = Address.parse("http://127.0.0.1:1")
+    address = BaseURL.parse("http://127.0.0.1:1")
     assert environment_key(address, {}) is None
     assert environment_key(address, {"PUQ_UPSTREAM_KEY": "  "}) is None
     with pytest.raises(ConfigurationError):

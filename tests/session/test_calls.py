@@ -117,9 +117,9 @@ def test_a_quiet_interrupt_keeps_its_words_too(notebook: Any, serve: Any) -> Non
     use(notebook, server)
     # The kernel itself says when the words have arrived: nothing of them is on the screen.
     notebook.run(
-        "from puq_magics.api.chat import ChatStream\nabsorb = ChatStream._absorb\n"
+        "from puq_magics.api.chat import ChatStream\nabsorb = ChatStream._handle_events\n"
         "def noted(self, events):\n    delta = absorb(self, events)\n    print('heard')\n    return delta\n"
-        "ChatStream._absorb = noted"
+        "ChatStream._handle_events = noted"
     )
 
     def _watch(message: dict[str, Any]) -> None:
@@ -127,7 +127,7 @@ def test_a_quiet_interrupt_keeps_its_words_too(notebook: Any, serve: Any) -> Non
             notebook.interrupt()
 
     cell = notebook.run("%puq_chat -q hi", _watch)
-    notebook.run("ChatStream._absorb = absorb")
+    notebook.run("ChatStream._handle_events = absorb")
     assert_stopped(cell, KEPT)
     assert cell.screen == []
 
@@ -178,12 +178,12 @@ def at(shell: Any, serve: Any) -> Any:
         ("--balance 0", "sandbox/chat", errors.PaymentRequiredError, "%puq_sandbox --balance 100"),
         ("--fail 402", "sandbox/chat", errors.PaymentRequiredError, "limit"),
         ("--fail 401", "sandbox/chat", errors.AuthenticationError, "%puq_login"),
-        ("--fail 422", "sandbox/chat", errors.UnprocessableError, "422"),
+        ("--fail 422", "sandbox/chat", errors.UnprocessableEntityError, "422"),
         ("--fail 429", "sandbox/chat", errors.RateLimitError, "Try again in 0 seconds"),
         ("--fail 500", "sandbox/chat", errors.ServerError, "500"),
         ("--fail 502", "sandbox/chat", errors.ServerError, "an HTML page"),
         ("--fail 503", "sandbox/chat", errors.ServerError, "503"),
-        ("--drop-after 5", "sandbox/chat", errors.NetworkError, "closed the connection"),
+        ("--drop-after 5", "sandbox/chat", errors.APIConnectionError, "closed the connection"),
     ],
 )
 def test_refusals_are_plain_lines(shell: Any, line: str, model: str, kind: type, words: str) -> None:
@@ -234,7 +234,7 @@ def test_a_closed_port(shell: Any) -> None:
         port = unused.getsockname()[1]
     shell.run(f"%config PuqMagics.base_url = 'http://127.0.0.1:{port}'\n%config PuqMagics.max_retries = 0")
     error = shell.error("%puq_chat -m a/b hi")
-    assert isinstance(error, errors.NetworkError)
+    assert isinstance(error, errors.APIConnectionError)
     assert f"127.0.0.1:{port}" in str(error)
 
 
@@ -242,7 +242,7 @@ def test_a_name_that_does_not_resolve(shell: Any, environ: Any) -> None:
     environ.setenv("PUQ_API_KEY", "a-key-of-many-signs")
     environ.setenv("PUQ_BASE_URL", "https://no-such-host.invalid")
     error = shell.error("%puq_chat -m a/b hi")
-    assert isinstance(error, errors.NetworkError)
+    assert isinstance(error, errors.APIConnectionError)
     assert "no-such-host.invalid" in str(error)
 
 
@@ -265,7 +265,7 @@ def test_plain_http_to_another_machine(shell: Any, environ: Any) -> None:
 def test_a_proxys_page(shell: Any, at: Any) -> None:
     at(status("200 OK", "<html><title>Sign in &amp; pay</title>", "text/html"))
     error = shell.error("%puq_chat hi")
-    assert isinstance(error, errors.AnswerError)
+    assert isinstance(error, errors.InvalidResponseError)
     assert "Sign in & pay" in str(error)
     assert "proxy" in error.hint
 
@@ -333,7 +333,7 @@ def test_stopping_the_sandbox_under_an_answer(notebook: Any) -> None:
     cell = notebook.run(
         code + "try:\n    %puq_chat -m sandbox/stall hi\nfinally:\n    Screen.paint = paint; thread.join()"
     )
-    assert cell.error["ename"] == "NetworkError"
+    assert cell.error["ename"] == "APIConnectionError"
     assert notebook.value("_puq.broken_off") == "broken off"
     notebook.run("%puq_sandbox stop\n%puq_sandbox --pace 0")
     assert notebook.run("%puq_chat hi").reply["status"] == "ok"

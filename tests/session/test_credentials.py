@@ -11,7 +11,7 @@ import nbclient
 import nbformat
 import pytest
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.core.secret import Secret
 from puq_magics.session.credentials import Credentials
 from puq_magics.session.settings import Effective, PuqMagics
@@ -24,7 +24,7 @@ def credentials(**environ: str) -> Credentials:
 
 
 def found(credentials: Credentials, url: str) -> str | None:
-    credential = credentials.find(Address.parse(url, allow_http=True))
+    credential = credentials.find(BaseURL.parse(url, allow_http=True))
     return None if credential is None else credential.key.reveal()
 
 
@@ -53,7 +53,7 @@ def test_the_environments_key_is_for_the_host_of_its_url(base: str, url: str, gi
 
 
 def test_a_kept_key_wins_and_is_forgotten() -> None:
-    keys, address = credentials(PUQ_API_KEY=KEY), Address.parse("https://api.puq.ai")
+    keys, address = credentials(PUQ_API_KEY=KEY), BaseURL.parse("https://api.puq.ai")
     keys.keep(address, Secret("another-key-of-mine"), "%puq_login")
     assert found(keys, "https://api.puq.ai") == "another-key-of-mine"
     assert found(keys, "https://other.example") is None
@@ -64,9 +64,9 @@ def test_a_kept_key_wins_and_is_forgotten() -> None:
 
 def test_where_the_environments_key_belongs() -> None:
     keys = credentials(PUQ_API_KEY=KEY)
-    assert keys.belongs_elsewhere(Address.parse("https://other.example")) == "https://api.puq.ai"
-    assert keys.belongs_elsewhere(Address.parse("https://api.puq.ai")) is None
-    assert credentials().belongs_elsewhere(Address.parse("https://other.example")) is None
+    assert keys.belongs_elsewhere(BaseURL.parse("https://other.example")) == "https://api.puq.ai"
+    assert keys.belongs_elsewhere(BaseURL.parse("https://api.puq.ai")) is None
+    assert credentials().belongs_elsewhere(BaseURL.parse("https://other.example")) is None
 
 
 def answer(connection: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.core.errors import NetworkError, StreamError, error_for
+from puq_magics.core.errors import APIConnectionError, StreamError, make_status_error
 from puq_magics.session.ledger import VERSION, Entry, Ledger, default_path, outcome_of
 
 SECRET = "sk-THE-REAL-KEY-0123456789"
@@ -386,9 +386,9 @@ def test_where_it_is() -> None:
     [
         (None, "ok"),
         (KeyboardInterrupt(), "interrupted"),
-        (error_for(402, b""), "402"),
+        (make_status_error(402, b""), "402"),
         (StreamError("it broke"), "broken off"),
-        (NetworkError("no answer"), "failed"),
+        (APIConnectionError("no answer"), "failed"),
     ],
 )
 def test_outcomes(problem: BaseException | None, outcome: str) -> None:
@@ -398,6 +398,6 @@ def test_outcomes(problem: BaseException | None, outcome: str) -> None:
 
 
 def test_an_answer_that_was_cut_is_broken_off() -> None:
-    error = NetworkError("the connection was cut")
+    error = APIConnectionError("the connection was cut")
     error.partial = "half an answ"
     assert outcome_of(error) == "broken off"

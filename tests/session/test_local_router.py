@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from puq_magics.api.base_url import Address
+from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import ConfigurationError
 from puq_magics.session.credentials import Credentials
 from puq_magics.session.sandbox import Backends, LocalRouter
@@ -27,14 +27,14 @@ def router(credentials: Credentials) -> Iterator[LocalRouter]:
 
 def test_one_sandbox_that_is_changed_or_replaced(router: LocalRouter, credentials: Credentials) -> None:
     first = router.start(Backends(), pace=0, balance=5, fail="429:2", models=40)
-    first_address = Address.parse(first.base_url)
+    first_address = BaseURL.parse(first.base_url)
     assert router.start(Backends(), drop_after=3) is first
     second = router.start(ELSEWHERE, fail="500")
     assert not first.running
     assert router.sandbox is second
     assert second.settings == type(second.settings)(pace=0, balance=5, fail="500", drop_after=3, models=40)
     assert router.origin == second.base_url
-    found = credentials.find(Address.parse(second.base_url))
+    found = credentials.find(BaseURL.parse(second.base_url))
     assert found is not None
     assert found.key.reveal() == second.token
     assert credentials.find(first_address) is None

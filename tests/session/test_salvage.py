@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from puq_magics.core.errors import AnswerError
+from puq_magics.core.errors import InvalidResponseError
 from puq_magics.session.partial_results import hint_for_magics, salvage, words_of
 
 
@@ -28,7 +28,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_what_came_is_in_a_file_that_the_error_names(kept: Path, data: bytes, ending: str) -> None:
-    error = AnswerError("that was none.", hint="Try again.")
+    error = InvalidResponseError("that was none.", hint="Try again.")
     salvage(error, [data, b""])
     (path,) = kept.iterdir()
     assert path.suffix == ending
@@ -38,7 +38,7 @@ def test_what_came_is_in_a_file_that_the_error_names(kept: Path, data: bytes, en
 
 
 def test_several_files_and_none() -> None:
-    error = AnswerError("that was none.")
+    error = InvalidResponseError("that was none.")
     salvage(error, [])
     assert error.hint == ""
     salvage(error, [b"one", b"two"])
@@ -48,7 +48,7 @@ def test_several_files_and_none() -> None:
 
 def test_where_nothing_can_be_kept_the_error_stays(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(kept / "missing"))
-    error = AnswerError("that was none.", hint="Try again.")
+    error = InvalidResponseError("that was none.", hint="Try again.")
     salvage(error, [b"one"])
     assert error.message == "that was none."
     assert error.hint.startswith("Try again. It could not be kept: ")
@@ -70,7 +70,7 @@ def test_where_nothing_can_be_kept_the_error_stays(kept: Path, monkeypatch: pyte
     ],
 )
 def test_a_hint_for_callers_of_the_client_does_not_reach_a_notebook(hint: str, said: str) -> None:
-    error = AnswerError("that was none.", hint=hint)
+    error = InvalidResponseError("that was none.", hint=hint)
     hint_for_magics(error)
     assert error.hint == said
 

@@ -49,15 +49,15 @@ class Picture:
     height: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        from puq_magics.core.media_types import image_size, image_type
+        from puq_magics.core.media_types import detect_image_type, image_dimensions
 
-        kind = image_type(self.data)
+        kind = detect_image_type(self.data)
         if kind is None:
             raise InputError(
                 "these bytes are not a PNG, JPEG or WebP image.", hint="Look at their beginning."
             )
         self.type = kind
-        self.width, self.height = image_size(self.data) or (0, 0)
+        self.width, self.height = image_dimensions(self.data) or (0, 0)
 
     @property
     def format(self) -> str:

@@ -30,9 +30,9 @@ class SpeechResult(MediaResult):
 
     def __post_init__(self) -> None:
         if self.type is None:
-            from puq_magics.core.media_types import audio_type
+            from puq_magics.core.media_types import detect_audio_type
 
-            kind = audio_type(self.audio)
+            kind = detect_audio_type(self.audio)
             if kind is None:
                 raise InputError(
                     "these bytes are no audio of a kind that is known.", hint="Name their type=."

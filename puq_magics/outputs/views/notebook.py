@@ -136,7 +136,7 @@ class NotebookView:
     def retrying(self, retry: Retry) -> None:
         """See View."""
         if self._live:
-            self._note, self._note_until = str(retry), monotonic() + retry.pause
+            self._note, self._note_until = str(retry), monotonic() + retry.delay
             self._status(self._note)
 
     def show(self, delta: Delta) -> None:

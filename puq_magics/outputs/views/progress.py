@@ -52,10 +52,10 @@ class Ticker:
     def _run(self) -> None:
         start = monotonic()
         self._first()
-        pause = self._delay
-        while not self._stopped.wait(pause):
+        delay = self._delay
+        while not self._stopped.wait(delay):
             self._tick(monotonic() - start)
-            pause = self._every
+            delay = self._every
 
 
 #: What takes back the line of a terminal that is being written.
@@ -151,7 +151,7 @@ class Status:
 
     def notes(self, retry: Retry) -> str:
         """What to paint of a retry, until its pause is over."""
-        self._note, self._note_until = str(retry), self._clock() + retry.pause
+        self._note, self._note_until = str(retry), self._clock() + retry.delay
         self._progress = None  # what was sent is sent again
         return self._note
 

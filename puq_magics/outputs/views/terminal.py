@@ -41,7 +41,7 @@ class TerminalView:
 
     def retrying(self, retry: Retry) -> None:
         """See View."""
-        self._note, self._note_until = f"… {retry}", monotonic() + retry.pause
+        self._note, self._note_until = f"… {retry}", monotonic() + retry.delay
         self._say(self._note)
 
     def show(self, delta: Delta) -> None:

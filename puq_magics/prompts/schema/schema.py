@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from puq_magics.core.errors import AnswerError, InputError
+from puq_magics.core.errors import InputError, InvalidResponseError
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.prompts.extraction import NotJSONError, json_of
 from puq_magics.prompts.schema.python_types import is_type, schema_of_type
@@ -30,7 +30,7 @@ _LONE = re.compile(r"[\w$][\w$.-]*|[^\W\d]\w*(\.\w+)+\[.*\]", re.DOTALL)
 _NOT_JSON = "is not JSON"
 
 
-class SchemaMismatch(AnswerError):  # noqa: N818 - named for what it says of the answer
+class SchemaMismatch(InvalidResponseError):  # noqa: N818 - named for what it says of the answer
     """An answer does not fit the schema; ``partial`` is the answer, ``repair`` what to write to the model."""
 
     #: Words to the model for one more try.
