@@ -73,8 +73,8 @@ class Shell:
         return self.ip.user_ns
 
     @property
-    def workspace(self) -> Any:
-        return self.ip.magics_manager.registry["PuqChatMagics"].workspace
+    def session(self) -> Any:
+        return self.ip.magics_manager.registry["PuqChatMagics"].session
 
     def attempt(self, code: str) -> Ran:
         self._capsys.readouterr()

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 _HEAD = struct.Struct("<4sBBqIIIB")
-_LAST = 4  # of a page's flags
-_NO_TIME = -1  # of a page on which no packet ends
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_END_OF_STREAM = 4  # of a page's flags
+_NO_GRANULE = -1  # of a page on which no packet ends
+_BIT_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class _Page:
     lacing: bytes
     body: bytes
 
-    def written(self, number: int) -> bytes:
+    def to_bytes(self, number: int) -> bytes:
         head = _HEAD.pack(b"OggS", 0, self.flags, self.time, self.serial, number, 0, len(self.lacing))
         page = head + self.lacing + self.body
         return page[:22] + struct.pack("<I", _checksum(page)) + page[26:]
@@ -31,7 +31,7 @@ class _Page:
 
 def join_opus(parts: Sequence[bytes]) -> bytes:
     """Streams of one kind as one. Raises ValueError for what is not Opus, or not of one kind."""
-    streams = [_read(part) for part in parts]
+    streams = [_read_opus(part) for part in parts]
     head = streams[0][0]
     pages = list(streams[0][1])
     serial, time = pages[0].serial, 0
@@ -40,23 +40,23 @@ def join_opus(parts: Sequence[bytes]) -> bytes:
             raise ValueError("these parts of ogg differ in channels")
         sound = [page for page in rest if page.time != 0]  # without its heads
         if number:
-            pages += [replace(page, serial=serial, time=_shifted(page.time, time)) for page in sound]
+            pages += [replace(page, serial=serial, time=_shift_granule(page.time, time)) for page in sound]
         time += max((page.time for page in sound), default=0)
     last = len(pages) - 1
     flagged = (
-        replace(page, flags=page.flags & ~_LAST | (_LAST if number == last else 0))
+        replace(page, flags=page.flags & ~_END_OF_STREAM | (_END_OF_STREAM if number == last else 0))
         for number, page in enumerate(pages)
     )
-    return b"".join(page.written(number) for number, page in enumerate(flagged))
+    return b"".join(page.to_bytes(number) for number, page in enumerate(flagged))
 
 
-def _shifted(time: int, by: int) -> int:
-    return time if time == _NO_TIME else time + by
+def _shift_granule(time: int, by: int) -> int:
+    return time if time == _NO_GRANULE else time + by
 
 
-def _read(data: bytes) -> tuple[bytes, list[_Page]]:
+def _read_opus(data: bytes) -> tuple[bytes, list[_Page]]:
     """What kind of sound it is, and all whole pages. Raises ValueError."""
-    pages = list(_pages(data))
+    pages = list(_read_pages(data))
     if not pages or pages[0].body[:8] != b"OpusHead" or len({page.serial for page in pages}) != 1:
         raise ValueError("no Ogg stream of Opus")
     head = pages[0].body
@@ -65,7 +65,7 @@ def _read(data: bytes) -> tuple[bytes, list[_Page]]:
     ], pages  # version, channels and how they are mapped; not the lead-in, nor the rate
 
 
-def _pages(data: bytes) -> Iterator[_Page]:
+def _read_pages(data: bytes) -> Iterator[_Page]:
     position = 0
     while position + _HEAD.size <= len(data):
         magic, version, flags, time, serial, _, _, count = _HEAD.unpack_from(data, position)
@@ -81,7 +81,7 @@ def _pages(data: bytes) -> Iterator[_Page]:
 
 def _checksum(page: bytes) -> int:
     """Ogg's CRC runs the other way round than zlib's, from 0 and without the last inversion."""
-    other_way = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    other_way = zlib.crc32(page.translate(_BIT_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{other_way:032b}"[::-1], 2)
 
 
@@ -89,7 +89,7 @@ def _checksum(page: bytes) -> int:
 JOINABLE = ("wav", "mp3", "aac", "ogg")
 
 #: Sizes from here on are what a writer puts that cannot know: 0xFFFFFFFF, or 2 GiB less a little (SoX).
-_OPEN = 0x7FFF0000
+_UNKNOWN_SIZE = 0x7FFF0000
 _MP3_RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG 1; half of it in MPEG 2, a quarter in MPEG 2.5
 _MP3_KBITS = {
     1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -103,14 +103,14 @@ def join(parts: Sequence[bytes], kind: str) -> bytes:
         return _join_wav(parts)
     if len(parts) == 1:
         return parts[0]
-    if not can_follow(parts, kind):
+    if not can_join(parts, kind):
         raise ValueError(f"these parts of {kind} do not go together")
     if kind == "ogg":
         return _join_ogg(parts)
-    return b"".join(_TRIMMED.get(kind, bytes)(part) for part in parts)
+    return b"".join(_STRIPPERS.get(kind, bytes)(part) for part in parts)
 
 
-def can_follow(parts: Sequence[bytes], kind: str) -> bool:
+def can_join(parts: Sequence[bytes], kind: str) -> bool:
     """Whether the last of these parts can be joined to those before it: it has their rate, channels and so on."""
     if kind not in JOINABLE:
         return len(parts) < 2
@@ -131,7 +131,7 @@ def _join_wav(parts: Sequence[bytes]) -> bytes:
 
     One that is cut stays as it came: its head says how long it was.
     """
-    if len(parts) == 1 and not _needs_a_head(parts[0]):
+    if len(parts) == 1 and not _has_unknown_size(parts[0]):
         return parts[0]
     heads = [_read_wav(part) for part in parts]
     head = heads[0][0]
@@ -147,7 +147,7 @@ def _join_wav(parts: Sequence[bytes]) -> bytes:
     return b"".join((riff, fmt, struct.pack("<4sI", b"data", len(frames)), frames, padding))
 
 
-def _needs_a_head(data: bytes) -> bool:
+def _has_unknown_size(data: bytes) -> bool:
     """Whether a file was written without knowing its size; whatever else it is, it is left alone."""
     try:
         _read_wav(data)
@@ -155,25 +155,25 @@ def _needs_a_head(data: bytes) -> bool:
         return False
     start = _chunks(data)["data"][0]
     sizes = struct.unpack_from("<I", data, 4) + struct.unpack_from("<I", data, start - 4)
-    return any(map(_is_open, sizes))
+    return any(map(_is_unknown_size, sizes))
 
 
-def _is_open(size: int) -> bool:
+def _is_unknown_size(size: int) -> bool:
     """Whether a size stands for one that is not known: 0, or the most that its writer can write."""
-    return size == 0 or size >= _OPEN
+    return size == 0 or size >= _UNKNOWN_SIZE
 
 
-def missing(data: bytes, kind: str) -> int:
+def missing_bytes(data: bytes, kind: str) -> int:
     """Bytes of sound that a file's head tells of and that are not there; 0 where heads do not tell."""
     try:
         start, size = _chunks(data)["data"] if kind == "wav" else (0, 0)
     except (ValueError, KeyError):
         return 0
-    said: int = struct.unpack_from("<I", data, start - 4)[0] if start else 0
-    return 0 if _is_open(said) else said - size
+    declared: int = struct.unpack_from("<I", data, start - 4)[0] if start else 0
+    return 0 if _is_unknown_size(declared) else declared - size
 
 
-def is_silent(data: bytes, kind: str) -> bool:
+def has_no_audio(data: bytes, kind: str) -> bool:
     """Whether it is the head of a WAV file, and nothing behind it."""
     try:
         return kind == "wav" and _chunks(data).get("data", (0, 0))[1] == 0
@@ -205,7 +205,7 @@ def _chunks(data: bytes) -> dict[str, tuple[int, int]]:
         name, size = struct.unpack_from("<4sI", data, position)
         position += 8
         left = len(data) - position
-        if name == b"data" and _is_open(size):
+        if name == b"data" and _is_unknown_size(size):
             size = left
         found.setdefault(name.decode("latin-1"), (position, min(size, left)))
         position += size + size % 2
@@ -232,16 +232,16 @@ def _join_ogg(parts: Sequence[bytes]) -> bytes:
 # --- MP3 and AAC: a row of frames, with tags around it -----------------------------------------------------------
 
 
-def _without_tags(data: bytes) -> bytes:
+def _strip_tags(data: bytes) -> bytes:
     while data[:3] == b"ID3" and len(data) >= 10:
         size = sum((byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
         data = data[10 + size + (10 if data[5] & 0x10 else 0) :]
     return data[:-128] if data[-128:-125] == b"TAG" else data
 
 
-def _bare_mp3(data: bytes) -> bytes:
+def _strip_mp3_headers(data: bytes) -> bytes:
     """Frames of sound alone: a frame that tells the length of its own part would hide the parts behind it."""
-    data = _without_tags(data)
+    data = _strip_tags(data)
     size = _mp3_frame_size(data)
     return data[size:] if size and re.search(rb"Xing|Info|VBRI", data[4 : min(size, 64)]) else data
 
@@ -260,7 +260,7 @@ def _mp3_frame_size(data: bytes) -> int:
 
 def _mp3_parameters(data: bytes) -> object:
     """Version, layer, rate, and whether it is mono."""
-    data = _without_tags(data)
+    data = _strip_tags(data)
     if not _mp3_frame_size(data):
         raise ValueError("no MP3 frame")
     return data[1] & 0x1E, data[2] & 0x0C, data[3] >> 6 == 3
@@ -268,7 +268,7 @@ def _mp3_parameters(data: bytes) -> object:
 
 def _aac_parameters(data: bytes) -> object:
     """Version, profile, rate and channels."""
-    data = _without_tags(data)
+    data = _strip_tags(data)
     if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
         raise ValueError("no ADTS frame")
     return data[1] & 0x08, data[2] & 0xFD, data[3] & 0xC0
@@ -279,4 +279,4 @@ _PARAMETERS: dict[str, Callable[[bytes], object]] = {
     "mp3": _mp3_parameters,
     "aac": _aac_parameters,
 }
-_TRIMMED: dict[str, Callable[[bytes], bytes]] = {"mp3": _bare_mp3, "aac": _without_tags}
+_STRIPPERS: dict[str, Callable[[bytes], bytes]] = {"mp3": _strip_mp3_headers, "aac": _strip_tags}

@@ -16,9 +16,9 @@ from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.views.view import View
 from puq_magics.prompts.image_resize import Limits
 from puq_magics.prompts.template import Filled, fill
-from puq_magics.session.chat_call import ChatCall, ChatExchange, chat
+from puq_magics.session.chat_call import ChatCall, ChatSpec, chat
 from puq_magics.session.chat_turn import Content, Joining
-from puq_magics.session.session import LAST, Workspace
+from puq_magics.session.session import LAST_RESULT, Session
 
 if TYPE_CHECKING:
     from puq_magics.prompts.schema.schema import Schema
@@ -34,7 +34,7 @@ _IN_WORDS = {
 class Answering:
     """What is to be made of one answer, repaired once at most."""
 
-    workspace: Workspace
+    session: Session
     format: str
     schema: Schema | None = None
     all_blocks: bool = False
@@ -48,7 +48,7 @@ class Answering:
     _is_kept: bool = False
 
     @classmethod
-    def of(cls, workspace: Workspace, args: argparse.Namespace, variables: Mapping[str, Any]) -> Answering:
+    def of(cls, session: Session, args: argparse.Namespace, variables: Mapping[str, Any]) -> Answering:
         """As the options say. Raises InputError for those that do not go together, and for a schema that is none."""
         wanted = args.format or ("markdown" if args.schema is None else "json")
         if args.schema is not None and wanted != "json":
@@ -64,17 +64,17 @@ class Answering:
             from puq_magics.outputs.results.formats import check_format
 
             check_format(wanted)
-        return cls(workspace, wanted, schema, args.all_blocks, _target(args), args.force)
+        return cls(session, wanted, schema, args.all_blocks, _target(args), args.force)
 
     @property
-    def in_words(self) -> str:
+    def fallback_messages(self) -> str:
         """What the model is told of the format, where no field of the request says it."""
         return self.schema.instructions if self.schema is not None else _IN_WORDS.get(self.format, "")
 
-    def ask(self, call: ChatCall, view: Callable[[], View], out: str | None) -> ChatResult:
+    def ask(self, call: ChatSpec, view: Callable[[], View], out: str | None) -> ChatResult:
         """Ask, and once more if the answer cannot be read. Raises InvalidResponseError, and as ``chat``."""
         call = replace(call, format=self.format, finish=self._finish)
-        result = chat(self.workspace, call, view(), out)
+        result = chat(self.session, call, view(), out)
         if self.problem is not None and self._may_repair(result):
             result = self._ask_again(self._repair(call, result, self.problem), result, view, out)
         if self.problem is not None:
@@ -82,24 +82,24 @@ class Answering:
         return result
 
     def _ask_again(
-        self, repair: ChatCall, first: ChatResult, view: Callable[[], View], out: str | None
+        self, repair: ChatSpec, first: ChatResult, view: Callable[[], View], out: str | None
     ) -> ChatResult:
         """Ask for the repair; where none comes, the first answer is kept, which was paid for. Raises as ``chat``."""
         self._is_repair = True
         try:
-            return chat(self.workspace, repair, view(), out)
+            return chat(self.session, repair, view(), out)
         except BaseException as problem:
             if not self._is_kept:
                 self._keep(first)
             if isinstance(problem, PuqError):
-                is_last = self.workspace.namespace.get(LAST) is first
+                is_last = self.session.namespace.get(LAST_RESULT) is first
                 place = "_puq.text" if is_last else "_puq.attempts[0]"
                 words = f"This was to repair the first answer, which is in {place}."
                 problem.hint = f"{words} {problem.hint}".rstrip()
             raise
 
     def _finish(self, result: ChatResult) -> None:
-        """See ChatCall."""
+        """See ChatSpec."""
         self.problem = None
         if not result.broken_off and self.format in ("json", "code"):
             self._read(result)
@@ -151,7 +151,7 @@ class Answering:
             others = "1 block is" if len(left) == 1 else f"{len(left)} blocks are"
             way = "" if self.all_blocks else " (--all-blocks takes those of one language)"
             result.note(f"{others} not in the cell below{way}")
-        is_added = self.workspace.below.put(cell_source(code))
+        is_added = self.session.next_cell.add(cell_source(code))
         where = "added to the cell below" if is_added else "in the cell below"
         result.remarks = (*result.remarks, f"the code is {where}, not run")
 
@@ -159,25 +159,25 @@ class Answering:
         can = bool(result.text) and result.finish_reason != "length" and hasattr(self.problem, "repair")
         return can and not self._is_repair
 
-    def _repair(self, call: ChatCall, result: ChatResult, problem: PuqError) -> ChatCall:
+    def _repair(self, call: ChatSpec, result: ChatResult, problem: PuqError) -> ChatSpec:
         """The same question, with the answer that does not do and what is wrong with it behind it."""
         messages = [
             *result.messages,
             {"role": "assistant", "content": result.text},
             {"role": "user", "content": getattr(problem, "repair", problem.message)},
         ]
-        refused = bool(call.in_words) and tuple(call.in_words) == tuple(result.messages)
+        refused = bool(call.fallback_messages) and tuple(call.fallback_messages) == tuple(result.messages)
         params = {
             key: value for key, value in call.params.items() if not (refused and key == "response_format")
         }
         question = call.question or call.messages
-        in_words = () if refused or not call.in_words else messages
+        fallback_messages = () if refused or not call.fallback_messages else messages
         return replace(
             call,
             messages=messages,
             params=params,
             question=question,
-            in_words=in_words,
+            fallback_messages=fallback_messages,
             begun="",
             earlier=(result,),
             notes=(),
@@ -227,7 +227,7 @@ _UNSENDABLE = ("self", "on_retry")  # names of the client's own
 class Typed:
     """Options and a prompt, and the variables that it may name."""
 
-    workspace: Workspace
+    session: Session
     args: argparse.Namespace
     prompt: str
     variables: Mapping[str, Any]
@@ -243,14 +243,14 @@ class Typed:
         if self.args.attach:
             from puq_magics.prompts.attachments import attach
 
-            limit = self.workspace.settings.attach_limit
+            limit = self.session.settings.max_attachment_chars
             found = attach(self.args.attach, self.variables, limit=limit, picture_limits=self._limits)
             parts, notes = (*parts, *found.parts), (*notes, *found.notes)
         return ([{"type": "text", "text": filled.text}, *parts] if parts else filled.text), notes
 
     def params(self) -> dict[str, Any]:
         """Further fields of the request; those that are None are not sent. Raises InputError."""
-        args, settings = self.args, self.workspace.settings
+        args, settings = self.args, self.session.settings
         params: dict[str, Any] = {
             "temperature": settings.temperature if args.temperature is None else args.temperature,
             "max_completion_tokens": args.max_tokens or settings.max_tokens,
@@ -260,14 +260,14 @@ class Typed:
     def model(self, otherwise: str | None = None) -> str:
         """The model to ask. Raises ConfigurationError."""
         args = self.args
-        return self.workspace.model("chat", args.model or otherwise, look_up=not args.dry_run)
+        return self.session.model("chat", args.model or otherwise, suggest_models=not args.dry_run)
 
     @property
     def _limits(self) -> Limits:
-        return Limits(side=self.workspace.settings.image_side)
+        return Limits(side=self.session.settings.image_max_side)
 
     def _fill(self, text: str, images: Limits | None) -> Filled:
-        return fill(text, self.variables, limit=self.workspace.settings.fill_limit, images=images)
+        return fill(text, self.variables, limit=self.session.settings.max_value_chars, images=images)
 
 
 def told(messages: Sequence[Message], notes: Sequence[str] = ()) -> str:
@@ -285,52 +285,52 @@ def _words(content: object) -> str:
 
 
 def ask(
-    workspace: Workspace, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
+    session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
 ) -> ChatResult | None:
     """Ask as the options say, and show the answer; None when nothing is to be sent. Raises PuqError."""
-    answering = Answering.of(workspace, args, variables)
-    typed = Typed(workspace, args, prompt, variables)
+    answering = Answering.of(session, args, variables)
+    typed = Typed(session, args, prompt, variables)
     call = _go_on(typed, answering) if args.proceed else _question(typed, answering)
     if args.dry_run:
         from puq_magics.magics.dry_run import preview
 
-        print(preview(workspace, ChatExchange(call), told=told(call.messages, call.notes)))  # noqa: T201 - what was asked for
+        print(preview(session, ChatCall(call), told=told(call.messages, call.notes)))  # noqa: T201 - what was asked for
         return None
-    return answering.ask(call, lambda: chat_view(workspace, args, answering.format), args.out)
+    return answering.ask(call, lambda: chat_view(session, args, answering.format), args.out)
 
 
-def _question(typed: Typed, answering: Answering) -> ChatCall:
+def _question(typed: Typed, answering: Answering) -> ChatSpec:
     """A question that stands alone, or joins a conversation."""
     args, schema = typed.args, answering.schema
     content, notes = typed.content()
     system = None if args.system is None else typed.words(args.system)
-    joining = Joining.of(typed.workspace, args, content, None if system is None else system.text)
+    joining = Joining.of(typed.session, args, content, None if system is None else system.text)
     answering.keep = joining.keep
-    messages, left_out = joining.messages("" if schema is not None else answering.in_words)
-    params, in_words = typed.params(), list[Message]()
+    messages, left_out = joining.messages("" if schema is not None else answering.fallback_messages)
+    params, fallback_messages = typed.params(), list[Message]()
     if schema is not None and "response_format" not in params:
         params["response_format"] = schema.response_format
-        in_words, _ = joining.messages(answering.in_words)
-    return ChatCall(
+        fallback_messages, _ = joining.messages(answering.fallback_messages)
+    return ChatSpec(
         typed.model(),
         messages,
         stream=not args.no_stream,
         params=params,
         notes=(*(system.notes if system is not None else ()), *notes, *left_out),
-        in_words=in_words,
+        fallback_messages=fallback_messages,
         chat=joining.name,
         turn=joining.key,
     )
 
 
-def _go_on(typed: Typed, answering: Answering) -> ChatCall:
+def _go_on(typed: Typed, answering: Answering) -> ChatSpec:
     """The rest of an answer."""
     from puq_magics.session.chat_turn import unfinished
 
     words = typed.words(typed.prompt)
-    last = unfinished(typed.workspace, typed.args, words.text)
+    last = unfinished(typed.session, typed.args, words.text)
     answering.keep = last.keep
-    return ChatCall(
+    return ChatSpec(
         typed.model(otherwise=last.model),
         last.messages(words.text),
         stream=not typed.args.no_stream,

@@ -23,7 +23,7 @@ from puq_magics.core.secret import Secret
 from puq_magics.magics import options
 from puq_magics.magics.options import CommandLine, option, positive, read_prompt, refuse_rest
 from puq_magics.session.last_exception import Failures
-from puq_magics.session.session import Workspace
+from puq_magics.session.session import Session
 from puq_magics.session.settings import SANDBOX, SANDBOX_LOCAL, is_sandbox
 
 if TYPE_CHECKING:
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 
 class WorkspaceMagics(Magics):
-    """Magics of one workspace."""
+    """Magics of one session."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace.shell)
-        self.workspace = workspace
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.shell)
+        self.session = session
 
     def variables(self, local_ns: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """What a prompt can name: the variables where the magic stands, as they are now.
 
         IPython's ``In`` has each cell as it was typed, with its magics as magics.
         """
-        names = ChainMap(dict(local_ns or {}), dict(self.workspace.namespace))
-        history: Any = self.workspace.shell.history_manager
+        names = ChainMap(dict(local_ns or {}), dict(self.session.namespace))
+        history: Any = self.session.shell.history_manager
         if history is not None and names.get("In") is history.input_hist_parsed:
             return names.new_child({"In": history.input_hist_raw})
         return names
@@ -97,7 +97,7 @@ class PuqChatsMagics(WorkspaceMagics):
             raise InputError(f"{names[1]!r} is one too many.", hint=hint)
         from puq_magics.magics.conversations import converse
 
-        return converse(self.workspace, args, "".join(names))
+        return converse(self.session, args, "".join(names))
 
 
 IMAGE_COMMAND = CommandLine(
@@ -137,7 +137,7 @@ class PuqImageMagics(WorkspaceMagics):
         from puq_magics.magics.image import draw
 
         variables = self.variables(local_ns)
-        return draw(self.workspace, args, prompt, variables)
+        return draw(self.session, args, prompt, variables)
 
 
 SPEAK_COMMAND = CommandLine(
@@ -178,7 +178,7 @@ class PuqSpeakMagics(WorkspaceMagics):
         from puq_magics.magics.speech import say
 
         variables = self.variables(local_ns)
-        return say(self.workspace, args, text, variables)
+        return say(self.session, args, text, variables)
 
 
 TRANSCRIBE_COMMAND = CommandLine(
@@ -218,7 +218,7 @@ class PuqTranscribeMagics(WorkspaceMagics):
         from puq_magics.magics.transcription import run
 
         variables = self.variables(local_ns)
-        return run(self.workspace, TRANSCRIBE_COMMAND, line, variables)
+        return run(self.session, TRANSCRIBE_COMMAND, line, variables)
 
 
 _KINDS = ("chat", "image", "speech", "transcription", "embedding")
@@ -252,7 +252,7 @@ class PuqModelsMagics(WorkspaceMagics):
         args, words = MODELS_COMMAND.read_mixed(line)
         from puq_magics.magics.models import list_models
 
-        return list_models(self.workspace, args, words)
+        return list_models(self.session, args, words)
 
     @no_var_expand
     @line_magic
@@ -262,7 +262,7 @@ class PuqModelsMagics(WorkspaceMagics):
         args, words = CHOOSE_COMMAND.read_mixed(line)
         from puq_magics.magics.models import choose
 
-        return choose(self.workspace, args, words)
+        return choose(self.session, args, words)
 
 
 BALANCE_COMMAND = CommandLine()
@@ -285,7 +285,7 @@ class PuqCostsMagics(WorkspaceMagics):
         refuse_rest(BALANCE_COMMAND, line)
         from puq_magics.magics.models import show_balance
 
-        return show_balance(self.workspace)
+        return show_balance(self.session)
 
     @no_var_expand
     @line_magic
@@ -298,7 +298,7 @@ class PuqCostsMagics(WorkspaceMagics):
         args = refuse_rest(USAGE_COMMAND, line)
         from puq_magics.magics.models import report_usage
 
-        return report_usage(self.workspace, args)
+        return report_usage(self.session, args)
 
 
 LOGIN_COMMAND = CommandLine(
@@ -322,13 +322,13 @@ class PuqKeyMagics(WorkspaceMagics):
         ``--keyring`` keeps it in the system's keyring as well, where later sessions find it.
         """
         args = refuse_rest(LOGIN_COMMAND, line)
-        address, credentials = self._keyed_address(), self.workspace.credentials
+        address, credentials = self._keyed_address(), self.session.credentials
         key = _ask_for_key(address.host)
-        credentials.keep(address, key, "%puq_login")
+        credentials.add(address, key, "%puq_login")
         where = "until this kernel ends"
         if args.keyring:
             try:
-                credentials.keep_in_keyring(address, key)
+                credentials.save_to_keyring(address, key)
             except ConfigurationError as error:
                 error.hint = f"The key is kept until this kernel ends. {error.hint}"
                 raise
@@ -341,11 +341,11 @@ class PuqKeyMagics(WorkspaceMagics):
     def puq_logout(self, line: str) -> None:
         """Forget the key that was entered for the router, and the one in the keyring."""
         refuse_rest(LOGOUT_COMMAND, line)
-        address, credentials = self._keyed_address(), self.workspace.credentials
+        address, credentials = self._keyed_address(), self.session.credentials
         entered = credentials.forget(address)
-        self.workspace.forget_router()
+        self.session.reset_router()
         try:
-            kept = credentials.forget_in_keyring(address)
+            kept = credentials.delete_from_keyring(address)
         except ConfigurationError as error:
             if entered:
                 error.hint = f"The key that was entered is forgotten. {error.hint}"
@@ -360,12 +360,12 @@ class PuqKeyMagics(WorkspaceMagics):
 
     def _keyed_address(self) -> BaseURL:
         """Where a key is entered for: never the sandbox, which a real key must not reach."""
-        if self.workspace.effective.is_sandbox:
+        if self.session.effective.is_sandbox:
             raise ConfigurationError(
                 "the sandbox has a key of its own, and takes no other.",
                 hint="For a real router: %config PuqMagics.base_url = 'https://api.puq.ai', then %puq_login.",
             )
-        return self.workspace.address()
+        return self.session.address()
 
 
 def _ask_for_key(host: str) -> Secret:
@@ -411,14 +411,14 @@ FIX_COMMAND = CommandLine(
 class PuqFixMagics(WorkspaceMagics):
     """Have exceptions explained."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace)
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         self._failures = Failures()
-        workspace.shell.events.register("post_run_cell", self._failures.after_cell)
+        session.shell.events.register("post_run_cell", self._failures.after_cell)
 
     def close(self) -> None:
         """Keep no exception any more."""
-        self.workspace.shell.events.unregister("post_run_cell", self._failures.after_cell)
+        self.session.shell.events.unregister("post_run_cell", self._failures.after_cell)
 
     @no_var_expand
     @line_magic
@@ -435,7 +435,7 @@ class PuqFixMagics(WorkspaceMagics):
         args = refuse_rest(FIX_COMMAND, line)
         from puq_magics.magics.fix import fix
 
-        return fix(self.workspace, args, self._failures.last)
+        return fix(self.session, args, self._failures.last)
 
 
 STATUS_COMMAND = CommandLine()
@@ -528,7 +528,7 @@ class PuqSessionMagics(WorkspaceMagics):
         refuse_rest(STATUS_COMMAND, line)
         from puq_magics.magics.status import show_status
 
-        show_status(self.workspace)
+        show_status(self.session)
 
     @no_var_expand
     @line_magic
@@ -547,8 +547,8 @@ class PuqSessionMagics(WorkspaceMagics):
         actions[action](args)
 
     def _start(self, args: argparse.Namespace) -> None:
-        effective = self.workspace.effective
-        if args.if_needed and (effective.is_configured or self.workspace.credentials.was_given):
+        effective = self.session.effective
+        if args.if_needed and (effective.is_configured or self.session.credentials.has_entered_key):
             print(f"Using {effective.base_url} ({effective.base_url_source}).")  # noqa: T201
             return
         given = {name: getattr(args, name) for name in ("pace", "balance", "fail", "drop_after", "models")}
@@ -558,9 +558,9 @@ class PuqSessionMagics(WorkspaceMagics):
                 moves[name] = None
         from puq_magics.magics.sandbox import backends
 
-        behind = backends(self.workspace, args)
+        behind = backends(self.session, args)
         try:
-            self.workspace.start_sandbox(behind, **moves)
+            self.session.start_sandbox(behind, **moves)
         except ValueError as exc:
             raise InputError(f"{exc}.".replace("..", "."), hint="%puq_sandbox? says more.") from None
         self._use(SANDBOX_LOCAL if behind.local else SANDBOX)
@@ -568,29 +568,29 @@ class PuqSessionMagics(WorkspaceMagics):
 
     def _use(self, name: str) -> None:
         """Have the sandbox be the router; what was before comes back when it stops."""
-        settings = self.workspace.settings
+        settings = self.session.settings
         if not is_sandbox(settings.base_url):
-            self.workspace.url_before_sandbox = settings.base_url
+            self.session.url_before_sandbox = settings.base_url
         settings.base_url = name
 
     def _stop(self, _: argparse.Namespace) -> None:
-        running = self.workspace.stop_sandbox()
-        if is_sandbox(self.workspace.settings.base_url):
-            self.workspace.settings.base_url = self.workspace.url_before_sandbox
-            self.workspace.url_before_sandbox = None
+        running = self.session.stop_sandbox()
+        if is_sandbox(self.session.settings.base_url):
+            self.session.settings.base_url = self.session.url_before_sandbox
+            self.session.url_before_sandbox = None
         print("The sandbox has stopped." if running else "The sandbox was not running.")  # noqa: T201
 
     def _say(self, _: argparse.Namespace) -> None:
         from puq_magics.magics.sandbox import _LOADING, _misbehaving
 
-        sandbox = self.workspace.sandbox
+        sandbox = self.session.sandbox
         if sandbox is None:
             print("The sandbox is not running.")  # noqa: T201
             return
         real = [
             f"{code} ({kind})" for kind, code in sandbox.default_models.items() if code.startswith("local/")
         ]
-        upstream = self.workspace.local_router.backends.upstream
+        upstream = self.session.sandbox_manager.backends.upstream
         answering = "no key needed" if real or upstream else "scripted, no key needed"
         print(f"A local router answers at {sandbox.base_url}: {answering}.")  # noqa: T201
         if real:
@@ -600,9 +600,9 @@ class PuqSessionMagics(WorkspaceMagics):
             trouble = sandbox.upstream_trouble.rstrip(".")
             how = f"cannot be listed: {trouble}" if trouble else "are listed as upstream/…"
             print(f"The models of {upstream} {how}.")  # noqa: T201
-        in_use = self.workspace.local_router.serves(self.workspace.effective.base_url)
-        model = (in_use and self.workspace.default_model("chat")) or sandbox.default_chat_model
-        model = self.workspace.settings.aliases.get(model, model)
+        in_use = self.session.sandbox_manager.is_serving(self.session.effective.base_url)
+        model = (in_use and self.session.default_model("chat")) or sandbox.default_chat_model
+        model = self.session.settings.aliases.get(model, model)
         balance = f"{sandbox.balance:,.6f}".rstrip("0").rstrip(".")
         print(f"Balance {balance} credits; the model is {model}.")  # noqa: T201
         if misbehaving := _misbehaving(sandbox.settings.fail, sandbox.settings.drop_after):
@@ -651,4 +651,4 @@ class PuqChatMagics(WorkspaceMagics):
         args, prompt = read_prompt(CHAT_COMMAND, "puq_chat", line, cell, without="proceed")
         from puq_magics.magics.chat import ask
 
-        return ask(self.workspace, args, prompt, self.variables(local_ns))
+        return ask(self.session, args, prompt, self.variables(local_ns))

@@ -14,13 +14,13 @@ from puq_magics.outputs.tables.conversations import ChatRow, ChatTable, ChatTran
 from puq_magics.prompts.conversation.conversation import Conversation
 from puq_magics.prompts.conversation.export import as_markdown
 from puq_magics.prompts.conversation.turns import Turn
-from puq_magics.session.session import Workspace
+from puq_magics.session.session import Session
 
 _PATIENCE = 0.3  # seconds to wait for a list of prices that is on its way
 _ACTIONS = ("fork", "reset", "undo", "restore", "system", "save", "load", "export")
 
 
-def converse(workspace: Workspace, args: argparse.Namespace, name: str) -> ChatTable | ChatTranscript | None:
+def converse(session: Session, args: argparse.Namespace, name: str) -> ChatTable | ChatTranscript | None:
     """List, show or change, as the options say. Raises InputError."""
     wanted = [action for action in _ACTIONS if getattr(args, action) not in (None, False)]
     if len(wanted) > 1:
@@ -28,12 +28,12 @@ def converse(workspace: Workspace, args: argparse.Namespace, name: str) -> ChatT
             f"--{wanted[0]} and --{wanted[1]} do not go together.", hint="Ask for one at a time."
         )
     if not wanted:
-        return _shown(workspace, args, _transcript(workspace, name) if name else _table(workspace))
+        return _shown(session, args, _transcript(session, name) if name else _table(session))
     if wanted == ["load"]:
-        said = _load(workspace, args, name)
+        said = _load(session, args, name)
     else:
-        named = name or _named_by(args.restore, workspace.conversations)
-        said = _CHANGES[wanted[0]](workspace, args, _chosen(workspace, named))
+        named = name or _named_by(args.restore, session.conversations)
+        said = _CHANGES[wanted[0]](session, args, _chosen(session, named))
     if not args.quiet:
         print(plain("\n".join(said)))  # noqa: T201 - what was asked for
     return None
@@ -45,11 +45,11 @@ def _named_by(branch: str | None, conversations: Container[str]) -> str:
     return name if name and name in conversations else ""
 
 
-def _chosen(workspace: Workspace, name: str) -> Conversation:
+def _chosen(session: Session, name: str) -> Conversation:
     """The one that is named, or set, or the only one. Raises InputError."""
-    conversations = workspace.conversations
+    conversations = session.conversations
     names = conversations.names
-    name = name or workspace.settings.chat or (names[0] if len(names) == 1 else "")
+    name = name or session.settings.chat or (names[0] if len(names) == 1 else "")
     if not name:
         hint = f"Name one of {', '.join(names)}." if names else "A cell begins one: %%puq_chat -c main"
         raise InputError("the conversation is not named.", hint=hint)
@@ -60,19 +60,19 @@ def _chosen(workspace: Workspace, name: str) -> Conversation:
 
 
 def _shown(
-    workspace: Workspace, args: argparse.Namespace, value: ChatTable | ChatTranscript
+    session: Session, args: argparse.Namespace, value: ChatTable | ChatTranscript
 ) -> ChatTable | ChatTranscript:
     if args.out is not None:  # not in _puq: --continue looks there
-        workspace.shell.push({args.out: value})
+        session.shell.push({args.out: value})
     if not args.quiet:
         display(value)
-    workspace.mark_painted(value)
+    session.mark_displayed(value)
     return value
 
 
-def _table(workspace: Workspace) -> ChatTable:
-    costs = _costs(workspace)
-    return ChatTable([_row(conversation, costs) for conversation in workspace.conversations])
+def _table(session: Session) -> ChatTable:
+    costs = _costs(session)
+    return ChatTable([_row(conversation, costs) for conversation in session.conversations])
 
 
 def _row(conversation: Conversation, costs: Callable[[Turn], float | None]) -> ChatRow:
@@ -88,9 +88,9 @@ def _row(conversation: Conversation, costs: Callable[[Turn], float | None]) -> C
     )
 
 
-def _transcript(workspace: Workspace, name: str) -> ChatTranscript:
-    conversation = workspace.conversations.find(name)
-    row = _row(conversation, _costs(workspace))
+def _transcript(session: Session, name: str) -> ChatTranscript:
+    conversation = session.conversations.find(name)
+    row = _row(conversation, _costs(session))
     facts = [_turns(row.turns), f"about {row.tokens:,} tokens long"]
     if row.estimated_cost is not None:
         facts.append(f"about {in_credits(row.estimated_cost)}")
@@ -111,70 +111,70 @@ def _sum(costs: Iterable[float | None]) -> float | None:
     return None if any(cost is None for cost in known) else sum(cost or 0.0 for cost in known)
 
 
-def _costs(workspace: Workspace) -> Callable[[Turn], float | None]:
+def _costs(session: Session) -> Callable[[Turn], float | None]:
     """What a turn cost, by the prices that are known; they are asked for, but hardly waited for."""
-    if not any(each.turns or each.branches for each in workspace.conversations):
+    if not any(each.turns or each.branches for each in session.conversations):
         return lambda _: None
     try:
-        account = workspace.account()
+        account = session.account()
     except PuqError:  # no key, as yet
         return lambda _: None
-    account.catalogue.begin()
-    account.catalogue.wait(_PATIENCE)
+    account.model_list.fetch_in_background()
+    account.model_list.wait(_PATIENCE)
     return lambda turn: account.cost(turn.model, turn.usage)
 
 
 # --- to change -----------------------------------------------------------------------------------------------------
 
 
-def _load(workspace: Workspace, args: argparse.Namespace, name: str) -> Sequence[str]:
+def _load(session: Session, args: argparse.Namespace, name: str) -> Sequence[str]:
     conversation = Conversation.load(args.load, name or None)
     if not conversation.name:
         raise InputError(
             f"the conversation in {args.load} has no name.", hint="Write %puq_chats NAME --load …"
         )
-    _check_free(workspace, conversation.name, args.force)
-    workspace.conversations.keep(conversation)
+    _check_free(session, conversation.name, args.force)
+    session.conversations.add(conversation)
     return [f"{conversation.name} is here: {_counted(conversation)}."]
 
 
-def _fork(workspace: Workspace, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+def _fork(session: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
     other = conversation.fork(args.fork)
-    _check_free(workspace, other.name, args.force)
-    workspace.conversations.keep(other)
+    _check_free(session, other.name, args.force)
+    session.conversations.add(other)
     return [f"{other.name} goes on from {conversation.name}: {_counted(other)}."]
 
 
-def _check_free(workspace: Workspace, name: str, force: bool) -> None:
-    if name in workspace.conversations and not force:
+def _check_free(session: Session, name: str, force: bool) -> None:
+    if name in session.conversations and not force:
         raise InputError(
             f"there is a conversation {name} already.", hint="Give another name; or --force replaces it."
         )
 
 
-def _reset(_: Workspace, __: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+def _reset(_: Session, __: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
     return conversation.reset() or (f"{conversation.name} has no turns.",)
 
 
-def _undo(_: Workspace, __: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+def _undo(_: Session, __: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
     return conversation.undo()
 
 
-def _restore(_: Workspace, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+def _restore(_: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
     return conversation.restore(args.restore)
 
 
-def _tell(_: Workspace, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+def _tell(_: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
     conversation.system = args.system
     words = "has a new system prompt" if args.system else "has no system prompt of its own any more"
     return [f"{conversation.name} {words}."]
 
 
-def _save(_: Workspace, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+def _save(_: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
     return [f"{conversation.name} is saved as {conversation.save(args.save, args.force)}."]
 
 
-def _export(_: Workspace, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+def _export(_: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
     return [f"{conversation.name} is written to {conversation.export(args.export, args.force)}."]
 
 
@@ -186,7 +186,7 @@ def _turns(number: int) -> str:
     return "1 turn" if number == 1 else f"{number:,} turns"
 
 
-_CHANGES: dict[str, Callable[[Workspace, argparse.Namespace, Conversation], Sequence[str]]] = {
+_CHANGES: dict[str, Callable[[Session, argparse.Namespace, Conversation], Sequence[str]]] = {
     "fork": _fork,
     "reset": _reset,
     "undo": _undo,

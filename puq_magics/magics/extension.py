@@ -23,7 +23,7 @@ from puq_magics.magics.commands import (
     WorkspaceMagics,
 )
 from puq_magics.magics.completion import matcher as completion
-from puq_magics.session.session import LAST, Workspace
+from puq_magics.session.session import LAST_RESULT, Session
 from puq_magics.session.settings import PuqMagics
 
 _MAGICS = (
@@ -44,13 +44,13 @@ def load(shell: InteractiveShell) -> None:
     """Register the magics and their settings; a second load changes nothing."""
     if _registered(shell):
         return
-    workspace = Workspace(shell)
+    session = Session(shell)
     configurables: list[Any] = shell.configurables
-    configurables.append(workspace.settings)
+    configurables.append(session.settings)
     for kind in _MAGICS:
-        shell.register_magics(kind(workspace))
+        shell.register_magics(kind(session))
     questions.install(shell)
-    completion.install(workspace)
+    completion.install(session)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -61,7 +61,7 @@ def unload(shell: InteractiveShell) -> None:
     registered = _registered(shell)
     if not registered:
         return
-    workspace = registered[0].workspace
+    session = registered[0].session
     for magics in registered:
         for kind, functions in magics.magics.items():
             known = shell.magics_manager.magics[kind]
@@ -69,13 +69,13 @@ def unload(shell: InteractiveShell) -> None:
                 del known[name]
         del shell.magics_manager.registry[type(magics).__name__]
         magics.close()
-    ours = [*registered, workspace.settings]
+    ours = [*registered, session.settings]
     shell.configurables[:] = [each for each in shell.configurables if not any(each is one for one in ours)]
     questions.uninstall(shell)
     completion.uninstall(shell)
-    workspace.close()
-    _forget_refused(shell, workspace.settings)
-    shell.drop_by_id({LAST: shell.user_ns.get(LAST)})
+    session.close()
+    _forget_refused(shell, session.settings)
+    shell.drop_by_id({LAST_RESULT: shell.user_ns.get(LAST_RESULT)})
 
 
 def _forget_refused(shell: InteractiveShell, settings: PuqMagics) -> None:

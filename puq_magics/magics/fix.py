@@ -17,9 +17,9 @@ from puq_magics.prompts.diagnosis.frames import Source
 from puq_magics.prompts.diagnosis.prompt import Diagnosis, diagnose
 from puq_magics.prompts.diagnosis.redaction import Masker, secrets_of
 from puq_magics.prompts.extraction import code_blocks
-from puq_magics.session.chat_call import ChatCall, ChatExchange, chat
+from puq_magics.session.chat_call import ChatCall, ChatSpec, chat
 from puq_magics.session.last_exception import Failure
-from puq_magics.session.session import Workspace
+from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
     from puq_magics.outputs.results.chat import ChatResult
@@ -31,7 +31,7 @@ _UNSENDABLE = ("self", "on_retry")  # names of the client's own
 _BODIES = ("<timed exec>", "<timed eval>", "<magic-timeit>")
 
 
-def fix(workspace: Workspace, args: argparse.Namespace, failure: Failure | None) -> ChatResult | None:
+def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> ChatResult | None:
     """Have an exception explained, as the options say; None when nothing is to be sent. Raises PuqError."""
     mend = args.format == "code"
     if mend and args.hint:
@@ -40,34 +40,34 @@ def fix(workspace: Workspace, args: argparse.Namespace, failure: Failure | None)
         raise InputError(
             "there is no exception to explain.", hint="Run the cell that fails, then %puq_fix below it."
         )
-    masker = Masker(_secrets(workspace))
+    masker = Masker(_secrets(session))
     diagnosis = diagnose(
         failure.error,
-        Cells(workspace, failure),
+        Cells(session, failure),
         masker,
         ran=Source(_label(failure.count), failure.cell) if failure.cell else None,
-        system=(workspace.settings.system or "") if args.system is None else args.system,
+        system=(session.settings.system or "") if args.system is None else args.system,
         hint=args.hint,
         mend=mend,
     )
-    call = _call(workspace, args, diagnosis, _Mending(workspace, diagnosis, masker) if mend else None)
+    call = _call(session, args, diagnosis, _Mending(session, diagnosis, masker) if mend else None)
     if args.dry_run:
-        print(preview(workspace, ChatExchange(call), told=_told(diagnosis)))  # noqa: T201 - what was asked for
+        print(preview(session, ChatCall(call), told=_told(diagnosis)))  # noqa: T201 - what was asked for
         return None
-    return chat(workspace, call, chat_view(workspace, args, call.format), args.out)
+    return chat(session, call, chat_view(session, args, call.format), args.out)
 
 
 def _call(
-    workspace: Workspace, args: argparse.Namespace, diagnosis: Diagnosis, finish: _Mending | None
-) -> ChatCall:
-    settings = workspace.settings
+    session: Session, args: argparse.Namespace, diagnosis: Diagnosis, finish: _Mending | None
+) -> ChatSpec:
+    settings = session.settings
     params: dict[str, Any] = {
         "temperature": settings.temperature if args.temperature is None else args.temperature,
         "max_completion_tokens": args.max_tokens or settings.max_tokens,
     }
     params |= read_params(args.param, _RESERVED, _UNSENDABLE)
-    return ChatCall(
-        workspace.model("chat", args.model, look_up=not args.dry_run),
+    return ChatSpec(
+        session.model("chat", args.model, suggest_models=not args.dry_run),
         diagnosis.messages,
         stream=not args.no_stream,
         params=params,
@@ -80,8 +80,8 @@ def _call(
 class _Mending:
     """Puts the mended cell below, for a person to read and run."""
 
-    def __init__(self, workspace: Workspace, diagnosis: Diagnosis, masker: Masker) -> None:
-        self._workspace = workspace
+    def __init__(self, session: Session, diagnosis: Diagnosis, masker: Masker) -> None:
+        self._session = session
         self._diagnosis = diagnosis
         self._masker = masker
 
@@ -92,7 +92,7 @@ class _Mending:
         if not code:
             result.note("the answer has no whole cell: nothing was put below")
             return
-        is_added = self._workspace.below.put(self._masker.restore(cell_source(code), self._diagnosis.cell))
+        is_added = self._session.next_cell.add(self._masker.restore(cell_source(code), self._diagnosis.cell))
         where = "added to the cell below" if is_added else "below"
         result.remarks = (*result.remarks, f"the mended cell is {where}, not run")
 
@@ -109,8 +109,8 @@ def mended(result: ChatResult) -> str:
 class Cells:
     """The cells of a shell, by the file name of their code."""
 
-    def __init__(self, workspace: Workspace, failure: Failure) -> None:
-        self._shell = workspace.shell
+    def __init__(self, session: Session, failure: Failure) -> None:
+        self._shell = session.shell
         self._failure = failure
 
     def __call__(self, filename: str) -> Source | None:
@@ -144,9 +144,9 @@ def _label(count: int | None) -> str:
     return "the cell" if count is None else f"Cell In[{count}]"
 
 
-def _secrets(workspace: Workspace) -> list[str]:
+def _secrets(session: Session) -> list[str]:
     """What no prompt may hold: the router's key, and the environment's secrets."""
-    credential = workspace.credentials.find(workspace.address())
+    credential = session.credentials.find(session.address())
     ours = [credential.key.reveal()] if credential is not None else []
     return ours + secrets_of(os.environ)
 

@@ -12,8 +12,8 @@ from puq_magics.magics.options import read_params, save_target
 from puq_magics.magics.views import media_view
 from puq_magics.outputs.results import ImageResult
 from puq_magics.prompts.template import Filled, fill
-from puq_magics.session.image_call import ImageCall, ImageExchange, image
-from puq_magics.session.session import Workspace
+from puq_magics.session.image_call import ImageCall, ImageSpec, image
+from puq_magics.session.session import Session
 
 _RESERVED = ("model", "prompt", "size", "n")
 _UNSENDABLE = ("self", "on_retry", "keep")  # names of the client's own
@@ -21,24 +21,22 @@ _EXTENSIONS = [kind.extension for kind in (PNG, JPEG, WEBP)]
 
 
 def draw(
-    workspace: Workspace, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
+    session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
 ) -> ImageResult | None:
     """Have images made as the options say, and show them; None when nothing is to be sent. Raises PuqError."""
-    call = _call(workspace, args, prompt, variables)
+    call = _call(session, args, prompt, variables)
     if args.dry_run:
         told = f"prompt: {call.prompt}"
-        print(preview(workspace, ImageExchange(call), told=told))  # noqa: T201 - what was asked for
+        print(preview(session, ImageCall(call), told=told))  # noqa: T201 - what was asked for
         return None
     what = "drawing" if call.count == 1 else f"drawing {call.count} images"
-    return image(workspace, call, media_view(workspace, args, f"{what} with {call.model}"), args.out)
+    return image(session, call, media_view(session, args, f"{what} with {call.model}"), args.out)
 
 
-def _call(
-    workspace: Workspace, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
-) -> ImageCall:
+def _call(session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]) -> ImageSpec:
     filled = Filled(prompt) if args.raw else fill(prompt, variables)
-    params: dict[str, Any] = {"size": args.size or workspace.settings.image_size, "n": args.count}
+    params: dict[str, Any] = {"size": args.size or session.settings.image_size, "n": args.count}
     params |= read_params(args.param, _RESERVED, _UNSENDABLE)
     save = save_target(args, _EXTENSIONS, number=args.count or 1)
-    model = workspace.model("image", args.model, look_up=not args.dry_run)
-    return ImageCall(model, filled.text, params, notes=filled.notes, save=save, force=args.force)
+    model = session.model("image", args.model, suggest_models=not args.dry_run)
+    return ImageSpec(model, filled.text, params, notes=filled.notes, save=save, force=args.force)

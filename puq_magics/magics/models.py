@@ -14,19 +14,19 @@ from puq_magics.core.suggestions import nearest
 from puq_magics.outputs.results.base import PaintedOnce
 from puq_magics.outputs.tables.table import ModelTable
 from puq_magics.outputs.tables.usage_report import UsageReport
-from puq_magics.session.balance import Balance, look_at_balance
-from puq_magics.session.session import Workspace
+from puq_magics.session.balance import Balance, fetch_balance
+from puq_magics.session.session import Session
 from puq_magics.session.settings import model_setting
 from puq_magics.widgets.chooser import ModelChooser
 
 T = TypeVar("T", bound=PaintedOnce)
 
 
-def list_models(workspace: Workspace, args: argparse.Namespace, words: Sequence[str]) -> ModelTable:
+def list_models(session: Session, args: argparse.Namespace, words: Sequence[str]) -> ModelTable:
     """Show the models that fit. Raises APIError, and InputError for a provider that is not there."""
-    account = workspace.account()
+    account = session.account()
     models = selection(
-        workspace,
+        session,
         kind=args.kind,
         provider=args.provider,
         words=words,
@@ -34,12 +34,12 @@ def list_models(workspace: Workspace, args: argparse.Namespace, words: Sequence[
         refresh=args.refresh,
     )
     kinds = {model.code: account.kind(model.code) for model in models}
-    table = ModelTable(models, kind_of=kinds, price_unit=price_words(workspace))
-    return _shown(workspace, table, args)
+    table = ModelTable(models, kind_of=kinds, price_unit=price_words(session))
+    return _shown(session, table, args)
 
 
 def selection(
-    workspace: Workspace,
+    session: Session,
     *,
     kind: str | None = None,
     provider: str | None = None,
@@ -48,8 +48,8 @@ def selection(
     refresh: bool = False,
 ) -> list[Model]:
     """The models of a kind and a provider that have all the words in their code, name or provider."""
-    account = workspace.account()
-    models = list(account.catalogue.fetch(refresh=refresh).values())
+    account = session.account()
+    models = list(account.model_list.fetch(refresh=refresh).values())
     if provider is not None:
         models = _of_provider(models, provider)
     wanted = [word.casefold() for word in words]
@@ -62,36 +62,36 @@ def selection(
     ]
 
 
-def price_words(workspace: Workspace) -> str:
+def price_words(session: Session) -> str:
     """What the list's prices are in."""
-    unit = workspace.settings.price_unit
+    unit = session.settings.price_unit
     return "credits per 1M tokens" if unit == 1_000_000 else f"credits per {unit:,} tokens"
 
 
-def show_balance(workspace: Workspace) -> Balance:
+def show_balance(session: Session) -> Balance:
     """Show the balance. Raises APIError."""
-    balance = look_at_balance(workspace)
+    balance = fetch_balance(session)
     print(balance)  # noqa: T201 - what was asked for
-    workspace.mark_painted(balance)
+    session.mark_displayed(balance)
     return balance
 
 
-def report_usage(workspace: Workspace, args: argparse.Namespace) -> UsageReport:
+def report_usage(session: Session, args: argparse.Namespace) -> UsageReport:
     """Show what was used."""
-    entries = workspace.ledger.entries(all_sessions=args.all)
+    entries = session.ledger.entries(all_sessions=args.all)
     title = "all sessions" if args.all else "this session"
-    if args.all and not workspace.ledger.on:
+    if args.all and not session.ledger.enabled:
         title = "this session: the ledger is off"
-    notes = [workspace.ledger.problem] if workspace.ledger.problem else []
+    notes = [session.ledger.problem] if session.ledger.problem else []
     report = UsageReport(entries, title=title, notes=notes)
-    return _shown(workspace, report, args)
+    return _shown(session, report, args)
 
 
-def _shown(workspace: Workspace, value: T, args: argparse.Namespace) -> T:
-    workspace.remember(value, args.out)
+def _shown(session: Session, value: T, args: argparse.Namespace) -> T:
+    session.store_result(value, args.out)
     if not args.quiet:
         display(value)
-    workspace.mark_painted(value)
+    session.mark_displayed(value)
     return value
 
 
@@ -108,26 +108,26 @@ def _of_provider(models: Sequence[Model], provider: str) -> list[Model]:
     return found
 
 
-def choose(workspace: Workspace, args: argparse.Namespace, words: Sequence[str]) -> ModelChooser:
+def choose(session: Session, args: argparse.Namespace, words: Sequence[str]) -> ModelChooser:
     """Show the chooser; a choice is in force at once. Raises ConfigurationError in a terminal, APIError."""
-    if not workspace.in_notebook:
+    if not session.in_notebook:
         raise ConfigurationError(
             "the chooser needs a notebook.",
             hint="%puq_models lists the models; %config PuqMagics.chat_model = '…' chooses one.",
         )
-    account = workspace.account()
-    default = workspace.default_model(args.kind) or ""
+    account = session.account()
+    default = session.default_model(args.kind) or ""
 
     def _line(model: Model) -> str:
         setting = model_setting(account.kind(model.code))
         return f"%config PuqMagics.{setting} = {model.code!r}" if setting else ""
 
     chooser = ModelChooser(
-        selection(workspace, provider=args.provider, words=words),
+        selection(session, provider=args.provider, words=words),
         kind_of=lambda model: account.kind(model.code),
         kind=args.kind,
-        value=workspace.settings.aliases.get(default, default),
-        price_unit=price_words(workspace),
+        value=session.settings.aliases.get(default, default),
+        price_unit=price_words(session),
         line=_line,
     )
 
@@ -135,9 +135,9 @@ def choose(workspace: Workspace, args: argparse.Namespace, words: Sequence[str])
         code = change["new"]
         setting = model_setting(account.kind(code))
         if code and setting:  # the kind can be changed in the widget, and some kinds have no magic
-            setattr(workspace.settings, setting, code)
+            setattr(session.settings, setting, code)
 
     chooser.observe(_use, "value")
     display(chooser)
-    workspace.mark_painted(chooser)
+    session.mark_displayed(chooser)
     return chooser

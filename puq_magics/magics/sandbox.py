@@ -14,14 +14,14 @@ from puq_magics.core.errors import ConfigurationError
 from puq_magics.core.secret import Secret
 from puq_magics.outputs.views.progress import TransferView
 from puq_magics.session.sandbox import (
-    FETCHING,
-    Backends,
+    FETCH_HINT,
+    SandboxBackends,
     check_installed,
     environment_key,
     fetch_weights,
     missing_weights,
 )
-from puq_magics.session.session import Workspace
+from puq_magics.session.session import Session
 
 _LOADING = "Each is loaded when it is first asked, and unloaded when it has been idle for five minutes."
 
@@ -40,31 +40,33 @@ class Interrupted(KeyboardInterrupt):
         return ["KeyboardInterrupt: the download was interrupted. Nothing was kept."]
 
 
-def backends(workspace: Workspace, args: argparse.Namespace) -> Backends:
+def backends(session: Session, args: argparse.Namespace) -> SandboxBackends:
     """What is to answer behind the sandbox: what does, and what the options add. Raises PuqError.
 
     Weights that are missing are fetched, if the user says so: by ``--fetch``, or when asked.
     """
-    wanted = workspace.local_router.wanted(workspace.effective.base_url)
+    requested_backends = session.sandbox_manager.requested_backends(session.effective.base_url)
     if args.local or args.fetch or args.gguf is not None:
-        wanted = replace(wanted, local=True)
+        requested_backends = replace(requested_backends, local=True)
     if args.gguf is not None:
-        wanted = replace(wanted, gguf=Path(args.gguf).expanduser().absolute() if args.gguf != "0" else None)
+        requested_backends = replace(
+            requested_backends, gguf=Path(args.gguf).expanduser().absolute() if args.gguf != "0" else None
+        )
     if args.upstream is not None:
-        wanted = _with_upstream(workspace, wanted, args.upstream)
-    if wanted.local and wanted.gguf is None:
+        requested_backends = _with_upstream(session, requested_backends, args.upstream)
+    if requested_backends.local and requested_backends.gguf is None:
         check_installed()
         offer = missing_weights()
-        if args.fetch or (offer and _agrees(workspace, offer)):
-            _fetch(workspace)
+        if args.fetch or (offer and _agrees(session, offer)):
+            _fetch(session)
         elif offer:
-            raise ConfigurationError("the weights of the local chat model are not here.", hint=FETCHING)
-    return wanted
+            raise ConfigurationError("the weights of the local chat model are not here.", hint=FETCH_HINT)
+    return requested_backends
 
 
-def _fetch(workspace: Workspace) -> None:
+def _fetch(session: Session) -> None:
     """Have the weights in their place; those that are there are checked, and fetched again if they are not right."""
-    view = TransferView(in_notebook=workspace.in_notebook, live=workspace.effective.live)
+    view = TransferView(in_notebook=session.in_notebook, live=session.effective.live)
     try:
         kept = fetch_weights(view.report)
     except KeyboardInterrupt:
@@ -76,8 +78,8 @@ def _fetch(workspace: Workspace) -> None:
     view.end(f"{kept}.")
 
 
-def _agrees(workspace: Workspace, offer: str) -> bool:
-    can_be_asked = workspace.in_notebook or (sys.stdin is not None and sys.stdin.isatty())
+def _agrees(session: Session, offer: str) -> bool:
+    can_be_asked = session.in_notebook or (sys.stdin is not None and sys.stdin.isatty())
     try:
         answer = input(f"Download the local chat model ({offer})? [y/N] ") if can_be_asked else None
     except (StdinNotImplementedError, EOFError):
@@ -85,19 +87,19 @@ def _agrees(workspace: Workspace, offer: str) -> bool:
     if answer is None:
         raise ConfigurationError(
             f"the weights of the local chat model are not here yet ({offer}), and nobody can be asked.",
-            hint=FETCHING,
+            hint=FETCH_HINT,
         )
     return answer.strip().casefold() in ("y", "yes")
 
 
-def _with_upstream(workspace: Workspace, wanted: Backends, url: str) -> Backends:
+def _with_upstream(session: Session, requested_backends: SandboxBackends, url: str) -> SandboxBackends:
     """Behind the sandbox, and another server too; ``0`` takes it away again."""
     if url == "0":
-        return replace(wanted, upstream=None, upstream_key=None)
-    address = BaseURL.parse(url, allow_http=workspace.settings.allow_http)
-    if wanted.upstream == url:
-        return wanted  # its key was asked for when it was new
-    return replace(wanted, upstream=url, upstream_key=_upstream_key(address))
+        return replace(requested_backends, upstream=None, upstream_key=None)
+    address = BaseURL.parse(url, allow_http=session.settings.allow_http)
+    if requested_backends.upstream == url:
+        return requested_backends  # its key was asked for when it was new
+    return replace(requested_backends, upstream=url, upstream_key=_upstream_key(address))
 
 
 def _upstream_key(address: BaseURL) -> Secret | None:

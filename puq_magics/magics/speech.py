@@ -13,29 +13,27 @@ from puq_magics.magics.options import save_target
 from puq_magics.magics.views import media_view, why_not_played
 from puq_magics.outputs.results import SpeechResult
 from puq_magics.prompts.template import Filled, fill
-from puq_magics.session.session import Workspace
-from puq_magics.session.speech_call import SpeechCall, SpeechExchange, speak
+from puq_magics.session.session import Session
+from puq_magics.session.speech_call import SpeechCall, SpeechSpec, speak
 
 _EXTENSIONS = [kind.extension for kind in (MP3, WAV, OGG, FLAC, AAC, M4A, WEBM)]
 _LONGEST_VALUE = 1_000_000  # characters: in a chat less will do, but nobody wants half of a text read out
 
 
 def say(
-    workspace: Workspace, args: argparse.Namespace, text: str, variables: Mapping[str, Any]
+    session: Session, args: argparse.Namespace, text: str, variables: Mapping[str, Any]
 ) -> SpeechResult | None:
     """Have a text spoken as the options say, and show it; None when nothing is to be sent. Raises PuqError."""
-    call = _call(workspace, args, text, variables)
+    call = _call(session, args, text, variables)
     if args.dry_run:
-        print(preview(workspace, SpeechExchange(call), told=_told(call)))  # noqa: T201 - what was asked for
+        print(preview(session, SpeechCall(call), told=_told(call)))  # noqa: T201 - what was asked for
         return None
-    view = media_view(workspace, args, f"speaking with {call.model}", autoplay=args.autoplay)
-    return speak(workspace, call, view, args.out)
+    view = media_view(session, args, f"speaking with {call.model}", autoplay=args.autoplay)
+    return speak(session, call, view, args.out)
 
 
-def _call(
-    workspace: Workspace, args: argparse.Namespace, text: str, variables: Mapping[str, Any]
-) -> SpeechCall:
-    settings = workspace.settings
+def _call(session: Session, args: argparse.Namespace, text: str, variables: Mapping[str, Any]) -> SpeechSpec:
+    settings = session.settings
     filled = Filled(text) if args.raw else fill(text, variables, limit=_LONGEST_VALUE)
     if not filled.text.strip():
         raise InputError(
@@ -47,17 +45,17 @@ def _call(
         "speed": args.speed,
     }
     save = save_target(args, _EXTENSIONS)
-    model = workspace.model("speech", args.model, look_up=not args.dry_run)
-    limit = settings.speech_limit
-    silent = why_not_played(workspace, args) if args.autoplay else ""
+    model = session.model("speech", args.model, suggest_models=not args.dry_run)
+    limit = settings.max_speech_chars
+    silent = why_not_played(session, args) if args.autoplay else ""
     notes = (*filled.notes, silent) if silent else filled.notes
-    return SpeechCall(model, filled.text, params, limit, notes=notes, save=save, force=args.force)
+    return SpeechSpec(model, filled.text, params, limit, notes=notes, save=save, force=args.force)
 
 
-def _told(call: SpeechCall) -> str:
+def _told(call: SpeechSpec) -> str:
     """What is spoken, for people."""
-    pieces = call.pieces
-    if len(pieces) == 1:
-        return f"text: {pieces[0]}"
-    parts = [f"part {number}: {piece}" for number, piece in enumerate(pieces, 1)]
-    return "\n\n".join([f"in {len(pieces)} requests like this, one for each part", *parts])
+    chunks = call.chunks
+    if len(chunks) == 1:
+        return f"text: {chunks[0]}"
+    parts = [f"part {number}: {piece}" for number, piece in enumerate(chunks, 1)]
+    return "\n\n".join([f"in {len(chunks)} requests like this, one for each part", *parts])

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from puq_magics.core.errors import PuqError
 from puq_magics.outputs.results.footer import in_credits
 from puq_magics.outputs.tables.table import show_panel
-from puq_magics.session.balance import glance_at_balance
-from puq_magics.session.budget import Spending
-from puq_magics.session.session import Workspace
+from puq_magics.session.balance import balance_text
+from puq_magics.session.budget import CostTracker
+from puq_magics.session.session import Session
 from puq_magics.session.settings import model_setting
 
 Row = tuple[str, str]
@@ -17,21 +17,21 @@ _PATIENCE = 3.0  # seconds for the balance: the panel is there to look at quickl
 _KINDS = ("chat", "image", "speech", "transcription")
 
 
-def show_status(workspace: Workspace) -> None:
+def show_status(session: Session) -> None:
     """Show what is in force, where it comes from, and what was spent."""
-    show_panel(list(_rows(workspace)), in_notebook=workspace.in_notebook)
+    show_panel(list(_rows(session)), in_notebook=session.in_notebook)
 
 
-def _rows(workspace: Workspace) -> Iterator[Row]:
+def _rows(session: Session) -> Iterator[Row]:
     works = True
     try:
-        yield from _connection(workspace)
+        yield from _connection(session)
     except PuqError as error:
         yield "problem", str(error)
         works = False
-    if works or not workspace.effective.is_sandbox:  # a sandbox that cannot start knows no models
-        yield from _models(workspace)
-    settings = workspace.settings
+    if works or not session.effective.is_sandbox:  # a sandbox that cannot start knows no models
+        yield from _models(session)
+    settings = session.settings
     for name in ("voice", "image_size", "system", "temperature", "max_tokens"):
         value = getattr(settings, name)
         if value is not None:
@@ -39,47 +39,47 @@ def _rows(workspace: Workspace) -> Iterator[Row]:
     if settings.aliases:
         yield "aliases", ", ".join(f"{short} = {code}" for short, code in settings.aliases.items())
     if works:
-        yield from _money(workspace)
-    if problem := workspace.ledger.problem:
+        yield from _money(session)
+    if problem := session.ledger.problem:
         yield "ledger", problem
 
 
-def _connection(workspace: Workspace) -> Iterator[Row]:
-    effective = workspace.effective
-    address = workspace.address()
+def _connection(session: Session) -> Iterator[Row]:
+    effective = session.effective
+    address = session.address()
     _ = effective.auth_scheme, effective.timeout  # a wrong one is said here, not at the next call
     yield "router", f"{address.url} ({effective.base_url_source})"
     try:
-        credential = workspace.credential(address)
+        credential = session.credential(address)
     finally:
-        if problem := workspace.credentials.keyring_problem:
+        if problem := session.credentials.keyring_problem:
             yield "keyring", problem
     key = f"…{credential.key.tail} from {credential.source}" if credential else "none, and none is needed"
     yield "key", key
 
 
-def _models(workspace: Workspace) -> Iterator[Row]:
+def _models(session: Session) -> Iterator[Row]:
     for kind in _KINDS:
-        model = workspace.default_model(kind)
+        model = session.default_model(kind)
         if model:
             label = "model" if kind == "chat" else model_setting(kind).removesuffix("_model")
-            yield label, workspace.settings.aliases.get(model, model)
+            yield label, session.settings.aliases.get(model, model)
         elif kind == "chat":
             yield "model", "not set: use -m, or %puq_choose"
 
 
-def _money(workspace: Workspace) -> Iterator[Row]:
-    account = workspace.account()
-    yield "balance", glance_at_balance(workspace, _PATIENCE)
-    yield "spent", _spent(account.spending)
-    budget = workspace.settings.budget
+def _money(session: Session) -> Iterator[Row]:
+    account = session.account()
+    yield "balance", balance_text(session, _PATIENCE)
+    yield "spent", _spent(account.costs)
+    budget = session.settings.budget
     if budget is not None:
-        left = max(0.0, budget - account.spending.spent(account.fallen))
+        left = max(0.0, budget - account.costs.spent(account.balance_drop))
         yield "budget", f"{in_credits(budget)}, {in_credits(left)} left"
 
 
-def _spent(spending: Spending) -> str:
-    known = f"about {in_credits(spending.estimated)} by estimate" if spending.estimated else ""
-    calls = "1 call" if spending.unknown == 1 else f"{spending.unknown:,} calls"
-    unknown = f"{calls} whose cost is not known" if spending.unknown else ""
-    return ", and ".join(words for words in (known, unknown) if words) or "nothing"
+def _spent(costs: CostTracker) -> str:
+    known = f"about {in_credits(costs.estimated_total)} by estimate" if costs.estimated_total else ""
+    calls = "1 call" if costs.unpriced_calls == 1 else f"{costs.unpriced_calls:,} calls"
+    unpriced_calls = f"{calls} whose cost is not known" if costs.unpriced_calls else ""
+    return ", and ".join(words for words in (known, unpriced_calls) if words) or "nothing"

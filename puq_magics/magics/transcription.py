@@ -20,22 +20,22 @@ from puq_magics.magics.options import CommandLine, save_target
 from puq_magics.magics.views import media_view
 from puq_magics.outputs.results import TranscriptResult
 from puq_magics.outputs.views.media import QuietMediaView
-from puq_magics.session.audio_input import Source, exists, find, of_recording
-from puq_magics.session.session import Workspace
-from puq_magics.session.transcribe_call import TranscribeCall, TranscribeExchange, transcribe
+from puq_magics.session.audio_input import AudioInput, exists, find_audio, from_recording
+from puq_magics.session.session import Session
+from puq_magics.session.transcribe_call import TranscribeCall, TranscribeSpec, transcribe
 
-CallFor = Callable[[Source], TranscribeCall]
+CallFor = Callable[[AudioInput], TranscribeSpec]
 
 
 def record(
-    workspace: Workspace, args: argparse.Namespace, *, check: Callable[[], object], call_for: CallFor
+    session: Session, args: argparse.Namespace, *, check: Callable[[], object], call_for: CallFor
 ) -> None:
     """Show a recorder, and return; each recording is transcribed when it comes. Raises PuqError.
 
     ``check`` raises what is wrong with the options; ``call_for`` makes the call that they ask for of a recording.
     A recording that nothing becomes of is kept in a file.
     """
-    if not workspace.in_notebook:
+    if not session.in_notebook:
         raise InputError(
             "a recorder needs a notebook, and this is a terminal.",
             hint="Record with another program, then %puq_transcribe the file.",
@@ -43,14 +43,14 @@ def record(
     if args.dry_run or args.quiet:
         option = "--dry-run" if args.dry_run else "-q"
         raise InputError(f"{option} does not go with --record.", hint="Leave it out.")
-    workspace.router()  # what would be wrong after somebody has spoken is raised now
+    session.router()  # what would be wrong after somebody has spoken is raised now
     check()
     from puq_magics.widgets.recorder import Recorder
 
     def transcribe_it(data: bytes, mime: str) -> None:
         try:
-            call = call_for(of_recording(data, mime))
-            result = _transcribe(workspace, call, args.out)
+            call = call_for(from_recording(data, mime))
+            result = _transcribe(session, call, args.out)
         except (PuqError, KeyboardInterrupt) as exc:
             where = _kept(data)
             if isinstance(exc, PuqError):
@@ -58,7 +58,7 @@ def record(
                 raise
             recorder.say(f"Interrupted. {where}".strip(), state="failed")
             return
-        recorder.show_result(result.bundle(result.footer.shortened(workspace.settings.footer)))
+        recorder.show_result(result.bundle(result.footer.shortened(session.settings.footer)))
         places = [f"{name}.text" for name in ("_puq", args.out) if name]
         if call.save is not None:
             places.append(str(call.save))
@@ -78,8 +78,8 @@ def _kept(data: bytes) -> str:
     return f"The recording is kept: %puq_transcribe {path}"
 
 
-def _transcribe(workspace: Workspace, call: TranscribeCall, out: str | None) -> TranscriptResult:
-    result = transcribe(workspace, call, QuietMediaView(), out)
+def _transcribe(session: Session, call: TranscribeSpec, out: str | None) -> TranscriptResult:
+    result = transcribe(session, call, QuietMediaView(), out)
     result.is_painted = False  # no cell is running that could have shown it
     return result
 
@@ -89,7 +89,7 @@ SILENCE = b"ID3" + bytes(64)
 
 
 def run(
-    workspace: Workspace, command: CommandLine, line: str, variables: Mapping[str, Any]
+    session: Session, command: CommandLine, line: str, variables: Mapping[str, Any]
 ) -> TranscriptResult | None:
     """Transcribe as the line says, and show the text; None when nothing is sent now. Raises PuqError."""
     args, named = read_line(command, line)
@@ -97,38 +97,38 @@ def run(
         if named:
             raise InputError(f"--record records; {named} is one too many.", hint="Give one of the two.")
         record(
-            workspace,
+            session,
             args,
-            check=lambda: call_for(workspace, args, of_recording(SILENCE, "audio/mpeg")),
-            call_for=lambda source: call_for_another(workspace, args, source),
+            check=lambda: call_for(session, args, from_recording(SILENCE, "audio/mpeg")),
+            call_for=lambda source: call_for_another(session, args, source),
         )
         return None
-    call = call_for(workspace, args, find(named, variables))
+    call = call_for(session, args, find_audio(named, variables))
     if args.dry_run:
         told = f"{call.source.name}: {call.source.upload.size:,} bytes, sent as {call.source.upload.name}"
-        print(preview(workspace, TranscribeExchange(call), told=told))  # noqa: T201 - what was asked for
+        print(preview(session, TranscribeCall(call), told=told))  # noqa: T201 - what was asked for
         return None
-    view = media_view(workspace, args, f"listening with {call.model}")
-    return transcribe(workspace, call, view, args.out)
+    view = media_view(session, args, f"listening with {call.model}")
+    return transcribe(session, call, view, args.out)
 
 
-def call_for(workspace: Workspace, args: argparse.Namespace, source: Source) -> TranscribeCall:
+def call_for(session: Session, args: argparse.Namespace, source: AudioInput) -> TranscribeSpec:
     """The call that the options ask for. Raises PuqError."""
     params = {"language": args.language, "response_format": args.response_format}
     save = save_target(args, [".txt"])
     if save is not None and source.path is not None:
         _refuse_to_replace(source.path, targets(save, ".txt")[0])
-    model = workspace.model("transcription", args.model, look_up=not args.dry_run)
-    return TranscribeCall(model, source, params, stream=args.stream, save=save, force=args.force)
+    model = session.model("transcription", args.model, suggest_models=not args.dry_run)
+    return TranscribeSpec(model, source, params, stream=args.stream, save=save, force=args.force)
 
 
-def call_for_another(workspace: Workspace, args: argparse.Namespace, source: Source) -> TranscribeCall:
+def call_for_another(session: Session, args: argparse.Namespace, source: AudioInput) -> TranscribeSpec:
     """The call for one more recording, whose text goes into a file of its own. Raises PuqError."""
     if args.save is None or args.force:
-        return call_for(workspace, args, source)
+        return call_for(session, args, source)
     unsaved = argparse.Namespace(**{**vars(args), "save": None})
     save = first_free(targets(Path(args.save).expanduser(), ".txt")[0])
-    return replace(call_for(workspace, unsaved, source), save=save)
+    return replace(call_for(session, unsaved, source), save=save)
 
 
 def _refuse_to_replace(recording: Path, save: Path) -> None:

@@ -6,18 +6,18 @@ import argparse
 
 from puq_magics.outputs.views.media import MediaView, NotebookMediaView, QuietMediaView, TerminalMediaView
 from puq_magics.outputs.views.view import QuietView, View
-from puq_magics.session.session import Workspace
+from puq_magics.session.session import Session
 
 #: Formats that make sense only once they are whole.
 _WHOLE = ("json", "html")
 
 
-def chat_view(workspace: Workspace, args: argparse.Namespace, shown_as: str = "markdown") -> View:
+def chat_view(session: Session, args: argparse.Namespace, shown_as: str = "markdown") -> View:
     """The view of one call; text is printed as it comes, in a notebook too."""
-    footer, live = workspace.settings.footer, workspace.effective.live
+    footer, live = session.settings.footer, session.effective.live
     if args.quiet:
         return QuietView()
-    if not workspace.in_notebook or shown_as == "text":
+    if not session.in_notebook or shown_as == "text":
         from puq_magics.outputs.views.terminal import TerminalView
 
         return TerminalView(footer=footer, live=live)
@@ -31,23 +31,23 @@ def chat_view(workspace: Workspace, args: argparse.Namespace, shown_as: str = "m
 
 
 def media_view(
-    workspace: Workspace, args: argparse.Namespace, doing: str, *, autoplay: bool = False
+    session: Session, args: argparse.Namespace, doing: str, *, autoplay: bool = False
 ) -> MediaView:
     """The view of one call; ``doing`` says what goes on while it waits."""
-    settings, live = workspace.settings, workspace.effective.live
+    settings, live = session.settings, session.effective.live
     if args.quiet:
         return QuietMediaView()
-    if not workspace.in_notebook:
+    if not session.in_notebook:
         return TerminalMediaView(doing=doing, footer=settings.footer, live=live)
     return NotebookMediaView(
-        doing=doing, footer=settings.footer, live=live, embed_limit=settings.embed_limit, autoplay=autoplay
+        doing=doing, footer=settings.footer, live=live, max_embed_mb=settings.max_embed_mb, autoplay=autoplay
     )
 
 
-def why_not_played(workspace: Workspace, args: argparse.Namespace) -> str:
+def why_not_played(session: Session, args: argparse.Namespace) -> str:
     """Why ``--autoplay`` starts nothing here, as a note; empty where it does."""
     if args.quiet:
         return "not played: -q shows no player"
-    if not workspace.in_notebook:
+    if not session.in_notebook:
         return "not played: a terminal has no player"
-    return "" if workspace.effective.live else "not played: displays are not updated (PuqMagics.live)"
+    return "" if session.effective.live else "not played: displays are not updated (PuqMagics.live)"

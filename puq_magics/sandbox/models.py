@@ -151,7 +151,7 @@ _MODELS: Final = (
 )
 
 #: Every model of the sandbox's own by its code, in the order of the list.
-CATALOG: Final[Mapping[str, Model]] = MappingProxyType({model.code: model for model in _MODELS})
+MODELS: Final[Mapping[str, Model]] = MappingProxyType({model.code: model for model in _MODELS})
 
 #: For each kind, the model to ask when none is named.
 DEFAULT_MODELS: Final[Mapping[Kind, str]] = MappingProxyType(
@@ -259,8 +259,8 @@ _OTHER_KINDS: Final[tuple[tuple[Kind, str, int], ...]] = (
 @cache
 def padded(number: int) -> Mapping[str, Model]:
     """The sandbox's own models and, up to ``number`` in all, invented ones; the same at every call."""
-    missing = max(0, number - len(CATALOG))
-    return MappingProxyType(dict(CATALOG) | {model.code: model for model in islice(_invented(), missing)})
+    missing = max(0, number - len(MODELS))
+    return MappingProxyType(dict(MODELS) | {model.code: model for model in islice(_invented(), missing)})
 
 
 def _invented() -> Iterator[Model]:

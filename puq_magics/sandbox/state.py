@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from puq_magics.sandbox.models import CATALOG, DEFAULT_MODELS, MOST_MODELS, Kind, Model, padded
+from puq_magics.sandbox.models import DEFAULT_MODELS, MODELS, MOST_MODELS, Kind, Model, padded
 
 if TYPE_CHECKING:
     from puq_magics.sandbox.backends.upstream import Upstream
@@ -168,7 +168,7 @@ class Settings:
     #: The connection is cut after so many chunks of a stream; None is never.
     drop_after: int | None
     #: How many models are listed, those that answer for real aside.
-    models: int = len(CATALOG)
+    models: int = len(MODELS)
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class State:
         self.gallery = Gallery()
         #: In bytes; what is larger is refused.
         self.largest_upload = largest_upload
-        self._own: Mapping[str, Model] = CATALOG
+        self._own: Mapping[str, Model] = MODELS
         self._pace = DEFAULT_PACE
         self._drop_after: int | None = None
         self._faults = FaultPlan()
@@ -312,9 +312,9 @@ def _checked_drop_after(drop_after: int | None) -> int | None:
 
 def _checked_models(models: int | None) -> int:
     if models is None:
-        return len(CATALOG)
-    if not len(CATALOG) <= models <= MOST_MODELS:
+        return len(MODELS)
+    if not len(MODELS) <= models <= MOST_MODELS:
         raise ValueError(
-            f"The number of models is from {len(CATALOG)}, the sandbox's own, to {MOST_MODELS}; not {models!r}"
+            f"The number of models is from {len(MODELS)}, the sandbox's own, to {MOST_MODELS}; not {models!r}"
         )
     return models

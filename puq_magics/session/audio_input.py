@@ -20,15 +20,17 @@ from puq_magics.outputs.results import SpeechResult
 if TYPE_CHECKING:
     from puq_magics.api.uploads import Upload
 
-TAKES = "It takes a file's path, or a variable with bytes, speech, an Audio, (array, rate) or an open file."
+ACCEPTED_HINT = (
+    "It takes a file's path, or a variable with bytes, speech, an Audio, (array, rate) or an open file."
+)
 #: How the names of audio files end.
-SUFFIXES = (".mp3", ".wav", ".ogg", ".oga", ".opus", ".flac", ".aac", ".m4a", ".mp4", ".webm")
-_MOST_CHANNELS = 32
-_FASTEST = 10_000_000  # Hz
+AUDIO_SUFFIXES = (".mp3", ".wav", ".ogg", ".oga", ".opus", ".flac", ".aac", ".m4a", ".mp4", ".webm")
+_MAX_CHANNELS = 32
+_MAX_RATE_HZ = 10_000_000  # Hz
 
 
 @dataclass(frozen=True)
-class Source:
+class AudioInput:
     """Audio to send, and where it was found, for people."""
 
     upload: Upload
@@ -40,7 +42,7 @@ class Source:
     path: Path | None = None
 
 
-def find(text: str, variables: Mapping[str, Any]) -> Source:
+def find_audio(text: str, variables: Mapping[str, Any]) -> AudioInput:
     """The audio that is meant by a path, as it was typed or in quotes, or by a variable's name.
 
     An existing file wins. Raises InputError.
@@ -49,43 +51,43 @@ def find(text: str, variables: Mapping[str, Any]) -> Source:
 
     text = text.strip()
     if not text:
-        raise InputError("there is nothing to transcribe.", hint=TAKES)
+        raise InputError("there is nothing to transcribe.", hint=ACCEPTED_HINT)
     path = _path(text)
     is_name = text.isidentifier() and text in variables
-    if is_name and not (_is_there(path) and not path.is_dir()):
-        return of_value(variables[text], text)
-    if _is_there(path):
+    if is_name and not (_path_exists(path) and not path.is_dir()):
+        return from_value(variables[text], text)
+    if _path_exists(path):
         note = f"the file {path.name} was taken, not the variable" if is_name else ""
-        return Source(Upload.from_path(path), path.name, note, path)
-    raise _nothing(text, path, variables)
+        return AudioInput(Upload.from_path(path), path.name, note, path)
+    raise _not_found_error(text, path, variables)
 
 
-def of_value(value: Any, name: str) -> Source:
+def from_value(value: Any, name: str) -> AudioInput:
     """The audio in a variable. Raises InputError."""
     from puq_magics.api.uploads import Upload
 
     try:
-        held = _held(value, name)
+        content = _read_value(value, name)
     except (OSError, ValueError) as exc:
         raise InputError(f"the variable {name} cannot be read: {exc}.") from None
-    if isinstance(held, Path):
-        return Source(Upload.from_path(held), f"{held.name} (variable {name})", path=held)
-    if not held:
-        raise InputError(f"the variable {name} holds no audio: it is empty.", hint=TAKES)
+    if isinstance(content, Path):
+        return AudioInput(Upload.from_path(content), f"{content.name} (variable {name})", path=content)
+    if not content:
+        raise InputError(f"the variable {name} holds no audio: it is empty.", hint=ACCEPTED_HINT)
     try:
-        upload = Upload.from_bytes(held)
+        upload = Upload.from_bytes(content)
     except InputError as exc:
         raise InputError(f"the variable {name}: {exc.message}", hint=exc.hint) from None
-    return Source(upload, f"variable {name}")
+    return AudioInput(upload, f"variable {name}")
 
 
-def of_recording(data: bytes, mime: str) -> Source:
+def from_recording(data: bytes, mime: str) -> AudioInput:
     """What a recorder gave. Raises InputError."""
     from puq_magics.api.uploads import Upload
 
     kind = mime.partition(";")[0].strip()
     try:
-        return Source(Upload.from_bytes(data), "a recording")
+        return AudioInput(Upload.from_bytes(data), "a recording")
     except InputError as exc:
         said = f" ({kind})" if kind else ""
         raise InputError(f"the recording{said} cannot be sent: {exc.message}", hint=exc.hint) from None
@@ -94,7 +96,7 @@ def of_recording(data: bytes, mime: str) -> Source:
 def exists(text: str) -> bool:
     """Whether this, as it was typed, is the path of something."""
     try:
-        return bool(text.strip()) and _is_there(_path(text.strip()))
+        return bool(text.strip()) and _path_exists(_path(text.strip()))
     except InputError:
         return False
 
@@ -104,8 +106,8 @@ def exists(text: str) -> bool:
 
 def _path(text: str) -> Path:
     """The path that was typed: as it stands, or as a shell would read it."""
-    raw = _expanded(text)
-    if _is_there(raw):
+    raw = _expand_user(text)
+    if _path_exists(raw):
         return raw
     try:
         words = shlex.split(text, posix=os.name != "nt")
@@ -113,10 +115,10 @@ def _path(text: str) -> Path:
         return raw
     if len(words) != 1:
         return raw
-    return _expanded(words[0].strip("\"'") if os.name == "nt" else words[0])
+    return _expand_user(words[0].strip("\"'") if os.name == "nt" else words[0])
 
 
-def _is_there(path: Path) -> bool:
+def _path_exists(path: Path) -> bool:
     try:
         return path.exists()
     except PermissionError:  # it may be; the error will say so
@@ -125,39 +127,41 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _expanded(text: str) -> Path:
+def _expand_user(text: str) -> Path:
     if "\0" in text:
-        raise InputError("there is a zero byte in the path.", hint=TAKES)
+        raise InputError("there is a zero byte in the path.", hint=ACCEPTED_HINT)
     try:
         return Path(text).expanduser()
     except RuntimeError:
         raise InputError(f"{text} names nobody's home folder.", hint="Write the path in full.") from None
 
 
-def _nothing(text: str, path: Path, variables: Mapping[str, Any]) -> InputError:
+def _not_found_error(text: str, path: Path, variables: Mapping[str, Any]) -> InputError:
     shown = text if len(text) <= 200 else f"{text[:200]}…"
     if text.isidentifier():
         meant = did_you_mean(text, variables)
-        return InputError(f"there is neither a file nor a variable named {shown}.", hint=meant or TAKES)
-    meant_variable = _variable_in(text, variables)
+        return InputError(
+            f"there is neither a file nor a variable named {shown}.", hint=meant or ACCEPTED_HINT
+        )
+    meant_variable = _variable_hint(text, variables)
     if meant_variable:
         return InputError(f"there is no file {shown}.", hint=meant_variable)
     folder = path.parent
-    if not _is_there(folder):
+    if not _path_exists(folder):
         return InputError(f"there is no folder {folder}.", hint=f"The working folder is {Path.cwd()}")
-    meant = did_you_mean(path.name, _names_in(folder))
+    meant = did_you_mean(path.name, _list_folder(folder))
     return InputError(f"there is no file {shown}.", hint=meant or f"The working folder is {Path.cwd()}")
 
 
-def _variable_in(text: str, variables: Mapping[str, Any]) -> str:
+def _variable_hint(text: str, variables: Mapping[str, Any]) -> str:
     """What to write for ``s.audio`` or ``"s"``, where s is a variable; empty for what looks like a file."""
     found = re.match(r"[\"']?([^\W\d]\w*)(?:[\"']$|[.\[(])", text)
-    if found is None or found[1] not in variables or Path(text).suffix.lower() in SUFFIXES:
+    if found is None or found[1] not in variables or Path(text).suffix.lower() in AUDIO_SUFFIXES:
         return ""
     return f"{found[1]} is a variable: %puq_transcribe {found[1]}"
 
 
-def _names_in(folder: Path) -> list[str]:
+def _list_folder(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
     except OSError:
@@ -167,39 +171,39 @@ def _names_in(folder: Path) -> list[str]:
 # --- variables -----------------------------------------------------------------------------------------------------
 
 
-def _held(value: Any, name: str) -> bytes | Path:
+def _read_value(value: Any, name: str) -> bytes | Path:
     """The bytes that a value holds, or the file that it stands for."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if isinstance(value, os.PathLike | str):
-        return _expanded(str(os.fspath(value)))
+        return _expand_user(str(os.fspath(value)))
     if isinstance(value, SpeechResult):
         return value.audio
     if callable(getattr(value, "read", None)):
-        return _of_file(value, name)
-    if _is_player(value):
-        return _of_player(value, name)
+        return _read_file(value, name)
+    if _is_ipython_audio(value):
+        return _read_ipython_audio(value, name)
     pair = _array_and_rate(value)
     if pair is not None:
-        return _wav_of(*pair, name)
+        return _to_wav(*pair, name)
     if _is_array(value):
         hint = f"Give the rate too, in Hz: pair = ({name}, 16000), then %puq_transcribe pair"
         raise InputError(f"the array {name} does not say how many samples a second it has.", hint=hint)
-    raise InputError(f"the variable {name} is {_described(value)}, not audio.", hint=TAKES)
+    raise InputError(f"the variable {name} is {_type_name(value)}, not audio.", hint=ACCEPTED_HINT)
 
 
-def _described(value: Any) -> str:
+def _type_name(value: Any) -> str:
     kind = type(value).__name__
     return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
 
 
-def _of_file(file: Any, name: str) -> bytes | Path:
+def _read_file(file: Any, name: str) -> bytes | Path:
     """All of an open file, whatever was read of it; it is left where it was."""
     if getattr(file, "closed", False):
         raise InputError(f"the file {name} is closed.", hint="Open it again, or give its path.")
     if isinstance(file, TextIOBase):
         raise InputError(f"the file {name} is open for text.", hint='Open it with "rb".')
-    if (path := _same_file(file)) is not None:
+    if (path := _path_of_open_file(file)) is not None:
         return path
     if not (hasattr(file, "seekable") and file.seekable()):
         data = file.read()
@@ -213,7 +217,7 @@ def _of_file(file: Any, name: str) -> bytes | Path:
     return data
 
 
-def _same_file(file: Any) -> Path | None:
+def _path_of_open_file(file: Any) -> Path | None:
     """The path of an open file, if it is still that file's: then it need not be read into memory."""
     try:
         path = Path(file.name)
@@ -225,16 +229,16 @@ def _same_file(file: Any) -> Path | None:
     return path if same else None
 
 
-def _is_player(value: Any) -> bool:
+def _is_ipython_audio(value: Any) -> bool:
     """Whether it is IPython's Audio, or of a class made of it."""
     module = sys.modules.get("IPython.lib.display")
     return module is not None and isinstance(value, module.Audio)
 
 
-def _of_player(value: Any, name: str) -> bytes | Path:
+def _read_ipython_audio(value: Any, name: str) -> bytes | Path:
     if isinstance(value.data, bytes) and value.data:
         return value.data
-    if value.url and _is_there(path := Path(str(value.url))):
+    if value.url and _path_exists(path := Path(str(value.url))):
         return path
     raise InputError(
         f"the Audio {name} holds no sound, only an address.", hint="Download it, and give the file."
@@ -259,13 +263,13 @@ def _array_and_rate(value: Any) -> tuple[Any, Any] | None:
     return (second, first) if _is_array(second) and second.ndim > 0 else None
 
 
-def _wav_of(array: Any, rate: Any, name: str) -> bytes:
+def _to_wav(array: Any, rate: Any, name: str) -> bytes:
     """Samples as a WAV file of 16 bits. Raises InputError."""
     try:
         hertz = round(float(rate))
     except (TypeError, ValueError, OverflowError):
         hertz = 0
-    if not 0 < hertz <= _FASTEST:
+    if not 0 < hertz <= _MAX_RATE_HZ:
         raise InputError(f"the rate of {name} is {rate!r}.", hint="Give samples a second, like 16000.")
     frames = _frames(array, name)
     file = BytesIO()
@@ -273,7 +277,7 @@ def _wav_of(array: Any, rate: Any, name: str) -> bytes:
         out.setnchannels(frames.shape[1])
         out.setsampwidth(2)
         out.setframerate(hertz)
-        out.writeframes(_sixteen_bits(frames, name).tobytes())
+        out.writeframes(_to_int16(frames, name).tobytes())
     return file.getvalue()
 
 
@@ -281,11 +285,11 @@ def _frames(array: Any, name: str) -> Any:
     """The samples as frames × channels; channels × frames are turned round."""
     if array.ndim == 1:
         array = array.reshape(-1, 1)
-    if array.ndim == 2 and array.shape[0] <= _MOST_CHANNELS < array.shape[1]:
+    if array.ndim == 2 and array.shape[0] <= _MAX_CHANNELS < array.shape[1]:
         array = array.T
     if array.size == 0:
-        raise InputError(f"the array {name} is empty.", hint=TAKES)
-    if array.ndim != 2 or array.shape[1] > _MOST_CHANNELS:
+        raise InputError(f"the array {name} is empty.", hint=ACCEPTED_HINT)
+    if array.ndim != 2 or array.shape[1] > _MAX_CHANNELS:
         shape = " × ".join(map(str, array.shape))
         raise InputError(
             f"the array {name} has the shape {shape}.",
@@ -294,7 +298,7 @@ def _frames(array: Any, name: str) -> Any:
     return array
 
 
-def _sixteen_bits(array: Any, name: str) -> Any:
+def _to_int16(array: Any, name: str) -> Any:
     """Samples from -1 to 1 (what is louder is made softer as a whole), or whole numbers of 8, 16 or 32 bits."""
     kind = array.dtype.kind
     if kind == "f":

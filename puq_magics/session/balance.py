@@ -10,9 +10,9 @@ from puq_magics.outputs.results.base import PaintedOnce
 from puq_magics.outputs.results.footer import in_credits
 
 if TYPE_CHECKING:
-    from puq_magics.session.session import Workspace
+    from puq_magics.session.session import Session
 
-_PATIENCE = 1.0  # seconds
+_FIRST_FETCH_TIMEOUT = 1.0  # seconds
 
 
 class Balance(PaintedOnce, float):
@@ -34,32 +34,32 @@ class Balance(PaintedOnce, float):
         return {"text/plain": repr(self)}
 
 
-def look_at_balance(workspace: Workspace, *, quick: bool = False) -> Balance:
+def fetch_balance(session: Session, *, quick: bool = False) -> Balance:
     """Ask the router; ``quick`` gives up soon. Raises APIError."""
-    account = workspace.account()
-    account.catalogue.wait(_PATIENCE)  # the first look of this session may be on its way
+    account = session.account()
+    account.model_list.wait(_FIRST_FETCH_TIMEOUT)  # the first look of this session may be on its way
     try:
         balance = Balance(account.balance(quick=quick))
     except (NotFoundError, InvalidResponseError) as error:
-        error.hint = f"{workspace.address().host} may be a server that keeps no balance."
+        error.hint = f"{session.address().host} may be a server that keeps no balance."
         raise
-    balance.change = -(account.fallen or 0.0)
+    balance.change = -(account.balance_drop or 0.0)
     return balance
 
 
-def glance_at_balance(workspace: Workspace, seconds: float) -> str:
+def balance_text(session: Session, seconds: float) -> str:
     """The same in words, and soon: without an answer in time, the words say so."""
     words: list[str] = []
     done = threading.Event()
 
-    def _look() -> None:
+    def _fetch() -> None:
         try:
-            words.append(str(look_at_balance(workspace, quick=True)))
+            words.append(str(fetch_balance(session, quick=True)))
         except PuqError as error:
             words.append(f"not known: {error.message}")
         finally:
             done.set()
 
-    threading.Thread(target=_look, name="puq-balance", daemon=True).start()
+    threading.Thread(target=_fetch, name="puq-balance", daemon=True).start()
     done.wait(seconds)
     return words[0] if words else f"not known: no answer within {seconds:.0f} s"

@@ -15,11 +15,11 @@ from puq_magics.outputs.results.footer import in_credits
 from puq_magics.prompts.token_estimate import tokens_in
 
 #: Tokens of an answer whose length nobody has limited, as long as no longer one has come.
-USUAL_ANSWER = 1_000
+DEFAULT_ANSWER_TOKENS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CallInfo:
     """What is known of a call before it is made."""
 
     kind: str
@@ -34,7 +34,7 @@ class Asked:
     characters: int | None = None
 
     @property
-    def units(self) -> int:
+    def billing_units(self) -> int:
         """By what the cost grows, where it is no matter of tokens: characters, or images, or requests."""
         return max(1, self.characters or self.count)
 
@@ -51,7 +51,7 @@ class Estimate:
         return f"about {in_credits(self.cost)}, {self.basis}" if self.cost is not None else self.basis
 
 
-def cost_of(model: Model | None, usage: Usage | None, price_unit: int) -> float | None:
+def usage_cost(model: Model | None, usage: Usage | None, price_unit: int) -> float | None:
     """The credits that so many tokens cost, by the list's prices; None where one that counts is unknown."""
     if model is None or usage is None:
         return None
@@ -66,104 +66,109 @@ def cost_of(model: Model | None, usage: Usage | None, price_unit: int) -> float 
     return cost / price_unit
 
 
-class Spending:
+class CostTracker:
     """What this session has spent with one router, and what it may."""
 
     def __init__(self) -> None:
         #: The sum of the estimates so far, in credits.
-        self.estimated = 0.0
+        self.estimated_total = 0.0
         #: Calls whose cost is not known.
-        self.unknown = 0
-        self._held = 0.0  # estimates of calls that are on their way
+        self.unpriced_calls = 0
+        self._reserved = 0.0  # estimates of calls that are on their way
         self._lock = threading.Lock()
         self._costs: dict[tuple[str, str], list[float]] = {}
-        self._longest: dict[str, int] = {}
+        self._longest_answers: dict[str, int] = {}
 
-    def note(
-        self, asked: Asked, cost: float | None, usage: Usage | None = None, *, whole: bool = True
+    def record(
+        self, info: CallInfo, cost: float | None, usage: Usage | None = None, *, complete: bool = True
     ) -> None:
         """A call has ended, and cost so much; ``whole`` when its answer is."""
         if cost is None:
-            self.unknown += 1
+            self.unpriced_calls += 1
         else:
-            self.estimated += cost
-            self._costs.setdefault((asked.kind, asked.model), []).append(cost / asked.units)
-        if usage is not None and asked.kind == "chat" and whole and asked.max_tokens is None:
-            tokens = usage.completion_tokens // asked.count
-            self._longest[asked.model] = max(tokens, self._longest.get(asked.model, 0))
+            self.estimated_total += cost
+            self._costs.setdefault((info.kind, info.model), []).append(cost / info.billing_units)
+        if usage is not None and info.kind == "chat" and complete and info.max_tokens is None:
+            tokens = usage.completion_tokens // info.count
+            self._longest_answers[info.model] = max(tokens, self._longest_answers.get(info.model, 0))
 
-    def estimate(self, asked: Asked, model: Model | None, price_unit: int) -> Estimate:
+    def estimate(self, info: CallInfo, model: Model | None, price_unit: int) -> Estimate:
         """What a call may cost: by the list's prices, else by what such calls cost so far."""
-        if asked.kind == "chat":
-            answer, words = self._answer_tokens(asked)
-            cost = cost_of(model, Usage(asked.prompt_tokens, asked.count * answer, 0), price_unit)
+        if info.kind == "chat":
+            answer, words = self._expected_answer_tokens(info)
+            cost = usage_cost(model, Usage(info.prompt_tokens, info.count * answer, 0), price_unit)
             if cost is not None:
                 return Estimate(cost, f"by the list's prices and {words}")
-        of_model = self._costs.get((asked.kind, asked.model))
-        so_far = of_model or [
-            c for (kind, _), costs in self._costs.items() if kind == asked.kind for c in costs
+        of_model = self._costs.get((info.kind, info.model))
+        past_costs = of_model or [
+            c for (kind, _), costs in self._costs.items() if kind == info.kind for c in costs
         ]
-        if not so_far:
-            words = f"the price of {asked.model} is not known, and no such call was made so far"
+        if not past_costs:
+            words = f"the price of {info.model} is not known, and no such call was made so far"
             return Estimate(None, words)
-        mean = sum(so_far) / len(so_far)
+        mean = sum(past_costs) / len(past_costs)
         others = "" if of_model else " of other models"
-        return Estimate(asked.units * mean, f"by the mean of {len(so_far)} such calls{others} so far")
+        return Estimate(
+            info.billing_units * mean, f"by the mean of {len(past_costs)} such calls{others} so far"
+        )
 
-    def _answer_tokens(self, asked: Asked) -> tuple[int, str]:
-        if asked.max_tokens is not None:
-            return asked.max_tokens, f"at most {asked.max_tokens:,} tokens of answer"
-        longest = self._longest.get(asked.model, 0)
-        if longest > USUAL_ANSWER:
+    def _expected_answer_tokens(self, info: CallInfo) -> tuple[int, str]:
+        if info.max_tokens is not None:
+            return info.max_tokens, f"at most {info.max_tokens:,} tokens of answer"
+        longest = self._longest_answers.get(info.model, 0)
+        if longest > DEFAULT_ANSWER_TOKENS:
             return longest, f"{longest:,} tokens of answer, as long as the longest so far"
-        return USUAL_ANSWER, f"an assumed {USUAL_ANSWER:,} tokens of answer (--max-tokens sets the most)"
+        return (
+            DEFAULT_ANSWER_TOKENS,
+            f"an assumed {DEFAULT_ANSWER_TOKENS:,} tokens of answer (--max-tokens sets the most)",
+        )
 
-    def spent(self, fallen: float | None) -> float:
+    def spent(self, balance_drop: float | None) -> float:
         """Credits gone so far: by estimate, or by how far the balance has fallen, whichever is larger."""
-        return max(self.estimated, fallen or 0.0)
+        return max(self.estimated_total, balance_drop or 0.0)
 
-    def hold(self, budget: float, estimate: Estimate, fallen: float | None) -> float:
+    def reserve(self, budget: float, estimate: Estimate, balance_drop: float | None) -> float:
         """Set the estimate aside, until ``release``. Raises BudgetError for a call that would pass the budget."""
         with self._lock:
-            self.check(budget, estimate, fallen)
-            held = estimate.cost or 0.0
-            self._held += held
-        return held
+            self.check(budget, estimate, balance_drop)
+            reserved = estimate.cost or 0.0
+            self._reserved += reserved
+        return reserved
 
-    def release(self, held: float) -> None:
+    def release(self, reserved: float) -> None:
         """The call that this was held for has ended."""
         with self._lock:
-            self._held -= held
+            self._reserved -= reserved
 
-    def check(self, budget: float, estimate: Estimate, fallen: float | None) -> None:
+    def check(self, budget: float, estimate: Estimate, balance_drop: float | None) -> None:
         """Raise BudgetError for a call that would pass the budget, or where none can be kept."""
-        spent = self.spent(fallen) + self._held
-        if estimate.cost is None and fallen is None:
+        spent = self.spent(balance_drop) + self._reserved
+        if estimate.cost is None and balance_drop is None:
             raise BudgetError(
                 f"a budget cannot be kept here: {estimate.basis}, and the router tells no balance.",
                 hint="Nothing was sent. To go on without one: %config PuqMagics.budget = None",
             )
         if spent + (estimate.cost or 0.0) <= budget and (spent < budget or estimate.cost == 0.0):
             return
-        by = "by the balance" if (fallen or 0.0) > self.estimated else "by estimate"
+        by = "by the balance" if (balance_drop or 0.0) > self.estimated_total else "by estimate"
         raise BudgetError(
             f"this call would pass the budget of {in_credits(budget)}: "
-            f"{in_credits(spent)} are spent ({by}), and {_may_cost(estimate)}.",
-            hint=f"Nothing was sent. To go on: %config PuqMagics.budget = {_next_budget(spent, estimate)}"
+            f"{in_credits(spent)} are spent ({by}), and {_cost_text(estimate)}.",
+            hint=f"Nothing was sent. To go on: %config PuqMagics.budget = {_suggested_budget(spent, estimate)}"
             " (None for no budget)",
         )
 
 
-def _may_cost(estimate: Estimate) -> str:
+def _cost_text(estimate: Estimate) -> str:
     return f"it may cost {estimate}" if estimate.cost is not None else f"what it costs is open: {estimate}"
 
 
-def _next_budget(spent: float, estimate: Estimate) -> str:
+def _suggested_budget(spent: float, estimate: Estimate) -> str:
     """A round figure that lets the call through."""
     return f"{float(f'{2 * (spent + (estimate.cost or 0.0)) or 1.0:.1g}'):g}"
 
 
-def with_usage(usage: Usage | None, prompt_tokens: int, text: str) -> Usage | None:
+def usage_or_estimate(usage: Usage | None, prompt_tokens: int, text: str) -> Usage | None:
     """The router's count of tokens, else ours of an answer that broke off before the count came."""
     if usage is not None or not text:
         return usage
@@ -171,7 +176,7 @@ def with_usage(usage: Usage | None, prompt_tokens: int, text: str) -> Usage | No
     return Usage(prompt_tokens, completion, prompt_tokens + completion)
 
 
-def by_code(models: Mapping[str, Model], code: str) -> Model | None:
+def find_model(models: Mapping[str, Model], code: str) -> Model | None:
     """The line of the list for a model, also where its provider is left out."""
     if code in models:
         return models[code]

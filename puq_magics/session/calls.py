@@ -9,14 +9,14 @@ from puq_magics.api.request import Request, Retry
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import APIError, APIStatusError, APITimeoutError, InvalidResponseError
 from puq_magics.outputs.results.base import INTERRUPTED, Result
-from puq_magics.session.budget import Asked
-from puq_magics.session.session import Workspace
+from puq_magics.session.budget import CallInfo
+from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
     from puq_magics.session.account import Account
 
-_PRICES_PATIENCE = 0.3  # seconds to wait at an answer's end for a list of prices that is on its way
+_PRICES_TIMEOUT = 0.3  # seconds to wait at an answer's end for a list of prices that is on its way
 
 R = TypeVar("R", bound=Result)
 V = TypeVar("V", bound="CallView", contravariant=True)
@@ -38,11 +38,11 @@ class CallView(Protocol):
         """There is no answer; an error says why."""
 
 
-class Exchange(Protocol[R, V]):
+class Call(Protocol[R, V]):
     """One question and its answer, as far as it came."""
 
     @property
-    def asked(self) -> Asked:
+    def info(self) -> CallInfo:
         """What is known of it before it is made."""
 
     def request(self, router: Router) -> Request:
@@ -72,7 +72,7 @@ class Interrupted(KeyboardInterrupt):
     result: Result | None = None
 
     @classmethod
-    def keeping(cls, result: Result) -> Interrupted:
+    def with_result(cls, result: Result) -> Interrupted:
         """The interrupt of this answer."""
         interrupt = cls("the answer was interrupted")
         interrupt.result = result
@@ -85,102 +85,107 @@ class Interrupted(KeyboardInterrupt):
         return [f"KeyboardInterrupt: the answer was interrupted. {kept}"]
 
 
-def perform(workspace: Workspace, exchange: Exchange[R, V], view: V, out: str | None = None) -> R:
+def run_call(session: Session, call: Call[R, V], view: V, out: str | None = None) -> R:
     """Ask, show the answer, and keep it: in ``_puq``, and in the variable ``out``.
 
     An answer that breaks off is shown and kept as far as it came; then its error is raised. An interrupt raises
     Interrupted. Raises BudgetError before anything is sent.
     """
-    asked = exchange.asked
-    router = workspace.router()
-    account = workspace.account()
+    info = call.info
+    router = session.router()
+    account = session.account()
     started: list[float] = []
-    held, stopped = 0.0, False
+    reserved, stopped = 0.0, False
     problem: APIError | KeyboardInterrupt | None = None
     try:
-        held = account.admit(asked)
+        reserved = account.reserve(info)
         started.append(monotonic())
-        account.catalogue.begin(balance=True)  # what is needed at the end, while the answer is on its way
-        exchange.run(router, view)
+        account.model_list.fetch_in_background(
+            balance=True
+        )  # what is needed at the end, while the answer is on its way
+        call.run(router, view)
     except (APIError, KeyboardInterrupt) as exc:
         problem = exc
     except BaseException:
         view.abandon()
         raise
     finally:
-        account.spending.release(held)
-    result = exchange.result(_why(problem))
+        account.costs.release(reserved)
+    result = call.result(_stop_reason(problem))
     if started:
         result.latency = monotonic() - started[0]
-        stopped = _settle(account, exchange, result, problem)
+        stopped = _record_cost(account, call, result, problem)
     try:
-        _keep_and_show(workspace, exchange, result, problem, view, out)
+        _store_and_show(session, call, result, problem, view, out)
     finally:
         if started:
-            _note(workspace, router.address.host, asked, result, problem)
+            _record_in_ledger(session, router.address.host, info, result, problem)
     if isinstance(problem, APIStatusError):
-        from puq_magics.session.error_hints import advise
+        from puq_magics.session.error_hints import add_hint
 
-        advise(problem, workspace, asked)
+        add_hint(problem, session, info)
     if stopped or isinstance(problem, KeyboardInterrupt):
-        raise Interrupted.keeping(result)  # afresh: the frames of the old one may hold the key
+        raise Interrupted.with_result(result)  # afresh: the frames of the old one may hold the key
     if problem is not None:
         problem.hint = f"{problem.hint} {result.how_to_go_on}".strip()
         raise problem
     return result
 
 
-def to_curl(workspace: Workspace, exchange: Exchange[R, V]) -> str:
+def to_curl(session: Session, call: Call[R, V]) -> str:
     """What a call would send, as a key-free ``curl`` line."""
-    router = workspace.router(keyless=True)
-    return exchange.request(router).to_curl(router.address, router.auth_scheme)
+    router = session.router(allow_keyless=True)
+    return call.request(router).to_curl(router.address, router.auth_scheme)
 
 
-def _keep_and_show(
-    workspace: Workspace, exchange: Exchange[R, V], result: R, problem: object, view: V, out: str | None
+def _store_and_show(
+    session: Session, call: Call[R, V], result: R, problem: object, view: V, out: str | None
 ) -> None:
     if problem is not None and not result.has_content and not isinstance(problem, KeyboardInterrupt):
         view.abandon()
         return
-    workspace.remember(result, out)
-    exchange.show(result, view)
-    workspace.mark_painted(result)
+    session.store_result(result, out)
+    call.show(result, view)
+    session.mark_displayed(result)
 
 
-def _settle(
-    account: Account, exchange: Exchange[R, V], result: R, problem: APIError | KeyboardInterrupt | None
+def _record_cost(
+    account: Account, call: Call[R, V], result: R, problem: APIError | KeyboardInterrupt | None
 ) -> bool:
     """Work out what it cost; True when a person has stopped that: the answer is not lost by it."""
     came = result.has_content or getattr(problem, "partial", None)
     try:
         if problem is None or (came and not isinstance(problem, APIStatusError)):
-            account.catalogue.wait(_PRICES_PATIENCE if problem is None else 0.0)
-            result.cost = account.settle(exchange.asked, exchange.usage(), whole=problem is None)
+            account.model_list.wait(_PRICES_TIMEOUT if problem is None else 0.0)
+            result.cost = account.record_cost(call.info, call.usage(), complete=problem is None)
         elif isinstance(problem, InvalidResponseError | APITimeoutError | KeyboardInterrupt):
-            account.assume(exchange.asked)
+            account.charge_estimate(call.info)
     except KeyboardInterrupt:
         return True
     return False
 
 
-def _note(
-    workspace: Workspace, host: str, asked: Asked, result: Result, problem: BaseException | None
+def _record_in_ledger(
+    session: Session, host: str, info: CallInfo, result: Result, problem: BaseException | None
 ) -> None:
     """Write the call into the ledger."""
-    from puq_magics.session.ledger import Entry, outcome_of  # here: the first question does not wait for it
+    from puq_magics.session.ledger import (  # here: the first question does not wait for it
+        LedgerEntry,
+        outcome_of,
+    )
 
     usage = result.usage
-    workspace.ledger.note(
-        Entry(
+    session.ledger.record(
+        LedgerEntry(
             host=host,
-            kind=asked.kind,
-            model=asked.model,
-            cell=str(workspace.shell.execution_count),
+            kind=info.kind,
+            model=info.model,
+            cell=str(session.shell.execution_count),
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             total_tokens=usage.total_tokens if usage else None,
-            characters=asked.characters,
-            images=len(getattr(result, "images", ())) if asked.kind == "image" else None,
+            characters=info.characters,
+            images=len(getattr(result, "images", ())) if info.kind == "image" else None,
             audio_seconds=getattr(result, "duration", None),
             seconds=result.latency,
             time_to_first_token=result.time_to_first_token,
@@ -190,7 +195,7 @@ def _note(
     )
 
 
-def _why(problem: APIError | KeyboardInterrupt | None) -> str:
+def _stop_reason(problem: APIError | KeyboardInterrupt | None) -> str:
     if problem is None:
         return ""
     return INTERRUPTED if isinstance(problem, KeyboardInterrupt) else "broken off"

@@ -16,19 +16,19 @@ from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.views.progress import Ticker
 from puq_magics.outputs.views.view import View, watch
 from puq_magics.prompts.token_estimate import tokens_of
-from puq_magics.session.budget import Asked, with_usage
-from puq_magics.session.calls import perform
-from puq_magics.session.session import Workspace
+from puq_magics.session.budget import CallInfo, usage_or_estimate
+from puq_magics.session.calls import run_call
+from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
     from puq_magics.api.chat import ChatStream
     from puq_magics.api.client import Router
 
-_FORMAT = re.compile(r"response_format|json_schema|json_object|structured output", re.IGNORECASE)
+_FORMAT_REJECTED = re.compile(r"response_format|json_schema|json_object|structured output", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class ChatCall:
+class ChatSpec:
     """What to ask of which model."""
 
     model: str
@@ -44,7 +44,7 @@ class ChatCall:
     #: The answers that this one is to repair.
     earlier: Sequence[ChatResult] = ()
     #: What to send, without ``response_format``, to a router that does not take that.
-    in_words: Sequence[Message] = ()
+    fallback_messages: Sequence[Message] = ()
     #: How the answer is shown, and which turn of which conversation it is.
     format: str = "markdown"
     chat: str = ""
@@ -53,80 +53,82 @@ class ChatCall:
     finish: Callable[[ChatResult], None] | None = None
 
 
-def chat(workspace: Workspace, call: ChatCall, view: View, out: str | None = None) -> ChatResult:
-    """Ask, show the answer as it comes, and keep it; see ``perform``."""
-    return perform(workspace, ChatExchange(call), view, out)
+def chat(session: Session, spec: ChatSpec, view: View, out: str | None = None) -> ChatResult:
+    """Ask, show the answer as it comes, and keep it; see ``run_call``."""
+    return run_call(session, ChatCall(spec), view, out)
 
 
-class ChatExchange:
+class ChatCall:
     """One question and its answer, as far as it came."""
 
-    def __init__(self, call: ChatCall) -> None:
-        self._call = call
+    def __init__(self, spec: ChatSpec) -> None:
+        self._spec = spec
         self._start = 0.0
         self._stream: ChatStream | None = None
-        self._completion = ChatCompletion("", call.model)
+        self._completion = ChatCompletion("", spec.model)
 
     @property
-    def asked(self) -> Asked:
-        """See Exchange."""
-        params = self._call.params
+    def info(self) -> CallInfo:
+        """See Call."""
+        params = self._spec.params
         limit, number = params.get("max_completion_tokens") or params.get("max_tokens"), params.get("n")
-        return Asked(
+        return CallInfo(
             "chat",
-            self._call.model,
-            tokens_of(self._call.messages),
+            self._spec.model,
+            tokens_of(self._spec.messages),
             max_tokens=limit if isinstance(limit, int) and limit > 0 else None,
             count=number if isinstance(number, int) and number > 0 else 1,
         )
 
     def request(self, router: Router) -> Request:
-        """See Exchange."""
-        params = dict(self._call.params) | ({"stream": True} if self._call.stream else {})
-        return router.chat_request(self._call.messages, model=self._call.model, **params)
+        """See Call."""
+        params = dict(self._spec.params) | ({"stream": True} if self._spec.stream else {})
+        return router.chat_request(self._spec.messages, model=self._spec.model, **params)
 
     def run(self, router: Router, view: View) -> None:
-        """See Exchange."""
+        """See Call."""
         self._start = monotonic()
         with Ticker(view.waiting, first=view.prepare):
-            answer = self._ask(router, view)
+            answer = self._send(router, view)
         if isinstance(answer, ChatCompletion):
             self._completion = answer
             return
         self._stream = answer
         with answer:
-            if self._call.begun:
-                view.show(Delta(self._call.begun))
+            if self._spec.begun:
+                view.show(Delta(self._spec.begun))
             watch(answer, view)
 
-    def _ask(self, router: Router, view: View) -> ChatCompletion | ChatStream:
-        call = self._call
-        ask = router.stream_chat if call.stream else router.chat
+    def _send(self, router: Router, view: View) -> ChatCompletion | ChatStream:
+        spec = self._spec
+        ask = router.stream_chat if spec.stream else router.chat
         try:
-            return ask(call.messages, model=call.model, on_retry=view.retrying, **call.params)
+            return ask(spec.messages, model=spec.model, on_retry=view.retrying, **spec.params)
         except (BadRequestError, UnprocessableEntityError) as error:
-            if not call.in_words or not _FORMAT.search(error.detail):
+            if not spec.fallback_messages or not _FORMAT_REJECTED.search(error.detail):
                 raise
-        params = {name: value for name, value in call.params.items() if name != "response_format"}
-        notes = (*call.notes, "the router takes no response_format: the schema was sent in words")
-        self._call = call = replace(call, messages=call.in_words, params=params, in_words=(), notes=notes)
-        return ask(call.messages, model=call.model, on_retry=view.retrying, **params)
+        params = {name: value for name, value in spec.params.items() if name != "response_format"}
+        notes = (*spec.notes, "the router takes no response_format: the schema was sent in words")
+        self._spec = spec = replace(
+            spec, messages=spec.fallback_messages, params=params, fallback_messages=(), notes=notes
+        )
+        return ask(spec.messages, model=spec.model, on_retry=view.retrying, **params)
 
     def usage(self) -> Usage | None:
-        """See Exchange."""
+        """See Call."""
         answer = self._answer
-        return with_usage(answer.usage, self.asked.prompt_tokens, answer.text + answer.reasoning)
+        return usage_or_estimate(answer.usage, self.info.prompt_tokens, answer.text + answer.reasoning)
 
     def result(self, broken_off: str) -> ChatResult:
-        """See Exchange."""
-        call, answer, stream = self._call, self._answer, self._stream
+        """See Call."""
+        spec, answer, stream = self._spec, self._answer, self._stream
         first = (
             None
             if stream is None or stream.first_received_at is None
             else stream.first_received_at - self._start
         )
         failed = broken_off not in ("", INTERRUPTED)
-        begun = "" if failed and not answer.text else call.begun  # it is where it was
+        begun = "" if failed and not answer.text else spec.begun  # it is where it was
         return ChatResult(
             text=begun + answer.text,
             model=answer.model,
@@ -136,23 +138,23 @@ class ChatExchange:
             time_to_first_token=first,
             request_id=answer.request_id,
             broken_off=broken_off,
-            notes=call.notes,
-            messages=tuple(call.messages),
-            question=tuple(call.question or call.messages),
-            earlier=tuple(call.earlier),
-            asked_model=call.model,
-            chat=call.chat,
-            turn=call.turn,
-            format=call.format,
+            notes=spec.notes,
+            messages=tuple(spec.messages),
+            question=tuple(spec.question or spec.messages),
+            earlier=tuple(spec.earlier),
+            asked_model=spec.model,
+            chat=spec.chat,
+            turn=spec.turn,
+            format=spec.format,
             alternatives=answer.alternatives,
             raw=answer.raw,
         )
 
     def show(self, result: ChatResult, view: View) -> None:
-        """See Exchange."""
+        """See Call."""
         try:
-            if self._call.finish is not None:
-                self._call.finish(result)
+            if self._spec.finish is not None:
+                self._spec.finish(result)
         finally:
             view.end(result)
 

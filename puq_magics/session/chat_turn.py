@@ -11,36 +11,36 @@ from puq_magics.api.types import Message, Usage
 from puq_magics.core.errors import InputError
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.prompts.token_estimate import tokens_of
-from puq_magics.session.budget import with_usage
-from puq_magics.session.conversations import Broken
-from puq_magics.session.session import LAST, Workspace
+from puq_magics.session.budget import usage_or_estimate
+from puq_magics.session.conversations import PartialAnswer
+from puq_magics.session.session import LAST_RESULT, Session
 
 if TYPE_CHECKING:
     from puq_magics.prompts.conversation.conversation import Conversation
     from puq_magics.prompts.conversation.turns import Turn
-    from puq_magics.session.conversations import Key, Seat
+    from puq_magics.session.conversations import TurnKey, TurnSlot
 
 
 Content = str | Sequence[dict[str, Any]]
 
 
-def chat_name(workspace: Workspace, args: argparse.Namespace) -> str:
+def chat_name(session: Session, args: argparse.Namespace) -> str:
     """The conversation that a call joins; empty for none."""
-    named = workspace.settings.chat if args.chat is None else args.chat
+    named = session.settings.chat if args.chat is None else args.chat
     return named or ""
 
 
-def told_in(workspace: Workspace, conversation: Conversation | None, system: str | None) -> str:
+def told_in(session: Session, conversation: Conversation | None, system: str | None) -> str:
     """The system prompt: the call's, else the conversation's, else the one that is set."""
     if system is not None:
         return system
     own = None if conversation is None else conversation.system
-    return own or workspace.settings.system or ""
+    return own or session.settings.system or ""
 
 
-def limits(workspace: Workspace) -> dict[str, int | None]:
+def limits(session: Session) -> dict[str, int | None]:
     """How much of a conversation is sent."""
-    settings = workspace.settings
+    settings = session.settings
     return {"limit_tokens": settings.context_limit, "limit_turns": settings.context_turns}
 
 
@@ -51,7 +51,7 @@ def used(result: ChatResult, begun: str = "") -> Usage | None:
     """
     from puq_magics.prompts.conversation.turns import sum_of
 
-    usage = with_usage(result.usage, tokens_of(result.messages), result.text.removeprefix(begun))
+    usage = usage_or_estimate(result.usage, tokens_of(result.messages), result.text.removeprefix(begun))
     for attempt in result.earlier:
         usage = sum_of(used(attempt, begun), usage)
     return usage
@@ -61,8 +61,8 @@ def used(result: ChatResult, begun: str = "") -> Usage | None:
 class Joining:
     """One question, and the place that it takes in a conversation; None where it stands alone."""
 
-    workspace: Workspace
-    seat: Seat | None
+    session: Session
+    slot: TurnSlot | None
     content: Content
     #: The system prompt that the call names; None where it names none, empty where it wants none.
     system: str | None = None
@@ -75,33 +75,31 @@ class Joining:
     continued: Sequence[str] = ()
 
     @classmethod
-    def of(
-        cls, workspace: Workspace, args: argparse.Namespace, content: Content, system: str | None
-    ) -> Joining:
+    def of(cls, session: Session, args: argparse.Namespace, content: Content, system: str | None) -> Joining:
         """As the options say. Raises InputError for what is no name of a conversation."""
-        name = chat_name(workspace, args)
-        seat = workspace.conversations.seat(name, take=not args.dry_run) if name else None
-        told = told_in(workspace, None if seat is None else seat.conversation, system)
-        return cls(workspace, seat, content, system, told)
+        name = chat_name(session, args)
+        slot = session.conversations.slot(name, advance=not args.dry_run) if name else None
+        told = told_in(session, None if slot is None else slot.conversation, system)
+        return cls(session, slot, content, system, told)
 
     @property
     def name(self) -> str:
         """The conversation; empty for none."""
-        return "" if self.seat is None else self.seat.conversation.name
+        return "" if self.slot is None else self.slot.conversation.name
 
     @property
-    def key(self) -> Key | None:
+    def key(self) -> TurnKey | None:
         """The turn's key; None where there is no conversation."""
-        return None if self.seat is None else self.seat.key
+        return None if self.slot is None else self.slot.key
 
     def messages(self, more: str = "") -> tuple[list[Message], tuple[str, ...]]:
         """What to send, with ``more`` words to the system, and notes about what of the conversation is left out."""
         system = "\n\n".join(words for words in (self.told, more) if words)
-        if self.seat is None:
+        if self.slot is None:
             first: list[Message] = [{"role": "system", "content": system}] if system else []
             return [*first, {"role": "user", "content": self.content}], ()
-        messages, notes = self.seat.conversation.preview(
-            self.seat.key, self.content, system=system, **limits(self.workspace)
+        messages, notes = self.slot.conversation.preview(
+            self.slot.key, self.content, system=system, **limits(self.session)
         )
         return list(messages), notes
 
@@ -110,19 +108,19 @@ class Joining:
 
         The system prompt of a conversation's first turn is the conversation's.
         """
-        if self.seat is None or not result.text:
+        if self.slot is None or not result.text:
             return
         from puq_magics.prompts.conversation.turns import sum_of
 
-        conversations = self.workspace.conversations
+        conversations = self.session.conversations
         usage = sum_of(self.earlier, used(result, self.begun))
         if result.has_failed:
-            conversations.note_broken(Broken(result, usage, self.told, self.system))
+            conversations.record_partial(PartialAnswer(result, usage, self.told, self.system))
             return
-        with conversations.changing(self.seat.conversation) as conversation:
+        with conversations.locked(self.slot.conversation) as conversation:
             before = len(conversation.turns)
             notes = conversation.commit(
-                self.seat.key,
+                self.slot.key,
                 self.content,
                 result.text,
                 result.asked_model,
@@ -169,7 +167,7 @@ class Unfinished:
         return [*self.question, partial, {"role": "user", "content": words.strip() or GO_ON}]
 
 
-def unfinished(workspace: Workspace, args: argparse.Namespace, words: str = "") -> Unfinished:
+def unfinished(session: Session, args: argparse.Namespace, words: str = "") -> Unfinished:
     """The answer to go on with: the conversation's last one, or ``_puq``; ``words`` are what the user says to that.
 
     Raises InputError where it is whole.
@@ -178,26 +176,26 @@ def unfinished(workspace: Workspace, args: argparse.Namespace, words: str = "") 
     for option, value in (("-a", args.attach), ("-s", args.system)):
         if value is not None:
             raise InputError(f"--continue takes no {option}.", hint="It goes on with what was asked.")
-    last = workspace.namespace.get(LAST)
+    last = session.namespace.get(LAST_RESULT)
     last = last if isinstance(last, ChatResult) and last.is_cut else None
-    name = chat_name(workspace, args)
+    name = chat_name(session, args)
     if not name and args.chat is None and last is not None:
         name = last.chat
     if last is not None and (not name or (last.chat == name and last.has_failed)):
-        return _of_result(workspace, last, continued)
+        return _of_result(session, last, continued)
     if not name:
         raise InputError(
             "there is no answer to go on with.", hint="The last one is whole, or no text came of it."
         )
-    conversation = workspace.conversations.find(name)
+    conversation = session.conversations.find(name)
     if not conversation.turns or conversation.turns[-1].is_whole:
         raise InputError(f"the last answer in {conversation.name} is whole.", hint="Ask for more in words.")
-    return _of_turn(workspace, conversation, continued)
+    return _of_turn(session, conversation, continued)
 
 
-def _of_turn(workspace: Workspace, conversation: Conversation, continued: Sequence[str]) -> Unfinished:
+def _of_turn(session: Session, conversation: Conversation, continued: Sequence[str]) -> Unfinished:
     last = conversation.turns[-1]
-    messages, notes = conversation.messages(last.system, **limits(workspace))
+    messages, notes = conversation.messages(last.system, **limits(session))
     return Unfinished(
         question=messages[:-1],
         text=last.answer,
@@ -205,23 +203,23 @@ def _of_turn(workspace: Workspace, conversation: Conversation, continued: Sequen
         notes=notes,
         chat=conversation.name,
         turn=last.key,
-        keep=lambda result: _extend(workspace, conversation, last, result, continued),
+        keep=lambda result: _extend(session, conversation, last, result, continued),
     )
 
 
 def _extend(
-    workspace: Workspace, conversation: Conversation, turn: Turn, result: ChatResult, continued: Sequence[str]
+    session: Session, conversation: Conversation, turn: Turn, result: ChatResult, continued: Sequence[str]
 ) -> None:
     """Put the whole in the place of what was there."""
     from puq_magics.prompts.conversation.turns import sum_of
 
     usage = used(result, turn.answer)
     if result.has_failed:
-        workspace.conversations.note_broken(Broken(result, sum_of(turn.usage, usage), turn.system))
+        session.conversations.record_partial(PartialAnswer(result, sum_of(turn.usage, usage), turn.system))
         return
     if not result.text or result.text == turn.answer:
         return
-    with workspace.conversations.changing(conversation) as kept:
+    with session.conversations.locked(conversation) as kept:
         if not kept.turns or kept.turns[-1] is not turn:
             result.note(f"{kept.name} has changed meanwhile: the rest is in _puq alone")
             return
@@ -238,16 +236,16 @@ def _extend(
     result.remarks = (*result.remarks, *notes)
 
 
-def _of_result(workspace: Workspace, last: ChatResult, continued: Sequence[str]) -> Unfinished:
+def _of_result(session: Session, last: ChatResult, continued: Sequence[str]) -> Unfinished:
     """One that stands alone; or that failed in a conversation, where the whole becomes its turn."""
     found = Unfinished(question=last.question, text=last.text, model=last.asked_model)
     if not last.chat or last.turn is None:
         return found
-    seat = workspace.conversations.seat(last.chat, take=False)
-    known = workspace.conversations.broken(last) or Broken(last, used(last))
+    slot = session.conversations.slot(last.chat, advance=False)
+    known = session.conversations.partial_answer(last) or PartialAnswer(last, used(last))
     joining = Joining(
-        workspace,
-        replace(seat, key=last.turn),
+        session,
+        replace(slot, key=last.turn),
         last.question[-1]["content"],
         known.system,
         known.told,

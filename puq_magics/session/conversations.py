@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from puq_magics.prompts.conversation.conversation import Conversation
 
 #: A cell, and which call to a conversation of one execution of it.
-Key = tuple[str, int]
+TurnKey = tuple[str, int]
 #: Where a shell keeps them, among what extensions leave with it.
-_KEPT = "puq_magics_conversations"
+_META_KEY = "puq_magics_conversations"
 
 
-class Cells:
+class CellTracker:
     """Which cell is running, and how many calls it has made so far.
 
     A cell is known by the id that the front end sends, else by its number in this session. Cells that run within
@@ -39,13 +39,13 @@ class Cells:
         self._name = ""
         self._calls = 0
         #: Which execution this is, of all cells.
-        self.execution = 0
+        self.execution_number = 0
 
     def open(self) -> None:
         """Begin to look at cells; again after ``close``, in the same cell or in a later one."""
         if self._number != self._shell.execution_count:
             self._number, self._calls = None, 0
-            self.execution += 1
+            self.execution_number += 1
         self._shell.events.register("pre_run_cell", self._begin)
         self._shell.events.register("post_run_cell", self._end)
 
@@ -55,13 +55,13 @@ class Cells:
         self._shell.events.unregister("post_run_cell", self._end)
         self._running = None
 
-    def next_key(self, *, take: bool = True) -> Key:
+    def next_key(self, *, advance: bool = True) -> TurnKey:
         """The key of the next call in the running cell; without ``take`` it stays the next."""
         if self._number is None:  # the extension was loaded in this very cell
-            self._name = _sent_id(self._shell) or self._numbered()
+            self._name = _frontend_cell_id(self._shell) or self._fallback_name()
             self._number = self._shell.execution_count
         ordinal = self._calls
-        self._calls += take
+        self._calls += advance
         return self._name, ordinal
 
     def _begin(self, info: Any) -> None:
@@ -69,22 +69,22 @@ class Cells:
         if self._running is not None and number == self._number:
             return
         self._running, self._number = info, number
-        self.execution += 1
-        self._name = getattr(info, "cell_id", None) or self._numbered(info)
+        self.execution_number += 1
+        self._name = getattr(info, "cell_id", None) or self._fallback_name(info)
         self._calls = 0
 
     def _end(self, result: Any) -> None:
         if getattr(result, "info", None) is self._running:
             self._running = None
 
-    def _numbered(self, info: object = None) -> str:
+    def _fallback_name(self, info: object = None) -> str:
         """A name for a cell without an id; where executions are not counted, as in nbval, each has its own."""
         counted = getattr(info, "store_history", True)
-        number = f"In[{self._shell.execution_count}]" if counted else f"run {self.execution}"
+        number = f"In[{self._shell.execution_count}]" if counted else f"run {self.execution_number}"
         return f"{number} {self._session}"
 
 
-def _sent_id(shell: Any) -> str:
+def _frontend_cell_id(shell: Any) -> str:
     """The id of the running cell as the kernel got it; empty where none came."""
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
     metadata = parent.get("metadata", {}) if isinstance(parent, Mapping) else {}
@@ -92,15 +92,15 @@ def _sent_id(shell: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Seat:
+class TurnSlot:
     """The place of one call in a conversation."""
 
     conversation: Conversation
-    key: Key
+    key: TurnKey
 
 
 @dataclass(frozen=True)
-class Broken:
+class PartialAnswer:
     """What is known of an answer that broke off, for when it is gone on with."""
 
     result: object = None
@@ -118,18 +118,18 @@ class Conversations:
     """
 
     def __init__(self, shell: InteractiveShell) -> None:
-        self._cells = Cells(shell)
+        self._cells = CellTracker(shell)
         self._named: dict[str, Conversation] = {}
-        self._begun: dict[str, int] = {}  # the execution that each of them knows of
-        self._broken = Broken()
+        self._begun_in: dict[str, int] = {}  # the execution that each of them knows of
+        self._partial_answer = PartialAnswer()
         self._lock = threading.RLock()
 
     @classmethod
-    def of(cls, shell: InteractiveShell) -> Conversations:
+    def for_shell(cls, shell: InteractiveShell) -> Conversations:
         """Those of a shell, and open: ``%reload_ext`` forgets none, nor does ``%unload_ext``."""
-        kept = shell.meta.get(_KEPT)
+        kept = shell.meta.get(_META_KEY)
         conversations = kept if isinstance(kept, cls) else cls(shell)
-        shell.meta[_KEPT] = conversations
+        shell.meta[_META_KEY] = conversations
         conversations.open()
         return conversations
 
@@ -140,12 +140,12 @@ class Conversations:
     def close(self) -> None:
         """Look at cells no more."""
         self._cells.close()
-        self._broken = Broken()
+        self._partial_answer = PartialAnswer()
 
     @property
-    def execution(self) -> int:
+    def execution_number(self) -> int:
         """Which execution of a cell this is, of all that there were; cells that run within another are part of it."""
-        return self._cells.execution
+        return self._cells.execution_number
 
     def __iter__(self) -> Iterator[Conversation]:
         return iter(list(self._named.values()))
@@ -174,7 +174,7 @@ class Conversations:
             f"there is no conversation {name!r}.", hint=f"{did_you_mean(name, self._named)} {hint}".lstrip()
         )
 
-    def seat(self, name: str, *, take: bool = True) -> Seat:
+    def slot(self, name: str, *, advance: bool = True) -> TurnSlot:
         """The place of the next call; a conversation that is not there begins, and is kept with its first turn.
 
         Raises InputError for what is no name. Without ``take`` the place stays free, as for a dry run.
@@ -184,14 +184,17 @@ class Conversations:
         conversation = Conversation(name)
         with self._lock:
             conversation = self._named.get(conversation.name, conversation)
-            key = self._cells.next_key(take=take)
-            if self._begun.get(conversation.name, self._cells.execution) != self._cells.execution:
+            key = self._cells.next_key(advance=advance)
+            if (
+                self._begun_in.get(conversation.name, self._cells.execution_number)
+                != self._cells.execution_number
+            ):
                 conversation.begin(key[0])
-                self._begun[conversation.name] = self._cells.execution
-        return Seat(conversation, key)
+                self._begun_in[conversation.name] = self._cells.execution_number
+        return TurnSlot(conversation, key)
 
     @contextmanager
-    def changing(self, conversation: Conversation) -> Iterator[Conversation]:
+    def locked(self, conversation: Conversation) -> Iterator[Conversation]:
         """The one to change, one call at a time: what is kept under its name by now, else itself, which then is.
 
         Calls at the same time may each have begun one of that name.
@@ -199,17 +202,17 @@ class Conversations:
         with self._lock:
             kept = self._named.get(conversation.name, conversation)
             yield kept
-            self.keep(kept)
+            self.add(kept)
 
-    def keep(self, conversation: Conversation) -> None:
+    def add(self, conversation: Conversation) -> None:
         """Keep it under its name, in the place of another of that name."""
-        self._begun.setdefault(conversation.name, self._cells.execution)
+        self._begun_in.setdefault(conversation.name, self._cells.execution_number)
         self._named[conversation.name] = conversation
 
-    def note_broken(self, broken: Broken) -> None:
+    def record_partial(self, partial_answer: PartialAnswer) -> None:
         """Note what is known of an answer that broke off."""
-        self._broken = broken
+        self._partial_answer = partial_answer
 
-    def broken(self, result: object) -> Broken | None:
+    def partial_answer(self, result: object) -> PartialAnswer | None:
         """What was noted of this very answer, if it was the last that broke off."""
-        return self._broken if self._broken.result is result else None
+        return self._partial_answer if self._partial_answer.result is result else None

@@ -13,22 +13,22 @@ from typing import Any
 from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import ConfigurationError, InvalidURLError
 from puq_magics.core.secret import Secret
-from puq_magics.session.settings import Effective, is_sandbox
+from puq_magics.session.settings import EffectiveSettings, is_sandbox
 
 _SERVICE = "puq_magics"
-_INSTALL = 'Install it: pip install "puq_magics[keyring]"'
+_INSTALL_HINT = 'Install it: pip install "puq_magics[keyring]"'
 
 
-def store(origin: str, key: Secret) -> None:
+def store_key(origin: str, key: Secret) -> None:
     """Keep the key of a host. Raises ConfigurationError where that cannot be."""
-    library = _library()
+    library = _keyring()
     if library is None:
-        raise ConfigurationError("the keyring needs the library of that name.", hint=_INSTALL)
+        raise ConfigurationError("the keyring needs the library of that name.", hint=_INSTALL_HINT)
     problem = ""
     try:
         library.set_password(_SERVICE, origin, key.reveal())
     except Exception as exc:  # noqa: BLE001 - each system has its own, and the frames below hold the key
-        problem = _reason(exc)
+        problem = _error_text(exc)
     if problem:
         raise ConfigurationError(
             f"the keyring does not take the key ({problem}).",
@@ -36,9 +36,9 @@ def store(origin: str, key: Secret) -> None:
         )
 
 
-def load(origin: str) -> tuple[Secret | None, str]:
+def load_key(origin: str) -> tuple[Secret | None, str]:
     """The key of a host, and what is amiss with the keyring; None and nothing without the library or the key."""
-    library = _library()
+    library = _keyring()
     if library is None:
         return None, ""
     try:
@@ -47,12 +47,12 @@ def load(origin: str) -> tuple[Secret | None, str]:
     except ConfigurationError:
         return None, "the keyring holds something that is no key"
     except Exception as exc:  # noqa: BLE001 - a keyring that is locked or broken is one that has no key
-        return None, "" if _is_missing(exc) else f"the keyring cannot be read ({_reason(exc)})"
+        return None, "" if _is_no_keyring(exc) else f"the keyring cannot be read ({_error_text(exc)})"
 
 
-def delete(origin: str) -> bool:
+def delete_key(origin: str) -> bool:
     """Take the key of a host away; False if there was none. Raises ConfigurationError where that cannot be."""
-    library = _library()
+    library = _keyring()
     if library is None:
         return False
     try:
@@ -60,9 +60,9 @@ def delete(origin: str) -> bool:
             return False
         library.delete_password(_SERVICE, origin)
     except Exception as exc:  # noqa: BLE001
-        if _is_missing(exc):
+        if _is_no_keyring(exc):
             return False
-        problem = _reason(exc)
+        problem = _error_text(exc)
     else:
         return True
     raise ConfigurationError(
@@ -70,7 +70,7 @@ def delete(origin: str) -> bool:
     )
 
 
-def _library() -> Any | None:
+def _keyring() -> Any | None:
     try:
         import keyring
     except ImportError:
@@ -78,12 +78,12 @@ def _library() -> Any | None:
     return keyring
 
 
-def _is_missing(exc: Exception) -> bool:
+def _is_no_keyring(exc: Exception) -> bool:
     """Whether it says that the system has no keyring at all."""
     return type(exc).__name__ == "NoKeyringError"
 
 
-def _reason(exc: Exception) -> str:
+def _error_text(exc: Exception) -> str:
     words = " ".join(str(exc).split())[:120]
     return words.rstrip(".") if words else type(exc).__name__
 
@@ -99,61 +99,65 @@ class Credential:
 class Credentials:
     """The keys of one shell."""
 
-    def __init__(self, effective: Effective) -> None:
+    def __init__(self, effective: EffectiveSettings) -> None:
         self._effective = effective
-        self._kept: dict[str, Credential] = {}
-        self._looked_up: dict[str, Credential | None] = {}
+        self._entered: dict[str, Credential] = {}
+        self._keyring_cache: dict[str, Credential | None] = {}
         #: What is amiss with the keyring; empty when nothing is.
         self.keyring_problem = ""
 
-    def keep(self, address: BaseURL, key: Secret, source: str) -> None:
+    def add(self, address: BaseURL, key: Secret, source: str) -> None:
         """Keep a key for a host, for the session."""
-        self._kept[address.origin] = Credential(key, source)
+        self._entered[address.origin] = Credential(key, source)
 
-    def keep_in_keyring(self, address: BaseURL, key: Secret) -> None:
+    def save_to_keyring(self, address: BaseURL, key: Secret) -> None:
         """Keep a key for a host beyond the session, too. Raises ConfigurationError."""
-        store(address.origin, key)
-        self._looked_up.pop(address.origin, None)
+        store_key(address.origin, key)
+        self._keyring_cache.pop(address.origin, None)
 
     def forget(self, address: BaseURL) -> bool:
         """Forget the key that was entered for a host; False if there was none."""
-        return self._kept.pop(address.origin, None) is not None
+        return self._entered.pop(address.origin, None) is not None
 
-    def forget_in_keyring(self, address: BaseURL) -> bool:
+    def delete_from_keyring(self, address: BaseURL) -> bool:
         """Take the key of a host out of the keyring; False if there was none. Raises ConfigurationError."""
-        self._looked_up.pop(address.origin, None)
-        return delete(address.origin)
+        self._keyring_cache.pop(address.origin, None)
+        return delete_key(address.origin)
 
     def find(self, address: BaseURL) -> Credential | None:
         """The key for a host: from login, then from the environment, then from the keyring."""
-        if address.origin in self._kept:
-            return self._kept[address.origin]
+        if address.origin in self._entered:
+            return self._entered[address.origin]
         key = self._effective.environment_key
         if key and self._environment_origin() == address.origin:
             return Credential(Secret(key), "PUQ_API_KEY")
-        return self._in_keyring(address.origin)
+        return self._find_in_keyring(address.origin)
 
-    def _in_keyring(self, origin: str) -> Credential | None:
+    def _find_in_keyring(self, origin: str) -> Credential | None:
         """Looked up once for each host: a system's keyring is slow, and may ask people to unlock it."""
-        if origin not in self._looked_up:
-            key, self.keyring_problem = load(origin)
+        if origin not in self._keyring_cache:
+            key, self.keyring_problem = load_key(origin)
             if self.keyring_problem:
                 return None  # and look again next time: it may be unlocked by then
-            self._looked_up[origin] = None if key is None else Credential(key, "the keyring")
-        return self._looked_up[origin]
+            self._keyring_cache[origin] = None if key is None else Credential(key, "the keyring")
+        return self._keyring_cache[origin]
 
-    def at_hand(self, address: BaseURL) -> bool:
+    def needs_no_keyring(self, address: BaseURL) -> bool:
         """Whether ``find`` answers without a look at the keyring, which may make people wait."""
-        if address.origin in self._kept or address.origin in self._looked_up or find_spec("keyring") is None:
+        if (
+            address.origin in self._entered
+            or address.origin in self._keyring_cache
+            or find_spec("keyring") is None
+        ):
             return True
         return bool(self._effective.environment_key) and self._environment_origin() == address.origin
 
     @property
-    def was_given(self) -> bool:
+    def has_entered_key(self) -> bool:
         """Whether a key is kept, of whatever host."""
-        return bool(self._kept)
+        return bool(self._entered)
 
-    def belongs_elsewhere(self, address: BaseURL) -> str | None:
+    def environment_key_origin(self, address: BaseURL) -> str | None:
         """The host of the environment's key, when that is another one."""
         origin = self._environment_origin()
         return origin if self._effective.environment_key and origin and origin != address.origin else None

@@ -15,9 +15,9 @@ from puq_magics.outputs.results import ImageResult
 from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.views.progress import Ticker
 from puq_magics.prompts.token_estimate import tokens_in
-from puq_magics.session.budget import Asked
-from puq_magics.session.calls import perform
-from puq_magics.session.session import Workspace
+from puq_magics.session.budget import CallInfo
+from puq_magics.session.calls import run_call
+from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ImageCall:
+class ImageSpec:
     """What to ask of which model."""
 
     model: str
@@ -46,94 +46,94 @@ class ImageCall:
         return number if isinstance(number, int) and number > 0 else 1
 
 
-def image(workspace: Workspace, call: ImageCall, view: MediaView, out: str | None = None) -> ImageResult:
-    """Have images made, show and keep them; see ``perform``.
+def image(session: Session, spec: ImageSpec, view: MediaView, out: str | None = None) -> ImageResult:
+    """Have images made, show and keep them; see ``run_call``.
 
     Raises InputError when they could not be saved; they are in ``_puq`` then.
     """
-    exchange = ImageExchange(call)
-    result = perform(workspace, exchange, view, out)
-    if exchange.unsaved is not None:
-        raise exchange.unsaved
+    call = ImageCall(spec)
+    result = run_call(session, call, view, out)
+    if call.save_error is not None:
+        raise call.save_error
     return result
 
 
-class ImageExchange:
+class ImageCall:
     """One prompt and its images."""
 
-    def __init__(self, call: ImageCall) -> None:
-        self._call = call
+    def __init__(self, spec: ImageSpec) -> None:
+        self._spec = spec
         self._images: ImagesResponse | None = None
         #: Why the images were not saved.
-        self.unsaved: InputError | None = None
+        self.save_error: InputError | None = None
 
     @property
-    def asked(self) -> Asked:
-        """See Exchange."""
-        call = self._call
-        return Asked("image", call.model, tokens_in(call.prompt), count=call.count)
+    def info(self) -> CallInfo:
+        """See Call."""
+        spec = self._spec
+        return CallInfo("image", spec.model, tokens_in(spec.prompt), count=spec.count)
 
     def request(self, router: Router) -> Request:
-        """See Exchange."""
-        return router.image_request(self._call.prompt, model=self._call.model, **self._call.params)
+        """See Call."""
+        return router.image_request(self._spec.prompt, model=self._spec.model, **self._spec.params)
 
     def run(self, router: Router, view: MediaView) -> None:
-        """See Exchange."""
-        call = self._call
+        """See Call."""
+        spec = self._spec
         try:
             with Ticker(view.waiting, first=view.prepare):
                 self._images = router.image(
-                    call.prompt,
-                    model=call.model,
+                    spec.prompt,
+                    model=spec.model,
                     on_retry=view.retrying,
-                    on_partial=self._came,
-                    **call.params,
+                    on_partial=self._store_images,
+                    **spec.params,
                 )
         except APIError as error:
-            self._keep(error)
+            self._keep_partial(error)
             raise
 
     def usage(self) -> Usage | None:
-        """See Exchange."""
+        """See Call."""
         return None if self._images is None else self._images.usage
 
     def result(self, broken_off: str) -> ImageResult:
-        """See Exchange."""
-        call, images = self._call, self._images
+        """See Call."""
+        spec, images = self._spec, self._images
         return ImageResult(
             images=() if images is None else images.images,  # type: ignore[arg-type]  # it makes Pictures of them
-            prompt=call.prompt,
-            model=call.model if images is None else images.model,
+            prompt=spec.prompt,
+            model=spec.model if images is None else images.model,
             usage=self.usage(),
             request_id=None if images is None else images.request_id,
             broken_off=broken_off,
-            notes=(*call.notes, images.note) if images is not None and images.note else call.notes,
+            notes=(*spec.notes, images.note) if images is not None and images.note else spec.notes,
             raw={} if images is None else images.raw,
         )
 
     def show(self, result: ImageResult, view: MediaView) -> None:
-        """See Exchange."""
-        if self._call.save is not None and result.images:
+        """See Call."""
+        if self._spec.save is not None and result.images:
             try:
-                result.save(self._call.save, force=self._call.force)
+                result.save(self._spec.save, force=self._spec.force)
             except InputError as error:
                 error.hint = f"{error.hint} The images are in _puq: _puq.save(…)".lstrip()
-                self.unsaved = error
+                self.save_error = error
         view.show(result)
 
-    def _came(self, images: ImagesResponse) -> None:
+    def _store_images(self, images: ImagesResponse) -> None:
         """Take in what there is of an answer that fails, or that somebody stops."""
         self._images = images
 
-    def _keep(self, error: APIError) -> None:
+    def _keep_partial(self, error: APIError) -> None:
         """Keep what came of a failed answer: the good images here, what is none in files."""
         from puq_magics.api.images import ImagesResponse
-        from puq_magics.session.partial_results import hint_for_magics, salvage
+        from puq_magics.session.partial_results import save_partial, strip_client_hint
 
-        hint_for_magics(error)
+        strip_client_hint(error)
         partial = error.partial
         if isinstance(partial, bytes):
-            salvage(error, [partial])
+            save_partial(error, [partial])
         if not isinstance(partial, ImagesResponse):
             return
         self._images = partial
@@ -141,10 +141,10 @@ class ImageExchange:
             number = len(partial.images)
             said = "an image that is good is" if number == 1 else f"{number} images that are good are"
             error.hint = f"{error.hint} {said[0].upper()}{said[1:]} in _puq.".lstrip()
-        salvage(error, [*partial.rejected, *_addresses(partial.raw)])
+        save_partial(error, [*partial.rejected, *_url_response(partial.raw)])
 
 
-def _addresses(raw: Mapping[str, Any]) -> list[bytes]:
+def _url_response(raw: Mapping[str, Any]) -> list[bytes]:
     """An answer that names images by their addresses: somebody may get there by hand."""
     entries = raw.get("data")
     named = (

@@ -30,8 +30,8 @@ OK, INTERRUPTED, BROKEN_OFF, FAILED = "ok", "interrupted", "broken off", "failed
 KINDS = ("chat", "image", "speech", "transcription", "other")
 
 #: Seconds to wait for another kernel that is writing; what could not be written goes with the next entry.
-_PATIENCE = 0.25
-_LARGEST = 2**53
+_BUSY_TIMEOUT = 0.25
+_MAX_NUMBER = 2**53
 _NAME = re.compile(r"[!-~]{1,200}")
 _CELL = re.compile(r"[A-Za-z0-9_-]{0,64}")
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{0,255}")
@@ -41,7 +41,7 @@ _SUFFIXES = (".sqlite", ".sqlite3", ".db")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LedgerEntry:
     """One call.
 
     Whatever does not fit its field is not kept: a model's name with spaces becomes ``?``, a number that is none
@@ -75,8 +75,8 @@ class Entry:
     outcome: str = OK
 
     def __post_init__(self) -> None:
-        for name, fit in _FITTING.items():
-            object.__setattr__(self, name, fit(getattr(self, name)))
+        for name, clean in _CLEANERS.items():
+            object.__setattr__(self, name, clean(getattr(self, name)))
 
     @property
     def has_failed(self) -> bool:
@@ -105,50 +105,50 @@ def default_path() -> Path:
 # --- what fits a field ---------------------------------------------------------------------------------------------
 
 
-def _fit_time(value: datetime) -> datetime:
+def _clean_time(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-def _fit_cell(value: object) -> str:
+def _clean_cell(value: object) -> str:
     text = str(value)
     return (
         text if _CELL.fullmatch(text) else blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
     )
 
 
-def _fit_count(value: object) -> int | None:
+def _clean_count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return None
-    return int(value) if 0 <= value <= _LARGEST else None
+    return int(value) if 0 <= value <= _MAX_NUMBER else None
 
 
-def _fit_number(value: object) -> float | None:
+def _clean_number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if 0 <= value <= _LARGEST and isfinite(value) else None
+    return float(value) if 0 <= value <= _MAX_NUMBER and isfinite(value) else None
 
 
-def _matching(pattern: re.Pattern[str], otherwise: str) -> Any:
-    return lambda value: value if isinstance(value, str) and pattern.fullmatch(value) else otherwise
+def _match_or(pattern: re.Pattern[str], default: str) -> Any:
+    return lambda value: value if isinstance(value, str) and pattern.fullmatch(value) else default
 
 
-_FITTING = {
-    "at": _fit_time,
-    "session": _matching(_CELL, ""),
-    "host": _matching(_HOST, ""),
-    "kind": _matching(re.compile("|".join(KINDS)), "other"),
-    "model": _matching(_NAME, "?"),
-    "cell": _fit_cell,
+_CLEANERS = {
+    "at": _clean_time,
+    "session": _match_or(_CELL, ""),
+    "host": _match_or(_HOST, ""),
+    "kind": _match_or(re.compile("|".join(KINDS)), "other"),
+    "model": _match_or(_NAME, "?"),
+    "cell": _clean_cell,
     **dict.fromkeys(
-        ("prompt_tokens", "completion_tokens", "total_tokens", "characters", "images"), _fit_count
+        ("prompt_tokens", "completion_tokens", "total_tokens", "characters", "images"), _clean_count
     ),
-    **dict.fromkeys(("audio_seconds", "seconds", "time_to_first_token", "cost"), _fit_number),
-    "outcome": _matching(_OUTCOME, FAILED),
+    **dict.fromkeys(("audio_seconds", "seconds", "time_to_first_token", "cost"), _clean_number),
+    "outcome": _match_or(_OUTCOME, FAILED),
 }
 
 # --- the file's schema ---------------------------------------------------------------------------------------------
 
-_NAMES = tuple(column.name for column in fields(Entry))
+_NAMES = tuple(column.name for column in fields(LedgerEntry))
 _LENGTHS = {"at": 32, "session": 64, "host": 255, "kind": 16, "model": 200, "cell": 64, "outcome": 16}
 
 
@@ -157,7 +157,7 @@ def _column(name: str) -> str:
     if name in _LENGTHS:
         blank = "" if name == "outcome" else f" AND instr({name}, ' ') = 0 AND instr({name}, char(10)) = 0"
         return f"{name} TEXT NOT NULL CHECK (typeof({name}) = 'text' AND length({name}) <= {_LENGTHS[name]}{blank})"
-    kind = "integer" if _FITTING[name] is _fit_count else "real"
+    kind = "integer" if _CLEANERS[name] is _clean_count else "real"
     return f"{name} {kind.upper()} CHECK (typeof({name}) IN ('{kind}', 'null'))"
 
 
@@ -166,17 +166,17 @@ _INSERT = f"INSERT INTO calls ({', '.join(_NAMES)}) VALUES ({', '.join('?' * len
 _SELECT = f"SELECT {', '.join(_NAMES)} FROM calls"  # noqa: S608
 
 
-def _row(entry: Entry) -> tuple[object, ...]:
+def _row(entry: LedgerEntry) -> tuple[object, ...]:
     values = [getattr(entry, name) for name in _NAMES]
     return (entry.at.isoformat().replace("+00:00", "Z"), *values[1:])
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def _entry(row: tuple[Any, ...]) -> LedgerEntry:
     values = dict(zip(_NAMES, row, strict=True))
-    return Entry(**values | {"at": datetime.fromisoformat(values["at"])})
+    return LedgerEntry(**values | {"at": datetime.fromisoformat(values["at"])})
 
 
-class _LeftAlone(Exception):  # noqa: N818 - no error: the file is somebody else's
+class _NotOurFileError(Exception):
     """The file is none of ours to write to; the words say why."""
 
 
@@ -188,35 +188,37 @@ class Ledger:
     the ledger whose session goes on with this one; what was noted there is not written here.
     """
 
-    def __init__(self, path: Path | None = None, on: bool = True, *, after: Ledger | None = None) -> None:
-        self.on = on
+    def __init__(
+        self, path: Path | None = None, enabled: bool = True, *, previous: Ledger | None = None
+    ) -> None:
+        self.enabled = enabled
         #: What marks this session's entries.
-        self.session: str = str(uuid4()) if after is None else after.session
+        self.session: str = str(uuid4()) if previous is None else previous.session
         #: What is amiss with the file, in a sentence; empty when nothing is.
         self.problem = ""
         self._path = path
         self._lock = threading.RLock()
-        self._entries: list[Entry] = [] if after is None else list(after.entries())
-        self._unwritten: list[Entry] = []
+        self._entries: list[LedgerEntry] = [] if previous is None else list(previous.entries())
+        self._pending: list[LedgerEntry] = []
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None  # of the file that was opened
-        self._usable = on
+        self._usable = enabled
 
     @property
     def path(self) -> Path:
         """The file."""
         return Path(os.path.expanduser(self._path)) if self._path is not None else default_path()
 
-    def note(self, entry: Entry) -> None:
+    def record(self, entry: LedgerEntry) -> None:
         """Keep an entry; it is in the file when this returns, unless another kernel blocks that or it cannot be."""
         entry = replace(entry, session=self.session)
         with self._lock:
             self._entries.append(entry)
             if self._usable:
-                self._unwritten.append(entry)
+                self._pending.append(entry)
                 self._flush()
 
-    def entries(self, *, all_sessions: bool = False) -> tuple[Entry, ...]:
+    def entries(self, *, all_sessions: bool = False) -> tuple[LedgerEntry, ...]:
         """The entries of this session, or those of all in the file, oldest first."""
         with self._lock:
             if not all_sessions:
@@ -228,20 +230,20 @@ class Ledger:
     def close(self) -> None:
         """Close the file; it is opened again if it has to be."""
         with self._lock:
-            if self._unwritten:
+            if self._pending:
                 self._flush()
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
 
-    def _read(self) -> Iterable[Entry]:
+    def _read(self) -> Iterable[LedgerEntry]:
         if self._connection is None:
             return ()
         try:
             rows = self._connection.execute(_SELECT).fetchall()
             return [_entry(row) for row in rows]
         except (sqlite3.Error, ValueError, TypeError) as error:
-            self._failed(error)
+            self._handle_error(error)
             return ()
 
     def _flush(self) -> None:
@@ -253,65 +255,65 @@ class Ledger:
                 try:
                     self._write()
                     return
-                except (sqlite3.Error, OSError, _LeftAlone) as error:
-                    self._failed(error)
+                except (sqlite3.Error, OSError, _NotOurFileError) as error:
+                    self._handle_error(error)
 
     def _write(self) -> None:
         if self._connection is None:
             self._inode = _inode(self.path)
-            self._connection = _opened(self.path)
-        if self._unwritten:
+            self._connection = _connect(self.path)
+        if self._pending:
             with self._connection:  # commits, or rolls back
                 self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.executemany(_INSERT, map(_row, self._unwritten))
-            self._unwritten.clear()
+                self._connection.executemany(_INSERT, map(_row, self._pending))
+            self._pending.clear()
 
-    def _failed(self, error: Exception) -> None:
+    def _handle_error(self, error: Exception) -> None:
         """Say what happened, and see to it that the next attempt can do better, or that there is none."""
-        if _is(error, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if _has_code(error, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return  # another kernel has it; the next entry tries again
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-        if _is(error, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) and self.path.suffix in _SUFFIXES:
-            self._begin_anew()
+        if _has_code(error, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) and self.path.suffix in _SUFFIXES:
+            self._start_new_file()
             return
         self._usable = False
         because = getattr(error, "strerror", None) or error
         self.problem = f"calls are noted for this session only: {self.path} cannot be used ({because})."
 
-    def _begin_anew(self) -> None:
-        self._unwritten = list(self._entries)  # the new file gets all of this session
+    def _start_new_file(self) -> None:
+        self._pending = list(self._entries)  # the new file gets all of this session
         if _inode(self.path) != self._inode:
             return  # another kernel has set it aside
         try:
-            aside = _set_aside(self.path)
+            aside = _rename_corrupt(self.path)
         except OSError as error:
-            self._failed(error)
+            self._handle_error(error)
             return
         self.problem = (
             f"the ledger {self.path} was corrupt: it was set aside as {aside.name}, and a new one begun."
         )
 
 
-def _is(error: Exception, *codes: int) -> bool:
+def _has_code(error: Exception, *codes: int) -> bool:
     """Whether SQLite gave one of these codes; extended ones hold them in their low byte."""
     return (
         isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in codes
     )
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _connect(path: Path) -> sqlite3.Connection:
     """A connection to the ledger in this file, which is made where there is none. Raises as _flush knows."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with suppress(
         FileExistsError
     ):  # never open one that is there: closing it would drop SQLite's locks on it
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # its side files get the same mode
-    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
-        if not _is_ours(connection):
-            _begin(connection)
+        if not _is_ledger(connection):
+            _create_table(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
     except BaseException:
         connection.close()
@@ -325,23 +327,23 @@ _CONTENTS = (
 )
 
 
-def _is_ours(connection: sqlite3.Connection) -> bool:
+def _is_ledger(connection: sqlite3.Connection) -> bool:
     """Whether the file holds a ledger; False for an empty one. Raises _LeftAlone for another's."""
     version, names = connection.execute(_CONTENTS).fetchone()
     tables = set((names or "").split("\n")) - {""}
     if version > VERSION:
-        raise _LeftAlone("it is of a later version of puq_magics")
+        raise _NotOurFileError("it is of a later version of puq_magics")
     if tables and not (version == VERSION and "calls" in tables):
-        raise _LeftAlone("it holds something else")
+        raise _NotOurFileError("it holds something else")
     return bool(tables)
 
 
-def _begin(connection: sqlite3.Connection) -> None:
+def _create_table(connection: sqlite3.Connection) -> None:
     """Make the table, unless another kernel has just done so."""
     connection.execute("PRAGMA journal_mode=WAL")  # stays with the file
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        if not _is_ours(connection):
+        if not _is_ledger(connection):
             connection.execute(_CREATE)
             connection.execute(f"PRAGMA user_version={VERSION}")
 
@@ -353,7 +355,7 @@ def _inode(path: Path) -> int | None:
         return None
 
 
-def _set_aside(path: Path) -> Path:
+def _rename_corrupt(path: Path) -> Path:
     """Rename a file, and SQLite's files beside it, so that nothing is lost. Raises OSError."""
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%fZ")
     aside = path.with_name(f"{path.stem}.corrupt-{stamp}{path.suffix}")

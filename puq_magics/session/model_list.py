@@ -18,28 +18,28 @@ _RETRY_AFTER = 60.0  # seconds after which a list that did not come is asked for
 _NO_MODELS: Mapping[str, Model] = {}
 
 
-class Connect(Protocol):
+class RouterFactory(Protocol):
     """Makes a router of the caller's own, to look at lists beside a call."""
 
     def __call__(self, *, quick: bool = False) -> Router:
         """``quick``: one that gives up soon, for what nobody waits for."""
 
 
-class Catalogue:
+class ModelList:
     """The models of one router, and the balance when this session began."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: RouterFactory) -> None:
         self._connect = connect
         self._models: Mapping[str, Model] | None = None
         self._balance_at_start: float | None = None
-        self._has_asked_balance = False
+        self._balance_requested = False
         self._failed_at: float | None = None
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()
 
     @property
-    def known(self) -> Mapping[str, Model]:
+    def cached(self) -> Mapping[str, Model]:
         """The models by their codes, as far as they are known now, disabled ones too; never waits."""
         return self._models or _NO_MODELS
 
@@ -48,7 +48,7 @@ class Catalogue:
         """The balance at the first look in this session; None where nobody has looked, or the router has none."""
         return self._balance_at_start
 
-    def saw_balance(self, balance: float) -> None:
+    def record_balance(self, balance: float) -> None:
         """Keep the first balance that was seen."""
         if self._balance_at_start is None:
             self._balance_at_start = balance
@@ -58,53 +58,55 @@ class Catalogue:
         self.wait()
         if self._models is None or refresh:
             with self._connect() as router:
-                self._keep(router.models(enabled_only=False))
-        return self.known
+                self._store(router.models(enabled_only=False))
+        return self.cached
 
-    def begin(self, *, balance: bool = False) -> None:
+    def fetch_in_background(self, *, balance: bool = False) -> None:
         """Look in the background for what is not known, unless that is on its way, or has just failed."""
         with self._lock:
             failed = self._failed_at is not None and monotonic() - self._failed_at < _RETRY_AFTER
             models = self._models is None and not failed
-            balance = balance and self._balance_at_start is None and not self._has_asked_balance
+            balance = balance and self._balance_at_start is None and not self._balance_requested
             if not self._idle.is_set() or not (models or balance):
                 return
             self._idle.clear()
-        self._has_asked_balance = self._has_asked_balance or balance
-        threading.Thread(target=self._look, args=(models, balance), name="puq-models", daemon=True).start()
+        self._balance_requested = self._balance_requested or balance
+        threading.Thread(
+            target=self._fetch_all, args=(models, balance), name="puq-models", daemon=True
+        ).start()
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait for what is on its way."""
         self._idle.wait(seconds)
 
-    def _look(self, models: bool, balance: bool) -> None:
+    def _fetch_all(self, models: bool, balance: bool) -> None:
         try:
             with self._connect(quick=True) as router:
                 if balance:
-                    self._look_at_balance(router)
+                    self._fetch_balance(router)
                 if models:
-                    self._keep(router.models(enabled_only=False))
+                    self._store(router.models(enabled_only=False))
         except Exception:  # noqa: BLE001 - nobody waits for it: who needs the list asks again, and is told
             self._failed_at = monotonic()
         finally:
             self._idle.set()
 
-    def _look_at_balance(self, router: Router) -> None:
+    def _fetch_balance(self, router: Router) -> None:
         try:
-            self.saw_balance(router.balance())
+            self.record_balance(router.balance())
         except PuqError:  # a server without one
             return
 
-    def _keep(self, models: tuple[Model, ...]) -> None:
+    def _store(self, models: tuple[Model, ...]) -> None:
         self._models = {model.code: model for model in models}
         self._failed_at = None
 
 
-def kind_of(code: str, corrections: Mapping[str, str]) -> str:
-    """What a model is for: by the user's ``kinds`` (a ``*`` stands for any characters), else by its name."""
-    if code in corrections:
-        return corrections[code]
-    for pattern, kind in corrections.items():
+def resolve_kind(code: str, overrides: Mapping[str, str]) -> str:
+    """What a model is for: by the user's ``model_kinds`` (a ``*`` stands for any characters), else by its name."""
+    if code in overrides:
+        return overrides[code]
+    for pattern, kind in overrides.items():
         if "*" in pattern and fnmatchcase(code, pattern):
             return kind
     return model_kind(code)

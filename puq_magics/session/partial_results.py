@@ -16,22 +16,22 @@ from puq_magics.core.media_types import describe_non_media, detect_audio_type, d
 _EXTENSIONS = {"JSON": ".json", "HTML": ".txt", "SVG": ".txt", "XML": ".txt", "text": ".txt"}
 #: Where an object of JSON has the words; they may be cut.
 _TEXT = re.compile(r'"text"\s*:\s*"((?:[^"\\]|\\.)*\\?)', re.DOTALL)
-_BEHIND_A_LIST = re.compile(r"\]\s*,\s*\Z")
+_AFTER_LIST = re.compile(r"\]\s*,\s*\Z")
 #: A hint of the client's for those who caught the error; in a notebook nobody has.
-_IN_PYTHON = re.compile(r"[^.;:]*\.partial(?:\.\w+)?[.;]?\s*(?:or )?")
-_AS_JSON = 'response_format="b64_json"', "--param response_format=b64_json"
+_CLIENT_HINT = re.compile(r"[^.;:]*\.partial(?:\.\w+)?[.;]?\s*(?:or )?")
+_FORMAT_HINT = 'response_format="b64_json"', "--param response_format=b64_json"
 
 
-def hint_for_magics(error: APIError) -> None:
+def strip_client_hint(error: APIError) -> None:
     """Leave out of an error's hint what is for callers of the client only."""
-    hint = _IN_PYTHON.sub(" ", error.hint).strip().replace(*_AS_JSON)
+    hint = _CLIENT_HINT.sub(" ", error.hint).strip().replace(*_FORMAT_HINT)
     error.hint = hint[:1].upper() + hint[1:]
 
 
-def salvage(error: APIError, leftovers: Iterable[bytes]) -> None:
+def save_partial(error: APIError, payloads: Iterable[bytes]) -> None:
     """Keep what is no result in temporary files of their own; the error says where."""
     try:
-        paths = [str(kept(data, _extension(data))) for data in leftovers if data]
+        paths = [str(kept(data, _extension(data))) for data in payloads if data]
     except InputError as exc:  # no room left, say
         error.hint = f"{error.hint} It could not be kept: {exc.message}".lstrip()
         return
@@ -39,27 +39,29 @@ def salvage(error: APIError, leftovers: Iterable[bytes]) -> None:
         error.hint = f"{error.hint} What came instead is kept in {', '.join(paths)}".lstrip()
 
 
-def words_of(body: bytes) -> str:
+def transcript_text(body: bytes) -> str:
     """The words in a body that should have been a transcript, and may be cut; empty when it is something else."""
     kind = describe_non_media(body)
     if kind == "JSON":
-        return _words_of_json(body)
+        return _transcript_text_of_json(body)
     return body.decode("utf-8-sig", "replace").strip() if kind == "text" else ""
 
 
-def _words_of_json(body: bytes) -> str:
+def _transcript_text_of_json(body: bytes) -> str:
     """The value of ``text`` in an object, as far as it came; or those of its segments, which may stand before it."""
     text = body.decode("utf-8-sig", "replace")
     found = list(_TEXT.finditer(text))
     segments = text.find('"segments"')
     if not found or not 0 <= segments < found[0].start():
-        return _unquoted(found[0][1]).strip() if found else ""
-    whole = [each for each in found if _BEHIND_A_LIST.search(text, max(0, each.start() - 40), each.start())]
+        return _decode_cut_string(found[0][1]).strip() if found else ""
+    whole = [each for each in found if _AFTER_LIST.search(text, max(0, each.start() - 40), each.start())]
     parts = [each for each in found if each not in whole]
-    return max(("".join(_unquoted(each[1]) for each in some).strip() for some in (parts, whole)), key=len)
+    return max(
+        ("".join(_decode_cut_string(each[1]) for each in some).strip() for some in (parts, whole)), key=len
+    )
 
 
-def _unquoted(words: str) -> str:
+def _decode_cut_string(words: str) -> str:
     """A string of JSON that may be cut, in the midst of an escape even."""
     for end in range(len(words), max(len(words) - 12, -1), -1):
         with suppress(ValueError):

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 #: What to type where the weights are missing and nobody can be asked.
-FETCHING = "%puq_sandbox --local --fetch gets them; in a terminal: python -m puq_magics.sandbox fetch"
+FETCH_HINT = "%puq_sandbox --local --fetch gets them; in a terminal: python -m puq_magics.sandbox fetch"
 
 
 @dataclass(frozen=True, slots=True)
-class Backends:
+class SandboxBackends:
     """What a sandbox has beside its scripts."""
 
     #: Whether small models answer on this machine.
@@ -43,7 +43,7 @@ class Backends:
         check_installed()
         if self.gguf is None and (offer := missing_weights()):
             raise ConfigurationError(
-                f"the weights of the local chat model are not here yet ({offer}).", hint=FETCHING
+                f"the weights of the local chat model are not here yet ({offer}).", hint=FETCH_HINT
             )
 
 
@@ -115,7 +115,7 @@ def _check_gguf(path: Path) -> None:
         ) from None
 
 
-class LocalRouter:
+class SandboxManager:
     """At most one sandbox at a time, whose key is kept for its address and for no other."""
 
     def __init__(self, credentials: Credentials) -> None:
@@ -123,36 +123,36 @@ class LocalRouter:
         self._models: int | None = None  # how many are to be listed
         self.sandbox: Sandbox | None = None
         #: What answers behind it.
-        self.backends = Backends()
+        self.backends = SandboxBackends()
 
-    def wanted(self, base_url: str) -> Backends:
+    def requested_backends(self, base_url: str) -> SandboxBackends:
         """What is to answer behind the sandbox that a base URL names: what there is, and the local models for one."""
         return replace(self.backends, local=True) if base_url == SANDBOX_LOCAL else self.backends
 
-    def serves(self, base_url: str) -> bool:
+    def is_serving(self, base_url: str) -> bool:
         """Whether the sandbox that a base URL names is running."""
-        return self.sandbox is not None and self.wanted(base_url) == self.backends
+        return self.sandbox is not None and self.requested_backends(base_url) == self.backends
 
-    def start(self, backends: Backends, **moves: Any) -> Sandbox:
+    def start(self, backends: SandboxBackends, **behavior: Any) -> Sandbox:
         """Have a sandbox with these backends, which behaves as asked.
 
         One that runs is changed, or, where other things are to answer, replaced by one that behaves as it did. Raises
         ValueError for a move that does not fit, and PuqError where something is missing; then nothing changes.
         """
         if self.sandbox is not None and backends == self.backends:
-            self.sandbox.configure(**moves)
+            self.sandbox.configure(**behavior)
         else:
             backends.check()
-            fresh = _sandbox(backends, self._behavior() | moves).start()
+            new_sandbox = _sandbox(backends, self._behavior() | behavior).start()
             self.stop()
-            self.sandbox, self.backends = fresh, backends
-            self._credentials.keep(BaseURL.parse(fresh.base_url), Secret(fresh.token), "sandbox")
-        self._models = moves.get("models", self._models)
+            self.sandbox, self.backends = new_sandbox, backends
+            self._credentials.add(BaseURL.parse(new_sandbox.base_url), Secret(new_sandbox.token), "sandbox")
+        self._models = behavior.get("models", self._models)
         return self.sandbox
 
     def stop(self) -> bool:
         """Stop it, and the models behind it; False if it was not running."""
-        sandbox, self.sandbox, self.backends = self.sandbox, None, Backends()
+        sandbox, self.sandbox, self.backends = self.sandbox, None, SandboxBackends()
         if sandbox is None:
             return False
         self._credentials.forget(BaseURL.parse(sandbox.base_url))
@@ -173,7 +173,7 @@ class LocalRouter:
         return kept | {"models": self._models}
 
 
-def _sandbox(backends: Backends, moves: dict[str, Any]) -> Sandbox:
+def _sandbox(backends: SandboxBackends, behavior: dict[str, Any]) -> Sandbox:
     from puq_magics.sandbox import Sandbox
 
     key = backends.upstream_key
@@ -183,7 +183,7 @@ def _sandbox(backends: Backends, moves: dict[str, Any]) -> Sandbox:
             gguf=backends.gguf,
             upstream=backends.upstream,
             upstream_key=key.reveal() if key is not None else None,
-            **moves,
+            **behavior,
         )
     except (ImportError, OSError) as error:  # what was there when it was checked has gone since
         raise ConfigurationError(f"the local models cannot start: {error}.", hint="Try again.") from None

@@ -14,8 +14,8 @@ from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import APIError, ConfigurationError, MissingKeyError, PuqError
 from puq_magics.session.conversations import Conversations
 from puq_magics.session.credentials import Credential, Credentials
-from puq_magics.session.sandbox import LocalRouter
-from puq_magics.session.settings import SANDBOX, Effective, PuqMagics, model_setting
+from puq_magics.session.sandbox import SandboxManager
+from puq_magics.session.settings import SANDBOX, EffectiveSettings, PuqMagics, model_setting
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from puq_magics.outputs.results.base import Paintable
     from puq_magics.sandbox import Sandbox
     from puq_magics.session.account import Account
-    from puq_magics.session.budget import Spending
+    from puq_magics.session.budget import CostTracker
     from puq_magics.session.ledger import Ledger
-    from puq_magics.session.model_list import Connect
-    from puq_magics.session.sandbox import Backends
+    from puq_magics.session.model_list import RouterFactory
+    from puq_magics.session.sandbox import SandboxBackends
 
 
-class CellBelow:
+class NextCell:
     """One for each execution: front ends make one at most, of the last text that they are sent."""
 
     def __init__(self, shell: InteractiveShell, conversations: Conversations) -> None:
@@ -38,11 +38,11 @@ class CellBelow:
         self._execution = -1
         self._codes: list[str] = []
 
-    def put(self, code: str) -> bool:
+    def add(self, code: str) -> bool:
         """Put code there, behind what this execution has put there so far; return whether there was any."""
-        execution = self._conversations.execution
-        if execution != self._execution:
-            self._execution, self._codes = execution, []
+        execution_number = self._conversations.execution_number
+        if execution_number != self._execution:
+            self._execution, self._codes = execution_number, []
         self._codes.append(code)
         first, *others = self._codes
         parts = [first, *(f"# --- answer {number} ---\n{code}" for number, code in enumerate(others, 2))]
@@ -50,32 +50,32 @@ class CellBelow:
         return bool(others)
 
 
-_SPENT = "puq_magics.spent"
-_QUICK = 10.0  # seconds, for what nobody waits for
+_COSTS_KEY = "puq_magics.spent"
+_QUICK_TIMEOUT = 10.0  # seconds, for what nobody waits for
 #: The variable that holds the last result.
-LAST = "_puq"
+LAST_RESULT = "_puq"
 
 
-class Workspace:
+class Session:
     """One shell's; made by ``%load_ext``, closed by ``%unload_ext``."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
         self.settings = _settings(shell)
-        self.effective = Effective(self.settings)
+        self.effective = EffectiveSettings(self.settings)
         self.credentials = Credentials(self.effective)
-        self.conversations = Conversations.of(shell)
-        self.below = CellBelow(shell, self.conversations)
-        self.local_router = LocalRouter(self.credentials)
+        self.conversations = Conversations.for_shell(shell)
+        self.next_cell = NextCell(shell, self.conversations)
+        self.sandbox_manager = SandboxManager(self.credentials)
         #: The base URL that was set before the sandbox took its place.
         self.url_before_sandbox: str | None = None
-        self._painted: list[Paintable] = []
-        self._making = threading.RLock()  # a Tab looks for models in a thread of its own
+        self._displayed: list[Paintable] = []
+        self._lock = threading.RLock()  # a Tab looks for models in a thread of its own
         self._router: Router | None = None
-        self._router_made_of: tuple[Any, ...] = ()
+        self._router_config: tuple[Any, ...] = ()
         self._accounts: dict[tuple[Any, ...], Account] = {}
         # With the shell: a budget is for its session, and does not begin anew when the extension is loaded again.
-        self._spendings: dict[str, Spending] = shell.meta.setdefault(_SPENT, {})
+        self._cost_trackers: dict[str, CostTracker] = shell.meta.setdefault(_COSTS_KEY, {})
         self._ledger: Ledger | None = None
         self._ledger_at: str | None = None
         shell.events.register("post_run_cell", self._after_cell)
@@ -83,7 +83,7 @@ class Workspace:
     @property
     def sandbox(self) -> Sandbox | None:
         """The sandbox, while it runs."""
-        return self.local_router.sandbox
+        return self.sandbox_manager.sandbox
 
     @property
     def namespace(self) -> Mapping[str, Any]:
@@ -96,21 +96,21 @@ class Workspace:
         """Whether outputs go to a front end, rather than to a terminal."""
         return hasattr(self.shell, "kernel")
 
-    def remember(self, result: object, name: str | None = None) -> None:
+    def store_result(self, result: object, name: str | None = None) -> None:
         """Put a result where it is found again: in ``_puq``, and under a name that the user gave."""
-        self.shell.push({LAST: result}, interactive=False)
+        self.shell.push({LAST_RESULT: result}, interactive=False)
         if name is not None:
             self.shell.push({name: result})
 
-    def mark_painted(self, result: Paintable) -> None:
+    def mark_displayed(self, result: Paintable) -> None:
         """Note that the cell that is running has shown the result: its value is not shown again by this cell."""
         result.is_painted = True
-        self._painted.append(result)
+        self._displayed.append(result)
 
     def _after_cell(self, *_: object) -> None:
-        for result in self._painted:
+        for result in self._displayed:
             result.is_painted = False
-        self._painted.clear()
+        self._displayed.clear()
 
     def address(self) -> BaseURL:
         """Where the router is; starts the sandbox when that is the one. Raises ConfigurationError."""
@@ -118,55 +118,57 @@ class Workspace:
             return BaseURL.parse(self.start_sandbox().base_url)
         return BaseURL.parse(self.effective.base_url, allow_http=self.settings.allow_http)
 
-    def router(self, *, keyless: bool = False) -> Router:
+    def router(self, *, allow_keyless: bool = False) -> Router:
         """The router, made anew when a setting or the key has changed. Raises ConfigurationError.
 
         ``keyless`` does without a key where there is none: to look at a request, not to send it.
         """
         address = self.address()
-        credential = self.credentials.find(address) if keyless else self.credential(address)
-        scheme = self.effective.auth_scheme if address.origin != self.local_router.origin else "Token"
+        credential = self.credentials.find(address) if allow_keyless else self.credential(address)
+        scheme = self.effective.auth_scheme if address.origin != self.sandbox_manager.origin else "Token"
         key = credential.key if credential is not None else None
-        made_of = (address, key, scheme, self.effective.timeout, self.settings.max_retries)
-        with self._making:
-            if self._router is None or self._router_made_of != made_of:
+        router_config = (address, key, scheme, self.effective.timeout, self.settings.max_retries)
+        with self._lock:
+            if self._router is None or self._router_config != router_config:
                 self._close_router()
-                self._router = _make_router(*made_of)
-                self._router_made_of = made_of
+                self._router = _make_router(*router_config)
+                self._router_config = router_config
             return self._router
 
     def account(self) -> Account:
         """The account behind the router that was used last. Raises ConfigurationError."""
         self.router()
-        made_of = self._router_made_of
-        whose = made_of[:2]  # where, and with which key
-        with self._making:
-            if whose not in self._accounts:
+        router_config = self._router_config
+        account_key = router_config[:2]  # where, and with which key
+        with self._lock:
+            if account_key not in self._accounts:
                 from puq_magics.session.account import Account
-                from puq_magics.session.budget import Spending
+                from puq_magics.session.budget import CostTracker
 
-                origin = made_of[0].origin
+                origin = router_config[0].origin
                 # The sandbox is at another port whenever it is started again.
-                whose_budget = SANDBOX if origin == self.local_router.origin else origin
-                spending = self._spendings.setdefault(whose_budget, Spending())
-                self._accounts[whose] = Account(self._connection(*whose), self.settings, spending)
-            return self._accounts[whose]
+                budget_key = SANDBOX if origin == self.sandbox_manager.origin else origin
+                costs = self._cost_trackers.setdefault(budget_key, CostTracker())
+                self._accounts[account_key] = Account(
+                    self._router_factory(*account_key), self.settings, costs
+                )
+            return self._accounts[account_key]
 
-    def forget_router(self) -> None:
+    def reset_router(self) -> None:
         """Let go of the router and what is known of it, and so of its key."""
-        with self._making:
+        with self._lock:
             self._close_router()
-            self._router_made_of = ()
+            self._router_config = ()
             self._accounts.clear()
 
-    def _connection(self, address: BaseURL, key: Secret | None) -> Connect:
+    def _router_factory(self, address: BaseURL, key: Secret | None) -> RouterFactory:
         """Makes routers like the one in use, as the settings are then."""
 
         def connect(*, quick: bool = False) -> Router:
-            scheme = self.effective.auth_scheme if address.origin != self.local_router.origin else "Token"
+            scheme = self.effective.auth_scheme if address.origin != self.sandbox_manager.origin else "Token"
             timeout, retries = self.effective.timeout, self.settings.max_retries
             if quick:
-                timeout, retries = min(timeout or _QUICK, _QUICK), 0
+                timeout, retries = min(timeout or _QUICK_TIMEOUT, _QUICK_TIMEOUT), 0
             return _make_router(address, key, scheme, timeout, retries)
 
         return connect
@@ -176,21 +178,21 @@ class Workspace:
         credential = self.credentials.find(address)
         if credential is not None or address.is_loopback or self.effective.auth_scheme == "none":
             return credential
-        elsewhere = self.credentials.belongs_elsewhere(address)
+        elsewhere = self.credentials.environment_key_origin(address)
         because = f" (PUQ_API_KEY is for {elsewhere})" if elsewhere else ""
         raise MissingKeyError(
             f"there is no API key for {address.host}{because}.",
             hint="%puq_login takes one; %puq_sandbox starts a local router that needs none.",
         )
 
-    def model(self, kind: str, named: str | None, *, look_up: bool = True) -> str:
+    def model(self, kind: str, named: str | None, *, suggest_models: bool = True) -> str:
         """The model of a kind to ask: the one that was named, or the one that is set; aliases are resolved.
 
-        Raises ConfigurationError without one, with some of the router's own when it may ``look_up`` those.
+        Raises ConfigurationError without one, with some of the router's own when it may ``suggest_models`` those.
         """
         model = named or self.default_model(kind)
         if not model:
-            raise self._no_model(kind, look_up)
+            raise self._no_model_error(kind, suggest_models)
         return str(self.settings.aliases.get(model, model))
 
     def default_model(self, kind: str) -> str | None:
@@ -212,7 +214,7 @@ class Workspace:
 
             before, path = self._ledger, Path(where).expanduser() if where else None
             self._close_ledger()
-            self._ledger, self._ledger_at = Ledger(path, on=where is not None, after=before), where
+            self._ledger, self._ledger_at = Ledger(path, enabled=where is not None, previous=before), where
         return self._ledger
 
     def close(self) -> None:
@@ -223,18 +225,18 @@ class Workspace:
         self._close_ledger()
         self.stop_sandbox()
 
-    def start_sandbox(self, backends: Backends | None = None, **moves: Any) -> Sandbox:
+    def start_sandbox(self, backends: SandboxBackends | None = None, **behavior: Any) -> Sandbox:
         """Start the sandbox, or change how the running one behaves, and use it.
 
         ``backends`` are to answer behind it; else those that do, and what the base URL names. Raises ValueError for a
         move that does not fit, and ConfigurationError where the local models are missing.
         """
-        backends = backends or self.local_router.wanted(self.effective.base_url)
-        return self.local_router.start(backends, **moves)
+        backends = backends or self.sandbox_manager.requested_backends(self.effective.base_url)
+        return self.sandbox_manager.start(backends, **behavior)
 
     def stop_sandbox(self) -> bool:
         """Stop the sandbox; False if it was not running."""
-        return self.local_router.stop()
+        return self.sandbox_manager.stop()
 
     def _close_router(self) -> None:
         router, self._router = self._router, None
@@ -246,13 +248,13 @@ class Workspace:
         if ledger is not None:
             ledger.close()
 
-    def _no_model(self, kind: str, look_up: bool) -> PuqError:
-        from puq_magics.session.error_hints import some_models
+    def _no_model_error(self, kind: str, suggest_models: bool) -> PuqError:
+        from puq_magics.session.error_hints import available_models
 
         setting = model_setting(kind)
         hint = f"Name one with -m, or for the session: %config PuqMagics.{setting} = 'provider/model'"
         try:
-            listed = some_models(self.account(), kind) if look_up else ""
+            listed = available_models(self.account(), kind) if suggest_models else ""
         except (APIError, KeyboardInterrupt):  # it ends in an error all the same
             listed = ""
         words = "no model is set" if kind == "chat" else f"no {kind} model is set"

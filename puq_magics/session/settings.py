@@ -26,7 +26,7 @@ _KIND_SETTINGS = {
 }
 
 
-def _model(kind: str, variable: str, example: str) -> Any:
+def _model_trait(kind: str, variable: str, example: str) -> Any:
     words = f"The {kind} model, like {example}, or an alias. Else {variable}; there is no default."
     return Unicode(None, allow_none=True, help=words).tag(config=True)
 
@@ -58,11 +58,11 @@ class PuqMagics(Configurable):
     max_retries = Integer(
         2, min=0, max=10, help="How often at most to try again what the router did not process."
     ).tag(config=True)
-    chat_model = _model("chat", "PUQ_CHAT_MODEL", "openai/gpt-4o-mini")
-    image_model = _model("image", "PUQ_IMAGE_MODEL", "openai/gpt-image-1.5")
-    speech_model = _model("speech", "PUQ_SPEECH_MODEL", "openai/tts-1")
-    transcribe_model = _model("transcription", "PUQ_TRANSCRIBE_MODEL", "openai/whisper-1")
-    kinds = Dict(
+    chat_model = _model_trait("chat", "PUQ_CHAT_MODEL", "openai/gpt-4o-mini")
+    image_model = _model_trait("image", "PUQ_IMAGE_MODEL", "openai/gpt-image-1.5")
+    speech_model = _model_trait("speech", "PUQ_SPEECH_MODEL", "openai/tts-1")
+    transcribe_model = _model_trait("transcription", "PUQ_TRANSCRIBE_MODEL", "openai/whisper-1")
+    model_kinds = Dict(
         key_trait=Unicode(),
         value_trait=Enum(("chat", "image", "speech", "transcription", "embedding")),
         help="What models are for, where their name says another thing: "
@@ -74,10 +74,10 @@ class PuqMagics(Configurable):
     image_size = Unicode(
         None, allow_none=True, help="The size of images, like 1024x1024. Sent when set."
     ).tag(config=True)
-    embed_limit = Float(
+    max_embed_mb = Float(
         10.0, min=0.0, help="MB of audio that a notebook takes in; more is saved beside it, and linked."
     ).tag(config=True)
-    speech_limit = Integer(
+    max_speech_chars = Integer(
         4096,
         min=100,
         help="Characters that a speech model takes at once; longer texts are split at sentences.",
@@ -116,13 +116,13 @@ class PuqMagics(Configurable):
     context_turns = Integer(
         None, allow_none=True, min=0, help="How many turns are sent before the question; the latest ones."
     ).tag(config=True)
-    fill_limit = Integer(
+    max_value_chars = Integer(
         20_000, min=100, help="Characters of one value that is filled into a prompt; what is longer is cut."
     ).tag(config=True)
-    attach_limit = Integer(
+    max_attachment_chars = Integer(
         100_000, min=100, help="Characters of one text that is attached; what is longer is cut."
     ).tag(config=True)
-    image_side = Integer(
+    image_max_side = Integer(
         2048, min=64, help="Pixels of the longer side of an image that is sent; a larger one is scaled down."
     ).tag(config=True)
     live = Bool(
@@ -168,7 +168,7 @@ class PuqMagics(Configurable):
             raise TraitError(f"timeout is a number of seconds above 0, not {value!r}.")
         return value
 
-    @validate("temperature", "budget", "embed_limit")
+    @validate("temperature", "budget", "max_embed_mb")
     def _check_number(self, proposal: Mapping[str, Any]) -> float | None:
         value: float | None = proposal["value"]
         if value is not None and not isfinite(value):
@@ -202,7 +202,7 @@ def check_auth_scheme(value: str) -> str:
     return value
 
 
-class Effective:
+class EffectiveSettings:
     """The settings as they are now in force: ``%config`` over the environment over the defaults."""
 
     def __init__(self, settings: PuqMagics, environ: Mapping[str, str] = os.environ) -> None:

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from puq_magics.api.request import Request
-from puq_magics.core.audio_joining import JOINABLE, can_follow, is_silent, join, missing
+from puq_magics.core.audio_joining import JOINABLE, can_join, has_no_audio, join, missing_bytes
 from puq_magics.core.errors import APIError, InputError, InvalidResponseError
 from puq_magics.core.files import targets, writing
 from puq_magics.core.media_types import AAC, FLAC, MP3, OGG, WAV, MediaType
@@ -19,9 +19,9 @@ from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.views.progress import Ticker
 from puq_magics.prompts.text_split import split
 from puq_magics.prompts.token_estimate import tokens_in
-from puq_magics.session.budget import Asked
-from puq_magics.session.calls import perform
-from puq_magics.session.session import Workspace
+from puq_magics.session.budget import CallInfo
+from puq_magics.session.calls import run_call
+from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
@@ -57,12 +57,12 @@ class SpeechFile:
         except (OSError, InputError) as exc:
             self._fail(exc)
 
-    def finish(self, audio: bytes, *, as_it_came: bool) -> None:
+    def finish(self, audio: bytes, *, unchanged: bool) -> None:
         """Give the file its name; ``audio`` is what it has to hold, if that is not just what came."""
         if self._file is None or self.problem is not None:
             return
         try:
-            if not as_it_came:
+            if not unchanged:
                 self._file.seek(0)
                 self._file.truncate()
                 self._file.write(audio)
@@ -72,11 +72,11 @@ class SpeechFile:
         else:
             self.path = self._target
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         """Leave no file behind."""
-        dropped = _DroppedError()
-        with suppress(_DroppedError):
-            self._stack.__exit__(_DroppedError, dropped, None)
+        dropped = _DiscardedError()
+        with suppress(_DiscardedError):
+            self._stack.__exit__(_DiscardedError, dropped, None)
 
     def _fail(self, exc: OSError | InputError) -> None:
         self.problem = exc if isinstance(exc, InputError) else None
@@ -88,17 +88,17 @@ class SpeechFile:
             self.problem = InputError(f"{self._target} cannot be written: {exc}.", hint="Name another file.")
 
 
-class _DroppedError(Exception):
+class _DiscardedError(Exception):
     """Ends the writing."""
 
 
-_PATIENCE = 1.0  # seconds between two looks at how much came
-_ASK_FOR_WAV = "Ask for --audio-format wav."
-_ASKED_FOR = {"mp3": MP3, "wav": WAV, "opus": OGG, "flac": FLAC, "aac": AAC}
+_POLL_SECONDS = 1.0  # seconds between two looks at how much came
+_WAV_HINT = "Ask for --audio-format wav."
+_FORMAT_TYPES = {"mp3": MP3, "wav": WAV, "opus": OGG, "flac": FLAC, "aac": AAC}
 
 
 @dataclass(frozen=True)
-class SpeechCall:
+class SpeechSpec:
     """What to say, and how."""
 
     model: str
@@ -106,7 +106,7 @@ class SpeechCall:
     #: Further fields of the request, such as ``voice`` and ``response_format``; those that are None are not sent.
     params: Mapping[str, Any] = field(default_factory=dict)
     #: The most characters that the model takes at once.
-    limit: int = 4096
+    max_chars: int = 4096
     #: What a reader should know of how the text was filled.
     notes: Sequence[str] = ()
     #: Where to save the audio; a path that ``checked_target`` gave.
@@ -115,49 +115,49 @@ class SpeechCall:
     force: bool = False
 
     @property
-    def pieces(self) -> list[str]:
+    def chunks(self) -> list[str]:
         """The text as it is sent: cut at sentences where it is too long.
 
         Raises InputError for parts that could not be joined.
         """
-        pieces = [piece.strip() for piece in split(self.text.strip(), self.limit) if piece.strip()]
+        chunks = [piece.strip() for piece in split(self.text.strip(), self.max_chars) if piece.strip()]
         asked = self.params.get("response_format")
-        kind = _ASKED_FOR.get(str(asked))
-        if len(pieces) > 1 and kind is not None and kind.format not in JOINABLE:
+        kind = _FORMAT_TYPES.get(str(asked))
+        if len(chunks) > 1 and kind is not None and kind.format not in JOINABLE:
             raise InputError(
-                f"a text of {len(self.text):,} characters is spoken in {len(pieces)} parts, "
+                f"a text of {len(self.text):,} characters is spoken in {len(chunks)} parts, "
                 f"and parts of {str(asked).upper()} cannot be joined.",
-                hint="Ask for --audio-format wav or mp3; PuqMagics.speech_limit sets how long a part may be.",
+                hint="Ask for --audio-format wav or mp3; PuqMagics.max_speech_chars sets how long a part may be.",
             )
-        return pieces
+        return chunks
 
 
-def speak(workspace: Workspace, call: SpeechCall, view: MediaView, out: str | None = None) -> SpeechResult:
-    """Have a text spoken, show and keep the audio; see ``perform``.
+def speak(session: Session, spec: SpeechSpec, view: MediaView, out: str | None = None) -> SpeechResult:
+    """Have a text spoken, show and keep the audio; see ``run_call``.
 
     Raises InputError for a text whose parts could not be joined, before anything is sent; and when the audio could
     not be saved: it is in ``_puq`` then.
     """
-    exchange = SpeechExchange(call)
+    call = SpeechCall(spec)
     try:
-        result = perform(workspace, exchange, view, out)
+        result = run_call(session, call, view, out)
     except APIError as error:
-        exchange.tell(error)
+        call.add_hint(error)
         raise
-    if (problem := exchange.file.problem) is not None:
+    if (problem := call.file.problem) is not None:
         problem.hint = f"{problem.hint} The audio is in _puq: _puq.save(…)".lstrip()
         raise problem
     return result
 
 
-class SpeechExchange:
+class SpeechCall:
     """One text and its audio, as far as it came."""
 
-    def __init__(self, call: SpeechCall) -> None:
-        self._call = call
-        self._pieces = call.pieces
+    def __init__(self, spec: SpeechSpec) -> None:
+        self._spec = spec
+        self._chunks = spec.chunks
         self._start = monotonic()
-        self._first_heard: float | None = None
+        self._first_byte_at: float | None = None
         self._request_id: str | None = None
         self._type: MediaType | None = None
         #: The parts that are there, and what came of the one that is on its way.
@@ -166,82 +166,84 @@ class SpeechExchange:
         self._current_type: MediaType | None = None
         self._audio: bytes | None = None
         #: Bytes of sound that a head tells of, and that did not come.
-        self._missing = 0
-        self.file = SpeechFile(call.save, force=call.force)
+        self._missing_bytes = 0
+        self.file = SpeechFile(spec.save, force=spec.force)
 
     @property
-    def asked(self) -> Asked:
-        """See Exchange."""
-        call = self._call
-        return Asked(
-            "speech", call.model, tokens_in(call.text), count=len(self._pieces), characters=len(call.text)
+    def info(self) -> CallInfo:
+        """See Call."""
+        spec = self._spec
+        return CallInfo(
+            "speech", spec.model, tokens_in(spec.text), count=len(self._chunks), characters=len(spec.text)
         )
 
     def request(self, router: Router) -> Request:
-        """See Exchange; of several, the first."""
-        return router.speech_request(self._pieces[0], model=self._call.model, **self._call.params)
+        """See Call; of several, the first."""
+        return router.speech_request(self._chunks[0], model=self._spec.model, **self._spec.params)
 
     def run(self, router: Router, view: MediaView) -> None:
-        """See Exchange."""
-        call, number = self._call, len(self._pieces)
+        """See Call."""
+        spec, number = self._spec, len(self._chunks)
         try:
-            for piece in self._pieces:
+            for piece in self._chunks:
                 if number > 1:
                     view.progress(len(self._parts), number, "speaking", "parts")
                 with Ticker(view.waiting, first=view.prepare):
                     stream = router.stream_speech(
-                        piece, model=call.model, on_retry=view.retrying, **call.params
+                        piece, model=spec.model, on_retry=view.retrying, **spec.params
                     )
                 with stream:
                     self._receive(stream, view)
-                self._end_part()
+                self._finish_part()
             self._join()
         finally:
-            self.file.drop()  # if it is not finished
+            self.file.discard()  # if it is not finished
 
     def usage(self) -> None:
-        """See Exchange: speech comes without a count."""
+        """See Call: speech comes without a count."""
         return
 
     def result(self, broken_off: str) -> SpeechResult:
-        """See Exchange."""
-        call, number = self._call, len(self._pieces)
-        voice = call.params.get("voice")
-        notes = tuple(call.notes)
+        """See Call."""
+        spec, number = self._spec, len(self._chunks)
+        voice = spec.params.get("voice")
+        notes = tuple(spec.notes)
         if broken_off and number > 1:
             notes += (f"{len(self._parts)} of {number} parts were spoken",)
-        if self._missing and not broken_off:
+        if self._missing_bytes and not broken_off:
             from puq_magics.outputs.results.media_html import megabytes
 
             broken_off = "broken off"
-            notes += (f"the audio is cut: {megabytes(self._missing)} that its head tells of did not come",)
+            notes += (
+                f"the audio is cut: {megabytes(self._missing_bytes)} that its head tells of did not come",
+            )
         return SpeechResult(
-            audio=self._so_far() if self._audio is None else self._audio,
-            text=call.text,
-            type=self._type or _ASKED_FOR.get(str(call.params.get("response_format")), MP3),
+            audio=self._joined_so_far() if self._audio is None else self._audio,
+            text=spec.text,
+            type=self._type or _FORMAT_TYPES.get(str(spec.params.get("response_format")), MP3),
             voice=voice if isinstance(voice, str) else "",
             path=self.file.path,
-            model=call.model,
-            time_to_first_token=None if self._first_heard is None else self._first_heard - self._start,
+            model=spec.model,
+            time_to_first_token=None if self._first_byte_at is None else self._first_byte_at - self._start,
             request_id=self._request_id,
             broken_off=broken_off,
             notes=notes,
         )
 
     def show(self, result: SpeechResult, view: MediaView) -> None:
-        """See Exchange."""
+        """See Call."""
         view.show(result)
 
-    def tell(self, error: APIError) -> None:
+    def add_hint(self, error: APIError) -> None:
         """Say where that is which came before an error; what cannot be a part of the audio is kept in a file."""
-        from puq_magics.session.partial_results import hint_for_magics, salvage
+        from puq_magics.session.partial_results import save_partial, strip_client_hint
 
-        hint_for_magics(error)
-        if self._current and not self._fits():
-            salvage(error, [b"".join(self._current)])
+        strip_client_hint(error)
+        if self._current and not self._can_join():
+            save_partial(error, [b"".join(self._current)])
         elif isinstance(error.partial, bytes) and not self._current:
-            salvage(error, [error.partial])
-        if self._so_far():
+            save_partial(error, [error.partial])
+        if self._joined_so_far():
             error.hint = f"{error.hint} What was spoken is in _puq.".lstrip()
 
     def _receive(self, stream: SpeechStream, view: MediaView) -> None:
@@ -249,43 +251,41 @@ class SpeechExchange:
         self._request_id = stream.request_id
         received = 0
         while not stream.finished:
-            data = stream.receive(_PATIENCE)
+            data = stream.receive(_POLL_SECONDS)
             if data and stream.type is not None:
-                self._take(data, stream.type)
+                self._append(data, stream.type)
                 received += len(data)
-            if len(self._pieces) == 1 and received:
+            if len(self._chunks) == 1 and received:
                 view.progress(received, 0, "receiving audio")
             elif not data and not stream.finished:
                 view.waiting(monotonic() - self._start)
 
-    def _take(self, data: bytes, kind: MediaType) -> None:
+    def _append(self, data: bytes, kind: MediaType) -> None:
         if self._type is None:
-            self._type, self._first_heard = kind, monotonic()
+            self._type, self._first_byte_at = kind, monotonic()
         self._current_type = kind
         self._current.append(data)
         if kind == self._type:
             self.file.write(data, kind)
 
-    def _end_part(self) -> None:
+    def _finish_part(self) -> None:
         """Check that the part that came can be one with those before and behind it."""
         kind = self._format
-        if not self._fits():
+        if not self._can_join():
             number = len(self._parts) + 1
             raise InvalidResponseError(
-                f"part {number} has another format, rate or number of channels.", hint=_ASK_FOR_WAV
+                f"part {number} has another format, rate or number of channels.", hint=_WAV_HINT
             )
         self._parts.append(b"".join(self._current))
-        self._missing += missing(self._parts[-1], kind)
+        self._missing_bytes += missing_bytes(self._parts[-1], kind)
         self._current = []
-        if len(self._pieces) > 1 and kind not in JOINABLE:
-            raise InvalidResponseError(
-                f"parts that come as {kind.upper()} cannot be joined.", hint=_ASK_FOR_WAV
-            )
+        if len(self._chunks) > 1 and kind not in JOINABLE:
+            raise InvalidResponseError(f"parts that come as {kind.upper()} cannot be joined.", hint=_WAV_HINT)
 
-    def _fits(self) -> bool:
+    def _can_join(self) -> bool:
         """Whether the part that is coming can be joined to those before it."""
         same = self._current_type == self._type
-        return same and can_follow([*self._parts[:1], b"".join(self._current)], self._format)
+        return same and can_join([*self._parts[:1], b"".join(self._current)], self._format)
 
     @property
     def _format(self) -> str:
@@ -295,18 +295,18 @@ class SpeechExchange:
         try:
             self._audio = join(self._parts, self._format)
         except ValueError as exc:
-            raise InvalidResponseError(f"the parts cannot be joined: {exc}.", hint=_ASK_FOR_WAV) from None
-        if is_silent(self._audio, self._format):
+            raise InvalidResponseError(f"the parts cannot be joined: {exc}.", hint=_WAV_HINT) from None
+        if has_no_audio(self._audio, self._format):
             self._parts, self._audio = [], None
             raise InvalidResponseError(
                 "no sound came: the audio is a head alone.", hint="Try again, or another model."
             )
         came = len(self._parts) == 1 and self._audio is self._parts[0]
-        self.file.finish(self._audio, as_it_came=came)
+        self.file.finish(self._audio, unchanged=came)
 
-    def _so_far(self) -> bytes:
+    def _joined_so_far(self) -> bytes:
         """What there is of an answer that broke off."""
-        parts = [*self._parts, *([b"".join(self._current)] if self._current and self._fits() else [])]
+        parts = [*self._parts, *([b"".join(self._current)] if self._current and self._can_join() else [])]
         while parts:
             try:
                 return join(parts, self._format)

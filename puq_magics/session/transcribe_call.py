@@ -14,24 +14,24 @@ from puq_magics.core.errors import APIError, APIStatusError, InputError
 from puq_magics.outputs.results import TranscriptResult
 from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.views.progress import Ticker
-from puq_magics.session.audio_input import Source
-from puq_magics.session.budget import Asked
-from puq_magics.session.calls import perform
-from puq_magics.session.session import Workspace
+from puq_magics.session.audio_input import AudioInput
+from puq_magics.session.budget import CallInfo
+from puq_magics.session.calls import run_call
+from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
     from puq_magics.api.transcription import Transcript, TranscriptStream
 
-_PATIENCE = 0.25  # seconds between two looks at what came
+_POLL_SECONDS = 0.25  # seconds between two looks at what came
 
 
 @dataclass(frozen=True)
-class TranscribeCall:
+class TranscribeSpec:
     """What to transcribe with which model."""
 
     model: str
-    source: Source
+    source: AudioInput
     #: Further fields of the request, such as ``language``; those that are None are not sent.
     params: Mapping[str, Any] = field(default_factory=dict)
     #: Whether to show the words as they come.
@@ -43,79 +43,79 @@ class TranscribeCall:
 
 
 def transcribe(
-    workspace: Workspace, call: TranscribeCall, view: MediaView, out: str | None = None
+    session: Session, spec: TranscribeSpec, view: MediaView, out: str | None = None
 ) -> TranscriptResult:
-    """Send a recording, show and keep its words; see ``perform``.
+    """Send a recording, show and keep its words; see ``run_call``.
 
     Raises InputError when they could not be saved; they are in ``_puq`` then.
     """
-    exchange = TranscribeExchange(call)
-    result = perform(workspace, exchange, view, out)
-    if exchange.unsaved is not None:
-        raise exchange.unsaved
+    call = TranscribeCall(spec)
+    result = run_call(session, call, view, out)
+    if call.save_error is not None:
+        raise call.save_error
     return result
 
 
-class TranscribeExchange:
+class TranscribeCall:
     """One recording and its words."""
 
-    def __init__(self, call: TranscribeCall) -> None:
-        self._call = call
+    def __init__(self, spec: TranscribeSpec) -> None:
+        self._spec = spec
         self._start = 0.0
         self._transcript: Transcript | None = None
         self._stream: TranscriptStream | None = None
         #: The words that came of an answer that broke off.
-        self._words = ""
+        self._partial_text = ""
         #: Why the text was not saved.
-        self.unsaved: InputError | None = None
+        self.save_error: InputError | None = None
 
     @property
-    def asked(self) -> Asked:
-        """See Exchange."""
-        return Asked("transcription", self._call.model)
+    def info(self) -> CallInfo:
+        """See Call."""
+        return CallInfo("transcription", self._spec.model)
 
     def request(self, router: Router) -> Request:
-        """See Exchange."""
-        call = self._call
-        params = {**call.params, "stream": call.stream}
-        return router.transcription_request(call.source.upload, model=call.model, **params)
+        """See Call."""
+        spec = self._spec
+        params = {**spec.params, "stream": spec.stream}
+        return router.transcription_request(spec.source.upload, model=spec.model, **params)
 
     def run(self, router: Router, view: MediaView) -> None:
-        """See Exchange."""
+        """See Call."""
         self._start = monotonic()
         try:
             with Ticker(view.waiting, first=view.prepare):
-                self._ask(router, view)
+                self._send(router, view)
             if self._stream is not None:
                 with self._stream as stream:
-                    self._listen(stream, view)
+                    self._receive(stream, view)
                 self._transcript = stream.transcript
         except APIError as error:
-            self._keep(error)
+            self._keep_partial(error)
             raise
 
     def usage(self) -> Usage | None:
-        """See Exchange."""
-        heard = self._heard
+        """See Call."""
+        heard = self._received
         return None if heard is None else heard.usage
 
     def result(self, broken_off: str) -> TranscriptResult:
-        """See Exchange."""
-        call, heard, stream = self._call, self._heard, self._stream
+        """See Call."""
+        spec, heard, stream = self._spec, self._received, self._stream
         first = (
             None
             if stream is None or stream.first_received_at is None
             else stream.first_received_at - self._start
         )
         shared: dict[str, Any] = {
-            "model": call.model,
-            "source": call.source.name,
+            "model": spec.model,
+            "source": spec.source.name,
             "broken_off": broken_off,
-            "notes": (call.source.note,) if call.source.note else (),
+            "notes": (spec.source.note,) if spec.source.note else (),
             "time_to_first_token": first,
         }
         if heard is None:
-            return TranscriptResult(text=self._words, **shared)
+            return TranscriptResult(text=self._partial_text, **shared)
         return TranscriptResult(
             text=heard.text,
             segments=heard.segments,
@@ -128,58 +128,58 @@ class TranscribeExchange:
         )
 
     def show(self, result: TranscriptResult, view: MediaView) -> None:
-        """See Exchange."""
-        if self._call.save is not None and result.has_content and not result.broken_off:
+        """See Call."""
+        if self._spec.save is not None and result.has_content and not result.broken_off:
             try:
-                result.save(self._call.save, force=self._call.force)
+                result.save(self._spec.save, force=self._spec.force)
             except InputError as error:
                 error.hint = f"{error.hint} The text is in _puq: _puq.save(…)".lstrip()
-                self.unsaved = error
+                self.save_error = error
         view.show(result)
 
     @property
-    def _heard(self) -> Transcript | None:
+    def _received(self) -> Transcript | None:
         """The words; of a stream that broke off, those that came."""
         if self._transcript is not None or self._stream is None:
             return self._transcript
         heard = self._stream.transcript
         return heard if heard.text else None
 
-    def _ask(self, router: Router, view: MediaView) -> None:
+    def _send(self, router: Router, view: MediaView) -> None:
         """Send the recording; a stream has only begun then."""
-        call = self._call
-        words = f"sending {call.source.upload.name}"
+        spec = self._spec
+        words = f"sending {spec.source.upload.name}"
         options: dict[str, Any] = {
-            **call.params,
-            "model": call.model,
+            **spec.params,
+            "model": spec.model,
             "on_retry": view.retrying,
             "on_progress": lambda sent, size: view.progress(sent, size, words),
         }
-        if call.stream:
-            self._stream = router.stream_transcription(call.source.upload, **options)
+        if spec.stream:
+            self._stream = router.stream_transcription(spec.source.upload, **options)
         else:
-            self._transcript = router.transcribe(call.source.upload, **options)
+            self._transcript = router.transcribe(spec.source.upload, **options)
 
-    def _listen(self, stream: TranscriptStream, view: MediaView) -> None:
+    def _receive(self, stream: TranscriptStream, view: MediaView) -> None:
         """Show the words as they come."""
         while not stream.finished:
-            stream.receive(_PATIENCE)
+            stream.receive(_POLL_SECONDS)
             seconds = monotonic() - self._start
             if stream.text:
                 view.hear(stream.text, stream.transcribed_seconds, stream.duration, seconds)
             elif not stream.finished:
                 view.waiting(seconds)
 
-    def _keep(self, error: APIError) -> None:
+    def _keep_partial(self, error: APIError) -> None:
         """Keep what came of a failed answer: words here, what is none in a file."""
-        from puq_magics.session.partial_results import hint_for_magics, salvage, words_of
+        from puq_magics.session.partial_results import save_partial, strip_client_hint, transcript_text
 
-        hint_for_magics(error)
+        strip_client_hint(error)
         came = error.partial.encode("utf-8", "replace") if isinstance(error.partial, str) else error.partial
         if not isinstance(came, bytes) or isinstance(error, APIStatusError):
             return
-        self._words = words_of(came)
-        if self._words:
+        self._partial_text = transcript_text(came)
+        if self._partial_text:
             error.hint = f"{error.hint} The words that came are in _puq.".lstrip()
         else:
-            salvage(error, [came])
+            save_partial(error, [came])

@@ -32,11 +32,11 @@ CASES = {
 _SETUP = f"""
 %load_ext puq_magics
 %puq_sandbox --pace 0
-workspace = get_ipython().magics_manager.registry["PuqChatMagics"].workspace
-workspace.start_sandbox(models={MODELS})
+session = get_ipython().magics_manager.registry["PuqChatMagics"].session
+session.start_sandbox(models={MODELS})
 names = ["a"]
 """
-_KNOW = f"assert len(workspace.account().catalogue.fetch()) >= {MODELS}"
+_KNOW = f"assert len(session.account().model_list.fetch()) >= {MODELS}"
 # The kernel's own way, without the wire.
 _INSIDE = """
 import time

@@ -13,23 +13,23 @@ from pathlib import Path
 from puq_magics.api.types import Model
 from puq_magics.outputs.tables.table import ModelTable
 from puq_magics.outputs.tables.usage_report import UsageReport
-from puq_magics.session.ledger import Entry, Ledger
+from puq_magics.session.ledger import Ledger, LedgerEntry
 
 CALLS = 5_000
 #: Another kernel that notes calls as fast as it can.
 NEIGHBOR = """
 import sys
 from pathlib import Path
-from puq_magics.session.ledger import Entry, Ledger
+from puq_magics.session.ledger import LedgerEntry, Ledger
 ledger = Ledger(Path(sys.argv[1]))
 print(flush=True)
 while True:
-    ledger.note(Entry(kind="chat", model="a/neighbor"))
+    ledger.record(LedgerEntry(kind="chat", model="a/neighbor"))
 """
 
 
-def entry(i: int) -> Entry:
-    return Entry(
+def entry(i: int) -> LedgerEntry:
+    return LedgerEntry(
         kind="chat",
         model="openai/gpt-4o-mini",
         host="api.puq.ai",
@@ -62,19 +62,19 @@ def say(words: str, times: list[float]) -> None:
 def measure_ledger(folder: Path) -> None:
     path = folder / "ledger.sqlite"
     ledger = Ledger(path)
-    print(f"first note, a new file: {milliseconds(lambda: ledger.note(entry(0))):.2f} ms")
-    say("note", [milliseconds(lambda i=i: ledger.note(entry(i))) for i in range(CALLS)])
+    print(f"first note, a new file: {milliseconds(lambda: ledger.record(entry(0))):.2f} ms")
+    say("note", [milliseconds(lambda i=i: ledger.record(entry(i))) for i in range(CALLS)])
     ledger.close()
-    print(f"first note, a file of {CALLS:,}: {milliseconds(lambda: ledger.note(entry(0))):.2f} ms")
+    print(f"first note, a file of {CALLS:,}: {milliseconds(lambda: ledger.record(entry(0))):.2f} ms")
     with subprocess.Popen([sys.executable, "-c", NEIGHBOR, str(path)], stdout=subprocess.PIPE) as neighbor:
         assert neighbor.stdout is not None
         neighbor.stdout.readline()
         say(
             "note beside one who never rests",
-            [milliseconds(lambda i=i: ledger.note(entry(i))) for i in range(500)],
+            [milliseconds(lambda i=i: ledger.record(entry(i))) for i in range(500)],
         )
         neighbor.kill()
-    found: list[Entry] = []
+    found: list[LedgerEntry] = []
     took = milliseconds(lambda: found.extend(ledger.entries(all_sessions=True)))
     print(
         f"all {len(found):,} entries read: {took:.0f} ms; {path.stat().st_size // len(found)} bytes an entry"

@@ -16,8 +16,8 @@ SETUP = """
 %puq_sandbox --pace 0
 %config PuqMagics.aliases = {"fast": "sandbox/echo"}
 topic, topical = "x", "y"
-workspace = get_ipython().magics_manager.registry["PuqChatMagics"].workspace
-len(workspace.account().catalogue.fetch())
+session = get_ipython().magics_manager.registry["PuqChatMagics"].session
+len(session.account().model_list.fetch())
 """
 
 

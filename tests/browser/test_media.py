@@ -130,8 +130,8 @@ def test_it_plays_by_itself_now_and_never_when_the_notebook_is_opened(lab: Lab) 
 def test_what_is_too_large_plays_and_is_seen_from_its_file(lab: Lab) -> None:
     notebook = lab(
         SETUP,
-        "view = NotebookMediaView(embed_limit=0.001)\nview.show(images(png(300, 200, 2_000), prompt='a: kite #1?'))",
-        "view = NotebookMediaView(embed_limit=0.001)\nview.show(speech())",
+        "view = NotebookMediaView(max_embed_mb=0.001)\nview.show(images(png(300, 200, 2_000), prompt='a: kite #1?'))",
+        "view = NotebookMediaView(max_embed_mb=0.001)\nview.show(speech())",
     )
     notebook.run_all()
     assert {path.name for path in notebook.file.parent.glob("*-1.*")} == {

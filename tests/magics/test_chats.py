@@ -22,23 +22,23 @@ def talking(asking: Any) -> Any:
 
 
 def questions(shell: Any, name: str = "main") -> list[str]:
-    return [turn.question for turn in shell.workspace.conversations.find(name).turns]
+    return [turn.question for turn in shell.session.conversations.find(name).turns]
 
 
 def test_the_list(talking: Any) -> None:
     talking.run("%puq_chat -q -c other three")
-    talking.workspace.account().catalogue.fetch()
+    talking.session.account().model_list.fetch()
     ran = talking.run("%puq_chats -o table")
     assert ran.out.splitlines()[0] == "2 conversations; costs in credits"
     main, other = talking.names["table"]
     assert (main.name, main.turns, main.branches, main.last_question) == ("main", 2, 0, "two")
-    assert main.tokens == talking.workspace.conversations.find("main").tokens
+    assert main.tokens == talking.session.conversations.find("main").tokens
     assert main.estimated_cost > other.estimated_cost > 0
     assert list(talking.names["table"].to_frame()["name"]) == ["main", "other"]
 
 
 def test_the_cost_is_that_of_the_answers_in_branches_too(talking: Any) -> None:
-    talking.workspace.account().catalogue.fetch()
+    talking.session.account().model_list.fetch()
     before = talking.run("t = %puq_chats -q").error
     assert before is None
     cost = talking.names["t"][0].estimated_cost
@@ -117,7 +117,7 @@ def test_a_system_prompt(talking: Any) -> None:
     talking.run("%puq_chats main --system 'Be brief.'")
     assert talking.sent("%puq_chat -m sandbox/echo -c main x")["messages"][0]["content"] == "Be brief."
     talking.run("%puq_chats main --system ''")
-    assert talking.workspace.conversations.find("main").system is None
+    assert talking.session.conversations.find("main").system is None
 
 
 def test_save_and_load(talking: Any, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_turns_without_ids_are_nobodys_to_replace_in_another_session(talking: An
 def test_a_file_that_is_none(talking: Any, tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
     assert isinstance(talking.error(f"%puq_chats x --load {tmp_path}/x.json"), InputError)
-    assert talking.workspace.conversations.names == ("main",)
+    assert talking.session.conversations.names == ("main",)
 
 
 def test_an_answer_that_was_cut_can_be_gone_on_with_in_another_session(
@@ -171,7 +171,7 @@ def test_an_answer_that_was_cut_can_be_gone_on_with_in_another_session(
     shell.run(f"%puq_chats --load {tmp_path}/main.json")
     assert "cut off at the token limit" in shell.run("%puq_chats main").out
     shell.run("%puq_chat -q -c main --continue")
-    (turn,) = shell.workspace.conversations.find("main").turns
+    (turn,) = shell.session.conversations.find("main").turns
     assert (turn.answer, turn.is_whole) == ("One, two, three.", True)
     assert "cut off" not in shell.run("%puq_chats main").out
 

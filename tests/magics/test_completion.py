@@ -320,7 +320,7 @@ class Tab:
 def tab(asking: Any, caplog: pytest.LogCaptureFixture) -> Iterator[Tab]:
     """Tab where the sandbox's models are known; a completion that fails is a failure."""
     caplog.set_level(logging.DEBUG, completion.__name__)
-    asking.workspace.account().catalogue.fetch()
+    asking.session.account().model_list.fetch()
     yield Tab(asking)
     assert [record for record in caplog.records if record.name == completion.__name__] == []
 
@@ -366,7 +366,7 @@ def test_models_are_those_of_the_kind(tab: Tab) -> None:
     for kind in ("image", "speech", "transcription"):
         found = [offer.text for offer in candidates.offers(f"{kind} model", "")]
         assert found
-        assert all(tab.shell.workspace.account().kind(code) == kind for code in found)
+        assert all(tab.shell.session.account().kind(code) == kind for code in found)
     chats = tab("%puq_chat -m ¦")
     assert "sandbox/echo" in chats
     assert not {"sandbox/image", "sandbox/speech"} & set(chats)
@@ -375,11 +375,11 @@ def test_models_are_those_of_the_kind(tab: Tab) -> None:
 def _candidates(tab: Tab) -> Any:
     from puq_magics.magics.completion.candidates import Candidates
 
-    return Candidates(tab.shell.workspace)
+    return Candidates(tab.shell.session)
 
 
 def test_models_say_what_they_cost(tab: Tab) -> None:
-    model = tab.shell.workspace.account().model("sandbox/think")
+    model = tab.shell.session.account().model("sandbox/think")
     words = tab.types("%puq_chat -m sandbox/thi¦")["sandbox/think"]
     assert words == f"chat: {model.input_price:g} in, {model.output_price:g} out"
 
@@ -394,8 +394,8 @@ def test_names_that_begin_so_come_first_then_those_with_it_inside(tab: Tab) -> N
 
 
 def test_disabled_models_are_not_offered(tab: Tab) -> None:
-    known = tab.shell.workspace.account().catalogue.known
-    disabled = {code for code, model in known.items() if not model.enabled}
+    cached = tab.shell.session.account().model_list.cached
+    disabled = {code for code, model in cached.items() if not model.enabled}
     assert not disabled & set(tab("%puq_chat -m ¦"))
 
 
@@ -491,7 +491,7 @@ def test_pictures_and_speech(tab: Tab) -> None:
     for cell, kind in (("puq_image", "image"), ("puq_speak", "speech")):
         models = [text for text in tab(f"%%{cell} ¦\nbody") if not text.startswith("--")]
         assert models
-        assert {tab.shell.workspace.account().kind(code) for code in models} == {kind}
+        assert {tab.shell.session.account().kind(code) for code in models} == {kind}
         assert tab(f"%%{cell} -q\nabout {{{{to¦") == ["topic"]
         assert tab(f"%%{cell}\nabout pri¦") == []
         assert tab(f"%{cell} about {{{{to¦") == ["topic"]
@@ -572,7 +572,7 @@ def test_nothing_waits_for_the_list(shell: Any, serve: Any, environ: pytest.Monk
     server.wait_for_request()
     assert tab("%puq_chat -m ¦") == ["fast", "acme/one"]  # and no second request
     may_answer.set()
-    shell.workspace.account().catalogue.wait()
+    shell.session.account().model_list.wait()
     assert tab("%puq_chat -m ¦") == ["fast", "acme/one", "acme/two"]
     assert [heard.path for heard in server.heard] == ["/v1/credits/balance", "/v1/models"]
 
@@ -587,7 +587,7 @@ def test_the_sandbox_is_not_started(shell: Any, environ: pytest.MonkeyPatch) -> 
     environ.setenv("PUQ_BASE_URL", "sandbox")
     assert Tab(shell)("%puq_chat -m ¦") == []
     assert Tab(shell)("%puq_models --provider ¦") == []
-    assert shell.workspace.sandbox is None
+    assert shell.session.sandbox is None
     shell.run("%puq_sandbox")
     assert Tab(shell)("%puq_chat -m ¦") == ["sandbox/chat"]
 
@@ -596,7 +596,7 @@ def test_a_failure_is_nobodys_trouble(
     shell: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: Any
 ) -> None:
     caplog.set_level(logging.DEBUG, completion.__name__)
-    monkeypatch.setattr(type(shell.workspace.settings), "aliases", 7)  # no such setting is possible
+    monkeypatch.setattr(type(shell.session.settings), "aliases", 7)  # no such setting is possible
     assert isinstance(Tab(shell)("%puq_chat -m ¦"), list)
     assert [record.getMessage() for record in caplog.records if record.name == completion.__name__]
     assert capsys.readouterr() == ("", "")
@@ -623,7 +623,7 @@ def complete(kernel: Any, marked: str) -> dict[str, Any]:
     return reply
 
 
-KNOW = "get_ipython().magics_manager.registry['PuqChatMagics'].workspace.account().catalogue.fetch();"
+KNOW = "get_ipython().magics_manager.registry['PuqChatMagics'].session.account().model_list.fetch();"
 
 
 @pytest.mark.parametrize(
@@ -653,7 +653,7 @@ def test_a_front_end_gets_the_help_as_types(pupil: Any) -> None:
 
 
 def test_two_thousand_models(pupil: Any) -> None:
-    start = "get_ipython().magics_manager.registry['PuqChatMagics'].workspace.start_sandbox(models=2000);"
+    start = "get_ipython().magics_manager.registry['PuqChatMagics'].session.start_sandbox(models=2000);"
     assert pupil.run(f"{start}\n{KNOW}").reply["status"] == "ok"
     matches = complete(pupil, "%puq_chat -m ¦")["matches"]
     assert len(matches) > 300

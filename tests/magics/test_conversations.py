@@ -13,14 +13,14 @@ from puq_magics.core.errors import InputError
 from puq_magics.outputs.results import ChatResult
 from puq_magics.outputs.views.view import QuietView
 from puq_magics.prompts.token_estimate import tokens_of
-from puq_magics.session.budget import with_usage
-from puq_magics.session.chat_call import ChatCall, chat
+from puq_magics.session.budget import usage_or_estimate
+from puq_magics.session.chat_call import ChatSpec, chat
 from puq_magics.session.chat_turn import Joining
 
 
 def turns(shell: Any, name: str = "main") -> list[str]:
     """The questions of a conversation."""
-    return [turn.question for turn in shell.workspace.conversations.find(name).turns]
+    return [turn.question for turn in shell.session.conversations.find(name).turns]
 
 
 def run_as(shell: Any, cell: str, code: str) -> Any:
@@ -87,7 +87,7 @@ def against(shell: Any, serve: Any, environ: Any) -> Callable[..., Any]:
 def test_a_cell_stands_alone_unless_it_joins(asking: Any) -> None:
     assert said(asking.sent("%puq_chat one")) == ["one"]
     assert said(asking.sent("%puq_chat two")) == ["two"]
-    assert len(asking.workspace.conversations) == 0
+    assert len(asking.session.conversations) == 0
 
 
 def test_turns_add_up(asking: Any) -> None:
@@ -213,7 +213,7 @@ def test_a_dry_run_shows_the_messages_and_keeps_nothing(asking: Any, sandbox: An
     assert len(sandbox.requests) == before
     assert turns(asking) == ["one"]
     asking.run("%puq_chat --dry-run -c fresh two")
-    assert "fresh" not in asking.workspace.conversations
+    assert "fresh" not in asking.session.conversations
 
 
 @pytest.mark.parametrize("name", ["two words", "a/b", "../x", ".x", "", "x" * 65, "a\nb"])
@@ -221,7 +221,7 @@ def test_what_is_no_name_is_refused_before_anything_is_sent(asking: Any, sandbox
     if not name:
         asking.run("%config PuqMagics.chat = 'main'")
         asking.run("%puq_chat -q -c '' hi")
-        assert len(asking.workspace.conversations) == 0
+        assert len(asking.session.conversations) == 0
         return
     error = asking.error(f"get_ipython().run_line_magic('puq_chat', {f'-c {json.dumps(name)} hi'!r})")
     assert isinstance(error, InputError)
@@ -251,7 +251,7 @@ def test_the_system_prompt_of_the_first_turn_is_the_conversations(asking: Any) -
 
 def systems(shell: Any) -> list[str]:
     """The system prompts that the turns say they were asked with."""
-    return [turn.system for turn in shell.workspace.conversations.find("main").turns]
+    return [turn.system for turn in shell.session.conversations.find("main").turns]
 
 
 def test_a_turn_keeps_the_system_prompt_that_it_was_asked_with(asking: Any, tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_cell_that_runs_again_tells_how_it_was_asked_this_time(asking: Any) ->
     run_as(asking, "a", "%puq_chat -q -c main -s 'Be brief.' one")
     run_as(asking, "a", "%puq_chat -q -c main -s 'Be kind.' one")
     assert systems(asking) == ["Be kind."]
-    main = asking.workspace.conversations.find("main")
+    main = asking.session.conversations.find("main")
     assert [turn.system for turn in main.branch("main~1").turns] == ["Be brief."]
     assert "the system prompt is as it was in main~1" in asking.run("%puq_chats main --restore 1").out
     assert system(asking.sent("%puq_chat -q -c main two")) == "Be brief."
@@ -300,7 +300,7 @@ def test_a_first_answer_that_broke_off_leaves_its_system_prompt_when_it_has_gone
     shell.error("%puq_chat -q -c main -s Count. one")
     shell.run("%puq_chat -q -c main --continue")
     assert systems(shell) == ["Count."]
-    assert shell.workspace.conversations.find("main").system == "Count."
+    assert shell.session.conversations.find("main").system == "Count."
 
 
 def test_the_oldest_turns_are_left_out_and_the_system_prompt_never(asking: Any) -> None:
@@ -340,13 +340,13 @@ def test_a_failed_second_run_leaves_what_was_there(against: Any, shell: Any) -> 
     with pytest.raises(Exception, match="no"):
         run_as(shell, "a", "%puq_chat -q -c main one, again")
     assert turns(shell) == ["one", "two"]
-    assert shell.workspace.conversations.find("main").branches == ()
+    assert shell.session.conversations.find("main").branches == ()
 
 
 def test_a_first_turn_that_fails_leaves_no_conversation(against: Any, shell: Any) -> None:
     against(refuse)
     shell.error("%puq_chat -q -c main one")
-    assert len(shell.workspace.conversations) == 0
+    assert len(shell.session.conversations) == 0
 
 
 def test_an_answer_without_words_is_no_turn(against: Any, shell: Any) -> None:
@@ -427,7 +427,7 @@ def test_to_go_on_in_a_conversation_makes_one_turn_of_it(against: Any, shell: An
     shell.run("%puq_chat -q -c main two")
     shell.run("%puq_chat -q alone")
     shell.run("%puq_chat -q -c main --continue")
-    turn = shell.workspace.conversations.find("main").turns[1]
+    turn = shell.session.conversations.find("main").turns[1]
     assert (turn.question, turn.answer) == ("two", "One, two, three.")
     shell.run("%puq_chat -q -c main three")
     contents = [message["content"] for message in server.heard[4].json["messages"]]
@@ -441,7 +441,7 @@ def test_to_go_on_without_a_name_where_the_last_answer_was_in_a_conversation(
     against(cut, " three.")
     shell.run("%puq_chat -q -c main one")
     shell.run("%puq_chat -q --continue")
-    assert shell.workspace.conversations.find("main").turns[0].answer == "One, two, three."
+    assert shell.session.conversations.find("main").turns[0].answer == "One, two, three."
 
 
 def test_to_go_on_with_an_answer_that_broke_off(against: Any, shell: Any) -> None:
@@ -452,7 +452,7 @@ def test_to_go_on_with_an_answer_that_broke_off(against: Any, shell: Any) -> Non
     assert shell.names["_puq"].text == "One, two,"
     shell.run("%puq_chat -q -c main --continue")
     assert turns(shell) == ["one", "two"]
-    assert shell.workspace.conversations.find("main").turns[1].answer == "One, two, three."
+    assert shell.session.conversations.find("main").turns[1].answer == "One, two, three."
 
 
 def test_the_words_at_which_an_answer_goes_on_stand_in_the_transcript(against: Any, shell: Any) -> None:
@@ -461,7 +461,7 @@ def test_the_words_at_which_an_answer_goes_on_stand_in_the_transcript(against: A
         (shell.run if question == "one" else shell.error)(f"%puq_chat -q -c main {question}")
         shell.run("n = 3")
         shell.run("%%puq_chat -q -c main --continue\nUp to {{n}}, please.")
-    main = shell.workspace.conversations.find("main")
+    main = shell.session.conversations.find("main")
     assert [turn.continued for turn in main.turns] == [("Up to 3, please.",)] * 2
     shown = shell.run("%puq_chats main").out
     assert shown.count("> > Up to 3, please") == 2
@@ -475,16 +475,16 @@ def test_the_tokens_of_all_parts_of_an_answer_add_up(against: Any, shell: Any) -
         (shell.error if len(used) < 2 else shell.run)(f"%puq_chat -q -c main {code}")
         result = shell.names["_puq"]
         said = ["One, two,", "One, two,", " three."][len(used)]
-        used.append(with_usage(result.usage, tokens_of(result.messages), said).total_tokens)
-    turn = shell.workspace.conversations.find("main").turns[1]
+        used.append(usage_or_estimate(result.usage, tokens_of(result.messages), said).total_tokens)
+    turn = shell.session.conversations.find("main").turns[1]
     assert turn.answer == "One, two,One, two, three."
     assert turn.usage.total_tokens == sum(used)
 
 
 def test_first_turns_at_the_same_time_are_turns_of_one_conversation(asking: Any) -> None:
-    conversations = asking.workspace.conversations
+    conversations = asking.session.conversations
     asked = [
-        (Joining(asking.workspace, conversations.seat("main"), word), ChatResult(text=word, model="a/b"))
+        (Joining(asking.session, conversations.slot("main"), word), ChatResult(text=word, model="a/b"))
         for word in ("one", "two")
     ]
     for joining, result in asked:
@@ -502,10 +502,10 @@ def test_an_answer_that_cannot_be_kept_is_shown_to_its_end(asking: Any) -> None:
     def _fail(result: ChatResult) -> None:
         raise InputError("it cannot be kept.", hint="")
 
-    call = ChatCall("sandbox/echo", [{"role": "user", "content": "hi"}], finish=_fail)
+    call = ChatSpec("sandbox/echo", [{"role": "user", "content": "hi"}], finish=_fail)
     with pytest.raises(InputError, match="cannot be kept"):
-        chat(asking.workspace, call, _Ending())
-    assert ended == [asking.workspace.namespace["_puq"]]
+        chat(asking.session, call, _Ending())
+    assert ended == [asking.session.namespace["_puq"]]
 
 
 def test_where_there_is_nothing_to_go_on_with(against: Any, shell: Any) -> None:

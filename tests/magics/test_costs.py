@@ -13,7 +13,7 @@ from puq_magics.core.errors import BudgetError, NotFoundError, PaymentRequiredEr
 def sandbox(shell: Any) -> Any:
     """The shell's own sandbox."""
     shell.run("%puq_sandbox --pace 0")
-    return shell.workspace.sandbox
+    return shell.session.sandbox
 
 
 def paid(sandbox: Any) -> list[str]:
@@ -103,12 +103,12 @@ def test_settings_reach_the_lists_too(shell: Any, serve: Any) -> None:
 
     server = serve(lists, lists=True)
     shell.run(f"%config PuqMagics.base_url = '{server.url}'\n%puq_balance\n%config PuqMagics.timeout = 7")
-    account = shell.workspace.account()
+    account = shell.session.account()
     assert account._connect()._timeout == 7
     assert account._connect(quick=True)._timeout == 7
     shell.run("%config PuqMagics.timeout = 700")
     assert account._connect(quick=True)._timeout == 10
-    assert shell.workspace.account() is account
+    assert shell.session.account() is account
 
 
 def test_a_budget_without_prices_and_balance_is_refused(shell: Any, serve: Any) -> None:
@@ -173,10 +173,10 @@ def test_loading_again_does_not_renew_the_budget(shell: Any, serve: Any) -> None
 
 def test_another_sandbox_does_not_renew_the_budget(shell: Any) -> None:
     shell.run("%puq_sandbox --pace 0\n%puq_chat hi")
-    spent = shell.workspace.account().spending.estimated
+    spent = shell.session.account().costs.estimated_total
     assert spent > 0
     shell.run("%puq_sandbox stop\n%puq_sandbox --pace 0\n%puq_chat hi")
-    assert shell.workspace.account().spending.estimated > spent
+    assert shell.session.account().costs.estimated_total > spent
 
 
 def test_an_interrupt_behind_the_answer_does_not_lose_it(notebook: Any, serve: Any) -> None:
@@ -191,14 +191,14 @@ def test_an_interrupt_behind_the_answer_does_not_lose_it(notebook: Any, serve: A
 
     server = serve(_answer, lists=True)
     waits = (
-        "from puq_magics.session.model_list import Catalogue\n"
-        "wait = Catalogue.wait\n"
+        "from puq_magics.session.model_list import ModelList\n"
+        "wait = ModelList.wait\n"
         "def waiting(self, seconds=None):\n    print('waiting', flush=True)\n    wait(self, 30)\n"
-        "Catalogue.wait = waiting"
+        "ModelList.wait = waiting"
     )
     notebook.run(f"{waits}\n%config PuqMagics.base_url = '{server.url}'")
     stopped = notebook.run("%puq_chat --no-stream -m a/b -o kept hi", notebook.interrupt_at("waiting"))
-    notebook.run("Catalogue.wait = wait")
+    notebook.run("ModelList.wait = wait")
     assert stopped.error["traceback"] == [
         "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
     ]

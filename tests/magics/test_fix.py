@@ -170,8 +170,8 @@ def test_unload_lets_go_of_the_exception(make_shell: Any) -> None:
 
 def test_keys_are_masked(asking: Any, environ: pytest.MonkeyPatch) -> None:
     environ.setenv("THEIR_TOKEN", "of the environment")
-    asking.run(f"note = {asking.workspace.router().address.host!r}")
-    key = asking.workspace.credential(asking.workspace.address()).key.reveal()
+    asking.run(f"note = {asking.session.router().address.host!r}")
+    key = asking.session.credential(asking.session.address()).key.reveal()
     asking.attempt(
         f"password = 'hunter2x'\nnote = ['of the environment', {key!r}, 'sk-0123456789abcdef']\nnote.a"
     )

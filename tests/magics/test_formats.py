@@ -132,7 +132,7 @@ def test_an_answer_that_does_not_fit_is_repaired_once(against: Any, shell: Any) 
     assert (question["content"], answer["content"]) == ("Somebody", '{"name": "Ann"}')
     assert "'age' is a required property" in repair["content"]
     assert server.heard[1].json["response_format"] == server.heard[0].json["response_format"]
-    (turn,) = shell.workspace.conversations.find("main").turns
+    (turn,) = shell.session.conversations.find("main").turns
     assert (turn.question, turn.answer) == ("Somebody", ANN)
     assert shell.names["r"].notes == ()
     assert shell.names["r"].attempts == ('{"name": "Ann"}', ANN)
@@ -158,7 +158,7 @@ def test_the_repair_keeps_to_the_budget_and_is_in_the_ledger(asking: Any) -> Non
     asking.run("%puq_usage -q -o before")
     error = asking.error(f"%puq_chat -m sandbox/tour --max-tokens 4000 --schema '{SCHEMA}' Somebody")
     assert isinstance(error, InvalidResponseError)
-    assert len(asking.workspace.ledger.entries(all_sessions=False)) == 2
+    assert len(asking.session.ledger.entries(all_sessions=False)) == 2
 
 
 def test_a_repair_after_a_refused_format_goes_without_it_too(against: Any, shell: Any) -> None:
@@ -201,7 +201,7 @@ def test_a_repair_of_what_was_gone_on_with_becomes_the_turn(shell: Any, serve: A
     shell.run(f"%puq_chat -c main --continue --schema '{SCHEMA}' -o r")
     assert shell.names["r"].data == {"name": "Ann", "age": 41}
     assert "turn 1 replaced; its earlier answer kept as branch main~1" in shell.names["r"].remarks
-    main = shell.workspace.conversations.find("main")
+    main = shell.session.conversations.find("main")
     assert [(turn.question, turn.answer) for turn in main.turns] == [("Somebody", ANN)]
     assert [turn.answer for turn in main.branch("main~1").turns] == ['{"nom": "Ann",']
 
@@ -218,7 +218,7 @@ def test_where_no_repair_can_be_asked_for_the_first_answer_is_kept(
     assert len(server.heard) == 2
     assert shell.names["_puq"].text == shell.names["r"].text == '{"name": "Ann"}'
     if kept:
-        (turn,) = shell.workspace.conversations.find("main").turns
+        (turn,) = shell.session.conversations.find("main").turns
         assert turn.answer == (tmp_path / "ann.json").read_text() == '{"name": "Ann"}'
 
 
@@ -234,7 +234,7 @@ def test_a_repair_that_breaks_off_leaves_the_first_answer(shell: Any, serve: Any
     error = shell.error(f"%puq_chat -c main --schema '{SCHEMA}' Somebody")
     assert "_puq.attempts[0]" in error.hint
     assert shell.names["_puq"].attempts == ('{"name": "Ann"}', '{"na')
-    assert [turn.answer for turn in shell.workspace.conversations.find("main").turns] == ['{"name": "Ann"}']
+    assert [turn.answer for turn in shell.session.conversations.find("main").turns] == ['{"name": "Ann"}']
 
 
 # --- -f json ------------------------------------------------------------

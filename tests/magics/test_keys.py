@@ -183,12 +183,12 @@ def test_a_keyring_that_is_unlocked_meanwhile_is_read(shell: Any, system: Keyrin
 def test_after_logout_nothing_holds_the_key(shell: Any, typed: list[str]) -> None:
     typed.append(KEY)
     shell.run("%puq_login\n%puq")
-    workspace = shell.workspace
-    assert workspace._accounts
+    session = shell.session
+    assert session._accounts
     shell.run("%puq_logout")
-    assert workspace._accounts == {}
-    assert workspace._router is None
-    assert workspace._router_made_of == ()
+    assert session._accounts == {}
+    assert session._router is None
+    assert session._router_config == ()
 
 
 def test_a_system_without_a_keyring(shell: Any, typed: list[str], system: Keyring) -> None:

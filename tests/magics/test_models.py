@@ -13,7 +13,7 @@ from puq_magics.core.errors import ConfigurationError, InputError
 def sandbox(shell: Any) -> Any:
     """The shell's own sandbox, with as many models as a real router."""
     shell.run("%puq_sandbox --pace 0 --models 2000")
-    return shell.workspace.sandbox
+    return shell.session.sandbox
 
 
 def codes(shell: Any, line: str) -> list[str]:
@@ -47,7 +47,7 @@ def test_a_provider_that_is_not_there(shell: Any, sandbox: Any) -> None:
 
 
 def test_kinds_that_are_corrected(shell: Any, sandbox: Any) -> None:
-    shell.run("%config PuqMagics.kinds = {'sandbox/sh*': 'image'}")
+    shell.run("%config PuqMagics.model_kinds = {'sandbox/sh*': 'image'}")
     assert codes(shell, "--kind image sandbox") == ["sandbox/short", "sandbox/image"]
 
 
@@ -87,7 +87,7 @@ def test_a_choice_is_in_force_at_once_for_its_kind(pupil: Any) -> None:
     assert pupil.run("%puq_chat -q -o answer hi").reply["status"] == "ok"
     assert pupil.value("answer.model") == "sandbox/short"
     pupil.run("chooser.value = 'sandbox/image'")
-    pupil.run("settings = get_ipython().magics_manager.registry['PuqChatMagics'].workspace.settings")
+    pupil.run("settings = get_ipython().magics_manager.registry['PuqChatMagics'].session.settings")
     assert pupil.value("[settings.chat_model, settings.image_model]") == ["sandbox/short", "sandbox/image"]
     again = pupil.run("%puq_choose --kind image")
     views = [data for data in again.screen if "application/vnd.jupyter.widget-view+json" in data]

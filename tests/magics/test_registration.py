@@ -63,11 +63,11 @@ def test_unload_lets_go_of_the_workspace_and_its_connections(make_shell: Any) ->
     shell = make_shell()
     shell.run("%load_ext puq_magics")
     use(shell)
-    workspace = weakref.ref(shell.workspace)
-    sandbox = weakref.ref(shell.workspace.sandbox)
+    session = weakref.ref(shell.session)
+    sandbox = weakref.ref(shell.session.sandbox)
     shell.run("%unload_ext puq_magics")
     gc.collect()
-    assert workspace() is None
+    assert session() is None
     assert sandbox() is None
 
 
@@ -82,9 +82,9 @@ def test_reload_gives_the_magics_once_and_a_new_workspace(bare: Any) -> None:
     shell = bare
     shell.run("%load_ext puq_magics")
     use(shell)
-    before, old = snapshot(shell.ip), shell.workspace
+    before, old = snapshot(shell.ip), shell.session
     shell.run("%reload_ext puq_magics")
-    assert shell.workspace is not old
+    assert shell.session is not old
     assert old.sandbox is None
     use(shell)
     assert snapshot(shell.ip) == before
@@ -100,18 +100,18 @@ def test_what_a_setting_refuses_is_said_and_not_told_it_again(
     assert caplog.text == ""
     shell.run(f"%config PuqMagics.{name} = {bad!r}")  # which logs what is wrong: it raises nothing, ever
     assert repr(bad) in caplog.text
-    assert getattr(shell.workspace.settings, name) == good
+    assert getattr(shell.session.settings, name) == good
     shell.run("%reload_ext puq_magics")
-    assert getattr(shell.workspace.settings, name) == good
+    assert getattr(shell.session.settings, name) == good
 
 
 def test_a_second_load_changes_nothing(shell: Any) -> None:
     from puq_magics import load_ipython_extension
 
-    before, old = snapshot(shell.ip), shell.workspace
+    before, old = snapshot(shell.ip), shell.session
     shell.run("%load_ext puq_magics")
     load_ipython_extension(shell.ip)
-    assert shell.workspace is old
+    assert shell.session is old
     assert snapshot(shell.ip) == before
 
 
@@ -127,8 +127,8 @@ def test_unload_without_load_does_nothing(make_shell: Any) -> None:
 def test_settings_of_a_configuration_file(make_shell: Any) -> None:
     shell = make_shell(Config(PuqMagics={"chat_model": "sandbox/short", "footer": "none", "max_tokens": 50}))
     shell.run("%load_ext puq_magics")
-    assert shell.workspace.settings.chat_model == "sandbox/short"
-    assert shell.workspace.settings.max_tokens == 50
+    assert shell.session.settings.chat_model == "sandbox/short"
+    assert shell.session.settings.max_tokens == 50
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_magics_without_arguments_take_none(shell: Any, magic: str) -> None:
 
 def test_the_sandbox_starts_answers_and_stops(shell: Any) -> None:
     out = shell.run("%puq_sandbox").out
-    sandbox = shell.workspace.sandbox
+    sandbox = shell.session.sandbox
     assert sandbox.base_url in out
     assert "sandbox/chat" in out
     assert sandbox.token not in out
@@ -87,10 +87,10 @@ def test_the_sandbox_starts_answers_and_stops(shell: Any) -> None:
 )
 def test_the_sandbox_behaves_as_asked(shell: Any, line: str, name: str, value: object) -> None:
     shell.run(f"%puq_sandbox {line}")
-    assert getattr(shell.workspace.sandbox.settings, name) == value
-    other = shell.workspace.sandbox
+    assert getattr(shell.session.sandbox.settings, name) == value
+    other = shell.session.sandbox
     shell.run("%puq_sandbox")
-    assert shell.workspace.sandbox is other
+    assert shell.session.sandbox is other
     assert getattr(other.settings, name) == value
 
 
@@ -122,53 +122,53 @@ def test_faults_can_be_called_off(shell: Any) -> None:
 )
 def test_wrong_values_change_nothing(shell: Any, line: str, words: str) -> None:
     assert words in str(shell.error(f"%puq_sandbox {line}"))
-    assert shell.workspace.sandbox is None
-    assert shell.workspace.settings.base_url is None
+    assert shell.session.sandbox is None
+    assert shell.session.settings.base_url is None
     shell.run("%puq_sandbox --pace 5 --balance 7")
-    before = shell.workspace.sandbox.settings
+    before = shell.session.sandbox.settings
     assert words in str(shell.error(f"%puq_sandbox {line}"))
-    assert shell.workspace.sandbox.settings == before
+    assert shell.session.sandbox.settings == before
 
 
 def test_if_needed_starts_it_only_without_key_and_router(shell: Any, environ: Any) -> None:
     environ.setenv("PUQ_API_KEY", KEY)
     assert "Using https://api.puq.ai" in shell.run("%puq_sandbox --if-needed").out
-    assert shell.workspace.sandbox is None
+    assert shell.session.sandbox is None
     environ.delenv("PUQ_API_KEY")
     environ.setenv("PUQ_BASE_URL", "https://router.example")
     assert "Using https://router.example (PUQ_BASE_URL)" in shell.run("%puq_sandbox --if-needed").out
-    assert shell.workspace.sandbox is None
+    assert shell.session.sandbox is None
     environ.delenv("PUQ_BASE_URL")
     shell.run("%puq_sandbox --if-needed")
-    assert shell.workspace.sandbox is not None
+    assert shell.session.sandbox is not None
 
 
 def test_if_needed_is_not_when_somebody_has_logged_in(shell: Any, typed: list[str]) -> None:
     typed.append(KEY)
     shell.run("%puq_login")
     assert "Using https://api.puq.ai" in shell.run("%puq_sandbox --if-needed").out
-    assert shell.workspace.sandbox is None
+    assert shell.session.sandbox is None
 
 
 def test_a_real_key_never_reaches_the_sandbox(shell: Any, typed: list[str], environ: Any) -> None:
     environ.setenv("PUQ_API_KEY", KEY)
     environ.setenv("PUQ_BASE_URL", "sandbox")
     shell.run("%puq_sandbox --pace 0")
-    address = shell.workspace.address()
-    assert shell.workspace.credential(address).key.reveal() == shell.workspace.sandbox.token
+    address = shell.session.address()
+    assert shell.session.credential(address).key.reveal() == shell.session.sandbox.token
     for magic in ("%puq_login", "%puq_logout"):
         assert "%config PuqMagics.base_url" in str(shell.error(magic))
     assert typed == []
-    assert shell.workspace.credential(address).key.reveal() == shell.workspace.sandbox.token
+    assert shell.session.credential(address).key.reveal() == shell.session.sandbox.token
     shell.run("%puq_chat -q hi")
 
 
 def test_what_it_does_wrong_is_said_and_taken_back(shell: Any) -> None:
     assert "cut after 3 chunks" in shell.run("%puq_sandbox --pace 0 --drop-after 3 --fail 429:1").out
-    assert shell.workspace.sandbox.settings.drop_after == 3
+    assert shell.session.sandbox.settings.drop_after == 3
     said = shell.run("%puq_sandbox --drop-after 0 --fail 0").out
     assert "On purpose" not in said
-    assert shell.workspace.sandbox.settings.drop_after is None
+    assert shell.session.sandbox.settings.drop_after is None
 
 
 def test_stopping_it_gives_the_router_back_that_was_set(shell: Any) -> None:
@@ -176,7 +176,7 @@ def test_stopping_it_gives_the_router_back_that_was_set(shell: Any) -> None:
     shell.run("%puq_sandbox")
     shell.run("%puq_sandbox --pace 0")
     shell.run("%puq_sandbox stop")
-    assert shell.workspace.settings.base_url == "http://127.0.0.1:9"
+    assert shell.session.settings.base_url == "http://127.0.0.1:9"
 
 
 def test_the_sandbox_speaks_its_own_scheme(shell: Any) -> None:
@@ -192,7 +192,7 @@ def test_status_of_a_sandbox_that_is_not_in_use_asks_nobody(shell: Any) -> None:
 def test_the_sandbox_stays_the_router_when_other_settings_change(shell: Any) -> None:
     shell.run("%config PuqMagics.base_url = 'https://router.example'")
     shell.run("%puq_sandbox --pace 0\n%config PuqMagics.footer = 'short'")
-    assert shell.workspace.address().url == shell.workspace.sandbox.base_url
+    assert shell.session.address().url == shell.session.sandbox.base_url
 
 
 def test_local_models_whose_packages_are_missing(shell: Any, environ: Any) -> None:
@@ -201,8 +201,8 @@ def test_local_models_whose_packages_are_missing(shell: Any, environ: Any) -> No
         error = shell.error(f"%puq_sandbox {line}")
         assert "xllamacpp" in str(error)
         assert 'pip install "puq_magics[local]"' in str(error)
-        assert shell.workspace.sandbox is None
-        assert shell.workspace.settings.base_url is None
+        assert shell.session.sandbox is None
+        assert shell.session.settings.base_url is None
     environ.setenv("PUQ_BASE_URL", "sandbox-local")
     assert "xllamacpp" in str(shell.error("%puq_chat hi"))
     assert "xllamacpp" in str(shell.error("%puq_sandbox"))
@@ -230,11 +230,11 @@ def test_a_file_that_is_no_model_is_told_before_anything_starts(
     elif content == "folder":
         path.mkdir()
     shell.run("%puq_sandbox --pace 0")
-    before = shell.workspace.sandbox
+    before = shell.session.sandbox
     error = shell.error(f"%puq_sandbox --local --gguf '{path}'")
     assert isinstance(error, InputError)
     assert f"{path.name} {words}" in str(error)
-    assert shell.workspace.sandbox is before
+    assert shell.session.sandbox is before
     shell.run("%puq_chat -q hi")
 
 
@@ -252,11 +252,11 @@ def answers_as_others_do(connection: Any) -> None:
 def test_another_server_behind_the_sandbox(shell: Any, serve: Any) -> None:
     server = serve(answers_as_others_do, lists=True)
     shell.run("%puq_sandbox --pace 0 --balance 5 --drop-after 7\n%puq_chat -q -c talk --no-stream Hello.")
-    scripted = shell.workspace.sandbox
+    scripted = shell.session.sandbox
     out = shell.run(f"%puq_sandbox --upstream {server.url}/v1").out
     assert f"The models of {server.url}/v1 are listed as upstream/…." in out
     assert not scripted.running
-    fresh = shell.workspace.sandbox
+    fresh = shell.session.sandbox
     assert fresh.balance == scripted.balance
     assert fresh.settings.drop_after == 7
     assert shell.run("%puq_chat -m upstream/tiny --no-stream -c talk And now?").value.text == "From upstream."
@@ -264,7 +264,7 @@ def test_another_server_behind_the_sandbox(shell: Any, serve: Any) -> None:
     assert [message["content"] for message in asked.json["messages"]][::2] == ["Hello.", "And now?"]
     assert "authorization" not in asked.headers
     shell.run(f"%puq_sandbox --upstream {server.url}/v1 --balance 9")
-    assert shell.workspace.sandbox is fresh
+    assert shell.session.sandbox is fresh
     assert fresh.balance == 9
     down = shell.run("%puq_sandbox --upstream http://127.0.0.1:9/v1").out
     assert "The models of http://127.0.0.1:9/v1 cannot be listed: " in down
@@ -297,13 +297,13 @@ def test_a_strangers_notebook_does_not_get_the_upstreams_key(
     typed.append("  ")
     shell.run("%puq_sandbox --pace 0 --upstream https://router.invalid/v1")
     assert typed == ["API key for router.invalid, or nothing where it takes none: "]
-    assert shell.workspace.local_router.backends.upstream_key is None
+    assert shell.session.sandbox_manager.backends.upstream_key is None
     typed[:] = [KEY]
     shell.run("%puq_sandbox --upstream https://other.invalid/v1")
-    assert shell.workspace.local_router.backends.upstream_key.reveal() == KEY
+    assert shell.session.sandbox_manager.backends.upstream_key.reveal() == KEY
     shell.run("%puq_sandbox --upstream https://other.invalid/v1 --pace 5")
-    assert shell.workspace.local_router.backends.upstream_key.reveal() == KEY
-    assert KEY not in repr(shell.workspace.local_router.backends)
+    assert shell.session.sandbox_manager.backends.upstream_key.reveal() == KEY
+    assert KEY not in repr(shell.session.sandbox_manager.backends)
 
 
 @pytest.mark.parametrize(
@@ -318,4 +318,4 @@ def test_an_upstream_that_may_not_be_used(shell: Any, url: str, words: str) -> N
     error = shell.error(f"%puq_sandbox --upstream {url}")
     assert words in str(error)
     assert "secret" not in str(error)
-    assert shell.workspace.sandbox is None
+    assert shell.session.sandbox is None

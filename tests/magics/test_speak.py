@@ -71,7 +71,7 @@ def answering(shell: Any, serve: Any, environ: pytest.MonkeyPatch) -> Answers:
         server = serve(_answer)
         environ.setenv("PUQ_BASE_URL", server.url)
         environ.setenv("PUQ_SPEECH_MODEL", "a/b")
-        shell.run("%config PuqMagics.speech_limit = 100\n%config PuqMagics.max_retries = 0")
+        shell.run("%config PuqMagics.max_speech_chars = 100\n%config PuqMagics.max_retries = 0")
         return server
 
     return _answering
@@ -256,7 +256,7 @@ def test_parts_of_mp3_are_one(shell: Any, answering: Answers, folder: Path) -> N
 
 def test_a_long_text_comes_back_whole(speaking: Any, environ: pytest.MonkeyPatch) -> None:
     environ.setenv("PUQ_TRANSCRIBE_MODEL", "sandbox/whisper")
-    speaking.run("%config PuqMagics.speech_limit = 100")
+    speaking.run("%config PuqMagics.max_speech_chars = 100")
     text = "First of all, hello. Then there is more to say, which takes a while. 'Third,' she said, 'is late.' Bye!"
     speaking.run(f"%%puq_speak -o talk\n{text}")
     speaking.run("%puq_transcribe talk")
@@ -379,7 +379,7 @@ def test_a_notebook_plays_at_once_or_says_why_not(pupil: Any) -> None:
 
 
 def test_what_is_too_large_for_a_notebook_is_saved_beside_it(pupil: Any) -> None:
-    pupil.run("%config PuqMagics.embed_limit = 0.001")
+    pupil.run("%config PuqMagics.max_embed_mb = 0.001")
     (bundle,) = pupil.run("%puq_speak -o talk A large greeting").screen
     assert "data:audio/" not in bundle["text/html"]
     path = Path(pupil.value("str(talk.path)"))

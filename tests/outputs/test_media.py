@@ -205,7 +205,7 @@ def test_no_images() -> None:
 
 def test_what_is_too_large_is_linked_where_it_was_saved(here: Path) -> None:
     result = images((3, 2), (4, 4))
-    result.embed_limit = (len(result.images[0].data) + 1) / 1e6
+    result.max_embed_mb = (len(result.images[0].data) + 1) / 1e6
     (here / "my pics").mkdir()
     result.images[1].save(here / "my pics" / "a&b: #1.png")
     reader, plainly = read(result)
@@ -213,7 +213,7 @@ def test_what_is_too_large_is_linked_where_it_was_saved(here: Path) -> None:
     link = "my%20pics/a%26b%3A%20%231.png"
     assert reader.of("img")[1]["src"] == reader.of("a")[0]["href"] == link
     assert "2 of 2: my pics/a&b: #1.png is " in reader.text
-    assert "embed_limit" in reader.text
+    assert "max_embed_mb" in reader.text
     assert "my pics/a&b: #1.png" in plainly
     assert str(here) not in plainly + reader.text
 
@@ -235,7 +235,7 @@ def test_what_was_saved_is_linked_too(here: Path) -> None:
 
 def test_what_is_too_large_and_not_saved_is_said(here: Path) -> None:
     result = images((3, 2))
-    result.embed_limit = 0.00001
+    result.max_embed_mb = 0.00001
     reader, plainly = read(result)
     assert reader.of("img") == reader.of("a") == []
     assert "more than the 1e-05 MB" in reader.text
@@ -285,11 +285,11 @@ def test_speech_that_was_interrupted_before_anything_came() -> None:
 
 
 def test_large_audio_is_linked(here: Path) -> None:
-    result = speech(embed_limit=0.01)
+    result = speech(max_embed_mb=0.01)
     result.save("morning.wav")
     reader, plainly = read(result)
     assert reader.of("audio")[0]["src"] == reader.of("a")[0]["href"] == "morning.wav"
-    assert "morning.wav is 24 kB, more than the 0.01 MB that a display holds (embed_limit)" in reader.text
+    assert "morning.wav is 24 kB, more than the 0.01 MB that a display holds (max_embed_mb)" in reader.text
     assert plainly.startswith("[speech: morning.wav]\nGood morning.")
     (here / "morning.wav").unlink()
     reader, _ = read(result)

@@ -211,7 +211,7 @@ def test_large_ones_are_saved_beside_the_notebook_once(cells: Any) -> None:
     cells.run(
         "many = ImageResult(images=[png(3, 2), png(4, 4, 9_000), png(5, 5, 9_000)], prompt='A red kite', **CALL)"
     )
-    cell = cells.run("NotebookMediaView(embed_limit=0.005).show(many)")
+    cell = cells.run("NotebookMediaView(max_embed_mb=0.005).show(many)")
     assert sorted(path.name for path in cells.folder.glob("*.png")) == [
         "a-red-kite-1.png",
         "a-red-kite-2.png",
@@ -221,7 +221,7 @@ def test_large_ones_are_saved_beside_the_notebook_once(cells: Any) -> None:
     assert bundle["text/html"].count("data:image/png") == 1
     assert "2 of 3: " in bundle["text/html"]
     assert cells.run("many").screen == [bundle]
-    cells.run("NotebookMediaView(embed_limit=0.005).show(many)")
+    cells.run("NotebookMediaView(max_embed_mb=0.005).show(many)")
     assert len(list(cells.folder.glob("*.png"))) == 2
     assert cells.value("[str(image.path) for image in many.images]") == [
         "None",
@@ -233,7 +233,7 @@ def test_large_ones_are_saved_beside_the_notebook_once(cells: Any) -> None:
 def test_what_cannot_be_saved_beside_the_notebook_is_kept(cells: Any, tmp_path: Path) -> None:
     cell = cells.run(
         "from pathlib import Path\n"
-        f"NotebookMediaView(embed_limit=0.001, folder=Path({str(tmp_path / 'gone')!r})).show(speech)"
+        f"NotebookMediaView(max_embed_mb=0.001, folder=Path({str(tmp_path / 'gone')!r})).show(speech)"
     )
     kept = Path(cells.value("str(speech.path)"))
     assert kept.read_bytes() == wav(1.5)

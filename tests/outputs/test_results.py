@@ -407,12 +407,12 @@ def test_a_transcript(tmp_path: Path) -> None:
 
 def test_what_is_too_large_for_a_display() -> None:
     result = images(png(3, 2, 400), png(3, 2), png(3, 2, 700), png(3, 2))
-    result.embed_limit = 0.001
+    result.max_embed_mb = 0.001
     assert [
         file is image for (file, *_), image in zip(result.beyond_limit(), result.images[2:3], strict=True)
     ] == [True]
     assert len(images().beyond_limit()) == 0
-    assert len(speech(embed_limit=0.001).beyond_limit()) == 1
+    assert len(speech(max_embed_mb=0.001).beyond_limit()) == 1
 
 
 def test_an_interrupted_one_says_so() -> None:

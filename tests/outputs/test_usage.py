@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from puq_magics.outputs.tables.usage_report import UsageReport
-from puq_magics.session.ledger import Entry, Ledger
+from puq_magics.session.ledger import Ledger, LedgerEntry
 
 
-def chat(model: str = "a/cheap", **fields: Any) -> Entry:
+def chat(model: str = "a/cheap", **fields: Any) -> LedgerEntry:
     tokens = {"prompt_tokens": 10, "completion_tokens": 5, "seconds": 2.0, "cost": 0.001}
-    return Entry(**{"kind": "chat", "model": model, "session": "s", "cell": "1"} | tokens | fields)
+    return LedgerEntry(**{"kind": "chat", "model": model, "session": "s", "cell": "1"} | tokens | fields)
 
 
 ENTRIES = (
@@ -71,7 +71,10 @@ def test_cells_of_other_sessions_are_told_apart() -> None:
 def test_columns_for_media_only_where_there_are_any(report: UsageReport) -> None:
     assert "images" not in report._repr_mimebundle_()["text/plain"]
     media = UsageReport(
-        [Entry(kind="image", model="a/image", images=3), Entry(kind="speech", model="a/tts", characters=70)]
+        [
+            LedgerEntry(kind="image", model="a/image", images=3),
+            LedgerEntry(kind="speech", model="a/tts", characters=70),
+        ]
     )
     text = media._repr_mimebundle_()["text/plain"]
     assert "images" in text
@@ -103,7 +106,7 @@ def test_as_frames(report: UsageReport) -> None:
 def test_of_a_real_ledger(tmp_path: Any) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     for entry in ENTRIES:
-        ledger.note(entry)
+        ledger.record(entry)
     ledger.close()
     again = Ledger(tmp_path / "ledger.sqlite")
     assert UsageReport(again.entries(all_sessions=True)).by_model == UsageReport(ENTRIES).by_model

@@ -1,30 +1,30 @@
-from puq_magics.sandbox.models import CATALOG, DEFAULT_MODELS, listing, local_models, upstream_model
+from puq_magics.sandbox.models import DEFAULT_MODELS, MODELS, listing, local_models, upstream_model
 from puq_magics.sandbox.scripted.scripts import SCRIPTS
 
 
 def test_whoever_chats_and_may_be_asked_has_a_script() -> None:
     chatting = {
-        code for code, model in CATALOG.items() if model.kind == "chat" and model.enabled and model.granted
+        code for code, model in MODELS.items() if model.kind == "chat" and model.enabled and model.granted
     }
     assert chatting == set(SCRIPTS)
 
 
 def test_prices_are_per_million_tokens() -> None:
-    assert CATALOG["sandbox/tour"].price(prompt=1_000_000, completion=100_000) == 3.5
-    assert CATALOG["sandbox/whisper"].price(prompt=1_000_000, completion=1_000_000) == 10
+    assert MODELS["sandbox/tour"].price(prompt=1_000_000, completion=100_000) == 3.5
+    assert MODELS["sandbox/whisper"].price(prompt=1_000_000, completion=1_000_000) == 10
 
 
 def test_there_is_a_model_of_each_kind_to_ask_by_default() -> None:
     for kind, code in DEFAULT_MODELS.items():
-        model = CATALOG[code]
+        model = MODELS[code]
         assert (model.kind, model.enabled, model.granted) == (kind, True, True)
-    assert set(DEFAULT_MODELS) == {model.kind for model in CATALOG.values()}
+    assert set(DEFAULT_MODELS) == {model.kind for model in MODELS.values()}
 
 
 def test_a_line_of_the_list_has_the_shape_of_the_api() -> None:
-    lines = listing(CATALOG.values())["models"]
+    lines = listing(MODELS.values())["models"]
     assert isinstance(lines, list)
-    assert [line["id"] for line in lines] == list(range(1, len(CATALOG) + 1))
+    assert [line["id"] for line in lines] == list(range(1, len(MODELS) + 1))
     assert set(lines[0]) == {
         "id",
         "name",
@@ -43,7 +43,7 @@ def test_models_of_this_machine() -> None:
     assert {model.kind for model in models} == {"chat", "speech", "transcription"}
     assert {model.answerer for model in models} == {"local"}
     assert all(model.code.startswith("local/") for model in models)
-    assert not {model.code for model in models} & set(CATALOG)
+    assert not {model.code for model in models} & set(MODELS)
     assert models[0].price(prompt=1_000_000, completion=1_000_000) == 0.75
 
 

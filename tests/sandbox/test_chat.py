@@ -10,7 +10,7 @@ import requests
 from puq_magics.sandbox import Sandbox, chat
 from puq_magics.sandbox.chat_request import ChatRequest
 from puq_magics.sandbox.looking import count
-from puq_magics.sandbox.models import CATALOG
+from puq_magics.sandbox.models import MODELS
 from puq_magics.sandbox.scripted.scripts import NOTICE, Move, Say, Stall
 
 
@@ -86,9 +86,7 @@ def test_the_balance_falls_by_the_price(client, sandbox: Sandbox, stream: bool) 
     response = client.chat("sandbox/tour", stream=stream)
     assert response.content
     usage = client.chat("sandbox/tour").json()["usage"]
-    price = CATALOG["sandbox/tour"].price(
-        prompt=usage["prompt_tokens"], completion=usage["completion_tokens"]
-    )
+    price = MODELS["sandbox/tour"].price(prompt=usage["prompt_tokens"], completion=usage["completion_tokens"])
     assert price > 0.01
     assert sandbox.balance == pytest.approx(100 - 2 * price, abs=1e-9)
 

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from puq_magics.sandbox import Asked, Sandbox, handlers
-from puq_magics.sandbox.models import CATALOG
+from puq_magics.sandbox.models import MODELS
 
 ENDPOINTS = [
     ("GET", "/v1/models"),
@@ -22,13 +22,13 @@ ENDPOINTS = [
 
 def test_all_models(client) -> None:
     codes = [model["code"] for model in client.get("/v1/models").json()["models"]]
-    assert codes == list(CATALOG)
+    assert codes == list(MODELS)
 
 
 def test_enabled_models(client) -> None:
     models = client.get("/v1/models", params={"enabled": 1}).json()["models"]
     assert {model["status"] for model in models} == {1}
-    assert [model["code"] for model in models] == [code for code in CATALOG if code != "sandbox/retired"]
+    assert [model["code"] for model in models] == [code for code in MODELS if code != "sandbox/retired"]
 
 
 def test_the_balance(client, sandbox: Sandbox) -> None:
@@ -85,9 +85,7 @@ def test_a_padded_list(client, sandbox: Sandbox) -> None:
     models = client.get("/v1/models").json()["models"]
     assert len(models) == len({model["code"] for model in models}) == 2000
     assert [model["id"] for model in models] == list(range(1, 2001))
-    invented = next(
-        m["code"] for m in models[len(CATALOG) :] if m["status"] and "answers" in m["description"]
-    )
+    invented = next(m["code"] for m in models[len(MODELS) :] if m["status"] and "answers" in m["description"])
     assert client.chat(invented).json()["choices"][0]["message"]["content"]
     sandbox.configure(models=None)
     assert client.chat(invented).status_code == 404

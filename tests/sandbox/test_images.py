@@ -9,7 +9,7 @@ import requests
 
 from puq_magics.sandbox import Sandbox
 from puq_magics.sandbox import looking as tokens
-from puq_magics.sandbox.models import CATALOG
+from puq_magics.sandbox.models import MODELS
 
 
 def image(entry: dict[str, str]) -> bytes:
@@ -24,7 +24,7 @@ def test_one_image(client, sandbox: Sandbox) -> None:
     assert isinstance(answer["created"], int)
     used = {"input_tokens": tokens.count("A fox"), "output_tokens": 6}
     assert answer["usage"] == {**used, "total_tokens": sum(used.values())}
-    price = CATALOG["sandbox/image"].price(prompt=used["input_tokens"], completion=6)
+    price = MODELS["sandbox/image"].price(prompt=used["input_tokens"], completion=6)
     assert sandbox.balance == pytest.approx(100 - price, abs=1e-9)
 
 

@@ -1,12 +1,12 @@
 from collections import Counter
 from itertools import islice
 
-from puq_magics.sandbox.models import CATALOG, MOST_MODELS, padded
+from puq_magics.sandbox.models import MODELS, MOST_MODELS, padded
 
 
 def test_the_own_models_come_first() -> None:
-    assert list(islice(padded(100).values(), len(CATALOG))) == list(CATALOG.values())
-    assert padded(3) == CATALOG
+    assert list(islice(padded(100).values(), len(MODELS))) == list(MODELS.values())
+    assert padded(3) == MODELS
 
 
 def test_any_length_and_always_the_same() -> None:
@@ -17,7 +17,7 @@ def test_any_length_and_always_the_same() -> None:
 
 
 def test_they_are_as_various_as_real_ones() -> None:
-    models = list(padded(2000).values())[len(CATALOG) :]
+    models = list(padded(2000).values())[len(MODELS) :]
     kinds = Counter(model.kind for model in models)
     assert set(kinds) == {"chat", "image", "speech", "transcription"}
     assert min(kinds.values()) > 30

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from puq_magics.sandbox import Sandbox
-from puq_magics.sandbox.models import CATALOG
+from puq_magics.sandbox.models import MODELS
 from puq_magics.sandbox.scripted.speech import VOICES
 
 ENGINE = "tones" if shutil.which("espeak-ng") is None else "espeak-ng"
@@ -30,7 +30,7 @@ def test_a_text_is_spoken(client, sandbox: Sandbox) -> None:
     assert answer.headers["x-sandbox-engine"] == ENGINE
     assert answer.headers["Transfer-Encoding"] == "chunked"
     assert 0.4 < seconds(answer.content) < 3
-    assert sandbox.balance == pytest.approx(100 - CATALOG["sandbox/tts"].price(prompt=12), abs=1e-9)
+    assert sandbox.balance == pytest.approx(100 - MODELS["sandbox/tts"].price(prompt=12), abs=1e-9)
 
 
 def test_without_an_engine_there_are_tones(no_espeak: None, client) -> None:

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from puq_magics.sandbox import Sandbox
-from puq_magics.sandbox.models import CATALOG
+from puq_magics.sandbox.models import MODELS
 
 MP3 = b"ID3" + bytes(15_997)
 
@@ -36,7 +36,7 @@ def test_its_own_speech_comes_back(client, sandbox: Sandbox) -> None:
     assert answer["text"] == text
     heard = answer["usage"]["input_tokens"]
     assert heard == round(len(samples(speech)) / 2 / 22050 * 10)
-    assert sandbox.balance == pytest.approx(before - CATALOG["sandbox/whisper"].price(prompt=heard), abs=1e-9)
+    assert sandbox.balance == pytest.approx(before - MODELS["sandbox/whisper"].price(prompt=heard), abs=1e-9)
 
 
 def test_another_sandbox_knows_it_too(client, connect: Callable[[Sandbox], Any]) -> None:
@@ -106,7 +106,7 @@ def test_as_events(client, sandbox: Sandbox, events) -> None:
             segment[name] for name in ("start", "end", "text")
         ]
     assert done == {"type": "transcript.text.done", "text": whole["text"], "usage": whole["usage"]}
-    price = CATALOG["sandbox/whisper"].price(prompt=whole["usage"]["input_tokens"])
+    price = MODELS["sandbox/whisper"].price(prompt=whole["usage"]["input_tokens"])
     assert sandbox.balance == pytest.approx(before - price, abs=1e-9)
 
 

@@ -8,8 +8,8 @@ import pytest
 from puq_magics.api.client import Router
 from puq_magics.core.errors import MissingKeyError
 from puq_magics.session.account import Account
-from puq_magics.session.budget import Spending
-from puq_magics.session.error_hints import some_models
+from puq_magics.session.budget import CostTracker
+from puq_magics.session.error_hints import available_models
 from puq_magics.session.settings import PuqMagics
 
 KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
@@ -92,15 +92,18 @@ def account(serve: Any, codes: list[str], **settings: Any) -> Account:
         connection.send(json.dumps({"models": [{"code": code} for code in codes]}).encode())
 
     url = serve(lists, lists=True).url
-    return Account(lambda **_: Router(None, url), PuqMagics(**settings), Spending())
+    return Account(lambda **_: Router(None, url), PuqMagics(**settings), CostTracker())
 
 
 def test_some_models_are_few_and_of_the_kind(serve: Any) -> None:
     many = account(serve, [*(f"a/m{n}" for n in range(10)), "openai/tts-1"])
-    assert some_models(many).endswith("a/m7 and 2 more.")
-    assert some_models(many, "speech") == " This key can use openai/tts-1."
-    assert some_models(many, "image") == ""
-    assert some_models(account(serve, ["a/m1"], kinds={"a/*": "image"}), "image") == " This key can use a/m1."
+    assert available_models(many).endswith("a/m7 and 2 more.")
+    assert available_models(many, "speech") == " This key can use openai/tts-1."
+    assert available_models(many, "image") == ""
+    assert (
+        available_models(account(serve, ["a/m1"], model_kinds={"a/*": "image"}), "image")
+        == " This key can use a/m1."
+    )
 
 
 def test_a_missing_key_is_an_error_before_any_request(shell: Any, environ: Any) -> None:

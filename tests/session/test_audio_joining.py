@@ -6,7 +6,7 @@ from io import BytesIO
 
 import pytest
 
-from puq_magics.core.audio_joining import can_follow, is_silent, join, missing
+from puq_magics.core.audio_joining import can_join, has_no_audio, join, missing_bytes
 
 
 def wav(frames: bytes, rate: int = 8000, channels: int = 1, width: int = 2) -> bytes:
@@ -51,7 +51,7 @@ def test_wavs_are_one(size: int | None) -> None:
     parts = [wav(ONE, 22_050, 1), wav(TWO, 22_050, 1)]
     if size is not None:
         parts = [streamed(part, size) for part in parts]
-    assert can_follow(parts, "wav")
+    assert can_join(parts, "wav")
     assert join(parts, "wav") == wav(ONE + TWO, 22_050, 1)
     assert read(join(parts, "wav")) == (22_050, 1, 2, ONE + TWO)
 
@@ -59,19 +59,19 @@ def test_wavs_are_one(size: int | None) -> None:
 def test_a_wav_that_was_cut_stays_as_it_came_and_says_what_is_missing() -> None:
     cut = wav(ONE * 2, channels=2)[:-3]
     assert join([cut], "wav") == cut
-    assert missing(cut, "wav") == 3
-    assert missing(wav(ONE), "wav") == missing(streamed(wav(ONE), 0xFFFFFFFF), "wav") == 0
-    assert missing(b"RIFF", "wav") == missing(cut, "mp3") == 0
+    assert missing_bytes(cut, "wav") == 3
+    assert missing_bytes(wav(ONE), "wav") == missing_bytes(streamed(wav(ONE), 0xFFFFFFFF), "wav") == 0
+    assert missing_bytes(b"RIFF", "wav") == missing_bytes(cut, "mp3") == 0
     assert read(join([cut, wav(ONE, channels=2)], "wav"))[3] == (ONE * 2)[:12] + ONE
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000, 100])
 def test_a_head_alone_is_silent(size: int) -> None:
-    assert is_silent(streamed(wav(b""), size), "wav")
-    assert is_silent(wav(ONE)[:36], "wav")
-    assert not is_silent(streamed(wav(ONE), size), "wav")
-    assert not is_silent(b"no wav at all", "wav")
-    assert not is_silent(b"", "mp3")
+    assert has_no_audio(streamed(wav(b""), size), "wav")
+    assert has_no_audio(wav(ONE)[:36], "wav")
+    assert not has_no_audio(streamed(wav(ONE), size), "wav")
+    assert not has_no_audio(b"no wav at all", "wav")
+    assert not has_no_audio(b"", "mp3")
 
 
 def test_odd_frames_are_padded() -> None:
@@ -85,7 +85,7 @@ def test_odd_frames_are_padded() -> None:
 )
 def test_wavs_that_differ_do_not_follow(other: bytes) -> None:
     parts = [wav(ONE), other]
-    assert not can_follow(parts, "wav")
+    assert not can_join(parts, "wav")
     with pytest.raises(ValueError, match=r"wav|WAV"):
         join(parts, "wav")
 
@@ -106,7 +106,7 @@ ID3 = b"ID3\x04\x00\x00\x00\x00\x01\x01" + b"t" * 129
 @pytest.mark.parametrize("kind", [b"Xing", b"Info", b"VBRI"])
 def test_mp3s_are_one_row_of_frames(kind: bytes) -> None:
     parts = [ID3 + told(kind) + frame(1) + b"TAG" + b" " * 125, told(kind) + frame(2), frame(3)]
-    assert can_follow(parts[:2], "mp3")
+    assert can_join(parts[:2], "mp3")
     assert join(parts, "mp3") == frame(1) + frame(2) + frame(3)
     assert join(parts[:1], "mp3") == parts[0]
 
@@ -124,7 +124,7 @@ def test_frames_of_all_versions_are_measured(head: int, size: int) -> None:
     "other", [frame(2, 0xFFFB9400), frame(2, 0xFFFB90C0), frame(2, 0xFFF39000), b"", b"words"]
 )
 def test_mp3s_that_differ_do_not_follow(other: bytes) -> None:
-    assert not can_follow([frame(1), other], "mp3")
+    assert not can_join([frame(1), other], "mp3")
     with pytest.raises(ValueError, match="do not go together"):
         join([frame(1), other], "mp3")
 
@@ -132,7 +132,7 @@ def test_mp3s_that_differ_do_not_follow(other: bytes) -> None:
 def test_aac_is_a_row_of_frames_too() -> None:
     one, two = b"\xff\xf1\x50\x80\x01\x00\x00one", b"\xff\xf1\x50\x80\x01\x00\x00two"
     assert join([one, ID3 + two], "aac") == one + two
-    assert not can_follow([one, b"\xff\xf1\x50\x40\x01\x00\x00mono"], "aac")
+    assert not can_join([one, b"\xff\xf1\x50\x40\x01\x00\x00mono"], "aac")
 
 
 def test_ogg_is_a_chain() -> None:
@@ -141,8 +141,8 @@ def test_ogg_is_a_chain() -> None:
 
 @pytest.mark.parametrize("kind", ["flac", "m4a", "webm"])
 def test_formats_with_a_head_of_their_own_stand_alone(kind: str) -> None:
-    assert can_follow([b"one"], kind)
+    assert can_join([b"one"], kind)
     assert join([b"one"], kind) == b"one"
-    assert not can_follow([b"one", b"two"], kind)
+    assert not can_join([b"one", b"two"], kind)
     with pytest.raises(ValueError, match="do not go together"):
         join([b"one", b"two"], kind)

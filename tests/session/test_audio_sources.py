@@ -19,7 +19,7 @@ from IPython.display import Audio
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import WAV
 from puq_magics.outputs.results import SpeechResult
-from puq_magics.session.audio_input import Source, exists, find, of_recording
+from puq_magics.session.audio_input import AudioInput, exists, find_audio, from_recording
 
 
 def tone(*samples: int, rate: int = 16_000, channels: int = 1) -> bytes:
@@ -43,12 +43,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def content(source: Source) -> bytes:
+def content(source: AudioInput) -> bytes:
     with source.upload.open() as file:
         return file.read()
 
 
-def samples(source: Source) -> tuple[int, int, tuple[int, ...]]:
+def samples(source: AudioInput) -> tuple[int, int, tuple[int, ...]]:
     """Rate, channels and samples of what would be sent."""
     with wave.open(BytesIO(content(source))) as file:
         data = file.readframes(file.getnframes())
@@ -79,7 +79,7 @@ def samples(source: Source) -> tuple[int, int, tuple[int, ...]]:
 )
 def test_a_path_as_it_is_typed(folder: Path, name: str, typed: str) -> None:
     (folder / name).write_bytes(SOUND)
-    source = find(typed, {})
+    source = find_audio(typed, {})
     assert content(source) == SOUND
     assert source.name == name
     assert source.note == ""
@@ -89,21 +89,21 @@ def test_a_path_as_it_is_typed(folder: Path, name: str, typed: str) -> None:
 def test_only_the_bare_name_is_sent(folder: Path) -> None:
     (folder / "secret").mkdir()
     (folder / "secret" / "talk.wav").write_bytes(SOUND)
-    source = find("secret/talk.wav", {})
+    source = find_audio("secret/talk.wav", {})
     assert source.upload.name == source.name == "talk.wav"
-    assert find(f"{folder}/secret/talk.wav", {}).upload.name == "talk.wav"
+    assert find_audio(f"{folder}/secret/talk.wav", {}).upload.name == "talk.wav"
 
 
 def test_a_file_comes_before_a_variable_and_that_is_said(folder: Path) -> None:
     (folder / "talk").write_bytes(SOUND)
-    source = find("talk", {"talk": tone(9)})
+    source = find_audio("talk", {"talk": tone(9)})
     assert content(source) == SOUND
     assert source.note == "the file talk was taken, not the variable"
 
 
 def test_a_folder_does_not(folder: Path) -> None:
     (folder / "talk").mkdir()
-    assert content(find("talk", {"talk": SOUND})) == SOUND
+    assert content(find_audio("talk", {"talk": SOUND})) == SOUND
 
 
 def write_text(path: Path) -> None:
@@ -122,7 +122,7 @@ def write_text(path: Path) -> None:
 def test_what_cannot_be_sent(folder: Path, make: Callable[[Path], object], said: str) -> None:
     make(folder / "talk.mp3")
     with pytest.raises(InputError, match=said) as caught:
-        find("talk.mp3", {})
+        find_audio("talk.mp3", {})
     assert caught.value.hint
 
 
@@ -147,7 +147,7 @@ def test_what_may_not_be_read(monkeypatch: pytest.MonkeyPatch, forbidden: str) -
         Path(folder).chmod(0o755)
         (Path(folder) / forbidden).chmod(0)
         with somebody_else(), pytest.raises(InputError, match=r"cannot be read \(permission denied\)"):
-            find(str(path), {})
+            find_audio(str(path), {})
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_what_may_not_be_read(monkeypatch: pytest.MonkeyPatch, forbidden: str) -
 def test_what_is_not_there(folder: Path, typed: str, said: str, hint: str) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
     with pytest.raises(InputError, match=said) as caught:
-        find(typed, {"talk": SOUND})
+        find_audio(typed, {"talk": SOUND})
     assert hint in caught.value.hint
     assert len(str(caught.value)) < 600
     assert not exists(typed)
@@ -198,7 +198,7 @@ class Numpyless(SimpleNamespace):
     ],
 )
 def test_a_variable_by_its_name(value: object) -> None:
-    source = find("talk", {"talk": value})
+    source = find_audio("talk", {"talk": value})
     assert content(source) == SOUND
     assert source.name == "variable talk"
     assert source.upload.name == "audio.wav"
@@ -207,7 +207,7 @@ def test_a_variable_by_its_name(value: object) -> None:
 @pytest.mark.parametrize("make", [Path, str])
 def test_a_variable_that_holds_a_path(folder: Path, make: Callable[[str], object]) -> None:
     (folder / "my talk.wav").write_bytes(SOUND)
-    source = find("talk", {"talk": make("~/my talk.wav")})
+    source = find_audio("talk", {"talk": make("~/my talk.wav")})
     assert content(source) == SOUND
     assert source.name == "my talk.wav (variable talk)"
     assert source.upload.name == "my talk.wav"
@@ -216,19 +216,19 @@ def test_a_variable_that_holds_a_path(folder: Path, make: Callable[[str], object
 def test_an_open_file_is_read_from_its_beginning_and_left_where_it_was() -> None:
     with opened(SOUND) as file:
         file.read(10)
-        assert content(find("file", {"file": file})) == SOUND
+        assert content(find_audio("file", {"file": file})) == SOUND
         assert file.tell() == 10
     held = BytesIO(SOUND)
     held.seek(7)
-    assert content(find("held", {"held": held})) == SOUND
+    assert content(find_audio("held", {"held": held})) == SOUND
     assert held.tell() == 7
 
 
 def test_an_open_file_is_sent_from_disk_if_it_is_still_there(folder: Path) -> None:
     with opened(SOUND) as file:
-        assert find("file", {"file": file}).upload.name == "open.wav"
+        assert find_audio("file", {"file": file}).upload.name == "open.wav"
         (folder / "open.wav").unlink()
-        source = find("file", {"file": file})
+        source = find_audio("file", {"file": file})
         assert source.upload.name == "audio.wav"
         assert content(source) == SOUND
 
@@ -236,16 +236,16 @@ def test_an_open_file_is_sent_from_disk_if_it_is_still_there(folder: Path) -> No
 def test_what_was_written_and_not_flushed_is_sent_too(folder: Path) -> None:
     with (folder / "new.wav").open("w+b") as file:
         file.write(SOUND)
-        assert content(find("file", {"file": file})) == SOUND
+        assert content(find_audio("file", {"file": file})) == SOUND
 
 
 def test_a_player_of_a_file_that_is_not_embedded(folder: Path) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
-    assert content(find("talk", {"talk": Audio(url="talk.wav")})) == SOUND
+    assert content(find_audio("talk", {"talk": Audio(url="talk.wav")})) == SOUND
 
 
 def test_a_player_made_of_an_array() -> None:
-    rate, channels, sent = samples(find("a", {"a": Audio(np.array([0.0, 0.5, -1.0]), rate=8000)}))
+    rate, channels, sent = samples(find_audio("a", {"a": Audio(np.array([0.0, 0.5, -1.0]), rate=8000)}))
     assert (rate, channels) == (8000, 1)
     assert sent == (0, 16383, -32767)
 
@@ -277,7 +277,7 @@ def closed_file() -> BytesIO:
 )
 def test_a_variable_that_holds_no_audio(make: Callable[[], object], said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
-        find("x", {"x": make()})
+        find_audio("x", {"x": make()})
     assert caught.value.hint
 
 
@@ -299,16 +299,16 @@ def test_a_variable_that_holds_no_audio(make: Callable[[], object], said: str) -
     ],
 )
 def test_samples_become_16_bits(array: Any, sent: tuple[int, ...]) -> None:
-    assert samples(find("pair", {"pair": (array, 16_000)})) == (16_000, 1, sent)
-    assert samples(find("pair", {"pair": (np.int64(8_000), array)})) == (8_000, 1, sent)
-    assert samples(find("pair", {"pair": [array, 22_050.0]})) == (22_050, 1, sent)
+    assert samples(find_audio("pair", {"pair": (array, 16_000)})) == (16_000, 1, sent)
+    assert samples(find_audio("pair", {"pair": (np.int64(8_000), array)})) == (8_000, 1, sent)
+    assert samples(find_audio("pair", {"pair": [array, 22_050.0]})) == (22_050, 1, sent)
 
 
 def test_channels_stand_beside_each_other() -> None:
     frames = np.arange(80, dtype="i2").reshape(40, 2)
-    rate, channels, sent = samples(find("pair", {"pair": (44_100, frames)}))
+    rate, channels, sent = samples(find_audio("pair", {"pair": (44_100, frames)}))
     assert (rate, channels, sent) == (44_100, 2, tuple(range(80)))
-    assert samples(find("pair", {"pair": (frames.T, 44_100)})) == (44_100, 2, tuple(range(80)))
+    assert samples(find_audio("pair", {"pair": (frames.T, 44_100)})) == (44_100, 2, tuple(range(80)))
 
 
 @pytest.mark.parametrize(
@@ -331,28 +331,28 @@ def test_channels_stand_beside_each_other() -> None:
 )
 def test_arrays_that_are_no_sound(pair: object, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
-        find("x", {"x": pair})
+        find_audio("x", {"x": pair})
     assert caught.value.hint
 
 
 def test_without_numpy_nobody_loads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)  # an import of it would fail
     with pytest.raises(InputError, match="is a tuple, not audio"):
-        find("x", {"x": ([0.0], 8000)})
-    assert content(find("x", {"x": SOUND})) == SOUND
+        find_audio("x", {"x": ([0.0], 8000)})
+    assert content(find_audio("x", {"x": SOUND})) == SOUND
 
 
 # --- recordings ----------------------------------------------------------------------------------------------------
 
 
 def test_a_recording() -> None:
-    source = of_recording(b"\x1a\x45\xdf\xa3\x01webm" + bytes(99), "audio/webm;codecs=opus")
+    source = from_recording(b"\x1a\x45\xdf\xa3\x01webm" + bytes(99), "audio/webm;codecs=opus")
     assert (source.name, source.upload.name, source.upload.mime) == (
         "a recording",
         "audio.webm",
         "audio/webm",
     )
     with pytest.raises(InputError, match=r"the recording \(audio/x-odd\) cannot be sent"):
-        of_recording(b"what is this?", "audio/x-odd; codecs=odd")
+        from_recording(b"what is this?", "audio/x-odd; codecs=odd")
     with pytest.raises(InputError, match="the recording cannot be sent: the data is empty"):
-        of_recording(b"", "")
+        from_recording(b"", "")

@@ -9,7 +9,7 @@ from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.core.secret import Secret
 from puq_magics.sandbox.local import weights as weights_module
-from puq_magics.session.sandbox import Backends, environment_key, fetch_weights, missing_weights
+from puq_magics.session.sandbox import SandboxBackends, environment_key, fetch_weights, missing_weights
 
 KEY = "sk-UPSTREAM-0123456789"
 
@@ -43,13 +43,13 @@ def test_no_key_and_one_that_is_none() -> None:
 
 
 def test_scripts_need_nothing() -> None:
-    Backends().check()
-    Backends(upstream="http://127.0.0.1:1", upstream_key=Secret(KEY)).check()
+    SandboxBackends().check()
+    SandboxBackends(upstream="http://127.0.0.1:1", upstream_key=Secret(KEY)).check()
 
 
 def test_a_file_is_looked_at_before_anything_else(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
-        Backends(local=True, gguf=tmp_path / "none.gguf").check()
+        SandboxBackends(local=True, gguf=tmp_path / "none.gguf").check()
 
 
 def test_the_weights_come_with_words(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -325,7 +325,7 @@ def test_no_retries_when_none_are_wanted(asking: Any, sandbox: Any) -> None:
 
 def test_stopping_the_sandbox_under_an_answer(notebook: Any) -> None:
     notebook.run("%puq_sandbox --pace 0")
-    stop = "import threading\nws = get_ipython().magics_manager.registry['PuqChatMagics'].workspace\n"
+    stop = "import threading\nws = get_ipython().magics_manager.registry['PuqChatMagics'].session\n"
     stop += "sandbox, seen = ws.sandbox, threading.Event()\n"
     stop += "thread = threading.Thread(target=lambda: (seen.wait(), sandbox.stop()))\nthread.start()\n"
     notebook.run(stop + "from puq_magics.outputs.views.notebook import Screen\npaint = Screen.paint\n")

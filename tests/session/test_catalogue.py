@@ -10,7 +10,7 @@ import pytest
 from puq_magics.api.client import Router
 from puq_magics.core.errors import NotFoundError
 from puq_magics.sandbox import Sandbox
-from puq_magics.session.model_list import Catalogue, kind_of
+from puq_magics.session.model_list import ModelList, resolve_kind
 
 
 def connect(sandbox: Sandbox) -> Callable[..., Router]:
@@ -22,32 +22,32 @@ def asked(sandbox: Sandbox) -> list[str]:
 
 
 def test_the_list_is_fetched_once(sandbox: Sandbox) -> None:
-    catalogue = Catalogue(connect(sandbox))
-    assert catalogue.known == {}
-    assert "sandbox/chat" in catalogue.fetch()
-    assert not catalogue.fetch()["sandbox/retired"].enabled
+    model_list = ModelList(connect(sandbox))
+    assert model_list.cached == {}
+    assert "sandbox/chat" in model_list.fetch()
+    assert not model_list.fetch()["sandbox/retired"].enabled
     assert asked(sandbox) == ["/v1/models"]
-    catalogue.fetch(refresh=True)
+    model_list.fetch(refresh=True)
     assert asked(sandbox) == ["/v1/models", "/v1/models"]
 
 
 def test_in_the_background_with_the_balance(sandbox: Sandbox) -> None:
-    catalogue = Catalogue(connect(sandbox))
-    catalogue.begin(balance=True)
-    catalogue.begin(balance=True)
-    catalogue.wait()
-    assert "sandbox/chat" in catalogue.known
-    assert catalogue.balance_at_start == sandbox.balance
-    catalogue.begin(balance=True)
-    catalogue.wait()
+    model_list = ModelList(connect(sandbox))
+    model_list.fetch_in_background(balance=True)
+    model_list.fetch_in_background(balance=True)
+    model_list.wait()
+    assert "sandbox/chat" in model_list.cached
+    assert model_list.balance_at_start == sandbox.balance
+    model_list.fetch_in_background(balance=True)
+    model_list.wait()
     assert asked(sandbox) == ["/v1/credits/balance", "/v1/models"]
 
 
 def test_the_first_balance_counts() -> None:
-    catalogue = Catalogue(lambda **_: pytest.fail("nothing is asked"))
-    catalogue.saw_balance(5.0)
-    catalogue.saw_balance(4.0)
-    assert catalogue.balance_at_start == 5.0
+    model_list = ModelList(lambda **_: pytest.fail("nothing is asked"))
+    model_list.record_balance(5.0)
+    model_list.record_balance(4.0)
+    assert model_list.balance_at_start == 5.0
 
 
 def test_a_list_that_does_not_come_is_told_to_who_asks_and_not_asked_for_again_at_once(serve: Any) -> None:
@@ -56,15 +56,15 @@ def test_a_list_that_does_not_come_is_told_to_who_asks_and_not_asked_for_again_a
         connection.send(b'{"error": "Not found"}')
 
     server = serve(refuse, lists=True)
-    catalogue = Catalogue(lambda **_: Router(None, server.url))
-    catalogue.begin()
-    catalogue.wait()
-    catalogue.begin()
-    catalogue.wait()
-    assert catalogue.known == {}
+    model_list = ModelList(lambda **_: Router(None, server.url))
+    model_list.fetch_in_background()
+    model_list.wait()
+    model_list.fetch_in_background()
+    model_list.wait()
+    assert model_list.cached == {}
     assert len(server.heard) == 1
     with pytest.raises(NotFoundError):
-        catalogue.fetch()
+        model_list.fetch()
     assert len(server.heard) == 2
 
 
@@ -75,11 +75,11 @@ def test_a_server_without_a_balance_still_lists(serve: Any) -> None:
         connection.send(b'{"object": "list", "data": [{"id": "llama"}]}' if found else b"{}")
 
     server = serve(lists, lists=True)
-    catalogue = Catalogue(lambda **_: Router(None, server.url))
-    catalogue.begin(balance=True)
-    catalogue.wait()
-    assert list(catalogue.known) == ["llama"]
-    assert catalogue.balance_at_start is None
+    model_list = ModelList(lambda **_: Router(None, server.url))
+    model_list.fetch_in_background(balance=True)
+    model_list.wait()
+    assert list(model_list.cached) == ["llama"]
+    assert model_list.balance_at_start is None
 
 
 @pytest.mark.parametrize(
@@ -93,4 +93,4 @@ def test_a_server_without_a_balance_still_lists(serve: Any) -> None:
     ],
 )
 def test_kinds_can_be_corrected(code: str, kind: str) -> None:
-    assert kind_of(code, {"acme/*": "image", "acme/echo-1": "speech"}) == kind
+    assert resolve_kind(code, {"acme/*": "image", "acme/echo-1": "speech"}) == kind

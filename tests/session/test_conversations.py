@@ -10,14 +10,14 @@ from IPython.core.events import EventManager, available_events
 from IPython.utils.ipstruct import Struct
 
 from puq_magics.core.errors import InputError
-from puq_magics.session.conversations import Broken, Cells, Conversations
+from puq_magics.session.conversations import CellTracker, Conversations, PartialAnswer
 
 
 def asked(conversations: Conversations, question: str) -> None:
     """Ask and answer, as a call does."""
-    seat = conversations.seat("main")
-    seat.conversation.commit(seat.key, question, "…")
-    conversations.keep(seat.conversation)
+    slot = conversations.slot("main")
+    slot.conversation.commit(slot.key, question, "…")
+    conversations.add(slot.conversation)
 
 
 class Notebook:
@@ -43,21 +43,25 @@ def notebook() -> Notebook:
     return Notebook()
 
 
-def cells_of(notebook: Notebook) -> Cells:
-    cells = Cells(notebook)  # type: ignore[arg-type]
+def cells_of(notebook: Notebook) -> CellTracker:
+    cells = CellTracker(notebook)  # type: ignore[arg-type]
     cells.open()
     return cells
 
 
 def conversations_of(notebook: Notebook) -> Conversations:
-    return Conversations.of(notebook)  # type: ignore[arg-type]
+    return Conversations.for_shell(notebook)  # type: ignore[arg-type]
 
 
 def test_calls_of_a_cell_are_counted(notebook: Notebook) -> None:
     cells = cells_of(notebook)
     notebook.end(notebook.begin("a"))
     notebook.begin("b")
-    assert [cells.next_key(take=False), cells.next_key(), cells.next_key()] == [("b", 0), ("b", 0), ("b", 1)]
+    assert [cells.next_key(advance=False), cells.next_key(), cells.next_key()] == [
+        ("b", 0),
+        ("b", 0),
+        ("b", 1),
+    ]
 
 
 def test_cells_without_ids_are_never_mistaken_for_each_other(notebook: Notebook) -> None:
@@ -139,10 +143,10 @@ def test_a_cell_that_opens_them_is_not_the_one_that_closed_them(notebook: Notebo
     asked(conversations, "one")
     conversations.close()
     notebook.end(info)
-    execution = conversations.execution
+    execution_number = conversations.execution_number
     notebook.begin("b")  # which nobody hears of
     asked(conversations_of(notebook), "two")
-    assert conversations.execution == execution + 1
+    assert conversations.execution_number == execution_number + 1
     first, second = conversations.find("main").turns
     assert first.key == ("a", 0)
     assert second.key is not None
@@ -151,24 +155,24 @@ def test_a_cell_that_opens_them_is_not_the_one_that_closed_them(notebook: Notebo
 
 def test_what_is_known_of_an_answer_that_broke_off(notebook: Notebook) -> None:
     conversations, result = conversations_of(notebook), object()
-    conversations.note_broken(Broken(result, told="Be brief."))
-    known = conversations.broken(result)
+    conversations.record_partial(PartialAnswer(result, told="Be brief."))
+    known = conversations.partial_answer(result)
     assert known is not None
     assert known.told == "Be brief."
-    assert conversations.broken(object()) is None
+    assert conversations.partial_answer(object()) is None
     conversations.close()  # the last result goes with the extension
-    assert conversations.broken(result) is None
+    assert conversations.partial_answer(result) is None
 
 
 def test_a_conversation_is_kept_with_its_first_turn(notebook: Notebook) -> None:
     conversations = conversations_of(notebook)
     notebook.begin("a")
-    seat = conversations.seat("main")
+    slot = conversations.slot("main")
     assert (len(conversations), "main" in conversations) == (0, False)
-    seat.conversation.commit(seat.key, "one", "1")
-    conversations.keep(seat.conversation)
-    assert conversations.find("main") is seat.conversation
-    assert conversations.seat("main").conversation is seat.conversation
+    slot.conversation.commit(slot.key, "one", "1")
+    conversations.add(slot.conversation)
+    assert conversations.find("main") is slot.conversation
+    assert conversations.slot("main").conversation is slot.conversation
     assert conversations.names == ("main",)
 
 
@@ -187,20 +191,20 @@ def test_a_name_that_is_not_there(notebook: Notebook) -> None:
     notebook.begin("a")
     with pytest.raises(InputError, match="no conversation 'main'"):
         conversations.find("main")
-    conversations.keep(conversations.seat("main").conversation)
+    conversations.add(conversations.slot("main").conversation)
     with pytest.raises(InputError, match="Did you mean 'main'"):
         conversations.find("mian")
     with pytest.raises(InputError, match="not a name"):
-        conversations.seat("a b")
+        conversations.slot("a b")
 
 
 def test_changes_are_of_what_is_kept_by_now(notebook: Notebook) -> None:
     conversations = conversations_of(notebook)
     notebook.begin("a")
-    one, other = conversations.seat("main").conversation, conversations.seat("main").conversation
+    one, other = conversations.slot("main").conversation, conversations.slot("main").conversation
     assert one is not other
-    with conversations.changing(one) as kept:
+    with conversations.locked(one) as kept:
         assert kept is one
-    with conversations.changing(other) as kept:
+    with conversations.locked(other) as kept:
         assert kept is one
     assert conversations.find("main") is one

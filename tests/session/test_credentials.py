@@ -14,13 +14,13 @@ import pytest
 from puq_magics.api.base_url import BaseURL
 from puq_magics.core.secret import Secret
 from puq_magics.session.credentials import Credentials
-from puq_magics.session.settings import Effective, PuqMagics
+from puq_magics.session.settings import EffectiveSettings, PuqMagics
 
 KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
 
 
 def credentials(**environ: str) -> Credentials:
-    return Credentials(Effective(PuqMagics(), environ))
+    return Credentials(EffectiveSettings(PuqMagics(), environ))
 
 
 def found(credentials: Credentials, url: str) -> str | None:
@@ -54,7 +54,7 @@ def test_the_environments_key_is_for_the_host_of_its_url(base: str, url: str, gi
 
 def test_a_kept_key_wins_and_is_forgotten() -> None:
     keys, address = credentials(PUQ_API_KEY=KEY), BaseURL.parse("https://api.puq.ai")
-    keys.keep(address, Secret("another-key-of-mine"), "%puq_login")
+    keys.add(address, Secret("another-key-of-mine"), "%puq_login")
     assert found(keys, "https://api.puq.ai") == "another-key-of-mine"
     assert found(keys, "https://other.example") is None
     assert keys.forget(address)
@@ -64,9 +64,9 @@ def test_a_kept_key_wins_and_is_forgotten() -> None:
 
 def test_where_the_environments_key_belongs() -> None:
     keys = credentials(PUQ_API_KEY=KEY)
-    assert keys.belongs_elsewhere(BaseURL.parse("https://other.example")) == "https://api.puq.ai"
-    assert keys.belongs_elsewhere(BaseURL.parse("https://api.puq.ai")) is None
-    assert credentials().belongs_elsewhere(BaseURL.parse("https://other.example")) is None
+    assert keys.environment_key_origin(BaseURL.parse("https://other.example")) == "https://api.puq.ai"
+    assert keys.environment_key_origin(BaseURL.parse("https://api.puq.ai")) is None
+    assert credentials().environment_key_origin(BaseURL.parse("https://other.example")) is None
 
 
 def answer(connection: Any) -> None:

@@ -17,20 +17,20 @@ from typing import Any
 import pytest
 
 from puq_magics.core.errors import APIConnectionError, StreamError, make_status_error
-from puq_magics.session.ledger import VERSION, Entry, Ledger, default_path, outcome_of
+from puq_magics.session.ledger import VERSION, Ledger, LedgerEntry, default_path, outcome_of
 
 SECRET = "sk-THE-REAL-KEY-0123456789"
 #: Notes entries forever, and says so after each; the first argument is the file.
 NOTING = """
 import sys
 from pathlib import Path
-from puq_magics.session.ledger import Entry, Ledger
+from puq_magics.session.ledger import LedgerEntry, Ledger
 ledger = Ledger(Path(sys.argv[1]))
 count = int(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
 for i in range(count):
-    ledger.note(Entry(kind="chat", model=f"a/{sys.argv[3]}", prompt_tokens=i))
+    ledger.record(LedgerEntry(kind="chat", model=f"a/{sys.argv[3]}", prompt_tokens=i))
     print(i, flush=True)
 if not ledger.problem:
     ledger.close()
@@ -43,11 +43,11 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "ledger.sqlite"
 
 
-def chat(**fields: Any) -> Entry:
-    return Entry(**{"kind": "chat", "model": "openai/gpt-4o"} | fields)
+def chat(**fields: Any) -> LedgerEntry:
+    return LedgerEntry(**{"kind": "chat", "model": "openai/gpt-4o"} | fields)
 
 
-def noted(path: Path) -> list[Entry]:
+def noted(path: Path) -> list[LedgerEntry]:
     """What another session finds in the file."""
     ledger = Ledger(path)
     entries = ledger.entries(all_sessions=True)
@@ -80,27 +80,27 @@ def test_an_entry_comes_back_whole(path: Path) -> None:
         outcome="402",
     )
     ledger = Ledger(path)
-    ledger.note(entry)
+    ledger.record(entry)
     (own,) = ledger.entries()
     assert own.session == ledger.session
     assert own.has_failed
     assert noted(path) == [own]
-    assert {f.name: getattr(own, f.name) for f in fields(Entry)} == {
-        f.name: getattr(entry, f.name) for f in fields(Entry)
+    assert {f.name: getattr(own, f.name) for f in fields(LedgerEntry)} == {
+        f.name: getattr(entry, f.name) for f in fields(LedgerEntry)
     } | {"session": ledger.session}
     ledger.close()
 
 
 def test_sessions_stay_apart(path: Path) -> None:
     one, other = Ledger(path), Ledger(path)
-    one.note(chat(cell="1"))
-    other.note(chat(cell="2"))
-    one.note(chat(cell="3"))
+    one.record(chat(cell="1"))
+    other.record(chat(cell="2"))
+    one.record(chat(cell="3"))
     assert [entry.cell for entry in one.entries()] == ["1", "3"]
     assert [entry.cell for entry in other.entries()] == ["2"]
     assert [entry.cell for entry in one.entries(all_sessions=True)] == ["1", "2", "3"]
     one.close()
-    one.note(chat(cell="4"))  # opens again
+    one.record(chat(cell="4"))  # opens again
     assert [entry.cell for entry in other.entries(all_sessions=True)] == ["1", "2", "3", "4"]
     one.close()
     other.close()
@@ -109,7 +109,7 @@ def test_sessions_stay_apart(path: Path) -> None:
 def test_times_are_utc(path: Path) -> None:
     moment = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone(timedelta(hours=2)))
     ledger = Ledger(path)
-    ledger.note(chat(at=moment))
+    ledger.record(chat(at=moment))
     ledger.close()
     (entry,) = noted(path)
     assert entry.at == moment
@@ -141,7 +141,7 @@ def test_times_are_utc(path: Path) -> None:
 )
 def test_what_does_not_fit_is_not_kept(path: Path, field: str, value: Any, kept: Any) -> None:
     ledger = Ledger(path)
-    ledger.note(chat(**{field: value}))
+    ledger.record(chat(**{field: value}))
     ledger.close()
     assert getattr(noted(path)[0], field) == kept
 
@@ -149,8 +149,8 @@ def test_what_does_not_fit_is_not_kept(path: Path, field: str, value: Any, kept:
 def test_a_cell_id_with_a_path_is_hashed(path: Path) -> None:
     uri = "vscode-notebook-cell:/home/me/secret%20plans.ipynb#W0sZmlsZQ%3D%3D"
     ledger = Ledger(path)
-    ledger.note(chat(cell=uri))
-    ledger.note(chat(cell=uri))
+    ledger.record(chat(cell=uri))
+    ledger.record(chat(cell=uri))
     ledger.close()
     first, second = noted(path)
     assert first.cell == second.cell != ""
@@ -172,7 +172,7 @@ def test_a_cell_id_with_a_path_is_hashed(path: Path) -> None:
 )
 def test_the_file_itself_checks_its_columns(path: Path, column: str, value: Any) -> None:
     ledger = Ledger(path)
-    ledger.note(chat())
+    ledger.record(chat())
     ledger.close()
     with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError):
         connection.execute(f"UPDATE calls SET {column} = ?", (value,))  # noqa: S608
@@ -180,7 +180,7 @@ def test_the_file_itself_checks_its_columns(path: Path, column: str, value: Any)
 
 def test_the_file_is_the_users_own(path: Path) -> None:
     ledger = Ledger(path)
-    ledger.note(chat())
+    ledger.record(chat())
     beside = list(path.parent.iterdir())
     assert len(beside) == 3  # with the log, and the index of the log
     assert {stat.S_IMODE(file.stat().st_mode) for file in beside} == {0o600}
@@ -196,8 +196,8 @@ def test_nothing_is_written_before_the_first_entry(path: Path) -> None:
 
 
 def test_turned_off(path: Path) -> None:
-    ledger = Ledger(path, on=False)
-    ledger.note(chat())
+    ledger = Ledger(path, enabled=False)
+    ledger.record(chat())
     assert len(ledger.entries()) == len(ledger.entries(all_sessions=True)) == 1
     ledger.close()
     assert not path.parent.exists()
@@ -236,20 +236,20 @@ def test_a_kill_loses_no_entry_that_was_noted(path: Path) -> None:
 
 def test_a_kernel_that_is_stopped_in_mid_write_holds_up_nobody_for_long(path: Path) -> None:
     ledger = Ledger(path)
-    ledger.note(chat(cell="1"))
+    ledger.record(chat(cell="1"))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        ledger.note(chat(cell="2"))
+        ledger.record(chat(cell="2"))
         assert ledger.problem == ""
         assert [entry.cell for entry in ledger.entries(all_sessions=True)] == ["1", "2"]
         assert [entry.cell for entry in noted_while_locked(path)] == ["1"]
         other.execute("ROLLBACK")
-    ledger.note(chat(cell="3"))
+    ledger.record(chat(cell="3"))
     assert [entry.cell for entry in noted(path)] == ["1", "2", "3"]
     ledger.close()
 
 
-def noted_while_locked(path: Path) -> tuple[Entry, ...]:
+def noted_while_locked(path: Path) -> tuple[LedgerEntry, ...]:
     ledger = Ledger(path)
     entries = ledger.entries(all_sessions=True)
     ledger.close()
@@ -258,10 +258,10 @@ def noted_while_locked(path: Path) -> tuple[Entry, ...]:
 
 def test_what_was_held_up_is_written_at_the_end(path: Path) -> None:
     ledger = Ledger(path)
-    ledger.note(chat(cell="1"))
+    ledger.record(chat(cell="1"))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        ledger.note(chat(cell="2"))
+        ledger.record(chat(cell="2"))
         other.execute("ROLLBACK")
     ledger.close()
     assert [entry.cell for entry in noted(path)] == ["1", "2"]
@@ -272,8 +272,8 @@ def test_a_home_that_cannot_be_written(tmp_path: Path, home: str) -> None:
     (tmp_path / "file").write_text("mine")
     folder = tmp_path / "file" if home == "a file" else Path("/proc/nowhere")
     ledger = Ledger(folder / "puq_magics" / "ledger.sqlite")
-    ledger.note(chat(cell="1"))
-    ledger.note(chat(cell="2"))
+    ledger.record(chat(cell="1"))
+    ledger.record(chat(cell="2"))
     assert [entry.cell for entry in ledger.entries()] == ["1", "2"]
     assert [entry.cell for entry in ledger.entries(all_sessions=True)] == ["1", "2"]
     assert "for this session only" in ledger.problem
@@ -300,14 +300,14 @@ def cut(path: Path) -> None:
 def test_a_corrupt_file_is_set_aside_and_a_new_one_begun(path: Path, spoil: Any) -> None:
     before = Ledger(path)
     for _ in range(200):
-        before.note(chat())
+        before.record(chat())
     before.close()
     spoil(path)
     content = path.read_bytes()
     ledger = Ledger(path)
-    ledger.note(chat(cell="1"))
+    ledger.record(chat(cell="1"))
     ledger.entries(all_sessions=True)  # some damage shows only when all is read
-    ledger.note(chat(cell="2"))
+    ledger.record(chat(cell="2"))
     (aside,) = path.parent.glob("ledger.corrupt-2*.sqlite")
     assert aside.name in ledger.problem
     assert len(aside.read_bytes()) >= len(content)  # nothing of it is gone
@@ -335,7 +335,7 @@ def test_a_file_of_another_kind_stays_where_it_is(tmp_path: Path) -> None:
     path = tmp_path / "thesis.txt"
     path.write_text("All my work. " * 100)
     ledger = Ledger(path)
-    ledger.note(chat())
+    ledger.record(chat())
     assert "thesis.txt cannot be used" in ledger.problem
     assert path.read_text() == "All my work. " * 100
     assert list(tmp_path.iterdir()) == [path]
@@ -355,7 +355,7 @@ def test_a_database_that_is_not_ours_is_left_alone(path: Path, script: str, word
         connection.executescript(script)
     content = path.read_bytes()
     ledger = Ledger(path)
-    ledger.note(chat(cell="1"))
+    ledger.record(chat(cell="1"))
     assert words in ledger.problem
     assert len(ledger.entries(all_sessions=True)) == 1
     ledger.close()
@@ -367,7 +367,7 @@ def test_an_empty_file_becomes_a_ledger(path: Path) -> None:
     path.parent.mkdir()
     path.touch()
     ledger = Ledger(path)
-    ledger.note(chat())
+    ledger.record(chat())
     assert ledger.problem == ""
     assert len(noted(path)) == 1
     ledger.close()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from puq_magics.core.errors import InvalidResponseError
-from puq_magics.session.partial_results import hint_for_magics, salvage, words_of
+from puq_magics.session.partial_results import save_partial, strip_client_hint, transcript_text
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_what_came_is_in_a_file_that_the_error_names(kept: Path, data: bytes, ending: str) -> None:
     error = InvalidResponseError("that was none.", hint="Try again.")
-    salvage(error, [data, b""])
+    save_partial(error, [data, b""])
     (path,) = kept.iterdir()
     assert path.suffix == ending
     assert path.read_bytes() == data
@@ -39,9 +39,9 @@ def test_what_came_is_in_a_file_that_the_error_names(kept: Path, data: bytes, en
 
 def test_several_files_and_none() -> None:
     error = InvalidResponseError("that was none.")
-    salvage(error, [])
+    save_partial(error, [])
     assert error.hint == ""
-    salvage(error, [b"one", b"two"])
+    save_partial(error, [b"one", b"two"])
     names = error.hint.removeprefix("What came instead is kept in ").split(", ")
     assert [Path(name).read_bytes() for name in names] == [b"one", b"two"]
 
@@ -49,7 +49,7 @@ def test_several_files_and_none() -> None:
 def test_where_nothing_can_be_kept_the_error_stays(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(kept / "missing"))
     error = InvalidResponseError("that was none.", hint="Try again.")
-    salvage(error, [b"one"])
+    save_partial(error, [b"one"])
     assert error.message == "that was none."
     assert error.hint.startswith("Try again. It could not be kept: ")
 
@@ -71,7 +71,7 @@ def test_where_nothing_can_be_kept_the_error_stays(kept: Path, monkeypatch: pyte
 )
 def test_a_hint_for_callers_of_the_client_does_not_reach_a_notebook(hint: str, said: str) -> None:
     error = InvalidResponseError("that was none.", hint=hint)
-    hint_for_magics(error)
+    strip_client_hint(error)
     assert error.hint == said
 
 
@@ -95,4 +95,4 @@ def test_a_hint_for_callers_of_the_client_does_not_reach_a_notebook(hint: str, s
     ],
 )
 def test_words_of_a_transcript_that_broke_off(body: bytes, words: str) -> None:
-    assert words_of(body) == words
+    assert transcript_text(body) == words

@@ -6,7 +6,7 @@ import pytest
 from traitlets import TraitError
 
 from puq_magics.core.errors import ConfigurationError
-from puq_magics.session.settings import Effective, PuqMagics, is_sandbox, model_setting
+from puq_magics.session.settings import EffectiveSettings, PuqMagics, is_sandbox, model_setting
 
 WRONG = [
     ("base_url", "no url"),
@@ -38,9 +38,9 @@ WRONG = [
     ("image_model", 5),
     ("image_size", "potato"),
     ("image_size", "0x10"),
-    ("kinds", {"a/b": "painting"}),
-    ("embed_limit", -1),
-    ("speech_limit", 0),
+    ("model_kinds", {"a/b": "painting"}),
+    ("max_embed_mb", -1),
+    ("max_speech_chars", 0),
     ("budget", -0.5),
     ("price_unit", 0),
     ("ledger", "yes"),
@@ -49,9 +49,9 @@ WRONG = [
     ("chat", 5),
     ("context_limit", 0),
     ("context_turns", -1),
-    ("fill_limit", 0),
-    ("attach_limit", 0),
-    ("image_side", 1),
+    ("max_value_chars", 0),
+    ("max_attachment_chars", 0),
+    ("image_max_side", 1),
 ]
 RIGHT: dict[str, Any] = {
     "base_url": "https://router.example/v1/",
@@ -69,20 +69,20 @@ RIGHT: dict[str, Any] = {
     "image_model": "a/image",
     "speech_model": "a/tts",
     "transcribe_model": "a/whisper",
-    "kinds": {"a/*": "speech"},
+    "model_kinds": {"a/*": "speech"},
     "voice": "alloy",
     "image_size": "512x512",
-    "embed_limit": 2.5,
-    "speech_limit": 500,
+    "max_embed_mb": 2.5,
+    "max_speech_chars": 500,
     "budget": 0.5,
     "price_unit": 1000,
     "ledger": False,
     "chat": "main",
     "context_limit": 4000,
     "context_turns": 10,
-    "fill_limit": 500,
-    "attach_limit": 500,
-    "image_side": 512,
+    "max_value_chars": 500,
+    "max_attachment_chars": 500,
+    "image_max_side": 512,
 }
 
 
@@ -91,7 +91,7 @@ def test_each_setting_is_set_by_config_and_documented(shell: Any) -> None:
     for name, value in RIGHT.items():
         assert f"PuqMagics.{name}=" in text
         shell.run(f"%config PuqMagics.{name} = {value!r}")
-        assert getattr(shell.workspace.settings, name) == value
+        assert getattr(shell.session.settings, name) == value
         assert shell.run(f"%config PuqMagics.{name}").value == value
     assert set(RIGHT) == set(PuqMagics.class_own_traits(config=True))
 
@@ -114,9 +114,9 @@ def test_a_wrong_value_by_config(shell: Any, caplog: Any, name: str, value: obje
     (record,) = caplog.records
     assert record.levelname == "ERROR"
     assert len(record.getMessage().splitlines()) == 1
-    assert getattr(shell.workspace.settings, name) == RIGHT[name]
+    assert getattr(shell.session.settings, name) == RIGHT[name]
     shell.run("%config PuqMagics.max_retries = 3")
-    assert shell.workspace.settings.max_retries == 3
+    assert shell.session.settings.max_retries == 3
 
 
 def test_a_wrong_value_is_told_in_a_kernel(notebook: Any) -> None:
@@ -152,7 +152,7 @@ def test_config_is_over_the_environment_over_the_default(
 ) -> None:
     environ: dict[str, str] = {}
     settings = PuqMagics()
-    effective = Effective(settings, environ)
+    effective = EffectiveSettings(settings, environ)
     assert getattr(effective, name) == default
     environ[variable] = "  "
     assert getattr(effective, name) == default
@@ -167,18 +167,18 @@ def test_config_is_over_the_environment_over_the_default(
 
 @pytest.mark.parametrize("text", ["0", "false", "No", "OFF"])
 def test_words_for_not_live(text: str) -> None:
-    assert Effective(PuqMagics(), {"PUQ_LIVE": text}).live is False
+    assert EffectiveSettings(PuqMagics(), {"PUQ_LIVE": text}).live is False
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "inf", "nan"])
 def test_a_wrong_timeout_of_the_environment(text: str) -> None:
     with pytest.raises(ConfigurationError, match="PUQ_TIMEOUT"):
-        _ = Effective(PuqMagics(), {"PUQ_TIMEOUT": text}).timeout
+        _ = EffectiveSettings(PuqMagics(), {"PUQ_TIMEOUT": text}).timeout
 
 
 def test_a_wrong_scheme_of_the_environment() -> None:
     with pytest.raises(ConfigurationError, match="auth scheme"):
-        _ = Effective(PuqMagics(), {"PUQ_AUTH_SCHEME": "two words"}).auth_scheme
+        _ = EffectiveSettings(PuqMagics(), {"PUQ_AUTH_SCHEME": "two words"}).auth_scheme
 
 
 def test_per_call_is_over_config(asking: Any, environ: Any) -> None:
@@ -215,14 +215,17 @@ def test_the_time_limit_is_kept(asking: Any, environ: Any) -> None:
 def test_the_names_of_local_routers_are_base_urls(name: str) -> None:
     assert PuqMagics(base_url=name).base_url == name
     assert is_sandbox(name)
-    assert Effective(PuqMagics(), {"PUQ_BASE_URL": f" {name} "}).is_sandbox
-    assert Effective(PuqMagics(base_url="https://router.example"), {"PUQ_BASE_URL": name}).is_sandbox is False
+    assert EffectiveSettings(PuqMagics(), {"PUQ_BASE_URL": f" {name} "}).is_sandbox
+    assert (
+        EffectiveSettings(PuqMagics(base_url="https://router.example"), {"PUQ_BASE_URL": name}).is_sandbox
+        is False
+    )
 
 
 def test_the_environment_can_name_the_sandbox(shell: Any, environ: Any) -> None:
     environ.setenv("PUQ_BASE_URL", "sandbox")
     assert shell.run("%puq_chat hi").value.model == "sandbox/chat"
-    assert shell.workspace.sandbox.running
+    assert shell.session.sandbox.running
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,7 @@ def test_the_environment_can_name_the_sandbox(shell: Any, environ: Any) -> None:
 def test_the_model_of_each_kind(kind: str, variable: str) -> None:
     environ: dict[str, str] = {}
     settings = PuqMagics()
-    effective = Effective(settings, environ)
+    effective = EffectiveSettings(settings, environ)
     assert effective.model(kind) is None
     environ[variable] = " a/b "
     assert effective.model(kind) == "a/b"
@@ -259,4 +262,4 @@ def test_the_model_of_each_kind(kind: str, variable: str) -> None:
     ],
 )
 def test_where_calls_are_noted(setting: bool | None, text: str, path: str | None) -> None:
-    assert Effective(PuqMagics(ledger=setting), {"PUQ_LEDGER": text}).ledger_path == path
+    assert EffectiveSettings(PuqMagics(ledger=setting), {"PUQ_LEDGER": text}).ledger_path == path

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from puq_magics.core.errors import InputError
-from puq_magics.session.speech_call import SpeechCall
+from puq_magics.session.speech_call import SpeechSpec
 
 KEPT = "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
 SENTENCE = "This is a sentence that is some fifty characters long. "
@@ -32,7 +32,7 @@ def use(kernel: Any, server: Any) -> None:
     lines = [
         f"%config PuqMagics.base_url = '{server.url}'",
         "%config PuqMagics.speech_model = 'a/b'",
-        "%config PuqMagics.speech_limit = 100",
+        "%config PuqMagics.max_speech_chars = 100",
     ]
     assert kernel.run("\n".join(lines)).reply["status"] == "ok"
 
@@ -106,8 +106,8 @@ def test_an_interrupt_before_anything_came(notebook: Any, serve: Any) -> None:
 
 
 def test_the_pieces_of_a_text() -> None:
-    call = SpeechCall("a/b", f"\n  {SENTENCE}\n\n\n{SENTENCE}", limit=60)
-    assert call.pieces == [SENTENCE.strip()] * 2
-    assert SpeechCall("a/b", "short", {"response_format": "flac"}).pieces == ["short"]
+    call = SpeechSpec("a/b", f"\n  {SENTENCE}\n\n\n{SENTENCE}", max_chars=60)
+    assert call.chunks == [SENTENCE.strip()] * 2
+    assert SpeechSpec("a/b", "short", {"response_format": "flac"}).chunks == ["short"]
     with pytest.raises(InputError, match="spoken in 2 parts, and parts of FLAC cannot be joined"):
-        _ = SpeechCall("a/b", SENTENCE * 2, {"response_format": "flac"}, limit=60).pieces
+        _ = SpeechSpec("a/b", SENTENCE * 2, {"response_format": "flac"}, max_chars=60).chunks

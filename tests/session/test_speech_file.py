@@ -34,8 +34,8 @@ def test_it_has_its_name_when_all_is_there(tmp_path: Path) -> None:
     assert beside.read_bytes() == b"one "
     file.write(b"two", MP3)
     assert file.path is None
-    file.finish(b"one two", as_it_came=True)
-    file.drop()
+    file.finish(b"one two", unchanged=True)
+    file.discard()
     assert file.path == tmp_path / "talk.mp3"
     assert names(tmp_path) == ["talk.mp3"]
     assert file.path.read_bytes() == b"one two"
@@ -44,14 +44,14 @@ def test_it_has_its_name_when_all_is_there(tmp_path: Path) -> None:
 def test_what_came_is_replaced_by_what_is_right(tmp_path: Path) -> None:
     file = SpeechFile(tmp_path / "talk.wav", force=False)
     file.write(b"a longer one", WAV)
-    file.finish(b"shorter", as_it_came=False)
+    file.finish(b"shorter", unchanged=False)
     assert (tmp_path / "talk.wav").read_bytes() == b"shorter"
 
 
 def test_what_is_dropped_leaves_nothing(tmp_path: Path) -> None:
     file = SpeechFile(tmp_path / "talk.wav", force=False)
     file.write(b"one", WAV)
-    file.drop()
+    file.discard()
     assert names(tmp_path) == []
     assert file.problem is None
 
@@ -60,21 +60,21 @@ def test_without_a_target_there_is_none(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     file = SpeechFile(None, force=False)
     file.write(b"one", WAV)
-    file.finish(b"one", as_it_came=True)
+    file.finish(b"one", unchanged=True)
     assert (file.path, file.problem, names(tmp_path)) == (None, None, [])
 
 
-@pytest.mark.parametrize("as_it_came", [True, False])
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, as_it_came: bool) -> None:
+@pytest.mark.parametrize("unchanged", [True, False])
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, unchanged: bool) -> None:
     file = SpeechFile(tmp_path / "talk.wav", force=False)
     with full_at(100):
         file.write(bytes(90), WAV)
         assert file.problem is None
-        if as_it_came:
+        if unchanged:
             file.write(bytes(90), WAV)
             file.write(bytes(90), WAV)
-        file.finish(bytes(180), as_it_came=as_it_came)
-        file.drop()
+        file.finish(bytes(180), unchanged=unchanged)
+        file.discard()
     assert file.problem is not None
     assert "talk.wav cannot be written: File too large" in file.problem.message
     assert file.path is None
@@ -85,7 +85,7 @@ def test_a_name_that_was_taken_meanwhile(tmp_path: Path) -> None:
     file = SpeechFile(tmp_path / "talk.wav", force=False)
     file.write(b"one", WAV)
     (tmp_path / "talk.wav").write_bytes(b"mine")
-    file.finish(b"one", as_it_came=True)
+    file.finish(b"one", unchanged=True)
     assert file.problem is not None
     assert "has appeared meanwhile" in str(file.problem)
     assert (tmp_path / "talk.wav").read_bytes() == b"mine"

@@ -2,53 +2,53 @@ from __future__ import annotations
 
 from typing import Any
 
-from puq_magics.session.session import LAST
+from puq_magics.session.session import LAST_RESULT
 
 
 def test_the_connection_is_used_again_until_something_changes(asking: Any) -> None:
-    router = asking.workspace.router()
+    router = asking.session.router()
     asking.run("%puq_chat -q hi")
-    assert asking.workspace.router() is router
+    assert asking.session.router() is router
     asking.run("%config PuqMagics.footer = 'none'")
-    assert asking.workspace.router() is router
+    assert asking.session.router() is router
     asking.run("%config PuqMagics.timeout = 5")
-    assert asking.workspace.router() is not router
+    assert asking.session.router() is not router
 
 
 def test_the_last_result_is_no_clutter(asking: Any) -> None:
     asking.run("%puq_chat -q -o mine hi")
-    assert LAST in asking.names
-    assert LAST in asking.ip.user_ns_hidden
+    assert LAST_RESULT in asking.names
+    assert LAST_RESULT in asking.ip.user_ns_hidden
     listed = asking.run("%who").out
     assert "mine" in listed
-    assert LAST not in listed.split()
+    assert LAST_RESULT not in listed.split()
 
 
 def test_painted_marks_end_with_the_cell(asking: Any) -> None:
     asking.run("%puq_chat hi\ninside = _puq.is_painted")
     assert asking.names["inside"] is True
-    assert asking.names[LAST].is_painted is False
+    assert asking.names[LAST_RESULT].is_painted is False
     ran = asking.attempt("%puq_chat hi\nr = _puq\n1/0")
     assert isinstance(ran.error, ZeroDivisionError)
     assert asking.names["r"].is_painted is False
 
 
 def test_outputs_go_where_the_shell_is(asking: Any, pupil: Any) -> None:
-    assert asking.workspace.in_notebook is False
-    workspace = "get_ipython().magics_manager.registry['PuqChatMagics'].workspace"
-    assert pupil.value(f"{workspace}.in_notebook") is True
+    assert asking.session.in_notebook is False
+    session = "get_ipython().magics_manager.registry['PuqChatMagics'].session"
+    assert pupil.value(f"{session}.in_notebook") is True
 
 
 def test_the_sandbox_is_kept_while_another_router_is_in_use(shell: Any) -> None:
     shell.run("%puq_sandbox --pace 0")
-    sandbox = shell.workspace.sandbox
+    sandbox = shell.session.sandbox
     shell.run("%config PuqMagics.base_url = 'https://router.example'")
     assert "no API key for router.example" in str(shell.error("%puq_chat -m a/b hi"))
     shell.run("%puq_sandbox")
-    assert shell.workspace.sandbox is sandbox
+    assert shell.session.sandbox is sandbox
     shell.run("%puq_chat -q hi")
 
 
 def test_its_own_model_is_asked_in_the_sandbox(shell: Any) -> None:
     shell.run("%puq_sandbox --pace 0")
-    assert shell.run("%puq_chat hi").value.model == shell.workspace.sandbox.default_chat_model
+    assert shell.run("%puq_chat hi").value.model == shell.session.sandbox.default_chat_model

@@ -17,7 +17,7 @@ from traitlets import Bool
 from puq_magics.api.types import Model
 from puq_magics.core.errors import PuqError
 from puq_magics.magics.completion.cursor import quoted, unquoted
-from puq_magics.session.session import Workspace
+from puq_magics.session.session import Session
 from puq_magics.session.settings import SANDBOX, SANDBOX_LOCAL, model_setting
 
 if TYPE_CHECKING:
@@ -114,12 +114,12 @@ def matching_names(names: Iterable[str], typed: str) -> list[str]:
 
 
 class Candidates:
-    """The values that can be typed in one workspace."""
+    """The values that can be typed in one session."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._settings = workspace.settings
-        # A list of models, the setting ``kinds``, and the enabled codes by kind that follow from the two.
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._settings = session.settings
+        # A list of models, the setting ``model_kinds``, and the enabled codes by kind that follow from the two.
         self._sorted_out: tuple[Mapping[str, Model], dict[str, str], dict[str, list[str]]] = ({}, {}, {})
         self._lists: dict[str, Callable[[], Iterator[Offer]]] = {
             "voice": self._voices,
@@ -168,7 +168,7 @@ class Candidates:
 
     def _codes(self, kind: str, kind_of: Callable[[str], str], known: Mapping[str, Model]) -> Sequence[str]:
         """The enabled models of a kind: sorted out once for a list and a setting."""
-        kinds = dict(self._settings.kinds)
+        kinds = dict(self._settings.model_kinds)
         if self._sorted_out[0] is not known or self._sorted_out[1] != kinds:
             codes: dict[str, list[str]] = {}
             for code, model in known.items():
@@ -185,32 +185,32 @@ class Candidates:
             threading.Thread(target=self._send_for_list, name="puq-completion", daemon=True).start()
             return (lambda _: ""), {}
         account = self._send_for_list()
-        return ((lambda _: ""), {}) if account is None else (account.kind, account.catalogue.known)
+        return ((lambda _: ""), {}) if account is None else (account.kind, account.model_list.cached)
 
     def _send_for_list(self) -> Account | None:
         try:
-            account = self._workspace.account()
+            account = self._session.account()
         except PuqError:  # no key: then nothing can be known
             return None
-        account.catalogue.begin(balance=True)
+        account.model_list.fetch_in_background(balance=True)
         return account
 
     def _has_account_at_hand(self) -> bool:
         """Whether the account can be had without starting a sandbox, or asking for a keyring to be unlocked."""
-        effective, credentials = self._workspace.effective, self._workspace.credentials
+        effective, credentials = self._session.effective, self._session.credentials
         if effective.is_sandbox:
-            return self._workspace.local_router.serves(effective.base_url)
+            return self._session.sandbox_manager.is_serving(effective.base_url)
         try:
-            return credentials.at_hand(self._workspace.address())
+            return credentials.needs_no_keyring(self._session.address())
         except PuqError:
             return False
 
     def _default_model(self, kind: str) -> str | None:
-        effective, router = self._workspace.effective, self._workspace.local_router
-        if effective.is_sandbox and (not router.serves(effective.base_url) or router.backends.upstream):
-            return effective.model(kind)  # to ask the workspace would start one, or wait for the upstream
+        effective, router = self._session.effective, self._session.sandbox_manager
+        if effective.is_sandbox and (not router.is_serving(effective.base_url) or router.backends.upstream):
+            return effective.model(kind)  # to ask the session would start one, or wait for the upstream
         try:
-            return self._workspace.default_model(kind)
+            return self._session.default_model(kind)
         except PuqError:
             return None
 
@@ -254,20 +254,20 @@ class Candidates:
     # Conversations ---------------------------------------------------------------------------------------------
 
     def _chats(self) -> Iterator[Offer]:
-        for conversation in self._workspace.conversations:
+        for conversation in self._session.conversations:
             number = len(conversation.turns)
             yield Offer(conversation.name, f"conversation: {number} turn{'' if number == 1 else 's'}")
 
     def _branches(self) -> Iterator[Offer]:
-        for conversation in self._workspace.conversations:
+        for conversation in self._session.conversations:
             yield from (Offer(each.name, f"branch: {each.why}") for each in reversed(conversation.branches))
 
     # Variables -------------------------------------------------------------------------------------------------
 
     def variables(self, *, hidden: bool = False) -> Iterator[Offer]:
         """The user's variables, with their types; with ``hidden`` IPython's own, too."""
-        shells: Mapping[str, Any] = self._workspace.shell.user_ns_hidden
-        namespace = self._workspace.namespace
+        shells: Mapping[str, Any] = self._session.shell.user_ns_hidden
+        namespace = self._session.namespace
         late: list[Offer] = []
         for name, value in list(namespace.items()):
             offer = Offer(name, type(value).__name__)
@@ -292,7 +292,7 @@ class Candidates:
         for offer in self.variables():
             if offer.text in ("In", "Out"):
                 continue
-            if offer.type in kinds or isinstance(self._workspace.namespace.get(offer.text), type):
+            if offer.type in kinds or isinstance(self._session.namespace.get(offer.text), type):
                 yield offer
 
 

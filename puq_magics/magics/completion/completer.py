@@ -17,7 +17,7 @@ from puq_magics.magics.completion.expressions import (
     value_at,
 )
 from puq_magics.magics.options import CommandLine, Option
-from puq_magics.session.session import Workspace
+from puq_magics.session.session import Session
 
 #: What a magic's argument is, where it has one.
 _ARGUMENTS = {
@@ -41,11 +41,11 @@ class Found:
 
 
 class Completer:
-    """Completes the magics of one workspace."""
+    """Completes the magics of one session."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._candidates = Candidates(workspace)
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._candidates = Candidates(session)
 
     def complete(self, text: str, offset: int) -> Found | None:
         """What can stand at a cursor; None where it is not for us to say."""
@@ -70,7 +70,7 @@ class Completer:
 
     def _command_lines(self, kind: str) -> dict[str, CommandLine]:
         """Our magics, as they are registered now; IPython's own are not looked at, which would load the lazy ones."""
-        registered = self._workspace.shell.magics_manager.registry.values()
+        registered = self._session.shell.magics_manager.registry.values()
         return {
             name: function.command_line
             for magics in registered
@@ -134,7 +134,7 @@ class Completer:
             return [Offer(*words) for words in filters()]
         if expression.kind == "other":
             return []
-        value = value_at(expression.path, self._workspace.namespace)
+        value = value_at(expression.path, self._session.namespace)
         if expression.kind == "key":
             return _keys(value, expression.fragment, after)
         return [Offer(*words) for words in members_of(value)]

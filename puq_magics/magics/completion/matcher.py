@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
 
-from puq_magics.session.session import Workspace
+from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
     from puq_magics.magics.completion.completer import Completer
@@ -35,9 +35,9 @@ class _Completions(list[SimpleCompletion]):
         return max(1, super().__len__())
 
 
-def install(workspace: Workspace) -> None:
+def install(session: Session) -> None:
     """Offer completions from now on."""
-    workspace.shell.Completer.custom_matchers.append(_matcher(workspace))
+    session.shell.Completer.custom_matchers.append(_matcher(session))
 
 
 def uninstall(shell: InteractiveShell) -> None:
@@ -46,7 +46,7 @@ def uninstall(shell: InteractiveShell) -> None:
     matchers[:] = [each for each in matchers if getattr(each, "matcher_identifier", "") != IDENTIFIER]
 
 
-def _matcher(workspace: Workspace) -> Callable[[CompletionContext], dict[str, Any]]:
+def _matcher(session: Session) -> Callable[[CompletionContext], dict[str, Any]]:
     made: list[Completer] = []
 
     def complete(context: CompletionContext) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _matcher(workspace: Workspace) -> Callable[[CompletionContext], dict[str, An
             if not made:
                 from puq_magics.magics.completion.completer import Completer
 
-                made.append(Completer(workspace))
+                made.append(Completer(session))
             found = made[0].complete(context.full_text, _offset(context))
         except Exception:  # noqa: BLE001 - a Tab that fails must not be in anybody's way
             _log.debug("a completion failed", exc_info=True)

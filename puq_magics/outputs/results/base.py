@@ -45,7 +45,7 @@ INTERRUPTED = "interrupted"
 
 #: Megabytes of images or sound, as files, that a display holds, if nobody says otherwise; what is larger is linked.
 #: In the notebook each takes a third more, as base64, and while it is shown several times that in memory.
-EMBED_LIMIT = 10.0
+MAX_EMBED_MB = 10.0
 
 _LONGEST_REPR = 60
 #: Extensions of one format.
@@ -159,7 +159,7 @@ class MediaResult(Result):
     """A result that is files rather than words."""
 
     #: Megabytes that a display holds; what is larger is linked where it was saved.
-    embed_limit: float = field(default=EMBED_LIMIT, compare=False)
+    max_embed_mb: float = field(default=MAX_EMBED_MB, compare=False)
 
     @property
     def files(self) -> list[tuple[Savable, bytes, str]]:
@@ -168,7 +168,7 @@ class MediaResult(Result):
 
     def beyond_limit(self) -> list[tuple[Savable, bytes, str]]:
         """Those of the files that a display does not hold: it holds the first ones, up to the limit."""
-        room, beyond = self.embed_limit * 1_000_000, []
+        room, beyond = self.max_embed_mb * 1_000_000, []
         for file in self.files:
             if len(file[1]) <= room:
                 room -= len(file[1])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from puq_magics.core.errors import ConfigurationError, InputError
-from puq_magics.outputs.results.base import EMBED_LIMIT, MediaResult, Savable
+from puq_magics.outputs.results.base import MAX_EMBED_MB, MediaResult, Savable
 from puq_magics.outputs.results.footer import Footer
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Picture:
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         from puq_magics.outputs.results.media_html import pictures_bundle
 
-        return pictures_bundle([self], [len(self.data) <= EMBED_LIMIT * 1_000_000], Footer(), EMBED_LIMIT)
+        return pictures_bundle([self], [len(self.data) <= MAX_EMBED_MB * 1_000_000], Footer(), MAX_EMBED_MB)
 
 
 @dataclass(repr=False, kw_only=True)
@@ -170,7 +170,7 @@ class ImageResult(MediaResult):
 
         linked = [id(file) for file, *_ in self.beyond_limit()]
         embedded = [id(image) not in linked for image in self.images]
-        return pictures_bundle(self.images, embedded, footer, self.embed_limit)
+        return pictures_bundle(self.images, embedded, footer, self.max_embed_mb)
 
 
 def _picture(image: Picture | Generated | bytes, prompt: str) -> Picture:

@@ -70,7 +70,7 @@ def pictures_bundle(
 
 
 def speech_bundle(result: SpeechResult, footer: Footer) -> Bundle:
-    """A player with the words below it; audio beyond the result's ``embed_limit`` linked where it is saved."""
+    """A player with the words below it; audio beyond the result's ``max_embed_mb`` linked where it is saved."""
     size, embed = len(result.audio), not result.beyond_limit()
     source = _source(result.audio, result.type, result.path, embed=embed) if size else ""
     label = escape(" ".join(plain(f"Speech: {result.text[:_LONGEST_ALT]}").split())[:_LONGEST_LABEL])
@@ -80,7 +80,7 @@ def speech_bundle(result: SpeechResult, footer: Footer) -> Bundle:
     )
     html = []
     if not embed:
-        html.append(f"<p>{_where(result.path, size, result.embed_limit, bool(source))}</p>")
+        html.append(f"<p>{_where(result.path, size, result.max_embed_mb, bool(source))}</p>")
     html += [_words("What is said", result.text), _saved([result.path] if embed and result.path else [])]
     html.append(footer_html(footer))
     where = shown_path(result.path) if result.path else f"{result.format.upper()}, {megabytes(size)}"
@@ -181,7 +181,7 @@ def _source(data: bytes, kind: MediaType, path: Path | None, *, embed: bool) -> 
 
 def _where(path: Path | None, size: int, limit: float, linked: bool, counted: str = "") -> str:
     """Why data is not in the notebook, and where it is instead; safe HTML."""
-    why = f"{megabytes(size)}, more than the {limit:g} MB that a display holds (embed_limit)"
+    why = f"{megabytes(size)}, more than the {limit:g} MB that a display holds (max_embed_mb)"
     if path is None:
         return f"{counted}{why}: not shown, and not saved. <code>.save(&quot;…&quot;)</code> writes it."
     if not linked:

@@ -17,7 +17,7 @@ from puq_magics.api.request import Retry
 from puq_magics.core.errors import InputError
 from puq_magics.outputs.control_chars import PlainFeed
 from puq_magics.outputs.results import SpeechResult, TranscriptResult
-from puq_magics.outputs.results.base import EMBED_LIMIT, MediaResult, Result, Savable
+from puq_magics.outputs.results.base import MAX_EMBED_MB, MediaResult, Result, Savable
 from puq_magics.outputs.views.progress import ERASE_LINE, Progress, Status, status_bundle
 
 
@@ -117,7 +117,7 @@ class _StatusView(ABC):
 class NotebookMediaView(_StatusView):
     """One display, updated while there is something to wait for and replaced by the result.
 
-    ``doing`` says what is made, such as ``drawing with openai/gpt-image-1``. What is larger than ``embed_limit``
+    ``doing`` says what is made, such as ``drawing with openai/gpt-image-1``. What is larger than ``max_embed_mb``
     megabytes is saved in ``folder`` (the notebook's, if None) and linked. ``autoplay`` plays speech once, now.
     """
 
@@ -127,7 +127,7 @@ class NotebookMediaView(_StatusView):
         doing: str = "waiting",
         footer: str = "full",
         live: bool = True,
-        embed_limit: float = EMBED_LIMIT,
+        max_embed_mb: float = MAX_EMBED_MB,
         autoplay: bool = False,
         folder: Path | None = None,
         clock: Callable[[], float] = monotonic,
@@ -137,7 +137,7 @@ class NotebookMediaView(_StatusView):
         super().__init__(Status(doing, clock))
         self._footer = footer
         self._live = live
-        self._embed_limit = embed_limit
+        self._max_embed_mb = max_embed_mb
         self._autoplay = autoplay
         self._folder = folder
         self._screen = Screen()
@@ -157,7 +157,7 @@ class NotebookMediaView(_StatusView):
     def show(self, result: Result) -> None:
         """See MediaView."""
         if isinstance(result, MediaResult):
-            result.embed_limit = self._embed_limit
+            result.max_embed_mb = self._max_embed_mb
             save_large(result, self._folder)
         bundle = result.bundle(result.footer.shortened(self._footer))
         with self._status.lock:

@@ -7,7 +7,7 @@ import pytest
 from puq_magics.sandbox import Sandbox
 from puq_magics.sandbox.backends import upstream
 from puq_magics.sandbox.backends.upstream import Upstream
-from puq_magics.sandbox.models import CATALOG
+from puq_magics.sandbox.models import MODELS
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -63,7 +63,7 @@ def codes(client: Any) -> list[str]:
 def test_its_models_are_listed_with_prices(relayed, another) -> None:
     another.models = ["tiny", "org/large:7b"]
     models = relayed.get("/v1/models").json()["models"]
-    assert [model["code"] for model in models] == [*CATALOG, "upstream/tiny", "upstream/org/large:7b"]
+    assert [model["code"] for model in models] == [*MODELS, "upstream/tiny", "upstream/org/large:7b"]
     assert [model["id"] for model in models] == list(range(1, len(models) + 1))
     last = models[-1]
     assert (last["name"], last["input_price"], last["output_price"]) == ("org/large:7b", 1000.0, 10_000.0)
@@ -109,7 +109,7 @@ def test_its_models_only_chat(relayed) -> None:
 def test_one_that_is_down_breaks_nothing_else(connect) -> None:
     with Sandbox(pace=0, upstream=NOWHERE) as sandbox:
         client = connect(sandbox)
-        assert codes(client) == list(CATALOG)
+        assert codes(client) == list(MODELS)
         assert client.chat().status_code == 200
         response = client.chat("upstream/tiny", stream=True)
         assert response.status_code == 503
@@ -168,7 +168,7 @@ def test_one_that_says_nothing_is_not_waited_for(another, connect, monkeypatch: 
     monkeypatch.setattr(another.handler, "get", get)
     monkeypatch.setattr(upstream, "_PATIENCE", 0.05)
     with Sandbox(upstream=another.url) as sandbox:
-        assert codes(connect(sandbox)) == list(CATALOG)
+        assert codes(connect(sandbox)) == list(MODELS)
         assert another.left.wait(30)
         assert "does not answer within" in sandbox.upstream_trouble
 
