@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.types import Message
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.magics.options import read_params
+from puq_magics.magics.options import parse_params
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.views.view import View
 from puq_magics.prompts.image_resize import Limits
 from puq_magics.prompts.template import Filled, fill
 from puq_magics.session.chat_call import ChatCall, ChatSpec, chat
-from puq_magics.session.chat_turn import Content, Joining
+from puq_magics.session.chat_turn import MessageContent, TurnContext
 from puq_magics.session.session import LAST_RESULT, Session
 
 if TYPE_CHECKING:
     from puq_magics.prompts.schema.schema import Schema
 
 
-_IN_WORDS = {
+_FORMAT_INSTRUCTIONS = {
     "json": "Answer with one JSON document and nothing else: no words around it, no code fence, no comments.",
     "html": "Answer with one piece of HTML and nothing else: no words around it, no code fence, no scripts.",
 }
 
 
 @dataclass
-class Answering:
+class AnswerProcessor:
     """What is to be made of one answer, repaired once at most."""
 
     session: Session
@@ -41,47 +41,53 @@ class Answering:
     save: Path | None = None
     force: bool = False
     #: Keeps the answer in its conversation.
-    keep: Callable[[ChatResult], None] | None = None
+    commit_turn: Callable[[ChatResult], None] | None = None
     #: What the last answer lacks, when it is to be repaired or is given up.
     problem: PuqError | None = None
     _is_repair: bool = False
-    _is_kept: bool = False
+    _is_stored: bool = False
 
     @classmethod
-    def of(cls, session: Session, args: argparse.Namespace, variables: Mapping[str, Any]) -> Answering:
+    def from_args(
+        cls, session: Session, args: argparse.Namespace, variables: Mapping[str, Any]
+    ) -> AnswerProcessor:
         """As the options say. Raises InputError for those that do not go together, and for a schema that is none."""
-        wanted = args.format or ("markdown" if args.schema is None else "json")
-        if args.schema is not None and wanted != "json":
-            raise InputError(f"--schema is for JSON, not for -f {wanted}.", hint="Leave one of them out.")
-        if args.all_blocks and wanted != "code":
+        answer_format = args.format or ("markdown" if args.schema is None else "json")
+        if args.schema is not None and answer_format != "json":
+            raise InputError(
+                f"--schema is for JSON, not for -f {answer_format}.", hint="Leave one of them out."
+            )
+        if args.all_blocks and answer_format != "code":
             raise InputError("--all-blocks is for -f code.", hint="Write -f code --all-blocks.")
         schema = None
         if args.schema is not None:
             from puq_magics.prompts.schema.schema import Schema
 
             schema = Schema.of(args.schema, variables)
-        if wanted == "html":
+        if answer_format == "html":
             from puq_magics.outputs.results.formats import check_format
 
-            check_format(wanted)
-        return cls(session, wanted, schema, args.all_blocks, _target(args), args.force)
+            check_format(answer_format)
+        return cls(session, answer_format, schema, args.all_blocks, _save_path(args), args.force)
 
     @property
     def fallback_messages(self) -> str:
         """What the model is told of the format, where no field of the request says it."""
-        return self.schema.instructions if self.schema is not None else _IN_WORDS.get(self.format, "")
+        return (
+            self.schema.instructions if self.schema is not None else _FORMAT_INSTRUCTIONS.get(self.format, "")
+        )
 
-    def ask(self, call: ChatSpec, view: Callable[[], View], out: str | None) -> ChatResult:
+    def ask(self, spec: ChatSpec, view: Callable[[], View], out: str | None) -> ChatResult:
         """Ask, and once more if the answer cannot be read. Raises InvalidResponseError, and as ``chat``."""
-        call = replace(call, format=self.format, finish=self._finish)
-        result = chat(self.session, call, view(), out)
-        if self.problem is not None and self._may_repair(result):
-            result = self._ask_again(self._repair(call, result, self.problem), result, view, out)
+        spec = replace(spec, format=self.format, finalize=self._finalize)
+        result = chat(self.session, spec, view(), out)
+        if self.problem is not None and self._can_repair(result):
+            result = self._ask_for_repair(self._repair_spec(spec, result, self.problem), result, view, out)
         if self.problem is not None:
             raise self.problem from None
         return result
 
-    def _ask_again(
+    def _ask_for_repair(
         self, repair: ChatSpec, first: ChatResult, view: Callable[[], View], out: str | None
     ) -> ChatResult:
         """Ask for the repair; where none comes, the first answer is kept, which was paid for. Raises as ``chat``."""
@@ -89,36 +95,36 @@ class Answering:
         try:
             return chat(self.session, repair, view(), out)
         except BaseException as problem:
-            if not self._is_kept:
-                self._keep(first)
+            if not self._is_stored:
+                self._store(first)
             if isinstance(problem, PuqError):
                 is_last = self.session.namespace.get(LAST_RESULT) is first
                 place = "_puq.text" if is_last else "_puq.attempts[0]"
-                words = f"This was to repair the first answer, which is in {place}."
-                problem.hint = f"{words} {problem.hint}".rstrip()
+                instruction = f"This was to repair the first answer, which is in {place}."
+                problem.hint = f"{instruction} {problem.hint}".rstrip()
             raise
 
-    def _finish(self, result: ChatResult) -> None:
+    def _finalize(self, result: ChatResult) -> None:
         """See ChatSpec."""
         self.problem = None
         if not result.broken_off and self.format in ("json", "code"):
-            self._read(result)
+            self._extract(result)
         if self.problem is not None:
-            if self._may_repair(result):
-                result.note(f"{_said(self.problem)}; asking once more")
+            if self._can_repair(result):
+                result.note(f"{_as_note(self.problem)}; asking once more")
                 return
-            result.note(_said(self.problem))
-        self._keep(result)
+            result.note(_as_note(self.problem))
+        self._store(result)
 
-    def _keep(self, result: ChatResult) -> None:
+    def _store(self, result: ChatResult) -> None:
         """Make it a turn, and a file."""
-        self._is_kept = bool(result.text) and not result.has_failed
-        if self.keep is not None:
-            self.keep(result)
+        self._is_stored = bool(result.text) and not result.has_failed
+        if self.commit_turn is not None:
+            self.commit_turn(result)
         if self.save is not None and not result.broken_off:
             self._save(result, self.save)
 
-    def _read(self, result: ChatResult) -> None:
+    def _extract(self, result: ChatResult) -> None:
         """Take out of the text what was asked for."""
         from puq_magics.prompts.extraction import json_of
 
@@ -132,53 +138,55 @@ class Answering:
         ) as problem:  # the answer is not JSON or does not fit; or the schema goes round in circles
             is_cut = result.finish_reason == "length"
             rest = "It was cut off: %puq_chat --continue goes on with it."
-            words = "The words of both tries are kept: _puq.attempts"
-            problem.hint = rest if is_cut else words if self._is_repair else "Its words are kept: _puq.text"
+            instruction = "The words of both tries are kept: _puq.attempts"
+            problem.hint = (
+                rest if is_cut else instruction if self._is_repair else "Its words are kept: _puq.text"
+            )
             self.problem = problem
         if self.format == "code":
-            self._put_code_below(result)
+            self._add_code_cell(result)
 
-    def _put_code_below(self, result: ChatResult) -> None:
+    def _add_code_cell(self, result: ChatResult) -> None:
         """Put the code into a new cell, where it is read before anybody runs it."""
         from puq_magics.outputs.results.formats import cell_source
         from puq_magics.prompts.extraction import code_of
 
-        code, left = code_of(result.text, all_blocks=self.all_blocks)
+        code, skipped = code_of(result.text, all_blocks=self.all_blocks)
         if not code:
             result.note("there is no code in the answer")
             return
-        if left:
-            others = "1 block is" if len(left) == 1 else f"{len(left)} blocks are"
+        if skipped:
+            others = "1 block is" if len(skipped) == 1 else f"{len(skipped)} blocks are"
             way = "" if self.all_blocks else " (--all-blocks takes those of one language)"
             result.note(f"{others} not in the cell below{way}")
         is_added = self.session.next_cell.add(cell_source(code))
         where = "added to the cell below" if is_added else "in the cell below"
         result.remarks = (*result.remarks, f"the code is {where}, not run")
 
-    def _may_repair(self, result: ChatResult) -> bool:
+    def _can_repair(self, result: ChatResult) -> bool:
         can = bool(result.text) and result.finish_reason != "length" and hasattr(self.problem, "repair")
         return can and not self._is_repair
 
-    def _repair(self, call: ChatSpec, result: ChatResult, problem: PuqError) -> ChatSpec:
+    def _repair_spec(self, spec: ChatSpec, result: ChatResult, problem: PuqError) -> ChatSpec:
         """The same question, with the answer that does not do and what is wrong with it behind it."""
         messages = [
             *result.messages,
             {"role": "assistant", "content": result.text},
             {"role": "user", "content": getattr(problem, "repair", problem.message)},
         ]
-        refused = bool(call.fallback_messages) and tuple(call.fallback_messages) == tuple(result.messages)
+        refused = bool(spec.fallback_messages) and tuple(spec.fallback_messages) == tuple(result.messages)
         params = {
-            key: value for key, value in call.params.items() if not (refused and key == "response_format")
+            key: value for key, value in spec.params.items() if not (refused and key == "response_format")
         }
-        question = call.question or call.messages
-        fallback_messages = () if refused or not call.fallback_messages else messages
+        question = spec.question or spec.messages
+        fallback_messages = () if refused or not spec.fallback_messages else messages
         return replace(
-            call,
+            spec,
             messages=messages,
             params=params,
             question=question,
             fallback_messages=fallback_messages,
-            begun="",
+            partial_text="",
             earlier=(result,),
             notes=(),
         )
@@ -187,22 +195,22 @@ class Answering:
         from puq_magics.core.files import save_text
 
         try:
-            saved = save_text(_written(result, self.all_blocks), path, force=self.force)
+            saved = save_text(_file_content(result, self.all_blocks), path, force=self.force)
         except InputError as error:
             result.note(f"not saved: {error.message} The answer is in _puq: _puq.save(…)")
         else:
             result.remarks = (*result.remarks, f"saved as {saved}")
 
 
-def _target(args: argparse.Namespace) -> Path | None:
+def _save_path(args: argparse.Namespace) -> Path | None:
     if args.save is None:
         return None
-    from puq_magics.magics.options import save_target
+    from puq_magics.magics.options import resolve_save_path
 
-    return save_target(args, ())
+    return resolve_save_path(args, ())
 
 
-def _written(result: ChatResult, all_blocks: bool) -> str:
+def _file_content(result: ChatResult, all_blocks: bool) -> str:
     """What goes into a file: the code, the JSON, HTML without what acts, or the answer as it is."""
     from puq_magics.outputs.results.formats import pretty_json, safe_html
     from puq_magics.prompts.extraction import code_of
@@ -214,17 +222,17 @@ def _written(result: ChatResult, all_blocks: bool) -> str:
     return result.text if result.data is None else f"{pretty_json(result.data)}\n"
 
 
-def _said(problem: PuqError) -> str:
-    words = problem.message.removesuffix(".")
-    return words[:1].lower() + words[1:]
+def _as_note(problem: PuqError) -> str:
+    instruction = problem.message.removesuffix(".")
+    return instruction[:1].lower() + instruction[1:]
 
 
 _RESERVED = ("model", "messages", "stream", "temperature", "max_completion_tokens")
-_UNSENDABLE = ("self", "on_retry")  # names of the client's own
+_CLIENT_PARAMETERS = ("self", "on_retry")  # names of the client's own
 
 
 @dataclass(frozen=True)
-class Typed:
+class ChatInput:
     """Options and a prompt, and the variables that it may name."""
 
     session: Session
@@ -232,19 +240,19 @@ class Typed:
     prompt: str
     variables: Mapping[str, Any]
 
-    def words(self, text: str) -> Filled:
+    def instruction(self, text: str) -> Filled:
         """A text, filled in; images are an error in it."""
         return Filled(text) if self.args.raw else self._fill(text, None)
 
-    def content(self) -> tuple[Content, tuple[str, ...]]:
+    def content(self) -> tuple[MessageContent, tuple[str, ...]]:
         """What the user's message says: words, or parts that begin with them; and notes. Raises InputError."""
-        filled = Filled(self.prompt) if self.args.raw else self._fill(self.prompt, self._limits)
+        filled = Filled(self.prompt) if self.args.raw else self._fill(self.prompt, self._image_limits)
         parts, notes = filled.parts, filled.notes
         if self.args.attach:
             from puq_magics.prompts.attachments import attach
 
             limit = self.session.settings.max_attachment_chars
-            found = attach(self.args.attach, self.variables, limit=limit, picture_limits=self._limits)
+            found = attach(self.args.attach, self.variables, limit=limit, picture_limits=self._image_limits)
             parts, notes = (*parts, *found.parts), (*notes, *found.notes)
         return ([{"type": "text", "text": filled.text}, *parts] if parts else filled.text), notes
 
@@ -255,28 +263,28 @@ class Typed:
             "temperature": settings.temperature if args.temperature is None else args.temperature,
             "max_completion_tokens": args.max_tokens or settings.max_tokens,
         }
-        return params | read_params(args.param, _RESERVED, _UNSENDABLE)
+        return params | parse_params(args.param, _RESERVED, _CLIENT_PARAMETERS)
 
-    def model(self, otherwise: str | None = None) -> str:
+    def model(self, default: str | None = None) -> str:
         """The model to ask. Raises ConfigurationError."""
         args = self.args
-        return self.session.model("chat", args.model or otherwise, suggest_models=not args.dry_run)
+        return self.session.model("chat", args.model or default, suggest_models=not args.dry_run)
 
     @property
-    def _limits(self) -> Limits:
+    def _image_limits(self) -> Limits:
         return Limits(side=self.session.settings.image_max_side)
 
     def _fill(self, text: str, images: Limits | None) -> Filled:
         return fill(text, self.variables, limit=self.session.settings.max_value_chars, images=images)
 
 
-def told(messages: Sequence[Message], notes: Sequence[str] = ()) -> str:
+def format_messages(messages: Sequence[Message], notes: Sequence[str] = ()) -> str:
     """Messages, for people, and below them the notes that would stand in the footer."""
-    said = [f"{message['role']}: {_words(message['content'])}" for message in messages]
+    said = [f"{message['role']}: {_format_content(message['content'])}" for message in messages]
     return "\n\n".join([*said, *notes])
 
 
-def _words(content: object) -> str:
+def _format_content(content: object) -> str:
     if not isinstance(content, list | tuple):
         return str(content)
     from puq_magics.prompts.conversation.export import described
@@ -288,25 +296,25 @@ def ask(
     session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
 ) -> ChatResult | None:
     """Ask as the options say, and show the answer; None when nothing is to be sent. Raises PuqError."""
-    answering = Answering.of(session, args, variables)
-    typed = Typed(session, args, prompt, variables)
-    call = _go_on(typed, answering) if args.proceed else _question(typed, answering)
+    answering = AnswerProcessor.from_args(session, args, variables)
+    typed = ChatInput(session, args, prompt, variables)
+    spec = _build_continuation(typed, answering) if args.continue_ else _build_question(typed, answering)
     if args.dry_run:
         from puq_magics.magics.dry_run import preview
 
-        print(preview(session, ChatCall(call), told=told(call.messages, call.notes)))  # noqa: T201 - what was asked for
+        print(preview(session, ChatCall(spec), summary=format_messages(spec.messages, spec.notes)))  # noqa: T201 - what was asked for
         return None
-    return answering.ask(call, lambda: chat_view(session, args, answering.format), args.out)
+    return answering.ask(spec, lambda: chat_view(session, args, answering.format), args.out)
 
 
-def _question(typed: Typed, answering: Answering) -> ChatSpec:
+def _build_question(typed: ChatInput, answering: AnswerProcessor) -> ChatSpec:
     """A question that stands alone, or joins a conversation."""
     args, schema = typed.args, answering.schema
     content, notes = typed.content()
-    system = None if args.system is None else typed.words(args.system)
-    joining = Joining.of(typed.session, args, content, None if system is None else system.text)
-    answering.keep = joining.keep
-    messages, left_out = joining.messages("" if schema is not None else answering.fallback_messages)
+    system = None if args.system is None else typed.instruction(args.system)
+    joining = TurnContext.from_args(typed.session, args, content, None if system is None else system.text)
+    answering.commit_turn = joining.commit_turn
+    messages, omitted_notes = joining.messages("" if schema is not None else answering.fallback_messages)
     params, fallback_messages = typed.params(), list[Message]()
     if schema is not None and "response_format" not in params:
         params["response_format"] = schema.response_format
@@ -316,27 +324,27 @@ def _question(typed: Typed, answering: Answering) -> ChatSpec:
         messages,
         stream=not args.no_stream,
         params=params,
-        notes=(*(system.notes if system is not None else ()), *notes, *left_out),
+        notes=(*(system.notes if system is not None else ()), *notes, *omitted_notes),
         fallback_messages=fallback_messages,
         chat=joining.name,
         turn=joining.key,
     )
 
 
-def _go_on(typed: Typed, answering: Answering) -> ChatSpec:
+def _build_continuation(typed: ChatInput, answering: AnswerProcessor) -> ChatSpec:
     """The rest of an answer."""
-    from puq_magics.session.chat_turn import unfinished
+    from puq_magics.session.chat_turn import find_unfinished_answer
 
-    words = typed.words(typed.prompt)
-    last = unfinished(typed.session, typed.args, words.text)
-    answering.keep = last.keep
+    instruction = typed.instruction(typed.prompt)
+    last = find_unfinished_answer(typed.session, typed.args, instruction.text)
+    answering.commit_turn = last.commit_turn
     return ChatSpec(
-        typed.model(otherwise=last.model),
-        last.messages(words.text),
+        typed.model(default=last.model),
+        last.messages(instruction.text),
         stream=not typed.args.no_stream,
         params=typed.params(),
-        notes=(*words.notes, *last.notes),
-        begun=last.text,
+        notes=(*instruction.notes, *last.notes),
+        partial_text=last.text,
         question=last.question,
         chat=last.chat,
         turn=last.turn,

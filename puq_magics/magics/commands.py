@@ -21,8 +21,14 @@ from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.core.secret import Secret
 from puq_magics.magics import options
-from puq_magics.magics.options import CommandLine, option, positive, read_prompt, refuse_rest
-from puq_magics.session.last_exception import Failures
+from puq_magics.magics.options import (
+    CommandLine,
+    option,
+    parse_options_only,
+    parse_positive_int,
+    parse_prompt,
+)
+from puq_magics.session.last_exception import FailureTracker
 from puq_magics.session.session import Session
 from puq_magics.session.settings import SANDBOX, SANDBOX_LOCAL, is_sandbox
 
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
     from puq_magics.widgets.chooser import ModelChooser
 
 
-class WorkspaceMagics(Magics):
+class BaseMagics(Magics):
     """Magics of one session."""
 
     def __init__(self, session: Session) -> None:
@@ -78,7 +84,7 @@ CHATS_COMMAND = CommandLine(
 
 
 @magics_class
-class PuqChatsMagics(WorkspaceMagics):
+class PuqChatsMagics(BaseMagics):
     """The conversations."""
 
     @no_var_expand
@@ -91,13 +97,13 @@ class PuqChatsMagics(WorkspaceMagics):
         one there is. They last as long as the kernel, ``%reload_ext`` and ``%unload_ext`` included; ``--save`` keeps
         one for longer.
         """
-        args, names = CHATS_COMMAND.read_mixed(line)
+        args, names = CHATS_COMMAND.parse_intermixed(line)
         if len(names) > 1:
             hint = "%puq_chats takes the name of one conversation; a name has no spaces: essay-2."
             raise InputError(f"{names[1]!r} is one too many.", hint=hint)
-        from puq_magics.magics.conversations import converse
+        from puq_magics.magics.conversations import manage_conversations
 
-        return converse(self.session, args, "".join(names))
+        return manage_conversations(self.session, args, "".join(names))
 
 
 IMAGE_COMMAND = CommandLine(
@@ -115,7 +121,7 @@ IMAGE_COMMAND = CommandLine(
 
 
 @magics_class
-class PuqImageMagics(WorkspaceMagics):
+class PuqImageMagics(BaseMagics):
     """Have images made."""
 
     @needs_local_scope
@@ -133,11 +139,11 @@ class PuqImageMagics(WorkspaceMagics):
 
         Example: ``%puq_image --size 1024x1024 -o kite A red kite over green hills``
         """
-        args, prompt = read_prompt(IMAGE_COMMAND, "puq_image", line, cell)
-        from puq_magics.magics.image import draw
+        args, prompt = parse_prompt(IMAGE_COMMAND, "puq_image", line, cell)
+        from puq_magics.magics.image import generate_image
 
         variables = self.variables(local_ns)
-        return draw(self.session, args, prompt, variables)
+        return generate_image(self.session, args, prompt, variables)
 
 
 SPEAK_COMMAND = CommandLine(
@@ -156,7 +162,7 @@ SPEAK_COMMAND = CommandLine(
 
 
 @magics_class
-class PuqSpeakMagics(WorkspaceMagics):
+class PuqSpeakMagics(BaseMagics):
     """Have a text spoken."""
 
     @needs_local_scope
@@ -174,11 +180,11 @@ class PuqSpeakMagics(WorkspaceMagics):
 
         Example: ``%puq_speak --voice alloy --save hello.mp3 Hello, and welcome.``
         """
-        args, text = read_prompt(SPEAK_COMMAND, "puq_speak", line, cell)
-        from puq_magics.magics.speech import say
+        args, text = parse_prompt(SPEAK_COMMAND, "puq_speak", line, cell)
+        from puq_magics.magics.speech import synthesize_speech
 
         variables = self.variables(local_ns)
-        return say(self.session, args, text, variables)
+        return synthesize_speech(self.session, args, text, variables)
 
 
 TRANSCRIBE_COMMAND = CommandLine(
@@ -196,7 +202,7 @@ TRANSCRIBE_COMMAND = CommandLine(
 
 
 @magics_class
-class PuqTranscribeMagics(WorkspaceMagics):
+class PuqTranscribeMagics(BaseMagics):
     """Have a recording written down."""
 
     @needs_local_scope
@@ -215,10 +221,10 @@ class PuqTranscribeMagics(WorkspaceMagics):
 
         Example: ``%puq_transcribe -o talk my talk.mp3``, then ``%puq_chat Sum this up: {{talk.text}}``
         """
-        from puq_magics.magics.transcription import run
+        from puq_magics.magics.transcription import run_transcription
 
         variables = self.variables(local_ns)
-        return run(self.session, TRANSCRIBE_COMMAND, line, variables)
+        return run_transcription(self.session, TRANSCRIBE_COMMAND, line, variables)
 
 
 _KINDS = ("chat", "image", "speech", "transcription", "embedding")
@@ -238,7 +244,7 @@ CHOOSE_COMMAND = CommandLine(
 
 
 @magics_class
-class PuqModelsMagics(WorkspaceMagics):
+class PuqModelsMagics(BaseMagics):
     """The models."""
 
     @no_var_expand
@@ -249,20 +255,20 @@ class PuqModelsMagics(WorkspaceMagics):
 
         The list is fetched once for the session; its value is a sequence, and ``.to_frame()`` a DataFrame.
         """
-        args, words = MODELS_COMMAND.read_mixed(line)
+        args, terms = MODELS_COMMAND.parse_intermixed(line)
         from puq_magics.magics.models import list_models
 
-        return list_models(self.session, args, words)
+        return list_models(self.session, args, terms)
 
     @no_var_expand
     @line_magic
     @CHOOSE_COMMAND
     def puq_choose(self, line: str) -> ModelChooser:
         """Choose the model that is used when a cell names none, from a searchable table."""
-        args, words = CHOOSE_COMMAND.read_mixed(line)
+        args, terms = CHOOSE_COMMAND.parse_intermixed(line)
         from puq_magics.magics.models import choose
 
-        return choose(self.session, args, words)
+        return choose(self.session, args, terms)
 
 
 BALANCE_COMMAND = CommandLine()
@@ -274,7 +280,7 @@ USAGE_COMMAND = CommandLine(
 
 
 @magics_class
-class PuqCostsMagics(WorkspaceMagics):
+class PuqCostsMagics(BaseMagics):
     """What is left, and what was used."""
 
     @no_var_expand
@@ -282,7 +288,7 @@ class PuqCostsMagics(WorkspaceMagics):
     @BALANCE_COMMAND
     def puq_balance(self, line: str) -> Balance:
         """The balance in credits, and how it has changed since the session began."""
-        refuse_rest(BALANCE_COMMAND, line)
+        parse_options_only(BALANCE_COMMAND, line)
         from puq_magics.magics.models import show_balance
 
         return show_balance(self.session)
@@ -295,7 +301,7 @@ class PuqCostsMagics(WorkspaceMagics):
 
         ``--all`` counts all sessions. The value has ``.to_frame()`` and ``.plot()``.
         """
-        args = refuse_rest(USAGE_COMMAND, line)
+        args = parse_options_only(USAGE_COMMAND, line)
         from puq_magics.magics.models import report_usage
 
         return report_usage(self.session, args)
@@ -310,7 +316,7 @@ LOGOUT_COMMAND = CommandLine()
 
 
 @magics_class
-class PuqKeyMagics(WorkspaceMagics):
+class PuqKeyMagics(BaseMagics):
     """The key."""
 
     @no_var_expand
@@ -321,9 +327,9 @@ class PuqKeyMagics(WorkspaceMagics):
 
         ``--keyring`` keeps it in the system's keyring as well, where later sessions find it.
         """
-        args = refuse_rest(LOGIN_COMMAND, line)
-        address, credentials = self._keyed_address(), self.session.credentials
-        key = _ask_for_key(address.host)
+        args = parse_options_only(LOGIN_COMMAND, line)
+        address, credentials = self._router_address(), self.session.credentials
+        key = _prompt_for_key(address.host)
         credentials.add(address, key, "%puq_login")
         where = "until this kernel ends"
         if args.keyring:
@@ -340,8 +346,8 @@ class PuqKeyMagics(WorkspaceMagics):
     @LOGOUT_COMMAND
     def puq_logout(self, line: str) -> None:
         """Forget the key that was entered for the router, and the one in the keyring."""
-        refuse_rest(LOGOUT_COMMAND, line)
-        address, credentials = self._keyed_address(), self.session.credentials
+        parse_options_only(LOGOUT_COMMAND, line)
+        address, credentials = self._router_address(), self.session.credentials
         entered = credentials.forget(address)
         self.session.reset_router()
         try:
@@ -358,7 +364,7 @@ class PuqKeyMagics(WorkspaceMagics):
         if (left := credentials.find(address)) is not None:
             print(f"From now on {left.source} is used (…{left.key.tail}).")  # noqa: T201
 
-    def _keyed_address(self) -> BaseURL:
+    def _router_address(self) -> BaseURL:
         """Where a key is entered for: never the sandbox, which a real key must not reach."""
         if self.session.effective.is_sandbox:
             raise ConfigurationError(
@@ -368,7 +374,7 @@ class PuqKeyMagics(WorkspaceMagics):
         return self.session.address()
 
 
-def _ask_for_key(host: str) -> Secret:
+def _prompt_for_key(host: str) -> Secret:
     import getpass  # now, and the module: a kernel puts a function of its own into it while a cell runs
 
     try:
@@ -408,12 +414,12 @@ FIX_COMMAND = CommandLine(
 
 
 @magics_class
-class PuqFixMagics(WorkspaceMagics):
+class PuqFixMagics(BaseMagics):
     """Have exceptions explained."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._failures = Failures()
+        self._failures = FailureTracker()
         session.shell.events.register("post_run_cell", self._failures.after_cell)
 
     def close(self) -> None:
@@ -432,7 +438,7 @@ class PuqFixMagics(WorkspaceMagics):
 
         Example: ``%puq_fix --hint``
         """
-        args = refuse_rest(FIX_COMMAND, line)
+        args = parse_options_only(FIX_COMMAND, line)
         from puq_magics.magics.fix import fix
 
         return fix(self.session, args, self._failures.last)
@@ -441,7 +447,7 @@ class PuqFixMagics(WorkspaceMagics):
 STATUS_COMMAND = CommandLine()
 
 
-def _pace(text: str) -> float:
+def _parse_pace(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -453,7 +459,7 @@ def _pace(text: str) -> float:
     return value
 
 
-def _credits(text: str) -> float:
+def _parse_credits(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -461,36 +467,36 @@ def _credits(text: str) -> float:
     return value
 
 
-def _chunks(text: str) -> int:
-    return 0 if text == "0" else positive(text)
+def _parse_chunk_count(text: str) -> int:
+    return 0 if text == "0" else parse_positive_int(text)
 
 
-def _models(text: str) -> int:
-    return 0 if text == "0" else positive(text)
+def _parse_model_count(text: str) -> int:
+    return 0 if text == "0" else parse_positive_int(text)
 
 
-def _faults(text: str) -> str:
+def _parse_faults(text: str) -> str:
     return "" if text == "0" else text
 
 
 SANDBOX_COMMAND = CommandLine(
-    option("--pace", type=_pace, help="chunks a second; 0 is as fast as can be"),
-    option("--balance", type=_credits, help="set the balance, in credits"),
+    option("--pace", type=_parse_pace, help="chunks a second; 0 is as fast as can be"),
+    option("--balance", type=_parse_credits, help="set the balance, in credits"),
     option(
         "--fail",
-        type=_faults,
+        type=_parse_faults,
         metavar="STATUS[:TIMES]",
         help="fail the next calls: 429:2, or 500 for all of them; 0 for none",
     ),
     option(
         "--drop-after",
-        type=_chunks,
+        type=_parse_chunk_count,
         metavar="CHUNKS",
         help="cut the connection after that many chunks; 0 for never",
     ),
     option(
         "--models",
-        type=_models,
+        type=_parse_model_count,
         metavar="COUNT",
         help="list so many models, most of them invented; 0 for its own",
     ),
@@ -517,7 +523,7 @@ SANDBOX_COMMAND = CommandLine(
 
 
 @magics_class
-class PuqSessionMagics(WorkspaceMagics):
+class PuqSessionMagics(BaseMagics):
     """The session."""
 
     @no_var_expand
@@ -525,7 +531,7 @@ class PuqSessionMagics(WorkspaceMagics):
     @STATUS_COMMAND
     def puq(self, line: str) -> None:
         """Say which router is in use, where the key comes from, the defaults, the balance and what was spent."""
-        refuse_rest(STATUS_COMMAND, line)
+        parse_options_only(STATUS_COMMAND, line)
         from puq_magics.magics.status import show_status
 
         show_status(self.session)
@@ -540,8 +546,8 @@ class PuqSessionMagics(WorkspaceMagics):
         ``--local`` (``pip install "puq_magics[local]"``) small models answer, speak and listen for real.
         """
         hint = "%puq_sandbox takes start, stop or status."
-        args, action = SANDBOX_COMMAND.read_around(line, hint)
-        actions = {"": self._start, "start": self._start, "stop": self._stop, "status": self._say}
+        args, action = SANDBOX_COMMAND.parse_with_argument(line, hint)
+        actions = {"": self._start, "start": self._start, "stop": self._stop, "status": self._print_status}
         if action not in actions:
             raise InputError(f"{action!r} is no action.", hint=hint)
         actions[action](args)
@@ -552,21 +558,21 @@ class PuqSessionMagics(WorkspaceMagics):
             print(f"Using {effective.base_url} ({effective.base_url_source}).")  # noqa: T201
             return
         given = {name: getattr(args, name) for name in ("pace", "balance", "fail", "drop_after", "models")}
-        moves = {name: value for name, value in given.items() if value is not None}
+        changes = {name: value for name, value in given.items() if value is not None}
         for name in ("drop_after", "models"):
-            if moves.get(name) == 0:
-                moves[name] = None
-        from puq_magics.magics.sandbox import backends
+            if changes.get(name) == 0:
+                changes[name] = None
+        from puq_magics.magics.sandbox import resolve_backends
 
-        behind = backends(self.session, args)
+        requested = resolve_backends(self.session, args)
         try:
-            self.session.start_sandbox(behind, **moves)
+            self.session.start_sandbox(requested, **changes)
         except ValueError as exc:
             raise InputError(f"{exc}.".replace("..", "."), hint="%puq_sandbox? says more.") from None
-        self._use(SANDBOX_LOCAL if behind.local else SANDBOX)
-        self._say(args)
+        self._switch_to_sandbox(SANDBOX_LOCAL if requested.local else SANDBOX)
+        self._print_status(args)
 
-    def _use(self, name: str) -> None:
+    def _switch_to_sandbox(self, name: str) -> None:
         """Have the sandbox be the router; what was before comes back when it stops."""
         settings = self.session.settings
         if not is_sandbox(settings.base_url):
@@ -574,14 +580,14 @@ class PuqSessionMagics(WorkspaceMagics):
         settings.base_url = name
 
     def _stop(self, _: argparse.Namespace) -> None:
-        running = self.session.stop_sandbox()
+        was_running = self.session.stop_sandbox()
         if is_sandbox(self.session.settings.base_url):
             self.session.settings.base_url = self.session.url_before_sandbox
             self.session.url_before_sandbox = None
-        print("The sandbox has stopped." if running else "The sandbox was not running.")  # noqa: T201
+        print("The sandbox has stopped." if was_running else "The sandbox was not running.")  # noqa: T201
 
-    def _say(self, _: argparse.Namespace) -> None:
-        from puq_magics.magics.sandbox import _LOADING, _misbehaving
+    def _print_status(self, _: argparse.Namespace) -> None:
+        from puq_magics.magics.sandbox import _LOADING_NOTE, _describe_faults
 
         sandbox = self.session.sandbox
         if sandbox is None:
@@ -595,9 +601,9 @@ class PuqSessionMagics(WorkspaceMagics):
         print(f"A local router answers at {sandbox.base_url}: {answering}.")  # noqa: T201
         if real:
             print(f"Real, on this machine: {', '.join(real)}; the sandbox/… models are scripted.")  # noqa: T201
-            print(_LOADING)  # noqa: T201
+            print(_LOADING_NOTE)  # noqa: T201
         if upstream:
-            trouble = sandbox.upstream_trouble.rstrip(".")
+            trouble = sandbox.upstream_error.rstrip(".")
             how = f"cannot be listed: {trouble}" if trouble else "are listed as upstream/…"
             print(f"The models of {upstream} {how}.")  # noqa: T201
         in_use = self.session.sandbox_manager.is_serving(self.session.effective.base_url)
@@ -605,8 +611,8 @@ class PuqSessionMagics(WorkspaceMagics):
         model = self.session.settings.aliases.get(model, model)
         balance = f"{sandbox.balance:,.6f}".rstrip("0").rstrip(".")
         print(f"Balance {balance} credits; the model is {model}.")  # noqa: T201
-        if misbehaving := _misbehaving(sandbox.settings.fail, sandbox.settings.drop_after):
-            print(f"On purpose, {misbehaving}.")  # noqa: T201
+        if description := _describe_faults(sandbox.settings.fail, sandbox.settings.drop_after):
+            print(f"On purpose, {description}.")  # noqa: T201
 
 
 CHAT_COMMAND = CommandLine(
@@ -632,7 +638,7 @@ CHAT_COMMAND = CommandLine(
 
 
 @magics_class
-class PuqChatMagics(WorkspaceMagics):
+class PuqChatMagics(BaseMagics):
     """Ask a model."""
 
     @needs_local_scope
@@ -648,7 +654,7 @@ class PuqChatMagics(WorkspaceMagics):
         the model: ``%%puq_chat openai/gpt-4o``. ``{{name}}`` is filled from your variables. With ``-c NAME`` the
         cell is a turn of a conversation: run again, it takes its own place there. ``--continue`` needs no prompt.
         """
-        args, prompt = read_prompt(CHAT_COMMAND, "puq_chat", line, cell, without="proceed")
+        args, prompt = parse_prompt(CHAT_COMMAND, "puq_chat", line, cell, promptless_option="continue_")
         from puq_magics.magics.chat import ask
 
         return ask(self.session, args, prompt, self.variables(local_ns))

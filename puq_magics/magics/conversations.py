@@ -16,36 +16,38 @@ from puq_magics.prompts.conversation.export import as_markdown
 from puq_magics.prompts.conversation.turns import Turn
 from puq_magics.session.session import Session
 
-_PATIENCE = 0.3  # seconds to wait for a list of prices that is on its way
+_PRICES_TIMEOUT = 0.3  # seconds to wait for a list of prices that is on its way
 _ACTIONS = ("fork", "reset", "undo", "restore", "system", "save", "load", "export")
 
 
-def converse(session: Session, args: argparse.Namespace, name: str) -> ChatTable | ChatTranscript | None:
+def manage_conversations(
+    session: Session, args: argparse.Namespace, name: str
+) -> ChatTable | ChatTranscript | None:
     """List, show or change, as the options say. Raises InputError."""
-    wanted = [action for action in _ACTIONS if getattr(args, action) not in (None, False)]
-    if len(wanted) > 1:
+    actions = [action for action in _ACTIONS if getattr(args, action) not in (None, False)]
+    if len(actions) > 1:
         raise InputError(
-            f"--{wanted[0]} and --{wanted[1]} do not go together.", hint="Ask for one at a time."
+            f"--{actions[0]} and --{actions[1]} do not go together.", hint="Ask for one at a time."
         )
-    if not wanted:
-        return _shown(session, args, _transcript(session, name) if name else _table(session))
-    if wanted == ["load"]:
-        said = _load(session, args, name)
+    if not actions:
+        return _show(session, args, _transcript(session, name) if name else _table(session))
+    if actions == ["load"]:
+        messages = _load(session, args, name)
     else:
-        named = name or _named_by(args.restore, session.conversations)
-        said = _CHANGES[wanted[0]](session, args, _chosen(session, named))
+        named = name or _conversation_of_branch(args.restore, session.conversations)
+        messages = _ACTION_HANDLERS[actions[0]](session, args, _resolve_conversation(session, named))
     if not args.quiet:
-        print(plain("\n".join(said)))  # noqa: T201 - what was asked for
+        print(plain("\n".join(messages)))  # noqa: T201 - what was asked for
     return None
 
 
-def _named_by(branch: str | None, conversations: Container[str]) -> str:
+def _conversation_of_branch(branch: str | None, conversations: Container[str]) -> str:
     """The conversation that a branch's name begins with, as in ``main~1``; empty for none."""
     name = (branch or "").rpartition("~")[0]
     return name if name and name in conversations else ""
 
 
-def _chosen(session: Session, name: str) -> Conversation:
+def _resolve_conversation(session: Session, name: str) -> Conversation:
     """The one that is named, or set, or the only one. Raises InputError."""
     conversations = session.conversations
     names = conversations.names
@@ -59,7 +61,7 @@ def _chosen(session: Session, name: str) -> Conversation:
 # --- to look at ----------------------------------------------------------------------------------------------------
 
 
-def _shown(
+def _show(
     session: Session, args: argparse.Namespace, value: ChatTable | ChatTranscript
 ) -> ChatTable | ChatTranscript:
     if args.out is not None:  # not in _puq: --continue looks there
@@ -71,7 +73,7 @@ def _shown(
 
 
 def _table(session: Session) -> ChatTable:
-    costs = _costs(session)
+    costs = _turn_costs(session)
     return ChatTable([_row(conversation, costs) for conversation in session.conversations])
 
 
@@ -82,7 +84,7 @@ def _row(conversation: Conversation, costs: Callable[[Turn], float | None]) -> C
         turns=len(turns),
         branches=len(conversation.branches),
         tokens=conversation.tokens,
-        estimated_cost=_sum(costs(turn) for turn in _all_turns(conversation)),
+        estimated_cost=_sum_or_none(costs(turn) for turn in _all_turns(conversation)),
         system=conversation.system or "",
         last_question=turns[-1].question if turns else "",
     )
@@ -90,12 +92,13 @@ def _row(conversation: Conversation, costs: Callable[[Turn], float | None]) -> C
 
 def _transcript(session: Session, name: str) -> ChatTranscript:
     conversation = session.conversations.find(name)
-    row = _row(conversation, _costs(session))
-    facts = [_turns(row.turns), f"about {row.tokens:,} tokens long"]
+    row = _row(conversation, _turn_costs(session))
+    facts = [_format_turns(row.turns), f"about {row.tokens:,} tokens long"]
     if row.estimated_cost is not None:
         facts.append(f"about {in_credits(row.estimated_cost)}")
     facts += [
-        f"branch {branch.name}: {_turns(len(branch.turns))}, {branch.why}" for branch in conversation.branches
+        f"branch {branch.name}: {_format_turns(len(branch.turns))}, {branch.why}"
+        for branch in conversation.branches
     ]
     return ChatTranscript(conversation, as_markdown(conversation, headings=False), facts)
 
@@ -106,12 +109,12 @@ def _all_turns(conversation: Conversation) -> list[Turn]:
     return list({id(turn): turn for line in lines for turn in line}.values())
 
 
-def _sum(costs: Iterable[float | None]) -> float | None:
+def _sum_or_none(costs: Iterable[float | None]) -> float | None:
     known = list(costs)
     return None if any(cost is None for cost in known) else sum(cost or 0.0 for cost in known)
 
 
-def _costs(session: Session) -> Callable[[Turn], float | None]:
+def _turn_costs(session: Session) -> Callable[[Turn], float | None]:
     """What a turn cost, by the prices that are known; they are asked for, but hardly waited for."""
     if not any(each.turns or each.branches for each in session.conversations):
         return lambda _: None
@@ -120,7 +123,7 @@ def _costs(session: Session) -> Callable[[Turn], float | None]:
     except PuqError:  # no key, as yet
         return lambda _: None
     account.model_list.fetch_in_background()
-    account.model_list.wait(_PATIENCE)
+    account.model_list.wait(_PRICES_TIMEOUT)
     return lambda turn: account.cost(turn.model, turn.usage)
 
 
@@ -135,14 +138,14 @@ def _load(session: Session, args: argparse.Namespace, name: str) -> Sequence[str
         )
     _check_free(session, conversation.name, args.force)
     session.conversations.add(conversation)
-    return [f"{conversation.name} is here: {_counted(conversation)}."]
+    return [f"{conversation.name} is here: {_count_turns(conversation)}."]
 
 
 def _fork(session: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
-    other = conversation.fork(args.fork)
-    _check_free(session, other.name, args.force)
-    session.conversations.add(other)
-    return [f"{other.name} goes on from {conversation.name}: {_counted(other)}."]
+    copy = conversation.fork(args.fork)
+    _check_free(session, copy.name, args.force)
+    session.conversations.add(copy)
+    return [f"{copy.name} goes on from {conversation.name}: {_count_turns(copy)}."]
 
 
 def _check_free(session: Session, name: str, force: bool) -> None:
@@ -164,7 +167,7 @@ def _restore(_: Session, args: argparse.Namespace, conversation: Conversation) -
     return conversation.restore(args.restore)
 
 
-def _tell(_: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
+def _set_system_prompt(_: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
     conversation.system = args.system
     words = "has a new system prompt" if args.system else "has no system prompt of its own any more"
     return [f"{conversation.name} {words}."]
@@ -178,20 +181,20 @@ def _export(_: Session, args: argparse.Namespace, conversation: Conversation) ->
     return [f"{conversation.name} is written to {conversation.export(args.export, args.force)}."]
 
 
-def _counted(conversation: Conversation) -> str:
-    return _turns(len(conversation.turns))
+def _count_turns(conversation: Conversation) -> str:
+    return _format_turns(len(conversation.turns))
 
 
-def _turns(number: int) -> str:
+def _format_turns(number: int) -> str:
     return "1 turn" if number == 1 else f"{number:,} turns"
 
 
-_CHANGES: dict[str, Callable[[Session, argparse.Namespace, Conversation], Sequence[str]]] = {
+_ACTION_HANDLERS: dict[str, Callable[[Session, argparse.Namespace, Conversation], Sequence[str]]] = {
     "fork": _fork,
     "reset": _reset,
     "undo": _undo,
     "restore": _restore,
-    "system": _tell,
+    "system": _set_system_prompt,
     "save": _save,
     "export": _export,
 }

@@ -12,21 +12,23 @@ from puq_magics.session.calls import Call, to_curl
 from puq_magics.session.session import Session
 
 #: The data of an image, which nobody reads; what stands there instead says how much there is.
-_DATA = re.compile(r"(data:[\w./+-]+;base64,[A-Za-z0-9+/]{24})([A-Za-z0-9+/=]{200,})")
+_IMAGE_DATA = re.compile(r"(data:[\w./+-]+;base64,[A-Za-z0-9+/]{24})([A-Za-z0-9+/=]{200,})")
 
 
-def preview(session: Session, call: Call[Any, Any], told: str = "") -> str:
+def preview(session: Session, call: Call[Any, Any], summary: str = "") -> str:
     """The request as a key-free ``curl`` line, what is told in words, and an estimate; nothing is sent."""
     info = call.info
     size = f"about {max(1, info.prompt_tokens):,} tokens of prompt" if info.kind == "chat" else info.kind
     estimate = _estimate(session, call)
-    words = [
-        _DATA.sub(lambda found: f"{found[1]}…({len(found[2]):,} more characters)", to_curl(session, call)),
-        told,
+    sections = [
+        _IMAGE_DATA.sub(
+            lambda found: f"{found[1]}…({len(found[2]):,} more characters)", to_curl(session, call)
+        ),
+        summary,
         f"{size}; {estimate}; nothing was sent",
-        _refusal(session, estimate),
+        _budget_warning(session, estimate),
     ]
-    return "\n\n".join(plain(part) for part in words if part)
+    return "\n\n".join(plain(part) for part in sections if part)
 
 
 def _estimate(session: Session, call: Call[Any, Any]) -> Estimate:
@@ -40,7 +42,7 @@ def _estimate(session: Session, call: Call[Any, Any]) -> Estimate:
     return account.estimate(call.info)
 
 
-def _refusal(session: Session, estimate: Estimate) -> str:
+def _budget_warning(session: Session, estimate: Estimate) -> str:
     """What the budget would say; what others spent meanwhile is not looked at."""
     budget = session.settings.budget
     if budget is None or estimate.cost is None:

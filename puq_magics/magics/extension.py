@@ -10,6 +10,7 @@ from traitlets.config import Config
 
 from puq_magics.magics import question_marks as questions
 from puq_magics.magics.commands import (
+    BaseMagics,
     PuqChatMagics,
     PuqChatsMagics,
     PuqCostsMagics,
@@ -20,13 +21,12 @@ from puq_magics.magics.commands import (
     PuqSessionMagics,
     PuqSpeakMagics,
     PuqTranscribeMagics,
-    WorkspaceMagics,
 )
 from puq_magics.magics.completion import matcher as completion
 from puq_magics.session.session import LAST_RESULT, Session
 from puq_magics.session.settings import PuqMagics
 
-_MAGICS = (
+_MAGICS_CLASSES = (
     PuqChatMagics,
     PuqChatsMagics,
     PuqImageMagics,
@@ -42,12 +42,12 @@ _MAGICS = (
 
 def load(shell: InteractiveShell) -> None:
     """Register the magics and their settings; a second load changes nothing."""
-    if _registered(shell):
+    if _registered_magics(shell):
         return
     session = Session(shell)
     configurables: list[Any] = shell.configurables
     configurables.append(session.settings)
-    for kind in _MAGICS:
+    for kind in _MAGICS_CLASSES:
         shell.register_magics(kind(session))
     questions.install(shell)
     completion.install(session)
@@ -58,7 +58,7 @@ def unload(shell: InteractiveShell) -> None:
 
     The conversations stay with the shell, for another ``load``.
     """
-    registered = _registered(shell)
+    registered = _registered_magics(shell)
     if not registered:
         return
     session = registered[0].session
@@ -74,20 +74,20 @@ def unload(shell: InteractiveShell) -> None:
     questions.uninstall(shell)
     completion.uninstall(shell)
     session.close()
-    _forget_refused(shell, session.settings)
+    _discard_invalid_config(shell, session.settings)
     shell.drop_by_id({LAST_RESULT: shell.user_ns.get(LAST_RESULT)})
 
 
-def _forget_refused(shell: InteractiveShell, settings: PuqMagics) -> None:
+def _discard_invalid_config(shell: InteractiveShell, settings: PuqMagics) -> None:
     """Put what was in force where ``%config`` was told what is no value: the shell would tell it the next load."""
-    told = shell.config.get(PuqMagics.__name__, {})
-    for name in [name for name in told if settings.has_trait(name)]:
+    config_section = shell.config.get(PuqMagics.__name__, {})
+    for name in [name for name in config_section if settings.has_trait(name)]:
         try:
-            PuqMagics(config=Config({PuqMagics.__name__: {name: told[name]}}))
+            PuqMagics(config=Config({PuqMagics.__name__: {name: config_section[name]}}))
         except TraitError:
-            told[name] = getattr(settings, name)
+            config_section[name] = getattr(settings, name)
 
 
-def _registered(shell: InteractiveShell) -> list[WorkspaceMagics]:
+def _registered_magics(shell: InteractiveShell) -> list[BaseMagics]:
     registry = shell.magics_manager.registry
-    return [registry[kind.__name__] for kind in _MAGICS if kind.__name__ in registry]
+    return [registry[kind.__name__] for kind in _MAGICS_CLASSES if kind.__name__ in registry]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from puq_magics.core.errors import InputError
 from puq_magics.magics.dry_run import preview
-from puq_magics.magics.options import read_params
+from puq_magics.magics.options import parse_params
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.formats import cell_source
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 _RESERVED = ("model", "messages", "stream", "temperature", "max_completion_tokens")
-_UNSENDABLE = ("self", "on_retry")  # names of the client's own
+_CLIENT_PARAMETERS = ("self", "on_retry")  # names of the client's own
 # What %%time, %%timeit and %%prun give the body of their cell for a file name.
-_BODIES = ("<timed exec>", "<timed eval>", "<magic-timeit>")
+_BODY_FILENAMES = ("<timed exec>", "<timed eval>", "<magic-timeit>")
 
 
 def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> ChatResult | None:
@@ -40,32 +40,34 @@ def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> 
         raise InputError(
             "there is no exception to explain.", hint="Run the cell that fails, then %puq_fix below it."
         )
-    masker = Masker(_secrets(session))
+    masker = Masker(_known_secrets(session))
     diagnosis = diagnose(
         failure.error,
-        Cells(session, failure),
+        CellSources(session, failure),
         masker,
-        ran=Source(_label(failure.count), failure.cell) if failure.cell else None,
+        ran=Source(_cell_label(failure.execution_count), failure.cell) if failure.cell else None,
         system=(session.settings.system or "") if args.system is None else args.system,
         hint=args.hint,
         mend=mend,
     )
-    call = _call(session, args, diagnosis, _Mending(session, diagnosis, masker) if mend else None)
+    spec = _build_spec(
+        session, args, diagnosis, _FixedCodeWriter(session, diagnosis, masker) if mend else None
+    )
     if args.dry_run:
-        print(preview(session, ChatCall(call), told=_told(diagnosis)))  # noqa: T201 - what was asked for
+        print(preview(session, ChatCall(spec), summary=_format_diagnosis(diagnosis)))  # noqa: T201 - what was asked for
         return None
-    return chat(session, call, chat_view(session, args, call.format), args.out)
+    return chat(session, spec, chat_view(session, args, spec.format), args.out)
 
 
-def _call(
-    session: Session, args: argparse.Namespace, diagnosis: Diagnosis, finish: _Mending | None
+def _build_spec(
+    session: Session, args: argparse.Namespace, diagnosis: Diagnosis, finalize: _FixedCodeWriter | None
 ) -> ChatSpec:
     settings = session.settings
     params: dict[str, Any] = {
         "temperature": settings.temperature if args.temperature is None else args.temperature,
         "max_completion_tokens": args.max_tokens or settings.max_tokens,
     }
-    params |= read_params(args.param, _RESERVED, _UNSENDABLE)
+    params |= parse_params(args.param, _RESERVED, _CLIENT_PARAMETERS)
     return ChatSpec(
         session.model("chat", args.model, suggest_models=not args.dry_run),
         diagnosis.messages,
@@ -73,11 +75,11 @@ def _call(
         params=params,
         notes=diagnosis.notes,
         format="text" if args.format == "text" else "markdown",
-        finish=finish,
+        finalize=finalize,
     )
 
 
-class _Mending:
+class _FixedCodeWriter:
     """Puts the mended cell below, for a person to read and run."""
 
     def __init__(self, session: Session, diagnosis: Diagnosis, masker: Masker) -> None:
@@ -88,7 +90,7 @@ class _Mending:
     def __call__(self, result: ChatResult) -> None:
         if result.broken_off:
             return
-        code = mended(result)
+        code = fixed_code(result)
         if not code:
             result.note("the answer has no whole cell: nothing was put below")
             return
@@ -97,7 +99,7 @@ class _Mending:
         result.remarks = (*result.remarks, f"the mended cell is {where}, not run")
 
 
-def mended(result: ChatResult) -> str:
+def fixed_code(result: ChatResult) -> str:
     """The longest block of Python in an answer; empty when there is none, or it was cut off."""
     blocks = [block for block in code_blocks(result.text) if block.is_python]
     longest = max(blocks, key=lambda block: len(block.code), default=None)
@@ -106,7 +108,7 @@ def mended(result: ChatResult) -> str:
     return longest.code.strip("\n")
 
 
-class Cells:
+class CellSources:
     """The cells of a shell, by the file name of their code."""
 
     def __init__(self, session: Session, failure: Failure) -> None:
@@ -115,43 +117,43 @@ class Cells:
 
     def __call__(self, filename: str) -> Source | None:
         """See Lookup."""
-        if filename in _BODIES and self._failure.cell:
-            return Source(_label(self._failure.count), self._failure.cell, skipped=1)
-        count = getattr(self._shell.compile, "_filename_map", {}).get(filename)
-        if count is None:
+        if filename in _BODY_FILENAMES and self._failure.cell:
+            return Source(_cell_label(self._failure.execution_count), self._failure.cell, skipped=1)
+        execution_count = getattr(self._shell.compile, "_filename_map", {}).get(filename)
+        if execution_count is None:
             return None
         compiled = "".join(linecache.getlines(filename))
-        return Source(_label(count), self._typed(count, compiled))
+        return Source(_cell_label(execution_count), self._raw_source(execution_count, compiled))
 
-    def _typed(self, count: int, compiled: str) -> str:
+    def _raw_source(self, execution_count: int, compiled: str) -> str:
         """The cell as it was typed, with its magics as magics; as it was compiled, if it cannot be found."""
         history = getattr(self._shell.history_manager, "input_hist_raw", [])
-        numbered = history[count] if 0 < count < len(history) else ""
-        for typed in (numbered, self._failure.cell):
-            if typed and self._compiles_to(typed, compiled):
-                return str(typed)
+        numbered = history[execution_count] if 0 < execution_count < len(history) else ""
+        for raw_source in (numbered, self._failure.cell):
+            if raw_source and self._compiles_to(raw_source, compiled):
+                return str(raw_source)
         return compiled
 
-    def _compiles_to(self, typed: str, compiled: str) -> bool:
+    def _compiles_to(self, raw_source: str, compiled: str) -> bool:
         try:
-            transformed: str = self._shell.transform_cell(typed)
+            transformed: str = self._shell.transform_cell(raw_source)
         except Exception:  # noqa: BLE001 - whatever the user's transformers raise; then it is no cell that ran
             return False
         return transformed.splitlines() == compiled.splitlines()
 
 
-def _label(count: int | None) -> str:
-    return "the cell" if count is None else f"Cell In[{count}]"
+def _cell_label(execution_count: int | None) -> str:
+    return "the cell" if execution_count is None else f"Cell In[{execution_count}]"
 
 
-def _secrets(session: Session) -> list[str]:
+def _known_secrets(session: Session) -> list[str]:
     """What no prompt may hold: the router's key, and the environment's secrets."""
     credential = session.credentials.find(session.address())
     ours = [credential.key.reveal()] if credential is not None else []
     return ours + secrets_of(os.environ)
 
 
-def _told(diagnosis: Diagnosis) -> str:
+def _format_diagnosis(diagnosis: Diagnosis) -> str:
     """What is sent, for people."""
     messages = [f"{message['role']}: {message['content']}" for message in diagnosis.messages]
     return "\n\n".join([*messages, *diagnosis.notes])

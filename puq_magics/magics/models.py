@@ -22,47 +22,47 @@ from puq_magics.widgets.chooser import ModelChooser
 T = TypeVar("T", bound=PaintedOnce)
 
 
-def list_models(session: Session, args: argparse.Namespace, words: Sequence[str]) -> ModelTable:
+def list_models(session: Session, args: argparse.Namespace, terms: Sequence[str]) -> ModelTable:
     """Show the models that fit. Raises APIError, and InputError for a provider that is not there."""
     account = session.account()
-    models = selection(
+    models = select_models(
         session,
         kind=args.kind,
         provider=args.provider,
-        words=words,
-        disabled_too=args.all,
+        terms=terms,
+        include_disabled=args.all,
         refresh=args.refresh,
     )
     kinds = {model.code: account.kind(model.code) for model in models}
-    table = ModelTable(models, kind_of=kinds, price_unit=price_words(session))
-    return _shown(session, table, args)
+    table = ModelTable(models, kind_of=kinds, price_unit=format_price_unit(session))
+    return _show(session, table, args)
 
 
-def selection(
+def select_models(
     session: Session,
     *,
     kind: str | None = None,
     provider: str | None = None,
-    words: Sequence[str] = (),
-    disabled_too: bool = False,
+    terms: Sequence[str] = (),
+    include_disabled: bool = False,
     refresh: bool = False,
 ) -> list[Model]:
     """The models of a kind and a provider that have all the words in their code, name or provider."""
     account = session.account()
     models = list(account.model_list.fetch(refresh=refresh).values())
     if provider is not None:
-        models = _of_provider(models, provider)
-    wanted = [word.casefold() for word in words]
+        models = _filter_by_provider(models, provider)
+    wanted = [word.casefold() for word in terms]
     return [
         model
         for model in models
-        if (disabled_too or model.enabled)
+        if (include_disabled or model.enabled)
         and (kind is None or account.kind(model.code) == kind)
         and all(word in f"{model.code} {model.name} {model.provider}".casefold() for word in wanted)
     ]
 
 
-def price_words(session: Session) -> str:
+def format_price_unit(session: Session) -> str:
     """What the list's prices are in."""
     unit = session.settings.price_unit
     return "credits per 1M tokens" if unit == 1_000_000 else f"credits per {unit:,} tokens"
@@ -84,10 +84,10 @@ def report_usage(session: Session, args: argparse.Namespace) -> UsageReport:
         title = "this session: the ledger is off"
     notes = [session.ledger.problem] if session.ledger.problem else []
     report = UsageReport(entries, title=title, notes=notes)
-    return _shown(session, report, args)
+    return _show(session, report, args)
 
 
-def _shown(session: Session, value: T, args: argparse.Namespace) -> T:
+def _show(session: Session, value: T, args: argparse.Namespace) -> T:
     session.store_result(value, args.out)
     if not args.quiet:
         display(value)
@@ -95,20 +95,20 @@ def _shown(session: Session, value: T, args: argparse.Namespace) -> T:
     return value
 
 
-def _of_provider(models: Sequence[Model], provider: str) -> list[Model]:
+def _filter_by_provider(models: Sequence[Model], provider: str) -> list[Model]:
     wanted = provider.casefold()
     found = [m for m in models if wanted in (m.provider.casefold(), m.code.split("/", 1)[0].casefold())]
     if not found:
         providers = sorted({model.code.split("/", 1)[0] for model in models if "/" in model.code})
         near = nearest(provider, providers)
-        meant = f" Did you mean {near}?" if near else ""
+        suggestion = f" Did you mean {near}?" if near else ""
         raise InputError(
-            f"there is no provider {provider}.{meant}", hint=f"There are: {', '.join(providers[:20])}."
+            f"there is no provider {provider}.{suggestion}", hint=f"There are: {', '.join(providers[:20])}."
         )
     return found
 
 
-def choose(session: Session, args: argparse.Namespace, words: Sequence[str]) -> ModelChooser:
+def choose(session: Session, args: argparse.Namespace, terms: Sequence[str]) -> ModelChooser:
     """Show the chooser; a choice is in force at once. Raises ConfigurationError in a terminal, APIError."""
     if not session.in_notebook:
         raise ConfigurationError(
@@ -118,26 +118,26 @@ def choose(session: Session, args: argparse.Namespace, words: Sequence[str]) -> 
     account = session.account()
     default = session.default_model(args.kind) or ""
 
-    def _line(model: Model) -> str:
+    def _config_line(model: Model) -> str:
         setting = model_setting(account.kind(model.code))
         return f"%config PuqMagics.{setting} = {model.code!r}" if setting else ""
 
     chooser = ModelChooser(
-        selection(session, provider=args.provider, words=words),
+        select_models(session, provider=args.provider, terms=terms),
         kind_of=lambda model: account.kind(model.code),
         kind=args.kind,
         value=session.settings.aliases.get(default, default),
-        price_unit=price_words(session),
-        line=_line,
+        price_unit=format_price_unit(session),
+        line=_config_line,
     )
 
-    def _use(change: dict[str, Any]) -> None:
+    def _apply_choice(change: dict[str, Any]) -> None:
         code = change["new"]
         setting = model_setting(account.kind(code))
         if code and setting:  # the kind can be changed in the widget, and some kinds have no magic
             setattr(session.settings, setting, code)
 
-    chooser.observe(_use, "value")
+    chooser.observe(_apply_choice, "value")
     display(chooser)
     session.mark_displayed(chooser)
     return chooser

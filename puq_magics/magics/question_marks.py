@@ -17,24 +17,24 @@ from IPython.core.inputtransformer2 import (
 from IPython.core.interactiveshell import InteractiveShell
 
 # A prompt follows, so this is not `%puq_chat?`, which does ask for help.
-_QUESTION = re.compile(
+_PROMPT_LINE = re.compile(
     r"(?P<target>[^%\"'#]*=\s*)?%(?P<name>puq_(?:chat|image|speak))\s+(?P<line>[^\s?].*)", re.DOTALL
 )
 
 
-class Question(TokenTransformBase):
+class QuestionMarkTransformer(TokenTransformBase):
     """A line magic whose prompt ends with a question mark."""
 
     priority = 1  # before the help syntax
 
     @classmethod
-    def find(cls, tokens_by_line: list[list[TokenInfo]]) -> Question | None:
+    def find(cls, tokens_by_line: list[list[TokenInfo]]) -> QuestionMarkTransformer | None:
         """The first such line."""
         for tokens in tokens_by_line:
-            words = [token for token in tokens if token.type not in (INDENT, DEDENT)]
-            if len(words) > 3 and words[-2].string == "?":
-                first = words[0]
-                if _QUESTION.match(first.line[first.start[1] :]):
+            significant = [token for token in tokens if token.type not in (INDENT, DEDENT)]
+            if len(significant) > 3 and significant[-2].string == "?":
+                first = significant[0]
+                if _PROMPT_LINE.match(first.line[first.start[1] :]):
                     return cls(first.start)
         return None
 
@@ -42,7 +42,7 @@ class Question(TokenTransformBase):
         """The same lines, with a call of the magic."""
         start = (self.start_line, self.start_col)
         end = find_end_of_continued_line(lines, self.start_line)
-        found = _QUESTION.match(assemble_continued_line(lines, start, end))
+        found = _PROMPT_LINE.match(assemble_continued_line(lines, start, end))
         if found is None:
             return lines
         indent = lines[self.start_line][: self.start_col]
@@ -52,10 +52,10 @@ class Question(TokenTransformBase):
 
 def install(shell: InteractiveShell) -> None:
     """Take such lines from now on."""
-    shell.input_transformer_manager.token_transformers.append(Question)
+    shell.input_transformer_manager.token_transformers.append(QuestionMarkTransformer)
 
 
 def uninstall(shell: InteractiveShell) -> None:
     """Leave them to IPython again."""
     transformers = shell.input_transformer_manager.token_transformers
-    transformers[:] = [each for each in transformers if each is not Question]
+    transformers[:] = [each for each in transformers if each is not QuestionMarkTransformer]

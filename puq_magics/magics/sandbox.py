@@ -23,24 +23,24 @@ from puq_magics.session.sandbox import (
 )
 from puq_magics.session.session import Session
 
-_LOADING = "Each is loaded when it is first asked, and unloaded when it has been idle for five minutes."
+_LOADING_NOTE = "Each is loaded when it is first asked, and unloaded when it has been idle for five minutes."
 
 
-def _misbehaving(fail: str | None, drop_after: int | None) -> str:
+def _describe_faults(fail: str | None, drop_after: int | None) -> str:
     """What the sandbox does wrong on purpose."""
     faults = f"the next calls fail: {fail}" if fail else ""
     cut = "" if drop_after is None else f"streams are cut after {drop_after} chunks"
     return " and ".join(words for words in (faults, cut) if words)
 
 
-class Interrupted(KeyboardInterrupt):
+class DownloadInterrupted(KeyboardInterrupt):
     """The user stopped the download; IPython renders it as the one line that ``_render_traceback_`` gives."""
 
     def _render_traceback_(self) -> list[str]:
         return ["KeyboardInterrupt: the download was interrupted. Nothing was kept."]
 
 
-def backends(session: Session, args: argparse.Namespace) -> SandboxBackends:
+def resolve_backends(session: Session, args: argparse.Namespace) -> SandboxBackends:
     """What is to answer behind the sandbox: what does, and what the options add. Raises PuqError.
 
     Weights that are missing are fetched, if the user says so: by ``--fetch``, or when asked.
@@ -56,37 +56,37 @@ def backends(session: Session, args: argparse.Namespace) -> SandboxBackends:
         requested_backends = _with_upstream(session, requested_backends, args.upstream)
     if requested_backends.local and requested_backends.gguf is None:
         check_installed()
-        offer = missing_weights()
-        if args.fetch or (offer and _agrees(session, offer)):
-            _fetch(session)
-        elif offer:
+        download = missing_weights()
+        if args.fetch or (download and _confirm_download(session, download)):
+            _download_weights(session)
+        elif download:
             raise ConfigurationError("the weights of the local chat model are not here.", hint=FETCH_HINT)
     return requested_backends
 
 
-def _fetch(session: Session) -> None:
+def _download_weights(session: Session) -> None:
     """Have the weights in their place; those that are there are checked, and fetched again if they are not right."""
     view = TransferView(in_notebook=session.in_notebook, live=session.effective.live)
     try:
         kept = fetch_weights(view.report)
     except KeyboardInterrupt:
-        view.end("Interrupted: nothing was kept.")
-        raise Interrupted from None
+        view.end("DownloadInterrupted: nothing was kept.")
+        raise DownloadInterrupted from None
     except ConfigurationError:
         view.end("The download failed.")
         raise
     view.end(f"{kept}.")
 
 
-def _agrees(session: Session, offer: str) -> bool:
-    can_be_asked = session.in_notebook or (sys.stdin is not None and sys.stdin.isatty())
+def _confirm_download(session: Session, download: str) -> bool:
+    is_interactive = session.in_notebook or (sys.stdin is not None and sys.stdin.isatty())
     try:
-        answer = input(f"Download the local chat model ({offer})? [y/N] ") if can_be_asked else None
+        answer = input(f"Download the local chat model ({download})? [y/N] ") if is_interactive else None
     except (StdinNotImplementedError, EOFError):
         answer = None
     if answer is None:
         raise ConfigurationError(
-            f"the weights of the local chat model are not here yet ({offer}), and nobody can be asked.",
+            f"the weights of the local chat model are not here yet ({download}), and nobody can be asked.",
             hint=FETCH_HINT,
         )
     return answer.strip().casefold() in ("y", "yes")

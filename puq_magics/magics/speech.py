@@ -9,32 +9,34 @@ from typing import Any
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import AAC, FLAC, M4A, MP3, OGG, WAV, WEBM
 from puq_magics.magics.dry_run import preview
-from puq_magics.magics.options import save_target
-from puq_magics.magics.views import media_view, why_not_played
+from puq_magics.magics.options import resolve_save_path
+from puq_magics.magics.views import autoplay_warning, media_view
 from puq_magics.outputs.results import SpeechResult
 from puq_magics.prompts.template import Filled, fill
 from puq_magics.session.session import Session
 from puq_magics.session.speech_call import SpeechCall, SpeechSpec, speak
 
 _EXTENSIONS = [kind.extension for kind in (MP3, WAV, OGG, FLAC, AAC, M4A, WEBM)]
-_LONGEST_VALUE = 1_000_000  # characters: in a chat less will do, but nobody wants half of a text read out
+_MAX_VALUE_CHARS = 1_000_000  # characters: in a chat less will do, but nobody wants half of a text read out
 
 
-def say(
+def synthesize_speech(
     session: Session, args: argparse.Namespace, text: str, variables: Mapping[str, Any]
 ) -> SpeechResult | None:
     """Have a text spoken as the options say, and show it; None when nothing is to be sent. Raises PuqError."""
-    call = _call(session, args, text, variables)
+    spec = _build_spec(session, args, text, variables)
     if args.dry_run:
-        print(preview(session, SpeechCall(call), told=_told(call)))  # noqa: T201 - what was asked for
+        print(preview(session, SpeechCall(spec), summary=_format_parts(spec)))  # noqa: T201 - what was asked for
         return None
-    view = media_view(session, args, f"speaking with {call.model}", autoplay=args.autoplay)
-    return speak(session, call, view, args.out)
+    view = media_view(session, args, f"speaking with {spec.model}", autoplay=args.autoplay)
+    return speak(session, spec, view, args.out)
 
 
-def _call(session: Session, args: argparse.Namespace, text: str, variables: Mapping[str, Any]) -> SpeechSpec:
+def _build_spec(
+    session: Session, args: argparse.Namespace, text: str, variables: Mapping[str, Any]
+) -> SpeechSpec:
     settings = session.settings
-    filled = Filled(text) if args.raw else fill(text, variables, limit=_LONGEST_VALUE)
+    filled = Filled(text) if args.raw else fill(text, variables, limit=_MAX_VALUE_CHARS)
     if not filled.text.strip():
         raise InputError(
             "the text is empty once its variables are filled in.", hint="Look at what they hold."
@@ -44,17 +46,17 @@ def _call(session: Session, args: argparse.Namespace, text: str, variables: Mapp
         "response_format": args.audio_format,
         "speed": args.speed,
     }
-    save = save_target(args, _EXTENSIONS)
+    save = resolve_save_path(args, _EXTENSIONS)
     model = session.model("speech", args.model, suggest_models=not args.dry_run)
     limit = settings.max_speech_chars
-    silent = why_not_played(session, args) if args.autoplay else ""
-    notes = (*filled.notes, silent) if silent else filled.notes
+    warning = autoplay_warning(session, args) if args.autoplay else ""
+    notes = (*filled.notes, warning) if warning else filled.notes
     return SpeechSpec(model, filled.text, params, limit, notes=notes, save=save, force=args.force)
 
 
-def _told(call: SpeechSpec) -> str:
+def _format_parts(spec: SpeechSpec) -> str:
     """What is spoken, for people."""
-    chunks = call.chunks
+    chunks = spec.chunks
     if len(chunks) == 1:
         return f"text: {chunks[0]}"
     parts = [f"part {number}: {piece}" for number, piece in enumerate(chunks, 1)]

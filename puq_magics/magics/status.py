@@ -13,7 +13,7 @@ from puq_magics.session.session import Session
 from puq_magics.session.settings import model_setting
 
 Row = tuple[str, str]
-_PATIENCE = 3.0  # seconds for the balance: the panel is there to look at quickly
+_BALANCE_TIMEOUT = 3.0  # seconds for the balance: the panel is there to look at quickly
 _KINDS = ("chat", "image", "speech", "transcription")
 
 
@@ -23,14 +23,14 @@ def show_status(session: Session) -> None:
 
 
 def _rows(session: Session) -> Iterator[Row]:
-    works = True
+    is_connected = True
     try:
-        yield from _connection(session)
+        yield from _connection_rows(session)
     except PuqError as error:
         yield "problem", str(error)
-        works = False
-    if works or not session.effective.is_sandbox:  # a sandbox that cannot start knows no models
-        yield from _models(session)
+        is_connected = False
+    if is_connected or not session.effective.is_sandbox:  # a sandbox that cannot start knows no models
+        yield from _model_rows(session)
     settings = session.settings
     for name in ("voice", "image_size", "system", "temperature", "max_tokens"):
         value = getattr(settings, name)
@@ -38,13 +38,13 @@ def _rows(session: Session) -> Iterator[Row]:
             yield name, str(value)
     if settings.aliases:
         yield "aliases", ", ".join(f"{short} = {code}" for short, code in settings.aliases.items())
-    if works:
-        yield from _money(session)
+    if is_connected:
+        yield from _money_rows(session)
     if problem := session.ledger.problem:
         yield "ledger", problem
 
 
-def _connection(session: Session) -> Iterator[Row]:
+def _connection_rows(session: Session) -> Iterator[Row]:
     effective = session.effective
     address = session.address()
     _ = effective.auth_scheme, effective.timeout  # a wrong one is said here, not at the next call
@@ -58,7 +58,7 @@ def _connection(session: Session) -> Iterator[Row]:
     yield "key", key
 
 
-def _models(session: Session) -> Iterator[Row]:
+def _model_rows(session: Session) -> Iterator[Row]:
     for kind in _KINDS:
         model = session.default_model(kind)
         if model:
@@ -68,17 +68,17 @@ def _models(session: Session) -> Iterator[Row]:
             yield "model", "not set: use -m, or %puq_choose"
 
 
-def _money(session: Session) -> Iterator[Row]:
+def _money_rows(session: Session) -> Iterator[Row]:
     account = session.account()
-    yield "balance", balance_text(session, _PATIENCE)
-    yield "spent", _spent(account.costs)
+    yield "balance", balance_text(session, _BALANCE_TIMEOUT)
+    yield "spent", _format_spending(account.costs)
     budget = session.settings.budget
     if budget is not None:
         left = max(0.0, budget - account.costs.spent(account.balance_drop))
         yield "budget", f"{in_credits(budget)}, {in_credits(left)} left"
 
 
-def _spent(costs: CostTracker) -> str:
+def _format_spending(costs: CostTracker) -> str:
     known = f"about {in_credits(costs.estimated_total)} by estimate" if costs.estimated_total else ""
     calls = "1 call" if costs.unpriced_calls == 1 else f"{costs.unpriced_calls:,} calls"
     unpriced_calls = f"{calls} whose cost is not known" if costs.unpriced_calls else ""

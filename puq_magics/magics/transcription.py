@@ -16,7 +16,7 @@ from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.files import first_free, kept, targets
 from puq_magics.core.media_types import detect_audio_type
 from puq_magics.magics.dry_run import preview
-from puq_magics.magics.options import CommandLine, save_target
+from puq_magics.magics.options import CommandLine, resolve_save_path
 from puq_magics.magics.views import media_view
 from puq_magics.outputs.results import TranscriptResult
 from puq_magics.outputs.views.media import QuietMediaView
@@ -24,15 +24,15 @@ from puq_magics.session.audio_input import AudioInput, exists, find_audio, from_
 from puq_magics.session.session import Session
 from puq_magics.session.transcribe_call import TranscribeCall, TranscribeSpec, transcribe
 
-CallFor = Callable[[AudioInput], TranscribeSpec]
+SpecBuilder = Callable[[AudioInput], TranscribeSpec]
 
 
 def record(
-    session: Session, args: argparse.Namespace, *, check: Callable[[], object], call_for: CallFor
+    session: Session, args: argparse.Namespace, *, check: Callable[[], object], build_spec: SpecBuilder
 ) -> None:
     """Show a recorder, and return; each recording is transcribed when it comes. Raises PuqError.
 
-    ``check`` raises what is wrong with the options; ``call_for`` makes the call that they ask for of a recording.
+    ``check`` raises what is wrong with the options; ``build_spec`` makes the call that they ask for of a recording.
     A recording that nothing becomes of is kept in a file.
     """
     if not session.in_notebook:
@@ -47,12 +47,12 @@ def record(
     check()
     from puq_magics.widgets.recorder import Recorder
 
-    def transcribe_it(data: bytes, mime: str) -> None:
+    def transcribe_recording(data: bytes, mime: str) -> None:
         try:
-            call = call_for(from_recording(data, mime))
-            result = _transcribe(session, call, args.out)
+            spec = build_spec(from_recording(data, mime))
+            result = _transcribe(session, spec, args.out)
         except (PuqError, KeyboardInterrupt) as exc:
-            where = _kept(data)
+            where = _save_recording(data)
             if isinstance(exc, PuqError):
                 exc.hint = f"{exc.hint} {where}".strip()
                 raise
@@ -60,15 +60,15 @@ def record(
             return
         recorder.show_result(result.bundle(result.footer.shortened(session.settings.footer)))
         places = [f"{name}.text" for name in ("_puq", args.out) if name]
-        if call.save is not None:
-            places.append(str(call.save))
+        if spec.save is not None:
+            places.append(str(spec.save))
         recorder.say(f"Transcribed; the text is in {' and '.join(places)}.", state="done")
 
-    recorder = Recorder(transcribe_it)
+    recorder = Recorder(transcribe_recording)
     display(recorder)
 
 
-def _kept(data: bytes) -> str:
+def _save_recording(data: bytes) -> str:
     """Keep a recording that nothing became of: nobody says the same twice. Says where."""
     kind = detect_audio_type(data)
     try:
@@ -78,60 +78,60 @@ def _kept(data: bytes) -> str:
     return f"The recording is kept: %puq_transcribe {path}"
 
 
-def _transcribe(session: Session, call: TranscribeSpec, out: str | None) -> TranscriptResult:
-    result = transcribe(session, call, QuietMediaView(), out)
+def _transcribe(session: Session, spec: TranscribeSpec, out: str | None) -> TranscriptResult:
+    result = transcribe(session, spec, QuietMediaView(), out)
     result.is_painted = False  # no cell is running that could have shown it
     return result
 
 
 #: Enough of a recording to check the options with.
-SILENCE = b"ID3" + bytes(64)
+_DUMMY_MP3 = b"ID3" + bytes(64)
 
 
-def run(
+def run_transcription(
     session: Session, command: CommandLine, line: str, variables: Mapping[str, Any]
 ) -> TranscriptResult | None:
     """Transcribe as the line says, and show the text; None when nothing is sent now. Raises PuqError."""
-    args, named = read_line(command, line)
+    args, audio_name = parse_transcribe_line(command, line)
     if args.record:
-        if named:
-            raise InputError(f"--record records; {named} is one too many.", hint="Give one of the two.")
+        if audio_name:
+            raise InputError(f"--record records; {audio_name} is one too many.", hint="Give one of the two.")
         record(
             session,
             args,
-            check=lambda: call_for(session, args, from_recording(SILENCE, "audio/mpeg")),
-            call_for=lambda source: call_for_another(session, args, source),
+            check=lambda: build_spec(session, args, from_recording(_DUMMY_MP3, "audio/mpeg")),
+            build_spec=lambda source: build_next_spec(session, args, source),
         )
         return None
-    call = call_for(session, args, find_audio(named, variables))
+    spec = build_spec(session, args, find_audio(audio_name, variables))
     if args.dry_run:
-        told = f"{call.source.name}: {call.source.upload.size:,} bytes, sent as {call.source.upload.name}"
-        print(preview(session, TranscribeCall(call), told=told))  # noqa: T201 - what was asked for
+        summary = f"{spec.source.name}: {spec.source.upload.size:,} bytes, sent as {spec.source.upload.name}"
+        print(preview(session, TranscribeCall(spec), summary=summary))  # noqa: T201 - what was asked for
         return None
-    view = media_view(session, args, f"listening with {call.model}")
-    return transcribe(session, call, view, args.out)
+    view = media_view(session, args, f"listening with {spec.model}")
+    return transcribe(session, spec, view, args.out)
 
 
-def call_for(session: Session, args: argparse.Namespace, source: AudioInput) -> TranscribeSpec:
+def build_spec(session: Session, args: argparse.Namespace, source: AudioInput) -> TranscribeSpec:
     """The call that the options ask for. Raises PuqError."""
     params = {"language": args.language, "response_format": args.response_format}
-    save = save_target(args, [".txt"])
+    save = resolve_save_path(args, [".txt"])
     if save is not None and source.path is not None:
-        _refuse_to_replace(source.path, targets(save, ".txt")[0])
+        _check_not_recording(source.path, targets(save, ".txt")[0])
     model = session.model("transcription", args.model, suggest_models=not args.dry_run)
     return TranscribeSpec(model, source, params, stream=args.stream, save=save, force=args.force)
 
 
-def call_for_another(session: Session, args: argparse.Namespace, source: AudioInput) -> TranscribeSpec:
+def build_next_spec(session: Session, args: argparse.Namespace, source: AudioInput) -> TranscribeSpec:
     """The call for one more recording, whose text goes into a file of its own. Raises PuqError."""
     if args.save is None or args.force:
-        return call_for(session, args, source)
+        return build_spec(session, args, source)
     unsaved = argparse.Namespace(**{**vars(args), "save": None})
     save = first_free(targets(Path(args.save).expanduser(), ".txt")[0])
-    return replace(call_for(session, unsaved, source), save=save)
+    return replace(build_spec(session, unsaved, source), save=save)
 
 
-def _refuse_to_replace(recording: Path, save: Path) -> None:
+def _check_not_recording(recording: Path, save: Path) -> None:
     try:
         same = os.path.samefile(recording, save)
     except OSError:  # there is no such file yet
@@ -140,44 +140,44 @@ def _refuse_to_replace(recording: Path, save: Path) -> None:
         raise InputError(f"{save} is the recording itself.", hint="Name another file for the text.")
 
 
-def read_line(command: CommandLine, line: str) -> tuple[argparse.Namespace, str]:
+def parse_transcribe_line(command: CommandLine, line: str) -> tuple[argparse.Namespace, str]:
     """The options, before the path or behind it, and the path as it was typed, which may have spaces in it.
 
     Raises InputError.
     """
     if line.lstrip().startswith("-") and "." in line and exists(line):  # the path is all there is
-        return command.read("")[0], line.strip()
+        return command.parse("")[0], line.strip()
     try:
-        args, rest = command.read(line)
+        args, rest = command.parse(line)
     except InputError as exc:
-        raise _hinted(exc) from None
+        raise _with_path_hint(exc) from None
     if exists(rest):
         return args, rest
     before = line.rstrip().removesuffix(rest)
     problem: InputError | None = None
     for gap in re.finditer(r"\s+(?=-)", rest):
         try:
-            with_those_behind, left = command.read(f"{before} {rest[gap.end() :]}")
+            args_with_trailing, left = command.parse(f"{before} {rest[gap.end() :]}")
         except InputError as exc:
             problem = problem or exc
             continue
         if not left:
-            return with_those_behind, rest[: gap.start()]
-    if problem is not None and not _may_be_name(problem):
+            return args_with_trailing, rest[: gap.start()]
+    if problem is not None and not _may_be_path(problem):
         raise problem
     if problem is not None and any(exists(rest[: gap.start()]) for gap in re.finditer(r"\s+(?=-)", rest)):
         raise problem
     return args, rest  # a file's name, with a dash in it
 
 
-def _may_be_name(problem: InputError) -> bool:
+def _may_be_path(problem: InputError) -> bool:
     """Whether it is about an option that no other one is near: then the word may be a part of a path."""
     return problem.message.startswith("there is no option") and "Did you mean" not in problem.message
 
 
-def _hinted(problem: InputError) -> InputError:
+def _with_path_hint(problem: InputError) -> InputError:
     """Say how to write a path that begins with a dash, where that may be meant."""
     name = problem.message.removeprefix("there is no option ").removesuffix(".")
-    if _may_be_name(problem) and ("." in name or exists(name)):
+    if _may_be_path(problem) and ("." in name or exists(name)):
         problem.hint = f"If it is a file, write ./{name}"
     return problem

@@ -9,19 +9,19 @@ from puq_magics.outputs.views.view import QuietView, View
 from puq_magics.session.session import Session
 
 #: Formats that make sense only once they are whole.
-_WHOLE = ("json", "html")
+_UNSTREAMED_FORMATS = ("json", "html")
 
 
-def chat_view(session: Session, args: argparse.Namespace, shown_as: str = "markdown") -> View:
+def chat_view(session: Session, args: argparse.Namespace, answer_format: str = "markdown") -> View:
     """The view of one call; text is printed as it comes, in a notebook too."""
     footer, live = session.settings.footer, session.effective.live
     if args.quiet:
         return QuietView()
-    if not session.in_notebook or shown_as == "text":
+    if not session.in_notebook or answer_format == "text":
         from puq_magics.outputs.views.terminal import TerminalView
 
         return TerminalView(footer=footer, live=live)
-    if shown_as in _WHOLE:
+    if answer_format in _UNSTREAMED_FORMATS:
         from puq_magics.outputs.views.notebook import WholeView
 
         return WholeView(footer=footer, live=live)
@@ -44,7 +44,7 @@ def media_view(
     )
 
 
-def why_not_played(session: Session, args: argparse.Namespace) -> str:
+def autoplay_warning(session: Session, args: argparse.Namespace) -> str:
     """Why ``--autoplay`` starts nothing here, as a note; empty where it does."""
     if args.quiet:
         return "not played: -q shows no player"

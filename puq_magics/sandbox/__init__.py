@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from puq_magics.sandbox.server import Sandbox
-    from puq_magics.sandbox.state import Asked, Settings
+    from puq_magics.sandbox.state import RequestRecord, Settings
 
-__all__ = ["Asked", "Sandbox", "Settings"]
+__all__ = ["RequestRecord", "Sandbox", "Settings"]
 
 
 def __getattr__(name: str) -> Any:

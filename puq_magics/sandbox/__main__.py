@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from puq_magics.sandbox.models import USUAL_PRICE, Price
+from puq_magics.sandbox.models import DEFAULT_PRICE, Price
 from puq_magics.sandbox.server import Sandbox
 
 #: Where the key for the upstream is taken from: on a command line, others could read it.
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.local and options.gguf is None:
-        _have_weights(parser)
+        _ensure_weights(parser)
     try:
         sandbox = Sandbox(**vars(options), upstream_key=os.environ.get(KEY_VARIABLE))
     except ValueError as error:
@@ -50,13 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _have_weights(parser: argparse.ArgumentParser) -> None:
+def _ensure_weights(parser: argparse.ArgumentParser) -> None:
     from puq_magics.sandbox.local import check_installed
-    from puq_magics.sandbox.local.weights import FetchError, have_weights
+    from puq_magics.sandbox.local.weights import FetchError, ensure_weights
 
     try:
         check_installed()
-        have_weights()
+        ensure_weights()
     except (ImportError, FetchError) as error:
         parser.exit(1, f"The local models cannot start: {error}\n")
 
@@ -98,9 +98,9 @@ def _add_real(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--price",
         type=_price,
-        default=USUAL_PRICE,
+        default=DEFAULT_PRICE,
         metavar="PROMPT:COMPLETION",
-        help="of chats with them, in credits per million tokens ({:g}:{:g})".format(*USUAL_PRICE),
+        help="of chats with them, in credits per million tokens ({:g}:{:g})".format(*DEFAULT_PRICE),
     )
 
 
@@ -121,8 +121,8 @@ def _greeting(sandbox: Sandbox, options: argparse.Namespace) -> str:
         real.append(f"upstream/… ({options.upstream})")
     whose = f"Real are the answers of {', '.join(real)}; all others" if real else "Its answers"
     lines = [f"# The sandbox listens on {sandbox.base_url} until Ctrl-C. {whose} are scripted."]
-    if sandbox.upstream_trouble:
-        lines.append(f"# The upstream's models are not listed at the moment: {sandbox.upstream_trouble}.")
+    if sandbox.upstream_error:
+        lines.append(f"# The upstream's models are not listed at the moment: {sandbox.upstream_error}.")
     lines += [
         f"export PUQ_BASE_URL={sandbox.base_url}",
         f"export PUQ_API_KEY={sandbox.token}",

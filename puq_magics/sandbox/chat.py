@@ -9,103 +9,117 @@ from typing import Final
 from tornado.iostream import StreamClosedError
 
 from puq_magics.sandbox.backends.backend import Backend, EngineBackend
-from puq_magics.sandbox.backends.chat import Relay
+from puq_magics.sandbox.backends.chat import ChatProxy
 from puq_magics.sandbox.chat_request import ChatRequest, read_chat_request
-from puq_magics.sandbox.completion import Completion
-from puq_magics.sandbox.handlers import LONGEST_WAIT
-from puq_magics.sandbox.models import UPSTREAM, Model
-from puq_magics.sandbox.scripted.scripts import SCRIPTS, Break, End, Stall, Step, Token, play
-from puq_magics.sandbox.streaming import EventsHandler, as_json
-from puq_magics.sandbox.validation import INTERNAL_ERROR, Refusal, error_object
+from puq_magics.sandbox.completion import CompletionBuilder
+from puq_magics.sandbox.handlers import MAX_WAIT_SECONDS
+from puq_magics.sandbox.models import UPSTREAM, ModelEntry
+from puq_magics.sandbox.scripted.scripts import (
+    SCRIPTS,
+    Failure,
+    Stall,
+    StreamEnd,
+    StreamStep,
+    Token,
+    iter_steps,
+)
+from puq_magics.sandbox.streaming import SSEHandler, as_json
+from puq_magics.sandbox.validation import INTERNAL_ERROR, ErrorResponse, error_object
 
 #: Seconds between two keep-alive comments.
 _KEEP_ALIVE: Final = 1.0
 
 
-class ChatHandler(EventsHandler):
+class ChatHandler(SSEHandler):
     """Chat completions."""
 
     async def post(self) -> None:
         """Read the request, and answer it unless it is refused."""
-        self.fail_if_planned()
+        self.raise_planned_fault()
         request = read_chat_request(self.body)
         with suppress(StreamClosedError):  # the client went: an answer ends there
             model = await self._model(request.model)
             backend = self._backend(model)
             if backend is not None:
-                await Relay(self, request, model, backend).run()
+                await ChatProxy(self, request, model, backend).run()
             else:
-                await self._play(request, model)
+                await self._answer_from_script(request, model)
 
-    async def _model(self, code: str) -> Model:
+    async def _model(self, code: str) -> ModelEntry:
         """The model of that code; asks the upstream for its models, if it may be one of those."""
         upstream = self.state.upstream
         if upstream is not None and code.startswith(f"{UPSTREAM.code}/"):
-            self.asked_model = code
-            await self.unless_gone(upstream.find(code))
+            self.requested_model = code
+            await self.await_or_disconnect(upstream.find(code))
         return self.model_for("chat", code)
 
-    def _backend(self, model: Model) -> Backend | None:
+    def _backend(self, model: ModelEntry) -> Backend | None:
         """Who answers for real; None where a script does."""
-        match model.answerer:
+        match model.backend_kind:
             case "local":
                 return EngineBackend(self.state.engines["chat"])
             case "upstream":
                 return self.state.upstream
         return None
 
-    async def _play(self, request: ChatRequest, model: Model) -> None:
+    async def _answer_from_script(self, request: ChatRequest, model: ModelEntry) -> None:
         script = SCRIPTS.get(model.code, SCRIPTS["sandbox/short"])
-        steps = play(script(request), request.max_completion_tokens)
-        completion = Completion(model.code, request.prompt_tokens)
+        steps = iter_steps(script(request), request.max_completion_tokens)
+        completion = CompletionBuilder(model.code, request.prompt_tokens)
         if request.stream:
             await self._stream(request, model, completion, steps)
         else:
             await self._answer(model, completion, steps)
 
-    async def _answer(self, model: Model, completion: Completion, steps: Iterator[Step]) -> None:
+    async def _answer(
+        self, model: ModelEntry, completion: CompletionBuilder, steps: Iterator[StreamStep]
+    ) -> None:
         for step in steps:
             match step:
                 case Token():
                     completion.add(step)
                 case Stall():
-                    await self.rest(None)
-                case Break(message):
-                    raise Refusal(500, message, code=INTERNAL_ERROR)
-                case End(finish_reason):
+                    await self.sleep(None)
+                case Failure(message):
+                    raise ErrorResponse(500, message, code=INTERNAL_ERROR)
+                case StreamEnd(finish_reason):
                     spoken = completion.completion_tokens
-                    await self.rest(min(spoken * self.state.pause, LONGEST_WAIT))
+                    await self.sleep(min(spoken * self.state.chunk_interval, MAX_WAIT_SECONDS))
                     self.account.charge(model.price(prompt=completion.prompt_tokens, completion=spoken))
-                    await self.finish(as_json(completion.whole(finish_reason)))
+                    await self.finish(as_json(completion.full_response(finish_reason)))
 
     async def _stream(
-        self, request: ChatRequest, model: Model, completion: Completion, steps: Iterator[Step]
+        self,
+        request: ChatRequest,
+        model: ModelEntry,
+        completion: CompletionBuilder,
+        steps: Iterator[StreamStep],
     ) -> None:
         # Charged as it goes, and before the words go out: a cut answer costs what came of it.
         self.account.charge(model.price(prompt=completion.prompt_tokens))
-        await self.begin()
-        await self.send(as_json(completion.chunk({"role": "assistant"})))
+        await self.start_stream()
+        await self.send_event(as_json(completion.chunk({"role": "assistant"})))
         for step in steps:
             match step:
                 case Token(field, text):
-                    await self.rest(self.state.pause)
+                    await self.sleep(self.state.chunk_interval)
                     completion.add(step)
                     self.account.charge(model.price(completion=1))
-                    await self.send(as_json(completion.chunk({field: text})))
+                    await self.send_event(as_json(completion.chunk({field: text})))
                 case Stall(keep_alive):
                     await self._stall(keep_alive)
-                case Break(message):
-                    await self.send(as_json(error_object(message, INTERNAL_ERROR)))
+                case Failure(message):
+                    await self.send_event(as_json(error_object(message, INTERNAL_ERROR)))
                     return
-                case End(finish_reason):
-                    await self.send(as_json(completion.chunk({}, finish_reason)))
+                case StreamEnd(finish_reason):
+                    await self.send_event(as_json(completion.chunk({}, finish_reason)))
         if request.include_usage:
-            await self.send(as_json(completion.usage_chunk()))
-        await self.send(b"[DONE]")
+            await self.send_event(as_json(completion.usage_chunk()))
+        await self.send_event(b"[DONE]")
 
     async def _stall(self, keep_alive: bool) -> None:
         """Halt until the client goes, which ends this with StreamClosedError."""
         while True:
             if keep_alive:
                 await self.send_comment()
-            await self.rest(_KEEP_ALIVE if keep_alive else None)
+            await self.sleep(_KEEP_ALIVE if keep_alive else None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from puq_magics.sandbox import looking as tokens
-from puq_magics.sandbox.looking import described
+from puq_magics.sandbox.looking import describe_image
 from puq_magics.sandbox.validation import Json, boolean, invalid, model_code, read_object, unprocessable
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -20,21 +20,21 @@ _TYPES: Final = ("text", "json_object", "json_schema")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class JsonFormat:
     """What an answer is to look like; without a schema, it may be any object."""
 
     schema: Any = None
 
 
-def read_response_format(body: Json) -> Wanted | None:
-    """What JSON is asked for, or None for words; raises Refusal (400) for what does not fit."""
+def read_response_format(body: Json) -> JsonFormat | None:
+    """What JSON is asked for, or None for words; raises ErrorResponse (400) for what does not fit."""
     value = body.get("response_format")
     if value is None:
         return None
     if not isinstance(value, dict) or value.get("type") not in _TYPES:
         raise invalid(f"'response_format' must be an object whose type is one of {', '.join(_TYPES)}")
     if value["type"] != "json_schema":
-        return Wanted({}) if value["type"] == "json_object" else None
+        return JsonFormat({}) if value["type"] == "json_object" else None
     named = value.get("json_schema")
     if not isinstance(named, dict) or not isinstance(named.get("schema"), dict):
         raise invalid("'response_format' lacks json_schema: an object with a name and a schema")
@@ -42,10 +42,10 @@ def read_response_format(body: Json) -> Wanted | None:
         raise invalid("The name of 'json_schema' must be 1 to 64 letters, digits, _ or -")
     if boolean(named, "strict"):
         _check_strict(named["schema"])
-    return Wanted(named["schema"])
+    return JsonFormat(named["schema"])
 
 
-def schema_in_words(text: str) -> Wanted | None:
+def find_schema_in_text(text: str) -> JsonFormat | None:
     """What JSON a prompt asks for in its words: any schema behind the words "JSON Schema"."""
     found = re.search(r"JSON Schema[^{]{0,80}(?=\{)", text)
     if found is None:
@@ -54,7 +54,7 @@ def schema_in_words(text: str) -> Wanted | None:
         schema, _ = json.JSONDecoder().raw_decode(text, found.end())
     except (ValueError, RecursionError):
         return None
-    return Wanted(schema)
+    return JsonFormat(schema)
 
 
 def _check_strict(schema: Json) -> None:
@@ -99,12 +99,12 @@ class Message:
 
     role: str
     text: str
-    pictures: tuple[str, ...] = ()
+    image_descriptions: tuple[str, ...] = ()
 
     @property
-    def images(self) -> int:
+    def image_count(self) -> int:
         """How many images came along."""
-        return len(self.pictures)
+        return len(self.image_descriptions)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class ChatRequest:
     include_usage: bool
     max_completion_tokens: int | None
     #: The JSON that is asked for; None for words.
-    wanted: Wanted | None
+    json_format: JsonFormat | None
     #: The body as it arrived.
     body: Json
 
@@ -125,18 +125,18 @@ class ChatRequest:
     def prompt_tokens(self) -> int:
         """The tokens of all messages, images at a flat rate."""
         return sum(
-            tokens.count(message.text) + TOKENS_PER_IMAGE * message.images for message in self.messages
+            tokens.count(message.text) + TOKENS_PER_IMAGE * message.image_count for message in self.messages
         )
 
     @property
-    def question(self) -> Message:
+    def last_user_message(self) -> Message:
         """The last message of the user; an empty one where none is the user's."""
         own = (message for message in reversed(self.messages) if message.role == "user")
         return next(own, Message("user", ""))
 
 
 def read_chat_request(raw: bytes | bytearray) -> ChatRequest:
-    """Read a body; raises Refusal (400, 422) where it does not fit."""
+    """Read a body; raises ErrorResponse (400, 422) where it does not fit."""
     body = read_object(raw)
     messages = _messages(body.get("messages"))
     _check_temperature(body.get("temperature"))
@@ -147,7 +147,7 @@ def read_chat_request(raw: bytes | bytearray) -> ChatRequest:
         stream=stream,
         include_usage=stream and _include_usage(body.get("stream_options")),
         max_completion_tokens=_limit(body.get("max_completion_tokens")),
-        wanted=read_response_format(body),
+        json_format=read_response_format(body),
         body=body,
     )
 
@@ -170,8 +170,8 @@ def _message(number: int, value: object) -> Message:
     if isinstance(content, list) and content:
         parts = [_part(f"messages[{number}].content[{place}]", part) for place, part in enumerate(content)]
         texts = [part for kind, part in parts if kind == "text"]
-        pictures = tuple(described(part) for kind, part in parts if kind == "image_url")
-        return Message(role, "\n\n".join(texts), pictures)
+        image_descriptions = tuple(describe_image(part) for kind, part in parts if kind == "image_url")
+        return Message(role, "\n\n".join(texts), image_descriptions)
     raise unprocessable(f"messages[{number}].content is empty: write a string or a list of parts")
 
 

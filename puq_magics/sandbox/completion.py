@@ -8,7 +8,7 @@ from typing import Literal
 
 from puq_magics.sandbox.scripted.scripts import Token
 
-Finish = Literal["stop", "length"] | None
+FinishReason = Literal["stop", "length"] | None
 
 
 def completion_id() -> str:
@@ -16,7 +16,7 @@ def completion_id() -> str:
     return f"chatcmpl-{secrets.token_hex(12)}"
 
 
-class Completion:
+class CompletionBuilder:
     """One answer as it grows: its id, its words so far, its usage."""
 
     def __init__(self, model: str, prompt_tokens: int) -> None:
@@ -41,7 +41,7 @@ class Completion:
             "total_tokens": self.prompt_tokens + self.completion_tokens,
         }
 
-    def chunk(self, delta: dict[str, str], finish_reason: Finish = None) -> dict[str, object]:
+    def chunk(self, delta: dict[str, str], finish_reason: FinishReason = None) -> dict[str, object]:
         """One event of a stream."""
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         return self._envelope("chat.completion.chunk", choices=[choice])
@@ -50,7 +50,7 @@ class Completion:
         """The last event, for those who asked for the usage."""
         return self._envelope("chat.completion.chunk", choices=[], usage=self.usage)
 
-    def whole(self, finish_reason: Finish) -> dict[str, object]:
+    def full_response(self, finish_reason: FinishReason) -> dict[str, object]:
         """The answer to a request that did not ask for a stream."""
         message = {"role": "assistant"} | {field: "".join(words) for field, words in self._words.items()}
         choice = {"index": 0, "message": message, "finish_reason": finish_reason}

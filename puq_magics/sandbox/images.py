@@ -15,16 +15,16 @@ from tornado.iostream import StreamClosedError
 
 from puq_magics.sandbox import looking as tokens
 from puq_magics.sandbox import validation as fields
-from puq_magics.sandbox.handlers import LONGEST_WAIT, AccountHandler, RouterHandler
-from puq_magics.sandbox.models import IMAGE_TOKENS
+from puq_magics.sandbox.handlers import MAX_WAIT_SECONDS, AccountHandler, RouterHandler
+from puq_magics.sandbox.models import TOKENS_PER_MEGAPIXEL
 from puq_magics.sandbox.scripted.drawing import draw
-from puq_magics.sandbox.validation import Refusal, invalid
+from puq_magics.sandbox.validation import ErrorResponse, invalid
 
 #: Characters.
-LONGEST_PROMPT: Final = 32_000
-MOST_IMAGES: Final = 4
+MAX_PROMPT_CHARS: Final = 32_000
+MAX_IMAGES: Final = 4
 #: Pixels, of either side.
-SMALLEST, LARGEST = 64, 2048
+MIN_SIDE, MAX_SIDE = 64, 2048
 _USUAL: Final = "1024x1024"
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 _FORMATS: Final = ("b64_json", "url")
@@ -44,17 +44,17 @@ class ImagesRequest:
     @property
     def completion_tokens(self) -> int:
         """What all of the images count as."""
-        return round(self.number * IMAGE_TOKENS * self.width * self.height / 1024**2)
+        return round(self.number * TOKENS_PER_MEGAPIXEL * self.width * self.height / 1024**2)
 
 
 def read_images_request(raw: bytes | bytearray) -> ImagesRequest:
-    """Read a body; raises Refusal (400, 422) where it does not fit."""
+    """Read a body; raises ErrorResponse (400, 422) where it does not fit."""
     body = fields.read_object(raw)
     width, height = _size(body.get("size"))
     return ImagesRequest(
         model=fields.model_code(body.get("model")),
-        prompt=fields.text(body, "prompt", LONGEST_PROMPT),
-        number=fields.whole_number(body, "n", 1, 1, MOST_IMAGES),
+        prompt=fields.text(body, "prompt", MAX_PROMPT_CHARS),
+        number=fields.whole_number(body, "n", 1, 1, MAX_IMAGES),
         width=width,
         height=height,
         format=fields.choice(body, "response_format", _FORMATS, "b64_json"),
@@ -68,8 +68,8 @@ def _size(value: object) -> tuple[int, int]:
     if match is None:
         raise invalid(f"'size' must be WIDTHxHEIGHT in pixels, such as {_USUAL}; it is {value!r}")
     width, height = int(match[1]), int(match[2])
-    if not (SMALLEST <= width <= LARGEST and SMALLEST <= height <= LARGEST):
-        raise invalid(f"'size' must be {SMALLEST} to {LARGEST} pixels each way; it is {value!r}")
+    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+        raise invalid(f"'size' must be {MIN_SIDE} to {MAX_SIDE} pixels each way; it is {value!r}")
     return width, height
 
 
@@ -78,15 +78,15 @@ class ImagesHandler(AccountHandler):
 
     async def post(self) -> None:
         """Read the request, and draw unless it is refused."""
-        self.fail_if_planned()
+        self.raise_planned_fault()
         request = read_images_request(self.body)
         model = self.model_for("image", request.model)
         with suppress(StreamClosedError):  # the client went
             images = []
             for number in range(request.number):
                 work = asyncio.to_thread(draw, request.prompt, request.width, request.height, number)
-                images.append(await self.unless_gone(work))
-            await self.rest(min(100 * self.state.pause, LONGEST_WAIT))
+                images.append(await self.await_or_disconnect(work))
+            await self.sleep(min(100 * self.state.chunk_interval, MAX_WAIT_SECONDS))
             asked, made = tokens.count(request.prompt), request.completion_tokens
             self.account.charge(model.price(prompt=asked, completion=made))
             answer = {
@@ -99,7 +99,7 @@ class ImagesHandler(AccountHandler):
     def _entry(self, image: bytes, request: ImagesRequest) -> dict[str, str]:
         field: Literal["b64_json", "url"] = "url" if request.format == "url" else "b64_json"
         if field == "url":
-            where = f"http://{self.request.host}/images/{self.state.gallery.keep(image)}.png"
+            where = f"http://{self.request.host}/images/{self.state.image_store.add(image)}.png"
         else:
             where = base64.b64encode(image).decode()
         words = " ".join(request.prompt.split())
@@ -111,9 +111,9 @@ class ImageHandler(RouterHandler):
 
     def get(self, name: str) -> None:
         """Answer with the image, while it is kept."""
-        png = self.state.gallery.find(name)
+        png = self.state.image_store.find(name)
         if png is None:
-            raise Refusal(404, "Not Found: there is no such image, or no more")
+            raise ErrorResponse(404, "Not Found: there is no such image, or no more")
         self.set_header("Content-Type", "image/png")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.finish(png)

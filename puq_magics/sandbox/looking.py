@@ -24,7 +24,7 @@ def count(text: str) -> int:
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def described(url: str) -> str:
+def describe_image(url: str) -> str:
     """A picture in a few words: ``640x480 PNG``, or where it would have to be fetched from."""
     if not url.startswith("data:"):
         return f"at {_host(url)}, not fetched"

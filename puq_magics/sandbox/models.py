@@ -19,15 +19,15 @@ from typing import Final, Literal, TypeAlias
 
 Kind: TypeAlias = Literal["chat", "image", "speech", "transcription"]
 #: Who makes a model's answers: a script, an engine on this machine, or another server.
-Answerer: TypeAlias = Literal["script", "local", "upstream"]
+BackendKind: TypeAlias = Literal["script", "local", "upstream"]
 
-IMAGE_TOKENS: Final = 1024
-AUDIO_TOKENS: Final = 10
+TOKENS_PER_MEGAPIXEL: Final = 1024
+TOKENS_PER_SECOND: Final = 10
 
 #: Credits per 1M tokens of prompt and of completion.
 Price: TypeAlias = tuple[float, float]
 #: What a real chat model costs when nobody says otherwise.
-USUAL_PRICE: Final[Price] = (0.15, 0.60)
+DEFAULT_PRICE: Final[Price] = (0.15, 0.60)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Provider:
     description: str
 
     @property
-    def line(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """The provider as each line of the list has it."""
         return {
             "id": self.number,
@@ -62,7 +62,7 @@ UPSTREAM: Final = Provider(102, "upstream", "Upstream", "The server that this ro
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelEntry:
     """One line of the list; prices in credits per 1M tokens, or None."""
 
     code: str
@@ -77,10 +77,10 @@ class Model:
     granted: bool = True
     provider: Provider = SANDBOX
     #: Who makes its answers.
-    answerer: Answerer = "script"
+    backend_kind: BackendKind = "script"
 
     @property
-    def name_there(self) -> str:
+    def backend_name(self) -> str:
         """What it is called by the one who answers: the code without its provider."""
         return self.code.partition("/")[2]
 
@@ -90,32 +90,36 @@ class Model:
 
 
 _MODELS: Final = (
-    Model(
+    ModelEntry(
         "sandbox/chat",
         "Chat",
         "Scripted: made of the question, with a table, code and a formula where it asks for them.",
         0.15,
         0.60,
     ),
-    Model("sandbox/short", "Short", "Scripted: a few sentences on what it was asked.", 0.15, 0.60),
-    Model(
+    ModelEntry("sandbox/short", "Short", "Scripted: a few sentences on what it was asked.", 0.15, 0.60),
+    ModelEntry(
         "sandbox/tour", "Tour", "Scripted: a long Markdown tour, with tables, code and formulas.", 2.50, 10.00
     ),
-    Model(
+    ModelEntry(
         "sandbox/echo", "Echo", "Scripted: answers with the request as it arrived, key left out.", 0.10, 0.40
     ),
-    Model("sandbox/think", "Think", "Scripted: shows some reasoning before it answers.", 1.10, 4.40),
-    Model(
+    ModelEntry("sandbox/think", "Think", "Scripted: shows some reasoning before it answers.", 1.10, 4.40),
+    ModelEntry(
         "sandbox/clumsy",
         "Clumsy",
         "Scripted: its JSON does not fit the schema the first time, and does when sent back.",
         0.10,
         0.40,
     ),
-    Model("sandbox/stall", "Stall", "Scripted: a few words, then keep-alives and no more words.", 0.15, 0.60),
-    Model("sandbox/silence", "Silence", "Scripted: a few words, then not a single byte more.", 0.15, 0.60),
-    Model("sandbox/fail", "Fail", "Scripted: some words, then an error in mid-answer.", 0.15, 0.60),
-    Model(
+    ModelEntry(
+        "sandbox/stall", "Stall", "Scripted: a few words, then keep-alives and no more words.", 0.15, 0.60
+    ),
+    ModelEntry(
+        "sandbox/silence", "Silence", "Scripted: a few words, then not a single byte more.", 0.15, 0.60
+    ),
+    ModelEntry("sandbox/fail", "Fail", "Scripted: some words, then an error in mid-answer.", 0.15, 0.60),
+    ModelEntry(
         "sandbox/forbidden",
         "Forbidden",
         "Listed, but not granted to this key: always answers 403.",
@@ -123,8 +127,8 @@ _MODELS: Final = (
         75.00,
         granted=False,
     ),
-    Model("sandbox/retired", "Retired", "Disabled: always answers 403.", 30.00, 60.00, enabled=False),
-    Model(
+    ModelEntry("sandbox/retired", "Retired", "Disabled: always answers 403.", 30.00, 60.00, enabled=False),
+    ModelEntry(
         "sandbox/tts",
         "Speech",
         "Text to speech by espeak-ng where that is installed, else as tones. A character is a token.",
@@ -132,18 +136,18 @@ _MODELS: Final = (
         None,
         kind="speech",
     ),
-    Model(
+    ModelEntry(
         "sandbox/whisper",
         "Transcription",
-        f"Knows the sandbox's own speech again, and no other. A second is {AUDIO_TOKENS} tokens.",
+        f"Knows the sandbox's own speech again, and no other. A second is {TOKENS_PER_SECOND} tokens.",
         10.00,
         None,
         kind="transcription",
     ),
-    Model(
+    ModelEntry(
         "sandbox/image",
         "Image",
-        f"A landscape drawn from the prompt; no model paints it. A megapixel is {IMAGE_TOKENS} tokens.",
+        f"A landscape drawn from the prompt; no model paints it. A megapixel is {TOKENS_PER_MEGAPIXEL} tokens.",
         5.00,
         40.00,
         kind="image",
@@ -151,7 +155,7 @@ _MODELS: Final = (
 )
 
 #: Every model of the sandbox's own by its code, in the order of the list.
-MODELS: Final[Mapping[str, Model]] = MappingProxyType({model.code: model for model in _MODELS})
+MODELS: Final[Mapping[str, ModelEntry]] = MappingProxyType({model.code: model for model in _MODELS})
 
 #: For each kind, the model to ask when none is named.
 DEFAULT_MODELS: Final[Mapping[Kind, str]] = MappingProxyType(
@@ -164,21 +168,21 @@ DEFAULT_MODELS: Final[Mapping[Kind, str]] = MappingProxyType(
 )
 
 
-def local_models(gguf: str | None = None, chat_price: Price = USUAL_PRICE) -> tuple[Model, ...]:
+def local_models(gguf: str | None = None, chat_price: Price = DEFAULT_PRICE) -> tuple[ModelEntry, ...]:
     """The models that answer on this machine; ``gguf`` is the name of a chat model to take instead of the usual."""
     chat = (
-        Model(
+        ModelEntry(
             "local/smollm2-135m-instruct",
             "SmolLM2 135M Instruct",
             "A very small model; it errs a lot.",
             *chat_price,
         )
         if gguf is None
-        else Model(
+        else ModelEntry(
             f"local/{'-'.join(gguf.split())}", gguf, "The GGUF file that the sandbox was given.", *chat_price
         )
     )
-    speech = Model(
+    speech = ModelEntry(
         "local/hibari",
         "Hibari",
         "Text to speech in English by a small model. A character is a token.",
@@ -186,30 +190,32 @@ def local_models(gguf: str | None = None, chat_price: Price = USUAL_PRICE) -> tu
         None,
         kind="speech",
     )
-    transcription = Model(
+    transcription = ModelEntry(
         "local/whisper-tiny.en",
         "Whisper tiny.en",
-        f"Transcribes English. A second is {AUDIO_TOKENS} tokens.",
+        f"Transcribes English. A second is {TOKENS_PER_SECOND} tokens.",
         10.00,
         None,
         kind="transcription",
     )
-    return tuple(replace(model, provider=LOCAL, answerer="local") for model in (chat, speech, transcription))
+    return tuple(
+        replace(model, provider=LOCAL, backend_kind="local") for model in (chat, speech, transcription)
+    )
 
 
-def upstream_model(name: str, price: Price) -> Model:
+def upstream_model(name: str, price: Price) -> ModelEntry:
     """A model of the upstream, by the name that it has there."""
-    return Model(
+    return ModelEntry(
         f"upstream/{name}",
         name,
         "Answered by the upstream of this router.",
         *price,
         provider=UPSTREAM,
-        answerer="upstream",
+        backend_kind="upstream",
     )
 
 
-def listing(models: Iterable[Model], *, enabled_only: bool = False) -> dict[str, object]:
+def list_response(models: Iterable[ModelEntry], *, enabled_only: bool = False) -> dict[str, object]:
     """The answer of ``GET /v1/models``."""
     lines = [
         {
@@ -220,7 +226,7 @@ def listing(models: Iterable[Model], *, enabled_only: bool = False) -> dict[str,
             "status": int(model.enabled),
             "input_price": model.input_price,
             "output_price": model.output_price,
-            "provider": model.provider.line,
+            "provider": model.provider.to_json,
         }
         for number, model in enumerate(models, start=1)
         if model.enabled or not enabled_only
@@ -229,7 +235,7 @@ def listing(models: Iterable[Model], *, enabled_only: bool = False) -> dict[str,
 
 
 #: More than any router has, and still quickly sent.
-MOST_MODELS: Final = 20_000
+MAX_MODELS: Final = 20_000
 
 _PROVIDERS: Final = (
     ("alderbrook", "Alderbrook AI"),
@@ -257,13 +263,13 @@ _OTHER_KINDS: Final[tuple[tuple[Kind, str, int], ...]] = (
 
 
 @cache
-def padded(number: int) -> Mapping[str, Model]:
+def with_invented_models(number: int) -> Mapping[str, ModelEntry]:
     """The sandbox's own models and, up to ``number`` in all, invented ones; the same at every call."""
     missing = max(0, number - len(MODELS))
     return MappingProxyType(dict(MODELS) | {model.code: model for model in islice(_invented(), missing)})
 
 
-def _invented() -> Iterator[Model]:
+def _invented() -> Iterator[ModelEntry]:
     """Models without end, no two of one code."""
     random = Random(2000)  # noqa: S311 - nothing here is secret; a seed, so that the list is the same each time
     providers = [
@@ -294,10 +300,10 @@ def _kind(place: int) -> tuple[Kind, str]:
     return "chat", ""
 
 
-def _model(provider: Provider, name: str, kind: Kind, random: Random) -> Model:
+def _model(provider: Provider, name: str, kind: Kind, random: Random) -> ModelEntry:
     price = round(0.05 * 2 ** random.uniform(0, 8), 2)
     priced = random.random() >= 0.1
-    return Model(
+    return ModelEntry(
         code=f"{provider.code}/{name.lower().replace(' ', '-')}",
         name=name,
         description=f"Invented for a longer list: answers as the sandbox's own do ({kind}).",

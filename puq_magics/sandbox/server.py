@@ -23,9 +23,17 @@ from puq_magics.sandbox.backends.upstream import Upstream
 from puq_magics.sandbox.chat import ChatHandler
 from puq_magics.sandbox.handlers import BalanceHandler, ModelsHandler, NotFoundHandler
 from puq_magics.sandbox.images import ImageHandler, ImagesHandler
-from puq_magics.sandbox.models import UPSTREAM, USUAL_PRICE, Kind, Price, local_models
+from puq_magics.sandbox.models import DEFAULT_PRICE, UPSTREAM, Kind, Price, local_models
 from puq_magics.sandbox.speech import SpeechHandler
-from puq_magics.sandbox.state import LARGEST_UPLOAD, UNCHANGED, Account, Asked, Settings, State, Unchanged
+from puq_magics.sandbox.state import (
+    MAX_UPLOAD_BYTES,
+    UNCHANGED,
+    RequestRecord,
+    Settings,
+    State,
+    TokenAccount,
+    Unchanged,
+)
 from puq_magics.sandbox.transcription import TranscriptionHandler
 
 if TYPE_CHECKING:
@@ -66,7 +74,7 @@ _LARGEST_BODY: Final = 1024**4
 
 
 @dataclass(frozen=True)
-class Service:
+class ServerThread:
     """A server that is running.
 
     Knows nothing of its owner: neither the thread nor a finalizer that stops it may keep the owner alive.
@@ -75,7 +83,7 @@ class Service:
     port: int
     thread: Thread
     loop: asyncio.AbstractEventLoop
-    _ask_to_stop: Callable[[], object]
+    _request_stop: Callable[[], object]
 
     def run(self, work: Coroutine[Any, Any, T], seconds: float) -> T | None:
         """Have something done in the server's loop, and wait for it; None where that takes longer."""
@@ -93,13 +101,13 @@ class Service:
     def stop(self) -> None:
         """Close every connection, streams in mid-answer too, and wait for the thread to end."""
         with suppress(RuntimeError):  # the loop is closed already
-            self._ask_to_stop()
+            self._request_stop()
         # The garbage collector runs finalizers in whatever thread it is in, the server's own not excepted.
         if self.thread is not current_thread():
             self.thread.join()
 
 
-def start_service(state: State, port: int) -> Service:
+def start_server_thread(state: State, port: int) -> ServerThread:
     """Serve on 127.0.0.1; returns once it accepts connections.  Raises OSError for a port that is taken."""
     listener = socket.create_server((ADDRESS, port))
     listener.setblocking(False)
@@ -107,7 +115,7 @@ def start_service(state: State, port: int) -> Service:
     thread = Thread(target=_run, args=(state, listener, ready), name="puq-sandbox", daemon=True)
     thread.start()
     loop, ask_to_stop = ready.result()
-    return Service(listener.getsockname()[1], thread, loop, ask_to_stop)
+    return ServerThread(listener.getsockname()[1], thread, loop, ask_to_stop)
 
 
 def _run(state: State, listener: socket.socket, ready: Future[_Ready]) -> None:
@@ -173,21 +181,21 @@ class Sandbox:
         fail: str | None = None,
         drop_after: int | None = None,
         models: int | None = None,
-        largest_upload: int = LARGEST_UPLOAD,
+        max_upload_bytes: int = MAX_UPLOAD_BYTES,
         port: int = 0,
         token: str | None = None,
         local: bool = False,
         gguf: Path | None = None,
         upstream: str | None = None,
         upstream_key: str | None = None,
-        price: Price = USUAL_PRICE,
+        price: Price = DEFAULT_PRICE,
         keys: int = 1,
     ) -> None:
         price, local = _checked_price(price), local or gguf is not None
         self._state = State(
-            Account(balance, token),
-            largest_upload,
-            others=[Account(balance) for _ in range(1, _checked_keys(keys))],
+            TokenAccount(balance, token),
+            max_upload_bytes,
+            others=[TokenAccount(balance) for _ in range(1, _checked_keys(keys))],
             local=local_models(gguf.stem if gguf else None, price) if local else (),
             engines=_engines(gguf) if local else {},
             upstream=Upstream(upstream, upstream_key, price) if upstream else None,
@@ -196,7 +204,7 @@ class Sandbox:
         if not 0 <= port <= 65535:
             raise ValueError(f"A port is a number from 0 to 65535; not {port!r}")
         self._port = port
-        self._service: Service | None = None
+        self._service: ServerThread | None = None
         self._finalizer: weakref.finalize[..., Self] | None = None
         self._lock = Lock()
 
@@ -204,7 +212,7 @@ class Sandbox:
         """Start serving, if it is not running yet; raises OSError for a port that is taken."""
         with self._lock:
             if self._service is None:
-                self._service = start_service(self._state, self._port)
+                self._service = start_server_thread(self._state, self._port)
                 # Also run at exit: no thread outlives its owner.
                 self._finalizer = weakref.finalize(self, _end, self._service, self._state.engines)
         return self
@@ -251,16 +259,16 @@ class Sandbox:
 
         One that answers for real where there is one; for the upstream's, this may wait a few seconds for its list.
         """
-        self._look_upstream()
+        self._refresh_upstream()
         return self._state.default_models
 
     @property
-    def upstream_trouble(self) -> str:
+    def upstream_error(self) -> str:
         """Why the upstream's models cannot be listed, in words; empty where they can, or there is no upstream."""
-        self._look_upstream()
-        return self._state.upstream.trouble if self._state.upstream else ""
+        self._refresh_upstream()
+        return self._state.upstream.models_error if self._state.upstream else ""
 
-    def lists(self, model: str) -> bool:
+    def has_model(self, model: str) -> bool:
         """Whether a model is on its list, or may be."""
         if model in self._state.models:
             return True
@@ -293,14 +301,14 @@ class Sandbox:
         return self._state.settings
 
     @property
-    def requests(self) -> tuple[Asked, ...]:
+    def requests(self) -> tuple[RequestRecord, ...]:
         """What was asked and answered, oldest first, the last thousand; never with the key."""
-        return self._state.asked
+        return self._state.requests
 
-    def _look_upstream(self) -> None:
+    def _refresh_upstream(self) -> None:
         service, upstream = self._service, self._state.upstream
         if service is not None and upstream is not None and not upstream.models:
-            service.run(upstream.look(), _TO_LOOK)
+            service.run(upstream.refresh_models(), _TO_LOOK)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -319,7 +327,7 @@ class Sandbox:
         return f"<Sandbox {where}, balance {self.balance:g}>"
 
 
-def _end(service: Service, engines: Mapping[Kind, Engine]) -> None:
+def _end(service: ServerThread, engines: Mapping[Kind, Engine]) -> None:
     service.stop()
     for engine in engines.values():
         engine.stop()
@@ -328,14 +336,14 @@ def _end(service: Service, engines: Mapping[Kind, Engine]) -> None:
 def _engines(gguf: Path | None) -> Mapping[Kind, Engine]:
     from puq_magics.sandbox.local import check_installed, engines
     from puq_magics.sandbox.local.gguf import read_gguf
-    from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, COMMAND
+    from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, FETCH_COMMAND
 
     if gguf is not None:
         read_gguf(gguf)
     check_installed()
-    if gguf is None and not CHAT_WEIGHTS.present:
+    if gguf is None and not CHAT_WEIGHTS.is_present:
         raise FileNotFoundError(
-            f"The weights of the chat model are not on this machine yet; this gets them: {COMMAND}"
+            f"The weights of the chat model are not on this machine yet; this gets them: {FETCH_COMMAND}"
         )
     return dict(engines(CHAT_WEIGHTS.path, gguf).items())
 

@@ -10,9 +10,15 @@ from typing import Any, Final
 from tornado.iostream import StreamClosedError
 
 from puq_magics.sandbox import validation as fields
-from puq_magics.sandbox.backends.speech import ENGINE_HEADER, FASTEST, LONGEST_INPUT, SLOWEST, Speaking
+from puq_magics.sandbox.backends.speech import (
+    ENGINE_HEADER,
+    MAX_INPUT_CHARS,
+    MAX_SPEED,
+    MIN_SPEED,
+    EngineSpeech,
+)
 from puq_magics.sandbox.handlers import AccountHandler
-from puq_magics.sandbox.models import Model
+from puq_magics.sandbox.models import ModelEntry
 from puq_magics.sandbox.scripted.hearing import mark
 from puq_magics.sandbox.scripted.speech import (
     ENGINE,
@@ -20,8 +26,8 @@ from puq_magics.sandbox.scripted.speech import (
     RATE,
     VOICES,
     EncoderMissingError,
-    Pcm,
-    Utterance,
+    EspeakProcess,
+    PcmAudio,
     tones,
     write_audio,
 )
@@ -44,11 +50,11 @@ class SpeechRequest:
 
 
 def read_speech_request(body: Json) -> SpeechRequest:
-    """Read a body; raises Refusal (400, 422) where it does not fit."""
+    """Read a body; raises ErrorResponse (400, 422) where it does not fit."""
     return SpeechRequest(
-        text=fields.text(body, "input", LONGEST_INPUT),
+        text=fields.text(body, "input", MAX_INPUT_CHARS),
         voice=fields.choice(body, "voice", tuple(VOICES), "alloy"),
-        speed=fields.number(body, "speed", 1.0, SLOWEST, FASTEST),
+        speed=fields.number(body, "speed", 1.0, MIN_SPEED, MAX_SPEED),
         format=fields.choice(body, "response_format", FORMATS, "wav"),
     )
 
@@ -58,16 +64,16 @@ class SpeechHandler(AccountHandler):
 
     async def post(self) -> None:
         """Read the request, and speak unless it is refused."""
-        self.fail_if_planned()
+        self.raise_planned_fault()
         body = fields.read_object(self.body)
         model = self.model_for("speech", fields.model_code(body.get("model")))
         with suppress(StreamClosedError):  # the client went
-            if model.answerer == "local":
-                await Speaking(self, model, body).run()
+            if model.backend_kind == "local":
+                await EngineSpeech(self, model, body).run()
             else:
-                await self._play(model, read_speech_request(body))
+                await self._answer_from_script(model, read_speech_request(body))
 
-    async def _play(self, model: Model, request: SpeechRequest) -> None:
+    async def _answer_from_script(self, model: ModelEntry, request: SpeechRequest) -> None:
         sound, engine = await self._speak(request)
         data, mime = await self._file(sound, request, engine)
         self.account.charge(model.price(prompt=len(request.text)))
@@ -75,37 +81,37 @@ class SpeechHandler(AccountHandler):
         self.set_header(ENGINE_HEADER, engine)
         await self._send(data)
 
-    async def _speak(self, request: SpeechRequest) -> tuple[Pcm, str]:
+    async def _speak(self, request: SpeechRequest) -> tuple[PcmAudio, str]:
         """The sound, and the engine that made it."""
         spoken = await self._espeak(request)
         if spoken is not None:
             return spoken, ENGINE
         make = asyncio.to_thread(tones, request.text, pitch=VOICES[request.voice].tone, speed=request.speed)
-        return Pcm(RATE, await self.unless_gone(make)), "tones"
+        return PcmAudio(RATE, await self.await_or_disconnect(make)), "tones"
 
-    async def _espeak(self, request: SpeechRequest) -> Pcm | None:
+    async def _espeak(self, request: SpeechRequest) -> PcmAudio | None:
         """What espeak-ng says; None where it is not installed, or cannot say it."""
         try:
-            utterance = Utterance(request.text, VOICES[request.voice], request.speed)
+            utterance = EspeakProcess(request.text, VOICES[request.voice], request.speed)
         except OSError:
             return None
         # A thread rather than asyncio's subprocess, which a selector loop on Windows does not have.
         waiting = asyncio.ensure_future(asyncio.to_thread(utterance.wait))
-        either: set[asyncio.Future[Any]] = {waiting, self.gone}
+        either: set[asyncio.Future[Any]] = {waiting, self.disconnected}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
             utterance.stop()
         spoken = await waiting
-        if self.gone.done():
+        if self.disconnected.done():
             raise StreamClosedError
         return spoken
 
-    async def _file(self, sound: Pcm, request: SpeechRequest, engine: str) -> tuple[bytes, str]:
+    async def _file(self, sound: PcmAudio, request: SpeechRequest, engine: str) -> tuple[bytes, str]:
         breath = bytes(2 * round(sound.rate * _BREATH))
-        marked = Pcm(sound.rate, mark(request.text) + breath + sound.samples)
+        marked = PcmAudio(sound.rate, mark(request.text) + breath + sound.samples)
         work = asyncio.to_thread(write_audio, marked, request.text, engine, request.format)
         try:
-            return await self.unless_gone(work)
+            return await self.await_or_disconnect(work)
         except EncoderMissingError:
             raise invalid(
                 f"'response_format' {request.format} needs the package soundfile beside the sandbox; it makes wav"
@@ -116,7 +122,7 @@ class SpeechHandler(AccountHandler):
         drop_after = self.state.settings.drop_after
         for number, start in enumerate(range(0, len(data), _PIECE)):
             if number == drop_after:
-                self.cut()
-            await self.rest(self.state.pause)
+                self.drop_connection()
+            await self.sleep(self.state.chunk_interval)
             self.write(data[start : start + _PIECE])
             await self.flush()

@@ -13,14 +13,21 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from puq_magics.sandbox.models import DEFAULT_MODELS, MODELS, MOST_MODELS, Kind, Model, padded
+from puq_magics.sandbox.models import (
+    DEFAULT_MODELS,
+    MAX_MODELS,
+    MODELS,
+    Kind,
+    ModelEntry,
+    with_invented_models,
+)
 
 if TYPE_CHECKING:
     from puq_magics.sandbox.backends.upstream import Upstream
     from puq_magics.sandbox.local.engine import Engine
 
 
-class Account:
+class TokenAccount:
     """A token and a balance in credits; every method may be called from any thread."""
 
     def __init__(self, balance: float, token: str | None = None) -> None:
@@ -44,7 +51,7 @@ class Account:
         with self._lock:
             self._balance -= price
 
-    def admits(self, authorization: str) -> bool:
+    def accepts(self, authorization: str) -> bool:
         """Whether an ``Authorization`` header is ``Token <this account's token>``."""
         scheme, _, key = authorization.partition(" ")
         # Compared in constant time, and as bytes: a header may hold more than ASCII.
@@ -108,7 +115,7 @@ _MOST_IMAGES: Final = 64
 _MOST_BYTES: Final = 64 * 1024 * 1024
 
 
-class Gallery:
+class ImageStore:
     """PNGs under names that cannot be guessed; the oldest go when there are too many, or after an hour."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -116,7 +123,7 @@ class Gallery:
         self._images: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
         self._lock = Lock()
 
-    def keep(self, png: bytes) -> str:
+    def add(self, png: bytes) -> str:
         """Keep an image; returns the name to find it by."""
         name = secrets.token_urlsafe(24)
         with self._lock:
@@ -142,8 +149,8 @@ class Gallery:
 #: Chunks per second when nobody says otherwise: about as fast as one reads along.
 DEFAULT_PACE: Final = 100.0
 #: The largest recording that is taken, in bytes.
-LARGEST_UPLOAD: Final = 2 * 1024**3
-_REMEMBERED: Final = 1000
+MAX_UPLOAD_BYTES: Final = 2 * 1024**3
+_MAX_REQUESTS: Final = 1000
 
 
 class Unchanged(enum.Enum):
@@ -172,7 +179,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestRecord:
     """One request that was answered, without its key and its words."""
 
     method: str
@@ -192,11 +199,11 @@ class State:
 
     def __init__(
         self,
-        account: Account,
-        largest_upload: int = LARGEST_UPLOAD,
+        account: TokenAccount,
+        max_upload_bytes: int = MAX_UPLOAD_BYTES,
         *,
-        others: Sequence[Account] = (),
-        local: Sequence[Model] = (),
+        others: Sequence[TokenAccount] = (),
+        local: Sequence[ModelEntry] = (),
         engines: Mapping[Kind, Engine] | None = None,
         upstream: Upstream | None = None,
     ) -> None:
@@ -207,33 +214,33 @@ class State:
         #: The server that chats are passed on to, if there is one.
         self.upstream = upstream
         self._local = {model.code: model for model in local}
-        self.gallery = Gallery()
+        self.image_store = ImageStore()
         #: In bytes; what is larger is refused.
-        self.largest_upload = largest_upload
-        self._own: Mapping[str, Model] = MODELS
+        self.max_upload_bytes = max_upload_bytes
+        self._catalog: Mapping[str, ModelEntry] = MODELS
         self._pace = DEFAULT_PACE
         self._drop_after: int | None = None
         self._faults = FaultPlan()
-        self._asked: deque[Asked] = deque(maxlen=_REMEMBERED)
+        self._requests: deque[RequestRecord] = deque(maxlen=_MAX_REQUESTS)
         self._lock = Lock()
 
-    def account_of(self, authorization: str) -> Account | None:
+    def account_of(self, authorization: str) -> TokenAccount | None:
         """The account that an ``Authorization`` header is for, or None."""
         # All are looked at, whichever it is: how long that takes says nothing of a key.
-        admitting = [account for account in self.accounts if account.admits(authorization)]
-        return admitting[0] if admitting else None
+        accepting = [account for account in self.accounts if account.accepts(authorization)]
+        return accepting[0] if accepting else None
 
     @property
     def settings(self) -> Settings:
         """The behaviour at this moment, balance and remaining faults included."""
         with self._lock:
             pace, faults, drop_after = self._pace, str(self._faults), self._drop_after
-        return Settings(pace, self.account.balance, faults or None, drop_after, len(self._own))
+        return Settings(pace, self.account.balance, faults or None, drop_after, len(self._catalog))
 
     @property
-    def models(self) -> Mapping[str, Model]:
+    def models(self) -> Mapping[str, ModelEntry]:
         """Every model by its code, in the order of the list."""
-        return {**self._local, **self._own, **(self.upstream.models if self.upstream else {})}
+        return {**self._local, **self._catalog, **(self.upstream.models if self.upstream else {})}
 
     @property
     def default_models(self) -> Mapping[Kind, str]:
@@ -243,7 +250,7 @@ class State:
         return {**DEFAULT_MODELS, **chat, **{model.kind: model.code for model in self._local.values()}}
 
     @property
-    def pause(self) -> float:
+    def chunk_interval(self) -> float:
         """Seconds between two chunks of a stream, at this moment."""
         pace = self._pace
         return 1 / pace if pace else 0.0
@@ -262,30 +269,32 @@ class State:
             new_pace = self._pace if pace is UNCHANGED else _checked_pace(pace)
             new_drop = self._drop_after if drop_after is UNCHANGED else _checked_drop_after(drop_after)
             new_faults = self._faults if fail is UNCHANGED else FaultPlan.parse(fail)
-            new_models = self._own if models is UNCHANGED else padded(_checked_models(models))
+            new_models = (
+                self._catalog if models is UNCHANGED else with_invented_models(_checked_models(models))
+            )
             if balance is not UNCHANGED:
                 checked = _checked_balance(balance)
                 for account in self.accounts:
                     account.balance = checked
             self._pace, self._drop_after, self._faults = new_pace, new_drop, new_faults
-            self._own = new_models
+            self._catalog = new_models
 
-    def take_fault(self) -> int | None:
+    def next_fault(self) -> int | None:
         """The status that this request is to fail with, or None; counted down."""
         with self._lock:
             status, self._faults = self._faults.take()
         return status
 
-    def note(self, asked: Asked) -> None:
+    def record_request(self, record: RequestRecord) -> None:
         """Remember a request; the oldest of a thousand are forgotten."""
         with self._lock:
-            self._asked.append(asked)
+            self._requests.append(record)
 
     @property
-    def asked(self) -> tuple[Asked, ...]:
+    def requests(self) -> tuple[RequestRecord, ...]:
         """The requests answered so far, oldest first."""
         with self._lock:
-            return tuple(self._asked)
+            return tuple(self._requests)
 
 
 def _checked_pace(pace: float | None) -> float:
@@ -313,8 +322,8 @@ def _checked_drop_after(drop_after: int | None) -> int | None:
 def _checked_models(models: int | None) -> int:
     if models is None:
         return len(MODELS)
-    if not len(MODELS) <= models <= MOST_MODELS:
+    if not len(MODELS) <= models <= MAX_MODELS:
         raise ValueError(
-            f"The number of models is from {len(MODELS)}, the sandbox's own, to {MOST_MODELS}; not {models!r}"
+            f"The number of models is from {len(MODELS)}, the sandbox's own, to {MAX_MODELS}; not {models!r}"
         )
     return models

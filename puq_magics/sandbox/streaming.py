@@ -13,10 +13,10 @@ from puq_magics.sandbox.handlers import AccountHandler
 #: A comment that clients take for a sign of life.
 KEEP_ALIVE: Final = b": PROCESSING\n\n"
 #: Seconds without an event after which there is one.
-_QUIET: Final = 5.0
+_KEEP_ALIVE_INTERVAL: Final = 5.0
 
 
-class EventsHandler(AccountHandler):
+class SSEHandler(AccountHandler):
     """An endpoint that can answer with a stream of events."""
 
     #: Whether the answer has begun as a stream: from then on an error can only be an event of it.
@@ -28,29 +28,29 @@ class EventsHandler(AccountHandler):
     #: When something last went out, in the loop's time.
     _last = 0.0
 
-    async def begin(self) -> None:
+    async def start_stream(self) -> None:
         """Send the head of a stream, if it has not gone out yet."""
         if not self.streaming:
             self._begin()
             await self._push()
 
-    async def send(self, data: bytes) -> None:
+    async def send_event(self, data: bytes) -> None:
         """Send one event, in a write of its own; or cut the connection where it is to be dropped."""
-        await self.begin()
+        await self.start_stream()
         if self._sent == self._drop_after:
-            self.cut()
+            self.drop_connection()
         self.write(b"data: " + data + b"\n\n")
         await self._push()
         self._sent += 1
 
     async def send_comment(self) -> None:
         """Send a sign of life."""
-        await self.begin()
+        await self.start_stream()
         self.write(KEEP_ALIVE)
         await self._push()
 
     @asynccontextmanager
-    async def kept_alive(self) -> AsyncIterator[None]:
+    async def send_keep_alives(self) -> AsyncIterator[None]:
         """Send signs of life whenever there was nothing to send for a while; the first one begins the stream."""
         ticking = asyncio.ensure_future(self._tick())
         try:
@@ -62,8 +62,8 @@ class EventsHandler(AccountHandler):
         loop = asyncio.get_running_loop()
         self._last = loop.time()
         while True:
-            await asyncio.sleep(self._last + _QUIET - loop.time())
-            if not self._flushing and loop.time() >= self._last + _QUIET:
+            await asyncio.sleep(self._last + _KEEP_ALIVE_INTERVAL - loop.time())
+            if not self._flushing and loop.time() >= self._last + _KEEP_ALIVE_INTERVAL:
                 self._begin()
                 self.write(KEEP_ALIVE)
                 self.flush()  # not awaited: it would be in the way of an event's own

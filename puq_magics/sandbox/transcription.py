@@ -10,12 +10,19 @@ from typing import Final
 from tornado.iostream import StreamClosedError
 
 from puq_magics.sandbox import transcripts
-from puq_magics.sandbox.backends.transcription import Listening, Spool, checked_language
-from puq_magics.sandbox.handlers import LONGEST_WAIT
-from puq_magics.sandbox.models import Model
-from puq_magics.sandbox.scripted.hearing import Hearing, Spoken
-from puq_magics.sandbox.streaming import EventsHandler, as_json
-from puq_magics.sandbox.transcripts import Form, FormReader, Segment, Transcript, boundary_of, read_form
+from puq_magics.sandbox.backends.transcription import EngineTranscription, Spool, require_english
+from puq_magics.sandbox.handlers import MAX_WAIT_SECONDS
+from puq_magics.sandbox.models import ModelEntry
+from puq_magics.sandbox.scripted.hearing import RecognizedText, SpeechMatcher
+from puq_magics.sandbox.streaming import SSEHandler, as_json
+from puq_magics.sandbox.transcripts import (
+    MultipartParser,
+    Segment,
+    TranscriptBuilder,
+    TranscriptionOptions,
+    parse_boundary,
+    parse_options,
+)
 from puq_magics.sandbox.validation import invalid, model_code, unprocessable
 
 #: The language of what espeak-ng speaks here, where none is named.
@@ -25,26 +32,28 @@ _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
 
 
-class TranscriptionHandler(EventsHandler):
+class TranscriptionHandler(SSEHandler):
     """Speech to text."""
 
-    _hearing: Hearing | None = None
+    _hearing: SpeechMatcher | None = None
     _spool: Spool | None = None
     _filename = ""
 
     @property
-    def largest_body(self) -> int:
+    def max_body_bytes(self) -> int:
         """In bytes: it is heard as it comes, and kept nowhere, or in a file."""
-        return self.state.largest_upload
+        return self.state.max_upload_bytes
 
-    def admit(self) -> None:
+    def check_headers(self) -> None:
         """Refuse what is no form before it comes."""
-        super().admit()
+        super().check_headers()
         if self.request.method != "POST":
             return  # which is refused in another way
-        self._form = FormReader(boundary_of(self.request.headers.get("Content-Type", "")), self._hear)
+        self._form = MultipartParser(
+            parse_boundary(self.request.headers.get("Content-Type", "")), self._receive_file
+        )
 
-    def take(self, chunk: bytes) -> None:
+    def receive_chunk(self, chunk: bytes) -> None:
         """Read the form as it comes."""
         self._form.feed(chunk)
 
@@ -61,13 +70,13 @@ class TranscriptionHandler(EventsHandler):
     def _drop(self) -> None:
         spool, self._spool = self._spool, None
         if spool is not None:
-            spool.drop()
+            spool.delete()
 
-    def _hear(self, field: str, filename: str, data: bytes) -> None:
+    def _receive_file(self, field: str, filename: str, data: bytes) -> None:
         if field != "file":
             return
         if self._hearing is None:
-            self._hearing, self._filename = Hearing(), filename
+            self._hearing, self._filename = SpeechMatcher(), filename
             if self._may_be_local:
                 self._spool = Spool()
         self._hearing.feed(data)
@@ -80,52 +89,56 @@ class TranscriptionHandler(EventsHandler):
         if "transcription" not in self.state.engines:
             return False
         model = self.state.models.get(self._form.fields.get("model", ""))
-        return model is None or model.answerer == "local"
+        return model is None or model.backend_kind == "local"
 
     async def post(self) -> None:
         """Answer, now that all has come."""
-        self.fail_if_planned()
+        self.raise_planned_fault()
         self._form.close()
         fields = self._form.fields
-        hearing = self._checked_hearing()
+        hearing = self._validated_upload()
         model = self.model_for("transcription", model_code(fields.get("model")))
-        form = read_form(fields, _checked_language(fields.get("language")))
+        form = parse_options(fields, _checked_language(fields.get("language")))
         with suppress(StreamClosedError):  # the client went
-            if model.answerer == "local" and self._spool is not None:
-                checked_language(model, form.language)
+            if model.backend_kind == "local" and self._spool is not None:
+                require_english(model, form.language)
                 self._spool.close()
-                await Listening(self, model, form, self._spool, self._filename).run()
+                await EngineTranscription(self, model, form, self._spool, self._filename).run()
             else:
-                await self._play(model, form, hearing)
+                await self._answer_from_script(model, form, hearing)
 
-    async def _play(self, model: Model, form: Form, hearing: Hearing) -> None:
+    async def _answer_from_script(
+        self, model: ModelEntry, form: TranscriptionOptions, hearing: SpeechMatcher
+    ) -> None:
         self._drop()
         seconds = hearing.estimated_seconds
-        spoken = hearing.spoken or (Spoken(_no_recogniser(self._filename, hearing), 0.0, seconds),)
-        transcript = Transcript(_LANGUAGE, length=seconds, heard=seconds)
+        spoken = hearing.spoken or (RecognizedText(_no_recogniser(self._filename, hearing), 0.0, seconds),)
+        transcript = TranscriptBuilder(_LANGUAGE, length=seconds, seconds_processed=seconds)
         if form.stream:
-            self.account.charge(model.price(prompt=transcript.heard_tokens))
+            self.account.charge(model.price(prompt=transcript.audio_tokens))
             await self._stream(transcript, form, spoken)
             return
         transcript.text = " ".join(part.text for part in spoken)
         transcript.segments = list(_segments(spoken))
-        await self.rest(min(20 * self.state.pause, LONGEST_WAIT))
-        self.account.charge(model.price(prompt=transcript.heard_tokens))
+        await self.sleep(min(20 * self.state.chunk_interval, MAX_WAIT_SECONDS))
+        self.account.charge(model.price(prompt=transcript.audio_tokens))
         if form.format == "text":
             self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish(transcripts.body(transcript, form))
+        self.finish(transcripts.format_response(transcript, form))
 
-    async def _stream(self, transcript: Transcript, form: Form, spoken: Sequence[Spoken]) -> None:
+    async def _stream(
+        self, transcript: TranscriptBuilder, form: TranscriptionOptions, spoken: Sequence[RecognizedText]
+    ) -> None:
         """A sentence at a time, each as long as so many words of a chat would take."""
         for segment in _segments(spoken):
             words = segment["text"]
-            await self.rest(min(len(words.split()) * self.state.pause, LONGEST_WAIT))
+            await self.sleep(min(len(words.split()) * self.state.chunk_interval, MAX_WAIT_SECONDS))
             transcript.add({**segment, "text": f" {words}"})
-            for event in transcripts.events(transcript, segment):
-                await self.send(as_json(event))
-        await self.send(as_json(transcripts.done(transcript, form)))
+            for event in transcripts.segment_events(transcript, segment):
+                await self.send_event(as_json(event))
+        await self.send_event(as_json(transcripts.done_event(transcript, form)))
 
-    def _checked_hearing(self) -> Hearing:
+    def _validated_upload(self) -> SpeechMatcher:
         hearing = self._hearing
         if hearing is None:
             if "file" in self._form.fields:
@@ -139,7 +152,7 @@ class TranscriptionHandler(EventsHandler):
                 f"The file {self._filename!r} is no audio, whatever its name says: "
                 "send WAV, MP3, M4A, Ogg, FLAC or WebM"
             )
-        if hearing.is_cut:
+        if hearing.has_no_audio:
             raise invalid(f"The file {self._filename!r} is a WAV without any sound")
         return hearing
 
@@ -152,14 +165,14 @@ def _checked_language(language: str | None) -> str:
     return language
 
 
-def _no_recogniser(filename: str, hearing: Hearing) -> str:
+def _no_recogniser(filename: str, hearing: SpeechMatcher) -> str:
     return (
         f"[The sandbox has no speech recogniser: it knows its own speech only. {filename}, {hearing.size:,} bytes "
         f"of {hearing.kind}, arrived whole.]"
     )
 
 
-def _segments(spoken: Sequence[Spoken]) -> Iterator[Segment]:
+def _segments(spoken: Sequence[RecognizedText]) -> Iterator[Segment]:
     """A segment a sentence; where one of them begins is guessed by its letters."""
     number = 0
     for part in spoken:

@@ -9,8 +9,8 @@ from email.message import Message
 from typing import Any, Final, TypeAlias
 
 from puq_magics.sandbox import looking as tokens
-from puq_magics.sandbox.models import AUDIO_TOKENS
-from puq_magics.sandbox.validation import Refusal, choice, invalid, unprocessable
+from puq_magics.sandbox.models import TOKENS_PER_SECOND
+from puq_magics.sandbox.validation import ErrorResponse, choice, invalid, unprocessable
 
 #: Of the head of a part, and of a field that is no file, in bytes.
 _LONGEST_HEAD: Final = 16 * 1024
@@ -18,8 +18,8 @@ _LONGEST_FIELD: Final = 64 * 1024
 _MOST_PARTS: Final = 64
 
 
-def boundary_of(content_type: str) -> bytes:
-    """What stands between the parts; raises Refusal (422) for a body that is no form."""
+def parse_boundary(content_type: str) -> bytes:
+    """What stands between the parts; raises ErrorResponse (422) for a body that is no form."""
     message = Message()
     message["Content-Type"] = content_type
     boundary = message.get_boundary()
@@ -36,7 +36,7 @@ class _Part:
     value: bytearray = field(default_factory=bytearray)
 
 
-class FormReader:
+class MultipartParser:
     """Feed it a body piece by piece; what files hold goes to ``file(field name, file name, data)``.
 
     ``file`` is called for each file at least once (with no data, when it is empty).
@@ -54,13 +54,13 @@ class FormReader:
         self._parts = 0
 
     def feed(self, data: bytes) -> None:
-        """Take the next piece; raises Refusal (400, 422) for a form that cannot be read."""
+        """Take the next piece; raises ErrorResponse (400, 422) for a form that cannot be read."""
         self._buffer += data
         while not self.finished and self._step():
             pass
 
     def close(self) -> None:
-        """Say that nothing more comes; raises Refusal (422) when the form is not at its end."""
+        """Say that nothing more comes; raises ErrorResponse (422) when the form is not at its end."""
         if not self.finished:
             raise unprocessable("The multipart body ends before its last boundary")
 
@@ -133,7 +133,7 @@ class FormReader:
             raise _too_long(part.name)
 
 
-def _too_long(name: str) -> Refusal:
+def _too_long(name: str) -> ErrorResponse:
     return invalid(f"The field {name!r} is longer than {_LONGEST_FIELD:,} bytes")
 
 
@@ -157,7 +157,7 @@ Segment: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Form:
+class TranscriptionOptions:
     """How a client wants its answer."""
 
     format: str
@@ -165,9 +165,11 @@ class Form:
     stream: bool
 
 
-def read_form(fields: Mapping[str, str], language: str) -> Form:
-    """Read the fields of a form; raises Refusal (400) where one does not fit."""
-    return Form(choice(fields, "response_format", FORMATS, "json"), language, _flag(fields, "stream"))
+def parse_options(fields: Mapping[str, str], language: str) -> TranscriptionOptions:
+    """Read the fields of a form; raises ErrorResponse (400) where one does not fit."""
+    return TranscriptionOptions(
+        choice(fields, "response_format", FORMATS, "json"), language, _flag(fields, "stream")
+    )
 
 
 def _flag(fields: Mapping[str, str], name: str) -> bool:
@@ -178,39 +180,44 @@ def _flag(fields: Mapping[str, str], name: str) -> bool:
 
 
 @dataclass
-class Transcript:
+class TranscriptBuilder:
     """The words of a recording, as far as they are known."""
 
     #: The language to name where a client named none.
     language: str
     #: Seconds: of all of it, where that is known, and of what was heard.
     length: float | None = None
-    heard: float = 0.0
+    seconds_processed: float = 0.0
     segments: list[Segment] = field(default_factory=list)
     text: str = ""
     #: What the last segment added to the text.
-    news: str = ""
+    delta: str = ""
 
     def add(self, segment: Segment) -> None:
         """Take in the next segment; its text may begin with the space that parts it from the one before."""
         words: str = segment["text"]
-        self.news = words if self.text else words.lstrip()
-        self.text += self.news
+        self.delta = words if self.text else words.lstrip()
+        self.text += self.delta
         self.segments.append(segment)
 
     @property
-    def heard_tokens(self) -> int:
+    def audio_tokens(self) -> int:
         """What was heard, as it is charged."""
-        return round(self.heard * AUDIO_TOKENS)
+        return round(self.seconds_processed * TOKENS_PER_SECOND)
 
     @property
     def usage(self) -> dict[str, object]:
         """The tokens so far, in the shape that answers have."""
-        heard, said = self.heard_tokens, tokens.count(self.text)
-        return {"type": "tokens", "input_tokens": heard, "output_tokens": said, "total_tokens": heard + said}
+        seconds_processed, said = self.audio_tokens, tokens.count(self.text)
+        return {
+            "type": "tokens",
+            "input_tokens": seconds_processed,
+            "output_tokens": said,
+            "total_tokens": seconds_processed + said,
+        }
 
 
-def body(transcript: Transcript, form: Form) -> str:
+def format_response(transcript: TranscriptBuilder, form: TranscriptionOptions) -> str:
     """A whole answer."""
     if form.format == "text":
         return transcript.text + "\n"
@@ -219,7 +226,7 @@ def body(transcript: Transcript, form: Form) -> str:
         answer |= {
             "task": "transcribe",
             "language": form.language or transcript.language,
-            "duration": round(transcript.heard, 3),
+            "duration": round(transcript.seconds_processed, 3),
             "segments": transcript.segments,
         }
     elif form.language:
@@ -227,12 +234,12 @@ def body(transcript: Transcript, form: Form) -> str:
     return json.dumps(answer)
 
 
-def events(transcript: Transcript, segment: Segment) -> Iterator[dict[str, object]]:
+def segment_events(transcript: TranscriptBuilder, segment: Segment) -> Iterator[dict[str, object]]:
     """The events of a segment that was just added: its words, and when they were said.
 
     ``duration`` is of the whole recording, in seconds; null where it is not known yet.
     """
-    yield {"type": "transcript.text.delta", "delta": transcript.news}
+    yield {"type": "transcript.text.delta", "delta": transcript.delta}
     yield {
         "type": "transcript.text.segment",
         "id": f"seg_{segment['id']}",
@@ -243,6 +250,9 @@ def events(transcript: Transcript, segment: Segment) -> Iterator[dict[str, objec
     }
 
 
-def done(transcript: Transcript, form: Form) -> dict[str, object]:
+def done_event(transcript: TranscriptBuilder, form: TranscriptionOptions) -> dict[str, object]:
     """The last event: all of it once more."""
-    return {"type": "transcript.text.done", **json.loads(body(transcript, Form("json", form.language, True)))}
+    return {
+        "type": "transcript.text.done",
+        **json.loads(format_response(transcript, TranscriptionOptions("json", form.language, True))),
+    }

@@ -24,7 +24,7 @@ _PLANNED: Mapping[int, tuple[str, str | None]] = {
 _GATEWAY = {502: "Bad Gateway", 504: "Gateway Time-out"}
 
 
-class Refusal(Exception):  # noqa: N818 - an answer to be sent, not a failure of the program
+class ErrorResponse(Exception):  # noqa: N818 - an answer to be sent, not a failure of the program
     """An answer other than 200: its status, its body, and headers of its own."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to be sent, not a failure of
         return json.dumps(error_object(self.message, self.code))
 
 
-class GatewayPage(Refusal):
+class GatewayErrorPage(ErrorResponse):
     """The HTML of a proxy that got no answer from the router behind it."""
 
     def __init__(self, status: int) -> None:
@@ -62,50 +62,50 @@ def error_object(message: str, code: str | None = None) -> dict[str, str]:
     return {"error": message} if code is None else {"error": message, "code": code}
 
 
-def invalid(message: str) -> Refusal:
+def invalid(message: str) -> ErrorResponse:
     """400: a parameter's value does not fit."""
-    return Refusal(400, message, code=VALIDATION_ERROR)
+    return ErrorResponse(400, message, code=VALIDATION_ERROR)
 
 
-def unauthorized() -> Refusal:
+def unauthorized() -> ErrorResponse:
     """401: no key, or not the right one; the API does not say which."""
-    return Refusal(401, _PLANNED[401][0])
+    return ErrorResponse(401, _PLANNED[401][0])
 
 
-def payment_required() -> Refusal:
+def payment_required() -> ErrorResponse:
     """402: the balance is 0 or below."""
-    return Refusal(402, "Payment Required: the balance is 0 or below")
+    return ErrorResponse(402, "Payment Required: the balance is 0 or below")
 
 
-def unprocessable(message: str) -> Refusal:
+def unprocessable(message: str) -> ErrorResponse:
     """422: the body is not what this endpoint takes."""
-    return Refusal(422, message)
+    return ErrorResponse(422, message)
 
 
-def too_large(limit: int) -> Refusal:
+def too_large(limit: int) -> ErrorResponse:
     """413: the body is larger than ``limit`` bytes."""
-    return Refusal(413, f"Payload Too Large: this endpoint takes {limit:,} bytes at most")
+    return ErrorResponse(413, f"Payload Too Large: this endpoint takes {limit:,} bytes at most")
 
 
-def bad_gateway(message: str) -> Refusal:
+def bad_gateway(message: str) -> ErrorResponse:
     """502: who was asked to answer did not, or not as it should."""
-    return Refusal(502, message, code=INTERNAL_ERROR)
+    return ErrorResponse(502, message, code=INTERNAL_ERROR)
 
 
-def planned(status: int, *, retry_after: int) -> Refusal:
+def planned_fault(status: int, *, retry_after: int) -> ErrorResponse:
     """The refusal that a plan of faults asks for; a 429 says when to come back, in seconds."""
     if status in _GATEWAY:
-        return GatewayPage(status)
+        return GatewayErrorPage(status)
     message, code = _PLANNED.get(status, ("The sandbox was asked to fail", None))
     headers = {"Retry-After": str(retry_after)} if status == 429 else {}
-    return Refusal(status, message, code=code, headers=headers)
+    return ErrorResponse(status, message, code=code, headers=headers)
 
 
 Json: TypeAlias = Mapping[str, object]
 
 
 def read_object(raw: bytes | bytearray) -> Json:
-    """Read a JSON object; raises Refusal (422) for anything else."""
+    """Read a JSON object; raises ErrorResponse (422) for anything else."""
     try:
         body = json.loads(raw, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

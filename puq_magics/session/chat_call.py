@@ -39,7 +39,7 @@ class ChatSpec:
     #: What a reader should know of how the prompt was filled.
     notes: Sequence[str] = ()
     #: What stands there of the answer already, which goes on with it; and the messages that all of it answers.
-    begun: str = ""
+    partial_text: str = ""
     question: Sequence[Message] = ()
     #: The answers that this one is to repair.
     earlier: Sequence[ChatResult] = ()
@@ -50,7 +50,7 @@ class ChatSpec:
     chat: str = ""
     turn: tuple[str, int] | None = None
     #: What is to be done with the answer before it is shown for good; it may add notes.
-    finish: Callable[[ChatResult], None] | None = None
+    finalize: Callable[[ChatResult], None] | None = None
 
 
 def chat(session: Session, spec: ChatSpec, view: View, out: str | None = None) -> ChatResult:
@@ -95,8 +95,8 @@ class ChatCall:
             return
         self._stream = answer
         with answer:
-            if self._spec.begun:
-                view.show(Delta(self._spec.begun))
+            if self._spec.partial_text:
+                view.show(Delta(self._spec.partial_text))
             watch(answer, view)
 
     def _send(self, router: Router, view: View) -> ChatCompletion | ChatStream:
@@ -128,9 +128,9 @@ class ChatCall:
             else stream.first_received_at - self._start
         )
         failed = broken_off not in ("", INTERRUPTED)
-        begun = "" if failed and not answer.text else spec.begun  # it is where it was
+        partial_text = "" if failed and not answer.text else spec.partial_text  # it is where it was
         return ChatResult(
-            text=begun + answer.text,
+            text=partial_text + answer.text,
             model=answer.model,
             reasoning=answer.reasoning,
             finish_reason=answer.finish_reason,
@@ -153,8 +153,8 @@ class ChatCall:
     def show(self, result: ChatResult, view: View) -> None:
         """See Call."""
         try:
-            if self._spec.finish is not None:
-                self._spec.finish(result)
+            if self._spec.finalize is not None:
+                self._spec.finalize(result)
         finally:
             view.end(result)
 

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from puq_magics.session.conversations import TurnKey, TurnSlot
 
 
-Content = str | Sequence[dict[str, Any]]
+MessageContent = str | Sequence[dict[str, Any]]
 
 
-def chat_name(session: Session, args: argparse.Namespace) -> str:
+def conversation_name(session: Session, args: argparse.Namespace) -> str:
     """The conversation that a call joins; empty for none."""
     named = session.settings.chat if args.chat is None else args.chat
     return named or ""
 
 
-def told_in(session: Session, conversation: Conversation | None, system: str | None) -> str:
+def resolve_system_prompt(session: Session, conversation: Conversation | None, system: str | None) -> str:
     """The system prompt: the call's, else the conversation's, else the one that is set."""
     if system is not None:
         return system
@@ -38,49 +38,53 @@ def told_in(session: Session, conversation: Conversation | None, system: str | N
     return own or session.settings.system or ""
 
 
-def limits(session: Session) -> dict[str, int | None]:
+def context_limits(session: Session) -> dict[str, int | None]:
     """How much of a conversation is sent."""
     settings = session.settings
     return {"limit_tokens": settings.context_limit, "limit_turns": settings.context_turns}
 
 
-def used(result: ChatResult, begun: str = "") -> Usage | None:
+def total_usage(result: ChatResult, partial_text: str = "") -> Usage | None:
     """The tokens of an answer, and of the tries before it; estimated where the router did not say.
 
     ``begun`` of the text was there before.
     """
     from puq_magics.prompts.conversation.turns import sum_of
 
-    usage = usage_or_estimate(result.usage, tokens_of(result.messages), result.text.removeprefix(begun))
+    usage = usage_or_estimate(
+        result.usage, tokens_of(result.messages), result.text.removeprefix(partial_text)
+    )
     for attempt in result.earlier:
-        usage = sum_of(used(attempt, begun), usage)
+        usage = sum_of(total_usage(attempt, partial_text), usage)
     return usage
 
 
 @dataclass(frozen=True)
-class Joining:
+class TurnContext:
     """One question, and the place that it takes in a conversation; None where it stands alone."""
 
     session: Session
     slot: TurnSlot | None
-    content: Content
+    content: MessageContent
     #: The system prompt that the call names; None where it names none, empty where it wants none.
     system: str | None = None
     #: The system prompt that it is asked with; empty for none.
-    told: str = ""
+    system_prompt: str = ""
     #: What was there of the answer already, and the tokens that went into that.
-    begun: str = ""
-    earlier: Usage | None = None
+    partial_text: str = ""
+    previous_usage: Usage | None = None
     #: The user's words at which it goes on.
     continued: Sequence[str] = ()
 
     @classmethod
-    def of(cls, session: Session, args: argparse.Namespace, content: Content, system: str | None) -> Joining:
+    def from_args(
+        cls, session: Session, args: argparse.Namespace, content: MessageContent, system: str | None
+    ) -> TurnContext:
         """As the options say. Raises InputError for what is no name of a conversation."""
-        name = chat_name(session, args)
+        name = conversation_name(session, args)
         slot = session.conversations.slot(name, advance=not args.dry_run) if name else None
-        told = told_in(session, None if slot is None else slot.conversation, system)
-        return cls(session, slot, content, system, told)
+        system_prompt = resolve_system_prompt(session, None if slot is None else slot.conversation, system)
+        return cls(session, slot, content, system, system_prompt)
 
     @property
     def name(self) -> str:
@@ -92,18 +96,18 @@ class Joining:
         """The turn's key; None where there is no conversation."""
         return None if self.slot is None else self.slot.key
 
-    def messages(self, more: str = "") -> tuple[list[Message], tuple[str, ...]]:
+    def messages(self, instructions: str = "") -> tuple[list[Message], tuple[str, ...]]:
         """What to send, with ``more`` words to the system, and notes about what of the conversation is left out."""
-        system = "\n\n".join(words for words in (self.told, more) if words)
+        system = "\n\n".join(instruction for instruction in (self.system_prompt, instructions) if instruction)
         if self.slot is None:
             first: list[Message] = [{"role": "system", "content": system}] if system else []
             return [*first, {"role": "user", "content": self.content}], ()
         messages, notes = self.slot.conversation.preview(
-            self.slot.key, self.content, system=system, **limits(self.session)
+            self.slot.key, self.content, system=system, **context_limits(self.session)
         )
         return list(messages), notes
 
-    def keep(self, result: ChatResult) -> None:
+    def commit_turn(self, result: ChatResult) -> None:
         """Make the answer a turn; one that failed, or holds no text, leaves nothing.
 
         The system prompt of a conversation's first turn is the conversation's.
@@ -113,9 +117,9 @@ class Joining:
         from puq_magics.prompts.conversation.turns import sum_of
 
         conversations = self.session.conversations
-        usage = sum_of(self.earlier, used(result, self.begun))
+        usage = sum_of(self.previous_usage, total_usage(result, self.partial_text))
         if result.has_failed:
-            conversations.record_partial(PartialAnswer(result, usage, self.told, self.system))
+            conversations.record_partial(PartialAnswer(result, usage, self.system_prompt, self.system))
             return
         with conversations.locked(self.slot.conversation) as conversation:
             before = len(conversation.turns)
@@ -128,27 +132,27 @@ class Joining:
                 interrupted=result.interrupted,
                 cut=result.finish_reason == "length",
                 continued=self.continued,
-                system=self.told,
+                system=self.system_prompt,
             )
             if self.system is not None and len(conversation.turns) == 1:
                 conversation.system = self.system
-            has_moved = len(conversation.turns) < before
+            lost_turns = len(conversation.turns) < before
         for note in notes:
-            if has_moved:  # later turns: not everybody who runs a cell again expects that
+            if lost_turns:  # later turns: not everybody who runs a cell again expects that
                 result.note(note)
             else:
                 result.remarks = (*result.remarks, note)
 
 
 #: What the model is told, unless the user says it.
-GO_ON = (
+CONTINUE_PROMPT = (
     "Your last answer was cut off. Go on exactly where it ends, even in mid-word: "
     "repeat nothing of it, and say nothing about this."
 )
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class UnfinishedAnswer:
     """An answer that is not whole."""
 
     #: What it answers, and as far as it came.
@@ -159,30 +163,32 @@ class Unfinished:
     chat: str = ""
     turn: tuple[str, int] | None = None
     #: Keeps the whole in the conversation.
-    keep: Callable[[ChatResult], None] | None = None
+    commit_turn: Callable[[ChatResult], None] | None = None
 
-    def messages(self, words: str) -> list[Message]:
+    def messages(self, instruction: str) -> list[Message]:
         """What asks for the rest."""
         partial = {"role": "assistant", "content": self.text}
-        return [*self.question, partial, {"role": "user", "content": words.strip() or GO_ON}]
+        return [*self.question, partial, {"role": "user", "content": instruction.strip() or CONTINUE_PROMPT}]
 
 
-def unfinished(session: Session, args: argparse.Namespace, words: str = "") -> Unfinished:
+def find_unfinished_answer(
+    session: Session, args: argparse.Namespace, instruction: str = ""
+) -> UnfinishedAnswer:
     """The answer to go on with: the conversation's last one, or ``_puq``; ``words`` are what the user says to that.
 
     Raises InputError where it is whole.
     """
-    continued = (words.strip(),) if words.strip() else ()
+    continued = (instruction.strip(),) if instruction.strip() else ()
     for option, value in (("-a", args.attach), ("-s", args.system)):
         if value is not None:
             raise InputError(f"--continue takes no {option}.", hint="It goes on with what was asked.")
     last = session.namespace.get(LAST_RESULT)
     last = last if isinstance(last, ChatResult) and last.is_cut else None
-    name = chat_name(session, args)
+    name = conversation_name(session, args)
     if not name and args.chat is None and last is not None:
         name = last.chat
     if last is not None and (not name or (last.chat == name and last.has_failed)):
-        return _of_result(session, last, continued)
+        return _from_result(session, last, continued)
     if not name:
         raise InputError(
             "there is no answer to go on with.", hint="The last one is whole, or no text came of it."
@@ -190,30 +196,30 @@ def unfinished(session: Session, args: argparse.Namespace, words: str = "") -> U
     conversation = session.conversations.find(name)
     if not conversation.turns or conversation.turns[-1].is_whole:
         raise InputError(f"the last answer in {conversation.name} is whole.", hint="Ask for more in words.")
-    return _of_turn(session, conversation, continued)
+    return _from_turn(session, conversation, continued)
 
 
-def _of_turn(session: Session, conversation: Conversation, continued: Sequence[str]) -> Unfinished:
+def _from_turn(session: Session, conversation: Conversation, continued: Sequence[str]) -> UnfinishedAnswer:
     last = conversation.turns[-1]
-    messages, notes = conversation.messages(last.system, **limits(session))
-    return Unfinished(
+    messages, notes = conversation.messages(last.system, **context_limits(session))
+    return UnfinishedAnswer(
         question=messages[:-1],
         text=last.answer,
         model=last.model,
         notes=notes,
         chat=conversation.name,
         turn=last.key,
-        keep=lambda result: _extend(session, conversation, last, result, continued),
+        commit_turn=lambda result: _extend_turn(session, conversation, last, result, continued),
     )
 
 
-def _extend(
+def _extend_turn(
     session: Session, conversation: Conversation, turn: Turn, result: ChatResult, continued: Sequence[str]
 ) -> None:
     """Put the whole in the place of what was there."""
     from puq_magics.prompts.conversation.turns import sum_of
 
-    usage = used(result, turn.answer)
+    usage = total_usage(result, turn.answer)
     if result.has_failed:
         session.conversations.record_partial(PartialAnswer(result, sum_of(turn.usage, usage), turn.system))
         return
@@ -224,8 +230,8 @@ def _extend(
             result.note(f"{kept.name} has changed meanwhile: the rest is in _puq alone")
             return
         # Another beginning: the whole was asked for once more, as it did not fit its schema.
-        put = kept.extend if result.text.startswith(turn.answer) else kept.answer_anew
-        notes = put(
+        update = kept.extend if result.text.startswith(turn.answer) else kept.answer_anew
+        notes = update(
             result.text,
             model=result.asked_model,
             usage=usage,
@@ -236,21 +242,21 @@ def _extend(
     result.remarks = (*result.remarks, *notes)
 
 
-def _of_result(session: Session, last: ChatResult, continued: Sequence[str]) -> Unfinished:
+def _from_result(session: Session, last: ChatResult, continued: Sequence[str]) -> UnfinishedAnswer:
     """One that stands alone; or that failed in a conversation, where the whole becomes its turn."""
-    found = Unfinished(question=last.question, text=last.text, model=last.asked_model)
+    found = UnfinishedAnswer(question=last.question, text=last.text, model=last.asked_model)
     if not last.chat or last.turn is None:
         return found
     slot = session.conversations.slot(last.chat, advance=False)
-    known = session.conversations.partial_answer(last) or PartialAnswer(last, used(last))
-    joining = Joining(
+    partial = session.conversations.partial_answer(last) or PartialAnswer(last, total_usage(last))
+    joining = TurnContext(
         session,
         replace(slot, key=last.turn),
         last.question[-1]["content"],
-        known.system,
-        known.told,
-        begun=last.text,
-        earlier=known.usage,
+        partial.system,
+        partial.system_prompt,
+        partial_text=last.text,
+        previous_usage=partial.usage,
         continued=continued,
     )
-    return replace(found, chat=last.chat, turn=last.turn, keep=joining.keep)
+    return replace(found, chat=last.chat, turn=last.turn, commit_turn=joining.commit_turn)

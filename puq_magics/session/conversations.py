@@ -107,7 +107,7 @@ class PartialAnswer:
     #: The tokens that it used, with those of the parts that it went on from.
     usage: Usage | None = None
     #: The system prompt that it was asked with, and the one that its call named.
-    told: str = ""
+    system_prompt: str = ""
     system: str | None = None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from puq_magics.core.errors import PuqError
 
 # What somebody did on purpose, and what this package says itself, is nothing to explain.
-_ASIDE = (PuqError, KeyboardInterrupt, SystemExit, BdbQuit)
+_IGNORED_EXCEPTIONS = (PuqError, KeyboardInterrupt, SystemExit, BdbQuit)
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Failure:
 
     error: BaseException
     cell: str = ""
-    count: int | None = None
+    execution_count: int | None = None
 
 
-class Failures:
+class FailureTracker:
     """Keeps the last exception that can be explained, whatever comes after it."""
 
     def __init__(self) -> None:
@@ -31,14 +31,14 @@ class Failures:
     @property
     def last(self) -> Failure | None:
         """The last one: of this cell so far, of one before, or of before the extension was loaded."""
-        error = _shown_last()
+        error = _last_exception()
         if error is not None and (self._last is None or error is not self._last.error):
             return Failure(error)
         return self._last
 
     def after_cell(self, result: Any) -> None:
         """Look whether the cell that has ended showed an exception."""
-        error = _shown_last()
+        error = _last_exception()
         if error is None:
             return
         known = self._last is not None and error is self._last.error
@@ -47,7 +47,7 @@ class Failures:
             self._last = Failure(error, getattr(result.info, "raw_cell", "") or "", result.execution_count)
 
 
-def _shown_last() -> BaseException | None:
+def _last_exception() -> BaseException | None:
     """The exception that Python's prompt keeps, if it is one to explain."""
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    return error if isinstance(error, BaseException) and not isinstance(error, _ASIDE) else None
+    return error if isinstance(error, BaseException) and not isinstance(error, _IGNORED_EXCEPTIONS) else None

@@ -65,7 +65,7 @@ def missing_weights() -> str | None:
     """What would be downloaded, in a line; None where the weights are there."""
     from puq_magics.sandbox.local.weights import CHAT_WEIGHTS
 
-    return None if CHAT_WEIGHTS.present else CHAT_WEIGHTS.offer
+    return None if CHAT_WEIGHTS.is_present else CHAT_WEIGHTS.download_summary
 
 
 def fetch_weights(report: Callable[[str, int, int], None]) -> str:

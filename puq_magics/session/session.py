@@ -201,7 +201,7 @@ class Session:
         if not self.effective.is_sandbox:
             return model
         sandbox = self.start_sandbox()
-        if model and sandbox.lists(self.settings.aliases.get(model, model)):
+        if model and sandbox.has_model(self.settings.aliases.get(model, model)):
             return model
         return next((str(code) for known, code in sandbox.default_models.items() if known == kind), None)
 

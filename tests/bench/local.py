@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from report import JUDGED, AtMost, Table
 
 from puq_magics.sandbox import Sandbox
-from puq_magics.sandbox.local import Engine, Running
+from puq_magics.sandbox.local import Engine, RunningEngine
 
 QUESTION = "What is gravity? Explain it to a child, with an example from a kitchen."
 
@@ -73,9 +73,9 @@ class Way:
         self.texts.add("".join(text))
 
 
-async def address(engine: Engine) -> Running:
+async def address(engine: Engine) -> RunningEngine:
     """Where the engine's own server is, loaded."""
-    async with engine.turn(asyncio.get_running_loop().create_future()) as running:
+    async with engine.acquire(asyncio.get_running_loop().create_future()) as running:
         return running
 
 

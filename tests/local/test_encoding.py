@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from puq_magics.sandbox.local.audio_encoding import FORMATS, Outlet, encoder
-from puq_magics.sandbox.scripted.speech import read_head
+from puq_magics.sandbox.local.audio_encoding import FORMATS, WriteBuffer, make_encoder
+from puq_magics.sandbox.scripted.speech import parse_wav_header
 
 RATE = 24_000
 
@@ -23,7 +23,7 @@ def tone(seconds: float, hertz: float = 440.0) -> Any:
 def test_pieces_make_a_file(kind: str) -> None:
     import soundfile
 
-    file = encoder(kind, RATE)
+    file = make_encoder(kind, RATE)
     pieces = [file.encode(tone(2.0)), file.encode(tone(0.5)), file.close()]
     assert (len(pieces[0]) > 1000) == (kind != "flac")  # it leaves before the rest is there
     sound, rate = soundfile.read(io.BytesIO(b"".join(pieces)))
@@ -33,29 +33,29 @@ def test_pieces_make_a_file(kind: str) -> None:
 
 
 def test_sound_that_is_too_loud_is_cut_off_and_does_not_turn_over() -> None:
-    file = encoder("wav", RATE)
+    file = make_encoder("wav", RATE)
     data = file.encode(np.array([2.0, -2.0, 0.0], "float32")) + file.close()
-    head = read_head(data)
+    head = parse_wav_header(data)
     assert head is not None
     assert (head.rate, head.is_pcm16, head.length) == (RATE, True, None)
     assert np.frombuffer(data[head.start :], "<i2").tolist() == [32767, -32767, 0]
 
 
 def test_a_wav_without_sound_has_a_head() -> None:
-    assert len(encoder("wav", RATE).close()) == 44
+    assert len(make_encoder("wav", RATE).close()) == 44
 
 
 def test_what_has_gone_is_not_changed() -> None:
-    outlet = Outlet()
+    outlet = WriteBuffer()
     outlet.write(b"head")
     outlet.seek(0)
     outlet.write(b"HEAD more")
-    assert outlet.take() == b"HEAD more"
+    assert outlet.drain() == b"HEAD more"
     outlet.seek(0)
     outlet.write(b"late")
     assert outlet.seek(0, io.SEEK_END) == 9
     outlet.write(b"!")
     outlet.seek(7)
     outlet.write(b"re!?")
-    assert outlet.take() == b"!?"
+    assert outlet.drain() == b"!?"
     assert outlet.tell() == 11

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from puq_magics.sandbox.local import Engine, EngineError, Running, engines
+from puq_magics.sandbox.local import Engine, EngineError, RunningEngine, engines
 from puq_magics.sandbox.local.weights import CHAT_WEIGHTS
 
 PATIENCE = 300.0
@@ -45,7 +45,7 @@ def make() -> Iterator[Callable[..., Engine]]:
         engine.stop()
 
 
-def chat(running: Running, words: str, **fields: Any) -> requests.Response:
+def chat(running: RunningEngine, words: str, **fields: Any) -> requests.Response:
     body = {"messages": [{"role": "user", "content": words}], "temperature": 0, **fields}
     with requests.Session() as session:
         session.trust_env = False
@@ -58,12 +58,12 @@ def chat(running: Running, words: str, **fields: Any) -> requests.Response:
         )
 
 
-def in_turn(engine: Engine, *work: Callable[[Running], None]) -> None:
+def in_turn(engine: Engine, *work: Callable[[RunningEngine], None]) -> None:
     """Do each thing in a turn of its own."""
 
     async def _scene() -> None:
         for thing in work:
-            async with engine.turn(asyncio.get_running_loop().create_future()) as running:
+            async with engine.acquire(asyncio.get_running_loop().create_future()) as running:
                 await asyncio.to_thread(thing, running)
 
     asyncio.run(_scene())
@@ -72,11 +72,11 @@ def in_turn(engine: Engine, *work: Callable[[Running], None]) -> None:
 def test_the_model_that_we_bring_answers(weights: Path) -> None:
     engine = engines(weights)["chat"]
 
-    def scene(running: Running) -> None:
+    def scene(running: RunningEngine) -> None:
         response = chat(running, "Name the capital of France.", max_tokens=40)
         assert "Paris" in response.json()["choices"][0]["message"]["content"]
         assert not response.headers.get("Access-Control-Allow-Origin")
-        assert chat(Running(running.url, "another"), "Hello").status_code == 401
+        assert chat(RunningEngine(running.url, "another"), "Hello").status_code == 401
 
     in_turn(engine, scene)
     engine.stop()
@@ -90,7 +90,7 @@ def test_an_answer_fits_its_schema(make: Callable[..., Engine], weights: Path) -
     }
     form = {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": schema}}
 
-    def scene(running: Running) -> None:
+    def scene(running: RunningEngine) -> None:
         answer = chat(running, "Describe Rome.", max_tokens=100, response_format=form).json()
         value = json.loads(answer["choices"][0]["message"]["content"])
         assert isinstance(value["city"], str)
@@ -102,7 +102,7 @@ def test_an_answer_fits_its_schema(make: Callable[..., Engine], weights: Path) -
 def test_a_prompt_longer_than_the_context_is_refused_with_the_numbers(
     make: Callable[..., Engine], weights: Path
 ) -> None:
-    def scene(running: Running) -> None:
+    def scene(running: RunningEngine) -> None:
         error = chat(running, "again and " * 200).json()["error"]
         assert error["type"] == "exceed_context_size_error"
         assert error["n_ctx"] == 256 < error["n_prompt_tokens"]
@@ -111,7 +111,7 @@ def test_a_prompt_longer_than_the_context_is_refused_with_the_numbers(
 
 
 def test_no_more_is_read_than_the_model_can(make: Callable[..., Engine], weights: Path) -> None:
-    def scene(running: Running) -> None:
+    def scene(running: RunningEngine) -> None:
         assert chat(running, "again and " * 5000).json()["error"]["n_ctx"] == 8192
 
     in_turn(make(weights, "--context", 1_000_000), scene)
@@ -120,12 +120,12 @@ def test_no_more_is_read_than_the_model_can(make: Callable[..., Engine], weights
 def test_who_hangs_up_does_not_let_it_go_on(make: Callable[..., Engine], weights: Path) -> None:
     """Else its one slot would be busy for minutes with an answer that is as long as the context."""
 
-    def hang_up(running: Running) -> None:
+    def hang_up(running: RunningEngine) -> None:
         endless = chat(running, "Count.", stream=True, ignore_eos=True)
         assert next(endless.iter_lines()).startswith(b"data: ")
         endless.close()
 
-    def ask(running: Running) -> None:
+    def ask(running: RunningEngine) -> None:
         answer = chat(running, "Count.", max_tokens=5).json()
         assert answer["usage"]["completion_tokens"] == 5
 
@@ -136,7 +136,7 @@ def test_who_hangs_up_does_not_let_it_go_on(make: Callable[..., Engine], weights
 def test_what_is_killed_in_mid_answer_starts_again(make: Callable[..., Engine], weights: Path) -> None:
     engine = make(weights)
 
-    def kill(running: Running) -> None:
+    def kill(running: RunningEngine) -> None:
         answer = chat(running, "Count.", stream=True, ignore_eos=True)
         lines = answer.iter_lines()
         next(lines)
@@ -145,7 +145,7 @@ def test_what_is_killed_in_mid_answer_starts_again(make: Callable[..., Engine], 
         with pytest.raises(requests.RequestException):
             list(lines)
         answer.close()
-        told = asyncio.run(engine.post_mortem())
+        told = asyncio.run(engine.exit_description())
         assert told == "ended by signal 9 (SIGKILL)"
 
     in_turn(engine, kill, lambda running: chat(running, "Count.", max_tokens=5).raise_for_status())
@@ -178,8 +178,8 @@ def listens(port: int) -> bool:
 def test_it_ends_when_its_parent_is_killed(weights: Path) -> None:
     program = (
         "import sys\n"
-        "from puq_magics.sandbox.local.process import Child\n"
-        "child = Child('puq_magics.sandbox.local.chat_engine', [sys.argv[1]])\n"
+        "from puq_magics.sandbox.local.process import EngineProcess\n"
+        "child = EngineProcess('puq_magics.sandbox.local.chat_engine', [sys.argv[1]])\n"
         "child.settled.result()\n"
         "print(child.running().url, flush=True)\n"
         "sys.stdin.read()\n"

@@ -69,7 +69,7 @@ def test_the_conversation_goes_on_when_real_models_take_over(shell: Any, weights
     answer = shell.run("%puq_chat -q -c talk -t 0 --max-tokens 20 And yours?").value
     assert answer.model == LOCAL
     talk = shell.session.conversations.find("talk")
-    assert [turn.content for turn in talk.turns] == ["My name is Ada.", "And yours?"]
+    assert [acquire.content for acquire in talk.turns] == ["My name is Ada.", "And yours?"]
     shell.run("%puq_sandbox")
     assert shell.session.sandbox is local
     shell.run("%puq_sandbox stop\n%puq_sandbox")

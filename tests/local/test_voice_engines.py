@@ -179,9 +179,9 @@ def test_m4a_and_where_it_is_cut(client: Client) -> None:
     wav = client.speak(response_format="wav").content
     audio = m4a(np.frombuffer(wav[44:], "<i2").astype("float32") / 32768)
     assert errors(client.hear(audio, "talk.m4a").json()["text"]) <= 1
-    cut = client.hear(audio[: len(audio) // 2], "talk.m4a")  # its table stands at its end
-    assert cut.status_code == 400
-    assert "'talk.m4a' cannot be read as audio: it may be cut" in cut.json()["error"]
+    split_phonemes = client.hear(audio[: len(audio) // 2], "talk.m4a")  # its table stands at its end
+    assert split_phonemes.status_code == 400
+    assert "'talk.m4a' cannot be read as audio: it may be cut" in split_phonemes.json()["error"]
 
 
 def test_a_recording_that_is_cut_is_heard_as_far_as_it_goes(client: Client, spoken: bytes) -> None:

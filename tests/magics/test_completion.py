@@ -15,8 +15,21 @@ import pytest
 from IPython.core.completer import provisionalcompleter, rectify_completions
 
 from puq_magics.magics.completion import matcher as completion
-from puq_magics.magics.completion.cursor import Place, Typed, find_place, quoted, read_words, unquoted
-from puq_magics.magics.completion.expressions import Expression, keys_of, members_of, unfinished, value_at
+from puq_magics.magics.completion.cursor import (
+    CursorPosition,
+    PartialLine,
+    locate_cursor,
+    parse_partial_line,
+    quote_word,
+    split_quote,
+)
+from puq_magics.magics.completion.expressions import (
+    PartialExpression,
+    iter_keys,
+    iter_members,
+    parse_partial_expression,
+    resolve_path,
+)
 from puq_magics.sandbox.scripted.speech import VOICES
 
 PATIENCE = 30.0  # seconds
@@ -36,27 +49,27 @@ def split(marked: str) -> tuple[str, int]:
 @pytest.mark.parametrize(
     ("marked", "place"),
     [
-        ("%puq_chat -m a¦b", Place("line", "puq_chat", " -m a", "b")),
-        ("%puq_chat ¦", Place("line", "puq_chat", " ")),
-        ("  %puq ¦", Place("line", "puq", " ")),
-        ("r = %puq_chat -m ¦", Place("line", "puq_chat", " -m ")),
-        ("a, b = %puq_chat -m ¦", Place("line", "puq_chat", " -m ")),
-        ("x = 1\nfor y in z:\n    r = %puq_chat -¦ hi\nz", Place("line", "puq_chat", " -", " hi")),
-        ("%time r = %puq_chat -¦", Place("line", "puq_chat", " -")),
-        ("%puq_chat -q \\\n  -m ¦", Place("line", "puq_chat", " -q     -m ")),
-        ("puq_chat -¦", Place("line", "puq_chat", " -")),
-        ("%%puq_chat a¦b -q\nbody", Place("head", "puq_chat", " a", "b -q")),
-        ("\n\n%%puq_chat ¦", Place("head", "puq_chat", " ")),
-        ("%%puq_chat x\none\ntw¦o\n", Place("body", "puq_chat", "one\ntw", "o\n", " x")),
-        ("%%puq_chat\n¦", Place("body", "puq_chat", "", "", "")),
-        ("%%puq_chat\n%puq_chat -¦", Place("body", "puq_chat", "%puq_chat -", "", "")),
-        ("%%time -x\n%%puq_chat ¦", Place("head", "puq_chat", " ")),
-        ("%%time\nx = 1\n%puq_chat -¦", Place("line", "puq_chat", " -")),
-        ("%config PuqMagics.chat_model = 'a¦'", Place("setting", "chat_model", "'a", "'")),
+        ("%puq_chat -m a¦b", CursorPosition("line", "puq_chat", " -m a", "b")),
+        ("%puq_chat ¦", CursorPosition("line", "puq_chat", " ")),
+        ("  %puq ¦", CursorPosition("line", "puq", " ")),
+        ("r = %puq_chat -m ¦", CursorPosition("line", "puq_chat", " -m ")),
+        ("a, b = %puq_chat -m ¦", CursorPosition("line", "puq_chat", " -m ")),
+        ("x = 1\nfor y in z:\n    r = %puq_chat -¦ hi\nz", CursorPosition("line", "puq_chat", " -", " hi")),
+        ("%time r = %puq_chat -¦", CursorPosition("line", "puq_chat", " -")),
+        ("%puq_chat -q \\\n  -m ¦", CursorPosition("line", "puq_chat", " -q     -m ")),
+        ("puq_chat -¦", CursorPosition("line", "puq_chat", " -")),
+        ("%%puq_chat a¦b -q\nbody", CursorPosition("head", "puq_chat", " a", "b -q")),
+        ("\n\n%%puq_chat ¦", CursorPosition("head", "puq_chat", " ")),
+        ("%%puq_chat x\none\ntw¦o\n", CursorPosition("body", "puq_chat", "one\ntw", "o\n", " x")),
+        ("%%puq_chat\n¦", CursorPosition("body", "puq_chat", "", "", "")),
+        ("%%puq_chat\n%puq_chat -¦", CursorPosition("body", "puq_chat", "%puq_chat -", "", "")),
+        ("%%time -x\n%%puq_chat ¦", CursorPosition("head", "puq_chat", " ")),
+        ("%%time\nx = 1\n%puq_chat -¦", CursorPosition("line", "puq_chat", " -")),
+        ("%config PuqMagics.chat_model = 'a¦'", CursorPosition("setting", "chat_model", "'a", "'")),
     ],
 )
-def test_the_place_of_the_cursor(marked: str, place: Place) -> None:
-    assert find_place(*split(marked), LINES, CELLS) == place
+def test_the_place_of_the_cursor(marked: str, place: CursorPosition) -> None:
+    assert locate_cursor(*split(marked), LINES, CELLS) == place
 
 
 @pytest.mark.parametrize(
@@ -81,7 +94,7 @@ def test_the_place_of_the_cursor(marked: str, place: Place) -> None:
     ],
 )
 def test_outside_of_our_magics(marked: str) -> None:
-    assert find_place(*split(marked), LINES, CELLS) is None
+    assert locate_cursor(*split(marked), LINES, CELLS) is None
 
 
 TAKERS = ("-m", "--model", "-s", "--save")
@@ -90,43 +103,43 @@ TAKERS = ("-m", "--model", "-s", "--save")
 @pytest.mark.parametrize(
     ("before", "prompt", "typed"),
     [
-        (" ", True, Typed("")),
-        (" -", True, Typed("-")),
-        (" -q --mo", True, Typed("--mo", flags=("-q",))),
-        (" -m ", True, Typed("", "-m", ("-m",))),
-        (" -m a", True, Typed("a", "-m", ("-m",))),
-        (" --model=a", True, Typed("a", "--model")),
-        (" -ma", True, Typed("a", "-m")),
-        (" -m a ", True, Typed("", "", ("-m",))),
-        (" -ma ", True, Typed("", "", ("-m",))),
-        (" -m a -", True, Typed("-", "", ("-m",))),
-        (' -s "be short, -m ', True, Typed('"be short, -m ', "-s", ("-s",))),
-        (' -s "it\'s" -', True, Typed("-", "", ("-s",))),
-        (r" --save my\ fi", True, Typed(r"my\ fi", "--save", ("--save",))),
-        (" -s -m ", True, Typed("", "", ("-s",))),
-        (" hello -m", True, Typed("-m", "", (), ("hello",), True)),
-        (" -- -m", True, Typed("-m", "", (), (), True)),
-        (" hello -m", False, Typed("-m", "", (), ("hello",))),
-        (" hello -m x", False, Typed("x", "-m", ("-m",), ("hello",))),
+        (" ", True, PartialLine("")),
+        (" -", True, PartialLine("-")),
+        (" -q --mo", True, PartialLine("--mo", flags=("-q",))),
+        (" -m ", True, PartialLine("", "-m", ("-m",))),
+        (" -m a", True, PartialLine("a", "-m", ("-m",))),
+        (" --model=a", True, PartialLine("a", "--model")),
+        (" -ma", True, PartialLine("a", "-m")),
+        (" -m a ", True, PartialLine("", "", ("-m",))),
+        (" -ma ", True, PartialLine("", "", ("-m",))),
+        (" -m a -", True, PartialLine("-", "", ("-m",))),
+        (' -s "be short, -m ', True, PartialLine('"be short, -m ', "-s", ("-s",))),
+        (' -s "it\'s" -', True, PartialLine("-", "", ("-s",))),
+        (r" --save my\ fi", True, PartialLine(r"my\ fi", "--save", ("--save",))),
+        (" -s -m ", True, PartialLine("", "", ("-s",))),
+        (" hello -m", True, PartialLine("-m", "", (), ("hello",), True)),
+        (" -- -m", True, PartialLine("-m", "", (), (), True)),
+        (" hello -m", False, PartialLine("-m", "", (), ("hello",))),
+        (" hello -m x", False, PartialLine("x", "-m", ("-m",), ("hello",))),
     ],
 )
-def test_the_word_at_the_cursor(before: str, prompt: bool, typed: Typed) -> None:
-    assert read_words(before, TAKERS.__contains__, prompt=prompt) == typed
+def test_the_word_at_the_cursor(before: str, prompt: bool, typed: PartialLine) -> None:
+    assert parse_partial_line(before, TAKERS.__contains__, prompt=prompt) == typed
 
 
 @pytest.mark.parametrize("text", ["plain", "two words", "it's", 'a "b"', "back\\slash", "a\\ b"])
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_what_is_inserted_is_one_word_that_says_the_same(text: str, quote: str) -> None:
-    written = quoted(text, quote)
-    found = read_words(f" --save {written} ", TAKERS.__contains__, prompt=True)
-    assert found == Typed("", "", ("--save",))
-    assert unquoted(written.removesuffix(quote)) == (quote, text)
+    written = quote_word(text, quote)
+    found = parse_partial_line(f" --save {written} ", TAKERS.__contains__, prompt=True)
+    assert found == PartialLine("", "", ("--save",))
+    assert split_quote(written.removesuffix(quote)) == (quote, text)
 
 
 def test_a_quote_that_is_closed_behind_the_cursor_is_not_closed_again() -> None:
-    assert quoted("a b", "'") == "'a b'"
-    assert quoted("a b", "'", after="' -q") == "'a b"
-    assert quoted("a b/", "'", is_open=True) == "'a b/"
+    assert quote_word("a b", "'") == "'a b'"
+    assert quote_word("a b", "'", after="' -q") == "'a b"
+    assert quote_word("a b/", "'", is_open=True) == "'a b/"
 
 
 # --- what is typed after {{ ------------------------------------------------------------------------------------
@@ -135,34 +148,34 @@ def test_a_quote_that_is_closed_behind_the_cursor_is_not_closed_again() -> None:
 @pytest.mark.parametrize(
     ("before", "expression"),
     [
-        ("tell {{", Expression("name", "")),
-        ("tell {{ to", Expression("name", "to")),
-        ("{{a}} and {{b", Expression("name", "b")),
-        ("{{f(a, b", Expression("name", "b")),
-        ("{{a + b", Expression("name", "b")),
-        ("{{a if b", Expression("name", "b")),
-        ("{{row.ti", Expression("attribute", "ti", "row")),
-        ("{{row.title.", Expression("attribute", "", "row.title")),
-        ('{{d["a.b"].c', Expression("attribute", "c", 'd["a.b"]')),
-        ('{{d["a', Expression("key", '"a', "d")),
-        ("{{d.x['", Expression("key", "'", "d.x")),
-        ("{{d[", Expression("key", "", "d")),
-        ("{{Out[1", Expression("key", "1", "Out")),
-        ("{{df | he", Expression("filter", "he")),
-        ("{{df|", Expression("filter", "")),
-        ("{{df | head(3) | m", Expression("filter", "m")),
-        ('{{x | default("a', Expression("other", "")),
-        ('{{"a".up', Expression("other", "")),
-        ("{{f(x).up", Expression("other", "")),
+        ("tell {{", PartialExpression("name", "")),
+        ("tell {{ to", PartialExpression("name", "to")),
+        ("{{a}} and {{b", PartialExpression("name", "b")),
+        ("{{f(a, b", PartialExpression("name", "b")),
+        ("{{a + b", PartialExpression("name", "b")),
+        ("{{a if b", PartialExpression("name", "b")),
+        ("{{row.ti", PartialExpression("attribute", "ti", "row")),
+        ("{{row.title.", PartialExpression("attribute", "", "row.title")),
+        ('{{d["a.b"].c', PartialExpression("attribute", "c", 'd["a.b"]')),
+        ('{{d["a', PartialExpression("key", '"a', "d")),
+        ("{{d.x['", PartialExpression("key", "'", "d.x")),
+        ("{{d[", PartialExpression("key", "", "d")),
+        ("{{Out[1", PartialExpression("key", "1", "Out")),
+        ("{{df | he", PartialExpression("filter", "he")),
+        ("{{df|", PartialExpression("filter", "")),
+        ("{{df | head(3) | m", PartialExpression("filter", "m")),
+        ('{{x | default("a', PartialExpression("other", "")),
+        ('{{"a".up', PartialExpression("other", "")),
+        ("{{f(x).up", PartialExpression("other", "")),
     ],
 )
-def test_the_end_of_an_expression(before: str, expression: Expression) -> None:
-    assert unfinished(before) == expression
+def test_the_end_of_an_expression(before: str, expression: PartialExpression) -> None:
+    assert parse_partial_expression(before) == expression
 
 
 @pytest.mark.parametrize("before", ["", "{a", "{{{a", "{{a}} b", "{{a\nb", 'x {{d["k"]}} y', "{"])
 def test_outside_of_an_expression(before: str) -> None:
-    assert unfinished(before) is None
+    assert parse_partial_expression(before) is None
 
 
 class Trap:
@@ -260,33 +273,33 @@ def test_values_are_read_and_nothing_of_theirs_runs() -> None:
         "p.right",
         "ns.x",
     ):
-        assert value_at(path, names) is trap, path
+        assert resolve_path(path, names) is trap, path
     for path in ("nothing", "t.boom", "t.other", 't["x"]', "t[0]", "d.n[9]", "td.z", "s.other", "t.plain.x"):
-        assert list(members_of(value_at(path, names))) == [], path
+        assert list(iter_members(resolve_path(path, names))) == [], path
 
 
 def test_members_are_named_and_not_read() -> None:
-    assert [name for name, _ in members_of(Trap())] == [
+    assert [name for name, _ in iter_members(Trap())] == [
         "title",
         "plain",
         "boom",
         "method",
     ]
-    assert dict(members_of(Trap()))["boom"] == "property"
-    assert [name for name, _ in members_of(Pair(1, 2))][:2] == ["left", "right"]
-    assert ("inner", "attribute") in list(members_of(Slotted(1)))
-    assert {"k", "items"} <= {name for name, _ in members_of(TrapDict(k=1))}
-    assert "clear" not in dict(members_of({}))
+    assert dict(iter_members(Trap()))["boom"] == "property"
+    assert [name for name, _ in iter_members(Pair(1, 2))][:2] == ["left", "right"]
+    assert ("inner", "attribute") in list(iter_members(Slotted(1)))
+    assert {"k", "items"} <= {name for name, _ in iter_members(TrapDict(k=1))}
+    assert "clear" not in dict(iter_members({}))
     for value in (Hidden(), Claims()):
-        assert list(members_of(value)) == []
-        assert list(keys_of(value)) == []
+        assert list(iter_members(value)) == []
+        assert list(iter_keys(value)) == []
 
 
 def test_keys_and_columns() -> None:
-    assert list(keys_of({"a": 1, 2: "x", (3,): 0})) == [("a", "int"), ("2", "key")]
-    assert list(keys_of(TrapDict(k=1))) == [("k", "int")]
-    assert list(keys_of(pd.DataFrame({"a": [1], "b c": [2]}))) == [("a", "column"), ("b c", "column")]
-    assert list(keys_of([1, 2])) == []
+    assert list(iter_keys({"a": 1, 2: "x", (3,): 0})) == [("a", "int"), ("2", "key")]
+    assert list(iter_keys(TrapDict(k=1))) == [("k", "int")]
+    assert list(iter_keys(pd.DataFrame({"a": [1], "b c": [2]}))) == [("a", "column"), ("b c", "column")]
+    assert list(iter_keys([1, 2])) == []
 
 
 # --- in a shell ------------------------------------------------------------------------------------------------
@@ -364,7 +377,7 @@ def test_models_everywhere(tab: Tab, marked: str) -> None:
 def test_models_are_those_of_the_kind(tab: Tab) -> None:
     candidates = _candidates(tab)
     for kind in ("image", "speech", "transcription"):
-        found = [offer.text for offer in candidates.offers(f"{kind} model", "")]
+        found = [offer.text for offer in candidates.items(f"{kind} model", "")]
         assert found
         assert all(tab.shell.session.account().kind(code) == kind for code in found)
     chats = tab("%puq_chat -m ¦")
@@ -409,7 +422,7 @@ def test_values_of_other_options(tab: Tab) -> None:
     candidates = _candidates(tab)
 
     def texts(what: str, typed: str = "") -> list[str]:
-        return [offer.text for offer in candidates.offers(what, typed)]
+        return [offer.text for offer in candidates.items(what, typed)]
 
     assert set(VOICES) <= set(texts("voice"))
     assert texts("size", "auto") == ["auto"]
@@ -453,7 +466,7 @@ def test_paths(tab: Tab, tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
     candidates = _candidates(tab)
 
     def texts(typed: str, after: str = "") -> list[str]:
-        return [offer.text for offer in candidates.offers("path", typed, after)]
+        return [offer.text for offer in candidates.items("path", typed, after)]
 
     assert texts("") == ["my\\ talks/", "it\\'s", "my\\ talk.mp3"]
     assert texts(r"my\ talk.") == [r"my\ talk.mp3"]
@@ -608,7 +621,7 @@ def test_unloading_ends_it(shell: Any) -> None:
     assert "--temperature" not in Tab(shell)("%puq_chat --te¦")
     shell.run("%load_ext puq_magics\n%reload_ext puq_magics")
     assert Tab(shell)("%puq_chat --te¦") == ["--temperature"]
-    ours = [m for m in shell.ip.Completer.custom_matchers if m.matcher_identifier == completion.IDENTIFIER]
+    ours = [m for m in shell.ip.Completer.custom_matchers if m.matcher_identifier == completion.MATCHER_ID]
     assert len(ours) == 1
 
 

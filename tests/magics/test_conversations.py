@@ -15,7 +15,7 @@ from puq_magics.outputs.views.view import QuietView
 from puq_magics.prompts.token_estimate import tokens_of
 from puq_magics.session.budget import usage_or_estimate
 from puq_magics.session.chat_call import ChatSpec, chat
-from puq_magics.session.chat_turn import Joining
+from puq_magics.session.chat_turn import TurnContext
 
 
 def turns(shell: Any, name: str = "main") -> list[str]:
@@ -484,11 +484,11 @@ def test_the_tokens_of_all_parts_of_an_answer_add_up(against: Any, shell: Any) -
 def test_first_turns_at_the_same_time_are_turns_of_one_conversation(asking: Any) -> None:
     conversations = asking.session.conversations
     asked = [
-        (Joining(asking.session, conversations.slot("main"), word), ChatResult(text=word, model="a/b"))
+        (TurnContext(asking.session, conversations.slot("main"), word), ChatResult(text=word, model="a/b"))
         for word in ("one", "two")
     ]
     for joining, result in asked:
-        joining.keep(result)
+        joining.commit_turn(result)
     assert turns(asking) == ["one", "two"]
 
 
@@ -502,7 +502,7 @@ def test_an_answer_that_cannot_be_kept_is_shown_to_its_end(asking: Any) -> None:
     def _fail(result: ChatResult) -> None:
         raise InputError("it cannot be kept.", hint="")
 
-    call = ChatSpec("sandbox/echo", [{"role": "user", "content": "hi"}], finish=_fail)
+    call = ChatSpec("sandbox/echo", [{"role": "user", "content": "hi"}], finalize=_fail)
     with pytest.raises(InputError, match="cannot be kept"):
         chat(asking.session, call, _Ending())
     assert ended == [asking.session.namespace["_puq"]]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from puq_magics.core.errors import InputError
 from puq_magics.magics.commands import CHAT_COMMAND
-from puq_magics.magics.options import CommandLine, option, read_params
+from puq_magics.magics.options import CommandLine, option, parse_params
 
 FLAGS = [flag for option in CHAT_COMMAND._options for flag in option.flags]
 
@@ -30,7 +30,7 @@ FLAGS = [flag for option in CHAT_COMMAND._options for flag in option.flags]
     ],
 )
 def test_options_come_off_the_front_and_the_rest_is_raw(line: str, prompt: str) -> None:
-    assert CHAT_COMMAND.read(line)[1] == prompt
+    assert CHAT_COMMAND.parse(line)[1] == prompt
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_options_come_off_the_front_and_the_rest_is_raw(line: str, prompt: str) 
     ],
 )
 def test_values_as_a_shell_reads_them(line: str, system: str) -> None:
-    args, prompt = CHAT_COMMAND.read(line)
+    args, prompt = CHAT_COMMAND.parse(line)
     assert (args.system, prompt) == (system, "hi")
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"])))
 def test_any_prompt_behind_two_dashes_is_raw(prompt: str) -> None:
-    args, rest = CHAT_COMMAND.read(f"-q -- {prompt}")
+    args, rest = CHAT_COMMAND.parse(f"-q -- {prompt}")
     assert args.quiet
     assert rest == prompt.strip()
 
@@ -73,7 +73,7 @@ def test_any_prompt_behind_two_dashes_is_raw(prompt: str) -> None:
 @given(st.text())
 def test_any_line_is_read_or_refused(line: str) -> None:
     try:
-        _, rest = CHAT_COMMAND.read(line)
+        _, rest = CHAT_COMMAND.parse(line)
     except InputError:
         return
     assert rest == "" or line.rstrip().endswith(rest)
@@ -85,14 +85,14 @@ def test_any_line_is_read_or_refused(line: str) -> None:
 def test_any_value_can_be_quoted(value: str) -> None:
     import shlex
 
-    assert CHAT_COMMAND.read(f"-s {shlex.quote(value)} hi")[0].system == value
+    assert CHAT_COMMAND.parse(f"-s {shlex.quote(value)} hi")[0].system == value
 
 
 @pytest.mark.parametrize("flag", FLAGS)
 def test_half_a_flag_is_no_flag(flag: str) -> None:
     for wrong in (f"{flag}x" if flag.startswith("--") else f"-{flag}", flag[:-1] if len(flag) > 4 else "-x"):
         with pytest.raises(InputError):
-            CHAT_COMMAND.read(f"{wrong} hi")
+            CHAT_COMMAND.parse(f"{wrong} hi")
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,14 @@ def test_half_a_flag_is_no_flag(flag: str) -> None:
     ],
 )
 def test_options_around_a_word(line: str, word: str, quiet: bool, temperature: float | None) -> None:
-    args, found = CHAT_COMMAND.read_around(line, "hint")
+    args, found = CHAT_COMMAND.parse_with_argument(line, "hint")
     assert (found, args.quiet, args.temperature) == (word, quiet, temperature)
 
 
 @pytest.mark.parametrize("line", ["a b", "a -q b", "-q a b", "a b -q", "a -- b"])
 def test_a_second_word_is_one_too_many(line: str) -> None:
     with pytest.raises(InputError, match="one too many") as caught:
-        CHAT_COMMAND.read_around(line, "the hint")
+        CHAT_COMMAND.parse_with_argument(line, "the hint")
     assert caught.value.hint == "the hint"
 
 
@@ -130,11 +130,11 @@ def test_a_command_line_speaks_for_its_own_magic() -> None:
     first(puq_first)
     second(puq_second)
     with pytest.raises(InputError) as caught:
-        first.read("--two")
+        first.parse("--two")
     assert "--one" in caught.value.hint
     assert "%puq_first? says more" in caught.value.hint
     with pytest.raises(InputError) as caught:
-        second.read("--two")
+        second.parse("--two")
     assert "%puq_second? says more" in caught.value.hint
 
 
@@ -143,12 +143,12 @@ def test_a_command_line_speaks_for_its_own_magic() -> None:
 )
 def test_two_dashes_are_no_value(line: str) -> None:
     with pytest.raises(InputError, match="-- is not a value"):
-        CHAT_COMMAND.read(line)
+        CHAT_COMMAND.parse(line)
 
 
 def test_params() -> None:
-    assert read_params(None, ()) == {}
-    assert read_params(["a=1", "b= x ", "c={}", " d =[1]", "a=2"], ()) == {
+    assert parse_params(None, ()) == {}
+    assert parse_params(["a=1", "b= x ", "c={}", " d =[1]", "a=2"], ()) == {
         "a": 2,
         "b": " x ",
         "c": {},

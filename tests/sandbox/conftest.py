@@ -121,22 +121,22 @@ class Heard:
     body: dict[str, Any]
 
 
-class AnotherServer:
+class UpstreamServer:
     """An OpenAI-compatible server that others wrote; what it says to a chat is up to the test."""
 
     def __init__(self) -> None:
         self.models = ["tiny"]
-        self.say: Callable[[Answering, dict[str, Any]], Awaitable[None]] = hello
+        self.say: Callable[[UpstreamHandler, dict[str, Any]], Awaitable[None]] = hello
         self.heard: list[Heard] = []
         #: Set when a client went before its answer was whole.
         self.left = Event()
         self._stop: Callable[[], object] = lambda: None
         self.url = ""
         self.tls: Any = None
-        self.handler = type("Handler", (Answering,), {})  # one of its own, that a test may change
+        self.handler = type("Handler", (UpstreamHandler,), {})  # one of its own, that a test may change
         self._thread = Thread(target=lambda: asyncio.run(self._serve()), name="another-server")
 
-    def start(self) -> AnotherServer:
+    def start(self) -> UpstreamServer:
         self._up = Event()
         self._thread.start()
         assert self._up.wait(30)
@@ -164,8 +164,8 @@ class AnotherServer:
         await server.close_all_connections()
 
 
-class Answering(RequestHandler):
-    def initialize(self, server: AnotherServer) -> None:
+class UpstreamHandler(RequestHandler):
+    def initialize(self, server: UpstreamServer) -> None:
         self.server = server
 
     def note(self) -> None:
@@ -209,7 +209,7 @@ class Answering(RequestHandler):
         return self.detach()
 
 
-async def hello(answering: Answering, body: dict[str, Any]) -> None:
+async def hello(answering: UpstreamHandler, body: dict[str, Any]) -> None:
     """Say hello in five tokens, as a stream or in one piece."""
     usage = {"prompt_tokens": 30, "completion_tokens": 5, "total_tokens": 35}
     if not body.get("stream"):
@@ -239,28 +239,28 @@ async def hello(answering: Answering, body: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def another() -> Iterator[AnotherServer]:
-    server = AnotherServer().start()
+def upstream_server() -> Iterator[UpstreamServer]:
+    server = UpstreamServer().start()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def relaying(another: AnotherServer, _quiet_log: None) -> Iterator[Sandbox]:
+def relaying(upstream_server: UpstreamServer, _quiet_log: None) -> Iterator[Sandbox]:
     """A sandbox with another server behind it."""
     with Sandbox(
-        pace=0, upstream=another.url, upstream_key="our-own-key", price=(1000.0, 10_000.0)
+        pace=0, upstream=upstream_server.url, upstream_key="our-own-key", price=(1000.0, 10_000.0)
     ) as running:
         yield running
 
 
 @pytest.fixture
-def relayed(relaying: Sandbox, connect: Callable[[Sandbox], Client]) -> Client:
+def upstream_client(relaying: Sandbox, connect: Callable[[Sandbox], Client]) -> Client:
     return connect(relaying)
 
 
 @pytest.fixture
-def told(_quiet_log: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+def engine_sandbox(_quiet_log: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A sandbox whose speech and transcription are by engines that do what their orders tell: see told_engine."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
     engines = {

@@ -2,18 +2,18 @@ from threading import Thread
 
 import pytest
 
-from puq_magics.sandbox.state import Account
+from puq_magics.sandbox.state import TokenAccount
 
 
 def test_a_token_is_made_up_and_is_never_the_same() -> None:
-    tokens = {Account(1).token for _ in range(10)}
+    tokens = {TokenAccount(1).token for _ in range(10)}
     assert len(tokens) == 10
     assert all(token.startswith("sandbox-") and len(token) > 30 for token in tokens)
 
 
 @pytest.mark.parametrize("header", ["Token secret", "token secret", "Token  secret"])
 def test_its_own_key_is_admitted(header: str) -> None:
-    assert Account(1, "secret").admits(header)
+    assert TokenAccount(1, "secret").accepts(header)
 
 
 @pytest.mark.parametrize(
@@ -21,11 +21,11 @@ def test_its_own_key_is_admitted(header: str) -> None:
     ["", "secret", "Token", "Token ", "Token secre", "Token secrets", "Bearer secret", "Token sécret"],
 )
 def test_anything_else_is_not(header: str) -> None:
-    assert not Account(1, "secret").admits(header)
+    assert not TokenAccount(1, "secret").accepts(header)
 
 
 def test_charges_from_many_threads_add_up() -> None:
-    account = Account(1000.0)
+    account = TokenAccount(1000.0)
     threads = [Thread(target=lambda: [account.charge(1.0) for _ in range(100)]) for _ in range(8)]
     for thread in threads:
         thread.start()

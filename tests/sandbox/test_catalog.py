@@ -1,4 +1,4 @@
-from puq_magics.sandbox.models import DEFAULT_MODELS, MODELS, listing, local_models, upstream_model
+from puq_magics.sandbox.models import DEFAULT_MODELS, MODELS, list_response, local_models, upstream_model
 from puq_magics.sandbox.scripted.scripts import SCRIPTS
 
 
@@ -22,7 +22,7 @@ def test_there_is_a_model_of_each_kind_to_ask_by_default() -> None:
 
 
 def test_a_line_of_the_list_has_the_shape_of_the_api() -> None:
-    lines = listing(MODELS.values())["models"]
+    lines = list_response(MODELS.values())["models"]
     assert isinstance(lines, list)
     assert [line["id"] for line in lines] == list(range(1, len(MODELS) + 1))
     assert set(lines[0]) == {
@@ -41,7 +41,7 @@ def test_a_line_of_the_list_has_the_shape_of_the_api() -> None:
 def test_models_of_this_machine() -> None:
     models = local_models()
     assert {model.kind for model in models} == {"chat", "speech", "transcription"}
-    assert {model.answerer for model in models} == {"local"}
+    assert {model.backend_kind for model in models} == {"local"}
     assert all(model.code.startswith("local/") for model in models)
     assert not {model.code for model in models} & set(MODELS)
     assert models[0].price(prompt=1_000_000, completion=1_000_000) == 0.75
@@ -60,7 +60,7 @@ def test_ones_own_model_takes_the_place_of_the_usual_one() -> None:
 
 def test_a_model_of_the_upstream_is_named_there_as_it_is_there() -> None:
     model = upstream_model("org/large:7b", (1.0, 2.0))
-    assert (model.code, model.name_there, model.answerer) == (
+    assert (model.code, model.backend_name, model.backend_kind) == (
         "upstream/org/large:7b",
         "org/large:7b",
         "upstream",

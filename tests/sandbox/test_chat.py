@@ -11,7 +11,7 @@ from puq_magics.sandbox import Sandbox, chat
 from puq_magics.sandbox.chat_request import ChatRequest
 from puq_magics.sandbox.looking import count
 from puq_magics.sandbox.models import MODELS
-from puq_magics.sandbox.scripted.scripts import NOTICE, Move, Say, Stall
+from puq_magics.sandbox.scripted.scripts import NOTICE, Action, Content, Stall
 
 
 def words(stream: list, field: str = "content") -> str:
@@ -169,9 +169,9 @@ def test_an_answer_ends_when_its_client_goes(
 ) -> None:
     began, ended = Event(), Event()
 
-    def endless(_request: ChatRequest) -> Iterator[Move]:
+    def endless(_request: ChatRequest) -> Iterator[Action]:
         try:
-            yield Say("Once upon a time")
+            yield Content("Once upon a time")
             began.set()
             yield Stall(keep_alive)
         finally:

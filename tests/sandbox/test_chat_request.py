@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from puq_magics.sandbox.chat_request import TOKENS_PER_IMAGE, Message, read_chat_request
-from puq_magics.sandbox.validation import Refusal
+from puq_magics.sandbox.validation import ErrorResponse
 
 HELLO = [{"role": "user", "content": "Hello"}]
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -52,7 +52,7 @@ def test_parts_are_read() -> None:
 def test_the_question_is_the_last_of_the_user() -> None:
     turns = [("user", "one"), ("assistant", "two"), ("user", "three"), ("assistant", "four")]
     request = read_chat_request(body(messages=[{"role": role, "content": text} for role, text in turns]))
-    assert request.question.text == "three"
+    assert request.last_user_message.text == "three"
 
 
 @pytest.mark.parametrize("value", [0, 1, 2, 0.5, 2.0])
@@ -82,7 +82,7 @@ def test_temperatures(value: float) -> None:
     ],
 )
 def test_a_wrong_value_is_a_400(fields: dict[str, Any]) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ErrorResponse) as caught:
         read_chat_request(body(**fields))
     assert (caught.value.status, caught.value.code) == (400, "VALIDATION_ERROR")
     assert (
@@ -118,6 +118,6 @@ def test_a_wrong_value_is_a_400(fields: dict[str, Any]) -> None:
     ],
 )
 def test_what_cannot_be_processed_is_a_422(raw: bytes) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ErrorResponse) as caught:
         read_chat_request(raw)
     assert caught.value.status == 422

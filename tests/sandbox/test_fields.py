@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 
 from puq_magics.sandbox import validation as fields
-from puq_magics.sandbox.validation import Refusal
+from puq_magics.sandbox.validation import ErrorResponse
 
 number = partial(fields.number, default=1.0, least=0.25, most=4)
 whole = partial(fields.whole_number, default=1, least=1, most=4)
@@ -52,6 +52,6 @@ def test_what_fits(read: Callable[..., object], value: object, result: object) -
     ],
 )
 def test_what_does_not(read: Callable[..., object], value: object, status: int) -> None:
-    with pytest.raises(Refusal, match="'it'") as caught:
+    with pytest.raises(ErrorResponse, match="'it'") as caught:
         read({"it": value}, "it")
     assert caught.value.status == status

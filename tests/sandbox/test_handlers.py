@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from puq_magics.sandbox import Asked, Sandbox, handlers
+from puq_magics.sandbox import RequestRecord, Sandbox, handlers
 from puq_magics.sandbox.models import MODELS
 
 ENDPOINTS = [
@@ -184,9 +184,9 @@ def test_requests_are_noted_without_the_key(sandbox: Sandbox, client) -> None:
     client.chat("sandbox/echo")
     requests.get(sandbox.base_url + "/v1/models", headers={"Authorization": "Token stolen"}, timeout=30)
     assert sandbox.requests == (
-        Asked("GET", "/v1/models", 200),
-        Asked("POST", "/v1/chat/completions", 200, "sandbox/echo"),
-        Asked("GET", "/v1/models", 401),
+        RequestRecord("GET", "/v1/models", 200),
+        RequestRecord("POST", "/v1/chat/completions", 200, "sandbox/echo"),
+        RequestRecord("GET", "/v1/models", 401),
     )
     assert sandbox.token not in repr(sandbox.requests)
 

@@ -4,7 +4,7 @@ import io
 import pytest
 from PIL import Image
 
-from puq_magics.sandbox.looking import described
+from puq_magics.sandbox.looking import describe_image
 
 
 def url(data: bytes, mime: str = "image/png") -> str:
@@ -30,7 +30,7 @@ def picture(kind: str, **options: object) -> bytes:
     ],
 )
 def test_pictures(kind: str, options: dict[str, object], words: str) -> None:
-    assert described(url(picture(kind, **options))) == words
+    assert describe_image(url(picture(kind, **options))) == words
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_pictures(kind: str, options: dict[str, object], words: str) -> None:
     ],
 )
 def test_what_is_no_picture(address: str, words: str) -> None:
-    assert described(address) == words
+    assert describe_image(address) == words

@@ -10,18 +10,20 @@ from pathlib import Path
 import pytest
 import requests
 
-COMMAND = [sys.executable, "-W", "error", "-m", "puq_magics.sandbox"]
+FETCH_COMMAND = [sys.executable, "-W", "error", "-m", "puq_magics.sandbox"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [*FETCH_COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_it_is_told_to_end(number: signal.Signals) -> None:
     arguments = ["--balance", "3.5", "--pace", "0", "--fail", "429:1", "--drop-after", "9", "--models", "40"]
     with subprocess.Popen(
-        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*FETCH_COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -82,14 +84,17 @@ def test_a_port_that_is_taken() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_real_models_behind_it(another) -> None:
-    command = [*COMMAND, "--upstream", another.url, "--price", "1000:2000"]
+def test_real_models_behind_it(upstream_server) -> None:
+    command = [*FETCH_COMMAND, "--upstream", upstream_server.url, "--price", "1000:2000"]
     environment = os.environ | {"PUQ_UPSTREAM_KEY": "our-own-key"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         try:
             greeting, url, key, model = (process.stdout.readline().strip() for _ in range(4))
-            assert f"Real are the answers of upstream/… ({another.url}); all others are scripted." in greeting
+            assert (
+                f"Real are the answers of upstream/… ({upstream_server.url}); all others are scripted."
+                in greeting
+            )
             assert model == "export PUQ_CHAT_MODEL=upstream/tiny"
             headers = {"Authorization": f"Token {key.partition('=')[2]}"}
             base_url = url.partition("=")[2]
@@ -103,12 +108,12 @@ def test_real_models_behind_it(another) -> None:
             assert balance == pytest.approx(100 - 0.03 - 0.01)
         finally:
             process.terminate()
-    assert {heard.headers["Authorization"] for heard in another.heard} == {"Bearer our-own-key"}
+    assert {heard.headers["Authorization"] for heard in upstream_server.heard} == {"Bearer our-own-key"}
     assert "our-own-key" not in " ".join(command)
 
 
 def test_a_key_for_each_of_a_class() -> None:
-    with subprocess.Popen([*COMMAND, "--keys", "3"], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*FETCH_COMMAND, "--keys", "3"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             lines = [process.stdout.readline().strip() for _ in range(10)]
@@ -125,7 +130,7 @@ def test_a_key_for_each_of_a_class() -> None:
 
 def test_an_upstream_that_is_down_is_told_of() -> None:
     with subprocess.Popen(
-        [*COMMAND, "--upstream", "http://127.0.0.1:9"], stdout=subprocess.PIPE, text=True
+        [*FETCH_COMMAND, "--upstream", "http://127.0.0.1:9"], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         try:
@@ -140,7 +145,7 @@ def test_an_upstream_that_is_down_is_told_of() -> None:
 def test_weights_that_are_missing(tmp_path: Path) -> None:
     environment = os.environ | {"PUQ_WEIGHTS": str(tmp_path)}
     done = subprocess.run(
-        [*COMMAND, "--local"],
+        [*FETCH_COMMAND, "--local"],
         capture_output=True,
         text=True,
         timeout=60,

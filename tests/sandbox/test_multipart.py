@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from puq_magics.sandbox.transcripts import FormReader, boundary_of
-from puq_magics.sandbox.validation import Refusal
+from puq_magics.sandbox.transcripts import MultipartParser, parse_boundary
+from puq_magics.sandbox.validation import ErrorResponse
 
 FILE = bytes(range(256)) * 20 + b"\r\n--\r\n--b\r\n-"
 
@@ -28,7 +28,7 @@ def read(body: bytes, size: int) -> tuple[dict[str, str], dict[tuple[str, str], 
     def take(name: str, filename: str, data: bytes) -> None:
         files[name, filename] = files.get((name, filename), b"") + data
 
-    reader = FormReader(b"bound", take)
+    reader = MultipartParser(b"bound", take)
     for start in range(0, len(body), size):
         reader.feed(body[start : start + size])
     reader.close()
@@ -79,14 +79,14 @@ def test_names_of_files(disposition: str, name: str) -> None:
 )
 @pytest.mark.parametrize("size", [4096, 1_000_000])
 def test_what_cannot_be_read(body: bytes, status: int, size: int) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ErrorResponse) as caught:
         read(body, size)
     assert caught.value.status == status
 
 
 def test_boundaries() -> None:
-    assert boundary_of("multipart/form-data; boundary=abc") == b"abc"
-    assert boundary_of('Multipart/Form-Data; charset=utf-8; boundary="a b"') == b"a b"
+    assert parse_boundary("multipart/form-data; boundary=abc") == b"abc"
+    assert parse_boundary('Multipart/Form-Data; charset=utf-8; boundary="a b"') == b"a b"
     for other in ("", "multipart/form-data", "application/json", "multipart/mixed; boundary=abc"):
-        with pytest.raises(Refusal, match="not multipart/form-data"):
-            boundary_of(other)
+        with pytest.raises(ErrorResponse, match="not multipart/form-data"):
+            parse_boundary(other)

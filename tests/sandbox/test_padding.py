@@ -1,23 +1,23 @@
 from collections import Counter
 from itertools import islice
 
-from puq_magics.sandbox.models import MODELS, MOST_MODELS, padded
+from puq_magics.sandbox.models import MAX_MODELS, MODELS, with_invented_models
 
 
 def test_the_own_models_come_first() -> None:
-    assert list(islice(padded(100).values(), len(MODELS))) == list(MODELS.values())
-    assert padded(3) == MODELS
+    assert list(islice(with_invented_models(100).values(), len(MODELS))) == list(MODELS.values())
+    assert with_invented_models(3) == MODELS
 
 
 def test_any_length_and_always_the_same() -> None:
-    models = padded(2000)
+    models = with_invented_models(2000)
     assert len(models) == 2000
-    assert list(padded(500).items()) == list(islice(models.items(), 500))
-    assert len(padded(MOST_MODELS)) == MOST_MODELS
+    assert list(with_invented_models(500).items()) == list(islice(models.items(), 500))
+    assert len(with_invented_models(MAX_MODELS)) == MAX_MODELS
 
 
 def test_they_are_as_various_as_real_ones() -> None:
-    models = list(padded(2000).values())[len(MODELS) :]
+    models = list(with_invented_models(2000).values())[len(MODELS) :]
     kinds = Counter(model.kind for model in models)
     assert set(kinds) == {"chat", "image", "speech", "transcription"}
     assert min(kinds.values()) > 30

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from puq_magics.sandbox.chat_request import Wanted, read_response_format, schema_in_words
-from puq_magics.sandbox.validation import Refusal
+from puq_magics.sandbox.chat_request import JsonFormat, find_schema_in_text, read_response_format
+from puq_magics.sandbox.validation import ErrorResponse
 
 OPEN = {"type": "object", "properties": {"a": {"type": "string"}}}
 STRICT = {**OPEN, "required": ["a"], "additionalProperties": False}
@@ -24,13 +24,13 @@ def asked(schema: Any, **fields: Any) -> dict[str, Any]:
         ({}, None),
         ({"response_format": None}, None),
         ({"response_format": {"type": "text"}}, None),
-        ({"response_format": {"type": "json_object"}}, Wanted({})),
-        (asked(OPEN), Wanted(OPEN)),
-        (asked(OPEN, strict=False), Wanted(OPEN)),
-        (asked(STRICT, strict=True), Wanted(STRICT)),
+        ({"response_format": {"type": "json_object"}}, JsonFormat({})),
+        (asked(OPEN), JsonFormat(OPEN)),
+        (asked(OPEN, strict=False), JsonFormat(OPEN)),
+        (asked(STRICT, strict=True), JsonFormat(STRICT)),
     ],
 )
-def test_what_is_wanted(body: dict[str, Any], wanted: Wanted | None) -> None:
+def test_what_is_wanted(body: dict[str, Any], wanted: JsonFormat | None) -> None:
     assert read_response_format(body) == wanted
 
 
@@ -51,7 +51,7 @@ def test_what_is_wanted(body: dict[str, Any], wanted: Wanted | None) -> None:
     ],
 )
 def test_what_does_not_fit_is_a_400(body: dict[str, Any], said: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ErrorResponse) as caught:
         read_response_format(body)
     assert (caught.value.status, caught.value.code) == (400, "VALIDATION_ERROR")
     assert said in caught.value.message
@@ -60,11 +60,11 @@ def test_what_does_not_fit_is_a_400(body: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ('It has to fit this JSON Schema:\n\n{"type": "array"}\n\nThanks', Wanted({"type": "array"})),
+        ('It has to fit this JSON Schema:\n\n{"type": "array"}\n\nThanks', JsonFormat({"type": "array"})),
         ("What is a JSON Schema?", None),
         ('A JSON Schema: {"type": ', None),
         ("{}", None),
     ],
 )
-def test_a_schema_in_words(text: str, wanted: Wanted | None) -> None:
-    assert schema_in_words(text) == wanted
+def test_a_schema_in_words(text: str, wanted: JsonFormat | None) -> None:
+    assert find_schema_in_text(text) == wanted

@@ -1,11 +1,11 @@
 import pytest
 
-from puq_magics.sandbox.state import DEFAULT_PACE, Account, Asked, Settings, State
+from puq_magics.sandbox.state import DEFAULT_PACE, RequestRecord, Settings, State, TokenAccount
 
 
 @pytest.fixture
 def state() -> State:
-    return State(Account(5.0))
+    return State(TokenAccount(5.0))
 
 
 def test_out_of_the_box(state: State) -> None:
@@ -47,13 +47,13 @@ def test_a_wrong_value_changes_nothing(state: State, wrong: dict[str, object]) -
 
 def test_faults_are_taken_off_the_plan(state: State) -> None:
     state.configure(fail="429:2")
-    assert (state.take_fault(), state.settings.fail) == (429, "429:1")
-    assert (state.take_fault(), state.settings.fail) == (429, None)
-    assert state.take_fault() is None
+    assert (state.next_fault(), state.settings.fail) == (429, "429:1")
+    assert (state.next_fault(), state.settings.fail) == (429, None)
+    assert state.next_fault() is None
 
 
 def test_the_oldest_requests_are_forgotten(state: State) -> None:
     for number in range(1001):
-        state.note(Asked("GET", f"/{number}", 200))
-    assert len(state.asked) == 1000
-    assert state.asked[0].path == "/1"
+        state.record_request(RequestRecord("GET", f"/{number}", 200))
+    assert len(state.requests) == 1000
+    assert state.requests[0].path == "/1"

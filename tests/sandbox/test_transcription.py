@@ -183,7 +183,7 @@ def test_wrong_fields(client, fields: dict[str, str], status: int, words: str) -
 
 
 def test_a_limit_of_ones_own(connect: Callable[[Sandbox], Any]) -> None:
-    with Sandbox(pace=0, largest_upload=10_000) as small:
+    with Sandbox(pace=0, max_upload_bytes=10_000) as small:
         client = connect(small)
         answer = client.hear(MP3)
         assert answer.status_code == 413

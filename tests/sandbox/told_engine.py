@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from puq_magics.sandbox.local.child_main import Parent, run
-from puq_magics.sandbox.local.http_server import RefusedError, serve
+from puq_magics.sandbox.local.http_server import InvalidRequestError, serve
 
 
 def work(order: Mapping[str, Any]) -> Iterator[bytes]:
@@ -24,7 +24,7 @@ def work(order: Mapping[str, Any]) -> Iterator[bytes]:
     for line in told.splitlines()[1:]:
         what, _, rest = line.partition(" ")
         if what == "refuse":
-            raise RefusedError(rest)
+            raise InvalidRequestError(rest)
         if what == "say":
             yield rest.encode()
         elif what == "line":

@@ -155,10 +155,10 @@ def test_a_cell_that_opens_them_is_not_the_one_that_closed_them(notebook: Notebo
 
 def test_what_is_known_of_an_answer_that_broke_off(notebook: Notebook) -> None:
     conversations, result = conversations_of(notebook), object()
-    conversations.record_partial(PartialAnswer(result, told="Be brief."))
+    conversations.record_partial(PartialAnswer(result, system_prompt="Be brief."))
     known = conversations.partial_answer(result)
     assert known is not None
-    assert known.told == "Be brief."
+    assert known.system_prompt == "Be brief."
     assert conversations.partial_answer(object()) is None
     conversations.close()  # the last result goes with the extension
     assert conversations.partial_answer(result) is None

@@ -16,7 +16,7 @@ _SPACE = re.compile(r"\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CursorPosition:
     """What stands before and behind the cursor, as far as it is of one magic.
 
     ``part`` is ``line`` (of a line magic), ``head`` (the line of a cell magic), ``body``, or ``setting`` of
@@ -32,7 +32,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
+class PartialLine:
     """The word at the cursor, as it is typed up to there."""
 
     fragment: str
@@ -43,10 +43,12 @@ class Typed:
     #: The words before it that are neither options nor values.
     words: tuple[str, ...] = ()
     #: Whether options can no longer come: the prompt has begun, or ``--`` stood before.
-    ended: bool = False
+    options_ended: bool = False
 
 
-def find_place(text: str, offset: int, lines: Collection[str], cells: Collection[str]) -> Place | None:
+def locate_cursor(
+    text: str, offset: int, lines: Collection[str], cells: Collection[str]
+) -> CursorPosition | None:
     """Where the cursor stands in a cell; None outside of the magics named.
 
     ``lines`` and ``cells`` name the line and the cell magics; ``offset`` counts characters of ``text``.
@@ -55,78 +57,84 @@ def find_place(text: str, offset: int, lines: Collection[str], cells: Collection
     while (head := _CELL_LINE.match(first := _line_at(text, start))) is not None:
         end = start + len(first)
         if head["name"] in cells:
-            return _in_cell(text, offset, head["name"], start + head.start("rest"), end)
+            return _cursor_in_cell(text, offset, head["name"], start + head.start("rest"), end)
         if offset <= end:
             return None
         start = end + 1  # the body of another's, such as %%time
         if not text.startswith("%%", start):
             break
-    return _in_line(text, offset, lines)
+    return _cursor_in_line(text, offset, lines)
 
 
 def _line_at(text: str, start: int) -> str:
     return text[start:].split("\n", 1)[0]
 
 
-def _in_cell(text: str, offset: int, name: str, rest: int, end: int) -> Place | None:
+def _cursor_in_cell(text: str, offset: int, name: str, rest: int, end: int) -> CursorPosition | None:
     if offset > end:
-        return Place("body", name, text[end + 1 : offset], text[offset:], text[rest:end])
+        return CursorPosition("body", name, text[end + 1 : offset], text[offset:], text[rest:end])
     if offset <= rest:  # the name itself is IPython's to complete
         return None
-    return Place("head", name, text[rest:offset], text[offset:end])
+    return CursorPosition("head", name, text[rest:offset], text[offset:end])
 
 
-def _in_line(text: str, offset: int, lines: Collection[str]) -> Place | None:
+def _cursor_in_line(text: str, offset: int, lines: Collection[str]) -> CursorPosition | None:
     start = text.rfind("\n", 0, offset) + 1
     while start > 1 and text[start - 2] == "\\":  # goes on from the line above
         start = text.rfind("\n", 0, start - 1) + 1
     before = text[start:offset].replace("\\\n", "  ")
     after = text[offset:].split("\n", 1)[0]
     if setting := _SETTING.fullmatch(before):
-        return Place("setting", setting["name"], setting["value"], after)
+        return CursorPosition("setting", setting["name"], setting["value"], after)
     names = "|".join(sorted(map(re.escape, lines), key=len, reverse=True))
     found = re.match(rf"{_PREFIX}%(?P<name>{names})(?P<rest>\s.*)", before, re.DOTALL) if names else None
     if found is None and names and "\n" not in text.strip():  # IPython's automagic
         found = re.match(rf"\s*(?P<name>{names})(?P<rest>\s+(?![=.,(\s]).*|\s+)$", before, re.DOTALL)
-    return Place("line", found["name"], found["rest"], after) if found else None
+    return CursorPosition("line", found["name"], found["rest"], after) if found else None
 
 
-def read_words(before: str, takes_value: Callable[[str], bool], *, prompt: bool) -> Typed:
+def parse_partial_line(before: str, takes_value: Callable[[str], bool], *, prompt: bool) -> PartialLine:
     """Read the words of a line up to the cursor; the first plain one begins the ``prompt``, where there is one."""
     flags: list[str] = []
     words: list[str] = []
-    option, ended, position = "", False, 0
+    option, options_ended, position = "", False, 0
     while True:
-        start = _end(_SPACE, before, position)
-        position = _end(_WORD, before, start)
+        start = _match_end(_SPACE, before, position)
+        position = _match_end(_WORD, before, start)
         raw = before[start:position]
         if position == len(before):
-            return _typed(raw, option, Typed("", "", tuple(flags), tuple(words), ended), takes_value)
+            return _parse_last_word(
+                raw, option, PartialLine("", "", tuple(flags), tuple(words), options_ended), takes_value
+            )
         if option:
             option = ""
-        elif raw == "--" and not ended:
-            ended = True
-        elif raw.startswith("-") and raw != "-" and not ended:
-            flag, glued = _split_option(raw, takes_value)
+        elif raw == "--" and not options_ended:
+            options_ended = True
+        elif raw.startswith("-") and raw != "-" and not options_ended:
+            flag, attached = _split_option(raw, takes_value)
             flags.append(flag)
-            option = flag if glued is None and takes_value(flag) else ""
+            option = flag if attached is None and takes_value(flag) else ""
         else:
             words.append(raw)
-            ended = ended or prompt
+            options_ended = options_ended or prompt
 
 
-def _end(pattern: re.Pattern[str], text: str, position: int) -> int:
+def _match_end(pattern: re.Pattern[str], text: str, position: int) -> int:
     match = pattern.match(text, position)
     return match.end() if match else position
 
 
-def _typed(raw: str, option: str, so_far: Typed, takes_value: Callable[[str], bool]) -> Typed:
-    glued: str | None = raw
-    if not option and raw.startswith("-") and not so_far.ended:
-        option, glued = _split_option(raw, takes_value)
-        if glued is None:
-            option, glued = "", raw
-    return Typed(glued or "", option, so_far.flags, so_far.words, so_far.ended)
+def _parse_last_word(
+    raw: str, option: str, partial_line: PartialLine, takes_value: Callable[[str], bool]
+) -> PartialLine:
+    attached: str | None = raw
+    if not option and raw.startswith("-") and not partial_line.options_ended:
+        option, attached = _split_option(raw, takes_value)
+        if attached is None:
+            option, attached = "", raw
+    return PartialLine(
+        attached or "", option, partial_line.flags, partial_line.words, partial_line.options_ended
+    )
 
 
 def _split_option(raw: str, takes_value: Callable[[str], bool]) -> tuple[str, str | None]:
@@ -139,14 +147,14 @@ def _split_option(raw: str, takes_value: Callable[[str], bool]) -> tuple[str, st
     return raw, None
 
 
-def unquoted(fragment: str) -> tuple[str, str]:
+def split_quote(fragment: str) -> tuple[str, str]:
     """The quote that a word begins with, if any, and what it says so far."""
     quote = fragment[:1] if fragment[:1] in ("'", '"') else ""
     text = fragment[len(quote) :]
     return quote, text if quote == "'" else re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
 
 
-def quoted(text: str, quote: str, *, is_open: bool = False, after: str = "") -> str:
+def quote_word(text: str, quote: str, *, is_open: bool = False, after: str = "") -> str:
     """A value as one word of the line, in the quote that was typed.
 
     ``is_open`` leaves the quote open, as for a folder; and where it is closed ``after`` the cursor, it is not again.

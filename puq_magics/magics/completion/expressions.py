@@ -25,20 +25,20 @@ from typing import Any
 from puq_magics.prompts.template import LONGEST
 
 #: What can be said of a value: the word, and what it is.
-Words = Iterator[tuple[str, str]]
+NamesAndKinds = Iterator[tuple[str, str]]
 
 _OPENING = re.compile(r"(?<!\{)\{\{(?!\{)")
 _STRING = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""", re.DOTALL)
-_STEP = r"""\s*\.\s*\w+|\s*\[\s*(?:"[^"\\]*"|'[^'\\]*'|\d+)\s*\]"""
-_PATH = rf"(?<![\w.\"'])(?P<path>[^\W\d]\w*(?:{_STEP})*)\s*"
+_PATH_STEP = r"""\s*\.\s*\w+|\s*\[\s*(?:"[^"\\]*"|'[^'\\]*'|\d+)\s*\]"""
+_PATH = rf"(?<![\w.\"'])(?P<path>[^\W\d]\w*(?:{_PATH_STEP})*)\s*"
 _KEY = re.compile(rf"""{_PATH}\[\s*(?P<word>["'][^"']*|\d*)$""")
 _ATTRIBUTE = re.compile(rf"{_PATH}\.\s*(?P<word>\w*)$")
 _FILTER = re.compile(r"(?<!\|)\|\s*(?P<word>\w*)$")
 _NAME = re.compile(r"(?:^|[^\w.\"'|)\]}])(?P<word>(?:[^\W\d]\w*)?)$")
 _STEPS = re.compile(r"""\.\s*(?P<name>\w+)|\[\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<index>\d+))""")
 
-_MOST = 1_000  # keys of one value that are looked at
-_METHODS = (
+_MAX_KEYS = 1_000  # keys of one value that are looked at
+_METHOD_TYPES = (
     FunctionType,
     BuiltinFunctionType,
     MethodDescriptorType,
@@ -48,7 +48,7 @@ _METHODS = (
     staticmethod,
 )
 # What changes a value, which the sandbox of the expressions does not let happen.
-_CHANGING = frozenset(
+_MUTATING_METHODS = frozenset(
     (
         *(
             "add",
@@ -72,11 +72,11 @@ _CHANGING = frozenset(
         ),
     )
 )
-_NOTHING = object()
+_MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Expression:
+class PartialExpression:
     """The end of an unfinished expression: ``kind`` is ``name``, ``filter``, ``attribute`` or ``key`` of ``path``."""
 
     kind: str
@@ -84,7 +84,7 @@ class Expression:
     path: str = ""
 
 
-def unfinished(before: str) -> Expression | None:
+def parse_partial_expression(before: str) -> PartialExpression | None:
     """What is being typed in a ``{{`` that is still open at the end of ``before``.
 
     None outside of one; an Expression of the kind ``other`` where nothing can be offered, as in a string.
@@ -94,54 +94,56 @@ def unfinished(before: str) -> Expression | None:
     if not openings:
         return None
     source = line[openings[-1].end() :]
-    bare = _STRING.sub(lambda match: "_" * len(match.group()), source)  # what strings hold hides nothing
-    if "}}" in bare:
+    masked = _STRING.sub(lambda match: "_" * len(match.group()), source)  # what strings hold hides nothing
+    if "}}" in masked:
         return None
-    is_open_string = '"' in bare or "'" in bare
+    is_open_string = '"' in masked or "'" in masked
     for kind, pattern in (("key", _KEY), ("attribute", _ATTRIBUTE), ("filter", _FILTER), ("name", _NAME)):
         found = pattern.search(source)
         if found and (kind == "key" or not is_open_string):
-            return Expression(kind, found["word"], found["path"] if "path" in found.groupdict() else "")
-    return Expression("other", "")
+            return PartialExpression(
+                kind, found["word"], found["path"] if "path" in found.groupdict() else ""
+            )
+    return PartialExpression("other", "")
 
 
-def value_at(path: str, namespace: Mapping[str, Any]) -> object:
+def resolve_path(path: str, namespace: Mapping[str, Any]) -> object:
     """The value of ``row["title"].words[0]``, as far as plain reading gets; else a value without members."""
-    begun = re.match(r"\w+", path)
-    value = namespace.get(begun.group(), _NOTHING) if begun else _NOTHING
+    root = re.match(r"\w+", path)
+    value = namespace.get(root.group(), _MISSING) if root else _MISSING
     for step in _STEPS.finditer(path):
         if step["index"] is not None:
-            value = _item(value, int(step["index"]))
+            value = _get_item(value, int(step["index"]))
         elif step["name"] is not None:
-            value = _attribute(value, step["name"])
+            value = _get_attribute(value, step["name"])
         else:
-            value = _item(value, step["double"] if step["double"] is not None else step["single"])
+            value = _get_item(value, step["double"] if step["double"] is not None else step["single"])
     return value
 
 
-def _item(value: Any, key: int | str) -> object:
+def _get_item(value: Any, key: int | str) -> object:
     if isinstance(key, int) and issubclass(type(value), list | tuple):
         items: Any = list if issubclass(type(value), list) else tuple
-        return items.__getitem__(value, key) if key < items.__len__(value) else _NOTHING
+        return items.__getitem__(value, key) if key < items.__len__(value) else _MISSING
     if issubclass(type(value), dict):
-        return dict.get(value, key, _NOTHING)
-    return _attribute(value, key) if isinstance(key, str) else _NOTHING
+        return dict.get(value, key, _MISSING)
+    return _get_attribute(value, key) if isinstance(key, str) else _MISSING
 
 
-def _attribute(value: Any, name: str) -> object:
+def _get_attribute(value: Any, name: str) -> object:
     inside = _instance_dict(value)
     if name in inside:
         return inside[name]
-    found = getattr_static(type(value), name, _NOTHING)
+    found = getattr_static(type(value), name, _MISSING)
     if isinstance(found, MemberDescriptorType):  # a slot
         try:
             return found.__get__(value, type(value))
         except AttributeError:
-            return _NOTHING
+            return _MISSING
     fields = getattr_static(type(value), "_fields", ())
     if issubclass(type(value), tuple) and name in fields:  # of a named tuple
         return tuple.__getitem__(value, fields.index(name))
-    return dict.get(value, name, _NOTHING) if issubclass(type(value), dict) else _NOTHING
+    return dict.get(value, name, _MISSING) if issubclass(type(value), dict) else _MISSING
 
 
 def _instance_dict(value: object) -> Mapping[str, Any]:
@@ -166,34 +168,36 @@ def _class_dict(cls: type) -> Mapping[str, Any]:
     return members
 
 
-def keys_of(value: Any) -> Words:
+def iter_keys(value: Any) -> NamesAndKinds:
     """What can stand in ``value["…"]``: keys and columns, as they are written there, without the quotes of words."""
     if _is_frame(value):
         keys: Any = value.columns
     else:
         keys = dict.keys(value) if issubclass(type(value), dict) else ()
-    for key in islice(keys, _MOST):
+    for key in islice(keys, _MAX_KEYS):
         if type(key) is str:
-            yield key, "column" if not issubclass(type(value), dict) else _kind(dict.get(value, key))
+            yield key, "column" if not issubclass(type(value), dict) else _type_name(dict.get(value, key))
         elif type(key) is int and key >= 0:
             yield str(key), "key"
 
 
-def members_of(value: object) -> Words:
+def iter_members(value: object) -> NamesAndKinds:
     """What can stand in ``value.…``: data first, then properties, then methods; nothing that begins with ``_``."""
-    if value is not _NOTHING:
+    if value is not _MISSING:
         yield from ((name, kind) for name, kind in _members(value) if name.isidentifier() and name[0] != "_")
 
 
-def _members(value: object) -> Words:
-    yield from ((name, _kind(inside)) for name, inside in islice(_instance_dict(value).items(), _MOST))
-    yield from keys_of(value)
+def _members(value: object) -> NamesAndKinds:
+    yield from (
+        (name, _type_name(inside)) for name, inside in islice(_instance_dict(value).items(), _MAX_KEYS)
+    )
+    yield from iter_keys(value)
     methods: list[str] = []
     for cls in _classes(value)[:-1]:
         for name, member in _class_dict(cls).items():
-            if not isinstance(member, _METHODS):
+            if not isinstance(member, _METHOD_TYPES):
                 yield name, "property" if isinstance(member, property) else "attribute"
-            elif cls.__module__ != "builtins" or name not in _CHANGING:
+            elif cls.__module__ != "builtins" or name not in _MUTATING_METHODS:
                 methods.append(name)
     yield from ((name, "method") for name in methods)
 
@@ -204,11 +208,11 @@ def _is_frame(value: object) -> bool:
     return isinstance(frame, type) and issubclass(type(value), frame)
 
 
-def _kind(value: object) -> str:
+def _type_name(value: object) -> str:
     return type(value).__name__
 
 
-def filters() -> Words:
+def iter_filters() -> NamesAndKinds:
     """What can stand behind ``|``: our own filters first."""
     from puq_magics.prompts.filters import JINJA_FILTERS, OUR_FILTERS
 

@@ -18,11 +18,11 @@ from puq_magics.session.session import Session
 if TYPE_CHECKING:
     from puq_magics.magics.completion.completer import Completer
 
-IDENTIFIER = "puq_magics"
+MATCHER_ID = "puq_magics"
 _log = logging.getLogger(__name__)
 
 # ``\alpha`` and its like are IPython's to complete, in a prompt too.
-_LETTER = re.compile(r"\\[^\W\d_]\w*$")
+_LATEX_SYMBOL = re.compile(r"\\[^\W\d_]\w*$")
 
 
 class _Completions(list[SimpleCompletion]):
@@ -37,42 +37,42 @@ class _Completions(list[SimpleCompletion]):
 
 def install(session: Session) -> None:
     """Offer completions from now on."""
-    session.shell.Completer.custom_matchers.append(_matcher(session))
+    session.shell.Completer.custom_matchers.append(_create_matcher(session))
 
 
 def uninstall(shell: InteractiveShell) -> None:
     """Offer none any more."""
     matchers: list[Any] = shell.Completer.custom_matchers
-    matchers[:] = [each for each in matchers if getattr(each, "matcher_identifier", "") != IDENTIFIER]
+    matchers[:] = [each for each in matchers if getattr(each, "matcher_identifier", "") != MATCHER_ID]
 
 
-def _matcher(session: Session) -> Callable[[CompletionContext], dict[str, Any]]:
-    made: list[Completer] = []
+def _create_matcher(session: Session) -> Callable[[CompletionContext], dict[str, Any]]:
+    completers: list[Completer] = []
 
     def complete(context: CompletionContext) -> dict[str, Any]:
-        nothing: dict[str, Any] = {"completions": [], "suppress": False}
+        no_completions: dict[str, Any] = {"completions": [], "suppress": False}
         if "puq" not in context.full_text.casefold():  # no magic or setting of ours
-            return nothing
+            return no_completions
         try:
-            if not made:
+            if not completers:
                 from puq_magics.magics.completion.completer import Completer
 
-                made.append(Completer(session))
-            found = made[0].complete(context.full_text, _offset(context))
+                completers.append(Completer(session))
+            found = completers[0].complete(context.full_text, _offset(context))
         except Exception:  # noqa: BLE001 - a Tab that fails must not be in anybody's way
             _log.debug("a completion failed", exc_info=True)
-            return nothing
-        if found is None or (not found.offers and _LETTER.search(context.text_until_cursor)):
-            return nothing
-        offers = found.offers if context.limit is None else found.offers[: context.limit]
+            return no_completions
+        if found is None or (not found.items and _LATEX_SYMBOL.search(context.text_until_cursor)):
+            return no_completions
+        items = found.items if context.limit is None else found.items[: context.limit]
         return {
-            "completions": _Completions(SimpleCompletion(text=o.text, type=o.type) for o in offers),
+            "completions": _Completions(SimpleCompletion(text=o.text, type=o.type) for o in items),
             "matched_fragment": found.fragment,
             "ordered": True,
             "suppress": True,
         }
 
-    matcher: Callable[[CompletionContext], dict[str, Any]] = context_matcher(identifier=IDENTIFIER)(complete)
+    matcher: Callable[[CompletionContext], dict[str, Any]] = context_matcher(identifier=MATCHER_ID)(complete)
     return matcher
 
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from puq_magics.sandbox.backends.http_client import Server
-from puq_magics.sandbox.validation import Refusal
+from puq_magics.sandbox.backends.http_client import Endpoint
+from puq_magics.sandbox.validation import ErrorResponse
 
 if TYPE_CHECKING:
     from puq_magics.sandbox.local.engine import Engine
@@ -24,21 +24,21 @@ class Backend(ABC):
         """What to call it at the beginning of a sentence."""
 
     @abstractmethod
-    def turn(self, gone: asyncio.Future[None]) -> AbstractAsyncContextManager[Server]:
-        """Wait for its turn, and say where to send a request; raises Refusal where that cannot be had.
+    def acquire(self, disconnected: asyncio.Future[None]) -> AbstractAsyncContextManager[Endpoint]:
+        """Wait for its turn, and say where to send a request; raises ErrorResponse where that cannot be had.
 
         Raises StreamClosedError as soon as ``gone`` is done: nobody waits any longer.
         """
 
-    async def unreachable(self, why: str) -> str:
+    async def unreachable_message(self, why: str) -> str:
         """What to say when no answer came at all."""
         return f"{self.name} cannot be reached: {why}"
 
-    async def broken_off(self, how: str) -> str:
+    async def truncated_message(self, how: str) -> str:
         """What to say when an answer ended too early."""
         return f"{self.name} broke off in mid-answer: {how}"
 
-    def masked(self, words: str) -> str:
+    def redact(self, words: str) -> str:
         """Words of its own without what is not for others."""
         return words
 
@@ -55,23 +55,22 @@ class EngineBackend(Backend):
         return "The engine"
 
     @asynccontextmanager
-    async def turn(self, gone: asyncio.Future[None]) -> AsyncIterator[Server]:
+    async def acquire(self, disconnected: asyncio.Future[None]) -> AsyncIterator[Endpoint]:
         """Wait until it is free, and start it if it does not run."""
         from puq_magics.sandbox.local.engine import EngineError
 
         try:
-            async with self._engine.turn(gone) as running:
-                yield Server(f"{running.url}/v1", running.key)
+            async with self._engine.acquire(disconnected) as running:
+                yield Endpoint(f"{running.url}/v1", running.key)
         except EngineError as error:
             # Not a 503: who asks again at once, as clients do then, would only wait for the same once more.
-            raise Refusal(500, str(error)) from None
+            raise ErrorResponse(500, str(error)) from None
 
-    async def unreachable(self, why: str) -> str:  # noqa: ARG002 - there is more to say
+    async def unreachable_message(self, why: str) -> str:  # noqa: ARG002 - there is more to say
         """What to say when its process ended before it answered."""
-        return f"The engine {await self._engine.post_mortem()} before it answered; the next request starts it again"
+        ended = await self._engine.exit_description()
+        return f"The engine {ended} before it answered; the next request starts it again"
 
-    async def broken_off(self, how: str) -> str:  # noqa: ARG002
+    async def truncated_message(self, how: str) -> str:  # noqa: ARG002
         """What to say when its process ended in mid-answer."""
-        return (
-            f"The engine {await self._engine.post_mortem()} in mid-answer; the next request starts it again"
-        )
+        return f"The engine {await self._engine.exit_description()} in mid-answer; the next request starts it again"

@@ -9,15 +9,21 @@ from typing import Any, Final
 
 from puq_magics.sandbox import looking as tokens
 from puq_magics.sandbox.backends.backend import Backend
-from puq_magics.sandbox.backends.errors import Refused, json_object
-from puq_magics.sandbox.backends.http_client import CutError, Reply, Server, UnreachableError, ask
-from puq_magics.sandbox.backends.meter import Meter
+from puq_magics.sandbox.backends.errors import BackendErrorResponse, json_object
+from puq_magics.sandbox.backends.http_client import (
+    Endpoint,
+    HttpResponse,
+    IncompleteResponseError,
+    UnreachableError,
+    send_request,
+)
+from puq_magics.sandbox.backends.meter import UsageMeter
 from puq_magics.sandbox.backends.sse import EventReader
 from puq_magics.sandbox.chat_request import ChatRequest
 from puq_magics.sandbox.completion import completion_id
-from puq_magics.sandbox.models import Model
-from puq_magics.sandbox.streaming import EventsHandler, as_json
-from puq_magics.sandbox.validation import Refusal, bad_gateway, error_object
+from puq_magics.sandbox.models import ModelEntry
+from puq_magics.sandbox.streaming import SSEHandler, as_json
+from puq_magics.sandbox.validation import ErrorResponse, bad_gateway, error_object
 
 _PATH: Final = "/chat/completions"
 #: Bytes of a refusal that are read.
@@ -28,55 +34,59 @@ _WRITTEN: Final = ("content", "reasoning_content", "reasoning", "tool_calls")
 Json = dict[str, Any]
 
 
-class Relay:
+class ChatProxy:
     """One chat, asked of a backend in the name of a client.
 
     An answer bears our id and the model's code, as all answers of this router, and is charged as it comes.
     """
 
-    def __init__(self, handler: EventsHandler, request: ChatRequest, model: Model, backend: Backend) -> None:
+    def __init__(
+        self, handler: SSEHandler, request: ChatRequest, model: ModelEntry, backend: Backend
+    ) -> None:
         self._handler = handler
         self._request = request
         self._model = model
         self._backend = backend
-        self._meter = Meter(handler.account, model, request.prompt_tokens)
-        self._own = {"id": completion_id(), "model": model.code}
+        self._meter = UsageMeter(handler.account, model, request.prompt_tokens)
+        self._identity = {"id": completion_id(), "model": model.code}
         #: Whether the backend said that all is written, and that nothing more comes.
         self._finished = self._done = False
         self._usage_sent = False
 
     async def run(self) -> None:
-        """Answer the client; raises Refusal where that is still possible, StreamClosedError when the client goes.
+        """Answer the client.
+
+        Raises ErrorResponse where that is still possible, StreamClosedError when the client goes.
 
         When it does, the connection to the backend is closed at once, whatever is waited for.
         """
         if not self._request.stream:
-            whole = await self._handler.unless_gone(self._whole())
+            whole = await self._handler.await_or_disconnect(self._whole())
             await self._handler.finish(as_json(whole))
             return
-        async with self._handler.kept_alive():
-            await self._handler.unless_gone(self._stream())
+        async with self._handler.send_keep_alives():
+            await self._handler.await_or_disconnect(self._stream())
 
     async def _whole(self) -> Json:
         async with self._answer() as reply:
-            body = json_object(await reply.all())
+            body = json_object(await reply.read_all())
             if body is None or not isinstance(body.get("choices"), list):
                 raise bad_gateway(f"{self._backend.name} sent no answer that can be read")
-        self._meter.report(body.get("usage"))
+        self._meter.set_usage(body.get("usage"))
         if not self._meter.reported:
-            self._meter.count(tokens.count("".join(_written(body, "message"))))
-        return {**body, "usage": body.get("usage") or self._meter.usage, **self._own}
+            self._meter.add_tokens(tokens.count("".join(_written(body, "message"))))
+        return {**body, "usage": body.get("usage") or self._meter.usage, **self._identity}
 
     async def _stream(self) -> None:
         try:
             async with self._answer() as reply:
                 await self._pass_on(reply)
-        except Refusal as refusal:
+        except ErrorResponse as refusal:
             if not self._handler.streaming:
                 raise
-            await self._handler.send(as_json(error_object(refusal.message, refusal.code)))
+            await self._handler.send_event(as_json(error_object(refusal.message, refusal.code)))
 
-    async def _pass_on(self, reply: Reply) -> None:
+    async def _pass_on(self, reply: HttpResponse) -> None:
         reader = EventReader()
         while not self._done and (piece := await reply.read()):
             for data in reader.feed(piece):
@@ -84,11 +94,11 @@ class Relay:
         for data in reader.close():
             await self._event(data)
         if not self._finished and not self._done:
-            raise CutError("it stopped")
+            raise IncompleteResponseError("it stopped")
         if self._request.include_usage and not self._usage_sent:
             chunk = {"object": "chat.completion.chunk", "choices": [], "usage": self._meter.usage}
-            await self._handler.send(as_json({**chunk, **self._own}))
-        await self._handler.send(b"[DONE]")
+            await self._handler.send_event(as_json({**chunk, **self._identity}))
+        await self._handler.send_event(b"[DONE]")
 
     async def _event(self, data: bytes) -> None:
         """Pass one event on, paid for; it may be for our own eyes only."""
@@ -99,12 +109,12 @@ class Relay:
         if event is None:
             raise bad_gateway(f"{self._backend.name} sent something in mid-answer that is no event")
         if event.get("error"):
-            words = Refused.read(500, {}, data, self._backend.masked).words
-            raise bad_gateway(f"{self._backend.name} failed in mid-answer: {words}")
+            message = BackendErrorResponse.read(500, {}, data, self._backend.redact).message
+            raise bad_gateway(f"{self._backend.name} failed in mid-answer: {message}")
         usage = event.get("usage")
-        self._meter.report(usage)
+        self._meter.set_usage(usage)
         if any(_written(event, "delta")):
-            self._meter.count()
+            self._meter.add_tokens()
         choices = _choices(event)
         self._finished |= any(choice.get("finish_reason") for choice in choices)
         if not self._request.include_usage:
@@ -112,39 +122,42 @@ class Relay:
             if usage and not choices:
                 return
         self._usage_sent |= bool(usage and not choices)
-        await self._handler.send(as_json({**event, **self._own}))
+        await self._handler.send_event(as_json({**event, **self._identity}))
 
     @asynccontextmanager
-    async def _answer(self) -> AsyncIterator[Reply]:
-        """The backend's answer, of status 200; raises Refusal for any other, and for one that ends too early."""
-        async with self._backend.turn(self._handler.gone) as server:
+    async def _answer(self) -> AsyncIterator[HttpResponse]:
+        """The backend's answer, of status 200.
+
+        Raises ErrorResponse for any other, and for one that ends too early.
+        """
+        async with self._backend.acquire(self._handler.disconnected) as server:
             try:
                 async with self._asked(server) as reply:
                     yield reply
             except UnreachableError as error:
-                raise Refusal(503, await self._backend.unreachable(str(error))) from None
-            except CutError as error:
-                raise bad_gateway(await self._backend.broken_off(str(error))) from None
+                raise ErrorResponse(503, await self._backend.unreachable_message(str(error))) from None
+            except IncompleteResponseError as error:
+                raise bad_gateway(await self._backend.truncated_message(str(error))) from None
 
     @asynccontextmanager
-    async def _asked(self, server: Server) -> AsyncIterator[Reply]:
+    async def _asked(self, server: Endpoint) -> AsyncIterator[HttpResponse]:
         body, added = self._body()
         while True:
-            async with ask(server, "POST", _PATH, as_json(body)) as reply:
+            async with send_request(server, "POST", _PATH, as_json(body)) as reply:
                 if reply.status == HTTPStatus.OK:
                     yield reply
                     return
-                raw = await reply.all(_LARGEST_REFUSAL)
-            refused = Refused.read(reply.status, reply.headers, raw, self._backend.masked)
+                raw = await reply.read_all(_LARGEST_REFUSAL)
+            refused = BackendErrorResponse.read(reply.status, reply.headers, raw, self._backend.redact)
             # Not every server takes what not every client sends: then it is to go without.
-            unwanted = {name for name in added & body.keys() if refused.takes_no(name)}
+            unwanted = {name for name in added & body.keys() if refused.rejects_field(name)}
             if not unwanted:
-                raise refused.as_refusal(self._backend.name, self._model.code)
+                raise refused.to_error_response(self._backend.name, self._model.code)
             body = {name: value for name, value in body.items() if name not in unwanted}
 
     def _body(self) -> tuple[Json, set[str]]:
         """What is asked of the backend, and the fields of it that the client did not send."""
-        body = {**self._request.body, "model": self._model.name_there}
+        body = {**self._request.body, "model": self._model.backend_name}
         added = {"max_tokens", "stream_options"} - body.keys()
         if self._request.max_completion_tokens is not None:
             body.setdefault("max_tokens", self._request.max_completion_tokens)  # what older servers call it

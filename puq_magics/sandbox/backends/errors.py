@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from puq_magics.sandbox.validation import VALIDATION_ERROR, Refusal, bad_gateway, invalid
+from puq_magics.sandbox.validation import VALIDATION_ERROR, ErrorResponse, bad_gateway, invalid
 
 #: Characters that are passed on.
 _MOST_WORDS: Final = 500
@@ -23,19 +23,19 @@ _NOT_TAKEN: Final = re.compile(
 
 
 @dataclass(frozen=True)
-class Refused:
+class BackendErrorResponse:
     """An answer other than 200: what it says, in whichever shape."""
 
     status: int
     headers: Mapping[str, str]
-    words: str
+    message: str
     #: The error as an object; empty where it is none.
     error: Mapping[str, Any]
 
     @classmethod
     def read(
-        cls, status: int, headers: Mapping[str, str], body: bytes, masked: Callable[[str], str]
-    ) -> Refused:
+        cls, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str]
+    ) -> BackendErrorResponse:
         """Read it; ``masked`` takes out of its words what is not for clients."""
         said = json_object(body)
         if said is None:
@@ -43,34 +43,38 @@ class Refused:
         else:
             error = said.get("error") or said.get("detail") or said.get("message")
         fields = error if isinstance(error, dict) else {}
-        words = masked(str(fields.get("message") or error or "it does not say why"))
-        return cls(status, headers, words[:_MOST_WORDS], fields)
+        message = redact(str(fields.get("message") or error or "it does not say why"))
+        return cls(status, headers, message[:_MOST_WORDS], fields)
 
-    def takes_no(self, field: str) -> bool:
+    def rejects_field(self, field: str) -> bool:
         """Whether it refuses because of a field that it does not know, or does not want beside another."""
-        return self.status in (400, 422) and field in self.words and _NOT_TAKEN.search(self.words) is not None
+        return (
+            self.status in (400, 422)
+            and field in self.message
+            and _NOT_TAKEN.search(self.message) is not None
+        )
 
-    def as_refusal(self, name: str, code: str) -> Refusal:
+    def to_error_response(self, name: str, code: str) -> ErrorResponse:
         """What to tell the client of the backend of that name, and of the model of that code."""
         status = self.status
         headers = {"Retry-After": self.headers["Retry-After"]} if "Retry-After" in self.headers else {}
         if self.error.get("type") == "exceed_context_size_error":
-            return Refusal(422, self._too_long())
-        if _SEES_NOTHING in self.words:  # which llama.cpp calls an error of its own
+            return ErrorResponse(422, self._too_long())
+        if _SEES_NOTHING in self.message:  # which llama.cpp calls an error of its own
             return invalid(f"The model {code!r} takes no images")
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            return Refusal(503, f"{name} cannot answer now (503): {self.words}", headers=headers)
+            return ErrorResponse(503, f"{name} cannot answer now (503): {self.message}", headers=headers)
         if 300 <= status < 400:
             return bad_gateway(f"{name} redirects to another address ({status}), which is not followed")
         if not 400 <= status < 500 or status in _OF_OUR_OWN:
-            return bad_gateway(f"{name} refused, with status {status}: {self.words}")
+            return bad_gateway(f"{name} refused, with status {status}: {self.message}")
         kind = VALIDATION_ERROR if status == HTTPStatus.BAD_REQUEST else None
-        return Refusal(status, f"{name} refused: {self.words}", code=kind, headers=headers)
+        return ErrorResponse(status, f"{name} refused: {self.message}", code=kind, headers=headers)
 
     def _too_long(self) -> str:
         prompt, context = self.error.get("n_prompt_tokens"), self.error.get("n_ctx")
         if not isinstance(prompt, int) or not isinstance(context, int):
-            return self.words
+            return self.message
         return f"The prompt is too long: it has {prompt:,} tokens, and the model's context holds {context:,}"
 
 

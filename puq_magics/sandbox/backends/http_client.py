@@ -30,12 +30,12 @@ P = ParamSpec("P")
 #: Seconds.
 _TO_CONNECT: Final = 10.0
 #: Seconds without a byte after which nothing is waited for any longer: a model can take its time to load.
-LONGEST_SILENCE: Final = 600.0
+READ_TIMEOUT: Final = 600.0
 #: Bytes: of a head, of one piece of a body, and of all of it.
 _LARGEST_HEAD: Final = 64 * 1024
 _PIECE: Final = 64 * 1024
 _LARGEST_BODY: Final = 1024**3
-_SILENT: Final = f"nothing came for {LONGEST_SILENCE:.0f} seconds"
+_SILENT: Final = f"nothing came for {READ_TIMEOUT:.0f} seconds"
 _NO_HTTP: Final = "it does not speak HTTP as it should"
 
 
@@ -43,12 +43,12 @@ class UnreachableError(Exception):
     """A server that does not answer at all, and why."""
 
 
-class CutError(Exception):
+class IncompleteResponseError(Exception):
     """An answer that ended before its end, and how."""
 
 
 @dataclass(frozen=True)
-class Server:
+class Endpoint:
     """Where requests go: an address as ``http://HOST:PORT/v1`` and the key for it, if it has one."""
 
     url: str
@@ -57,7 +57,7 @@ class Server:
     tls: ssl.SSLContext | None = field(default=None, repr=False)
 
 
-class Reply:
+class HttpResponse:
     """An answer, read as it comes; what is not read is not fetched.
 
     Read by hand from Tornado's stream: its own HTTP client keeps back what came just before a connection was cut.
@@ -68,14 +68,14 @@ class Reply:
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
         self._silent = False
-        self.watch()
+        self.check_timeout()
         self.status = 0
         self.headers = HTTPHeaders()
         self._chunked = False
         #: Bytes left of the body, or of its present chunk; None where it ends with the connection.
         self._left: int | None = None
 
-    async def begin(self) -> None:
+    async def read_headers(self) -> None:
         """Wait for status and headers; raises UnreachableError where they do not come."""
         try:
             while self.status < HTTPStatus.OK:  # what comes before is no answer yet
@@ -84,11 +84,14 @@ class Reply:
                 self.status = parse_response_start_line(start.strip()).code
                 self.headers = HTTPHeaders.parse(lines)
             self._measure()
-        except (CutError, HTTPInputError) as error:
+        except (IncompleteResponseError, HTTPInputError) as error:
             raise UnreachableError(f"it gave no answer ({error})") from None
 
     async def read(self) -> bytes:
-        """The next piece of the body as it came, nothing at its end; raises CutError where that comes too early."""
+        """The next piece of the body as it came, nothing at its end.
+
+        Raises IncompleteResponseError where that comes too early.
+        """
         if self._chunked and not self._left:
             self._left = await self._next_chunk()
             self._chunked = self._left > 0
@@ -100,8 +103,8 @@ class Reply:
         self._left -= len(piece)
         return piece
 
-    async def all(self, most: int = _LARGEST_BODY) -> bytes:
-        """The rest of the body, up to ``most`` bytes of it; raises CutError."""
+    async def read_all(self, most: int = _LARGEST_BODY) -> bytes:
+        """The rest of the body, up to ``most`` bytes of it; raises IncompleteResponseError."""
         body = bytearray()
         while len(body) < most and (piece := await self.read()):
             body += piece
@@ -124,7 +127,7 @@ class Reply:
     async def _until_closed(self) -> bytes:
         try:
             return await self._within(self._stream.read_bytes, _PIECE, True)
-        except CutError:
+        except IncompleteResponseError:
             if self._stream.error is not None:
                 raise
             return b""  # closed in good order
@@ -133,18 +136,18 @@ class Reply:
         try:
             data = await read(*args, **kwargs)
         except (StreamClosedError, UnsatisfiableReadError):
-            raise CutError(_SILENT if self._silent else "the connection was cut") from None
+            raise IncompleteResponseError(_SILENT if self._silent else "the connection was cut") from None
         self._heard = self._loop.time()
         return data
 
-    def watch(self) -> None:
+    def check_timeout(self) -> None:
         """Close the connection when nothing has come for too long; one timer, since pieces come thick and fast."""
-        left = self._heard + LONGEST_SILENCE - self._loop.time()
+        left = self._heard + READ_TIMEOUT - self._loop.time()
         if left <= 0:
             self._silent = True
             self._stream.close()
         else:
-            self._watching = self._loop.call_later(left, self.watch)
+            self._watching = self._loop.call_later(left, self.check_timeout)
 
     def close(self) -> None:
         """Close the connection, whatever is still to come."""
@@ -153,23 +156,23 @@ class Reply:
 
 
 @asynccontextmanager
-async def ask(
-    server: Server, method: str, path: str, body: bytes = b"", media_type: str = "application/json"
-) -> AsyncIterator[Reply]:
+async def send_request(
+    server: Endpoint, method: str, path: str, body: bytes = b"", media_type: str = "application/json"
+) -> AsyncIterator[HttpResponse]:
     """Send a request; gives the answer once its status and headers are there.  Raises UnreachableError."""
     stream = await _connect(server)
-    reply = Reply(stream)
+    reply = HttpResponse(stream)
     try:
         with suppress(StreamClosedError):  # which the reading finds out as well
             # Not awaited: a server may answer, and refuse, before it has read everything.
             stream.write(_head(server, method, path, len(body), media_type) + body)
-        await reply.begin()
+        await reply.read_headers()
         yield reply
     finally:
         reply.close()
 
 
-def _head(server: Server, method: str, path: str, length: int, media_type: str) -> bytes:
+def _head(server: Endpoint, method: str, path: str, length: int, media_type: str) -> bytes:
     parts = urlsplit(server.url)
     lines = [
         f"{method} {quote(parts.path, safe='/%')}{path} HTTP/1.1",
@@ -185,17 +188,17 @@ def _head(server: Server, method: str, path: str, length: int, media_type: str) 
 
 
 def _number(text: str, base: int) -> int:
-    """A length as HTTP writes it; raises CutError where it is none."""
+    """A length as HTTP writes it; raises IncompleteResponseError where it is none."""
     digits = text.partition(";")[0].strip()
     if not digits.isalnum():  # int() would take signs and spaces
-        raise CutError(_NO_HTTP)
+        raise IncompleteResponseError(_NO_HTTP)
     try:
         return int(digits, base)
     except ValueError:
-        raise CutError(_NO_HTTP) from None
+        raise IncompleteResponseError(_NO_HTTP) from None
 
 
-async def _connect(server: Server) -> IOStream:
+async def _connect(server: Endpoint) -> IOStream:
     parts = urlsplit(server.url)
     tls = parts.scheme == "https"
     connecting = asyncio.ensure_future(
@@ -241,7 +244,7 @@ def _reason(error: BaseException) -> str:
     return "the connection was closed"
 
 
-class _Told(logging.Filter):
+class _ConnectionLogFilter(logging.Filter):
     """Keeps Tornado from logging what goes wrong with a connection of ours: whoever asked is told."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -249,4 +252,4 @@ class _Told(logging.Filter):
 
 
 _OF_CONNECTIONS: Final = ("SSL Error on", "error on read", "Write error on", "Connect error on")
-logging.getLogger("tornado.general").addFilter(_Told())
+logging.getLogger("tornado.general").addFilter(_ConnectionLogFilter())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from puq_magics.sandbox.models import Model
-from puq_magics.sandbox.state import Account
+from puq_magics.sandbox.models import ModelEntry
+from puq_magics.sandbox.state import TokenAccount
 
 
-class Meter:
+class UsageMeter:
     """Charges an account for one answer: by a count of its own, put right as soon as the true one is known."""
 
-    def __init__(self, account: Account, model: Model, prompt_tokens: int) -> None:
+    def __init__(self, account: TokenAccount, model: ModelEntry, prompt_tokens: int) -> None:
         self._account = account
         self._model = model
         self._prompt = prompt_tokens
@@ -23,13 +23,13 @@ class Meter:
         total = self._prompt + self._completion
         return {"prompt_tokens": self._prompt, "completion_tokens": self._completion, "total_tokens": total}
 
-    def count(self, tokens: int = 1) -> None:
+    def add_tokens(self, tokens: int = 1) -> None:
         """Charge for so many more tokens of an answer; for its prompt too, the first time."""
         if not self.reported:
             self._completion += tokens
             self._charge()
 
-    def report(self, usage: object) -> None:
+    def set_usage(self, usage: object) -> None:
         """Take the count of those who made the answer, if it is one."""
         match usage:
             case {"prompt_tokens": int(prompt), "completion_tokens": int(completion)} if (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from puq_magics.sandbox.backends.http_client import CutError
+from puq_magics.sandbox.backends.http_client import IncompleteResponseError
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 #: Bytes of one event; a picture in base64 may be one.
@@ -27,7 +27,7 @@ class EventReader:
     def feed(self, piece: bytes) -> list[bytes]:
         """The data of every event that is whole with this piece; nothing else of an event is of use here.
 
-        Raises CutError for an event that does not end.
+        Raises IncompleteResponseError for an event that does not end.
         """
         piece, self._held = self._held + piece, b""
         if piece.endswith(b"\r"):
@@ -39,7 +39,7 @@ class EventReader:
         self._line.append(rest)
         found = [data for line in lines if (data := self._take(line)) is not None]
         if self._size > _LARGEST_EVENT:
-            raise CutError(f"one of its events is larger than {_LARGEST_EVENT / 1e6:.0f} MB")
+            raise IncompleteResponseError(f"one of its events is larger than {_LARGEST_EVENT / 1e6:.0f} MB")
         return found
 
     def close(self) -> list[bytes]:

@@ -14,15 +14,20 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from puq_magics.sandbox.backends.backend import Backend
-from puq_magics.sandbox.backends.http_client import CutError, Server, UnreachableError, ask
-from puq_magics.sandbox.models import USUAL_PRICE, Model, Price, upstream_model
-from puq_magics.sandbox.validation import Refusal
+from puq_magics.sandbox.backends.http_client import (
+    Endpoint,
+    IncompleteResponseError,
+    UnreachableError,
+    send_request,
+)
+from puq_magics.sandbox.models import DEFAULT_PRICE, ModelEntry, Price, upstream_model
+from puq_magics.sandbox.validation import ErrorResponse
 
 #: Seconds for which a list of models is good, and until another is asked for where one was missing, or lacks a model.
-_GOOD_FOR: Final = 60.0
-_TRY_AGAIN: Final = 5.0
+_LIST_TTL: Final = 60.0
+_LIST_RETRY_INTERVAL: Final = 5.0
 #: Seconds that a list of models is waited for: the models of this router are listed in any case.
-_PATIENCE: Final = 3.0
+_TIMEOUT: Final = 3.0
 #: What the names of models for other things have in them.
 _OTHER_KINDS: Final = ("embed", "rerank", "whisper", "tts", "image", "moderation")
 _EXAMPLE: Final = "http://127.0.0.1:11434/v1"
@@ -38,18 +43,18 @@ class Upstream(Backend):
     nobody else.  Raises ValueError for an address that is none.
     """
 
-    def __init__(self, address: str, key: str | None = None, price: Price = USUAL_PRICE) -> None:
+    def __init__(self, address: str, key: str | None = None, price: Price = DEFAULT_PRICE) -> None:
         url = _checked(address)
         if key and not (key.isascii() and key.isprintable()):
             raise ValueError("The upstream's key has signs in it that no key has")
         tls = ssl.create_default_context() if url.startswith("https:") else None
-        self._server = Server(url, key or None, tls)
+        self._server = Endpoint(url, key or None, tls)
         self._price = price
-        self._models: Mapping[str, Model] = MappingProxyType({})
+        self._models: Mapping[str, ModelEntry] = MappingProxyType({})
         #: Why they could not be had when it was last asked; empty where they could.
-        self.trouble = ""
+        self.models_error = ""
         #: When its models were last asked for.
-        self._looked = -math.inf
+        self._refreshed_at = -math.inf
         self._looking: asyncio.Task[None] | None = None
 
     @property
@@ -63,7 +68,7 @@ class Upstream(Backend):
         return f"The upstream {self.url}"
 
     @property
-    def models(self) -> Mapping[str, Model]:
+    def models(self) -> Mapping[str, ModelEntry]:
         """Its models by their code, as they were when it was last asked."""
         return self._models
 
@@ -73,24 +78,24 @@ class Upstream(Backend):
         chatting = (code for code in self._models if not any(word in code.lower() for word in _OTHER_KINDS))
         return next(chatting, None)
 
-    async def look(self) -> None:
+    async def refresh_models(self) -> None:
         """Ask for its models, if that was a while ago; never raises, and never waits for long."""
-        await self._look_after(_TRY_AGAIN if self.trouble else _GOOD_FOR)
+        await self._look_after(_LIST_RETRY_INTERVAL if self.models_error else _LIST_TTL)
 
-    async def find(self, code: str) -> Model | None:
-        """The model of that code, if it has one; raises Refusal (503) if it cannot be asked."""
+    async def find(self, code: str) -> ModelEntry | None:
+        """The model of that code, if it has one; raises ErrorResponse (503) if it cannot be asked."""
         if code not in self._models:
-            await self._look_after(_TRY_AGAIN)
-        if code not in self._models and self.trouble:
-            raise Refusal(503, f"{self.name} cannot say which models it has: {self.trouble}")
+            await self._look_after(_LIST_RETRY_INTERVAL)
+        if code not in self._models and self.models_error:
+            raise ErrorResponse(503, f"{self.name} cannot say which models it has: {self.models_error}")
         return self._models.get(code)
 
     @asynccontextmanager
-    async def turn(self, gone: asyncio.Future[None]) -> AsyncIterator[Server]:  # noqa: ARG002 - nobody waits here
+    async def acquire(self, disconnected: asyncio.Future[None]) -> AsyncIterator[Endpoint]:  # noqa: ARG002 - nobody waits here
         """Where to send a chat, at once: whether others are being answered is its own business."""
         yield self._server
 
-    def masked(self, words: str) -> str:
+    def redact(self, words: str) -> str:
         """Words of its own without its key."""
         key = self._server.key
         return words.replace(key, "…") if key else words
@@ -98,7 +103,7 @@ class Upstream(Backend):
     async def _look_after(self, seconds: float) -> None:
         looking = self._looking
         if looking is None or looking.done():
-            if time.monotonic() < self._looked + seconds:
+            if time.monotonic() < self._refreshed_at + seconds:
                 return
             looking = self._looking = asyncio.ensure_future(self._look())
         # Shielded: who asked may go, and others wait for the same answer.
@@ -106,18 +111,18 @@ class Upstream(Backend):
 
     async def _look(self) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE):
-                self._models, self.trouble = await self._list(), ""
+            async with asyncio.timeout(_TIMEOUT):
+                self._models, self.models_error = await self._list(), ""
         except TimeoutError:
-            self.trouble = f"it does not answer within {_PATIENCE:.0f} seconds"
-        except (UnreachableError, CutError, ValueError) as error:
-            self.trouble = self.masked(str(error))
+            self.models_error = f"it does not answer within {_TIMEOUT:.0f} seconds"
+        except (UnreachableError, IncompleteResponseError, ValueError) as error:
+            self.models_error = self.redact(str(error))
         finally:
-            self._looked = time.monotonic()
+            self._refreshed_at = time.monotonic()
 
-    async def _list(self) -> Mapping[str, Model]:
-        async with ask(self._server, "GET", "/models") as reply:
-            body = await reply.all(_LARGEST_LIST)
+    async def _list(self) -> Mapping[str, ModelEntry]:
+        async with send_request(self._server, "GET", "/models") as reply:
+            body = await reply.read_all(_LARGEST_LIST)
             if reply.status in _WANT_A_KEY:
                 how = "refuses the key" if self._server.key else "wants a key"
                 raise ValueError(f"it {how} ({reply.status})")

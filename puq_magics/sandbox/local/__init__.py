@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from puq_magics.sandbox.local.engine import IDLE, Engine, EngineError, Running
+from puq_magics.sandbox.local.engine import IDLE_TIMEOUT, Engine, EngineError, RunningEngine
 
-__all__ = ["Engine", "EngineError", "MissingError", "Running", "Skill", "check_installed", "engines"]
+__all__ = ["Engine", "EngineError", "MissingError", "RunningEngine", "Skill", "check_installed", "engines"]
 
 #: What an engine does.
 Skill: TypeAlias = Literal["chat", "speech", "transcription"]
@@ -44,7 +44,7 @@ def check_installed() -> None:
         )
 
 
-def engines(weights: Path, gguf: Path | None = None, *, idle: float = IDLE) -> dict[Skill, Engine]:
+def engines(weights: Path, gguf: Path | None = None, *, idle: float = IDLE_TIMEOUT) -> dict[Skill, Engine]:
     """The engines, none started yet; chat is with the model of ``gguf``, or else of our own ``weights``.
 
     ``idle`` is in seconds.  Whoever takes them stops them.

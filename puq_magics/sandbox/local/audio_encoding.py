@@ -26,7 +26,7 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
-class _Form:
+class _SoundfileFormat:
     """How soundfile calls a format, and its settings."""
 
     format: str
@@ -35,20 +35,24 @@ class _Form:
     #: From 0, large and good, to 1.
     compression_level: float | None = None
     #: Whether its head must count what is in it: then it is given as a whole, at its end.
-    counted: bool = False
+    needs_length: bool = False
 
 
 #: A constant 64 kbit/s: without the table of a whole file, players reckon an MP3's length by its bits.
-_MP3: Final = _Form("MP3", bitrate_mode="CONSTANT", compression_level=0.6)
-_FORMS: Final[Mapping[str, _Form]] = MappingProxyType(
-    {"mp3": _MP3, "opus": _Form("OGG", "OPUS"), "flac": _Form("FLAC", "PCM_16", counted=True)}
+_MP3: Final = _SoundfileFormat("MP3", bitrate_mode="CONSTANT", compression_level=0.6)
+_FORMS: Final[Mapping[str, _SoundfileFormat]] = MappingProxyType(
+    {
+        "mp3": _MP3,
+        "opus": _SoundfileFormat("OGG", "OPUS"),
+        "flac": _SoundfileFormat("FLAC", "PCM_16", needs_length=True),
+    }
 )
 
 #: The formats that can be made.
 FORMATS: Final = (*_FORMS, "wav")
 
 
-def encoder(kind: str, rate: int) -> Encoder:
+def make_encoder(kind: str, rate: int) -> Encoder:
     """One for a file of one of the `FORMATS`, ``rate`` in Hz: 24000 is one that all of them take."""
     return WavEncoder(rate) if kind == "wav" else LibraryEncoder(_FORMS[kind], rate)
 
@@ -75,10 +79,10 @@ class WavEncoder:
 class LibraryEncoder:
     """By libsndfile."""
 
-    def __init__(self, form: _Form, rate: int) -> None:
+    def __init__(self, form: _SoundfileFormat, rate: int) -> None:
         soundfile: Any = import_module("soundfile")
-        self._counted = form.counted
-        self._outlet = Outlet()
+        self._counted = form.needs_length
+        self._outlet = WriteBuffer()
         self._file = soundfile.SoundFile(
             self._outlet,
             "w",
@@ -93,15 +97,15 @@ class LibraryEncoder:
     def encode(self, sound: Any) -> bytes:
         """See Encoder."""
         self._file.write(sound.clip(-1.0, 1.0))
-        return b"" if self._counted else self._outlet.take()
+        return b"" if self._counted else self._outlet.drain()
 
     def close(self) -> bytes:
         """See Encoder."""
         self._file.close()
-        return self._outlet.take()
+        return self._outlet.drain()
 
 
-class Outlet(io.RawIOBase):
+class WriteBuffer(io.RawIOBase):
     """A file whose bytes are taken out while it is written.
 
     At its end the library goes back to write lengths into the head, which has gone by then: a head without them is
@@ -114,7 +118,7 @@ class Outlet(io.RawIOBase):
         self._taken = 0
         self._position = 0
 
-    def take(self) -> bytes:
+    def drain(self) -> bytes:
         """What was written since the last time."""
         data = bytes(self._waiting)
         self._taken += len(data)

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Final
 
-from puq_magics.sandbox.local.child_main import CannotServe, Parent, run
+from puq_magics.sandbox.local.child_main import EngineStartError, Parent, run
 from puq_magics.sandbox.local.gguf import GgufError, read_gguf
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def main(parent: Parent) -> None:
     try:
         longest = read_gguf(path).context_length or options.context
     except GgufError as error:
-        raise CannotServe(str(error)) from None
+        raise EngineStartError(str(error)) from None
     params = _params(path, min(options.context, longest), options.threads, parent.key)
     for name in _SAMPLING.keys() & {name for name, value in vars(options).items() if value is not None}:
         setattr(params.sampling, _SAMPLING[name], getattr(options, name))
@@ -84,7 +84,7 @@ def _params(path: Path, context: int, threads: int, key: str) -> CommonParams:
 
 
 def _load(params: CommonParams) -> Server:
-    """The server, taking requests; raises CannotServe with llama.cpp's own words for why it cannot."""
+    """The server, taking requests; raises EngineStartError with llama.cpp's own words for why it cannot."""
     from xllamacpp import Server
 
     with _stderr_kept() as log:
@@ -94,7 +94,7 @@ def _load(params: CommonParams) -> Server:
             log.seek(0)
             reasons = _REASON.findall(log.read())
     reason = reasons[-1].decode(errors="replace").strip() if reasons else "llama.cpp does not say why"
-    raise CannotServe(f"{Path(params.model.path).name} cannot be loaded: {reason}")
+    raise EngineStartError(f"{Path(params.model.path).name} cannot be loaded: {reason}")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ The two speak once, a line each way.  The parent writes the key to stdin and lea
 the parent is gone.  The child answers on stdout with a line of JSON, ``{"url": …}`` or ``{"error": words}``.
 
     def main(parent: Parent) -> None:
-        …                       # load; raise CannotServe("words for the user") where that fails
+        …                       # load; raise EngineStartError("words for the user") where that fails
         parent.announce(url)    # from now on requests may come: bound to 127.0.0.1, refused without parent.key
         …                       # serve for ever
 
@@ -27,7 +27,7 @@ from typing import Final, NoReturn
 _LOOKING: Final = 1.0
 
 
-class CannotServe(Exception):  # noqa: N818 - said as it is caught: an engine that cannot serve
+class EngineStartError(Exception):
     """Why an engine cannot serve, in words for the user."""
 
 
@@ -44,7 +44,7 @@ class Parent:
         """Tell that requests are answered at ``url``, as ``http://127.0.0.1:PORT``; once."""
         self._answer({"url": url})
 
-    def refuse(self, words: str) -> None:
+    def report_failure(self, words: str) -> None:
         """Tell why they will not be; not heard any more behind `announce`."""
         if not self._answered:
             self._answer({"error": words})
@@ -62,20 +62,20 @@ class Parent:
 
 def run(main: Callable[[Parent], None]) -> NoReturn:
     """Meet the parent, and serve; whatever ``main`` raises before it announces is told to the parent."""
-    parent = _meet()
+    parent = _handshake()
     try:
         main(parent)
-    except CannotServe as error:
-        parent.refuse(str(error))
+    except EngineStartError as error:
+        parent.report_failure(str(error))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent hears of it
         traceback.print_exc()
-        parent.refuse(f"{type(error).__name__}: {error}")
+        parent.report_failure(f"{type(error).__name__}: {error}")
     # At once: threads of an engine that still run are not waited for.
     sys.stderr.flush()
     os._exit(1)
 
 
-def _meet() -> Parent:
+def _handshake() -> Parent:
     """Read the key, and watch the parent from now on.
 
     stdin and stdout are taken away from everything else: what a library prints goes to stderr, and no process that

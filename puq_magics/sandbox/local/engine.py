@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from tornado.iostream import StreamClosedError
 
-from puq_magics.sandbox.local.process import Child, EngineError, Running
+from puq_magics.sandbox.local.process import EngineError, EngineProcess, RunningEngine
 
-__all__ = ["Engine", "EngineError", "Running"]
+__all__ = ["Engine", "EngineError", "RunningEngine"]
 
 #: Seconds without a request until an engine is unloaded.
-IDLE: Final = 300.0
+IDLE_TIMEOUT: Final = 300.0
 #: Seconds to wait for the end of a process whose connection has ended.
 _DYING: Final = 1.0
 
@@ -28,16 +28,18 @@ class Engine:
     may come from any thread.  The process ends with the engine, and with the interpreter.
     """
 
-    def __init__(self, name: str, module: str, arguments: Sequence[str] = (), idle: float = IDLE) -> None:
+    def __init__(
+        self, name: str, module: str, arguments: Sequence[str] = (), idle: float = IDLE_TIMEOUT
+    ) -> None:
         """Start nothing yet; ``module`` serves as `watching` tells, ``idle`` is in seconds."""
         self.name = name
         self._module = module
         self._arguments = tuple(arguments)
         self._idle = idle
-        self._child: Child | None = None
+        self._child: EngineProcess | None = None
         self._finalizer: weakref.finalize[[], Engine] | None = None
         self._lock = Lock()
-        self._line = _Line()
+        self._line = _FairQueue()
         #: Turns that are taken or waited for.
         self._asking = 0
         self._resting: asyncio.TimerHandle | None = None
@@ -49,7 +51,7 @@ class Engine:
         return child.pid if child is not None else None
 
     @asynccontextmanager
-    async def turn(self, gone: asyncio.Future[None]) -> AsyncIterator[Running]:
+    async def acquire(self, disconnected: asyncio.Future[None]) -> AsyncIterator[RunningEngine]:
         """The engine to oneself, loaded: the others wait until the context is left, first come, first served.
 
         Raises StreamClosedError once ``gone`` is done (the client went) while it waits, in line or for the engine to
@@ -59,14 +61,14 @@ class Engine:
         if self._resting is not None:
             self._resting.cancel()
         try:
-            async with self._line.place(gone):
-                yield await self._loaded(gone)
+            async with self._line.wait_turn(disconnected):
+                yield await self._loaded(disconnected)
         finally:
             self._asking -= 1
             if not self._asking:
                 self._resting = asyncio.get_running_loop().call_later(self._idle, self._unload)
 
-    async def post_mortem(self) -> str:
+    async def exit_description(self) -> str:
         """What became of the process, within a turn in which its connection ended too early.
 
         Words to stand behind its name: "ended by signal 9 (SIGKILL)".
@@ -81,7 +83,7 @@ class Engine:
             )  # the connection ends a moment before the process does
         finally:
             ended.cancel()
-        return child.post_mortem()
+        return child.exit_description()
 
     def stop(self) -> None:
         """End the process, and wait until it is gone; the next turn would start another one."""
@@ -89,27 +91,27 @@ class Engine:
         if child is not None:
             child.stop()
 
-    async def _loaded(self, gone: asyncio.Future[None]) -> Running:
-        child = self._hopeful_child()
-        settled = asyncio.wrap_future(child.settled)
+    async def _loaded(self, disconnected: asyncio.Future[None]) -> RunningEngine:
+        child = self._usable_process()
+        ready = asyncio.wrap_future(child.ready)
         try:
-            await asyncio.wait({settled, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if gone.done():
+            await asyncio.wait({ready, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+            if disconnected.done():
                 raise StreamClosedError  # it goes on loading: who was too impatient may ask again
         finally:
-            settled.cancel()
+            ready.cancel()
         try:
             return child.running()
         except EngineError as error:
             raise EngineError(f"The {self.name} engine cannot start: {error}") from None
 
-    def _hopeful_child(self) -> Child:
+    def _usable_process(self) -> EngineProcess:
         """The process that there is, or a new one."""
         with self._lock:
-            if self._child is None or not self._child.hopeful:
+            if self._child is None or not self._child.is_usable:
                 if self._finalizer is not None:
                     self._finalizer.detach()
-                self._child = Child(self._module, self._arguments)
+                self._child = EngineProcess(self._module, self._arguments)
                 self._finalizer = weakref.finalize(self, self._child.stop)  # also run at exit
             return self._child
 
@@ -118,13 +120,13 @@ class Engine:
         if child is not None:
             child.kill()
 
-    def _take_child(self) -> Child | None:
+    def _take_child(self) -> EngineProcess | None:
         with self._lock:
             child, self._child = self._child, None
         return child
 
 
-class _Line:
+class _FairQueue:
     """Where one waits for one's turn: first come, first served."""
 
     def __init__(self) -> None:
@@ -132,7 +134,7 @@ class _Line:
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def place(self, gone: asyncio.Future[None]) -> AsyncIterator[None]:
+    async def wait_turn(self, disconnected: asyncio.Future[None]) -> AsyncIterator[None]:
         """Be the first; raises StreamClosedError as soon as ``gone`` is done, and gives up the place."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # whoever was in line there went with that loop
@@ -140,9 +142,9 @@ class _Line:
         lock = self._lock
         taking = asyncio.ensure_future(lock.acquire())
         try:
-            either: set[asyncio.Future[Any]] = {taking, gone}
+            either: set[asyncio.Future[Any]] = {taking, disconnected}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if gone.done():
+            if disconnected.done():
                 raise StreamClosedError
             yield
         finally:

@@ -55,27 +55,27 @@ def read_gguf(path: Path) -> Gguf:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise GgufError(f"{path.name} is not a GGUF file")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _read(_Reader(data, len(_MAGIC)))
+                return _read(_GgufReader(data, len(_MAGIC)))
     except FileNotFoundError:
         raise GgufError(f"{path.name} does not exist in {path.parent}") from None
     except OSError as error:
         raise GgufError(f"{path.name} cannot be read: {error.strerror or error}") from None
-    except (_CutError, struct.error):
+    except (_TruncatedFileError, struct.error):
         raise GgufError(f"{path.name} is cut short or damaged: fetch it again") from None
-    except _UnknownError as error:
+    except _UnsupportedFileError as error:
         raise GgufError(f"{path.name} is a GGUF file of a kind that is not known here: {error}") from None
 
 
-class _CutError(Exception):
+class _TruncatedFileError(Exception):
     """The file ends before what its head announces."""
 
 
-class _UnknownError(Exception):
+class _UnsupportedFileError(Exception):
     """The file has what the format, as it is known here, has not."""
 
 
-class _Reader:
-    """Takes value after value; raises _CutError or struct.error for what would lie behind the end."""
+class _GgufReader:
+    """Takes value after value; raises _TruncatedFileError or struct.error for what would lie behind the end."""
 
     def __init__(self, data: mmap.mmap, at: int) -> None:
         self.data = data
@@ -84,7 +84,7 @@ class _Reader:
     def skip(self, size: int) -> None:
         self.at += size
         if self.at > len(self.data):
-            raise _CutError
+            raise _TruncatedFileError
 
     def number(self, packed: struct.Struct) -> int:
         begin = self.at
@@ -118,29 +118,29 @@ def _packed(kind: int) -> struct.Struct:
     try:
         return _TYPES[kind]
     except KeyError:
-        raise _UnknownError(f"it has values of type {kind}") from None
+        raise _UnsupportedFileError(f"it has values of type {kind}") from None
 
 
-def _read(reader: _Reader) -> Gguf:
+def _read(reader: _GgufReader) -> Gguf:
     version = reader.number(_U32)
     if version not in _VERSIONS:
-        raise _UnknownError(f"its version is {version}")
+        raise _UnsupportedFileError(f"its version is {version}")
     tensors, entries = reader.number(_U64), reader.number(_U64)
-    told: dict[str, int | str | None] = {}
+    metadata: dict[str, int | str | None] = {}
     for _ in range(entries):
         name = reader.text()
-        told[name] = reader.value()
+        metadata[name] = reader.value()
     last = 0
     for _ in range(tensors):
         reader.skip(reader.number(_U64))  # its name
         reader.skip(_U64.size * reader.number(_U32) + _U32.size)  # its shape, and its kind
         last = max(last, reader.number(_U64))
-    alignment = _whole(told.get("general.alignment")) or _ALIGNMENT
+    alignment = _whole(metadata.get("general.alignment")) or _ALIGNMENT
     begin = -(-reader.at // alignment) * alignment
     if begin + last >= len(reader.data):
-        raise _CutError
-    architecture = str(told.get("general.architecture") or "")
-    return Gguf(architecture, _whole(told.get(f"{architecture}.context_length")))
+        raise _TruncatedFileError
+    architecture = str(metadata.get("general.architecture") or "")
+    return Gguf(architecture, _whole(metadata.get(f"{architecture}.context_length")))
 
 
 def _whole(value: int | str | None) -> int | None:

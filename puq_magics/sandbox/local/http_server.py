@@ -24,7 +24,7 @@ from tornado.web import Application, RequestHandler
 from puq_magics.sandbox.local.child_main import Parent
 
 #: Does an order: gives the pieces of its answer.
-Work: TypeAlias = Callable[[Mapping[str, Any]], Iterator[bytes]]
+JobFunction: TypeAlias = Callable[[Mapping[str, Any]], Iterator[bytes]]
 
 _ADDRESS: Final = "127.0.0.1"
 #: glibc's names for from how many bytes on memory is had of the system itself, and given back there at once, and for
@@ -32,11 +32,11 @@ _ADDRESS: Final = "127.0.0.1"
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _LARGE = -3, -1, 1_000_000
 
 
-class RefusedError(Exception):
+class InvalidRequestError(Exception):
     """An order that cannot be done, in words for the user; raised before the first piece."""
 
 
-def give_memory_back() -> None:
+def trim_memory() -> None:
     """Have large arrays go back to the system when they are done with; to be called before a model is loaded.
 
     Otherwise what they leave is kept in pieces, of which an engine would take some 40 MB more.  Does nothing where
@@ -48,26 +48,26 @@ def give_memory_back() -> None:
         mallopt(_TRIM_THRESHOLD, _LARGE)
 
 
-def serve(parent: Parent, path: str, work: Work) -> None:
+def serve(parent: Parent, path: str, work: JobFunction) -> None:
     """Answer ``POST path`` until the process ends."""
     # A selector loop by name: Tornado needs one, also where it is not the usual.
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(_serve(parent, path, work))
 
 
-async def _serve(parent: Parent, path: str, work: Work) -> None:
+async def _serve(parent: Parent, path: str, work: JobFunction) -> None:
     given = {"key": parent.key, "work": work, "worker": ThreadPoolExecutor(1, "work")}
-    server = HTTPServer(Application([(path, WorkHandler, given)], log_function=lambda _handler: None))
+    server = HTTPServer(Application([(path, JobHandler, given)], log_function=lambda _handler: None))
     (listener,) = bind_sockets(0, _ADDRESS)
     server.add_socket(listener)
     parent.announce(f"http://{_ADDRESS}:{listener.getsockname()[1]}")
     await asyncio.Event().wait()
 
 
-class WorkHandler(RequestHandler):
+class JobHandler(RequestHandler):
     """Has an order done in the one thread that works."""
 
-    def initialize(self, key: str, work: Work, worker: ThreadPoolExecutor) -> None:
+    def initialize(self, key: str, work: JobFunction, worker: ThreadPoolExecutor) -> None:
         """Take what the application's route gives."""
         self._key = key
         self._work = work
@@ -94,7 +94,7 @@ class WorkHandler(RequestHandler):
         pieces = self._work(order)
         try:
             await self._send(pieces)
-        except RefusedError as error:
+        except InvalidRequestError as error:
             self._refuse(400, str(error))
         except StreamClosedError:
             pass

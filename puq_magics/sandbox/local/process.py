@@ -28,7 +28,7 @@ class EngineError(Exception):
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningEngine:
     """An engine that takes requests."""
 
     #: ``http://127.0.0.1:PORT``.
@@ -37,7 +37,7 @@ class Running:
     key: str = field(repr=False)
 
 
-class Child:
+class EngineProcess:
     """``python -m module arguments…`` in a session of its own, from its start to its end.
 
     An interrupt of this process does not reach it; it ends when this process does (see `watching`).  Nothing here
@@ -51,15 +51,15 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
         self._killed = False
-        self._running: Running | None = None
+        self._running: RunningEngine | None = None
         #: Why it does not serve.
         self._why = ""
         self._log = b""
         #: Done once it serves, or will not.
-        self.settled: Future[None] = _running_future()
+        self.ready: Future[None] = _running_future()
         #: Done once there is no process any more.
         self.ended: Future[None] = _running_future()
-        self._thread = Thread(target=self._live, name=f"puq-{module.rpartition('.')[2]}", daemon=True)
+        self._thread = Thread(target=self._supervise, name=f"puq-{module.rpartition('.')[2]}", daemon=True)
         self._thread.start()
 
     @property
@@ -69,13 +69,13 @@ class Child:
         return None if process is None or self.ended.done() else process.pid
 
     @property
-    def hopeful(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether it serves, or may yet come to it."""
-        if not self.settled.done():
+        if not self.ready.done():
             return not self._killed
         return self._running is not None and not self._killed and not self.ended.done()
 
-    def running(self) -> Running:
+    def running(self) -> RunningEngine:
         """Where it serves, once it is settled; raises EngineError where it does not."""
         if self._running is None:
             raise EngineError(self._why)
@@ -98,31 +98,31 @@ class Child:
         if self._thread is not current_thread():
             self._thread.join()
 
-    def post_mortem(self) -> str:
+    def exit_description(self) -> str:
         """How it ended, to stand behind its name: "ended by signal 9 (SIGKILL)"."""
         process = self._process
         if process is None or not self.ended.done():
             return "has closed the connection"
         return self._ending(process.returncode)
 
-    def _live(self) -> None:
+    def _supervise(self) -> None:
         try:
             with _started(self._command) as process:
                 self._process = process
                 if self._killed:
                     process.kill()
                 listener = self._listen(process)
-                self._meet(process)
+                self._handshake(process)
                 if self._running is not None:
-                    self.settled.set_result(None)
+                    self.ready.set_result(None)
                 process.wait()
                 listener.join(_LAST_WORDS)
                 self._why = self._why or f"it {self._ending(process.returncode)}"
         except (OSError, ValueError, RuntimeError) as error:  # no Python, no memory, no more of this process
             self._why = f"no process can be started ({error})"
         finally:
-            if not self.settled.done():
-                self.settled.set_result(None)
+            if not self.ready.done():
+                self.ready.set_result(None)
             self.ended.set_result(None)
 
     def _listen(self, process: subprocess.Popen[bytes]) -> Thread:
@@ -137,7 +137,7 @@ class Child:
             while chunk := os.read(log.fileno(), _KEPT):
                 self._log = (self._log + chunk)[-_KEPT:]
 
-    def _meet(self, process: subprocess.Popen[bytes]) -> None:
+    def _handshake(self, process: subprocess.Popen[bytes]) -> None:
         """Give the key, and hear whether it serves; no answer at all leaves it without a reason too."""
         assert process.stdin is not None  # noqa: S101 - for the type checker: both are pipes
         assert process.stdout is not None  # noqa: S101
@@ -150,7 +150,7 @@ class Child:
         try:
             match json.loads(line):
                 case {"url": str(url)}:
-                    self._running = Running(url, self._key)
+                    self._running = RunningEngine(url, self._key)
                 case {"error": str(words)}:
                     self._why = words
                 case _:
@@ -166,9 +166,9 @@ class Child:
             with suppress(ValueError):
                 return f"ended by signal {-code} ({signal.Signals(-code).name})"
             return f"ended by signal {-code}"
-        return f"ended with code {code}{self._last_words()}"
+        return f"ended with code {code}{self._last_log_line()}"
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         """The last line of its log, in brackets."""
         lines = self._log.decode(errors="replace").replace(self._key, "…").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "")

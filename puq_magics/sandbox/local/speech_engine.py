@@ -14,16 +14,16 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final
 
-from puq_magics.sandbox.local.audio_encoding import encoder
-from puq_magics.sandbox.local.child_main import CannotServe, Parent, run
-from puq_magics.sandbox.local.http_server import RefusedError, give_memory_back, serve
+from puq_magics.sandbox.local.audio_encoding import make_encoder
+from puq_magics.sandbox.local.child_main import EngineStartError, Parent, run
+from puq_magics.sandbox.local.http_server import InvalidRequestError, serve, trim_memory
 
 #: The voice that is always there.
-BUILT_IN: Final = "heart"
+BUILT_IN_VOICE: Final = "heart"
 
 
 @dataclass(frozen=True)
-class Voice:
+class HibariVoice:
     """A voice of hibari's, and how to come near it by the one that is always there."""
 
     name: str
@@ -32,14 +32,14 @@ class Voice:
 
 
 #: By the names that the API's models know.
-VOICES: Final[Mapping[str, Voice]] = MappingProxyType(
+VOICES: Final[Mapping[str, HibariVoice]] = MappingProxyType(
     {
-        "alloy": Voice(BUILT_IN),
-        "echo": Voice("fenrir", 0.88),
-        "fable": Voice("fable", 0.92),
-        "onyx": Voice("fenrir", 0.8),
-        "nova": Voice("kore", 1.08),
-        "shimmer": Voice("emma", 1.04),
+        "alloy": HibariVoice(BUILT_IN_VOICE),
+        "echo": HibariVoice("fenrir", 0.88),
+        "fable": HibariVoice("fable", 0.92),
+        "onyx": HibariVoice("fenrir", 0.8),
+        "nova": HibariVoice("kore", 1.08),
+        "shimmer": HibariVoice("emma", 1.04),
     }
 )
 
@@ -53,32 +53,32 @@ _PAUSE: Final = re.compile(r"[,;:—]\s+")
 _LATIN: Final = ("LATIN", "FULLWIDTH LATIN", "MODIFIER LETTER", "FEMININE", "MASCULINE")
 
 
-class Speaker:
+class HibariSpeaker:
     """hibari, with one voice in memory at a time."""
 
     def __init__(self) -> None:
-        """Load the built-in voice; raises CannotServe."""
+        """Load the built-in voice; raises EngineStartError."""
         try:
             import_module("soundfile")  # that it is there, with its library
             self._hibari: Any = import_module("hibari")
             self._voices: Any = import_module("hibari.voices")
         except (ImportError, OSError) as error:
-            raise CannotServe(f"hibari cannot be loaded: {error}") from error
-        self._engine: Any = self._hibari.Hibari(BUILT_IN)
+            raise EngineStartError(f"hibari cannot be loaded: {error}") from error
+        self._engine: Any = self._hibari.Hibari(BUILT_IN_VOICE)
         self._engine("Ready.")  # the first words take longer: its dictionaries are read
 
     def speak(self, order: Mapping[str, Any]) -> Iterator[bytes]:
-        """The file, in pieces; raises RefusedError for what it cannot say."""
-        text, speed = sayable(order["text"]), float(order["speed"])
+        """The file, in pieces; raises InvalidRequestError for what it cannot say."""
+        text, speed = strip_unpronounceable(order["text"]), float(order["speed"])
         pitch = self._take(self._voice(order["voice"]))
         chunks = list(self._chunks(text, speed))
         if not chunks:
-            raise RefusedError("'input' has no words that the voice could say")
-        file = encoder(order["format"], self._engine.sample_rate)
+            raise InvalidRequestError("'input' has no words that the voice could say")
+        file = make_encoder(order["format"], self._engine.sample_rate)
         for phonemes in chunks:
             # Slowed down or hastened by as much as the change of pitch takes back; the same each time.
             sound = self._engine.from_phonemes(phonemes, speed / pitch, seed=0)
-            yield file.encode(pitched(sound, pitch))
+            yield file.encode(shift_pitch(sound, pitch))
         yield file.close()
 
     @property
@@ -89,19 +89,19 @@ class Speaker:
             *(name for name in self._voices.VOICES if name not in VOICES and self._is_here(name)),
         ]
 
-    def _voice(self, name: str) -> Voice:
+    def _voice(self, name: str) -> HibariVoice:
         """The voice of that name, as near as this machine has it."""
-        voice = VOICES.get(name, Voice(name))
+        voice = VOICES.get(name, HibariVoice(name))
         if voice.name not in self._voices.VOICES:
-            raise RefusedError(f"'voice' must be one of {', '.join(self.names)}; it is {name!r}")
+            raise InvalidRequestError(f"'voice' must be one of {', '.join(self.names)}; it is {name!r}")
         if self._is_here(voice.name):
-            return Voice(voice.name)
+            return HibariVoice(voice.name)
         if name not in VOICES:
-            raise RefusedError(
+            raise InvalidRequestError(
                 f"The voice {name!r} is not on this machine, where {', '.join(self.names)} are; "
                 f"it is fetched by the command: hibari --voice {name} Hello"
             )
-        return Voice(BUILT_IN, voice.pitch)
+        return HibariVoice(BUILT_IN_VOICE, voice.pitch)
 
     def _is_here(self, name: str) -> bool:
         try:
@@ -110,7 +110,7 @@ class Speaker:
             return False
         return True
 
-    def _take(self, voice: Voice) -> float:
+    def _take(self, voice: HibariVoice) -> float:
         """Take that voice; give the pitch that is still to be made."""
         if voice.name != self._engine.voice:
             british, was_british = (
@@ -125,17 +125,20 @@ class Speaker:
         """The phonemes of sentences, and of parts of those that are long."""
         most = max(1, round(_AT_ONCE * min(1.0, speed)))
         for phonemes in self._engine.phonemize(text):
-            for part in cut(phonemes, most):
+            for part in split_phonemes(phonemes, most):
                 if any(sign.isalpha() for sign in part):
                     yield part
 
 
-def sayable(text: str) -> str:
-    """The text without letters that English has no sound for; raises RefusedError where little would be left."""
+def strip_unpronounceable(text: str) -> str:
+    """The text without letters that English has no sound for.
+
+    Raises InvalidRequestError where little would be left.
+    """
     letters = [sign for sign in text if sign.isalpha()]
     strange = {sign for sign in letters if not _is_latin(sign)}
     if strange and 2 * sum(sign in strange for sign in letters) > len(letters):
-        raise RefusedError("'input' is in letters that the voice cannot say: it speaks English")
+        raise InvalidRequestError("'input' is in letters that the voice cannot say: it speaks English")
     return text.translate({ord(sign): " " for sign in strange})
 
 
@@ -144,7 +147,7 @@ def _is_latin(sign: str) -> bool:
     return unicodedata.name(sign, "").startswith(_LATIN)
 
 
-def cut(phonemes: str, most: int) -> Iterator[str]:
+def split_phonemes(phonemes: str, most: int) -> Iterator[str]:
     """Parts of so many phonemes at most, cut behind a clause, or a word, where there is one."""
     while len(phonemes) > most:
         ends = [found.end() for found in _PAUSE.finditer(phonemes, most // 2, most)]
@@ -154,7 +157,7 @@ def cut(phonemes: str, most: int) -> Iterator[str]:
     yield phonemes
 
 
-def pitched(sound: Any, pitch: float) -> Any:
+def shift_pitch(sound: Any, pitch: float) -> Any:
     """The sound, higher or deeper, and as much shorter or longer."""
     if pitch == 1.0 or not len(sound):
         return sound
@@ -165,8 +168,8 @@ def pitched(sound: Any, pitch: float) -> Any:
 
 def main(parent: Parent) -> None:
     """Load, and serve."""
-    give_memory_back()
-    serve(parent, PATH, Speaker().speak)
+    trim_memory()
+    serve(parent, PATH, HibariSpeaker().speak)
 
 
 if __name__ == "__main__":

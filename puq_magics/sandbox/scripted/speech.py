@@ -55,8 +55,8 @@ def tones(text: str, *, pitch: float, speed: float) -> bytes:
     for word in text.split():
         letters = [letter for letter in unicodedata.normalize("NFKD", word.lower()) if letter.isalnum()]
         sounds += [_note(pitch, ord(letter) % len(_SCALE), _NOTE / speed) for letter in letters]
-        pause = _BETWEEN_SENTENCES if word[-1] in ".!?:;" else _BETWEEN_WORDS
-        sounds.append(_silence(pause / speed))
+        chunk_interval = _BETWEEN_SENTENCES if word[-1] in ".!?:;" else _BETWEEN_WORDS
+        sounds.append(_silence(chunk_interval / speed))
     return b"".join(sounds)
 
 
@@ -86,7 +86,7 @@ _PCM: Final = 1
 
 
 @dataclass(frozen=True)
-class Pcm:
+class PcmAudio:
     """Mono sound of 16-bit samples, little-endian."""
 
     rate: int
@@ -99,7 +99,7 @@ class Pcm:
 
 
 @dataclass(frozen=True)
-class Head:
+class WavHeader:
     """What the first bytes of a WAV file say of its sound."""
 
     rate: int
@@ -113,7 +113,7 @@ class Head:
     #: How long they are, in bytes; None is until the end.
     length: int | None
     #: How many bytes of them are a second.
-    per_second: int
+    bytes_per_second: int
 
     @property
     def is_pcm16(self) -> bool:
@@ -123,10 +123,10 @@ class Head:
     def seconds(self, size: int) -> float:
         """How long it lasts, in a file of ``size`` bytes: what is not there is not heard."""
         there = max(0, size - self.start)
-        return (there if self.length is None else min(there, self.length)) / self.per_second
+        return (there if self.length is None else min(there, self.length)) / self.bytes_per_second
 
 
-def write_wav(pcm: Pcm, comment: str) -> bytes:
+def write_wav(pcm: PcmAudio, comment: str) -> bytes:
     """A WAV file that carries a comment, as players show it; the comment in ASCII."""
     form = struct.pack("<HHIIHH", _PCM, 1, pcm.rate, pcm.rate * 2, 2, 16)
     info = b"INFO" + _chunk(b"ICMT", comment.encode("ascii") + b"\0")
@@ -139,7 +139,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
     return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
 
 
-def read_head(data: bytes) -> Head | None:
+def parse_wav_header(data: bytes) -> WavHeader | None:
     """Read the first bytes of a file; None when it is no WAV, or its samples do not begin in these bytes."""
     if data[:4] not in (b"RIFF", b"RF64") or data[8:12] != b"WAVE":
         return None
@@ -155,23 +155,23 @@ def read_head(data: bytes) -> Head | None:
     return None
 
 
-def _head(form: tuple[int, ...], start: int, length: int) -> Head | None:
-    kind, channels, rate, per_second, _frame, bits = form
-    if not (channels and rate and per_second):
+def _head(form: tuple[int, ...], start: int, length: int) -> WavHeader | None:
+    kind, channels, rate, bytes_per_second, _frame, bits = form
+    if not (channels and rate and bytes_per_second):
         return None
     known = None if length >= _UNKNOWN or not length else length
-    return Head(rate, channels, bits, kind, start, known, per_second)
+    return WavHeader(rate, channels, bits, kind, start, known, bytes_per_second)
 
 
 ENGINE: Final = "espeak-ng"
 #: The engine's own limits, in words per minute; a speed beyond them is as near as it gets.
 _SLOWEST, _USUAL, _FASTEST = 80, 170, 450
 #: Seconds; the longest text takes about two.
-_PATIENCE: Final = 60.0
+_TIMEOUT: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Voice:
+class EspeakVoice:
     """A voice of either engine."""
 
     #: espeak-ng's name for it.
@@ -182,22 +182,22 @@ class Voice:
     tone: float
 
 
-VOICES: Final[Mapping[str, Voice]] = MappingProxyType(
+VOICES: Final[Mapping[str, EspeakVoice]] = MappingProxyType(
     {
-        "alloy": Voice("en-us", 50, 220.0),
-        "echo": Voice("en-us+m3", 40, 196.0),
-        "fable": Voice("en-gb", 55, 233.1),
-        "onyx": Voice("en-us+m7", 20, 146.8),
-        "nova": Voice("en-us+f2", 55, 277.2),
-        "shimmer": Voice("en-gb+f4", 70, 311.1),
+        "alloy": EspeakVoice("en-us", 50, 220.0),
+        "echo": EspeakVoice("en-us+m3", 40, 196.0),
+        "fable": EspeakVoice("en-gb", 55, 233.1),
+        "onyx": EspeakVoice("en-us+m7", 20, 146.8),
+        "nova": EspeakVoice("en-us+f2", 55, 277.2),
+        "shimmer": EspeakVoice("en-gb+f4", 70, 311.1),
     }
 )
 
 
-class Utterance:
+class EspeakProcess:
     """espeak-ng at work on one text; from any thread."""
 
-    def __init__(self, text: str, voice: Voice, speed: float) -> None:
+    def __init__(self, text: str, voice: EspeakVoice, speed: float) -> None:
         """Start; raises OSError where espeak-ng is not installed."""
         program = shutil.which(ENGINE)
         if program is None:
@@ -213,18 +213,18 @@ class Utterance:
             stderr=subprocess.DEVNULL,
         )
 
-    def wait(self) -> Pcm | None:
+    def wait(self) -> PcmAudio | None:
         """What it says; None when it fails, or says nothing at all."""
         try:
-            wav, _ = self._process.communicate(self._text.encode("utf-8", "replace"), timeout=_PATIENCE)
+            wav, _ = self._process.communicate(self._text.encode("utf-8", "replace"), timeout=_TIMEOUT)
         except subprocess.TimeoutExpired:
             self.stop()
             self._process.communicate()
             return None
-        head = read_head(wav)
+        head = parse_wav_header(wav)
         if self._process.returncode != 0 or head is None or not head.is_pcm16 or len(wav) <= head.start:
             return None
-        return Pcm(head.rate, wav[head.start : len(wav) - (len(wav) - head.start) % 2])
+        return PcmAudio(head.rate, wav[head.start : len(wav) - (len(wav) - head.start) % 2])
 
     def stop(self) -> None:
         """Stop speaking in mid-word; `wait` ends then."""
@@ -236,7 +236,7 @@ _LABEL = re.compile(rb"puq-sandbox:([A-Za-z0-9+/=]*);")
 
 
 @dataclass(frozen=True)
-class _Encoder:
+class _SoundfileFormat:
     """How soundfile calls a format, and the rate it needs, in Hz (None: any)."""
 
     format: str
@@ -245,11 +245,11 @@ class _Encoder:
     rate: int | None = None
 
 
-_ENCODERS: Final[Mapping[str, _Encoder]] = MappingProxyType(
+_ENCODERS: Final[Mapping[str, _SoundfileFormat]] = MappingProxyType(
     {
-        "mp3": _Encoder("MP3", None, "audio/mpeg"),
-        "opus": _Encoder("OGG", "OPUS", "audio/ogg", 24000),
-        "flac": _Encoder("FLAC", "PCM_16", "audio/flac"),
+        "mp3": _SoundfileFormat("MP3", None, "audio/mpeg"),
+        "opus": _SoundfileFormat("OGG", "OPUS", "audio/ogg", 24000),
+        "flac": _SoundfileFormat("FLAC", "PCM_16", "audio/flac"),
     }
 )
 
@@ -261,7 +261,7 @@ class EncoderMissingError(Exception):
     """The package soundfile is not installed, or its library lacks the format."""
 
 
-def write_audio(pcm: Pcm, text: str, engine: str, kind: str) -> tuple[bytes, str]:
+def write_audio(pcm: PcmAudio, text: str, engine: str, kind: str) -> tuple[bytes, str]:
     """A file and its MIME type; raises EncoderMissingError."""
     comment = f"Spoken by the sandbox ({engine}), not by a model. {_label(text)}"
     if kind == "wav":
@@ -269,7 +269,7 @@ def write_audio(pcm: Pcm, text: str, engine: str, kind: str) -> tuple[bytes, str
     return _encode(pcm, comment, _ENCODERS[kind]), _ENCODERS[kind].mime
 
 
-def labelled_text(data: bytes) -> str | None:
+def text_from_label(data: bytes) -> str | None:
     """The words in the label of a file, if these bytes of it have one."""
     found = _LABEL.search(data)
     if found is None:
@@ -284,7 +284,7 @@ def _label(text: str) -> str:
     return f"puq-sandbox:{base64.b64encode(pack(text)).decode()};"
 
 
-def _encode(pcm: Pcm, comment: str, encoder: _Encoder) -> bytes:
+def _encode(pcm: PcmAudio, comment: str, encoder: _SoundfileFormat) -> bytes:
     try:
         np: Any = import_module("numpy")
         soundfile: Any = import_module("soundfile")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from puq_magics.sandbox.local.process import Running
+from puq_magics.sandbox.local.process import RunningEngine
 
 PATIENCE = 60.0  # seconds until a test that waits for something gives up
 
@@ -25,10 +25,10 @@ def _path_of_stub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ask() -> Callable[[Running], dict[str, Any]]:
+def ask() -> Callable[[RunningEngine], dict[str, Any]]:
     """What a stub engine knows of itself."""
 
-    def _ask(running: Running) -> dict[str, Any]:
+    def _ask(running: RunningEngine) -> dict[str, Any]:
         with requests.Session() as session:
             session.trust_env = False
             headers = {"Authorization": f"Bearer {running.key}"}
@@ -66,8 +66,8 @@ class Owner:
     def __init__(self, code: str) -> None:
         program = (
             "import json, os, sys, urllib.request\n"
-            "from puq_magics.sandbox.local.process import Child\n"
-            "child = Child('stub_engine')\n"
+            "from puq_magics.sandbox.local.process import EngineProcess\n"
+            "child = EngineProcess('stub_engine')\n"
             "child.settled.result()\n"
             "def tell(value):\n"
             "    print(json.dumps(value), flush=True)\n"

@@ -8,7 +8,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from puq_magics.sandbox.local.child_main import CannotServe, Parent, run
+from puq_magics.sandbox.local.child_main import EngineStartError, Parent, run
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -38,10 +38,10 @@ class Handler(BaseHTTPRequestHandler):
 def main(parent: Parent) -> None:
     behaviour, argument = [*sys.argv[1:], "", ""][:2]
     if behaviour == "refuse":
-        raise CannotServe(argument)
+        raise EngineStartError(argument)
     if behaviour == "unless":  # a file is there
         if not Path(argument).exists():
-            raise CannotServe(f"{argument} is not there")
+            raise EngineStartError(f"{argument} is not there")
     elif behaviour == "fail":
         raise LookupError(argument)
     elif behaviour == "exit":

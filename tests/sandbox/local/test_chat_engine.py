@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from puq_magics.sandbox.local.process import Child, EngineError
+from puq_magics.sandbox.local.process import EngineError, EngineProcess
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ def test_a_file_that_is_no_model_is_refused_in_words(
     path = tmp_path / "own.gguf"
     if content is not None:
         path.write_bytes(content)
-    child = Child("puq_magics.sandbox.local.chat_engine", [str(path)])
-    child.settled.result(60)
+    child = EngineProcess("puq_magics.sandbox.local.chat_engine", [str(path)])
+    child.ready.result(60)
     with pytest.raises(EngineError) as refused:
         child.running()
     child.stop()

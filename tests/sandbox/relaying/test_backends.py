@@ -15,7 +15,7 @@ from puq_magics.sandbox.local.engine import Engine
 ENGINE = """
 import json, os, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from puq_magics.sandbox.local.child_main import CannotServe, Parent, run
+from puq_magics.sandbox.local.child_main import EngineStartError, Parent, run
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def main(parent):
     if sys.argv[1:] == ["broken"]:
-        raise CannotServe("broken.gguf is not a GGUF file")
+        raise EngineStartError("broken.gguf is not a GGUF file")
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.key = parent.key
     parent.announce("http://127.0.0.1:%d" % httpd.server_port)
@@ -113,8 +113,8 @@ def test_its_models_come_first(local: Sandbox, connect) -> None:
         "speech": "local/hibari",
         "transcription": "local/whisper-tiny.en",
     }
-    assert local.lists(MODEL)
-    assert not local.lists("upstream/tiny")
+    assert local.has_model(MODEL)
+    assert not local.has_model("upstream/tiny")
     assert local.settings.models == len(codes) - 3
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.sandbox.backends.http_client import CutError
+from puq_magics.sandbox.backends.http_client import IncompleteResponseError
 from puq_magics.sandbox.backends.sse import EventReader
 
 LINES = [
@@ -55,7 +55,7 @@ def test_a_long_line_in_many_pieces() -> None:
 
 @pytest.mark.parametrize("piece", [b"data: " + b"x" * 1_000_000, b"data: x\n" * 100_000])
 def test_an_event_without_an_end_is_not_waited_for(piece: bytes) -> None:
-    with pytest.raises(CutError, match="one of its events is larger than 67 MB"):
+    with pytest.raises(IncompleteResponseError, match="one of its events is larger than 67 MB"):
         read(*[piece] * 100)
 
 

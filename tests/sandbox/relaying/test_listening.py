@@ -18,8 +18,8 @@ import requests
 from puq_magics.sandbox import Sandbox
 from puq_magics.sandbox.backends import transcription as listening
 from puq_magics.sandbox.backends.transcription import Spool
-from puq_magics.sandbox.models import AUDIO_TOKENS
-from puq_magics.sandbox.validation import Refusal
+from puq_magics.sandbox.models import TOKENS_PER_SECOND
+from puq_magics.sandbox.validation import ErrorResponse
 
 WHISPER = "local/whisper-tiny.en"
 #: How a recording begins that is no more than what it seems to be.
@@ -41,8 +41,8 @@ WHOLE = (LENGTH, *HELLO, *THERE, END)
 
 
 @pytest.fixture
-def listener(connect: Callable[[Sandbox], Any], told: Sandbox) -> Any:
-    return connect(told)
+def listener(connect: Callable[[Sandbox], Any], engine_sandbox: Sandbox) -> Any:
+    return connect(engine_sandbox)
 
 
 @pytest.fixture(autouse=True)
@@ -77,13 +77,15 @@ def events(answer: requests.Response) -> list[Any]:
     ]
 
 
-def test_as_json(listener, told: Sandbox, kept: Path) -> None:
+def test_as_json(listener, engine_sandbox: Sandbox, kept: Path) -> None:
     answer = hear(listener, *WHOLE)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.json()["text"] == "Hello there."
     usage = answer.json()["usage"]
-    assert (usage["type"], usage["input_tokens"]) == ("tokens", 4 * AUDIO_TOKENS)
-    assert told.balance == pytest.approx(100 - told._state.models[WHISPER].price(prompt=40), abs=1e-9)
+    assert (usage["type"], usage["input_tokens"]) == ("tokens", 4 * TOKENS_PER_SECOND)
+    assert engine_sandbox.balance == pytest.approx(
+        100 - engine_sandbox._state.models[WHISPER].price(prompt=40), abs=1e-9
+    )
     verbose = hear(listener, *WHOLE, response_format="verbose_json").json()
     assert [each["text"] for each in verbose["segments"]] == [" Hello", " there."]
     assert (verbose["text"], verbose["language"], verbose["duration"]) == ("Hello there.", "en", 4.0)
@@ -100,7 +102,7 @@ def test_as_text_which_comes_as_it_is_heard(listener, rendezvous: socket.socket)
     assert b"".join(pieces) == b" there.\n"
 
 
-def test_as_events(listener, told: Sandbox, rendezvous: socket.socket) -> None:
+def test_as_events(listener, engine_sandbox: Sandbox, rendezvous: socket.socket) -> None:
     meet = f"meet {rendezvous.getsockname()[1]}"
     answer = hear(listener, LENGTH, *HELLO, meet, *THERE, END, stream="true", language="en-GB")
     assert answer.headers["Content-Type"].startswith("text/event-stream")
@@ -119,11 +121,13 @@ def test_as_events(listener, told: Sandbox, rendezvous: socket.socket) -> None:
     }
     assert (rest[-1]["text"], rest[-1]["language"]) == ("Hello there.", "en-GB")
     assert rest[-1]["usage"]["input_tokens"] == 40
-    assert told.balance == pytest.approx(100 - told._state.models[WHISPER].price(prompt=40), abs=1e-9)
+    assert engine_sandbox.balance == pytest.approx(
+        100 - engine_sandbox._state.models[WHISPER].price(prompt=40), abs=1e-9
+    )
 
 
 def test_an_answer_that_takes_long_is_kept_alive(listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "_QUIET", 0.0)
+    monkeypatch.setattr(listening, "_KEEP_ALIVE_INTERVAL", 0.0)
     answer = hear(listener, *WHOLE)
     assert answer.headers["Transfer-Encoding"] == "chunked"
     assert answer.content.startswith(b"      {")
@@ -161,21 +165,25 @@ def test_the_recording_is_a_file_of_its_own_for_as_long_as_it_is_heard(listener,
     ],
 )
 def test_refusals(
-    listener, told: Sandbox, kept: Path, lines: Any, fields: Any, status: int, words: str
+    listener, engine_sandbox: Sandbox, kept: Path, lines: Any, fields: Any, status: int, words: str
 ) -> None:
     answer = hear(listener, *lines, **fields)
     assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
     assert left(listener, kept) == []
     if status in (400, 404) and "sound" not in words:
-        assert told._state.engines["transcription"].pid is None  # it was refused before anything was loaded
+        assert (
+            engine_sandbox._state.engines["transcription"].pid is None
+        )  # it was refused before anything was loaded
     assert hear(listener, *WHOLE).json()["text"] == "Hello there."
 
 
-def test_what_is_no_audio_is_refused_before_the_engine_is_loaded(listener, told: Sandbox, kept: Path) -> None:
+def test_what_is_no_audio_is_refused_before_the_engine_is_loaded(
+    listener, engine_sandbox: Sandbox, kept: Path
+) -> None:
     answer = listener.hear(b"Just words.", model=WHISPER)
     assert answer.status_code == 400
     assert "'talk.wav' is no audio" in answer.json()["error"]
-    assert told._state.engines["transcription"].pid is None
+    assert engine_sandbox._state.engines["transcription"].pid is None
     assert left(listener, kept) == []
 
 
@@ -185,7 +193,7 @@ def test_an_engine_that_dies_in_mid_answer(listener, monkeypatch: pytest.MonkeyP
     assert "ended by signal 9 (SIGKILL) in mid-answer" in error["error"]
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         _ = hear(listener, LENGTH, *HELLO, "die", response_format="text").content
-    monkeypatch.setattr(listening, "_QUIET", 0.0)
+    monkeypatch.setattr(listening, "_KEEP_ALIVE_INTERVAL", 0.0)
     late = hear(listener, LENGTH, *HELLO, "die")
     assert (late.status_code, "in mid-answer" in late.json()["error"]) == (200, True)
     assert left(listener, kept) == []
@@ -212,13 +220,13 @@ def test_the_engine_stops_when_the_client_goes(listener, rendezvous: socket.sock
     assert left(listener, kept) == []
 
 
-def test_an_upload_that_is_cut_leaves_nothing(listener, told: Sandbox, kept: Path) -> None:
+def test_an_upload_that_is_cut_leaves_nothing(listener, engine_sandbox: Sandbox, kept: Path) -> None:
     head = (
         "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
-        f"Authorization: Token {told.token}\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n"
+        f"Authorization: Token {engine_sandbox.token}\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n"
         '--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp3"\r\n\r\nID3'
     )
-    host, port = told.base_url.removeprefix("http://").split(":")
+    host, port = engine_sandbox.base_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head.encode() + bytes(200))
         while not left(listener, kept):
@@ -244,7 +252,7 @@ def test_a_disk_without_room(listener, kept: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_folder_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nonexistent/folder")
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ErrorResponse) as caught:
         Spool()
     assert caught.value.status == 507
 
@@ -265,14 +273,14 @@ def test_a_file_that_cannot_be_removed_yet(kept: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(listening, "_AGAIN", 0.0)
     removed = asyncio.Event()
 
-    async def drop() -> None:
+    async def delete() -> None:
         spool = Spool()
         spool.write(b"ID3")
-        spool.drop()
+        spool.delete()
         assert len(os.listdir(kept)) == 1
         await asyncio.wait_for(removed.wait(), 60)
 
-    asyncio.run(drop())
+    asyncio.run(delete())
     assert os.listdir(kept) == []
 
 

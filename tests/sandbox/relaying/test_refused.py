@@ -1,10 +1,10 @@
 import pytest
 
-from puq_magics.sandbox.backends.errors import Refused, json_object
+from puq_magics.sandbox.backends.errors import BackendErrorResponse, json_object
 
 
-def read(body: bytes, status: int = 400) -> Refused:
-    return Refused.read(status, {}, body, lambda words: words.replace("secret", "…"))
+def read(body: bytes, status: int = 400) -> BackendErrorResponse:
+    return BackendErrorResponse.read(status, {}, body, lambda words: words.replace("secret", "…"))
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ def read(body: bytes, status: int = 400) -> Refused:
     ],
 )
 def test_its_words(body: bytes, words: str) -> None:
-    assert read(body).words == words
+    assert read(body).message == words
 
 
 def test_long_words_are_cut_without_showing_half_a_key() -> None:
-    words = read(b"x" * 497 + b"secret").words
+    words = read(b"x" * 497 + b"secret").message
     assert words == "x" * 497 + "…"
-    assert len(read(b"x" * 10_000).words) == 500
+    assert len(read(b"x" * 10_000).message) == 500
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_long_words_are_cut_without_showing_half_a_key() -> None:
     ],
 )
 def test_fields_that_are_not_taken(status: int, body: bytes, takes_no: bool) -> None:
-    assert read(body, status).takes_no("max_tokens") is takes_no
+    assert read(body, status).rejects_field("max_tokens") is takes_no
 
 
 def test_a_context_without_numbers() -> None:
     body = b'{"error": {"type": "exceed_context_size_error", "message": "too long"}}'
-    refusal = read(body).as_refusal("The engine", "local/x")
+    refusal = read(body).to_error_response("The engine", "local/x")
     assert (refusal.status, refusal.message) == (422, "too long")
 
 

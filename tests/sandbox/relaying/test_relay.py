@@ -43,8 +43,8 @@ def refusing(status: int, body: object, **headers: str) -> Callable[[Any, Any], 
     return say
 
 
-def test_an_answer_in_one_piece(relayed, relaying: Sandbox) -> None:
-    response = relayed.chat(TINY)
+def test_an_answer_in_one_piece(upstream_client, relaying: Sandbox) -> None:
+    response = upstream_client.chat(TINY)
     answer = response.json()
     assert (response.status_code, answer["model"], answer["created"]) == (200, TINY, 7)
     assert answer["id"].startswith("chatcmpl-")
@@ -56,8 +56,8 @@ def test_an_answer_in_one_piece(relayed, relaying: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("include_usage", [False, True])
-def test_a_stream(relayed, relaying: Sandbox, events, include_usage: bool) -> None:
-    response = relayed.chat(TINY, stream=True, stream_options={"include_usage": include_usage})
+def test_a_stream(upstream_client, relaying: Sandbox, events, include_usage: bool) -> None:
+    response = upstream_client.chat(TINY, stream=True, stream_options={"include_usage": include_usage})
     assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     *stream, done = events(response)
     assert done == "[DONE]"
@@ -69,7 +69,7 @@ def test_a_stream(relayed, relaying: Sandbox, events, include_usage: bool) -> No
     assert relaying.balance == pytest.approx(100 - PRICE)
 
 
-def test_what_the_other_server_hears(relayed, another, relaying: Sandbox) -> None:
+def test_what_the_other_server_hears(upstream_client, upstream_server, relaying: Sandbox) -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
     further = {
         "temperature": 0.5,
@@ -79,8 +79,8 @@ def test_what_the_other_server_hears(relayed, another, relaying: Sandbox) -> Non
         "response_format": schema,
         "min_p": 0.1,
     }
-    assert relayed.chat(TINY, max_completion_tokens=9, **further).status_code == 200
-    heard = another.heard[-1]
+    assert upstream_client.chat(TINY, max_completion_tokens=9, **further).status_code == 200
+    heard = upstream_server.heard[-1]
     messages = [{"role": "user", "content": "Why is the sky blue?"}]
     assert (heard.method, heard.path) == ("POST", "/v1/chat/completions")
     assert heard.body == {
@@ -91,16 +91,16 @@ def test_what_the_other_server_hears(relayed, another, relaying: Sandbox) -> Non
         **further,
     }
     assert heard.headers["Authorization"] == "Bearer our-own-key"
-    assert relaying.token not in repr(another.heard)
+    assert relaying.token not in repr(upstream_server.heard)
     assert "gzip" not in heard.headers["Accept-Encoding"]
 
 
-def test_usage_is_asked_for_in_any_case(relayed, another) -> None:
-    assert relayed.chat(TINY, stream=True, stream_options={"other": 1}).content
-    assert another.heard[-1].body["stream_options"] == {"other": 1, "include_usage": True}
+def test_usage_is_asked_for_in_any_case(upstream_client, upstream_server) -> None:
+    assert upstream_client.chat(TINY, stream=True, stream_options={"other": 1}).content
+    assert upstream_server.heard[-1].body["stream_options"] == {"other": 1, "include_usage": True}
 
 
-def test_each_event_comes_as_it_is_sent(relayed, another, events) -> None:
+def test_each_event_comes_as_it_is_sent(upstream_client, upstream_server, events) -> None:
     steps = [threading.Event() for _ in range(3)]
 
     async def say(answering: Any, _body: Any) -> None:
@@ -109,8 +109,8 @@ def test_each_event_comes_as_it_is_sent(relayed, another, events) -> None:
             await answering.wait(step)
         await answering.piece(why="stop")
 
-    another.say = say
-    stream = events(relayed.chat(TINY, stream=True))
+    upstream_server.say = say
+    stream = events(upstream_client.chat(TINY, stream=True))
     for number, step in enumerate(steps):
         assert words([next(stream)]) == f"{number} "
         step.set()  # only now it goes on
@@ -118,7 +118,7 @@ def test_each_event_comes_as_it_is_sent(relayed, another, events) -> None:
     assert next(stream) == "[DONE]"
 
 
-def test_what_others_do_is_taken(relayed, another, relaying: Sandbox) -> None:
+def test_what_others_do_is_taken(upstream_client, upstream_server, relaying: Sandbox) -> None:
     """CRLF, no space after the colon, comments, no [DONE], a body that ends with the connection, null as content."""
     lines = [
         ": hello",
@@ -129,8 +129,8 @@ def test_what_others_do_is_taken(relayed, another, relaying: Sandbox) -> None:
         "",
         'data: {"choices":[{"index":0,"delta":{"content":" Gott"},"finish_reason":"stop"}]}',
     ]
-    another.say = raw("\r\n".join(["HTTP/1.0 200 OK", "", *lines]).encode())
-    sent = relayed.chat(TINY, stream=True, stream_options={"include_usage": True}).content.decode()
+    upstream_server.say = raw("\r\n".join(["HTTP/1.0 200 OK", "", *lines]).encode())
+    sent = upstream_client.chat(TINY, stream=True, stream_options={"include_usage": True}).content.decode()
     *stream, last = sent.removesuffix("\n\n").split("\n\n")
     assert last == "data: [DONE]"
     *pieces, usage = [json.loads(event.removeprefix("data: ")) for event in stream]
@@ -139,7 +139,9 @@ def test_what_others_do_is_taken(relayed, another, relaying: Sandbox) -> None:
     assert relaying.balance == pytest.approx(100 - 0.006 - 0.02)
 
 
-def test_usage_in_every_chunk_is_charged_once(relayed, another, relaying: Sandbox, events) -> None:
+def test_usage_in_every_chunk_is_charged_once(
+    upstream_client, upstream_server, relaying: Sandbox, events
+) -> None:
     async def say(answering: Any, _body: Any) -> None:
         for number in range(1, 4):
             choices = [
@@ -149,32 +151,32 @@ def test_usage_in_every_chunk_is_charged_once(relayed, another, relaying: Sandbo
             await answering.event({"choices": choices, "usage": usage})
         await answering.event("[DONE]")
 
-    another.say = say
-    *stream, _done = events(relayed.chat(TINY, stream=True))
+    upstream_server.say = say
+    *stream, _done = events(upstream_client.chat(TINY, stream=True))
     assert "usage" not in stream[0]
     assert relaying.balance == pytest.approx(100 - 0.01 - 0.03)
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -5, "completion_tokens": 1}, "much"])
 def test_what_is_not_counted_there_is_counted_here(
-    relayed, another, relaying: Sandbox, usage: object
+    upstream_client, upstream_server, relaying: Sandbox, usage: object
 ) -> None:
     message = {"role": "assistant", "reasoning_content": "Hm.", "content": "It is so."}
-    another.say = refusing(200, {"choices": [{"index": 0, "message": message}], "usage": usage})
-    answer = relayed.chat(TINY).json()
+    upstream_server.say = refusing(200, {"choices": [{"index": 0, "message": message}], "usage": usage})
+    answer = upstream_client.chat(TINY).json()
     assert answer["choices"][0]["message"] == message
     assert relaying.balance == pytest.approx(100 - 0.006 - 0.01 * count("Hm.It is so."))
 
 
-def test_reasoning_is_passed_on(relayed, another, events) -> None:
+def test_reasoning_is_passed_on(upstream_client, upstream_server, events) -> None:
     async def say(answering: Any, _body: Any) -> None:
         await answering.piece(reasoning_content="Let me see")
         await answering.piece("Yes")
         await answering.piece(why="stop")
         await answering.event("[DONE]")
 
-    another.say = say
-    *stream, _done = events(relayed.chat(TINY, stream=True))
+    upstream_server.say = say
+    *stream, _done = events(upstream_client.chat(TINY, stream=True))
     assert (words(stream, "reasoning_content"), words(stream)) == ("Let me see", "Yes")
 
 
@@ -215,8 +217,8 @@ TOO_LONG = {
     ],
 )
 def test_refusals(
-    relayed,
-    another,
+    upstream_client,
+    upstream_server,
     relaying: Sandbox,
     stream: bool,
     said: int,
@@ -225,8 +227,8 @@ def test_refusals(
     code: str | None,
     told: str,
 ) -> None:
-    another.say = refusing(said, body, Retry_After="3")
-    response = relayed.chat(TINY, stream=stream)
+    upstream_server.say = refusing(said, body, Retry_After="3")
+    response = upstream_client.chat(TINY, stream=stream)
     assert response.status_code == status
     assert told in response.json()["error"]
     assert response.json().get("code") == code
@@ -237,57 +239,57 @@ def test_refusals(
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '{"choices": 1}', '{"data": []}', "[" * 100_000])
-def test_an_answer_that_is_none(relayed, another, relaying: Sandbox, body: str) -> None:
-    another.say = refusing(200, body)
-    response = relayed.chat(TINY)
+def test_an_answer_that_is_none(upstream_client, upstream_server, relaying: Sandbox, body: str) -> None:
+    upstream_server.say = refusing(200, body)
+    response = upstream_client.chat(TINY)
     assert (response.status_code, response.json()["code"]) == (502, "INTERNAL_ERROR")
     assert "no answer that can be read" in response.json()["error"]
     assert relaying.balance == 100
 
 
-def test_no_redirect_is_followed(relayed, another) -> None:
-    another.say = refusing(307, "", Location="http://localhost:9/v1/chat/completions")
-    response = relayed.chat(TINY)
+def test_no_redirect_is_followed(upstream_client, upstream_server) -> None:
+    upstream_server.say = refusing(307, "", Location="http://localhost:9/v1/chat/completions")
+    response = upstream_client.chat(TINY)
     assert response.status_code == 502
     assert "redirects to another address (307)" in response.json()["error"]
-    assert len(another.heard) == 2  # the list, and the chat once
+    assert len(upstream_server.heard) == 2  # the list, and the chat once
 
 
 @pytest.mark.parametrize("field", ["max_tokens", "stream_options"])
-def test_what_is_not_known_there_is_left_out(relayed, another, events, field: str) -> None:
-    usual = another.say
+def test_what_is_not_known_there_is_left_out(upstream_client, upstream_server, events, field: str) -> None:
+    usual = upstream_server.say
 
     async def say(answering: Any, body: Any) -> None:
         refuse = refusing(422, {"error": f"unknown field {field}"})
         await (refuse if field in body else usual)(answering, body)
 
-    another.say = say
-    assert list(events(relayed.chat(TINY, stream=True, max_completion_tokens=9)))[-1] == "[DONE]"
-    assert [field in heard.body for heard in another.heard[1:]] == [True, False]
-    assert another.heard[-1].body["max_completion_tokens"] == 9
+    upstream_server.say = say
+    assert list(events(upstream_client.chat(TINY, stream=True, max_completion_tokens=9)))[-1] == "[DONE]"
+    assert [field in heard.body for heard in upstream_server.heard[1:]] == [True, False]
+    assert upstream_server.heard[-1].body["max_completion_tokens"] == 9
 
 
-def test_a_limit_that_is_too_large_is_no_unknown_field(relayed, another) -> None:
-    another.say = refusing(400, {"error": "max_tokens is larger than the context"})
-    assert relayed.chat(TINY, max_completion_tokens=10**6).status_code == 400
-    assert len(another.heard) == 2
+def test_a_limit_that_is_too_large_is_no_unknown_field(upstream_client, upstream_server) -> None:
+    upstream_server.say = refusing(400, {"error": "max_tokens is larger than the context"})
+    assert upstream_client.chat(TINY, max_completion_tokens=10**6).status_code == 400
+    assert len(upstream_server.heard) == 2
 
 
-def test_nothing_is_waited_for_behind_the_end(relayed, another) -> None:
+def test_nothing_is_waited_for_behind_the_end(upstream_client, upstream_server) -> None:
     async def say(answering: Any, _body: Any) -> None:
         await answering.piece("Hello", "stop")
         await answering.event("[DONE]")
         await answering.wait(answering.server.left)
 
-    another.say = say
-    assert relayed.chat(TINY, stream=True).text.endswith("data: [DONE]\n\n")
-    assert another.left.wait(30)
+    upstream_server.say = say
+    assert upstream_client.chat(TINY, stream=True).text.endswith("data: [DONE]\n\n")
+    assert upstream_server.left.wait(30)
 
 
-def test_what_the_client_sent_itself_is_not_left_out(relayed, another) -> None:
-    another.say = refusing(400, {"error": "max_tokens is not supported"})
-    assert relayed.chat(TINY, max_tokens=10**6).status_code == 400
-    assert len(another.heard) == 2
+def test_what_the_client_sent_itself_is_not_left_out(upstream_client, upstream_server) -> None:
+    upstream_server.say = refusing(400, {"error": "max_tokens is not supported"})
+    assert upstream_client.chat(TINY, max_tokens=10**6).status_code == 400
+    assert len(upstream_server.heard) == 2
 
 
 PIECE = 'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n'
@@ -309,9 +311,11 @@ CHUNKED = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{len(PIECE):x}\
         (f"HTTP/1.1 200 OK\r\n\r\n{PIECE}data: {{\n\n", "no event"),
     ],
 )
-def test_an_answer_that_breaks_off(relayed, another, relaying: Sandbox, said: str, told: str) -> None:
-    another.say = raw(said.encode())
-    first, last = relayed.chat(TINY, stream=True).text.strip().split("\n\n")
+def test_an_answer_that_breaks_off(
+    upstream_client, upstream_server, relaying: Sandbox, said: str, told: str
+) -> None:
+    upstream_server.say = raw(said.encode())
+    first, last = upstream_client.chat(TINY, stream=True).text.strip().split("\n\n")
     assert json.loads(first.removeprefix("data: "))["choices"][0]["delta"] == {"content": "Hi"}
     error = json.loads(last.removeprefix("data: "))
     assert error["code"] == "INTERNAL_ERROR"
@@ -323,26 +327,31 @@ def test_an_answer_that_breaks_off(relayed, another, relaying: Sandbox, said: st
 @pytest.mark.parametrize(
     "said", ["", "HTTP/1.1 200", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"]
 )
-def test_an_answer_that_does_not_come(relayed, another, relaying: Sandbox, stream: bool, said: str) -> None:
-    another.say = raw(said.encode())
-    response = relayed.chat(TINY, stream=stream)
+def test_an_answer_that_does_not_come(
+    upstream_client, upstream_server, relaying: Sandbox, stream: bool, said: str
+) -> None:
+    upstream_server.say = raw(said.encode())
+    response = upstream_client.chat(TINY, stream=stream)
     assert response.status_code == (502 if "Length" in said else 503)
-    assert another.url in response.json()["error"]
+    assert upstream_server.url in response.json()["error"]
     assert relaying.balance == 100
 
 
-def test_a_server_that_has_gone(relayed, another) -> None:
-    assert relayed.chat(TINY).status_code == 200
-    another.stop()
-    response = relayed.chat(TINY)
+def test_a_server_that_has_gone(upstream_client, upstream_server) -> None:
+    assert upstream_client.chat(TINY).status_code == 200
+    upstream_server.stop()
+    response = upstream_client.chat(TINY)
     assert response.status_code == 503
-    assert response.json()["error"] == f"The upstream {another.url} cannot be reached: nothing listens there"
-    assert relayed.chat().status_code == 200
+    assert (
+        response.json()["error"]
+        == f"The upstream {upstream_server.url} cannot be reached: nothing listens there"
+    )
+    assert upstream_client.chat().status_code == 200
 
 
 @pytest.mark.parametrize("began", [False, True])
 @pytest.mark.parametrize("stream", [False, True])
-def test_who_leaves_ends_the_work(relayed, another, stream: bool, began: bool) -> None:
+def test_who_leaves_ends_the_work(upstream_client, upstream_server, stream: bool, began: bool) -> None:
     """Whether a first byte came already or not."""
     busy = threading.Event()
 
@@ -352,12 +361,12 @@ def test_who_leaves_ends_the_work(relayed, another, stream: bool, began: bool) -
         busy.set()
         await answering.wait(answering.server.left)
 
-    another.say = say
-    leaver = threading.Thread(target=ask_and_leave, args=(relayed, stream, began, busy))
+    upstream_server.say = say
+    leaver = threading.Thread(target=ask_and_leave, args=(upstream_client, stream, began, busy))
     leaver.start()
-    assert another.left.wait(30)
+    assert upstream_server.left.wait(30)
     leaver.join()
-    assert relayed.get("/v1/models").status_code == 200
+    assert upstream_client.get("/v1/models").status_code == 200
 
 
 def ask_and_leave(client: Any, stream: bool, began: bool, busy: threading.Event) -> None:
@@ -375,8 +384,10 @@ def ask_and_leave(client: Any, stream: bool, began: bool, busy: threading.Event)
     connection.close()
 
 
-def test_signs_of_life_while_nothing_comes(relayed, another, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "_QUIET", 0.05)
+def test_signs_of_life_while_nothing_comes(
+    upstream_client, upstream_server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "_KEEP_ALIVE_INTERVAL", 0.05)
     alive = [threading.Event(), threading.Event()]
 
     async def say(answering: Any, _body: Any) -> None:
@@ -385,8 +396,8 @@ def test_signs_of_life_while_nothing_comes(relayed, another, monkeypatch: pytest
         await answering.wait(alive[1])
         await answering.piece(why="stop")
 
-    another.say = say
-    chunks = relayed.chat(TINY, stream=True).raw.read_chunked()
+    upstream_server.say = say
+    chunks = upstream_client.chat(TINY, stream=True).raw.read_chunked()
     for seen, what in zip(alive, (b"Hello", b"stop"), strict=True):
         assert next(chunks) == b": PROCESSING\n\n"
         seen.set()
@@ -394,16 +405,18 @@ def test_signs_of_life_while_nothing_comes(relayed, another, monkeypatch: pytest
     assert list(chunks)[-1] == b"data: [DONE]\n\n"
 
 
-def test_a_refusal_after_signs_of_life_is_an_event(relayed, another, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "_QUIET", 0.05)
+def test_a_refusal_after_signs_of_life_is_an_event(
+    upstream_client, upstream_server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "_KEEP_ALIVE_INTERVAL", 0.05)
     alive = threading.Event()
 
     async def say(answering: Any, body: Any) -> None:
         await answering.wait(alive)
         await refusing(400, TOO_LONG)(answering, body)
 
-    another.say = say
-    response = relayed.chat(TINY, stream=True)
+    upstream_server.say = say
+    response = upstream_client.chat(TINY, stream=True)
     assert response.status_code == 200
     chunks = response.raw.read_chunked()
     assert next(chunks) == b": PROCESSING\n\n"
@@ -412,48 +425,50 @@ def test_a_refusal_after_signs_of_life_is_an_event(relayed, another, monkeypatch
     assert "4,031 tokens" in json.loads(error.removeprefix(b"data: "))["error"]
 
 
-def test_the_connection_is_cut_on_purpose(relayed, relaying: Sandbox, another, events) -> None:
+def test_the_connection_is_cut_on_purpose(
+    upstream_client, relaying: Sandbox, upstream_server, events
+) -> None:
     relaying.configure(drop_after=2)
-    stream = events(relayed.chat(TINY, stream=True))
+    stream = events(upstream_client.chat(TINY, stream=True))
     assert len([next(stream) for _ in range(2)]) == 2
     with pytest.raises(requests.packages.urllib3.exceptions.ProtocolError):
         next(stream)
 
 
-def test_faults_and_an_empty_account_come_first(relayed, relaying: Sandbox, another) -> None:
+def test_faults_and_an_empty_account_come_first(upstream_client, relaying: Sandbox, upstream_server) -> None:
     relaying.configure(fail="500:1")
-    assert relayed.chat(TINY).status_code == 500
+    assert upstream_client.chat(TINY).status_code == 500
     relaying.configure(balance=1e-6)
-    assert relayed.chat(TINY).status_code == 200
+    assert upstream_client.chat(TINY).status_code == 200
     assert relaying.balance < 0
-    assert relayed.chat(TINY).status_code == 402
-    assert [heard.method for heard in another.heard] == ["GET", "POST"]
+    assert upstream_client.chat(TINY).status_code == 402
+    assert [heard.method for heard in upstream_server.heard] == ["GET", "POST"]
 
 
-def test_a_wrong_value_is_refused_here(relayed, another) -> None:
-    response = relayed.chat(TINY, temperature=3)
+def test_a_wrong_value_is_refused_here(upstream_client, upstream_server) -> None:
+    response = upstream_client.chat(TINY, temperature=3)
     assert (response.status_code, response.json()["code"]) == (400, "VALIDATION_ERROR")
-    assert another.heard == []
+    assert upstream_server.heard == []
 
 
-def test_the_pace_is_for_scripts(another, connect) -> None:
+def test_the_pace_is_for_scripts(upstream_server, connect) -> None:
     """At this pace, the first of its words would come in eleven days."""
-    with Sandbox(pace=1e-6, upstream=another.url) as sandbox:
+    with Sandbox(pace=1e-6, upstream=upstream_server.url) as sandbox:
         client = connect(sandbox)
         assert client.chat(TINY).json()["usage"] == USAGE
         assert client.chat(TINY, stream=True).text.endswith("data: [DONE]\n\n")
-        assert "Authorization" not in another.heard[-1].headers
+        assert "Authorization" not in upstream_server.heard[-1].headers
 
 
-def test_stopping_ends_what_is_under_way(another, connect) -> None:
+def test_stopping_ends_what_is_under_way(upstream_server, connect) -> None:
     async def say(answering: Any, _body: Any) -> None:
         await answering.piece("Once")
         await answering.wait(answering.server.left)
 
-    another.say = say
-    sandbox = Sandbox(pace=0, upstream=another.url).start()
+    upstream_server.say = say
+    sandbox = Sandbox(pace=0, upstream=upstream_server.url).start()
     chunks = connect(sandbox).chat(TINY, stream=True).raw.read_chunked()
     assert b"Once" in next(chunks)
     sandbox.stop()
-    assert another.left.wait(30)
+    assert upstream_server.left.wait(30)
     assert "puq-sandbox" not in [thread.name for thread in threading.enumerate()]

@@ -16,8 +16,8 @@ HIBARI = "local/hibari"
 
 
 @pytest.fixture
-def speaker(connect, told: Sandbox) -> Any:
-    return connect(told)
+def speaker(connect, engine_sandbox: Sandbox) -> Any:
+    return connect(engine_sandbox)
 
 
 def speak(speaker: Any, *lines: str, **fields: Any) -> requests.Response:
@@ -26,13 +26,13 @@ def speak(speaker: Any, *lines: str, **fields: Any) -> requests.Response:
     return answer
 
 
-def test_the_order_and_what_came_of_it(speaker, told: Sandbox) -> None:
+def test_the_order_and_what_came_of_it(speaker, engine_sandbox: Sandbox) -> None:
     answer = speak(speaker, "order")
     usual = {"text": "Do\norder", "voice": "alloy", "speed": 1.0, "format": "mp3"}
     assert answer.json() == usual
     assert answer.headers["Content-Type"] == "audio/mpeg"
     assert answer.headers["x-sandbox-engine"] == "hibari"
-    assert told.balance == pytest.approx(100 - 8 * 15 / 1e6, abs=1e-9)
+    assert engine_sandbox.balance == pytest.approx(100 - 8 * 15 / 1e6, abs=1e-9)
     answer = speak(speaker, "order", voice="emma", speed=2, response_format="opus")
     assert answer.json() == usual | {"voice": "emma", "speed": 2, "format": "opus"}
     assert answer.headers["Content-Type"] == "audio/ogg"
@@ -82,10 +82,10 @@ def test_the_engine_stops_when_the_client_goes(speaker, rendezvous: socket.socke
         ({"input": "Do\ndie"}, 503, "before it answered; the next request starts it again"),
     ],
 )
-def test_refusals(speaker, told: Sandbox, fields: dict[str, Any], status: int, words: str) -> None:
+def test_refusals(speaker, engine_sandbox: Sandbox, fields: dict[str, Any], status: int, words: str) -> None:
     answer = speak(speaker, **fields)
     assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
-    assert told.balance == 100
+    assert engine_sandbox.balance == 100
     assert speak(speaker, "say again").content == b"again"
 
 
@@ -97,8 +97,8 @@ def test_sound_that_ends_too_early_is_seen_to(speaker, end: str) -> None:
     assert speak(speaker, "say again").content == b"again"
 
 
-def test_the_connection_is_dropped_where_it_is_to_be(speaker, told: Sandbox) -> None:
-    told.configure(drop_after=1)
+def test_the_connection_is_dropped_where_it_is_to_be(speaker, engine_sandbox: Sandbox) -> None:
+    engine_sandbox.configure(drop_after=1)
     answer = speak(speaker, "say one", "say two")
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         _ = answer.content

@@ -60,49 +60,53 @@ def codes(client: Any) -> list[str]:
     return [model["code"] for model in client.get("/v1/models").json()["models"]]
 
 
-def test_its_models_are_listed_with_prices(relayed, another) -> None:
-    another.models = ["tiny", "org/large:7b"]
-    models = relayed.get("/v1/models").json()["models"]
+def test_its_models_are_listed_with_prices(upstream_client, upstream_server) -> None:
+    upstream_server.models = ["tiny", "org/large:7b"]
+    models = upstream_client.get("/v1/models").json()["models"]
     assert [model["code"] for model in models] == [*MODELS, "upstream/tiny", "upstream/org/large:7b"]
     assert [model["id"] for model in models] == list(range(1, len(models) + 1))
     last = models[-1]
     assert (last["name"], last["input_price"], last["output_price"]) == ("org/large:7b", 1000.0, 10_000.0)
     assert last["provider"]["code"] == "upstream"
-    assert relayed.chat("upstream/org/large:7b").json()["model"] == "upstream/org/large:7b"
-    assert another.heard[-1].body["model"] == "org/large:7b"
+    assert upstream_client.chat("upstream/org/large:7b").json()["model"] == "upstream/org/large:7b"
+    assert upstream_server.heard[-1].body["model"] == "org/large:7b"
 
 
-def test_the_list_is_not_asked_for_each_time(relayed, another, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert another.heard == []  # only when it is needed
+def test_the_list_is_not_asked_for_each_time(
+    upstream_client, upstream_server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert upstream_server.heard == []  # only when it is needed
     for _ in range(3):
-        relayed.get("/v1/models")
-        relayed.chat("upstream/tiny")
-    assert [heard.method for heard in another.heard].count("GET") == 1
-    another.models = ["tiny", "new"]
-    assert "upstream/new" not in codes(relayed)
-    monkeypatch.setattr(upstream, "_GOOD_FOR", 0.0)
-    assert "upstream/new" in codes(relayed)
+        upstream_client.get("/v1/models")
+        upstream_client.chat("upstream/tiny")
+    assert [heard.method for heard in upstream_server.heard].count("GET") == 1
+    upstream_server.models = ["tiny", "new"]
+    assert "upstream/new" not in codes(upstream_client)
+    monkeypatch.setattr(upstream, "_LIST_TTL", 0.0)
+    assert "upstream/new" in codes(upstream_client)
 
 
-def test_a_model_that_is_new_is_found(relayed, another, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert relayed.chat("upstream/new").status_code == 404
-    another.models.append("new")
-    monkeypatch.setattr(upstream, "_TRY_AGAIN", 0.0)
-    assert relayed.chat("upstream/new").status_code == 200
+def test_a_model_that_is_new_is_found(
+    upstream_client, upstream_server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert upstream_client.chat("upstream/new").status_code == 404
+    upstream_server.models.append("new")
+    monkeypatch.setattr(upstream, "_LIST_RETRY_INTERVAL", 0.0)
+    assert upstream_client.chat("upstream/new").status_code == 200
 
 
 @pytest.mark.parametrize(
     ("code", "status", "error"),
     [("upstream/none", 404, "MODEL_NOT_FOUND"), ("elsewhere/tiny", 404, "MODEL_NOT_FOUND")],
 )
-def test_models_that_it_does_not_have(relayed, code: str, status: int, error: str) -> None:
-    response = relayed.chat(code)
+def test_models_that_it_does_not_have(upstream_client, code: str, status: int, error: str) -> None:
+    response = upstream_client.chat(code)
     assert (response.status_code, response.json()["code"]) == (status, error)
 
 
-def test_its_models_only_chat(relayed) -> None:
-    assert "upstream/tiny" in codes(relayed)
-    response = relayed.speak(model="upstream/tiny")
+def test_its_models_only_chat(upstream_client) -> None:
+    assert "upstream/tiny" in codes(upstream_client)
+    response = upstream_client.speak(model="upstream/tiny")
     assert (response.status_code, response.json()["code"]) == (400, "VALIDATION_ERROR")
 
 
@@ -118,16 +122,18 @@ def test_one_that_is_down_breaks_nothing_else(connect) -> None:
         )
         assert sandbox.requests[-1].model == "upstream/tiny"
         assert sandbox.default_chat_model == "sandbox/chat"
-        assert sandbox.upstream_trouble == "nothing listens there"
-        assert sandbox.lists("upstream/tiny")  # nobody can tell
+        assert sandbox.upstream_error == "nothing listens there"
+        assert sandbox.has_model("upstream/tiny")  # nobody can tell
 
 
-def test_one_that_went_down_keeps_its_models(relayed, another, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "upstream/tiny" in codes(relayed)
-    another.stop()
-    monkeypatch.setattr(upstream, "_GOOD_FOR", 0.0)
-    assert "upstream/tiny" in codes(relayed)
-    assert relayed.chat("upstream/tiny").status_code == 503
+def test_one_that_went_down_keeps_its_models(
+    upstream_client, upstream_server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "upstream/tiny" in codes(upstream_client)
+    upstream_server.stop()
+    monkeypatch.setattr(upstream, "_LIST_TTL", 0.0)
+    assert "upstream/tiny" in codes(upstream_client)
+    assert upstream_client.chat("upstream/tiny").status_code == 503
 
 
 @pytest.mark.parametrize(
@@ -140,37 +146,43 @@ def test_one_that_went_down_keeps_its_models(relayed, another, monkeypatch: pyte
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "the connection was cut"),
     ],
 )
-def test_a_list_that_is_none(another, said: bytes, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_is_none(
+    upstream_server, said: bytes, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def get(answering: Any) -> None:
         stream = answering.raw()
         await stream.write(said)
         stream.close()
 
-    monkeypatch.setattr(another.handler, "get", get)
-    with Sandbox(upstream=another.url) as sandbox:
-        assert sandbox.upstream_trouble == trouble
+    monkeypatch.setattr(upstream_server.handler, "get", get)
+    with Sandbox(upstream=upstream_server.url) as sandbox:
+        assert sandbox.upstream_error == trouble
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_key_that_is_refused_is_told_as_that(another, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_is_refused_is_told_as_that(
+    upstream_server, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def get(answering: Any) -> None:
         answering.set_status(status)
 
-    monkeypatch.setattr(another.handler, "get", get)
-    with Sandbox(upstream=another.url, upstream_key="a-wrong-key") as sandbox:
-        assert sandbox.upstream_trouble == f"it refuses the key ({status})"
+    monkeypatch.setattr(upstream_server.handler, "get", get)
+    with Sandbox(upstream=upstream_server.url, upstream_key="a-wrong-key") as sandbox:
+        assert sandbox.upstream_error == f"it refuses the key ({status})"
 
 
-def test_one_that_says_nothing_is_not_waited_for(another, connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_says_nothing_is_not_waited_for(
+    upstream_server, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def get(answering: Any) -> None:
         await answering.wait(answering.server.left)
 
-    monkeypatch.setattr(another.handler, "get", get)
-    monkeypatch.setattr(upstream, "_PATIENCE", 0.05)
-    with Sandbox(upstream=another.url) as sandbox:
+    monkeypatch.setattr(upstream_server.handler, "get", get)
+    monkeypatch.setattr(upstream, "_TIMEOUT", 0.05)
+    with Sandbox(upstream=upstream_server.url) as sandbox:
         assert codes(connect(sandbox)) == list(MODELS)
-        assert another.left.wait(30)
-        assert "does not answer within" in sandbox.upstream_trouble
+        assert upstream_server.left.wait(30)
+        assert "does not answer within" in sandbox.upstream_error
 
 
 @pytest.mark.parametrize(
@@ -183,25 +195,25 @@ def test_one_that_says_nothing_is_not_waited_for(another, connect, monkeypatch: 
     ],
 )
 def test_the_model_to_chat_with_is_one_of_its_own(
-    another, relaying: Sandbox, models: list[str], default: str
+    upstream_server, relaying: Sandbox, models: list[str], default: str
 ) -> None:
-    another.models = models
+    upstream_server.models = models
     assert relaying.default_chat_model == relaying.default_models["chat"] == default
     assert relaying.default_models["speech"] == "sandbox/tts"
 
 
-def test_the_key_stays_where_it_belongs(relayed, relaying: Sandbox) -> None:
+def test_the_key_stays_where_it_belongs(upstream_client, relaying: Sandbox) -> None:
     told = [
-        relayed.get("/v1/models").text,
-        relayed.chat("upstream/tiny").text,
+        upstream_client.get("/v1/models").text,
+        upstream_client.chat("upstream/tiny").text,
         repr(relaying),
         repr(vars(relaying)),
     ]
     assert "our-own-key" not in "".join([*told, repr(relaying.requests), repr(relaying.settings)])
 
 
-def test_it_is_there_after_another_start(another, connect) -> None:
-    sandbox = Sandbox(pace=0, upstream=another.url)
+def test_it_is_there_after_another_start(upstream_server, connect) -> None:
+    sandbox = Sandbox(pace=0, upstream=upstream_server.url)
     for _ in range(2):
         with sandbox:
             assert connect(sandbox).chat("upstream/tiny").status_code == 200

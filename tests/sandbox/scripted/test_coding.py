@@ -1,11 +1,11 @@
 import pytest
 from markdown_it import MarkdownIt
 
-from puq_magics.sandbox.scripted.scripts import code
+from puq_magics.sandbox.scripted.scripts import code_section
 
 
 def block(question: str) -> str:
-    (fence,) = [token for token in MarkdownIt().parse(code(question)) if token.type == "fence"]
+    (fence,) = [token for token in MarkdownIt().parse(code_section(question)) if token.type == "fence"]
     assert fence.info == "python"
     return fence.content
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from puq_magics.sandbox.chat_request import ChatRequest, read_chat_request
-from puq_magics.sandbox.scripted.scripts import FINALLY, NOTHING_LEFT, NOTICE, SCRIPTS, Say
+from puq_magics.sandbox.scripted.scripts import CLOSING_SENTENCE, NOTHING_LEFT, NOTICE, SCRIPTS, Content
 
 QUESTION = ("user", "A table and some code on foxes, please")
 GO_ON = ("user", "Continue exactly where you stopped.")
@@ -15,7 +15,9 @@ def request(*turns: tuple[str, str]) -> ChatRequest:
 
 
 def said(name: str, *turns: tuple[str, str]) -> str:
-    return "".join(move.text for move in SCRIPTS[f"sandbox/{name}"](request(*turns)) if isinstance(move, Say))
+    return "".join(
+        move.text for move in SCRIPTS[f"sandbox/{name}"](request(*turns)) if isinstance(move, Content)
+    )
 
 
 @pytest.mark.parametrize("name", ["chat", "short", "think", "tour"])
@@ -50,7 +52,7 @@ def test_nothing_is_left() -> None:
 def test_who_stopped_comes_to_an_end(name: str) -> None:
     came = said(name, QUESTION)
     moves = [*SCRIPTS[f"sandbox/{name}"](request(QUESTION, ("assistant", came[:-5]), GO_ON))]
-    assert moves == [Say(came[-5:] + FINALLY)]
+    assert moves == [Content(came[-5:] + CLOSING_SENTENCE)]
 
 
 @pytest.mark.parametrize(

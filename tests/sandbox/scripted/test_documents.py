@@ -5,8 +5,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from puq_magics.sandbox.chat_request import ChatRequest, read_chat_request
-from puq_magics.sandbox.scripted.json_answers import CLUMSY
-from puq_magics.sandbox.scripted.scripts import SCRIPTS, Say
+from puq_magics.sandbox.scripted.json_answers import MALFORMED_OPENING
+from puq_magics.sandbox.scripted.scripts import SCRIPTS, Content
 
 PERSON = {
     "type": "object",
@@ -33,7 +33,7 @@ def request(*turns: tuple[str, str], schema: Any = None, **fields: Any) -> ChatR
 
 
 def said(name: str, asked: ChatRequest) -> str:
-    return "".join(move.text for move in SCRIPTS[f"sandbox/{name}"](asked) if isinstance(move, Say))
+    return "".join(move.text for move in SCRIPTS[f"sandbox/{name}"](asked) if isinstance(move, Content))
 
 
 @pytest.mark.parametrize("name", ["chat", "short", "think"])
@@ -63,7 +63,9 @@ def test_any_json() -> None:
 )
 def test_clumsy_is_wrong_first_and_right_when_it_comes_back(schema: dict[str, Any]) -> None:
     first = said("clumsy", request(QUESTION, schema=schema))
-    wrong = json.loads(first.removeprefix(CLUMSY).strip().removeprefix("```json").removesuffix("```"))
+    wrong = json.loads(
+        first.removeprefix(MALFORMED_OPENING).strip().removeprefix("```json").removesuffix("```")
+    )
     assert not Draft202012Validator(schema).is_valid(wrong)
     again = ("user", "Your last answer does not fit the JSON Schema:\n\n- age: no. Answer again.")
     second = json.loads(said("clumsy", request(QUESTION, ("assistant", first), again, schema=schema)))

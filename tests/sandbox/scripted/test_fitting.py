@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from puq_magics.sandbox.scripted.json_answers import fitting
+from puq_magics.sandbox.scripted.json_answers import example_for_schema
 
 PROMPT = (
     "The people: Ada Lovelace is 36 and likes poetry, Grace Hopper is 85 and happy. Their zip code 53111."
@@ -78,22 +78,22 @@ def fits(schema: Any, value: object) -> bool:
 )  # fmt: skip
 @pytest.mark.parametrize("prompt", [PROMPT, "", "日本 7 \ud800"])
 def test_what_is_made_fits(schema: Any, prompt: str) -> None:
-    value = fitting(schema, prompt)
+    value = example_for_schema(schema, prompt)
     assert fits(schema, value)
-    assert fitting(schema, prompt) == value
+    assert example_for_schema(schema, prompt) == value
 
 
 @given(st.integers(-1000, 1000), st.integers(0, 50), st.integers(1, 5), st.text(max_size=20))
 def test_whole_numbers_within_bounds(low: int, width: int, step: int, prompt: str) -> None:
     schema = {"type": "integer", "minimum": low, "maximum": low + width + step, "multipleOf": step}
-    assert fits(schema, fitting(schema, prompt))
+    assert fits(schema, example_for_schema(schema, prompt))
 
 
 def test_names_numbers_and_choices_are_the_prompts() -> None:
     person = record(
         name={"type": "string"}, age={"type": "integer", "maximum": 120}, mood={"enum": ["sad", "happy"]}
     )
-    made = fitting(record(people={"type": "array", "items": person}), PROMPT)
+    made = example_for_schema(record(people={"type": "array", "items": person}), PROMPT)
     assert made == {
         "people": [
             {"name": "Ada Lovelace", "age": 36, "mood": "happy"},
@@ -103,16 +103,16 @@ def test_names_numbers_and_choices_are_the_prompts() -> None:
 
 
 def test_a_number_beside_its_fields_name() -> None:
-    made = fitting(record(age={"type": "integer"}, zip_code={"type": "integer"}), PROMPT)
+    made = example_for_schema(record(age={"type": "integer"}, zip_code={"type": "integer"}), PROMPT)
     assert made["zip_code"] == 53111
 
 
 def test_another_prompt_is_answered_otherwise() -> None:
     schema = record(when={"type": "string", "format": "date-time"})
-    assert fitting(schema, "one") != fitting(schema, "two")
+    assert example_for_schema(schema, "one") != example_for_schema(schema, "two")
 
 
 def test_a_schema_without_an_end_ends() -> None:
     endless = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
-    assert "a" in fitting(endless, PROMPT)
-    assert isinstance(fitting({"$ref": "#"}, PROMPT), str)
+    assert "a" in example_for_schema(endless, PROMPT)
+    assert isinstance(example_for_schema({"$ref": "#"}, PROMPT), str)

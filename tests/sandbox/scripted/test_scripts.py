@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 
 from puq_magics.sandbox.chat_request import ChatRequest, read_chat_request
 from puq_magics.sandbox.scripted.drawing import write_png
-from puq_magics.sandbox.scripted.scripts import NOTICE, SCRIPTS, Break, Say, Stall, Think
+from puq_magics.sandbox.scripted.scripts import NOTICE, SCRIPTS, Content, Failure, Reasoning, Stall
 
 
 def request(*messages: tuple[str, Any], **fields: Any) -> ChatRequest:
@@ -17,7 +17,7 @@ def request(*messages: tuple[str, Any], **fields: Any) -> ChatRequest:
 
 
 def said(name: str, asked: ChatRequest) -> str:
-    return "".join(move.text for move in SCRIPTS[f"sandbox/{name}"](asked) if isinstance(move, Say))
+    return "".join(move.text for move in SCRIPTS[f"sandbox/{name}"](asked) if isinstance(move, Content))
 
 
 @pytest.mark.parametrize("code", SCRIPTS)
@@ -108,8 +108,8 @@ def test_what_the_others_do() -> None:
     for code, script in SCRIPTS.items():
         moves = list(script(request()))
         first[code], last[code] = moves[0], moves[-1]
-    assert isinstance(first["sandbox/think"], Think)
-    assert isinstance(last["sandbox/think"], Say)
+    assert isinstance(first["sandbox/think"], Reasoning)
+    assert isinstance(last["sandbox/think"], Content)
     assert last["sandbox/stall"] == Stall(keep_alive=True)
     assert last["sandbox/silence"] == Stall(keep_alive=False)
-    assert isinstance(last["sandbox/fail"], Break)
+    assert isinstance(last["sandbox/fail"], Failure)

@@ -7,8 +7,8 @@ import wave
 import numpy as np
 import pytest
 
-from puq_magics.sandbox.scripted.hearing import Hearing, audio_kind, mark
-from puq_magics.sandbox.scripted.speech import Pcm, write_audio, write_wav
+from puq_magics.sandbox.scripted.hearing import SpeechMatcher, detect_audio_format, mark
+from puq_magics.sandbox.scripted.speech import PcmAudio, write_audio, write_wav
 
 RATE = 22050
 NOISE = np.random.default_rng(7).integers(-9000, 9000, RATE, dtype="<i2").tobytes()
@@ -27,8 +27,8 @@ def wav(samples: bytes) -> bytes:
     return file.getvalue()
 
 
-def hear(data: bytes, size: int = 64 * 1024) -> Hearing:
-    hearing = Hearing()
+def hear(data: bytes, size: int = 64 * 1024) -> SpeechMatcher:
+    hearing = SpeechMatcher()
     for start in range(0, len(data), size):
         hearing.feed(data[start : start + size])
     hearing.close()
@@ -70,7 +70,7 @@ def test_after_something_else() -> None:
 
 
 def test_a_label_is_enough() -> None:
-    labelled, _ = write_audio(Pcm(RATE, NOISE), "One.", "tones", "wav")
+    labelled, _ = write_audio(PcmAudio(RATE, NOISE), "One.", "tones", "wav")
     assert texts(labelled) == ["One."]
     moved_to_the_end = b"ID3" + NOISE + labelled[:4000]
     assert texts(moved_to_the_end) == ["One."]
@@ -96,7 +96,7 @@ def test_how_long_it_lasts() -> None:
 
 
 def test_it_keeps_next_to_nothing() -> None:
-    hearing = Hearing()
+    hearing = SpeechMatcher()
     hearing.feed(wav(utterance("One.")))
     for _ in range(200):
         hearing.feed(NOISE)
@@ -106,22 +106,22 @@ def test_it_keeps_next_to_nothing() -> None:
 
 
 def test_a_wav_without_sound() -> None:
-    assert hear(write_wav(Pcm(RATE, b""), "")).is_cut
-    assert hear(wav(NOISE)[:30]).is_cut
-    assert not hear(wav(NOISE)).is_cut
+    assert hear(write_wav(PcmAudio(RATE, b""), "")).has_no_audio
+    assert hear(wav(NOISE)[:30]).has_no_audio
+    assert not hear(wav(NOISE)).has_no_audio
 
 
 def test_a_wav_that_is_no_pcm() -> None:
     adpcm = bytearray(wav(NOISE))
     adpcm[20:36] = struct.pack("<HHIIHH", 0x11, 1, RATE, 11025, 512, 4)
     hearing = hear(bytes(adpcm))
-    assert (hearing.kind, hearing.is_cut, hearing.seconds, hearing.spoken) == ("WAV", False, 4, ())
+    assert (hearing.kind, hearing.has_no_audio, hearing.seconds, hearing.spoken) == ("WAV", False, 4, ())
 
 
 def test_a_wav_whose_sound_begins_late() -> None:
     data = wav(utterance("One."))
     late = data[:36] + b"JUNK" + struct.pack("<I", 100_000) + bytes(100_000) + data[36:]
-    assert (hear(late).is_cut, hear(late).seconds) == (False, None)
+    assert (hear(late).has_no_audio, hear(late).seconds) == (False, None)
 
 
 @pytest.mark.parametrize(
@@ -146,4 +146,4 @@ def test_a_wav_whose_sound_begins_late() -> None:
     ],
 )
 def test_kinds(beginning: bytes, kind: str | None) -> None:
-    assert audio_kind(beginning) == kind
+    assert detect_audio_format(beginning) == kind

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from puq_magics.sandbox.scripted import speech as voice
-from puq_magics.sandbox.scripted.speech import VOICES, Utterance, Voice
+from puq_magics.sandbox.scripted.speech import VOICES, EspeakProcess, EspeakVoice
 
 INSTALLED = shutil.which("espeak-ng") is not None
 
@@ -15,7 +15,7 @@ INSTALLED = shutil.which("espeak-ng") is not None
 def speak(text: str, name: str = "alloy", speed: float = 1) -> float | None:
     """Seconds of what is said; None where nothing is."""
     try:
-        said = Utterance(text, VOICES[name], speed).wait()
+        said = EspeakProcess(text, VOICES[name], speed).wait()
     except OSError:
         return None
     return None if said is None else said.seconds
@@ -55,12 +55,12 @@ def test_odd_texts_are_only_spoken(text: str, tmp_path: Path, monkeypatch: pytes
 
 def test_where_it_is_not_installed(no_espeak: None) -> None:
     with pytest.raises(OSError, match="not installed"):
-        Utterance("Hello", VOICES["alloy"], 1)
+        EspeakProcess("Hello", VOICES["alloy"], 1)
 
 
 def test_the_text_is_on_no_command_line(engine, tmp_path: Path) -> None:
     engine(f"open({str(tmp_path / 'heard')!r}, 'w').write(repr((sys.argv[1:], sys.stdin.buffer.read())))")
-    assert Utterance("Grüße\0!", Voice("en+f2", 60, 220), 100).wait() is None
+    assert EspeakProcess("Grüße\0!", EspeakVoice("en+f2", 60, 220), 100).wait() is None
     arguments = ["-v", "en+f2", "-p", "60", "-s", "450", "-b", "1", "--stdin", "--stdout"]
     assert (tmp_path / "heard").read_text() == repr((arguments, "Grüße !".encode()))
 
@@ -70,17 +70,17 @@ def test_the_text_is_on_no_command_line(engine, tmp_path: Path) -> None:
 )
 def test_an_engine_that_fails_says_nothing(engine, code: str) -> None:
     engine(code)
-    assert Utterance("Hello", VOICES["alloy"], 1).wait() is None
+    assert EspeakProcess("Hello", VOICES["alloy"], 1).wait() is None
 
 
 def test_an_engine_that_hangs_is_ended(engine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine("sys.stdin.read(); sys.stdin.close(); import signal; signal.pause()")
-    monkeypatch.setattr(voice, "_PATIENCE", 0.2)
-    assert Utterance("Hello", VOICES["alloy"], 1).wait() is None
+    monkeypatch.setattr(voice, "_TIMEOUT", 0.2)
+    assert EspeakProcess("Hello", VOICES["alloy"], 1).wait() is None
 
 
 def test_an_utterance_can_be_stopped(engine) -> None:
     engine("import signal; signal.pause()")
-    utterance = Utterance("Hello", VOICES["alloy"], 1)
+    utterance = EspeakProcess("Hello", VOICES["alloy"], 1)
     utterance.stop()
     assert utterance.wait() is None
