@@ -1,6 +1,6 @@
 """Hostile text, made safe, does nothing in a real front end; benign text looks as it was meant.
 
-The corpus is that of tests/outputs/hostile. Texts are shown live, as trusted Markdown: nothing sanitises them there.
+The corpus is that of tests/outputs/markdown. Texts are shown live, as trusted Markdown: nothing sanitises them there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from lab import Frontend, LabNotebook
 
-HOSTILE = str(Path(__file__).parents[1] / "outputs" / "hostile")
+HOSTILE = str(Path(__file__).parents[1] / "outputs" / "markdown")
 if HOSTILE not in sys.path:
     sys.path.insert(0, HOSTILE)
 

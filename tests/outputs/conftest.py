@@ -5,6 +5,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
-for folder in (str(HERE), str(HERE / "hostile")):
+for folder in (str(HERE), str(HERE / "markdown")):
     if folder not in sys.path:
         sys.path.insert(0, folder)

@@ -273,7 +273,7 @@ def test_who_sends_much_without_the_key_still_hears_why(client, sandbox: Sandbox
 
 
 def test_nobody_is_listened_to_for_ever(client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "_MOST_DRAINED", 1024 * 1024)
+    monkeypatch.setattr(handlers, "_MAX_DRAINED_BYTES", 1024 * 1024)
     answer = b"".join(say(sandbox, head(sandbox, "Content-Length: 104857601") + bytes(1024 * 1024 + 1)))
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert client.get("/v1/models").status_code == 200

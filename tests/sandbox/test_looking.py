@@ -2,9 +2,11 @@ import base64
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from puq_magics.sandbox.looking import describe_image
+from puq_magics.sandbox.looking import count, describe_image, tokens
 
 
 def url(data: bytes, mime: str = "image/png") -> str:
@@ -49,3 +51,25 @@ def test_pictures(kind: str, options: dict[str, object], words: str) -> None:
 )
 def test_what_is_no_picture(address: str, words: str) -> None:
     assert describe_image(address) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("Hello, world!", ["Hello", ",", " world", "!"]),
+        ("conversation", ["conversa", "tion"]),
+        ("a\n\n  b \n", ["a", "\n\n  b", " \n"]),
+        ("日本語 🚀", ["日本語", " 🚀"]),
+    ],
+)
+def test_words_signs_and_white_space(text: str, expected: list[str]) -> None:
+    assert list(tokens(text)) == expected
+
+
+@given(st.text())
+def test_the_tokens_are_the_text(text: str) -> None:
+    pieces = list(tokens(text))
+    assert "".join(pieces) == text
+    assert len(pieces) == count(text)
+    assert all(pieces)

@@ -8,7 +8,20 @@ from markdown_it import MarkdownIt
 
 from puq_magics.sandbox.chat_request import ChatRequest, read_chat_request
 from puq_magics.sandbox.scripted.drawing import write_png
-from puq_magics.sandbox.scripted.scripts import NOTICE, SCRIPTS, Content, Failure, Reasoning, Stall
+from puq_magics.sandbox.scripted.scripts import (
+    CLOSING_SENTENCE,
+    NOTHING_LEFT,
+    NOTICE,
+    SCRIPTS,
+    Content,
+    Failure,
+    Reasoning,
+    Stall,
+    StreamEnd,
+    Token,
+    code_section,
+    iter_steps,
+)
 
 
 def request(*messages: tuple[str, Any], **fields: Any) -> ChatRequest:
@@ -113,3 +126,155 @@ def test_what_the_others_do() -> None:
     assert last["sandbox/stall"] == Stall(keep_alive=True)
     assert last["sandbox/silence"] == Stall(keep_alive=False)
     assert isinstance(last["sandbox/fail"], Failure)
+
+
+def block(question: str) -> str:
+    (fence,) = [token for token in MarkdownIt().parse(code_section(question)) if token.type == "fence"]
+    assert fence.info == "python"
+    return fence.content
+
+
+def run(question: str) -> dict[str, object]:
+    names: dict[str, object] = {}
+    exec(block(question), names)  # noqa: S102 - the sandbox's own words
+    return names
+
+
+@pytest.mark.parametrize(
+    ("question", "function", "parameters"),
+    [
+        ("A function called spread on `prices` and `weights`", "spread", ["prices", "weights"]),
+        ("Write code: mean(values)", "mean", ["values"]),
+        ("Write the function `mean` for `values`", "mean", ["values"]),
+        ("Some code on `prices`, not on `class` or `a b`", "describe", ["prices"]),
+    ],
+)
+def test_a_function_on_what_is_named(question: str, function: str, parameters: list[str]) -> None:
+    made = run(question)[function]
+    assert list(made.__code__.co_varnames[: made.__code__.co_argcount]) == parameters
+    assert made(*([1, 2],) * len(parameters)) == dict.fromkeys(parameters, ("list", 2))
+
+
+@pytest.mark.parametrize("question", ["Python code for a fox", "a function class", "code \"'\\ {x} ```"])
+def test_without_variables_it_counts_words(question: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = run(question)["words"]
+    assert capsys.readouterr().out.split()[0] == max(words, key=len)
+
+
+def test_a_function_that_is_named_counts_words() -> None:
+    names = run("Python code: a function called foxes")
+    assert names["foxes"](["fox", "it"]) == {"fox": 3, "it": 2}
+
+
+def test_a_cell_that_failed_comes_back() -> None:
+    cell = "x = '''\n```\n'''\n1 / 0"
+    assert block(f"Fix this error:\n\n````python\n{cell}\n````\n").endswith(f"\n{cell}\n")
+
+
+QUESTION = ("user", "A table and some code on foxes, please")
+GO_ON = ("user", "Continue exactly where you stopped.")
+
+
+def continuing_request(*turns: tuple[str, str]) -> ChatRequest:
+    messages = [{"role": role, "content": text} for role, text in turns]
+    return read_chat_request(json.dumps({"model": "sandbox/any", "messages": messages}).encode())
+
+
+def continuing_said(name: str, *turns: tuple[str, str]) -> str:
+    return "".join(
+        move.text
+        for move in SCRIPTS[f"sandbox/{name}"](continuing_request(*turns))
+        if isinstance(move, Content)
+    )
+
+
+@pytest.mark.parametrize("name", ["chat", "short", "think", "tour"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+@pytest.mark.parametrize("go_on", [(GO_ON,), (("user", "please go on"),), ()])
+def test_it_goes_on_where_it_was_cut(name: str, share: float, go_on: tuple[tuple[str, str], ...]) -> None:
+    whole = continuing_said(name, QUESTION)
+    cut = int(len(whole) * share)
+    assert continuing_said(name, QUESTION, ("assistant", whole[:cut]), *go_on) == whole[cut:]
+
+
+def test_cut_twice() -> None:
+    whole = continuing_said("tour", ("user", "Hi"), ("assistant", "Ho"), QUESTION)
+    turns = [("user", "Hi"), ("assistant", "Ho"), QUESTION]
+    twice = [*turns, ("assistant", whole[:500]), GO_ON, ("assistant", whole[500:900]), GO_ON]
+    assert continuing_said("tour", *twice) == whole[900:]
+
+
+def test_the_end_alone_will_do() -> None:
+    whole = continuing_said("chat", QUESTION)
+    assert (
+        continuing_said("chat", QUESTION, ("assistant", whole[100:250].rstrip()), GO_ON)
+        == whole[len(whole[:250].rstrip()) :]
+    )
+
+
+def test_nothing_is_left() -> None:
+    assert (
+        continuing_said("chat", QUESTION, ("assistant", continuing_said("chat", QUESTION)), GO_ON)
+        == NOTHING_LEFT
+    )
+
+
+@pytest.mark.parametrize("name", ["stall", "silence", "fail"])
+def test_who_stopped_comes_to_an_end(name: str) -> None:
+    came = continuing_said(name, QUESTION)
+    moves = [*SCRIPTS[f"sandbox/{name}"](continuing_request(QUESTION, ("assistant", came[:-5]), GO_ON))]
+    assert moves == [Content(came[-5:] + CLOSING_SENTENCE)]
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        (QUESTION, ("assistant", "The words of another model."), GO_ON),
+        (QUESTION, ("assistant", "*Scripted"), ("user", "What is a fox?")),
+        (GO_ON,),
+    ],
+)
+def test_what_is_no_cut_answer_is_answered_anew(turns: tuple[tuple[str, str], ...]) -> None:
+    assert continuing_said("chat", *turns).startswith(f"{NOTICE}You asked:\n\n> {turns[-1][1]}")
+
+
+def test_echo_shows_what_arrived() -> None:
+    assert "3 messages came" in continuing_said("echo", QUESTION, ("assistant", "x"), GO_ON)
+
+
+def test_words_become_tokens_and_an_end() -> None:
+    assert list(iter_steps([Reasoning("Hm"), Content("So be it")])) == [
+        Token("reasoning_content", "Hm"),
+        Token("content", "So"),
+        Token("content", " be"),
+        Token("content", " it"),
+        StreamEnd("stop"),
+    ]
+
+
+def test_where_a_script_pauses_makes_no_difference() -> None:
+    assert list(iter_steps([Content("So "), Content("be"), Content("fit")])) == list(
+        iter_steps([Content("So befit")])
+    )
+
+
+def test_a_limit_cuts() -> None:
+    assert list(iter_steps([Reasoning("Hm"), Content("So be it")], 2))[-2:] == [
+        Token("content", "So"),
+        StreamEnd("length"),
+    ]
+
+
+def test_an_answer_that_just_fits_is_not_cut() -> None:
+    assert list(iter_steps([Content("So be it")], 3))[-1] == StreamEnd("stop")
+
+
+def test_nothing_comes_after_a_stall_or_a_break() -> None:
+    assert list(iter_steps([Content("a"), Stall(keep_alive=True), Content("b")])) == [
+        Token("content", "a"),
+        Stall(keep_alive=True),
+    ]
+    assert list(iter_steps([Content("a"), Failure("no"), Content("b")])) == [
+        Token("content", "a"),
+        Failure("no"),
+    ]

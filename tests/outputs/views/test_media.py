@@ -1,0 +1,443 @@
+"""The views of media: in a real kernel, in a real terminal, and with a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from media_samples import CALL, png, wav
+
+from puq_magics.api.request import Retry
+from puq_magics.core.media_types import MP3
+from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
+from puq_magics.outputs.views.media import QuietMediaView, TerminalMediaView
+
+ERASE = "\r\x1b[K"
+HERE = str(Path(__file__).parents[2] / "samples")
+
+#: What a cell of the kernel begins with.
+SETUP = f"""
+import sys; sys.path.insert(0, {HERE!r})
+from media_samples import CALL, png, wav
+from puq_magics.core.media_types import MP3
+from puq_magics.api.request import Retry
+from puq_magics.outputs.views.media import NotebookMediaView
+from puq_magics.outputs.views.progress import Ticker
+from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
+class Clock:
+    now = 0.0
+    def __call__(self): return self.now
+clock = Clock()
+images = ImageResult(images=[png(30, 20)], prompt="a red kite", **CALL)
+speech = SpeechResult(audio=wav(1.5), text="Good morning.", **CALL)
+"""
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def image_result(*data: bytes) -> ImageResult:
+    return ImageResult(images=data or (png(30, 20),), prompt="a red kite", **CALL)  # type: ignore[arg-type]
+
+
+def speech_result() -> SpeechResult:
+    return SpeechResult(audio=wav(1.5), text="Good morning.", **CALL)
+
+
+@pytest.fixture
+def cells(notebook: Any) -> Any:
+    """The kernel with samples in it, in its folder, which is empty."""
+    assert notebook.run(SETUP).reply["status"] == "ok"
+    notebook.run(f"%cd -q {notebook.folder}")
+    before = set(notebook.folder.iterdir())
+    yield notebook
+    for path in set(notebook.folder.iterdir()) - before:
+        path.unlink()
+
+
+def bundles(cell: Any) -> list[dict[str, str]]:
+    kinds = ("display_data", "update_display_data")
+    return [m["content"]["data"] for m in cell.messages if m["msg_type"] in kinds]
+
+
+# --- in a notebook
+
+
+def test_one_display_is_updated_and_never_cleared(cells: Any) -> None:
+    cell = cells.run(
+        "view = NotebookMediaView(doing='drawing with a/b <x>')\n"
+        "view.prepare(); view.waiting(0.6); view.waiting(12.4); view.show(images)"
+    )
+    assert cell.kinds == ["display_data", "update_display_data", "update_display_data"]
+    first, second, last = bundles(cell)
+    assert first["text/plain"] == "drawing with a/b <x> · 1 s"
+    assert first["text/html"] == "<p><em>drawing with a/b &#60;x&#62; · 1 s</em></p>"
+    assert second["text/plain"] == "drawing with a/b <x> · 12 s"
+    assert 'alt="a red kite"' in last["text/html"]
+    assert cell.screen == [last]
+    assert all(set(bundle) == {"text/html", "text/plain"} for bundle in bundles(cell))
+
+
+def test_the_seconds_tick_beside_a_call_that_blocks(cells: Any) -> None:
+    """From a thread of its own, and into the cell that is running."""
+    cell = cells.run(
+        "import threading\n"
+        "seen = threading.Event()\n"
+        "class Watched(NotebookMediaView):\n"
+        "    def waiting(self, seconds):\n"
+        "        super().waiting(seconds); seen.set()\n"
+        "view = Watched(doing='drawing')\n"
+        "with Ticker(view.waiting, first=view.prepare, delay=0.01):\n"
+        "    assert seen.wait(30)\n"
+        "view.show(images)"
+    )
+    assert cell.reply["status"] == "ok", cell.reply
+    assert bundles(cell)[0]["text/plain"] == "drawing · 0 s"
+    assert len(cell.screen) == 1
+
+
+def test_without_live_there_is_one_display_and_no_update(cells: Any) -> None:
+    cell = cells.run(
+        "view = NotebookMediaView(live=False, autoplay=True, clock=clock)\n"
+        "view.waiting(1); view.retrying(Retry('busy', 1.0, 1, 2)); view.progress(1, 9, 'sending')\n"
+        "clock.now = 9; view.progress(2, 9, 'sending'); view.show(speech)"
+    )
+    assert cell.kinds == ["display_data"]
+    assert "<script" not in cell.everything
+    assert cells.run("NotebookMediaView(live=False).abandon()").kinds == []
+
+
+def test_a_retry_is_told_while_it_pauses(cells: Any) -> None:
+    cell = cells.run(
+        "view = NotebookMediaView(doing='drawing', clock=clock)\n"
+        "view.retrying(Retry('too many requests', 5.0, 1, 2)); clock.now = 4; view.waiting(4.0)\n"
+        "clock.now = 6; view.waiting(6.0)"
+    )
+    assert [bundle["text/plain"] for bundle in bundles(cell)] == [
+        "too many requests; trying again in 5.0 s (1 of 2)",
+        "drawing · 6 s",
+    ]
+
+
+def test_progress_is_shown_after_a_second_and_once_a_second(cells: Any) -> None:
+    cell = cells.run(
+        "view = NotebookMediaView(doing='transcribing', clock=clock)\n"
+        "for tenth in range(35):\n"
+        "    clock.now = tenth / 10; view.progress(tenth * 100_000, 4_000_000, 'sending talk.mp3')"
+    )
+    assert [bundle["text/plain"][-19:] for bundle in bundles(cell)] == [
+        "1.0 of 4.0 MB · 1 s",
+        "2.0 of 4.0 MB · 2 s",
+        "3.0 of 4.0 MB · 3 s",
+    ]
+    assert 'value="75"' in cell.screen[0]["text/html"]
+    cell = cells.run(
+        "view.waiting(3.6); view.progress(4_000_000, 4_000_000, 'sending talk.mp3'); view.waiting(4.6)"
+    )
+    assert "3.4 of 4.0 MB" in bundles(cell)[0]["text/plain"]
+    assert bundles(cell)[-1]["text/plain"] == "transcribing · 5 s"
+
+
+def test_a_short_transfer_is_not_shown(cells: Any) -> None:
+    cell = cells.run(
+        "clock.now = 0; view = NotebookMediaView(clock=clock)\n"
+        "for part in range(9): clock.now = part / 10; view.progress(part, 9, 'sending')\n"
+        "view.show(images)"
+    )
+    assert cell.kinds == ["display_data"]
+
+
+def test_nothing_is_painted_over_the_result(cells: Any) -> None:
+    late = (
+        "view.waiting(9); view.retrying(Retry('busy', 1.0, 1, 2)); clock.now += 9; view.progress(1, 9, 'x')"
+    )
+    cell = cells.run(
+        f"view = NotebookMediaView(clock=clock); view.progress(0, 9, 'x'); view.show(images); {late}"
+    )
+    assert cell.kinds == ["display_data"]
+    cell = cells.run(f"view = NotebookMediaView(); view.waiting(1); view.abandon(); {late}")
+    assert [bundle["text/plain"] for bundle in bundles(cell)] == ["waiting · 1 s", "Nothing came."]
+
+
+def test_a_call_that_fails_at_once_shows_nothing(cells: Any) -> None:
+    assert cells.run("NotebookMediaView().abandon()").kinds == []
+
+
+@pytest.mark.parametrize(
+    ("style", "footer"),
+    [
+        ("full", "\n\n[cut · a/b · 30 × 20 PNG · 3 tokens · 1.2 s]"),
+        ("short", "\n\n[cut · a/b]"),
+        ("none", "\n\n[cut]"),
+    ],
+)
+def test_the_footer(cells: Any, style: str, footer: str) -> None:
+    cell = cells.run(f"images.notes = ('cut',); NotebookMediaView(footer={style!r}).show(images)")
+    assert cell.screen[0]["text/plain"] == f"[image 30 × 20 PNG, “a red kite”]{footer}"
+
+
+def test_speech_plays_by_itself_now_and_not_from_the_notebook(cells: Any) -> None:
+    cell = cells.run("view = NotebookMediaView(autoplay=True); view.waiting(1); view.show(speech)")
+    _, starter, last = bundles(cell)
+    (name,) = re.findall(r'getElementById\("(puq-[0-9a-f]+)"\)', starter["text/html"])
+    assert f'<audio id="{name}" controls' in last["text/html"]
+    assert "autoplay" not in last["text/html"]
+    assert "<script" not in last["text/html"]
+    assert cell.screen == [last]
+    assert "id=" not in cells.run("speech").screen[0]["text/html"]
+    assert "<script" not in cells.run("NotebookMediaView().show(speech)").everything
+
+
+def test_large_ones_are_saved_beside_the_notebook_once(cells: Any) -> None:
+    cells.run(
+        "many = ImageResult(images=[png(3, 2), png(4, 4, 9_000), png(5, 5, 9_000)], prompt='A red kite', **CALL)"
+    )
+    cell = cells.run("NotebookMediaView(max_embed_mb=0.005).show(many)")
+    assert sorted(path.name for path in cells.folder.glob("*.png")) == [
+        "a-red-kite-1.png",
+        "a-red-kite-2.png",
+    ]
+    (bundle,) = cell.screen
+    assert 'src="a-red-kite-1.png"' in bundle["text/html"]
+    assert bundle["text/html"].count("data:image/png") == 1
+    assert "2 of 3: " in bundle["text/html"]
+    assert cells.run("many").screen == [bundle]
+    cells.run("NotebookMediaView(max_embed_mb=0.005).show(many)")
+    assert len(list(cells.folder.glob("*.png"))) == 2
+    assert cells.value("[str(image.path) for image in many.images]") == [
+        "None",
+        str(cells.folder / "a-red-kite-1.png"),
+        str(cells.folder / "a-red-kite-2.png"),
+    ]
+
+
+def test_what_cannot_be_saved_beside_the_notebook_is_kept(cells: Any, tmp_path: Path) -> None:
+    cell = cells.run(
+        "from pathlib import Path\n"
+        f"NotebookMediaView(max_embed_mb=0.001, folder=Path({str(tmp_path / 'gone')!r})).show(speech)"
+    )
+    kept = Path(cells.value("str(speech.path)"))
+    assert kept.read_bytes() == wav(1.5)
+    kept.unlink()
+    (bundle,) = cell.screen
+    assert f"there is no folder {tmp_path / 'gone'}. What came is kept in {kept}" in bundle["text/plain"]
+    assert "<audio" not in bundle["text/html"]
+
+
+def test_a_transcript_that_grows(cells: Any) -> None:
+    cell = cells.run(
+        "view = NotebookMediaView(doing='listening with a/b', clock=clock)\n"
+        "view.hear('One <two>', 3.0, 125.0, 1.2)\n"
+        "view.hear('One <two> three', 6.0, 125.0, 1.3)\n"  # too soon
+        "clock.now = 1.0; view.hear('word ' * 2000 + 'end', 126.0, 125.0, 9.0)\n"
+        "view.show(TranscriptResult(text='One.', **CALL))\n"
+        "clock.now = 2.0; view.hear('late', None, None, 9.0)"
+    )
+    assert cell.reply["status"] == "ok", cell.reply
+    first, long, last = bundles(cell)
+    assert first == {
+        "text/html": "<p>One &#60;two&#62;</p>\n<p><em>listening with a/b · 3.0 s of 2&#58;05 min · 1 s</em></p>",
+        "text/plain": "One <two>\n[listening with a/b · 3.0 s of 2:05 min · 1 s]",
+    }
+    assert long["text/plain"].startswith("… word word")
+    assert long["text/plain"].endswith("word end\n[listening with a/b · 2:06 min · 9 s]")
+    assert len(long["text/html"]) < 4000
+    assert last["text/plain"].startswith("One.")
+    assert len(cell.screen) == 1
+
+
+def test_a_transcript_that_grows_is_shown_once_without_live(cells: Any) -> None:
+    cell = cells.run(
+        "view = NotebookMediaView(live=False)\n"
+        "view.hear('One', 3.0, 125.0, 1.2)\n"
+        "view.show(TranscriptResult(text='One.', **CALL))"
+    )
+    assert cell.kinds == ["display_data"]
+
+
+# --- in a terminal
+
+
+def test_media_are_saved_and_the_path_is_printed(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
+    environ.chdir(tmp_path)
+    out = io.StringIO()
+    TerminalMediaView(out=lambda: out).show(image_result(png(4, 4), png(5, 5)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-red-kite-1.png", "a-red-kite-2.png"]
+    assert out.getvalue() == (
+        f"saved a-red-kite-1.png ({len(png(4, 4))} bytes)\n"
+        f"saved a-red-kite-2.png ({len(png(5, 5))} bytes)\n"
+        "[a/b · 2 images · 3 tokens · 1.2 s]\n"
+    )
+
+
+def test_what_was_saved_is_not_saved_again(tmp_path: Path) -> None:
+    result = speech_result()
+    result.save(tmp_path / "mine.wav")
+    out = io.StringIO()
+    TerminalMediaView(footer="none", folder=tmp_path, out=lambda: out).show(result)
+    assert out.getvalue() == f"saved {tmp_path}/mine.wav (24 kB)\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.wav"]
+
+
+def test_speech_of_which_nothing_came_is_no_file(tmp_path: Path) -> None:
+    out = io.StringIO()
+    result = SpeechResult(audio=b"", text="Good morning.", type=MP3, broken_off="interrupted", **CALL)
+    TerminalMediaView(folder=tmp_path, out=lambda: out).show(result)
+    assert out.getvalue() == "[interrupted · a/b · no audio · 3 tokens · 1.2 s]\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_saved_here_is_kept(tmp_path: Path) -> None:
+    out = io.StringIO()
+    result = speech_result()
+    TerminalMediaView(folder=tmp_path / "gone", out=lambda: out).show(result)
+    assert result.path is not None
+    assert result.path.read_bytes() == result.audio
+    result.path.unlink()
+    assert f"saved {result.path} (24 kB)" in out.getvalue()
+    assert "there is no folder" in out.getvalue()
+
+
+def test_a_transcript_is_printed_without_what_steers_a_terminal() -> None:
+    out = io.StringIO()
+    TerminalMediaView(out=lambda: out).show(
+        TranscriptResult(text="Good\x1b[2J morning.", source="a\x1b[31m", **CALL)
+    )
+    assert out.getvalue() == "Good morning.\n[a/b · a · 3 tokens · 1.2 s]\n"
+
+
+def test_the_status_is_one_line_that_is_rewritten(tmp_path: Path) -> None:
+    out, clock = Tty(), Clock()
+    view = TerminalMediaView(doing="transcribing\x1b[2J", folder=tmp_path, clock=clock, out=lambda: out)
+    view.waiting(0.6)
+    assert out.getvalue() == f"{ERASE}… transcribing · 1 s"
+    view.retrying(Retry("too many requests", 1.5, 1, 2))
+    assert out.getvalue().endswith(f"{ERASE}… too many requests; trying again in 1.5 s (1 of 2)")
+    clock.now = 2.0
+    view.progress(0, 4_000_000, "sending talk.mp3")
+    clock.now = 4.0
+    view.progress(2_000_000, 4_000_000, "sending talk.mp3")
+    assert out.getvalue().endswith(
+        f"{ERASE}… sending talk.mp3 [############------------] 2.0 of 4.0 MB · 2 s"
+    )
+    view.show(TranscriptResult(text="Hello.", **CALL))
+    assert out.getvalue().endswith(f"{ERASE}Hello.\n[a/b · 3 tokens · 1.2 s]\n")
+    view.waiting(5.0)
+    assert out.getvalue().endswith(" s]\n")
+
+
+def test_a_call_that_fails_leaves_no_status() -> None:
+    out = Tty()
+    view = TerminalMediaView(out=lambda: out)
+    view.waiting(0.6)
+    view.abandon()
+    assert out.getvalue().endswith(ERASE)
+
+
+@pytest.mark.parametrize(("kind", "live"), [(io.StringIO, True), (Tty, False)])
+def test_no_status_on_a_pipe_or_without_live(kind: type[io.StringIO], live: bool) -> None:
+    out = kind()
+    clock = Clock()
+    view = TerminalMediaView(live=live, clock=clock, out=lambda: out)
+    view.prepare()
+    view.waiting(0.6)
+    view.retrying(Retry("too many requests", 1.5, 1, 2))
+    view.progress(0, 9, "sending")
+    clock.now = 9.0
+    view.progress(1, 9, "sending")
+    view.abandon()
+    assert out.getvalue() == ""
+
+
+def test_in_a_real_terminal(tmp_path: Path) -> None:
+    code = (
+        f"{SETUP}\n"
+        "from puq_magics.outputs.views.media import TerminalMediaView\n"
+        "view = TerminalMediaView(doing='drawing')\n"
+        "view.waiting(1.0)\n"
+        "view.show(images)\n"
+        "images\n"
+    )
+    terminal, ours = pty.openpty()
+    env = os.environ | {"IPYTHONDIR": str(tmp_path / "ipython"), "TERM": "xterm"}
+    command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "-c", code]
+    with subprocess.Popen(command, stdin=ours, stdout=ours, stderr=ours, env=env, cwd=tmp_path) as process:
+        os.close(ours)
+        shown = b""
+        while b"saved a-red-kite-1.png" not in shown or shown.count(b" s]") < 2:
+            shown += os.read(terminal, 4096)
+        assert process.wait(30) == 0
+    os.close(terminal)
+    text = shown.decode()
+    assert (
+        f"{ERASE}… drawing · 1 s{ERASE}saved a-red-kite-1.png ({len(png(30, 20))} bytes)\r\n[a/b · 30 × 20 PNG"
+        in text
+    )
+    assert "[image 30 × 20 PNG, “a red kite”, a-red-kite-1.png]" in text
+    assert (tmp_path / "a-red-kite-1.png").read_bytes() == png(30, 20)
+    shutil.rmtree(tmp_path / "ipython", ignore_errors=True)
+
+
+def test_the_words_of_a_transcript_are_printed_as_they_come(tmp_path: Path) -> None:
+    out, clock = Tty(), Clock()
+    view = TerminalMediaView(doing="listening", folder=tmp_path, clock=clock, out=lambda: out)
+    view.waiting(1.0)
+    view.hear("Hello", 1.0, 4.0, 1.0)
+    view.hear("Hello \x1b[3", 2.0, 4.0, 1.5)
+    view.hear("Hello \x1b[31mthere", 3.0, None, 2.0)
+    view.waiting(3.0)
+    view.show(TranscriptResult(text="Hello \x1b[31mthere.", **CALL))
+    words = out.getvalue().split(ERASE)[-1]
+    assert words.startswith("Hello there.\n[")
+    assert words.count("\n") == 2
+    view.hear("more", None, None, 4.0)
+    assert out.getvalue().endswith(words)
+
+
+def test_words_that_became_others_are_printed_anew(tmp_path: Path) -> None:
+    out = io.StringIO()
+    view = TerminalMediaView(footer="none", folder=tmp_path, out=lambda: out)
+    view.hear("Helo", None, None, 1.0)
+    view.show(TranscriptResult(text="Hello there.", **CALL))
+    assert out.getvalue() == "Helo\nHello there.\n"
+
+
+def test_words_come_at_once_without_live(tmp_path: Path) -> None:
+    out = io.StringIO()
+    view = TerminalMediaView(footer="none", live=False, folder=tmp_path, out=lambda: out)
+    view.hear("Hello", None, None, 1.0)
+    assert out.getvalue() == ""
+    view.show(TranscriptResult(text="Hello there.", **CALL))
+    assert out.getvalue() == "Hello there.\n"
+
+
+def test_quiet_does_nothing(tmp_path: Path, environ: pytest.MonkeyPatch, capsys: Any) -> None:
+    environ.chdir(tmp_path)
+    view = QuietMediaView()
+    view.prepare()
+    view.waiting(1.0)
+    view.retrying(Retry("busy", 1.0, 1, 2))
+    view.progress(1, 2, "sending")
+    view.show(image_result())
+    view.abandon()
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
