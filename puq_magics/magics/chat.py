@@ -14,8 +14,8 @@ from puq_magics.magics.options import parse_params
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.views.view import View
-from puq_magics.prompts.image_resize import Limits
-from puq_magics.prompts.template import Filled, fill
+from puq_magics.prompts.image_resize import ImageLimits
+from puq_magics.prompts.template import FilledText, fill_template
 from puq_magics.session.chat_call import ChatCall, ChatSpec, chat
 from puq_magics.session.chat_turn import MessageContent, TurnContext
 from puq_magics.session.session import LAST_RESULT, Session
@@ -63,7 +63,7 @@ class AnswerProcessor:
         if args.schema is not None:
             from puq_magics.prompts.schema.schema import Schema
 
-            schema = Schema.of(args.schema, variables)
+            schema = Schema.from_spec(args.schema, variables)
         if answer_format == "html":
             from puq_magics.outputs.results.formats import check_format
 
@@ -126,13 +126,13 @@ class AnswerProcessor:
 
     def _extract(self, result: ChatResult) -> None:
         """Take out of the text what was asked for."""
-        from puq_magics.prompts.extraction import json_of
+        from puq_magics.prompts.extraction import extract_json
 
         try:
             if self.schema is not None:
-                result.data = self.schema.check(result.text)
+                result.data = self.schema.parse_answer(result.text)
             elif self.format == "json":
-                result.data = json_of(result.text)
+                result.data = extract_json(result.text)
         except (
             PuqError
         ) as problem:  # the answer is not JSON or does not fit; or the schema goes round in circles
@@ -149,9 +149,9 @@ class AnswerProcessor:
     def _add_code_cell(self, result: ChatResult) -> None:
         """Put the code into a new cell, where it is read before anybody runs it."""
         from puq_magics.outputs.results.formats import cell_source
-        from puq_magics.prompts.extraction import code_of
+        from puq_magics.prompts.extraction import extract_code
 
-        code, skipped = code_of(result.text, all_blocks=self.all_blocks)
+        code, skipped = extract_code(result.text, all_blocks=self.all_blocks)
         if not code:
             result.note("there is no code in the answer")
             return
@@ -164,7 +164,9 @@ class AnswerProcessor:
         result.remarks = (*result.remarks, f"the code is {where}, not run")
 
     def _can_repair(self, result: ChatResult) -> bool:
-        can = bool(result.text) and result.finish_reason != "length" and hasattr(self.problem, "repair")
+        can = (
+            bool(result.text) and result.finish_reason != "length" and hasattr(self.problem, "repair_prompt")
+        )
         return can and not self._is_repair
 
     def _repair_spec(self, spec: ChatSpec, result: ChatResult, problem: PuqError) -> ChatSpec:
@@ -172,7 +174,7 @@ class AnswerProcessor:
         messages = [
             *result.messages,
             {"role": "assistant", "content": result.text},
-            {"role": "user", "content": getattr(problem, "repair", problem.message)},
+            {"role": "user", "content": getattr(problem, "repair_prompt", problem.message)},
         ]
         refused = bool(spec.fallback_messages) and tuple(spec.fallback_messages) == tuple(result.messages)
         params = {
@@ -213,10 +215,10 @@ def _save_path(args: argparse.Namespace) -> Path | None:
 def _file_content(result: ChatResult, all_blocks: bool) -> str:
     """What goes into a file: the code, the JSON, HTML without what acts, or the answer as it is."""
     from puq_magics.outputs.results.formats import pretty_json, safe_html
-    from puq_magics.prompts.extraction import code_of
+    from puq_magics.prompts.extraction import extract_code
 
     if result.format == "code":
-        return code_of(result.text, all_blocks=all_blocks)[0] or result.text
+        return extract_code(result.text, all_blocks=all_blocks)[0] or result.text
     if result.format == "html":
         return safe_html(result.text)
     return result.text if result.data is None else f"{pretty_json(result.data)}\n"
@@ -240,19 +242,19 @@ class ChatInput:
     prompt: str
     variables: Mapping[str, Any]
 
-    def instruction(self, text: str) -> Filled:
+    def instruction(self, text: str) -> FilledText:
         """A text, filled in; images are an error in it."""
-        return Filled(text) if self.args.raw else self._fill(text, None)
+        return FilledText(text) if self.args.raw else self._fill(text, None)
 
     def content(self) -> tuple[MessageContent, tuple[str, ...]]:
         """What the user's message says: words, or parts that begin with them; and notes. Raises InputError."""
-        filled = Filled(self.prompt) if self.args.raw else self._fill(self.prompt, self._image_limits)
+        filled = FilledText(self.prompt) if self.args.raw else self._fill(self.prompt, self._image_limits)
         parts, notes = filled.parts, filled.notes
         if self.args.attach:
             from puq_magics.prompts.attachments import attach
 
             limit = self.session.settings.max_attachment_chars
-            found = attach(self.args.attach, self.variables, limit=limit, picture_limits=self._image_limits)
+            found = attach(self.args.attach, self.variables, limit=limit, image_limits=self._image_limits)
             parts, notes = (*parts, *found.parts), (*notes, *found.notes)
         return ([{"type": "text", "text": filled.text}, *parts] if parts else filled.text), notes
 
@@ -271,11 +273,11 @@ class ChatInput:
         return self.session.model("chat", args.model or default, suggest_models=not args.dry_run)
 
     @property
-    def _image_limits(self) -> Limits:
-        return Limits(side=self.session.settings.image_max_side)
+    def _image_limits(self) -> ImageLimits:
+        return ImageLimits(max_side=self.session.settings.image_max_side)
 
-    def _fill(self, text: str, images: Limits | None) -> Filled:
-        return fill(text, self.variables, limit=self.session.settings.max_value_chars, images=images)
+    def _fill(self, text: str, images: ImageLimits | None) -> FilledText:
+        return fill_template(text, self.variables, limit=self.session.settings.max_value_chars, images=images)
 
 
 def format_messages(messages: Sequence[Message], notes: Sequence[str] = ()) -> str:
@@ -287,9 +289,9 @@ def format_messages(messages: Sequence[Message], notes: Sequence[str] = ()) -> s
 def _format_content(content: object) -> str:
     if not isinstance(content, list | tuple):
         return str(content)
-    from puq_magics.prompts.conversation.export import described
+    from puq_magics.prompts.conversation.export import describe_part
 
-    return "\n\n".join(str(part.get("text") or f"with it: {described(part)}") for part in content)
+    return "\n\n".join(str(part.get("text") or f"with it: {describe_part(part)}") for part in content)
 
 
 def ask(

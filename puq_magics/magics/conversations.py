@@ -12,7 +12,7 @@ from puq_magics.outputs.control_chars import plain
 from puq_magics.outputs.results.footer import in_credits
 from puq_magics.outputs.tables.conversations import ChatRow, ChatTable, ChatTranscript
 from puq_magics.prompts.conversation.conversation import Conversation
-from puq_magics.prompts.conversation.export import as_markdown
+from puq_magics.prompts.conversation.export import to_markdown
 from puq_magics.prompts.conversation.turns import Turn
 from puq_magics.session.session import Session
 
@@ -97,10 +97,10 @@ def _transcript(session: Session, name: str) -> ChatTranscript:
     if row.estimated_cost is not None:
         facts.append(f"about {in_credits(row.estimated_cost)}")
     facts += [
-        f"branch {branch.name}: {_format_turns(len(branch.turns))}, {branch.why}"
+        f"branch {branch.name}: {_format_turns(len(branch.turns))}, {branch.reason}"
         for branch in conversation.branches
     ]
-    return ChatTranscript(conversation, as_markdown(conversation, headings=False), facts)
+    return ChatTranscript(conversation, to_markdown(conversation, headings=False), facts)
 
 
 def _all_turns(conversation: Conversation) -> list[Turn]:
@@ -164,7 +164,7 @@ def _undo(_: Session, __: argparse.Namespace, conversation: Conversation) -> Seq
 
 
 def _restore(_: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
-    return conversation.restore(args.restore)
+    return conversation.restore_branch(args.restore)
 
 
 def _set_system_prompt(_: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:

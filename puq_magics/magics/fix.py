@@ -13,10 +13,10 @@ from puq_magics.magics.options import parse_params
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.formats import cell_source
-from puq_magics.prompts.diagnosis.frames import Source
+from puq_magics.prompts.diagnosis.frames import CellSource
 from puq_magics.prompts.diagnosis.prompt import Diagnosis, diagnose
-from puq_magics.prompts.diagnosis.redaction import Masker, secrets_of
-from puq_magics.prompts.extraction import code_blocks
+from puq_magics.prompts.diagnosis.redaction import SecretMasker, find_environment_secrets
+from puq_magics.prompts.extraction import extract_code_blocks
 from puq_magics.session.chat_call import ChatCall, ChatSpec, chat
 from puq_magics.session.last_exception import Failure
 from puq_magics.session.session import Session
@@ -33,25 +33,27 @@ _BODY_FILENAMES = ("<timed exec>", "<timed eval>", "<magic-timeit>")
 
 def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> ChatResult | None:
     """Have an exception explained, as the options say; None when nothing is to be sent. Raises PuqError."""
-    mend = args.format == "code"
-    if mend and args.hint:
+    wants_fix = args.format == "code"
+    if wants_fix and args.hint:
         raise InputError("a hint holds no mended cell.", hint="Leave out --hint or -f code.")
     if failure is None:
         raise InputError(
             "there is no exception to explain.", hint="Run the cell that fails, then %puq_fix below it."
         )
-    masker = Masker(_known_secrets(session))
+    masker = SecretMasker(_known_secrets(session))
     diagnosis = diagnose(
         failure.error,
         CellSources(session, failure),
         masker,
-        ran=Source(_cell_label(failure.execution_count), failure.cell) if failure.cell else None,
+        executed_cell=CellSource(_cell_label(failure.execution_count), failure.cell)
+        if failure.cell
+        else None,
         system=(session.settings.system or "") if args.system is None else args.system,
         hint=args.hint,
-        mend=mend,
+        wants_fix=wants_fix,
     )
     spec = _build_spec(
-        session, args, diagnosis, _FixedCodeWriter(session, diagnosis, masker) if mend else None
+        session, args, diagnosis, _FixedCodeWriter(session, diagnosis, masker) if wants_fix else None
     )
     if args.dry_run:
         print(preview(session, ChatCall(spec), summary=_format_diagnosis(diagnosis)))  # noqa: T201 - what was asked for
@@ -82,7 +84,7 @@ def _build_spec(
 class _FixedCodeWriter:
     """Puts the mended cell below, for a person to read and run."""
 
-    def __init__(self, session: Session, diagnosis: Diagnosis, masker: Masker) -> None:
+    def __init__(self, session: Session, diagnosis: Diagnosis, masker: SecretMasker) -> None:
         self._session = session
         self._diagnosis = diagnosis
         self._masker = masker
@@ -94,14 +96,14 @@ class _FixedCodeWriter:
         if not code:
             result.note("the answer has no whole cell: nothing was put below")
             return
-        is_added = self._session.next_cell.add(self._masker.restore(cell_source(code), self._diagnosis.cell))
+        is_added = self._session.next_cell.add(self._masker.unmask(cell_source(code), self._diagnosis.cell))
         where = "added to the cell below" if is_added else "below"
         result.remarks = (*result.remarks, f"the mended cell is {where}, not run")
 
 
 def fixed_code(result: ChatResult) -> str:
     """The longest block of Python in an answer; empty when there is none, or it was cut off."""
-    blocks = [block for block in code_blocks(result.text) if block.is_python]
+    blocks = [block for block in extract_code_blocks(result.text) if block.is_python]
     longest = max(blocks, key=lambda block: len(block.code), default=None)
     if longest is None or (not longest.closed and result.finish_reason == "length"):
         return ""
@@ -115,15 +117,15 @@ class CellSources:
         self._shell = session.shell
         self._failure = failure
 
-    def __call__(self, filename: str) -> Source | None:
+    def __call__(self, filename: str) -> CellSource | None:
         """See Lookup."""
         if filename in _BODY_FILENAMES and self._failure.cell:
-            return Source(_cell_label(self._failure.execution_count), self._failure.cell, skipped=1)
+            return CellSource(_cell_label(self._failure.execution_count), self._failure.cell, skipped_lines=1)
         execution_count = getattr(self._shell.compile, "_filename_map", {}).get(filename)
         if execution_count is None:
             return None
         compiled = "".join(linecache.getlines(filename))
-        return Source(_cell_label(execution_count), self._raw_source(execution_count, compiled))
+        return CellSource(_cell_label(execution_count), self._raw_source(execution_count, compiled))
 
     def _raw_source(self, execution_count: int, compiled: str) -> str:
         """The cell as it was typed, with its magics as magics; as it was compiled, if it cannot be found."""
@@ -150,7 +152,7 @@ def _known_secrets(session: Session) -> list[str]:
     """What no prompt may hold: the router's key, and the environment's secrets."""
     credential = session.credentials.find(session.address())
     ours = [credential.key.reveal()] if credential is not None else []
-    return ours + secrets_of(os.environ)
+    return ours + find_environment_secrets(os.environ)
 
 
 def _format_diagnosis(diagnosis: Diagnosis) -> str:

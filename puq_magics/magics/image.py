@@ -11,7 +11,7 @@ from puq_magics.magics.dry_run import preview
 from puq_magics.magics.options import parse_params, resolve_save_path
 from puq_magics.magics.views import media_view
 from puq_magics.outputs.results import ImageResult
-from puq_magics.prompts.template import Filled, fill
+from puq_magics.prompts.template import FilledText, fill_template
 from puq_magics.session.image_call import ImageCall, ImageSpec, image
 from puq_magics.session.session import Session
 
@@ -36,7 +36,7 @@ def generate_image(
 def _build_spec(
     session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
 ) -> ImageSpec:
-    filled = Filled(prompt) if args.raw else fill(prompt, variables)
+    filled = FilledText(prompt) if args.raw else fill_template(prompt, variables)
     params: dict[str, Any] = {"size": args.size or session.settings.image_size, "n": args.count}
     params |= parse_params(args.param, _RESERVED, _CLIENT_PARAMETERS)
     save = resolve_save_path(args, _EXTENSIONS, number=args.count or 1)

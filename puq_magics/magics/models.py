@@ -10,7 +10,7 @@ from IPython.display import display
 
 from puq_magics.api.types import Model
 from puq_magics.core.errors import ConfigurationError, InputError
-from puq_magics.core.suggestions import nearest
+from puq_magics.core.suggestions import closest_match
 from puq_magics.outputs.results.base import PaintedOnce
 from puq_magics.outputs.tables.table import ModelTable
 from puq_magics.outputs.tables.usage_report import UsageReport
@@ -100,7 +100,7 @@ def _filter_by_provider(models: Sequence[Model], provider: str) -> list[Model]:
     found = [m for m in models if wanted in (m.provider.casefold(), m.code.split("/", 1)[0].casefold())]
     if not found:
         providers = sorted({model.code.split("/", 1)[0] for model in models if "/" in model.code})
-        near = nearest(provider, providers)
+        near = closest_match(provider, providers)
         suggestion = f" Did you mean {near}?" if near else ""
         raise InputError(
             f"there is no provider {provider}.{suggestion}", hint=f"There are: {', '.join(providers[:20])}."

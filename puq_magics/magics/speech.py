@@ -12,7 +12,7 @@ from puq_magics.magics.dry_run import preview
 from puq_magics.magics.options import resolve_save_path
 from puq_magics.magics.views import autoplay_warning, media_view
 from puq_magics.outputs.results import SpeechResult
-from puq_magics.prompts.template import Filled, fill
+from puq_magics.prompts.template import FilledText, fill_template
 from puq_magics.session.session import Session
 from puq_magics.session.speech_call import SpeechCall, SpeechSpec, speak
 
@@ -36,7 +36,7 @@ def _build_spec(
     session: Session, args: argparse.Namespace, text: str, variables: Mapping[str, Any]
 ) -> SpeechSpec:
     settings = session.settings
-    filled = Filled(text) if args.raw else fill(text, variables, limit=_MAX_VALUE_CHARS)
+    filled = FilledText(text) if args.raw else fill_template(text, variables, limit=_MAX_VALUE_CHARS)
     if not filled.text.strip():
         raise InputError(
             "the text is empty once its variables are filled in.", hint="Look at what they hold."

@@ -21,34 +21,34 @@ from puq_magics.core.media_types import (
 
 #: Models that look at images take it, and none gives it.
 GIF = MediaType("image", "gif", "image/gif", ".gif")
-KINDS = "PNG, JPEG, WebP or GIF"
+IMAGE_FORMATS = "PNG, JPEG, WebP or GIF"
 #: Pixels of an image that is decoded at all: what a small file can blow up to is limited.
-MOST_PIXELS = 89_000_000
-_QUALITY = 90
-_SMALLEST_SIDE = 64
-_ORIENTATION = 0x0112  # EXIF's
+MAX_PIXELS = 89_000_000
+_JPEG_QUALITY = 90
+_MIN_SIDE = 64
+_EXIF_ORIENTATION = 0x0112  # EXIF's
 
 
 @dataclass(frozen=True)
-class Limits:
+class ImageLimits:
     """How large an image may be that is sent; a larger one is scaled down."""
 
     #: Pixels of its longer side.
-    side: int = 2048
+    max_side: int = 2048
     #: Of its file (a million bytes each), before it becomes a data URL, which is a third longer.
-    megabytes: float = 3.5
+    max_megabytes: float = 3.5
 
     def __post_init__(self) -> None:
-        if self.side < 1 or not self.megabytes > 0:
+        if self.max_side < 1 or not self.max_megabytes > 0:
             raise InputError("an image needs at least a pixel.", hint="Set limits above 0.")
 
-    def allow(self, size: tuple[int, int] | None, count: int) -> bool:
+    def allows(self, size: tuple[int, int] | None, byte_count: int) -> bool:
         """Whether an image of ``size`` (pixels; None when unknown) and ``count`` bytes may go as it is."""
-        return (size is None or max(size) <= self.side) and count <= self.megabytes * 1_000_000
+        return (size is None or max(size) <= self.max_side) and byte_count <= self.max_megabytes * 1_000_000
 
 
 @dataclass(frozen=True)
-class Fitted:
+class SendableImage:
     """An image that can be sent; ``note`` says what was changed, if anything was."""
 
     data: bytes
@@ -56,33 +56,33 @@ class Fitted:
     note: str = ""
 
 
-def kind_of(data: bytes) -> MediaType | None:
+def detect_sendable_type(data: bytes) -> MediaType | None:
     """PNG, JPEG, WebP or GIF, by the first bytes; None for anything else."""
     return GIF if data[:6] in (b"GIF87a", b"GIF89a") else detect_image_type(data)
 
 
-def fit(data: bytes, limits: Limits) -> Fitted:
+def fit_image(data: bytes, limits: ImageLimits) -> SendableImage:
     """An image file's bytes, as they are when they are within ``limits``.
 
     Raises InputError for what is no image or not all of one, and for a larger one that Pillow cannot scale.
     """
-    kind = kind_of(data)
+    kind = detect_sendable_type(data)
     if kind is None:
-        raise InputError("these bytes are no image that can be sent.", hint=f"Send {KINDS}.")
+        raise InputError("these bytes are no image that can be sent.", hint=f"Send {IMAGE_FORMATS}.")
     if not (kind is GIF or is_complete_image(data)):
         raise InputError("the image is cut off: its end is missing.", hint="Save it, or download it, again.")
-    size = _size(data, kind)
-    if limits.allow(size, len(data)):
-        return Fitted(data, kind)
-    if size is not None and size[0] * size[1] > MOST_PIXELS:
+    size = _dimensions(data, kind)
+    if limits.allows(size, len(data)):
+        return SendableImage(data, kind)
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
         raise InputError(
-            f"an image of {_pixels(size)} pixels is too large to scale down here.",
+            f"an image of {_format_pixels(size)} pixels is too large to scale down here.",
             hint="Make it smaller first.",
         )
-    return _with_pillow(lambda: _shrink(_opened(data, limits), kind, limits, size, len(data)))
+    return _with_pillow(lambda: _shrink(_open(data, limits), kind, limits, size, len(data)))
 
 
-def fit_pillow(image: Any, limits: Limits) -> Fitted:
+def fit_pillow_image(image: Any, limits: ImageLimits) -> SendableImage:
     """The same for an image of Pillow's, which is left as it is. Raises InputError."""
     if min(image.size) < 1:
         raise InputError("the image has no pixels.", hint="Give one that shows something.")
@@ -90,7 +90,7 @@ def fit_pillow(image: Any, limits: Limits) -> Fitted:
     return _with_pillow(lambda: _shrink(image, kind, limits, image.size, 0))
 
 
-def _with_pillow(work: Callable[[], Fitted]) -> Fitted:
+def _with_pillow(work: Callable[[], SendableImage]) -> SendableImage:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow says of colour tables and metadata
@@ -103,12 +103,12 @@ def _with_pillow(work: Callable[[], Fitted]) -> Fitted:
         raise InputError(message, hint="Open it elsewhere, and save it as PNG.") from None
 
 
-def _opened(data: bytes, limits: Limits) -> Any:
+def _open(data: bytes, limits: ImageLimits) -> Any:
     try:
         pillow = importlib.import_module("PIL.Image")
     except ImportError:
-        size = _size(data, kind_of(data))
-        said = f"{_pixels(size)} pixels, " if size else ""
+        size = _dimensions(data, detect_sendable_type(data))
+        said = f"{_format_pixels(size)} pixels, " if size else ""
         message = (
             f"the image ({said}{len(data) / 1e6:,.1f} MB) is too large, and scaling it down needs Pillow."
         )
@@ -116,39 +116,41 @@ def _opened(data: bytes, limits: Limits) -> Any:
             message, hint="Install it (%pip install pillow), or make the image smaller."
         ) from None
     image = pillow.open(BytesIO(data))
-    image.draft(None, (limits.side, limits.side))  # of a JPEG, only as much is decoded as is needed
-    if image.getexif().get(_ORIENTATION, 1) != 1:
+    image.draft(None, (limits.max_side, limits.max_side))  # of a JPEG, only as much is decoded as is needed
+    if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
         image = importlib.import_module("PIL.ImageOps").exif_transpose(image)
     return image
 
 
 def _shrink(
-    image: Any, kind: MediaType, limits: Limits, before: tuple[int, int] | None, count: int
-) -> Fitted:
+    image: Any, kind: MediaType, limits: ImageLimits, before: tuple[int, int] | None, byte_count: int
+) -> SendableImage:
     """Scale to the longer side that is allowed, and on until the file is small enough."""
-    image = _common(image)
-    side = min(limits.side, max(image.size))
+    image = _to_common_mode(image)
+    max_side = min(limits.max_side, max(image.size))
     while True:
-        small = _scaled(image, side)
+        small = _resize(image, max_side)
         for target in dict.fromkeys((JPEG if kind is JPEG else PNG, JPEG)):
-            data = _encoded(small, target)
-            if limits.allow(small.size, len(data)):
-                return Fitted(data, target, _note(before, small.size, count, len(data)))
-        if side <= _SMALLEST_SIDE:
-            message = f"the image cannot be made to fit into {limits.megabytes:g} MB."
+            data = _encode(small, target)
+            if limits.allows(small.size, len(data)):
+                return SendableImage(
+                    data, target, _describe_change(before, small.size, byte_count, len(data))
+                )
+        if max_side <= _MIN_SIDE:
+            message = f"the image cannot be made to fit into {limits.max_megabytes:g} MB."
             raise InputError(message, hint="Allow more, or send a part of it.")
-        side = max(side * 3 // 4, _SMALLEST_SIDE)
+        max_side = max(max_side * 3 // 4, _MIN_SIDE)
 
 
-def _scaled(image: Any, side: int) -> Any:
+def _resize(image: Any, max_side: int) -> Any:
     longest = max(image.size)
-    if longest <= side:
+    if longest <= max_side:
         return image
-    size = tuple(max(round(length * side / longest), 1) for length in image.size)
+    size = tuple(max(round(length * max_side / longest), 1) for length in image.size)
     return image.resize(size, importlib.import_module("PIL.Image").Resampling.LANCZOS, reducing_gap=2.0)
 
 
-def _common(image: Any) -> Any:
+def _to_common_mode(image: Any) -> Any:
     """The image as grey, RGB or RGBA: every format and every model has these."""
     mode = image.mode
     if mode in ("L", "RGB", "RGBA"):
@@ -164,7 +166,7 @@ def _common(image: Any) -> Any:
     return image.convert("RGBA" if see_through else "RGB")
 
 
-def _encoded(image: Any, kind: MediaType) -> bytes:
+def _encode(image: Any, kind: MediaType) -> bytes:
     file = BytesIO()
     if kind is PNG:
         image.save(file, "PNG")
@@ -173,21 +175,23 @@ def _encoded(image: Any, kind: MediaType) -> bytes:
         white = importlib.import_module("PIL.Image").new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))
         image = white
-    image.save(file, "JPEG", quality=_QUALITY)
+    image.save(file, "JPEG", quality=_JPEG_QUALITY)
     return file.getvalue()
 
 
-def _note(before: tuple[int, int] | None, after: tuple[int, int], count: int, now: int) -> str:
+def _describe_change(
+    before: tuple[int, int] | None, after: tuple[int, int], byte_count: int, now: int
+) -> str:
     if before is not None and max(before) > max(after):
-        return f"scaled down from {_pixels(before)} to {_pixels(after)} pixels"
-    return f"made smaller, from {count / 1e6:.1f} to {now / 1e6:.1f} MB" if count > now else ""
+        return f"scaled down from {_format_pixels(before)} to {_format_pixels(after)} pixels"
+    return f"made smaller, from {byte_count / 1e6:.1f} to {now / 1e6:.1f} MB" if byte_count > now else ""
 
 
-def _size(data: bytes, kind: MediaType | None) -> tuple[int, int] | None:
+def _dimensions(data: bytes, kind: MediaType | None) -> tuple[int, int] | None:
     if kind is not GIF:
         return image_dimensions(data)
     return int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
 
 
-def _pixels(size: tuple[int, int]) -> str:
+def _format_pixels(size: tuple[int, int]) -> str:
     return f"{size[0]:,} × {size[1]:,}"

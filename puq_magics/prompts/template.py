@@ -13,27 +13,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from puq_magics.prompts.image_resize import Limits
+from puq_magics.prompts.image_resize import ImageLimits
 
 #: Characters of one filled value, unless the caller says otherwise.
-LIMIT = 20_000
+MAX_VALUE_CHARS = 20_000
 #: Sizes of its images, unless the caller says otherwise.
-IMAGES = Limits()
+DEFAULT_IMAGE_LIMITS = ImageLimits()
 #: Characters of one expression; what is longer was not written as one.
-LONGEST = 1_000
+MAX_EXPRESSION_CHARS = 1_000
 #: Brackets within brackets in one expression.
-DEEPEST = 20
+MAX_BRACKET_DEPTH = 20
 
-_START = re.compile(r"(?<!\{)\{\{(?!\{)\s*(?=[^\W\d])")
+_EXPRESSION_START = re.compile(r"(?<!\{)\{\{(?!\{)\s*(?=[^\W\d])")
 # What may hide braces, or is one: a string (Jinja2 knows backslashes in it), a bracket.
-_PART = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[()\[\]{}]""", re.DOTALL)
+_STRING_OR_BRACKET = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[()\[\]{}]""", re.DOTALL)
 # Words in the same line; a table has lines of its own.
-_BESIDE = re.compile(r"[ \t]*(?=\S)")
-_CLOSES = {")": "(", "]": "[", "}": "{"}
+_TEXT_ON_SAME_LINE = re.compile(r"[ \t]*(?=\S)")
+_BRACKET_PAIRS = {")": "(", "]": "[", "}": "{"}
 
 
 @dataclass(frozen=True)
-class Filled:
+class FilledText:
     """A prompt whose variables are filled in.
 
     ``names`` are the variables it used, in order of appearance; ``notes`` say what was cut ("df: 20 of 10,000
@@ -47,9 +47,13 @@ class Filled:
     parts: tuple[dict[str, Any], ...] = ()
 
 
-def fill(
-    text: str, namespace: Mapping[str, Any], *, limit: int = LIMIT, images: Limits | None = IMAGES
-) -> Filled:
+def fill_template(
+    text: str,
+    namespace: Mapping[str, Any],
+    *,
+    limit: int = MAX_VALUE_CHARS,
+    images: ImageLimits | None = DEFAULT_IMAGE_LIMITS,
+) -> FilledText:
     """Fill the expressions of ``text`` from ``namespace``, each with at most ``limit`` characters.
 
     Images are scaled down to what ``images`` allows; with None, for a text that images cannot go along with,
@@ -58,13 +62,13 @@ def fill(
     Raises `MissingVariableError` for a name, key or attribute that does not exist, and `InputError` for all
     else that cannot be filled in.
     """
-    if _START.search(text) is None:
-        return Filled(text)
-    from puq_magics.prompts.expressions import Evaluator
-    from puq_magics.prompts.values import Block, Renderer
+    if _EXPRESSION_START.search(text) is None:
+        return FilledText(text)
+    from puq_magics.prompts.expressions import ExpressionEvaluator
+    from puq_magics.prompts.values import RenderedBlock, ValueRenderer
 
-    renderer = Renderer(limit, images)
-    evaluator = Evaluator(namespace, renderer)
+    renderer = ValueRenderer(limit, images)
+    evaluator = ExpressionEvaluator(namespace, renderer)
     parts: list[str] = []
     names: dict[str, None] = {}
     unfilled: dict[str, None] = {}
@@ -76,46 +80,46 @@ def fill(
         if expression is None:
             unfilled[text[start:end]] = None
             continue
-        before, filled = text[done:start], evaluator.text(expression)
+        before, filled = text[done:start], evaluator.evaluate(expression)
         done = end
-        if isinstance(filled, Block):
-            if _BESIDE.search(text, text.rfind("\n", 0, start) + 1, start):
+        if isinstance(filled, RenderedBlock):
+            if _TEXT_ON_SAME_LINE.search(text, text.rfind("\n", 0, start) + 1, start):
                 before, filled = before.rstrip(" \t"), f"\n\n{filled}"
-            if beside := _BESIDE.match(text, end):
+            if beside := _TEXT_ON_SAME_LINE.match(text, end):
                 filled, done = f"{filled}\n\n", beside.end()
         parts += (before, filled)
         names.update(dict.fromkeys(name for name in expression.names if name in namespace))
     parts.append(text[done:])
-    notes = dict.fromkeys([*renderer.notes, *_note(list(unfilled))])
-    return Filled("".join(parts), tuple(names), tuple(notes), tuple(renderer.parts))
+    notes = dict.fromkeys([*renderer.notes, *_unfilled_note(list(unfilled))])
+    return FilledText("".join(parts), tuple(names), tuple(notes), tuple(renderer.parts))
 
 
 def _candidates(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield where each ``{{ … }}`` that may hold an expression starts and ends, and what it holds."""
-    for match in _START.finditer(text):
-        end = _end(text, match.end())
+    for match in _EXPRESSION_START.finditer(text):
+        end = _find_end(text, match.end())
         if end is not None:
             yield match.start(), end + 2, text[match.end() : end].rstrip()
 
 
-def _end(text: str, begin: int) -> int | None:
+def _find_end(text: str, begin: int) -> int | None:
     """Return where the ``}}`` stands that closes an expression, or None; strings and brackets hide theirs."""
     open_brackets: list[str] = []
-    for part in _PART.finditer(text, begin, begin + LONGEST):
+    for part in _STRING_OR_BRACKET.finditer(text, begin, begin + MAX_EXPRESSION_CHARS):
         sign = part.group()
         if sign in "([{":
             open_brackets.append(sign)
-            if len(open_brackets) > DEEPEST:
+            if len(open_brackets) > MAX_BRACKET_DEPTH:
                 return None
-        elif sign in _CLOSES:
+        elif sign in _BRACKET_PAIRS:
             if not open_brackets:
                 return part.start() if text.startswith("}}", part.start()) else None
-            if open_brackets.pop() != _CLOSES[sign]:
+            if open_brackets.pop() != _BRACKET_PAIRS[sign]:
                 return None
     return None
 
 
-def _note(unfilled: list[str]) -> list[str]:
+def _unfilled_note(unfilled: list[str]) -> list[str]:
     if not unfilled:
         return []
     first = " ".join(unfilled[0].split())

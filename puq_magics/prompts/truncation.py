@@ -13,22 +13,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 #: Nesting beyond this is not followed.
-DEEPEST = 60
+MAX_DEPTH = 60
 #: Larger sets are not sorted before they are written.
-SORTED = 10_000
+MAX_SORTED_ITEMS = 10_000
 
 
-class NotJSONError(Exception):
+class NotSerializableError(Exception):
     """The value holds something for which JSON has no notation."""
 
 
-class Notation(ABC):
+class ValueFormat(ABC):
     """How one language writes values down; strings only as far as ``limit`` characters can show."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
 
-    def meant(self, value: object) -> object:
+    def convert(self, value: object) -> object:
         """Return the value that is written in this one's place: of NumPy's scalars, the number or text."""
         if isinstance(value, getattr(sys.modules.get("numpy"), "generic", ())):
             plain: object = value.item()  # type: ignore[attr-defined]
@@ -40,27 +40,27 @@ class Notation(ABC):
         """Return what stands around the value's items; None when it is written as a whole."""
 
     @abstractmethod
-    def leaf(self, value: object) -> str:
+    def format_scalar(self, value: object) -> str:
         """Write a value that has no items."""
 
     @abstractmethod
-    def key(self, value: object) -> str:
+    def format_key(self, value: object) -> str:
         """Write a key of a dict."""
 
     @abstractmethod
-    def endless(self) -> str:
+    def format_recursion(self) -> str:
         """Write a value that holds itself, or is nested too deep."""
 
 
-class Json(Notation):
+class JSONFormat(ValueFormat):
     """JSON; ``default`` puts other values in the place of its own, what stays without a notation is an error."""
 
     def __init__(self, limit: int, default: Callable[[object], object] | None = None) -> None:
         super().__init__(limit)
         self._default = default
 
-    def meant(self, value: object) -> object:  # noqa: D102
-        value = super().meant(value)
+    def convert(self, value: object) -> object:  # noqa: D102
+        value = super().convert(value)
         return value if self._default is None else self._default(value)
 
     def brackets(self, value: object) -> tuple[str, str] | None:  # noqa: D102
@@ -68,28 +68,28 @@ class Json(Notation):
             return "{", "}"
         return ("[", "]") if isinstance(value, (list, tuple)) else None
 
-    def leaf(self, value: object) -> str:  # noqa: D102
+    def format_scalar(self, value: object) -> str:  # noqa: D102
         if isinstance(value, str):
             return json.dumps(str.__str__(value)[: self._limit + 1], ensure_ascii=False)
         if value is None or isinstance(value, (bool, int, float)):
             return json.dumps(value)
-        raise NotJSONError
+        raise NotSerializableError
 
-    def key(self, value: object) -> str:  # noqa: D102
-        value = super().meant(value)
+    def format_key(self, value: object) -> str:  # noqa: D102
+        value = super().convert(value)
         if isinstance(value, str):
-            return self.leaf(value)
+            return self.format_scalar(value)
         if value is None or isinstance(value, (bool, int, float)):
             return f'"{json.dumps(value)}"'
         if self._default is None:
-            raise NotJSONError
-        return self.leaf(str(value))
+            raise NotSerializableError
+        return self.format_scalar(str(value))
 
-    def endless(self) -> str:  # noqa: D102
-        raise NotJSONError
+    def format_recursion(self) -> str:  # noqa: D102
+        raise NotSerializableError
 
 
-class Python(Notation):
+class ReprFormat(ValueFormat):
     """The notation of ``repr``."""
 
     def brackets(self, value: object) -> tuple[str, str] | None:  # noqa: D102
@@ -103,48 +103,48 @@ class Python(Notation):
             return "{", "}"
         return ("deque([", "])") if isinstance(value, deque) else None
 
-    def leaf(self, value: object) -> str:  # noqa: D102
+    def format_scalar(self, value: object) -> str:  # noqa: D102
         if isinstance(value, (str, bytes, bytearray)):
             return repr(value[: self._limit + 1])
         return repr(value)
 
-    def key(self, value: object) -> str:  # noqa: D102
-        return take(pieces(value, self), self._limit)[0]
+    def format_key(self, value: object) -> str:  # noqa: D102
+        return join_truncated(iter_chunks(value, self), self._limit)[0]
 
-    def endless(self) -> str:  # noqa: D102
+    def format_recursion(self) -> str:  # noqa: D102
         return "…"
 
 
-def pieces(value: object, notation: Notation, around: tuple[int, ...] = ()) -> Iterator[str]:
+def iter_chunks(value: object, value_format: ValueFormat, ancestors: tuple[int, ...] = ()) -> Iterator[str]:
     """Write a value piece by piece; ``around`` holds the ids of what it stands in."""
-    value = notation.meant(value)
-    brackets = notation.brackets(value)
+    value = value_format.convert(value)
+    brackets = value_format.brackets(value)
     if brackets is None:
-        yield notation.leaf(value)
+        yield value_format.format_scalar(value)
         return
-    if id(value) in around or len(around) >= DEEPEST:
-        yield notation.endless()
+    if id(value) in ancestors or len(ancestors) >= MAX_DEPTH:
+        yield value_format.format_recursion()
         return
-    around = (*around, id(value))
+    ancestors = (*ancestors, id(value))
     separator, (before, after) = "", brackets
     yield before
     if isinstance(value, dict):
         for key, item in value.items():
-            yield f"{separator}{notation.key(key)}: "
-            yield from pieces(item, notation, around)
+            yield f"{separator}{value_format.format_key(key)}: "
+            yield from iter_chunks(item, value_format, ancestors)
             separator = ", "
     else:
-        for item in _stable(value):
+        for item in _sort_small_set(value):
             yield separator
-            yield from pieces(item, notation, around)
+            yield from iter_chunks(item, value_format, ancestors)
             separator = ", "
     yield after
 
 
-def _stable(value: object) -> Iterable[object]:
+def _sort_small_set(value: object) -> Iterable[object]:
     """Sort a small set, so that a prompt is the same in every run; leave all else in its order."""
     items: Iterable[object] = value  # type: ignore[assignment]
-    if not isinstance(value, (set, frozenset)) or len(value) > SORTED:
+    if not isinstance(value, (set, frozenset)) or len(value) > MAX_SORTED_ITEMS:
         return items
     try:
         return sorted(value)
@@ -152,7 +152,7 @@ def _stable(value: object) -> Iterable[object]:
         return sorted(value, key=repr)
 
 
-def take(parts: Iterable[str], limit: int) -> tuple[str, bool]:
+def join_truncated(parts: Iterable[str], limit: int) -> tuple[str, bool]:
     """Join pieces up to ``limit`` characters; the second value says whether any were left out."""
     taken: list[str] = []
     size = 0
@@ -164,9 +164,9 @@ def take(parts: Iterable[str], limit: int) -> tuple[str, bool]:
     return "".join(taken), False
 
 
-def spell(value: object, limit: int) -> tuple[str, bool]:
+def format_truncated(value: object, limit: int) -> tuple[str, bool]:
     """Write a value as JSON if that has a notation for it, else as ``repr`` would; say whether it was cut."""
     try:
-        return take(pieces(value, Json(limit)), limit)
-    except NotJSONError:
-        return take(pieces(value, Python(limit)), limit)
+        return join_truncated(iter_chunks(value, JSONFormat(limit)), limit)
+    except NotSerializableError:
+        return join_truncated(iter_chunks(value, ReprFormat(limit)), limit)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from puq_magics.api.types import Model, Usage
 from puq_magics.core.errors import BudgetError
 from puq_magics.outputs.results.footer import in_credits
-from puq_magics.prompts.token_estimate import tokens_in
+from puq_magics.prompts.token_estimate import estimate_tokens
 
 #: Tokens of an answer whose length nobody has limited, as long as no longer one has come.
 DEFAULT_ANSWER_TOKENS = 1_000
@@ -172,7 +172,7 @@ def usage_or_estimate(usage: Usage | None, prompt_tokens: int, text: str) -> Usa
     """The router's count of tokens, else ours of an answer that broke off before the count came."""
     if usage is not None or not text:
         return usage
-    completion = tokens_in(text)
+    completion = estimate_tokens(text)
     return Usage(prompt_tokens, completion, prompt_tokens + completion)
 
 

@@ -15,7 +15,7 @@ from puq_magics.outputs.results.base import INTERRUPTED
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.views.progress import Ticker
 from puq_magics.outputs.views.view import View, watch
-from puq_magics.prompts.token_estimate import tokens_of
+from puq_magics.prompts.token_estimate import estimate_message_tokens
 from puq_magics.session.budget import CallInfo, usage_or_estimate
 from puq_magics.session.calls import run_call
 from puq_magics.session.session import Session
@@ -75,7 +75,7 @@ class ChatCall:
         return CallInfo(
             "chat",
             self._spec.model,
-            tokens_of(self._spec.messages),
+            estimate_message_tokens(self._spec.messages),
             max_tokens=limit if isinstance(limit, int) and limit > 0 else None,
             count=number if isinstance(number, int) and number > 0 else 1,
         )

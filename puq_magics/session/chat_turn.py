@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from puq_magics.api.types import Message, Usage
 from puq_magics.core.errors import InputError
 from puq_magics.outputs.results.chat import ChatResult
-from puq_magics.prompts.token_estimate import tokens_of
+from puq_magics.prompts.token_estimate import estimate_message_tokens
 from puq_magics.session.budget import usage_or_estimate
 from puq_magics.session.conversations import PartialAnswer
 from puq_magics.session.session import LAST_RESULT, Session
@@ -49,13 +49,13 @@ def total_usage(result: ChatResult, partial_text: str = "") -> Usage | None:
 
     ``begun`` of the text was there before.
     """
-    from puq_magics.prompts.conversation.turns import sum_of
+    from puq_magics.prompts.conversation.turns import add_usage
 
     usage = usage_or_estimate(
-        result.usage, tokens_of(result.messages), result.text.removeprefix(partial_text)
+        result.usage, estimate_message_tokens(result.messages), result.text.removeprefix(partial_text)
     )
     for attempt in result.earlier:
-        usage = sum_of(total_usage(attempt, partial_text), usage)
+        usage = add_usage(total_usage(attempt, partial_text), usage)
     return usage
 
 
@@ -74,7 +74,7 @@ class TurnContext:
     partial_text: str = ""
     previous_usage: Usage | None = None
     #: The user's words at which it goes on.
-    continued: Sequence[str] = ()
+    continue_prompts: Sequence[str] = ()
 
     @classmethod
     def from_args(
@@ -114,10 +114,10 @@ class TurnContext:
         """
         if self.slot is None or not result.text:
             return
-        from puq_magics.prompts.conversation.turns import sum_of
+        from puq_magics.prompts.conversation.turns import add_usage
 
         conversations = self.session.conversations
-        usage = sum_of(self.previous_usage, total_usage(result, self.partial_text))
+        usage = add_usage(self.previous_usage, total_usage(result, self.partial_text))
         if result.has_failed:
             conversations.record_partial(PartialAnswer(result, usage, self.system_prompt, self.system))
             return
@@ -130,8 +130,8 @@ class TurnContext:
                 result.asked_model,
                 usage,
                 interrupted=result.interrupted,
-                cut=result.finish_reason == "length",
-                continued=self.continued,
+                truncated=result.finish_reason == "length",
+                continue_prompts=self.continue_prompts,
                 system=self.system_prompt,
             )
             if self.system is not None and len(conversation.turns) == 1:
@@ -178,7 +178,7 @@ def find_unfinished_answer(
 
     Raises InputError where it is whole.
     """
-    continued = (instruction.strip(),) if instruction.strip() else ()
+    continue_prompts = (instruction.strip(),) if instruction.strip() else ()
     for option, value in (("-a", args.attach), ("-s", args.system)):
         if value is not None:
             raise InputError(f"--continue takes no {option}.", hint="It goes on with what was asked.")
@@ -188,18 +188,20 @@ def find_unfinished_answer(
     if not name and args.chat is None and last is not None:
         name = last.chat
     if last is not None and (not name or (last.chat == name and last.has_failed)):
-        return _from_result(session, last, continued)
+        return _from_result(session, last, continue_prompts)
     if not name:
         raise InputError(
             "there is no answer to go on with.", hint="The last one is whole, or no text came of it."
         )
     conversation = session.conversations.find(name)
-    if not conversation.turns or conversation.turns[-1].is_whole:
+    if not conversation.turns or conversation.turns[-1].is_complete:
         raise InputError(f"the last answer in {conversation.name} is whole.", hint="Ask for more in words.")
-    return _from_turn(session, conversation, continued)
+    return _from_turn(session, conversation, continue_prompts)
 
 
-def _from_turn(session: Session, conversation: Conversation, continued: Sequence[str]) -> UnfinishedAnswer:
+def _from_turn(
+    session: Session, conversation: Conversation, continue_prompts: Sequence[str]
+) -> UnfinishedAnswer:
     last = conversation.turns[-1]
     messages, notes = conversation.messages(last.system, **context_limits(session))
     return UnfinishedAnswer(
@@ -209,19 +211,23 @@ def _from_turn(session: Session, conversation: Conversation, continued: Sequence
         notes=notes,
         chat=conversation.name,
         turn=last.key,
-        commit_turn=lambda result: _extend_turn(session, conversation, last, result, continued),
+        commit_turn=lambda result: _extend_turn(session, conversation, last, result, continue_prompts),
     )
 
 
 def _extend_turn(
-    session: Session, conversation: Conversation, turn: Turn, result: ChatResult, continued: Sequence[str]
+    session: Session,
+    conversation: Conversation,
+    turn: Turn,
+    result: ChatResult,
+    continue_prompts: Sequence[str],
 ) -> None:
     """Put the whole in the place of what was there."""
-    from puq_magics.prompts.conversation.turns import sum_of
+    from puq_magics.prompts.conversation.turns import add_usage
 
     usage = total_usage(result, turn.answer)
     if result.has_failed:
-        session.conversations.record_partial(PartialAnswer(result, sum_of(turn.usage, usage), turn.system))
+        session.conversations.record_partial(PartialAnswer(result, add_usage(turn.usage, usage), turn.system))
         return
     if not result.text or result.text == turn.answer:
         return
@@ -230,19 +236,19 @@ def _extend_turn(
             result.note(f"{kept.name} has changed meanwhile: the rest is in _puq alone")
             return
         # Another beginning: the whole was asked for once more, as it did not fit its schema.
-        update = kept.extend if result.text.startswith(turn.answer) else kept.answer_anew
+        update = kept.extend_answer if result.text.startswith(turn.answer) else kept.replace_answer
         notes = update(
             result.text,
             model=result.asked_model,
             usage=usage,
             interrupted=result.interrupted,
-            cut=result.finish_reason == "length",
-            continued=continued,
+            truncated=result.finish_reason == "length",
+            continue_prompts=continue_prompts,
         )
     result.remarks = (*result.remarks, *notes)
 
 
-def _from_result(session: Session, last: ChatResult, continued: Sequence[str]) -> UnfinishedAnswer:
+def _from_result(session: Session, last: ChatResult, continue_prompts: Sequence[str]) -> UnfinishedAnswer:
     """One that stands alone; or that failed in a conversation, where the whole becomes its turn."""
     found = UnfinishedAnswer(question=last.question, text=last.text, model=last.asked_model)
     if not last.chat or last.turn is None:
@@ -257,6 +263,6 @@ def _from_result(session: Session, last: ChatResult, continued: Sequence[str]) -
         partial.system_prompt,
         partial_text=last.text,
         previous_usage=partial.usage,
-        continued=continued,
+        continue_prompts=continue_prompts,
     )
     return replace(found, chat=last.chat, turn=last.turn, commit_turn=joining.commit_turn)

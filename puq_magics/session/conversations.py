@@ -164,9 +164,9 @@ class Conversations:
     def find(self, name: str) -> Conversation:
         """The conversation of that name. Raises InputError."""
         from puq_magics.core.suggestions import did_you_mean
-        from puq_magics.prompts.conversation.conversation import checked_name
+        from puq_magics.prompts.conversation.conversation import validate_name
 
-        name = checked_name(name)
+        name = validate_name(name)
         if name in self._named:
             return self._named[name]
         hint = "%puq_chats lists them." if self._named else f"A cell begins it: %%puq_chat -c {name}"
@@ -189,7 +189,7 @@ class Conversations:
                 self._begun_in.get(conversation.name, self._cells.execution_number)
                 != self._cells.execution_number
             ):
-                conversation.begin(key[0])
+                conversation.begin_execution(key[0])
                 self._begun_in[conversation.name] = self._cells.execution_number
         return TurnSlot(conversation, key)
 

@@ -14,7 +14,7 @@ from puq_magics.core.errors import APIError, InputError
 from puq_magics.outputs.results import ImageResult
 from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.views.progress import Ticker
-from puq_magics.prompts.token_estimate import tokens_in
+from puq_magics.prompts.token_estimate import estimate_tokens
 from puq_magics.session.budget import CallInfo
 from puq_magics.session.calls import run_call
 from puq_magics.session.session import Session
@@ -71,7 +71,7 @@ class ImageCall:
     def info(self) -> CallInfo:
         """See Call."""
         spec = self._spec
-        return CallInfo("image", spec.model, tokens_in(spec.prompt), count=spec.count)
+        return CallInfo("image", spec.model, estimate_tokens(spec.prompt), count=spec.count)
 
     def request(self, router: Router) -> Request:
         """See Call."""

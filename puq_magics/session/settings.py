@@ -155,11 +155,11 @@ class PuqMagics(Configurable):
 
     @validate("chat")
     def _check_chat(self, proposal: Mapping[str, Any]) -> str | None:
-        from puq_magics.prompts.conversation.conversation import checked_name
+        from puq_magics.prompts.conversation.conversation import validate_name
 
         value: str | None = proposal["value"]
         with _as_trait_error():
-            return checked_name(value) if value else None
+            return validate_name(value) if value else None
 
     @validate("timeout")
     def _check_timeout(self, proposal: Mapping[str, Any]) -> float | None:

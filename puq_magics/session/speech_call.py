@@ -17,8 +17,8 @@ from puq_magics.core.media_types import AAC, FLAC, MP3, OGG, WAV, MediaType
 from puq_magics.outputs.results import SpeechResult
 from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.views.progress import Ticker
-from puq_magics.prompts.text_split import split
-from puq_magics.prompts.token_estimate import tokens_in
+from puq_magics.prompts.text_split import split_text
+from puq_magics.prompts.token_estimate import estimate_tokens
 from puq_magics.session.budget import CallInfo
 from puq_magics.session.calls import run_call
 from puq_magics.session.session import Session
@@ -120,7 +120,7 @@ class SpeechSpec:
 
         Raises InputError for parts that could not be joined.
         """
-        chunks = [piece.strip() for piece in split(self.text.strip(), self.max_chars) if piece.strip()]
+        chunks = [piece.strip() for piece in split_text(self.text.strip(), self.max_chars) if piece.strip()]
         asked = self.params.get("response_format")
         kind = _FORMAT_TYPES.get(str(asked))
         if len(chunks) > 1 and kind is not None and kind.format not in JOINABLE:
@@ -174,7 +174,11 @@ class SpeechCall:
         """See Call."""
         spec = self._spec
         return CallInfo(
-            "speech", spec.model, tokens_in(spec.text), count=len(self._chunks), characters=len(spec.text)
+            "speech",
+            spec.model,
+            estimate_tokens(spec.text),
+            count=len(self._chunks),
+            characters=len(spec.text),
         )
 
     def request(self, router: Router) -> Request:

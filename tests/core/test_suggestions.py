@@ -1,6 +1,6 @@
 import pytest
 
-from puq_magics.core.suggestions import LONGEST, did_you_mean, nearest
+from puq_magics.core.suggestions import MAX_NAME_LENGTH, closest_match, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -12,12 +12,12 @@ from puq_magics.core.suggestions import LONGEST, did_you_mean, nearest
         ("hidden", ["_hidden"], None),
         ("same", ["same"], None),
         ("xyz", ["row", ""], None),
-        ("a" * (LONGEST + 1), ["a" * LONGEST], None),
+        ("a" * (MAX_NAME_LENGTH + 1), ["a" * MAX_NAME_LENGTH], None),
         ("name", [], None),
     ],
 )
 def test_nearest(name: str, known: list[str], found: str | None) -> None:
-    assert nearest(name, known) == found
+    assert closest_match(name, known) == found
 
 
 def test_did_you_mean() -> None:
@@ -26,4 +26,4 @@ def test_did_you_mean() -> None:
 
 
 def test_looks_at_the_beginning_of_endless_names() -> None:
-    assert nearest("name", (f"{n}" for n in iter(int, 1))) is None
+    assert closest_match("name", (f"{n}" for n in iter(int, 1))) is None

@@ -18,7 +18,7 @@ from puq_magics.core.errors import (
     MissingVariableError,
     PaymentRequiredError,
 )
-from puq_magics.prompts.token_estimate import tokens_in
+from puq_magics.prompts.token_estimate import estimate_tokens
 
 
 def user(request: dict[str, Any]) -> str:
@@ -562,7 +562,7 @@ def test_an_answer_that_does_not_fit_is_repaired_once(against: Any, shell: Any) 
     assert (turn.question, turn.answer) == ("Somebody", ANN)
     assert shell.names["r"].notes == ()
     assert shell.names["r"].attempts == ('{"name": "Ann"}', ANN)
-    assert turn.usage.completion_tokens == sum(map(tokens_in, shell.names["r"].attempts))
+    assert turn.usage.completion_tokens == sum(map(estimate_tokens, shell.names["r"].attempts))
 
 
 def test_a_repair_that_fails_is_an_error_and_nothing_is_lost(against: Any, shell: Any) -> None:

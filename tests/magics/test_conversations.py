@@ -172,7 +172,7 @@ def test_an_answer_that_was_cut_can_be_gone_on_with_in_another_session(
     assert "cut off at the token limit" in shell.run("%puq_chats main").out
     shell.run("%puq_chat -q -c main --continue")
     (turn,) = shell.session.conversations.find("main").turns
-    assert (turn.answer, turn.is_whole) == ("One, two, three.", True)
+    assert (turn.answer, turn.is_complete) == ("One, two, three.", True)
     assert "cut off" not in shell.run("%puq_chats main").out
 
 

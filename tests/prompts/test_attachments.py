@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 
 from puq_magics.core.errors import InputError
 from puq_magics.outputs.results import ChatResult, ImageResult, SpeechResult, TranscriptResult
-from puq_magics.prompts.attachments import Attached, attach, fenced
-from puq_magics.prompts.image_resize import Limits
+from puq_magics.prompts.attachments import Attachments, attach, format_code_block
+from puq_magics.prompts.image_resize import ImageLimits
 from puq_magics.prompts.images import image_part
 
 
@@ -89,7 +89,7 @@ def test_images_and_several_at_once(folder: Path) -> None:
     assert [part["type"] for part in attached.parts] == ["image_url", "text", "text"]
     assert attached.parts[0] == image_part(PNG, "image/png")
     assert attached.notes == ()
-    assert attach([], {}) == Attached()
+    assert attach([], {}) == Attachments()
 
 
 def test_home_is_expanded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_the_limit_itself_is_not_cut(folder: Path) -> None:
 
 def test_a_large_image_is_scaled_down(folder: Path) -> None:
     (folder / "big.png").write_bytes(png(200, 100))
-    attached = attach(["big.png", "v"], {"v": png(100, 100)}, picture_limits=Limits(side=50))
+    attached = attach(["big.png", "v"], {"v": png(100, 100)}, image_limits=ImageLimits(max_side=50))
     assert attached.notes == (
         "big.png: scaled down from 200 × 100 to 50 × 25 pixels",
         "v: scaled down from 100 × 100 to 50 × 50 pixels",
@@ -395,7 +395,7 @@ def test_any_mapping() -> None:
 
 @given(st.text(alphabet="`~\na b", max_size=60))
 def test_no_text_closes_its_fence(inside: str) -> None:
-    first, *lines, last = fenced(inside, "md").split("\n")
+    first, *lines, last = format_code_block(inside, "md").split("\n")
     assert first == last + "md"
     assert not any(line.strip().startswith(last) for line in lines)
     assert "\n".join(lines) == inside.removesuffix("\n")

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.prompts.extraction import Block, NotJSONError, code_blocks, code_of, json_of
+from puq_magics.prompts.extraction import (
+    CodeBlock,
+    NotJSONError,
+    extract_code,
+    extract_code_blocks,
+    extract_json,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -36,13 +42,13 @@ JSON = st.recursive(
     ],
 )
 def test_blocks(text: str, blocks: list[tuple[str, str]]) -> None:
-    assert code_blocks(text) == tuple(Block(*block) for block in blocks)
+    assert extract_code_blocks(text) == tuple(CodeBlock(*block) for block in blocks)
 
 
 def test_the_last_block_may_be_open() -> None:
-    assert code_blocks("```\na\n```\n```py\nx = 1\ny") == (
-        Block("", "a"),
-        Block("py", "x = 1\ny", closed=False),
+    assert extract_code_blocks("```\na\n```\n```py\nx = 1\ny") == (
+        CodeBlock("", "a"),
+        CodeBlock("py", "x = 1\ny", closed=False),
     )
 
 
@@ -54,19 +60,19 @@ def test_the_last_block_may_be_open() -> None:
 def test_any_code_comes_out_of_a_long_fence_as_it_went_in(blocks: list[tuple[str, str]]) -> None:
     fence = "`" * 50
     text = "\n\nwords\n\n".join(f"{fence}{language}\n{code}\n{fence}" for language, code in blocks)
-    assert code_blocks(text) == tuple(Block(*block) for block in blocks)
+    assert extract_code_blocks(text) == tuple(CodeBlock(*block) for block in blocks)
 
 
 def test_the_code_that_was_asked_for() -> None:
     text = "```sh\nls\n```\n```python\n\na = 1\n```\n```\nb = 2\n```"
-    assert code_of(text) == ("a = 1", (Block("sh", "ls"), Block("", "b = 2")))
-    assert code_of(text, all_blocks=True) == ("a = 1\n\nb = 2", (Block("sh", "ls"),))
-    assert code_of("```sql\nselect 1\n```\n```sh\nls\n```") == ("select 1", (Block("sh", "ls"),))
+    assert extract_code(text) == ("a = 1", (CodeBlock("sh", "ls"), CodeBlock("", "b = 2")))
+    assert extract_code(text, all_blocks=True) == ("a = 1\n\nb = 2", (CodeBlock("sh", "ls"),))
+    assert extract_code("```sql\nselect 1\n```\n```sh\nls\n```") == ("select 1", (CodeBlock("sh", "ls"),))
 
 
 def test_two_blocks_that_are_alike_are_two() -> None:
-    code, left = code_of("```\nx\n```\n```\nx\n```")
-    assert (code, left) == ("x", (Block("", "x"),))
+    code, left = extract_code("```\nx\n```\n```\nx\n```")
+    assert (code, left) == ("x", (CodeBlock("", "x"),))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +86,7 @@ def test_two_blocks_that_are_alike_are_two() -> None:
     ],
 )
 def test_code_without_a_fence(text: str, code: str) -> None:
-    assert code_of(text)[0] == code
+    assert extract_code(text)[0] == code
 
 
 @pytest.mark.parametrize(
@@ -97,18 +103,18 @@ def test_code_without_a_fence(text: str, code: str) -> None:
     ],
 )
 def test_json_bare_fenced_or_among_words(text: str) -> None:
-    assert json_of(text) == {"a": [1, 2]}
+    assert extract_json(text) == {"a": [1, 2]}
 
 
 @pytest.mark.parametrize("text", ["Here: [1, 2]", "Here:\n[1, 2]\n"])
 def test_a_list_among_words(text: str) -> None:
-    assert json_of(text) == [1, 2]
+    assert extract_json(text) == [1, 2]
 
 
 @given(JSON)
 def test_any_json_comes_back(value: object) -> None:
-    assert json_of(json.dumps(value)) == value
-    assert json_of(f"```json\n{json.dumps(value, indent=2)}\n```") == value
+    assert extract_json(json.dumps(value)) == value
+    assert extract_json(f"```json\n{json.dumps(value, indent=2)}\n```") == value
 
 
 @pytest.mark.parametrize(
@@ -129,10 +135,10 @@ def test_any_json_comes_back(value: object) -> None:
 )
 def test_what_is_no_json_is_not_mended(text: str, said: str) -> None:
     with pytest.raises(NotJSONError) as caught:
-        json_of(text)
+        extract_json(text)
     error = caught.value
     assert said in str(error)
     assert error.partial == text
-    assert "JSON document alone" in error.repair
+    assert "JSON document alone" in error.repair_prompt
     assert len(str(error)) < 250
-    assert pickle.loads(pickle.dumps(error)).repair == error.repair  # noqa: S301
+    assert pickle.loads(pickle.dumps(error)).repair_prompt == error.repair_prompt  # noqa: S301

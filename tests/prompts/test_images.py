@@ -18,9 +18,16 @@ from matplotlib.gridspec import GridSpec
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import image_dimensions
 from puq_magics.outputs.results import ImageResult, Picture
-from puq_magics.prompts.image_resize import GIF, MOST_PIXELS, Limits, fit, fit_pillow, kind_of
-from puq_magics.prompts.images import MOST, image_part, pictures, required
-from puq_magics.prompts.template import fill
+from puq_magics.prompts.image_resize import (
+    GIF,
+    MAX_PIXELS,
+    ImageLimits,
+    detect_sendable_type,
+    fit_image,
+    fit_pillow_image,
+)
+from puq_magics.prompts.images import MAX_IMAGES, image_part, require_image_parts, to_image_parts
+from puq_magics.prompts.template import fill_template
 
 mpl.use("agg")
 NOISE = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
@@ -45,16 +52,16 @@ def figure() -> Figure:
     return drawn
 
 
-def sent(value: Any, limits: Limits | None = None) -> list[bytes]:
+def sent(value: Any, limits: ImageLimits | None = None) -> list[bytes]:
     """The image files that a value becomes."""
-    found = pictures(value, limits or Limits())
+    found = to_image_parts(value, limits or ImageLimits())
     assert found is not None
     files = []
     for part in found.parts:
         assert part["type"] == "image_url"
         head, _, data = part["image_url"]["url"].partition(",")
         files.append(base64.b64decode(data, validate=True))
-        kind = kind_of(files[-1])
+        kind = detect_sendable_type(files[-1])
         assert kind is not None
         assert head == f"data:{kind.mime};base64"
     return files
@@ -119,56 +126,59 @@ def test_figures_and_what_is_drawn_in_them() -> None:
 )
 def test_images_of_pillow_in_any_mode(mode: str) -> None:
     image = PIL.Image.new(mode, (30, 20))
-    for side in (2048, 10):
-        (data,) = sent(image, Limits(side=side))
-        assert image_dimensions(data) == (min(30, side), 20 if side > 30 else 7)
+    for max_side in (2048, 10):
+        (data,) = sent(image, ImageLimits(max_side=max_side))
+        assert image_dimensions(data) == (min(30, max_side), 20 if max_side > 30 else 7)
     assert image.size == (30, 20)
 
 
 def test_measurements_keep_their_range() -> None:
     image = PIL.Image.fromarray(np.array([[0.0, 500.0, 1000.0]], dtype=np.float32))
-    opened = PIL.Image.open(io.BytesIO(fit_pillow(image, Limits()).data))
+    opened = PIL.Image.open(io.BytesIO(fit_pillow_image(image, ImageLimits()).data))
     assert [opened.getpixel((x, 0)) for x in range(3)] == [0, 127, 255]
 
 
 def test_a_large_image_is_scaled_down_and_that_is_said() -> None:
     data = encoded(gray(4000, 1000))
-    found = pictures(data, Limits(side=1000))
+    found = to_image_parts(data, ImageLimits(max_side=1000))
     assert found is not None
     assert found.notes == ("scaled down from 4,000 × 1,000 to 1,000 × 250 pixels",)
-    assert image_dimensions(sent(data, Limits(side=1000))[0]) == (1000, 250)
-    assert image_dimensions(sent(gray(4000, 1), Limits(side=100))[0]) == (100, 1)
+    assert image_dimensions(sent(data, ImageLimits(max_side=1000))[0]) == (1000, 250)
+    assert image_dimensions(sent(gray(4000, 1), ImageLimits(max_side=100))[0]) == (100, 1)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 def test_every_kind_is_scaled_down(kind: str) -> None:
-    fitted = fit(encoded(PIL.Image.fromarray(NOISE), kind), Limits(side=100))
+    fitted = fit_image(encoded(PIL.Image.fromarray(NOISE), kind), ImageLimits(max_side=100))
     assert image_dimensions(fitted.data) == (100, 75)
     assert fitted.type.format == ("jpeg" if kind == "JPEG" else "png")
 
 
 def test_a_heavy_file_is_made_lighter() -> None:
     data = encoded(PIL.Image.fromarray(NOISE))
-    fitted = fit(data, Limits(megabytes=0.2))
+    fitted = fit_image(data, ImageLimits(max_megabytes=0.2))
     assert (fitted.type.format, image_dimensions(fitted.data)) == ("jpeg", (400, 300))
     assert fitted.note == "made smaller, from 0.4 to 0.1 MB"
-    fitted = fit(data, Limits(megabytes=0.02))
+    fitted = fit_image(data, ImageLimits(max_megabytes=0.02))
     assert len(fitted.data) <= 20_000
     assert fitted.note.startswith("scaled down from 400 × 300 to ")
     with pytest.raises(InputError, match="cannot be made to fit into"):
-        fit(data, Limits(megabytes=0.0001))
+        fit_image(data, ImageLimits(max_megabytes=0.0001))
 
 
 def test_a_picture_taken_sideways_stays_upright() -> None:
     image = PIL.Image.new("RGB", (400, 200))
     exif = image.getexif()
     exif[0x0112] = 6
-    assert image_dimensions(fit(encoded(image, "JPEG", exif=exif), Limits(side=100)).data) == (50, 100)
+    assert image_dimensions(fit_image(encoded(image, "JPEG", exif=exif), ImageLimits(max_side=100)).data) == (
+        50,
+        100,
+    )
 
 
 def test_what_is_see_through_becomes_white_in_a_jpeg() -> None:
     image = PIL.Image.fromarray(np.dstack([NOISE, np.zeros((300, 400), np.uint8)]))
-    fitted = fit(encoded(image), Limits(megabytes=0.2))
+    fitted = fit_image(encoded(image), ImageLimits(max_megabytes=0.2))
     opened = PIL.Image.open(io.BytesIO(fitted.data))
     assert fitted.type.format == "jpeg"
     assert opened.getpixel((200, 150)) == (255, 255, 255)
@@ -186,14 +196,14 @@ def test_what_is_see_through_becomes_white_in_a_jpeg() -> None:
 )
 def test_what_is_no_whole_image_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        fit(data, Limits(side=1))
+        fit_image(data, ImageLimits(max_side=1))
 
 
 def test_a_small_file_that_is_a_huge_image_is_not_decoded() -> None:
-    width = MOST_PIXELS // 1_000 + 1
+    width = MAX_PIXELS // 1_000 + 1
     data = PNG[:16] + width.to_bytes(4, "big") + (1_000).to_bytes(4, "big") + PNG[24:]
     with pytest.raises(InputError, match="89,001 × 1,000 pixels is too large"):
-        fit(data, Limits())
+        fit_image(data, ImageLimits())
 
 
 def test_without_pillow_a_large_image_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +213,7 @@ def test_without_pillow_a_large_image_is_an_error_that_names_it(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "PIL", None)  # as Python marks what cannot be imported
     assert sent(PNG) == [PNG]
     with pytest.raises(InputError, match=r"\(3,000 × 20 pixels, 0\.0 MB\).* needs Pillow") as caught:
-        fit(data, Limits())
+        fit_image(data, ImageLimits())
     assert "%pip install pillow" in caught.value.hint
 
 
@@ -227,9 +237,9 @@ def test_without_pillow_a_large_image_is_an_error_that_names_it(monkeypatch: pyt
     ],
 )
 def test_what_is_no_image(value: Any) -> None:
-    assert pictures(value, Limits()) is None
+    assert to_image_parts(value, ImageLimits()) is None
     with pytest.raises(InputError, match="is no image"):
-        required(value, Limits())
+        require_image_parts(value, ImageLimits())
 
 
 class Broken:
@@ -242,7 +252,7 @@ class Broken:
     [
         (Broken(), "drawing it raised RuntimeError: no luck."),
         (ImageResult(model="m", images=[], prompt="p"), "it holds no image."),
-        ([PNG] * (MOST + 1), f"more than {MOST} images"),
+        ([PNG] * (MAX_IMAGES + 1), f"more than {MAX_IMAGES} images"),
         (Shown(url="https://example.org/a.png"), "only an address"),
         (PIL.Image.new("L", (0, 5)), "no pixels"),
         (PNG[:-12], "cut off"),
@@ -250,25 +260,25 @@ class Broken:
 )
 def test_images_that_cannot_be_sent(value: Any, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        pictures(value, Limits())
+        to_image_parts(value, ImageLimits())
     assert message in caught.value.message
 
 
 def test_limits_are_checked() -> None:
-    for options in ({"side": 0}, {"megabytes": 0}, {"megabytes": float("nan")}):
+    for options in ({"max_side": 0}, {"max_megabytes": 0}, {"max_megabytes": float("nan")}):
         with pytest.raises(InputError):
-            Limits(**options)
+            ImageLimits(**options)
 
 
 def test_a_gif_by_its_first_bytes() -> None:
-    assert kind_of(encoded(gray(), "GIF")) is GIF
+    assert detect_sendable_type(encoded(gray(), "GIF")) is GIF
     assert image_part(b"a", "image/gif")["image_url"]["url"] == "data:image/gif;base64,YQ=="
 
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys\n"
-        "from puq_magics.prompts.images import pictures, Limits\n"
+        "from puq_magics.prompts.images import to_image_parts, ImageLimits\n"
         "assert pictures(3, Limits()) is None\n"
         "assert not {'numpy', 'matplotlib', 'PIL', 'IPython', 'pandas', 'jinja2'} & set(sys.modules)\n"
     )
@@ -286,7 +296,7 @@ def test_an_image_in_a_prompt() -> None:
             model="m", images=[Picture(data=PNG), Picture(data=encoded(gray(5, 5)))], prompt="p"
         ),
     }
-    found = fill(
+    found = fill_template(
         "{{fig | image}} or {{both | image}}? Again {{ both.images[0] | image }}, {{fig.axes[0]|image}}.",
         namespace,
     )
@@ -294,12 +304,12 @@ def test_an_image_in_a_prompt() -> None:
     assert len(found.parts) == 3
     assert found.parts[1] == image_part(PNG, "image/png")
     assert found.names == ("fig", "both")
-    assert fill("no {image}", namespace).parts == ()
+    assert fill_template("no {image}", namespace).parts == ()
 
 
 def test_an_image_of_a_file_in_a_prompt(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
-    found = fill("{{p | image}}", {"p": tmp_path / "a.png"})
+    found = fill_template("{{p | image}}", {"p": tmp_path / "a.png"})
     assert found.parts == (image_part(PNG, "image/png"),)
     (tmp_path / "b.txt").write_text("x")
     for name, message in (
@@ -308,17 +318,17 @@ def test_an_image_of_a_file_in_a_prompt(tmp_path: Path) -> None:
         ("", "is a folder"),
     ):
         with pytest.raises(InputError) as caught:
-            fill("{{p | image}}", {"p": tmp_path / name})
+            fill_template("{{p | image}}", {"p": tmp_path / name})
         assert caught.value.message.startswith("{{p | image}}: ")
         assert message in caught.value.message
 
 
 def test_a_note_says_what_was_scaled_down() -> None:
-    found = fill("{{a | image}}", {"a": gray(100, 50)}, images=Limits(side=10))
+    found = fill_template("{{a | image}}", {"a": gray(100, 50)}, images=ImageLimits(max_side=10))
     assert found.notes == ("a | image: scaled down from 100 × 50 to 10 × 5 pixels",)
 
 
 def test_where_no_image_can_go() -> None:
     with pytest.raises(InputError, match="no image can go along") as caught:
-        fill("{{a | image}}", {"a": PNG}, images=None)
+        fill_template("{{a | image}}", {"a": PNG}, images=None)
     assert "chat" in caught.value.hint

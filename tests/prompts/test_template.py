@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from puq_magics.core.errors import APIStatusError, InputError, MissingVariableError, PuqError
 from puq_magics.outputs.results import ChatResult
-from puq_magics.prompts.template import DEEPEST, LONGEST, Filled, fill
+from puq_magics.prompts.template import MAX_BRACKET_DEPTH, MAX_EXPRESSION_CHARS, FilledText, fill_template
 
 ROW = SimpleNamespace(title="Felidae", year=1817, _secret="s")
 NAMESPACE = {
@@ -67,7 +67,7 @@ NAMESPACE = {
     ],
 )
 def test_fills_in(text: str, filled: str) -> None:
-    assert fill(text, NAMESPACE).text == filled
+    assert fill_template(text, NAMESPACE).text == filled
 
 
 @pytest.mark.parametrize(
@@ -88,44 +88,46 @@ def test_fills_in(text: str, filled: str) -> None:
         "{% for a in topic %}{# topic #}{% endfor %}",
         "{{topic(a=1, a=2)}}",
         "{{topic + " + "9" * 5000 + "}}",
-        "{{topic" + " " * LONGEST + "}}",
-        "{{" + "topic[" * (DEEPEST + 1) + "]" * (DEEPEST + 1) + "}}",
+        "{{topic" + " " * MAX_EXPRESSION_CHARS + "}}",
+        "{{" + "topic[" * (MAX_BRACKET_DEPTH + 1) + "]" * (MAX_BRACKET_DEPTH + 1) + "}}",
         "{{topic" + "~ 'a'" * 150 + "|" + "}}",
     ],
 )
 def test_leaves_alone(text: str) -> None:
-    filled = fill(text, NAMESPACE)
+    filled = fill_template(text, NAMESPACE)
     assert (filled.text, filled.names) == (text, ())
 
 
 def test_what_is_no_expression_does_not_hide_one_that_follows() -> None:
-    assert fill("{{topic's {{topic}} it's {{ topic", NAMESPACE).text == "{{topic's cats it's {{ topic"
+    assert (
+        fill_template("{{topic's {{topic}} it's {{ topic", NAMESPACE).text == "{{topic's cats it's {{ topic"
+    )
 
 
 def test_one_pass() -> None:
     namespace = {"a": "{{b}}", "b": "no", "c": ["{{b}}"]}
-    assert fill("{{a}} {{c}} {{a | upper}}", namespace).text == '{{b}} ["{{b}}"] {{B}}'
+    assert fill_template("{{a}} {{c}} {{a | upper}}", namespace).text == '{{b}} ["{{b}}"] {{B}}'
 
 
 def test_names_are_the_roots_in_order_once() -> None:
-    filled = fill("{{row.title}} {{topic}} {{row.year}} {{numbers[Out[1] | length - 3]}}", NAMESPACE)
+    filled = fill_template("{{row.title}} {{topic}} {{row.year}} {{numbers[Out[1] | length - 3]}}", NAMESPACE)
     assert filled.names == ("row", "topic", "numbers", "Out")
 
 
 def test_names_hold_only_what_there_is() -> None:
-    assert fill("{{missing | default(topic)}}", NAMESPACE) == Filled("cats", ("topic",), ())
+    assert fill_template("{{missing | default(topic)}}", NAMESPACE) == FilledText("cats", ("topic",), ())
 
 
 def test_notes_say_what_looked_like_an_expression() -> None:
-    assert fill("{{topic: 1}} {{a b}} {{a b}}", NAMESPACE).notes == (
+    assert fill_template("{{topic: 1}} {{a b}} {{a b}}", NAMESPACE).notes == (
         "{{topic: 1}} and 1 more: not an expression, sent as it is",
     )
-    assert fill("{{" + "ab " * 50 + "}}", NAMESPACE).notes[0].startswith("{{ab ab ")
-    assert fill("{{#if}} {{}} {{1}}", NAMESPACE).notes == ()
+    assert fill_template("{{" + "ab " * 50 + "}}", NAMESPACE).notes[0].startswith("{{ab ab ")
+    assert fill_template("{{#if}} {{}} {{1}}", NAMESPACE).notes == ()
 
 
 def test_notes_say_what_was_cut_and_whose_it_was() -> None:
-    filled = fill("{{log}} {{log}} {{log | upper}}", {"log": "a" * 3_000}, limit=10)
+    filled = fill_template("{{log}} {{log}} {{log | upper}}", {"log": "a" * 3_000}, limit=10)
     assert filled.notes == (
         "log: cut at 10 of 3,000 characters",
         "log | upper: cut at 10 of 3,000 characters",
@@ -134,18 +136,21 @@ def test_notes_say_what_was_cut_and_whose_it_was() -> None:
 
 
 def test_the_limit_is_for_each_value() -> None:
-    assert fill("{{a}}{{a}}", {"a": "x" * 9}, limit=10).text == "x" * 18
+    assert fill_template("{{a}}{{a}}", {"a": "x" * 9}, limit=10).text == "x" * 18
 
 
 def test_names_are_normalized_as_python_does() -> None:
-    assert fill("{{ﬁle}}", {unicodedata.normalize("NFKC", "ﬁle"): "f"}).text == "f"
+    assert fill_template("{{ﬁle}}", {unicodedata.normalize("NFKC", "ﬁle"): "f"}).text == "f"
 
 
 def test_jinjas_own_globals_do_not_hide_the_users() -> None:
     namespace = {"range": "r", "dict": "d", "cycler": "c", "namespace": "n", "lipsum": "l", "joiner": "j"}
-    assert fill("{{range}}{{dict}}{{cycler}}{{namespace}}{{lipsum}}{{joiner}}", namespace).text == "rdcnlj"
+    assert (
+        fill_template("{{range}}{{dict}}{{cycler}}{{namespace}}{{lipsum}}{{joiner}}", namespace).text
+        == "rdcnlj"
+    )
     with pytest.raises(MissingVariableError, match="'range'"):
-        fill("{{range}}", {})
+        fill_template("{{range}}", {})
 
 
 @pytest.mark.parametrize(
@@ -176,14 +181,14 @@ def test_jinjas_own_globals_do_not_hide_the_users() -> None:
 def test_what_is_missing_is_named_with_the_nearest(text: str, message: str, hint: str) -> None:
     frame = pd.DataFrame({"color": [1]}, index=["row"])
     with pytest.raises(MissingVariableError) as caught:
-        fill(text, {**NAMESPACE, "frame": frame})
+        fill_template(text, {**NAMESPACE, "frame": frame})
     assert message in caught.value.message
     assert hint in caught.value.hint
 
 
 def test_hidden_names_are_not_suggested() -> None:
     with pytest.raises(MissingVariableError) as caught:
-        fill("{{hidden}}", NAMESPACE)
+        fill_template("{{hidden}}", NAMESPACE)
     assert "Did you mean" not in caught.value.hint
 
 
@@ -264,7 +269,7 @@ def test_what_goes_wrong_is_told(text: str, message: str, hint: str) -> None:
     namespace = {"t": troubled, "w": Worse(), "one": 1, "zero": 0, "empty": [], "words": words}
     namespace["self"] = 1
     with pytest.raises(InputError) as caught:
-        fill(text, namespace)
+        fill_template(text, namespace)
     assert message in caught.value.message
     assert hint in caught.value.hint
     assert words == ["a"]
@@ -286,15 +291,15 @@ def test_what_holds_itself_ends() -> None:
     node, data = Node(), {"name": "root"}
     data["self"] = data  # type: ignore[assignment]
     row = SimpleNamespace(data=data, node=node)
-    assert fill("{{row.data}}", {"row": row}).text == "{'name': 'root', 'self': …}"
-    assert fill("{{row.data | schema}}", {"row": row}).text.count("root") == 0
+    assert fill_template("{{row.data}}", {"row": row}).text == "{'name': 'root', 'self': …}"
+    assert fill_template("{{row.data | schema}}", {"row": row}).text.count("root") == 0
     for text in ("{{row.node.parent.parent}}", "{{row.node.children}}", "{{row.node | string}}"):
         with pytest.raises(InputError, match="raised RecursionError") as caught:
-            fill(text, {"row": row})
+            fill_template(text, {"row": row})
         assert len(caught.value.message) < 200
         assert "cell of its own" in caught.value.hint
     with pytest.raises(InputError, match="holds itself"):
-        fill("{{row.data | json}}", {"row": row})
+        fill_template("{{row.data | json}}", {"row": row})
 
 
 @pytest.mark.parametrize(
@@ -310,12 +315,12 @@ def test_what_holds_itself_ends() -> None:
 )
 def test_a_table_gets_lines_of_its_own(text: str, filled: str) -> None:
     table = "| a |\n| --- |\n| 1 |"
-    found = fill(text, {"df": pd.DataFrame({"a": [1]}), "n": 3}).text
+    found = fill_template(text, {"df": pd.DataFrame({"a": [1]}), "n": 3}).text
     assert found == filled.replace("TABLE", table)
 
 
 def test_a_shape_gets_lines_of_its_own() -> None:
-    found = fill("Of {{df | schema}}?", {"df": pd.DataFrame({"a": [1]})}).text
+    found = fill_template("Of {{df | schema}}?", {"df": pd.DataFrame({"a": [1]})}).text
     assert found.startswith("Of\n\n1 row, 1 column\n\n| column | type |\n")
     assert found.endswith(" |\n\n?")
 
@@ -324,10 +329,10 @@ def test_200_megabytes_cost_what_is_shown() -> None:
     frame = pd.DataFrame(np.zeros((5_000_000, 5)), columns=list("abcde"), copy=False)
     assert frame.memory_usage().sum() >= 200_000_000
     text = "{{df}} {{df | head(3)}} {{df | schema}} {{df | json}} {{df.a}} {{df[['a', 'b']] | head(2)}}"
-    fill(text, {"df": frame.head()})  # imports
+    fill_template(text, {"df": frame.head()})  # imports
     tracemalloc.start()
     try:
-        found = fill(text, {"df": frame})
+        found = fill_template(text, {"df": frame})
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -342,10 +347,12 @@ def test_what_cells_said_and_gave(make_shell: Callable[..., Any]) -> None:
     for cell in ("topic = 'cats'", "topic.upper()", "6 * 7"):
         ip.run_cell(cell, store_history=True)
     ip.user_ns["Out"][4] = ChatResult(model="m", text="an answer")
-    found = fill("{{In[2]}} {{Out[2]}} {{Out[3]}} {{Out[4]}} {{Out[4].text | upper}} {{_}}", ip.user_ns)
+    found = fill_template(
+        "{{In[2]}} {{Out[2]}} {{Out[3]}} {{Out[4]}} {{Out[4].text | upper}} {{_}}", ip.user_ns
+    )
     assert found.text == "topic.upper() CATS 42 an answer AN ANSWER 42"
     with pytest.raises(MissingVariableError, match="cell 9 has given no value"):
-        fill("{{Out[9]}}", ip.user_ns)
+        fill_template("{{Out[9]}}", ip.user_ns)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +377,7 @@ def test_a_prompt_calls_nothing(expression: str) -> None:
     row = SimpleNamespace(call=calls.append, names=["a"], title="kite")
     namespace = {"call": lambda: calls.append(1), "row": row, "spy": "{0.__class__}"}
     with pytest.raises(InputError) as caught:
-        fill(f"{{{{ {expression} }}}}", namespace)
+        fill_template(f"{{{{ {expression} }}}}", namespace)
     assert caught.value.message == f"{{{{{expression}}}}}: a prompt calls no functions."
     assert "Call it in a cell" in caught.value.hint
     assert "--raw" in caught.value.hint
@@ -389,7 +396,7 @@ def test_errors_of_properties_that_a_prompt_reads_stay_what_they_are() -> None:
             raise LimitedError
 
     with pytest.raises(LimitedError) as caught:
-        fill("{{asking.answer}}", {"asking": Asking()})
+        fill_template("{{asking.answer}}", {"asking": Asking()})
     assert caught.value.message == "no more"
 
 
@@ -400,14 +407,14 @@ def test_an_interrupt_is_an_interrupt() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fill("{{waiting.end}}", {"waiting": Waiting()})
+        fill_template("{{waiting.end}}", {"waiting": Waiting()})
 
 
 def test_compiling_computes_nothing() -> None:
     """Constants in what turns out to be no expression could otherwise keep the machine busy for hours."""
-    assert fill("{{9 ** 9 ** 9 ** 9}} {{topic if true else 9 ** 9 ** 9 ** 9}}", NAMESPACE).text.endswith(
-        " cats"
-    )
+    assert fill_template(
+        "{{9 ** 9 ** 9 ** 9}} {{topic if true else 9 ** 9 ** 9 ** 9}}", NAMESPACE
+    ).text.endswith(" cats")
 
 
 def test_jinja_is_imported_only_for_a_prompt_that_needs_it() -> None:
@@ -433,14 +440,14 @@ FRAGMENTS = st.sampled_from([*_BITS.split(" "), " ", "\n", "\0", "\ud800"])
 @example("}}{ {")
 def test_text_without_double_braces_is_unchanged(text: str) -> None:
     text = re.sub(r"\{{2,}", "{", text)
-    assert fill(text, NAMESPACE) == Filled(text)
+    assert fill_template(text, NAMESPACE) == FilledText(text)
 
 
 @PATIENT
 @given(st.lists(FRAGMENTS, max_size=25).map("".join))
 def test_any_text_is_filled_or_refused_as_ours(text: str) -> None:
     try:
-        filled = fill(text, NAMESPACE)
+        filled = fill_template(text, NAMESPACE)
     except PuqError as error:
         assert error.message  # noqa: PT017
     else:
@@ -452,4 +459,4 @@ def test_any_text_is_filled_or_refused_as_ours(text: str) -> None:
 @given(st.text(alphabet="{}ab \n'\"", max_size=40), st.text(max_size=20), st.text(max_size=20))
 def test_a_text_stands_where_its_name_stood(value: str, before: str, after: str) -> None:
     before, after = before.replace("{", ""), after.replace("{", "")
-    assert fill(f"{before}{{{{a}}}}{after}", {"a": value, "b": "!"}).text == before + value + after
+    assert fill_template(f"{before}{{{{a}}}}{after}", {"a": value, "b": "!"}).text == before + value + after

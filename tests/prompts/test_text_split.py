@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.prompts.text_split import split
+from puq_magics.prompts.text_split import split_text
 
 
 @given(
     st.text(alphabet=st.sampled_from("ab .!?。\n,;'\"” \u0301\u200d👩🏽1"), max_size=300), st.integers(1, 60)
 )
 def test_no_character_is_lost_and_no_piece_too_long(text: str, limit: int) -> None:
-    pieces = split(text, limit)
+    pieces = split_text(text, limit)
     assert "".join(pieces) == text
     assert max(len(piece) for piece in pieces) <= limit
     assert all(pieces) or pieces == [""]
@@ -19,16 +19,16 @@ def test_no_character_is_lost_and_no_piece_too_long(text: str, limit: int) -> No
 
 @given(st.text(max_size=300), st.integers(1, 60))
 def test_whatever_the_text_is(text: str, limit: int) -> None:
-    assert "".join(split(text, limit)) == text
+    assert "".join(split_text(text, limit)) == text
 
 
 def test_a_short_text_is_one_piece() -> None:
-    assert split("One. Two.", 9) == ["One. Two."]
-    assert split("", 9) == [""]
+    assert split_text("One. Two.", 9) == ["One. Two."]
+    assert split_text("", 9) == [""]
 
 
 def test_pieces_are_as_full_as_sentences_allow() -> None:
-    assert split("One is here. Two is here. Three is here.", 26) == [
+    assert split_text("One is here. Two is here. Three is here.", 26) == [
         "One is here. Two is here. ",
         "Three is here.",
     ]
@@ -36,9 +36,12 @@ def test_pieces_are_as_full_as_sentences_allow() -> None:
 
 def test_paragraphs_come_before_sentences_when_the_piece_is_half_full_by_then() -> None:
     text = "A first paragraph. It has two.\n\nAnd another one. It goes on and on."
-    assert split(text, 50) == ["A first paragraph. It has two.\n\n", "And another one. It goes on and on."]
+    assert split_text(text, 50) == [
+        "A first paragraph. It has two.\n\n",
+        "And another one. It goes on and on.",
+    ]
     text = "Title\n\nA sentence here. And one more sentence."
-    assert split(text, 30) == ["Title\n\nA sentence here. ", "And one more sentence."]
+    assert split_text(text, 30) == ["Title\n\nA sentence here. ", "And one more sentence."]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def test_paragraphs_come_before_sentences_when_the_piece_is_half_full_by_then() 
     ],
 )
 def test_where_a_sentence_ends(text: str, first: str) -> None:
-    assert split(text, 34)[0] == first
+    assert split_text(text, 34)[0] == first
 
 
 @pytest.mark.parametrize(
@@ -79,14 +82,14 @@ def test_where_a_sentence_ends(text: str, first: str) -> None:
 def test_what_has_no_sentences_is_cut_at_lines_clauses_words_and_letters(
     text: str, limit: int, pieces: list[str]
 ) -> None:
-    assert split(text, limit) == pieces
+    assert split_text(text, limit) == pieces
 
 
 @pytest.mark.parametrize("sign", ["e\u0301", "👩🏽", "👩\u200d💻"])
 def test_a_sign_of_several_characters_stays_whole(sign: str) -> None:
-    assert split("x" + sign * 6, 2 * len(sign))[0] in ("x" + sign, sign * 2)
+    assert split_text("x" + sign * 6, 2 * len(sign))[0] in ("x" + sign, sign * 2)
 
 
 def test_a_limit_must_leave_room() -> None:
     with pytest.raises(ValueError, match="at least one character"):
-        split("text", 0)
+        split_text("text", 0)

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from IPython.display import Image, Markdown
 
 from puq_magics.core.errors import InputError
-from puq_magics.prompts.template import Filled, fill
+from puq_magics.prompts.template import FilledText, fill_template
 
 
-def filled(value: Any, filters: str = "", **options: Any) -> Filled:
-    return fill(f"{{{{value{filters}}}}}", {"value": value}, **options)
+def filled(value: Any, filters: str = "", **options: Any) -> FilledText:
+    return fill_template(f"{{{{value{filters}}}}}", {"value": value}, **options)
 
 
 def text(value: Any, filters: str = "", **options: Any) -> str:
@@ -146,7 +146,7 @@ def test_a_coroutine_is_refused_and_closed() -> None:
         return "later"
 
     with pytest.raises(InputError, match="a coroutine cannot be filled in"):
-        fill("{{coming}}", {"coming": answer()})
+        fill_template("{{coming}}", {"coming": answer()})
 
 
 def test_what_holds_itself_ends() -> None:
@@ -230,7 +230,7 @@ def test_only_what_is_shown_is_visited() -> None:
 @pytest.mark.parametrize("filters", ["", " | json", " | md", " | schema", " | head(3)"])
 def test_cutting_costs_what_is_shown(make: Callable[[], Any], filters: str) -> None:
     value = make()
-    fill("{{a | md}}", {"a": 1})  # imports
+    fill_template("{{a | md}}", {"a": 1})  # imports
     tracemalloc.start()
     try:
         found = filled(value, filters)
@@ -334,7 +334,7 @@ def test_head_takes_a_whole_number(n: str) -> None:
 
 def test_what_head_allows_ends_with_its_expression() -> None:
     frame = pd.DataFrame({"n": range(100)})
-    assert fill("{{f | head(30)}} {{f}}", {"f": frame}).notes == ("f: 20 of 100 rows",)
+    assert fill_template("{{f | head(30)}} {{f}}", {"f": frame}).notes == ("f: 20 of 100 rows",)
 
 
 def test_md() -> None:

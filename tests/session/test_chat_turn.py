@@ -12,7 +12,7 @@ import pytest
 from puq_magics.core.errors import InputError
 from puq_magics.outputs.results import ChatResult
 from puq_magics.outputs.views.view import QuietView
-from puq_magics.prompts.token_estimate import tokens_of
+from puq_magics.prompts.token_estimate import estimate_message_tokens
 from puq_magics.session.budget import usage_or_estimate
 from puq_magics.session.chat_call import ChatSpec, chat
 from puq_magics.session.chat_turn import TurnContext
@@ -276,7 +276,7 @@ def test_a_cell_that_runs_again_tells_how_it_was_asked_this_time(asking: Any) ->
     run_as(asking, "a", "%puq_chat -q -c main -s 'Be kind.' one")
     assert systems(asking) == ["Be kind."]
     main = asking.session.conversations.find("main")
-    assert [turn.system for turn in main.branch("main~1").turns] == ["Be brief."]
+    assert [turn.system for turn in main.get_branch("main~1").turns] == ["Be brief."]
     assert "the system prompt is as it was in main~1" in asking.run("%puq_chats main --restore 1").out
     assert system(asking.sent("%puq_chat -q -c main two")) == "Be brief."
 
@@ -462,7 +462,7 @@ def test_the_words_at_which_an_answer_goes_on_stand_in_the_transcript(against: A
         shell.run("n = 3")
         shell.run("%%puq_chat -q -c main --continue\nUp to {{n}}, please.")
     main = shell.session.conversations.find("main")
-    assert [turn.continued for turn in main.turns] == [("Up to 3, please.",)] * 2
+    assert [turn.continue_prompts for turn in main.turns] == [("Up to 3, please.",)] * 2
     shown = shell.run("%puq_chats main").out
     assert shown.count("> > Up to 3, please") == 2
 
@@ -475,7 +475,9 @@ def test_the_tokens_of_all_parts_of_an_answer_add_up(against: Any, shell: Any) -
         (shell.error if len(used) < 2 else shell.run)(f"%puq_chat -q -c main {code}")
         result = shell.names["_puq"]
         said = ["One, two,", "One, two,", " three."][len(used)]
-        used.append(usage_or_estimate(result.usage, tokens_of(result.messages), said).total_tokens)
+        used.append(
+            usage_or_estimate(result.usage, estimate_message_tokens(result.messages), said).total_tokens
+        )
     turn = shell.session.conversations.find("main").turns[1]
     assert turn.answer == "One, two,One, two, three."
     assert turn.usage.total_tokens == sum(used)

@@ -265,7 +265,8 @@ class Candidates:
     def _branches(self) -> Iterator[CompletionItem]:
         for conversation in self._session.conversations:
             yield from (
-                CompletionItem(each.name, f"branch: {each.why}") for each in reversed(conversation.branches)
+                CompletionItem(each.name, f"branch: {each.reason}")
+                for each in reversed(conversation.branches)
             )
 
     # Variables -------------------------------------------------------------------------------------------------

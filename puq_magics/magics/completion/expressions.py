@@ -22,7 +22,7 @@ from types import (
 )
 from typing import Any
 
-from puq_magics.prompts.template import LONGEST
+from puq_magics.prompts.template import MAX_EXPRESSION_CHARS
 
 #: What can be said of a value: the word, and what it is.
 NamesAndKinds = Iterator[tuple[str, str]]
@@ -89,7 +89,7 @@ def parse_partial_expression(before: str) -> PartialExpression | None:
 
     None outside of one; an Expression of the kind ``other`` where nothing can be offered, as in a string.
     """
-    line = before[before.rfind("\n") + 1 :][-LONGEST:]
+    line = before[before.rfind("\n") + 1 :][-MAX_EXPRESSION_CHARS:]
     openings = list(_OPENING.finditer(line))
     if not openings:
         return None
@@ -214,7 +214,7 @@ def _type_name(value: object) -> str:
 
 def iter_filters() -> NamesAndKinds:
     """What can stand behind ``|``: our own filters first."""
-    from puq_magics.prompts.filters import JINJA_FILTERS, OUR_FILTERS
+    from puq_magics.prompts.filters import JINJA_FILTERS, PUQ_FILTERS
 
-    yield from ((name, "filter") for name in OUR_FILTERS)
+    yield from ((name, "filter") for name in PUQ_FILTERS)
     yield from ((name, "filter of Jinja") for name in sorted(JINJA_FILTERS))

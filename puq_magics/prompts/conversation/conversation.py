@@ -27,20 +27,20 @@ from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
 from puq_magics.prompts.conversation.turns import (
     Branch,
-    Content,
-    Key,
+    MessageContent,
     Turn,
-    checked_content,
-    checked_key,
-    message_of,
-    shown,
-    sum_of,
+    TurnKey,
+    add_usage,
+    short_repr,
+    user_message,
+    validate_content,
+    validate_key,
 )
-from puq_magics.prompts.token_estimate import tokens_in
+from puq_magics.prompts.token_estimate import estimate_tokens
 
-_LONGEST_NAME = 64
-_NAME = re.compile(r"\w[\w.-]*")
-_NUMBERED = re.compile(r"~[0-9]+\Z")
+_MAX_NAME_LENGTH = 64
+_NAME_PATTERN = re.compile(r"\w[\w.-]*")
+_BRANCH_NUMBER = re.compile(r"~[0-9]+\Z")
 
 
 class Conversation:
@@ -54,16 +54,18 @@ class Conversation:
         *,
         branches: Iterable[Branch] = (),
     ) -> None:
-        self._name = checked_name(name) if name != "" else ""
+        self._name = validate_name(name) if name != "" else ""
         self.system = system
         self._turns = tuple(turns)
         self._branches = tuple(branches)
         if not all(isinstance(turn, Turn) for turn in self._turns):
             raise InputError("the turns are not turns.", hint="Add them with commit(…).")
-        if not all(isinstance(branch, Branch) and _NUMBERED.search(branch.name) for branch in self._branches):
+        if not all(
+            isinstance(branch, Branch) and _BRANCH_NUMBER.search(branch.name) for branch in self._branches
+        ):
             raise InputError("the branches are not branches.", hint="Their names are like main~1.")
-        self._numbered = max((branch.number for branch in self._branches), default=0)
-        self._runs: dict[str, int] = {}
+        self._last_branch_number = max((branch.number for branch in self._branches), default=0)
+        self._executions: dict[str, int] = {}
 
     # --- what there is ---------------------------------------------------------------------------------------
 
@@ -82,7 +84,7 @@ class Conversation:
 
     @system.setter
     def system(self, words: str | None) -> None:
-        self._system = _checked_system(words) or None
+        self._system = _validate_system(words) or None
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -97,28 +99,28 @@ class Conversation:
     @property
     def tokens(self) -> int:
         """How many tokens the system prompt and the turns have, estimated at four characters each."""
-        return tokens_in(self.system or "") + sum(turn.tokens for turn in self._turns)
+        return estimate_tokens(self.system or "") + sum(turn.tokens for turn in self._turns)
 
     def __repr__(self) -> str:
-        facts = [_counted(len(self._turns), "turn", "turns"), f"about {self.tokens:,} tokens"]
+        facts = [_pluralize(len(self._turns), "turn", "turns"), f"about {self.tokens:,} tokens"]
         if self._branches:
-            facts.insert(1, _counted(len(self._branches), "branch", "branches"))
+            facts.insert(1, _pluralize(len(self._branches), "branch", "branches"))
         return f"<Conversation {self._name or 'without a name'}: {', '.join(facts)}>"
 
     # --- asking ----------------------------------------------------------------------------------------------
 
-    def begin(self, cell: str) -> None:
+    def begin_execution(self, cell: str) -> None:
         """A new execution of this cell begins: whatever it asks takes the place of all it had asked before.
 
         Nothing changes until an answer is committed. Without this, a question takes the place of the turn with
         the same key, and goes to the end when there is none.
         """
-        self._runs[cell] = self._runs.get(cell, 0) + 1
+        self._executions[cell] = self._executions.get(cell, 0) + 1
 
     def preview(
         self,
-        key: Key | None,
-        content: Content,
+        key: TurnKey | None,
+        content: MessageContent,
         *,
         system: str | None = None,
         limit_tokens: int | None = None,
@@ -131,9 +133,9 @@ class Conversation:
         estimated, and the earlier turns; the oldest turns are left out, always whole, and never the system prompt
         or the question. A ``key`` of None is a question at the end. Raises InputError.
         """
-        question = message_of(checked_content(content))
-        earlier = self._turns[: self._place(checked_key(key))]
-        return self._told(earlier, [question], system, limit_tokens, limit_turns)
+        question = user_message(validate_content(content))
+        earlier = self._turns[: self._insert_position(validate_key(key))]
+        return self._build_messages(earlier, [question], system, limit_tokens, limit_turns)
 
     def messages(
         self, system: str | None = None, limit_tokens: int | None = None, limit_turns: int | None = None
@@ -143,20 +145,20 @@ class Conversation:
         An interrupted answer that comes last can be gone on with; see ``extend``.
         """
         last = self._turns[-1].messages if self._turns else []
-        return self._told(self._turns[:-1], last, system, limit_tokens, limit_turns)
+        return self._build_messages(self._turns[:-1], last, system, limit_tokens, limit_turns)
 
     def commit(
         self,
-        key: Key | None,
-        content: Content,
+        key: TurnKey | None,
+        content: MessageContent,
         answer: str,
         model: str = "",
         usage: Usage | None = None,
         *,
         interrupted: bool = False,
-        cut: bool = False,
+        truncated: bool = False,
         at: datetime | None = None,
-        continued: Sequence[str] = (),
+        continue_prompts: Sequence[str] = (),
         system: str | None = None,
     ) -> tuple[str, ...]:
         """Store a turn in its place; return notes on what it did to others, for the footer.
@@ -164,12 +166,12 @@ class Conversation:
         ``system`` is the system prompt that it was asked with, as for ``preview``. An answer without any words is
         not stored, as no router takes one back. Raises InputError.
         """
-        key, held = checked_key(key), checked_content(content)
+        key, held = validate_key(key), validate_content(content)
         if not isinstance(answer, str):
             raise InputError("the answer is not a string.", hint="Give the answer's text.")
         if not answer:
-            return (f"nothing was answered, so nothing is added to {self._called}",)
-        run = 0 if key is None else self._runs.get(key[0], 0)
+            return (f"nothing was answered, so nothing is added to {self._display_name}",)
+        execution = 0 if key is None else self._executions.get(key[0], 0)
         turn = Turn(
             key,
             held,
@@ -178,30 +180,30 @@ class Conversation:
             usage,
             interrupted,
             at or datetime.now(UTC),
-            run,
-            tuple(continued),
-            _checked_system(self.system if system is None else system) or "",
-            cut,
+            execution,
+            tuple(continue_prompts),
+            _validate_system(self.system if system is None else system) or "",
+            truncated,
         )
-        place = self._place(key)
+        place = self._insert_position(key)
         left = len(self._turns) - place
         if not left:
             self._turns = (*self._turns, turn)
             return ()
         what = f"turn {place + 1} replaced"
-        branch = self._move((*self._turns[:place], turn), what)
-        kept = "its earlier answer" if left == 1 else _counted(left - 1, "later turn", "later turns")
+        branch = self._replace_turns((*self._turns[:place], turn), what)
+        kept = "its earlier answer" if left == 1 else _pluralize(left - 1, "later turn", "later turns")
         return (f"{what}; {kept} kept as branch {branch}",)
 
-    def extend(
+    def extend_answer(
         self,
         answer: str,
         *,
         model: str = "",
         usage: Usage | None = None,
         interrupted: bool = False,
-        cut: bool = False,
-        continued: Sequence[str] = (),
+        truncated: bool = False,
+        continue_prompts: Sequence[str] = (),
     ) -> tuple[str, ...]:
         """The last answer went on: ``answer`` is all of it, from its beginning. The tokens add up.
 
@@ -209,41 +211,46 @@ class Conversation:
         the answer does not begin as it did before.
         """
         if not self._turns:
-            raise InputError(f"{self._called} has no answer to go on with.", hint="Ask something first.")
+            raise InputError(
+                f"{self._display_name} has no answer to go on with.", hint="Ask something first."
+            )
         last = self._turns[-1]
         if not answer.startswith(last.answer):
             raise InputError(
                 "the answer does not begin with what there was of it.",
                 hint="Give all of it, from its beginning.",
             )
-        longer = last.answered(answer, model, sum_of(last.usage, usage), interrupted, cut, continued)
+        longer = last.with_answer(
+            answer, model, add_usage(last.usage, usage), interrupted, truncated, continue_prompts
+        )
         self._turns = (*self._turns[:-1], longer)
         return ()
 
-    def answer_anew(
+    def replace_answer(
         self,
         answer: str,
         *,
         model: str = "",
         usage: Usage | None = None,
         interrupted: bool = False,
-        cut: bool = False,
-        continued: Sequence[str] = (),
+        truncated: bool = False,
+        continue_prompts: Sequence[str] = (),
     ) -> tuple[str, ...]:
         """Another answer takes the place of the last one; return notes, which name the branch that keeps that.
 
         Raises InputError when there is no turn, or the answer is no text.
         """
         if not self._turns:
-            raise InputError(f"{self._called} has no answer to replace.", hint="Ask something first.")
+            raise InputError(f"{self._display_name} has no answer to replace.", hint="Ask something first.")
         if not isinstance(answer, str) or not answer:
             raise InputError("the answer is no text.", hint="Give the answer's text.")
         last = self._turns[-1]
         other = replace(
-            last.answered(answer, model, usage, interrupted, cut, continued), at=datetime.now(UTC)
+            last.with_answer(answer, model, usage, interrupted, truncated, continue_prompts),
+            at=datetime.now(UTC),
         )
         what = f"turn {len(self._turns)} replaced"
-        branch = self._move((*self._turns[:-1], other), what)
+        branch = self._replace_turns((*self._turns[:-1], other), what)
         return (f"{what}; its earlier answer kept as branch {branch}",)
 
     # --- going back ------------------------------------------------------------------------------------------
@@ -251,9 +258,9 @@ class Conversation:
     def undo(self) -> tuple[str, ...]:
         """Take the last turn off; return notes, which name the branch. Raises InputError when there is none."""
         if not self._turns:
-            raise InputError(f"{self._called} has no turn to undo.", hint="See its branches.")
+            raise InputError(f"{self._display_name} has no turn to undo.", hint="See its branches.")
         number = len(self._turns)
-        branch = self._move(self._turns[:-1], f"turn {number} undone")
+        branch = self._replace_turns(self._turns[:-1], f"turn {number} undone")
         return (f"turn {number} undone; it is kept in branch {branch}",)
 
     def reset(self) -> tuple[str, ...]:
@@ -261,18 +268,18 @@ class Conversation:
         if not self._turns:
             return ()
         number = len(self._turns)
-        branch = self._move((), "reset")
-        return (f"{_counted(number, 'turn', 'turns')} kept as branch {branch}",)
+        branch = self._replace_turns((), "reset")
+        return (f"{_pluralize(number, 'turn', 'turns')} kept as branch {branch}",)
 
-    def restore(self, branch: str) -> tuple[str, ...]:
+    def restore_branch(self, branch: str) -> tuple[str, ...]:
         """Bring a branch back, by its name or number (``main~2``, ``2``); what is there is kept as a branch too.
 
         The system prompt is that of the branch again. Return notes. Raises InputError when there is no such branch.
         """
-        found = self.branch(branch)
+        found = self.get_branch(branch)
         number = len(found.turns)
-        notes = [f"branch {found.name} is back: {_counted(number, 'turn', 'turns')}"]
-        kept = self._move(found.turns, f"{found.name} restored")
+        notes = [f"branch {found.name} is back: {_pluralize(number, 'turn', 'turns')}"]
+        kept = self._replace_turns(found.turns, f"{found.name} restored")
         if kept and kept != found.name:
             notes.append(f"what was there is kept as branch {kept}")
         if found.system != self._system:
@@ -281,18 +288,18 @@ class Conversation:
             notes.append(f"{words} as it was in {found.name}")
         return tuple(notes)
 
-    def forget(self, branch: str) -> None:
+    def delete_branch(self, branch: str) -> None:
         """Drop a branch for good; turns that it has in common with others stay in those. Raises InputError."""
-        found = self.branch(branch)
+        found = self.get_branch(branch)
         self._branches = tuple(each for each in self._branches if each is not found)
 
     def fork(self, name: str) -> Conversation:
         """Another conversation with the same system prompt and turns, which goes its own way. Raises InputError."""
-        other = Conversation(checked_name(name), self.system, self._turns)
-        other._runs = dict(self._runs)
+        other = Conversation(validate_name(name), self.system, self._turns)
+        other._executions = dict(self._executions)
         return other
 
-    def branch(self, name: str) -> Branch:
+    def get_branch(self, name: str) -> Branch:
         """The branch of this name or number. Raises InputError."""
         wanted = str(name)
         for branch in self._branches:
@@ -300,11 +307,11 @@ class Conversation:
                 return branch
         names = ", ".join(branch.name for branch in self._branches[-5:])
         hint = f"There are: {names}." if names else "It has none yet."
-        raise InputError(f"{self._called} has no branch {shown(wanted)}.", hint=hint)
+        raise InputError(f"{self._display_name} has no branch {short_repr(wanted)}.", hint=hint)
 
-    def common(self, branch: str) -> int:
+    def count_common_turns(self, branch: str) -> int:
         """How many turns a branch and the line have in common, from the first on. Raises InputError."""
-        return len(list(_shared(self._turns, self.branch(branch).turns)))
+        return len(list(_common_prefix(self._turns, self.get_branch(branch).turns)))
 
     # --- files -----------------------------------------------------------------------------------------------
 
@@ -336,35 +343,39 @@ class Conversation:
     # --- inside ----------------------------------------------------------------------------------------------
 
     @property
-    def _called(self) -> str:
+    def _display_name(self) -> str:
         return f"the conversation {self._name}".rstrip()
 
-    def _place(self, key: Key | None) -> int:
+    def _insert_position(self, key: TurnKey | None) -> int:
         """Where in the line a question goes; what stands there and after it would leave.
 
         That is at the first turn that is left from an earlier execution of its cell, whatever its ordinal: should
         this one ask less, or its first question fail, none of the old turns is taken for its own.
         """
         if key is not None:
-            run = self._runs.get(key[0], 0)
+            execution = self._executions.get(key[0], 0)
             for place, turn in enumerate(self._turns):
-                if turn.key == key or (turn.key is not None and turn.key[0] == key[0] and turn.run != run):
+                if turn.key == key or (
+                    turn.key is not None and turn.key[0] == key[0] and turn.execution != execution
+                ):
                     return place
         return len(self._turns)
 
-    def _move(self, line: tuple[Turn, ...], why: str) -> str:
+    def _replace_turns(self, line: tuple[Turn, ...], reason: str) -> str:
         """Make another line the line; return the name of the branch that has the old one (empty, if it was)."""
         old = self._turns
-        name = next((each.name for each in self._branches if _begins(each.turns, old)), "") if old else ""
-        if old and not name and not _begins(line, old):
-            self._numbered += 1
-            name = f"{self._name}~{self._numbered}"
+        name = (
+            next((each.name for each in self._branches if _starts_with(each.turns, old)), "") if old else ""
+        )
+        if old and not name and not _starts_with(line, old):
+            self._last_branch_number += 1
+            name = f"{self._name}~{self._last_branch_number}"
             # First, so that an interrupt between the two loses nothing.
-            self._branches = (*self._branches, Branch(name, old, why, system=self._system))
+            self._branches = (*self._branches, Branch(name, old, reason, system=self._system))
         self._turns = line
         return name
 
-    def _told(
+    def _build_messages(
         self,
         earlier: Sequence[Turn],
         last: list[dict[str, Any]],
@@ -372,31 +383,31 @@ class Conversation:
         limit_tokens: int | None,
         limit_turns: int | None,
     ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-        words = self.system if system is None else _checked_system(system)
+        words = self.system if system is None else _validate_system(system)
         always = ([{"role": "system", "content": words}] if words else []) + last
-        fixed = sum(tokens_in(message["content"]) for message in always)
-        kept, notes = _within(earlier, fixed, limit_tokens, limit_turns)
+        fixed = sum(estimate_tokens(message["content"]) for message in always)
+        kept, notes = _fit_to_limits(earlier, fixed, limit_tokens, limit_turns)
         middle = [message for turn in kept for message in turn.messages]
         split = len(always) - len(last)
         return [*always[:split], *middle, *last], notes
 
 
-def checked_name(name: str) -> str:
+def validate_name(name: str) -> str:
     """The name of a conversation, in Unicode's composed form. Raises InputError for what cannot be one."""
     composed = unicodedata.normalize("NFC", name) if isinstance(name, str) else ""
-    if _NAME.fullmatch(composed) and len(composed) <= _LONGEST_NAME:
+    if _NAME_PATTERN.fullmatch(composed) and len(composed) <= _MAX_NAME_LENGTH:
         return composed
     hint = "A name has letters, digits and . _ -, and begins with a letter or digit"
-    raise InputError(f"{shown(name)} is not a name for a conversation.", hint=f"{hint}: essay-2.")
+    raise InputError(f"{short_repr(name)} is not a name for a conversation.", hint=f"{hint}: essay-2.")
 
 
-def _checked_system(words: str | None) -> str | None:
+def _validate_system(words: str | None) -> str | None:
     if words is not None and not isinstance(words, str):
         raise InputError("the system prompt is not a string.", hint="Give it as str, or None for none.")
     return words
 
 
-def _within(
+def _fit_to_limits(
     turns: Sequence[Turn], fixed: int, limit_tokens: int | None, limit_turns: int | None
 ) -> tuple[Sequence[Turn], tuple[str, ...]]:
     """The latest turns that the limits leave room for, and what to say of the others."""
@@ -415,7 +426,7 @@ def _within(
     if first:
         by_turns = limit_turns is not None and len(turns) - first >= limit_turns
         limit = (
-            _counted(limit_turns or 0, "earlier turn", "earlier turns")
+            _pluralize(limit_turns or 0, "earlier turn", "earlier turns")
             if by_turns
             else f"about {limit_tokens:,} tokens"
         )
@@ -429,11 +440,11 @@ def _within(
 def _check_limit(limit: object, what: str, least: int) -> None:
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < least):
         raise InputError(
-            f"{shown(limit)} is not a number of {what}.", hint=f"Give a whole number from {least}."
+            f"{short_repr(limit)} is not a number of {what}.", hint=f"Give a whole number from {least}."
         )
 
 
-def _shared(one: Iterable[Turn], other: Iterable[Turn]) -> Iterator[Turn]:
+def _common_prefix(one: Iterable[Turn], other: Iterable[Turn]) -> Iterator[Turn]:
     """The turns that both begin with."""
     for turn, twin in zip(one, other, strict=False):
         if turn is not twin:
@@ -441,9 +452,9 @@ def _shared(one: Iterable[Turn], other: Iterable[Turn]) -> Iterator[Turn]:
         yield turn
 
 
-def _begins(line: Sequence[Turn], start: Sequence[Turn]) -> bool:
-    return len(list(_shared(line, start))) == len(start)
+def _starts_with(line: Sequence[Turn], start: Sequence[Turn]) -> bool:
+    return len(list(_common_prefix(line, start))) == len(start)
 
 
-def _counted(number: int, one: str, several: str) -> str:
+def _pluralize(number: int, one: str, several: str) -> str:
     return f"{number:,} {one if number == 1 else several}"

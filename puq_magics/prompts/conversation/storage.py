@@ -50,17 +50,19 @@ from typing import Any, NoReturn
 
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
-from puq_magics.prompts.conversation.conversation import Conversation, checked_name
-from puq_magics.prompts.conversation.turns import Branch, Key, Turn, checked_content
+from puq_magics.prompts.conversation.conversation import Conversation, validate_name
+from puq_magics.prompts.conversation.turns import Branch, Turn, TurnKey, validate_content
 
 FORMAT = "puq_magics conversation"
 VERSION = 1
 #: Bytes of a file that are read, and so those that are written.
-LARGEST = 100_000_000
+MAX_FILE_BYTES = 100_000_000
 
-_LASTING = re.compile(r"(?!\d{1,7}\Z)[A-Za-z0-9_-]{1,64}")  # nbformat's cell ids, but for execution counts
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_COPY = "Take another copy of it."
+_PERSISTENT_CELL_ID = re.compile(
+    r"(?!\d{1,7}\Z)[A-Za-z0-9_-]{1,64}"
+)  # nbformat's cell ids, but for execution counts
+_USAGE_FIELDS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_COPY_HINT = "Take another copy of it."
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
@@ -68,16 +70,18 @@ _COPY = "Take another copy of it."
 
 def save(conversation: Conversation, path: str | Path, force: bool = False) -> Path:
     """Write all of a conversation; return the path. Raises InputError."""
-    data = encoded(_document(conversation))
-    if len(data) > LARGEST:
-        megabytes = f"{len(data) / 1e6:,.0f} MB, more than the {LARGEST / 1e6:,.0f} that would be read again"
+    data = encode_json(_to_document(conversation))
+    if len(data) > MAX_FILE_BYTES:
+        megabytes = (
+            f"{len(data) / 1e6:,.0f} MB, more than the {MAX_FILE_BYTES / 1e6:,.0f} that would be read again"
+        )
         raise InputError(
             f"the conversation comes to {megabytes}.", hint="Forget some branches, or export it instead."
         )
-    return write(path, data, force)
+    return write_file(path, data, force)
 
 
-def _document(conversation: Conversation) -> dict[str, Any]:
+def _to_document(conversation: Conversation) -> dict[str, Any]:
     pool: dict[int, tuple[int, Turn]] = {}
 
     def indices(turns: Sequence[Turn]) -> list[int]:
@@ -85,7 +89,12 @@ def _document(conversation: Conversation) -> dict[str, Any]:
 
     line = indices(conversation.turns)
     branches = [
-        {"number": branch.number, "turns": indices(branch.turns), "why": branch.why, "at": _time(branch.at)}
+        {
+            "number": branch.number,
+            "turns": indices(branch.turns),
+            "why": branch.reason,
+            "at": _format_time(branch.at),
+        }
         | ({"system": branch.system} if branch.system != conversation.system else {})
         for branch in conversation.branches
     ]
@@ -94,14 +103,14 @@ def _document(conversation: Conversation) -> dict[str, Any]:
         "version": VERSION,
         "name": conversation.name,
         "system": conversation.system,
-        "turns": [_written_turn(turn, conversation.system or "") for _, turn in pool.values()],
+        "turns": [_turn_to_json(turn, conversation.system or "") for _, turn in pool.values()],
         "line": line,
         "branches": branches,
     }
 
 
-def _written_turn(turn: Turn, system: str) -> dict[str, Any]:
-    lasts = turn.key is not None and _LASTING.fullmatch(turn.key[0])
+def _turn_to_json(turn: Turn, system: str) -> dict[str, Any]:
+    lasts = turn.key is not None and _PERSISTENT_CELL_ID.fullmatch(turn.key[0])
     cell, ordinal = turn.key if turn.key is not None and lasts else (None, None)
     usage = turn.usage
     written: dict[str, Any] = {
@@ -110,24 +119,24 @@ def _written_turn(turn: Turn, system: str) -> dict[str, Any]:
         "content": turn.content,
         "answer": turn.answer,
         "model": turn.model,
-        "usage": None if usage is None else {name: getattr(usage, name) for name in _COUNTS},
+        "usage": None if usage is None else {name: getattr(usage, name) for name in _USAGE_FIELDS},
         "interrupted": turn.interrupted,
-        "at": _time(turn.at),
+        "at": _format_time(turn.at),
     }
-    if turn.cut:
+    if turn.truncated:
         written["cut"] = True
-    if turn.continued:
-        written["continued"] = turn.continued
+    if turn.continue_prompts:
+        written["continued"] = turn.continue_prompts
     if turn.system != system:
         written["system"] = turn.system
     return written
 
 
-def _time(at: datetime) -> str:
+def _format_time(at: datetime) -> str:
     return at.isoformat()
 
 
-def encoded(document: Mapping[str, Any]) -> bytes:
+def encode_json(document: Mapping[str, Any]) -> bytes:
     """A JSON document in UTF-8, readable where it can be: with half a character in it, all is escaped."""
     try:
         return (json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
@@ -135,16 +144,16 @@ def encoded(document: Mapping[str, Any]) -> bytes:
         return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
 
 
-def write(path: str | Path, data: bytes, force: bool = False) -> Path:
+def write_file(path: str | Path, data: bytes, force: bool = False) -> Path:
     """Write a file beside its target and rename it at the end; return the path, ``~`` expanded.
 
     Without ``force`` nothing is overwritten, not even what appears meanwhile. Raises InputError.
     """
-    target = path_of(path)
+    target = expand_path(path)
     try:
         _check_target(target, force)
         # With force, what a link points to is to change, not the link.
-        _write_beside(target.resolve() if force else target, data, force)
+        _write_atomically(target.resolve() if force else target, data, force)
     except FileExistsError:
         raise InputError(
             f"{target} exists.", hint="Name another file; or --force (in Python force=True) replaces it."
@@ -155,12 +164,12 @@ def write(path: str | Path, data: bytes, force: bool = False) -> Path:
     return target
 
 
-def _write_beside(target: Path, data: bytes, force: bool) -> None:
+def _write_atomically(target: Path, data: bytes, force: bool) -> None:
     partial = target.with_name(f".{target.stem[:40]}.{token_hex(4)}.part")
     try:
         with partial.open("xb") as file:
             file.write(data)
-        _publish(partial, target, force)
+        _move_into_place(partial, target, force)
     finally:
         with suppress(OSError):
             partial.unlink()
@@ -177,7 +186,7 @@ def _check_target(target: Path, force: bool) -> None:
         raise FileExistsError
 
 
-def _publish(partial: Path, target: Path, force: bool) -> None:
+def _move_into_place(partial: Path, target: Path, force: bool) -> None:
     if force:
         if target.exists():
             shutil.copymode(target, partial)
@@ -192,7 +201,7 @@ def _publish(partial: Path, target: Path, force: bool) -> None:
         partial.replace(target)
 
 
-def path_of(path: str | Path) -> Path:
+def expand_path(path: str | Path) -> Path:
     """The path that was given, ``~`` expanded. Raises InputError for what cannot be a file's."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
     if not text.strip() or "\0" in text:
@@ -211,43 +220,44 @@ def path_of(path: str | Path) -> Path:
 
 def load(path: str | Path, name: str | None = None) -> Conversation:
     """Read a conversation, under its own name or another. Raises InputError, which names the file."""
-    source = path_of(path)
-    chosen = None if name is None else checked_name(name)
-    document = _parsed(_bytes(source), source)
+    source = expand_path(path)
+    chosen = None if name is None else validate_name(name)
+    document = _parse_document(_read_bytes(source), source)
     try:
-        return _conversation(document, chosen)
+        return _conversation_from_json(document, chosen)
     except ValueError as exc:
         words = str(exc)
     except InputError as exc:
         words = exc.message.rstrip(".")
-    raise InputError(f"{source} is not a whole conversation: {words}.", hint=_COPY)
+    raise InputError(f"{source} is not a whole conversation: {words}.", hint=_COPY_HINT)
 
 
-def _bytes(source: Path) -> bytes:
+def _read_bytes(source: Path) -> bytes:
     try:
         details = source.stat()
         if not stat.S_ISREG(details.st_mode):  # opening a pipe could wait for ever
             kind = "a folder" if stat.S_ISDIR(details.st_mode) else "not a file"
             raise InputError(f"{source} is {kind}.", hint="Name a conversation's file.")
         with source.open("rb") as file:
-            data = file.read(LARGEST + 1) if details.st_size <= LARGEST else None
+            data = file.read(MAX_FILE_BYTES + 1) if details.st_size <= MAX_FILE_BYTES else None
     except FileNotFoundError:
         raise InputError(f"there is no file {source}.", hint=f"The working folder is {Path.cwd()}.") from None
     except OSError as exc:
         raise InputError(f"{source} cannot be read: {exc.strerror or exc}.", hint="Name another.") from None
-    if data is None or len(data) > LARGEST:
+    if data is None or len(data) > MAX_FILE_BYTES:
         raise InputError(
-            f"{source} is larger than {LARGEST / 1e6:,.0f} MB.", hint="No conversation that was saved is."
+            f"{source} is larger than {MAX_FILE_BYTES / 1e6:,.0f} MB.",
+            hint="No conversation that was saved is.",
         )
     return data
 
 
-def _parsed(data: bytes, source: Path) -> dict[str, Any]:
+def _parse_document(data: bytes, source: Path) -> dict[str, Any]:
     """The file's object, which says that it is a conversation of a version that can be read."""
     try:
-        document = json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
+        document = json.loads(data.decode("utf-8-sig"), parse_constant=_reject_constant)
     except (ValueError, RecursionError):
-        raise _not_json(data, source) from None
+        raise _not_json_error(data, source) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{source} is not a conversation of puq_magics.", hint="Name one that --save wrote.")
     version = document.get("version")
@@ -257,139 +267,144 @@ def _parsed(data: bytes, source: Path) -> dict[str, Any]:
             hint="Upgrade: pip install -U puq_magics",
         )
     if isinstance(version, bool) or version != VERSION:
-        raise InputError(f"{source} does not say which version of the format it has.", hint=_COPY)
+        raise InputError(f"{source} does not say which version of the format it has.", hint=_COPY_HINT)
     return document
 
 
-def _no_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _not_json(data: bytes, source: Path) -> InputError:
+def _not_json_error(data: bytes, source: Path) -> InputError:
     if not data.strip():
-        return InputError(f"{source} is empty.", hint=_COPY)
+        return InputError(f"{source} is empty.", hint=_COPY_HINT)
     if FORMAT.encode() in data[:200]:
-        return InputError(f"{source} is cut or damaged: its JSON is not whole.", hint=_COPY)
+        return InputError(f"{source} is cut or damaged: its JSON is not whole.", hint=_COPY_HINT)
     return InputError(f"{source} is not JSON.", hint="Name a file that --save wrote.")
 
 
-def _conversation(document: Mapping[str, Any], chosen: str | None) -> Conversation:
+def _conversation_from_json(document: Mapping[str, Any], chosen: str | None) -> Conversation:
     """Raises ValueError with what is amiss, and InputError."""
-    own = _string(document, "name", "it")
-    name = chosen if chosen is not None else checked_name(own) if own else ""
-    system = _system(document, "it", None)
-    turns = [_turn(turn, f"turn {n}", system or "") for n, turn in enumerate(_list(document, "turns", "it"))]
+    own = _get_string(document, "name", "it")
+    name = chosen if chosen is not None else validate_name(own) if own else ""
+    system = _get_system(document, "it", None)
+    turns = [
+        _turn_from_json(turn, f"turn {n}", system or "")
+        for n, turn in enumerate(_get_list(document, "turns", "it"))
+    ]
     branches = [
-        _branch(branch, turns, name, f"branch {n}", system)
-        for n, branch in enumerate(_list(document, "branches", "it"), 1)
+        _branch_from_json(branch, turns, name, f"branch {n}", system)
+        for n, branch in enumerate(_get_list(document, "branches", "it"), 1)
     ]
     if len({branch.name for branch in branches}) < len(branches):
         raise ValueError("two of its branches have the same number")
-    return Conversation(name, system, _line(document, "line", turns, "it"), branches=branches)
+    return Conversation(name, system, _get_line(document, "line", turns, "it"), branches=branches)
 
 
-def _system(fields: Mapping[str, Any], which: str, otherwise: str | None) -> str | None:
+def _get_system(fields: Mapping[str, Any], label: str, otherwise: str | None) -> str | None:
     system = fields.get("system", otherwise)
     if system is not None and not isinstance(system, str):
-        raise ValueError(f"{which} has a system prompt that is not a string")
+        raise ValueError(f"{label} has a system prompt that is not a string")
     return system
 
 
-def _branch(value: object, turns: Sequence[Turn], name: str, which: str, system: str | None) -> Branch:
-    fields = _object(value, which)
+def _branch_from_json(
+    value: object, turns: Sequence[Turn], name: str, label: str, system: str | None
+) -> Branch:
+    fields = _check_object(value, label)
     number = fields.get("number")
     if not _is_count(number) or number == 0:
-        raise ValueError(f"{which} has no number")
-    line = _line(fields, "turns", turns, which)
-    why, at = _string(fields, "why", which), _read_time(fields, which)
-    return Branch(f"{name}~{number}", line, why, at, _system(fields, which, system) or None)
+        raise ValueError(f"{label} has no number")
+    line = _get_line(fields, "turns", turns, label)
+    reason, at = _get_string(fields, "why", label), _get_time(fields, label)
+    return Branch(f"{name}~{number}", line, reason, at, _get_system(fields, label, system) or None)
 
 
-def _line(fields: Mapping[str, Any], key: str, turns: Sequence[Turn], which: str) -> tuple[Turn, ...]:
-    indices = _list(fields, key, which)
+def _get_line(fields: Mapping[str, Any], key: str, turns: Sequence[Turn], label: str) -> tuple[Turn, ...]:
+    indices = _get_list(fields, key, label)
     if not all(_is_count(index) and index < len(turns) for index in indices):
-        raise ValueError(f"{which} has turns that are not there")
+        raise ValueError(f"{label} has turns that are not there")
     return tuple(turns[index] for index in indices)
 
 
-def _turn(value: object, which: str, system: str) -> Turn:
-    fields = _object(value, which)
-    answer = _string(fields, "answer", which)
+def _turn_from_json(value: object, label: str, system: str) -> Turn:
+    fields = _check_object(value, label)
+    answer = _get_string(fields, "answer", label)
     if not answer:
-        raise ValueError(f"{which} has an empty answer")
+        raise ValueError(f"{label} has an empty answer")
     return Turn(
-        _key(fields, which),
-        checked_content(fields.get("content")),
+        _get_key(fields, label),
+        validate_content(fields.get("content")),
         answer,
-        _string(fields, "model", which),
-        _usage(fields.get("usage"), which),
-        _flag(fields, "interrupted", which),
-        _read_time(fields, which),
-        continued=_words(fields, which),
-        system=_system(fields, which, system) or "",
-        cut=_flag(fields, "cut", which),
+        _get_string(fields, "model", label),
+        _usage_from_json(fields.get("usage"), label),
+        _get_flag(fields, "interrupted", label),
+        _get_time(fields, label),
+        continue_prompts=_get_continue_prompts(fields, label),
+        system=_get_system(fields, label, system) or "",
+        truncated=_get_flag(fields, "cut", label),
     )
 
 
-def _flag(fields: Mapping[str, Any], key: str, which: str) -> bool:
+def _get_flag(fields: Mapping[str, Any], key: str, label: str) -> bool:
     value = fields.get(key, False)
     if not isinstance(value, bool):
-        raise ValueError(f"{which} does not say whether it was {key}")
+        raise ValueError(f"{label} does not say whether it was {key}")
     return value
 
 
-def _words(fields: Mapping[str, Any], which: str) -> tuple[str, ...]:
+def _get_continue_prompts(fields: Mapping[str, Any], label: str) -> tuple[str, ...]:
     words = fields.get("continued", [])
     if not isinstance(words, list) or not all(isinstance(each, str) for each in words):
-        raise ValueError(f"{which} has a 'continued' that is no list of strings")
+        raise ValueError(f"{label} has a 'continued' that is no list of strings")
     return tuple(words)
 
 
-def _key(fields: Mapping[str, Any], which: str) -> Key | None:
+def _get_key(fields: Mapping[str, Any], label: str) -> TurnKey | None:
     cell, ordinal = fields.get("cell"), fields.get("ordinal")
     if cell is None:
         return None
     if not isinstance(cell, str) or not cell or not _is_count(ordinal):
-        raise ValueError(f"{which} has a cell or an ordinal that is none")
+        raise ValueError(f"{label} has a cell or an ordinal that is none")
     return cell, int(ordinal or 0)
 
 
-def _usage(value: object, which: str) -> Usage | None:
+def _usage_from_json(value: object, label: str) -> Usage | None:
     if value is None:
         return None
-    counts = [_object(value, f"{which}'s usage").get(name) for name in _COUNTS]
+    counts = [_check_object(value, f"{label}'s usage").get(name) for name in _USAGE_FIELDS]
     if not all(_is_count(count) for count in counts):
-        raise ValueError(f"{which} has a usage that is not numbers")
+        raise ValueError(f"{label} has a usage that is not numbers")
     return Usage(*(int(count or 0) for count in counts))
 
 
-def _read_time(fields: Mapping[str, Any], which: str) -> datetime:
+def _get_time(fields: Mapping[str, Any], label: str) -> datetime:
     try:
-        at = datetime.fromisoformat(_string(fields, "at", which))
+        at = datetime.fromisoformat(_get_string(fields, "at", label))
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError(f"{which} has a time that is none") from None
+        raise ValueError(f"{label} has a time that is none") from None
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _object(value: object, which: str) -> Mapping[str, Any]:
+def _check_object(value: object, label: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{which} is not an object")
+        raise ValueError(f"{label} is not an object")
     return value
 
 
-def _list(fields: Mapping[str, Any], key: str, which: str) -> list[Any]:
+def _get_list(fields: Mapping[str, Any], key: str, label: str) -> list[Any]:
     value = fields.get(key)
     if not isinstance(value, list):
-        raise ValueError(f"{which} has no list of {key!r}")
+        raise ValueError(f"{label} has no list of {key!r}")
     return value
 
 
-def _string(fields: Mapping[str, Any], key: str, which: str) -> str:
+def _get_string(fields: Mapping[str, Any], key: str, label: str) -> str:
     value = fields.get(key)
     if not isinstance(value, str):
-        raise ValueError(f"{which} has no {key!r}, or one that is not a string")
+        raise ValueError(f"{label} has no {key!r}, or one that is not a string")
     return value

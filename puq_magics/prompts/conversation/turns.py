@@ -11,22 +11,22 @@ from typing import Any
 
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
-from puq_magics.prompts.token_estimate import tokens_in
+from puq_magics.prompts.token_estimate import estimate_tokens
 
 #: Which question this is: the cell's id, and the ordinal of the question within one execution of the cell. Where
 #: the front end sends no ids, the execution count stands for the cell, as ``In[5]`` or ``5``.
-Key = tuple[str, int]
+TurnKey = tuple[str, int]
 #: What a user's message says: words, or parts such as ``{"type": "text", …}`` and ``{"type": "image_url", …}``.
-Content = str | Sequence[Mapping[str, Any]]
+MessageContent = str | Sequence[Mapping[str, Any]]
 
-_DEEPEST = 50  # lists and objects within each other, in a part
+_MAX_DEPTH = 50  # lists and objects within each other, in a part
 
 
 @dataclass(frozen=True, repr=False)
 class Turn:
     """A question and its answer."""
 
-    key: Key | None
+    key: TurnKey | None
     #: Words, or parts.
     content: str | tuple[Mapping[str, Any], ...]
     #: The model's own words.
@@ -38,51 +38,55 @@ class Turn:
     interrupted: bool = False
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     #: Which execution of its cell it is from.
-    run: int = field(default=0, repr=False, compare=False)
+    execution: int = field(default=0, repr=False, compare=False)
     #: The words, the user's own, at which the model went on with the answer; none of them is sent again.
-    continued: tuple[str, ...] = ()
+    continue_prompts: tuple[str, ...] = ()
     #: The system prompt that it was asked with; empty for none.
     system: str = ""
     #: Whether the answer ended at the token limit, so that only its beginning is here.
-    cut: bool = False
+    truncated: bool = False
 
     def __repr__(self) -> str:
-        asked, answered = (
+        asked, with_answer = (
             repr(shorten(words, 60, placeholder="…")) for words in (self.question, self.answer)
         )
-        facts = [self.model, *(["interrupted"] if self.interrupted else []), *(["cut"] if self.cut else [])]
-        return f"<Turn {asked} → {answered}{''.join(f', {fact}' for fact in facts if fact)}>"
+        facts = [
+            self.model,
+            *(["interrupted"] if self.interrupted else []),
+            *(["cut"] if self.truncated else []),
+        ]
+        return f"<Turn {asked} → {with_answer}{''.join(f', {fact}' for fact in facts if fact)}>"
 
     @property
     def question(self) -> str:
         """The words of the question, without what is not text."""
         if isinstance(self.content, str):
             return self.content
-        return "\n\n".join(part["text"] for part in self.content if is_text(part))
+        return "\n\n".join(part["text"] for part in self.content if is_text_part(part))
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the answer came to its end."""
-        return not (self.interrupted or self.cut)
+        return not (self.interrupted or self.truncated)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
         """As they are sent."""
-        return [message_of(self.content), {"role": "assistant", "content": self.answer}]
+        return [user_message(self.content), {"role": "assistant", "content": self.answer}]
 
     @property
     def tokens(self) -> int:
         """How many tokens it has, estimated."""
-        return tokens_in(self.content) + tokens_in(self.answer)
+        return estimate_tokens(self.content) + estimate_tokens(self.answer)
 
-    def answered(
+    def with_answer(
         self,
         answer: str,
         model: str,
         usage: Usage | None,
         interrupted: bool,
-        cut: bool,
-        continued: Sequence[str],
+        truncated: bool,
+        continue_prompts: Sequence[str],
     ) -> Turn:
         """The same question with another answer, for which the model was told to go on at ``continued`` as well."""
         return replace(
@@ -91,8 +95,8 @@ class Turn:
             model=model or self.model,
             usage=usage,
             interrupted=interrupted,
-            cut=cut,
-            continued=(*self.continued, *continued),
+            truncated=truncated,
+            continue_prompts=(*self.continue_prompts, *continue_prompts),
         )
 
 
@@ -105,7 +109,7 @@ class Branch:
     #: All of them, from the first.
     turns: tuple[Turn, ...]
     #: What happened then, for people: ``turn 2 replaced``.
-    why: str = ""
+    reason: str = ""
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     #: The conversation's system prompt then; None for none.
     system: str | None = None
@@ -116,7 +120,7 @@ class Branch:
         return int(self.name.rpartition("~")[2])
 
 
-def checked_content(content: object) -> str | tuple[dict[str, Any], ...]:
+def validate_content(content: object) -> str | tuple[dict[str, Any], ...]:
     """A question's words or parts, as a copy of their own. Raises InputError for what is neither."""
     if isinstance(content, str):
         if not content.strip():
@@ -125,20 +129,20 @@ def checked_content(content: object) -> str | tuple[dict[str, Any], ...]:
     parts = (
         list(content) if isinstance(content, Sequence) and not isinstance(content, bytes | bytearray) else []
     )
-    if not parts or not all(_is_part(part) for part in parts):
+    if not parts or not all(_is_content_part(part) for part in parts):
         raise InputError(
             "the question is neither words nor a list of parts.",
             hint='A part is like {"type": "text", "text": "Hello"}.',
         )
-    return tuple(_copy(dict(part)) for part in parts)
+    return tuple(_copy_plain_data(dict(part)) for part in parts)
 
 
-def is_text(part: Mapping[str, Any]) -> bool:
+def is_text_part(part: Mapping[str, Any]) -> bool:
     """Whether a part is words."""
     return bool(part["type"] == "text")
 
 
-def checked_key(key: object) -> Key | None:
+def validate_key(key: object) -> TurnKey | None:
     """A turn's key. Raises InputError for what is none."""
     match key:
         case None:
@@ -146,37 +150,37 @@ def checked_key(key: object) -> Key | None:
         case (str(cell), int(ordinal)) if cell and ordinal >= 0 and not isinstance(ordinal, bool):
             return cell, ordinal
     raise InputError(
-        f"{shown(key)} is not a turn's key.", hint="It is a cell's id and an ordinal from 0, or None."
+        f"{short_repr(key)} is not a turn's key.", hint="It is a cell's id and an ordinal from 0, or None."
     )
 
 
-def _is_part(part: object) -> bool:
+def _is_content_part(part: object) -> bool:
     if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
         return False
     return part["type"] != "text" or isinstance(part.get("text"), str)
 
 
-def _copy(value: Any, depth: int = 0) -> Any:
+def _copy_plain_data(value: Any, depth: int = 0) -> Any:
     """A copy of plain data, so that no change elsewhere reaches it. Raises InputError for other data."""
     if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
         return value
-    if depth < _DEEPEST:
+    if depth < _MAX_DEPTH:
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-            return {key: _copy(each, depth + 1) for key, each in value.items()}
+            return {key: _copy_plain_data(each, depth + 1) for key, each in value.items()}
         if isinstance(value, list | tuple):
-            return [_copy(each, depth + 1) for each in value]
+            return [_copy_plain_data(each, depth + 1) for each in value]
     raise InputError(
         "a part of the question is not plain data.", hint="Use strings, numbers, lists and dicts."
     )
 
 
-def message_of(content: str | tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
+def user_message(content: str | tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
     """A question as it is sent."""
-    said = content if isinstance(content, str) else [_copy(part) for part in content]
+    said = content if isinstance(content, str) else [_copy_plain_data(part) for part in content]
     return {"role": "user", "content": said}
 
 
-def sum_of(one: Usage | None, other: Usage | None) -> Usage | None:
+def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
     """The tokens of two calls; None where nothing is known of either."""
     if one is None or other is None:
         return one or other
@@ -187,7 +191,7 @@ def sum_of(one: Usage | None, other: Usage | None) -> Usage | None:
     )
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value as an error quotes it."""
     words = repr(value[:60] if isinstance(value, str) else value)
     return words if len(words) <= 80 else f"{words[:79]}…"

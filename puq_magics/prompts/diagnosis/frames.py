@@ -19,38 +19,38 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 
 #: Frames of the user's that are shown: the first ones and the last ones.
-FIRST, LAST = 3, 6
+MAX_FIRST_FRAMES, MAX_LAST_FRAMES = 3, 6
 #: Lines around the failing one, of a file.
-AROUND = 3
+CONTEXT_LINES = 3
 #: Characters of a line, and lines of an expression.
-WIDEST, TALLEST = 300, 12
+MAX_LINE_CHARS, MAX_EXPRESSION_LINES = 300, 12
 
-_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
+_IDENTIFIER = re.compile(r"(?<![\w.])[^\W\d]\w*")
 
 
 @dataclass(frozen=True)
-class Source:
+class CellSource:
     """A cell: what people call it, and its source as it was typed."""
 
     label: str
     text: str
     #: Lines at its beginning that are no part of its code, such as ``%%time``.
-    skipped: int = 0
+    skipped_lines: int = 0
 
 
 #: Gives the cell whose code has that file name; None if it is no cell's.
-Lookup = Callable[[str], Source | None]
+CellLookup = Callable[[str], CellSource | None]
 
 
 @dataclass(frozen=True)
-class Place:
+class FrameInfo:
     """One frame of a traceback, at the line where it was left."""
 
     frame: FrameType
     first: int
     last: int
     columns: tuple[int, int] | None
-    cell: Source | None
+    cell: CellSource | None
 
     @property
     def filename(self) -> str:
@@ -58,13 +58,13 @@ class Place:
         return self.frame.f_code.co_filename
 
     @property
-    def is_users(self) -> bool:
+    def is_user_code(self) -> bool:
         """Whether it is the user's own code, rather than a library's."""
         if self.cell is not None:
             return True
         if self.filename.startswith("<"):
             return self.frame.f_globals.get("__name__") == "__main__"
-        return not self.filename.startswith(_libraries())
+        return not self.filename.startswith(_library_folders())
 
     @property
     def library(self) -> str:
@@ -82,13 +82,15 @@ class Place:
     def lines(self) -> list[str]:
         """The source of the file or cell as it was compiled; empty when there is none."""
         lines = linecache.getlines(self.filename, self.frame.f_globals)
-        return lines or (self.cell.text.splitlines(keepends=True)[self.cell.skipped :] if self.cell else [])
+        return lines or (
+            self.cell.text.splitlines(keepends=True)[self.cell.skipped_lines :] if self.cell else []
+        )
 
     def names(self) -> list[str]:
         """The names in the statement that failed, in their order, then those of the function's other variables."""
-        first, last = _statement(self.lines, self.first, self.last)
+        first, last = _statement_lines(self.lines, self.first, self.last)
         text = "".join(self.lines[first - 1 : last])
-        names = dict.fromkeys(_NAME.findall(text))
+        names = dict.fromkeys(_IDENTIFIER.findall(text))
         if self.frame.f_code.co_name != "<module>":
             names |= dict.fromkeys(self.frame.f_locals)
         return list(names)
@@ -103,63 +105,71 @@ class Place:
                     break
 
 
-def places(trace: TracebackType | None, lookup: Lookup) -> list[Place]:
+def extract_frames(trace: TracebackType | None, lookup: CellLookup) -> list[FrameInfo]:
     """The frames of a traceback, the oldest first, without those that lead to the user's first one."""
-    found: list[Place] = []
-    cells: dict[str, Source | None] = {}
+    frame_infos: list[FrameInfo] = []
+    cells: dict[str, CellSource | None] = {}
     while trace is not None:
         code = trace.tb_frame.f_code
         if code.co_filename not in cells:
             cells[code.co_filename] = lookup(code.co_filename)
-        first, last, columns = _position(code, trace.tb_lasti, trace.tb_lineno)
-        found.append(Place(trace.tb_frame, first, last, columns, cells[code.co_filename]))
+        first, last, columns = _error_position(code, trace.tb_lasti, trace.tb_lineno)
+        frame_infos.append(FrameInfo(trace.tb_frame, first, last, columns, cells[code.co_filename]))
         trace = trace.tb_next
-    start = next((index for index, place in enumerate(found) if place.is_users), None)
-    return found if start is None else found[start:]
+    start = next((index for index, frame_info in enumerate(frame_infos) if frame_info.is_user_code), None)
+    return frame_infos if start is None else frame_infos[start:]
 
 
-def users(found: Sequence[Place]) -> list[Place]:
+def user_frames(frame_infos: Sequence[FrameInfo]) -> list[FrameInfo]:
     """The user's own frames, of many only the first and the last ones."""
-    own = [place for place in found if place.is_users]
-    return own if len(own) <= FIRST + LAST else own[:FIRST] + own[-LAST:]
+    own = [frame_info for frame_info in frame_infos if frame_info.is_user_code]
+    return (
+        own
+        if len(own) <= MAX_FIRST_FRAMES + MAX_LAST_FRAMES
+        else own[:MAX_FIRST_FRAMES] + own[-MAX_LAST_FRAMES:]
+    )
 
 
-def written(found: Sequence[Place]) -> list[str]:
+def format_traceback(frame_infos: Sequence[FrameInfo]) -> list[str]:
     """The lines of a traceback."""
     lines: list[str] = []
-    shown = {id(place) for place in users(found)}
-    left_out = 0
-    for (is_users, library), group in groupby(found, lambda place: (place.is_users, _folded(place))):
+    shown = {id(frame_info) for frame_info in user_frames(frame_infos)}
+    omitted = 0
+    for (is_user_code, library), group in groupby(
+        frame_infos, lambda frame_info: (frame_info.is_user_code, _fold_key(frame_info))
+    ):
         run = list(group)
-        if not is_users:
-            lines += [] if left_out else [_fold(library, run)]
+        if not is_user_code:
+            lines += [] if omitted else [_format_folded(library, run)]
             continue
-        for place in run:
-            if id(place) not in shown:
-                left_out += 1
+        for frame_info in run:
+            if id(frame_info) not in shown:
+                omitted += 1
                 continue
-            if left_out:
-                lines.append(f"[{left_out:,} more frames of this kind]")
-                left_out = 0
-            lines += [place.label, *_listing(place)]
+            if omitted:
+                lines.append(f"[{omitted:,} more frames of this kind]")
+                omitted = 0
+            lines += [frame_info.label, *_format_frame_source(frame_info)]
     return lines
 
 
-def listed(
-    lines: Sequence[str], first: int, last: int, columns: tuple[int, int] | None, around: int
+def format_source_lines(
+    lines: Sequence[str], first: int, last: int, columns: tuple[int, int] | None, context_lines: int
 ) -> list[str]:
     """Some lines with their numbers, an arrow at those from ``first`` to ``last``, and carets below a part of one."""
-    begin, end = max(1, first - around), min(len(lines), last + around)
+    begin, end = max(1, first - context_lines), min(len(lines), last + context_lines)
     width = len(str(end))
     listing: list[str] = []
     for number in range(begin, end + 1):
         text = lines[number - 1].rstrip("\r\n")
         mark = "-->" if first <= number <= last else "   "
-        listing.append(f"  {mark} {number:>{width}} | {text[:WIDEST]}".rstrip())
-        if first == last == number and columns is not None and columns[0] < min(columns[1], WIDEST):
+        listing.append(f"  {mark} {number:>{width}} | {text[:MAX_LINE_CHARS]}".rstrip())
+        if first == last == number and columns is not None and columns[0] < min(columns[1], MAX_LINE_CHARS):
             left, right = columns
             if text[left:right].strip() != text.strip():
-                listing.append(f"      {'':>{width}} | {' ' * left}{'^' * (min(right, WIDEST) - left)}")
+                listing.append(
+                    f"      {'':>{width}} | {' ' * left}{'^' * (min(right, MAX_LINE_CHARS) - left)}"
+                )
     return listing
 
 
@@ -172,10 +182,12 @@ def short_path(filename: str) -> str:
         return path.name
 
 
-def versions(found: Sequence[Place]) -> list[str]:
+def library_versions(frame_infos: Sequence[FrameInfo]) -> list[str]:
     """Python's version, and those of the libraries that a traceback goes through."""
     said = [f"Python {sys.version_info.major}.{sys.version_info.minor}"]
-    for library in dict.fromkeys(place.library for place in found if not place.is_users):
+    for library in dict.fromkeys(
+        frame_info.library for frame_info in frame_infos if not frame_info.is_user_code
+    ):
         module = sys.modules.get(library)
         version = vars(module).get("__version__") if type(module) is ModuleType else None
         if type(version) is str:
@@ -183,23 +195,30 @@ def versions(found: Sequence[Place]) -> list[str]:
     return said
 
 
-def _listing(place: Place) -> list[str]:
-    last = min(place.last, _statement(place.lines, place.first, place.last)[1], place.first + TALLEST)
-    return listed(place.lines, place.first, last, place.columns, 0 if place.cell else AROUND)
+def _format_frame_source(frame_info: FrameInfo) -> list[str]:
+    last = min(
+        frame_info.last,
+        _statement_lines(frame_info.lines, frame_info.first, frame_info.last)[1],
+        frame_info.first + MAX_EXPRESSION_LINES,
+    )
+    return format_source_lines(
+        frame_info.lines, frame_info.first, last, frame_info.columns, 0 if frame_info.cell else CONTEXT_LINES
+    )
 
 
-def _folded(place: Place) -> str:
-    return "" if place.is_users else place.library
+def _fold_key(frame_info: FrameInfo) -> str:
+    return "" if frame_info.is_user_code else frame_info.library
 
 
-def _fold(library: str, run: Sequence[Place]) -> str:
-    place = run[-1]
+def _format_folded(library: str, run: Sequence[FrameInfo]) -> str:
+    frame_info = run[-1]
     count = "1 frame" if len(run) == 1 else f"{len(run):,} frames"
-    file = "/".join(Path(place.filename).parts[-2:])
-    return f"[{count} inside {library}, the last at {file}, line {place.first}, in {place.frame.f_code.co_qualname}]"
+    file = "/".join(Path(frame_info.filename).parts[-2:])
+    name = frame_info.frame.f_code.co_qualname
+    return f"[{count} inside {library}, the last at {file}, line {frame_info.first}, in {name}]"
 
 
-def _position(code: CodeType, instruction: int, line: int) -> tuple[int, int, tuple[int, int] | None]:
+def _error_position(code: CodeType, instruction: int, line: int) -> tuple[int, int, tuple[int, int] | None]:
     """The lines of the expression that failed, and its columns when it stands on one."""
     first, last, left, right = next(islice(code.co_positions(), max(instruction, 0) // 2, None), (None,) * 4)
     if first is None or last is None or first != line:
@@ -210,7 +229,7 @@ def _position(code: CodeType, instruction: int, line: int) -> tuple[int, int, tu
     return line, last, (len(text[:left].decode(errors="replace")), len(text[:right].decode(errors="replace")))
 
 
-def _statement(lines: Sequence[str], first: int, last: int) -> tuple[int, int]:
+def _statement_lines(lines: Sequence[str], first: int, last: int) -> tuple[int, int]:
     """The lines of the statement around a line; of one with a body, those of its head."""
     try:
         tree = ast.parse("".join(lines))
@@ -228,7 +247,7 @@ def _statement(lines: Sequence[str], first: int, last: int) -> tuple[int, int]:
 
 
 @cache
-def _libraries() -> tuple[str, ...]:
+def _library_folders() -> tuple[str, ...]:
     """Folders of code that is not the user's own."""
     paths = sysconfig.get_paths()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]

@@ -20,7 +20,7 @@ from typing import Any
 
 from puq_magics.core.errors import InputError
 
-_PLAIN: dict[object, dict[str, Any]] = {
+_SIMPLE_TYPES: dict[object, dict[str, Any]] = {
     str: {"type": "string"},
     int: {"type": "integer"},
     float: {"type": "number"},
@@ -37,108 +37,116 @@ _PLAIN: dict[object, dict[str, Any]] = {
     datetime.time: {"type": "string", "format": "time"},
     uuid.UUID: {"type": "string", "format": "uuid"},
 }
-_DEFS = "#/$defs/"
-_SETS = (set, frozenset, collections.abc.Set, collections.abc.MutableSet)
-_LISTS = (list, tuple, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Iterable)
-_MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_DEFS_PREFIX = "#/$defs/"
+_SET_TYPES = (set, frozenset, collections.abc.Set, collections.abc.MutableSet)
+_LIST_TYPES = (
+    list,
+    tuple,
+    collections.abc.Sequence,
+    collections.abc.MutableSequence,
+    collections.abc.Iterable,
+)
+_MAPPING_TYPES = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
-def is_model(value: object) -> bool:
+def is_pydantic_model(value: object) -> bool:
     """Whether a value is a pydantic model's class: by what it has, as pydantic is not imported for that."""
     return isinstance(value, type) and callable(getattr(value, "model_json_schema", None))
 
 
-def is_type(value: object) -> bool:
+def is_schema_type(value: object) -> bool:
     """Whether a value is something that `schema_of_type` reads."""
     has_fields = isinstance(value, type) and (dataclasses.is_dataclass(value) or typing.is_typeddict(value))
-    return is_model(value) or has_fields or typing.get_origin(value) is not None
+    return is_pydantic_model(value) or has_fields or typing.get_origin(value) is not None
 
 
 def schema_of_type(kind: Any) -> dict[str, Any]:
     """Return the schema of a type; raise `InputError` for one that has none."""
-    writer = _Writer()
-    schema = writer.of(kind, getattr(kind, "__name__", str(kind)))
-    if writer.definitions and schema.keys() == {"$ref"}:
+    builder = _SchemaBuilder()
+    schema = builder.build(kind, getattr(kind, "__name__", str(kind)))
+    if builder.definitions and schema.keys() == {"$ref"}:
         # The root itself stands in the open, as servers want it; only what is named again is defined apart.
-        pointer = schema["$ref"]
-        own = _named(pointer)
-        schema = dict(writer.definitions[own])
-        if pointer not in _pointers(writer.definitions):
-            del writer.definitions[own]
-    return {**schema, "$defs": writer.definitions} if writer.definitions else schema
+        ref = schema["$ref"]
+        own = _definition_name(ref)
+        schema = dict(builder.definitions[own])
+        if ref not in _collect_refs(builder.definitions):
+            del builder.definitions[own]
+    return {**schema, "$defs": builder.definitions} if builder.definitions else schema
 
 
-class _Writer:
+class _SchemaBuilder:
     """Writes the schema of one type; classes with fields are defined once, so that they may hold themselves."""
 
     def __init__(self) -> None:
         self.definitions: dict[str, Any] = {}
         self._names: dict[object, str] = {}
 
-    def of(self, kind: Any, where: str) -> dict[str, Any]:
+    def build(self, kind: Any, label: str) -> dict[str, Any]:
         """Return the schema of a type; ``where`` is what an error calls it."""
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin is not None:
-            return self._generic(origin, arguments, where)
+            return self._build_generic(origin, arguments, label)
         if isinstance(kind, typing.NewType):
-            return self.of(kind.__supertype__, where)
-        if isinstance(kind, collections.abc.Hashable) and kind in _PLAIN:
-            return dict(_PLAIN[kind])
-        if kind in (*_SETS, *_LISTS):
-            return {"type": "array", "items": {}, **({"uniqueItems": True} if kind in _SETS else {})}
+            return self.build(kind.__supertype__, label)
+        if isinstance(kind, collections.abc.Hashable) and kind in _SIMPLE_TYPES:
+            return dict(_SIMPLE_TYPES[kind])
+        if kind in (*_SET_TYPES, *_LIST_TYPES):
+            return {"type": "array", "items": {}, **({"uniqueItems": True} if kind in _SET_TYPES else {})}
         if isinstance(kind, type):
-            return self._class(kind, where)
-        raise _unknown(kind, where)
+            return self._build_class(kind, label)
+        raise _unsupported_type_error(kind, label)
 
-    def _generic(self, origin: Any, arguments: tuple[Any, ...], where: str) -> dict[str, Any]:
+    def _build_generic(self, origin: Any, arguments: tuple[Any, ...], label: str) -> dict[str, Any]:
         if origin is typing.Annotated:
-            schema = self.of(arguments[0], where)
+            schema = self.build(arguments[0], label)
             words = [word for word in arguments[1:] if isinstance(word, str)]
             return {**schema, "description": words[0]} if words else schema
         if origin in (typing.Required, typing.NotRequired):
-            return self.of(arguments[0], where)
+            return self.build(arguments[0], label)
         if origin in (typing.Union, types.UnionType):
-            return _either([self.of(kind, where) for kind in arguments])
+            return _any_of([self.build(kind, label) for kind in arguments])
         if origin is typing.Literal:
-            return _one_of(arguments, where)
+            return _enum_schema(arguments, label)
         if origin is tuple and arguments and arguments[-1] is not Ellipsis:
-            places = [self.of(kind, where) for kind in arguments]
+            places = [self.build(kind, label) for kind in arguments]
             return {"type": "array", "prefixItems": places, "minItems": len(places), "maxItems": len(places)}
-        if origin in (*_SETS, *_LISTS):
-            items = {"type": "array", "items": self.of(arguments[0], where)}
-            return {**items, "uniqueItems": True} if origin in _SETS else items
-        if origin in _MAPPINGS:
+        if origin in (*_SET_TYPES, *_LIST_TYPES):
+            items = {"type": "array", "items": self.build(arguments[0], label)}
+            return {**items, "uniqueItems": True} if origin in _SET_TYPES else items
+        if origin in _MAPPING_TYPES:
             if arguments[0] is not str:
-                raise InputError(f"{where}: JSON has names that are words only.", hint="Write dict[str, …].")
-            return {"type": "object", "additionalProperties": self.of(arguments[1], where)}
-        raise _unknown(origin, where)
+                raise InputError(f"{label}: JSON has names that are words only.", hint="Write dict[str, …].")
+            return {"type": "object", "additionalProperties": self.build(arguments[1], label)}
+        raise _unsupported_type_error(origin, label)
 
-    def _class(self, kind: type, where: str) -> dict[str, Any]:
+    def _build_class(self, kind: type, label: str) -> dict[str, Any]:
         if issubclass(kind, enum.Enum):
-            return _one_of([member.value for member in kind], where)
-        if not (is_model(kind) or dataclasses.is_dataclass(kind) or typing.is_typeddict(kind)):
-            raise _unknown(kind, where)
+            return _enum_schema([member.value for member in kind], label)
+        if not (is_pydantic_model(kind) or dataclasses.is_dataclass(kind) or typing.is_typeddict(kind)):
+            raise _unsupported_type_error(kind, label)
         if kind not in self._names:
-            self._names[kind] = name = self._free_name(kind.__name__)
+            self._names[kind] = name = self._unused_name(kind.__name__)
             self.definitions[name] = {}  # the name is taken while its fields are read
-            self.definitions[name] = self._model(kind, name) if is_model(kind) else self._fields(kind)
-        return {"$ref": f"{_DEFS}{self._names[kind]}"}
+            self.definitions[name] = (
+                self._build_pydantic(kind, name) if is_pydantic_model(kind) else self._build_fields(kind)
+            )
+        return {"$ref": f"{_DEFS_PREFIX}{self._names[kind]}"}
 
-    def _free_name(self, name: str) -> str:
+    def _unused_name(self, name: str) -> str:
         number = 2
         free = name
         while free in self.definitions:
             free, number = f"{name}{number}", number + 1
         return free
 
-    def _model(self, kind: Any, name: str) -> dict[str, Any]:
+    def _build_pydantic(self, kind: Any, name: str) -> dict[str, Any]:
         """The schema that a pydantic model gives; what it defines stands with our own definitions.
 
         A model that holds itself is among them, and its schema only points there: it is ``name`` here.
         """
-        schema = dict(model_schema(kind))
+        schema = dict(pydantic_schema(kind))
         defined: dict[str, Any] = schema.pop("$defs", {})
-        own = _named(_root_pointer(schema))
+        own = _definition_name(_root_ref(schema))
         names = {each: each for each in defined}
         if own in defined:
             schema = dict(defined.pop(own))
@@ -146,59 +154,59 @@ class _Writer:
         taken = any(self.definitions.get(each, defined[each]) != defined[each] for each in defined)
         if taken or names.get(own, own) != own:  # another has that name: none of these is surely the same
             for each in defined:
-                names[each] = self._free_name(each)
+                names[each] = self._unused_name(each)
                 self.definitions[names[each]] = {}
-        self.definitions.update({names[each]: _renamed(defined[each], names) for each in defined})
-        renamed: dict[str, Any] = _renamed(schema, names)
+        self.definitions.update({names[each]: _rename_refs(defined[each], names) for each in defined})
+        renamed: dict[str, Any] = _rename_refs(schema, names)
         return renamed
 
-    def _fields(self, kind: type) -> dict[str, Any]:
-        hints = _hints(kind)
+    def _build_fields(self, kind: type) -> dict[str, Any]:
+        hints = _type_hints(kind)
         if dataclasses.is_dataclass(kind):
             fields = [field for field in dataclasses.fields(kind) if field.init]
-            required = [field.name for field in fields if _has_no_default(field)]
+            required = [field.name for field in fields if _is_required(field)]
             hints = {field.name: hints[field.name] for field in fields}
         else:
             required = [name for name in hints if name in kind.__required_keys__]  # type: ignore[attr-defined]
-        properties = {name: self.of(hint, f"{kind.__name__}.{name}") for name, hint in hints.items()}
+        properties = {name: self.build(hint, f"{kind.__name__}.{name}") for name, hint in hints.items()}
         schema: dict[str, Any] = {"type": "object", "properties": properties, "required": required}
         words = _docstring(kind)
         return {**schema, "additionalProperties": False, **({"description": words} if words else {})}
 
 
-def _named(pointer: str) -> str:
-    return pointer.removeprefix(_DEFS)
+def _definition_name(ref: str) -> str:
+    return ref.removeprefix(_DEFS_PREFIX)
 
 
-def _root_pointer(schema: dict[str, Any]) -> str:
+def _root_ref(schema: dict[str, Any]) -> str:
     """Where a schema that only points somewhere does so, or nothing; some versions of pydantic wrap it."""
     wrapped = schema.get("allOf")
     if isinstance(wrapped, list) and len(wrapped) == 1 and isinstance(wrapped[0], dict):
         schema = wrapped[0]
-    pointer = schema.get("$ref")
-    return pointer if isinstance(pointer, str) else ""
+    ref = schema.get("$ref")
+    return ref if isinstance(ref, str) else ""
 
 
-def _pointers(value: object) -> set[str]:
+def _collect_refs(value: object) -> set[str]:
     """What every ``$ref`` of a JSON value names."""
     if isinstance(value, dict):
         own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
-        return own.union(*map(_pointers, value.values()))
-    return set().union(*map(_pointers, value)) if isinstance(value, list) else set()
+        return own.union(*map(_collect_refs, value.values()))
+    return set().union(*map(_collect_refs, value)) if isinstance(value, list) else set()
 
 
-def _renamed(value: Any, names: dict[str, str]) -> Any:
+def _rename_refs(value: Any, names: dict[str, str]) -> Any:
     """The same with what points at definitions under their new names: each ``$ref``, and what discriminates."""
     if isinstance(value, dict):
-        return {key: _renamed(item, names) for key, item in value.items()}
+        return {key: _rename_refs(item, names) for key, item in value.items()}
     if isinstance(value, list):
-        return [_renamed(item, names) for item in value]
-    if isinstance(value, str) and value.startswith(_DEFS):
-        return _DEFS + names.get(_named(value), _named(value))
+        return [_rename_refs(item, names) for item in value]
+    if isinstance(value, str) and value.startswith(_DEFS_PREFIX):
+        return _DEFS_PREFIX + names.get(_definition_name(value), _definition_name(value))
     return value
 
 
-def model_schema(kind: Any) -> dict[str, Any]:
+def pydantic_schema(kind: Any) -> dict[str, Any]:
     """Return the schema of a pydantic model's class."""
     try:
         schema: dict[str, Any] = kind.model_json_schema()
@@ -210,7 +218,7 @@ def model_schema(kind: Any) -> dict[str, Any]:
     return schema
 
 
-def _hints(kind: type) -> dict[str, Any]:
+def _type_hints(kind: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(kind, include_extras=True)
     except Exception as error:
@@ -221,7 +229,7 @@ def _hints(kind: type) -> dict[str, Any]:
         ) from error
 
 
-def _has_no_default(field: dataclasses.Field[Any]) -> bool:
+def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
@@ -231,27 +239,27 @@ def _docstring(kind: type) -> str:
     return "" if words.startswith(f"{kind.__name__}(") else words
 
 
-def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
     """One of several; of plain types, shorter."""
     if all(schema.keys() == {"type"} and isinstance(schema["type"], str) for schema in schemas):
         return {"type": list(dict.fromkeys(schema["type"] for schema in schemas))}
     return {"anyOf": schemas}
 
 
-def _one_of(values: collections.abc.Iterable[object], where: str) -> dict[str, Any]:
+def _enum_schema(values: collections.abc.Iterable[object], label: str) -> dict[str, Any]:
     values = [value.value if isinstance(value, enum.Enum) else value for value in values]
     if not values or not all(value is None or isinstance(value, (str, int, float)) for value in values):
         raise InputError(
-            f"{where}: JSON has no notation for one of its values.", hint="Use words or numbers."
+            f"{label}: JSON has no notation for one of its values.", hint="Use words or numbers."
         )
     if all(isinstance(value, str) for value in values):
         return {"type": "string", "enum": values}
     return {"enum": values}
 
 
-def _unknown(kind: object, where: str) -> InputError:
+def _unsupported_type_error(kind: object, label: str) -> InputError:
     name = getattr(kind, "__name__", None) or str(kind)
     return InputError(
-        f"{where}: JSON Schema has nothing for the type {name}.",
+        f"{label}: JSON Schema has nothing for the type {name}.",
         hint="Use str, int, float, bool, list, dict, Literal, Enum, dates, dataclasses, TypedDicts.",
     )

@@ -20,89 +20,89 @@ from typing import Any
 from puq_magics.core.errors import InputError
 from puq_magics.core.suggestions import did_you_mean
 
-_NUMBER, _WHOLE, _TEXT, _TRUTH = ({"type": name} for name in ("number", "integer", "string", "boolean"))
-TYPES: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("str", "string", "text"), _TEXT),
-    **dict.fromkeys(("int", "integer"), _WHOLE),
+_NUMBER, _INTEGER, _STRING, _BOOLEAN = ({"type": name} for name in ("number", "integer", "string", "boolean"))
+TYPE_SCHEMAS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("str", "string", "text"), _STRING),
+    **dict.fromkeys(("int", "integer"), _INTEGER),
     **dict.fromkeys(("float", "number", "double"), _NUMBER),
-    **dict.fromkeys(("bool", "boolean"), _TRUTH),
+    **dict.fromkeys(("bool", "boolean"), _BOOLEAN),
     **{name: {"type": "string", "format": name} for name in ("date", "time", "email", "uri", "uuid")},
     "datetime": {"type": "string", "format": "date-time"},
     "any": {},
 }
-_SIGN = re.compile(
+_TOKEN = re.compile(
     r"[^\S\n]*(?:(?P<end>[,;\n])|(?P<sign>[\[\]{}:?|])|(?P<note>-\s[^,;\n\[\]{}]*)|(?P<word>[^\s,;:?|\[\]{}]+))"
 )
-_FIELD = re.compile(r"[\w$][\w$.-]{0,99}")
+_FIELD_NAME = re.compile(r"[\w$][\w$.-]{0,99}")
 _HINT = 'Write fields between commas, each a name and its type: "name, age int, tags [str]".'
 #: Brackets within brackets.
-_DEEPEST = 20
+_MAX_DEPTH = 20
 
 
-def read_short_form(text: str) -> dict[str, Any]:
+def parse_shorthand(text: str) -> dict[str, Any]:
     """Return the JSON Schema of a short form; raise `InputError`, which names the wrong word."""
-    reader = _Reader(text)
-    schema = reader.list_of() if reader.follows("[") else reader.fields("")
-    if reader.sign:
-        raise reader.wrong("too much")
+    parser = _Parser(text)
+    schema = parser.parse_list() if parser.is_next("[") else parser.parse_fields("")
+    if parser.lexeme:
+        raise parser.syntax_error("too much")
     return schema
 
 
-class _Reader:
+class _Parser:
     """Reads one short form, a sign at a time."""
 
     def __init__(self, text: str) -> None:
-        self._signs = [
-            (kind, found[kind]) for found in _SIGN.finditer(text.strip()) if (kind := found.lastgroup)
+        self._tokens = [
+            (kind, found[kind]) for found in _TOKEN.finditer(text.strip()) if (kind := found.lastgroup)
         ]
-        self._place = 0
+        self._position = 0
         self._depth = 0
 
     @property
-    def sign(self) -> str:
+    def lexeme(self) -> str:
         """The sign or word that comes next; empty at the end."""
-        return self._signs[self._place][1] if self._place < len(self._signs) else ""
+        return self._tokens[self._position][1] if self._position < len(self._tokens) else ""
 
     @property
     def _kind(self) -> str:
-        return self._signs[self._place][0] if self._place < len(self._signs) else ""
+        return self._tokens[self._position][0] if self._position < len(self._tokens) else ""
 
-    def follows(self, sign: str) -> bool:
-        return self.sign == sign
+    def is_next(self, token: str) -> bool:
+        return self.lexeme == token
 
-    def _take(self) -> str:
-        sign = self.sign
-        self._place += 1
-        return sign
+    def _advance(self) -> str:
+        token = self.lexeme
+        self._position += 1
+        return token
 
-    def _skips(self, sign: str) -> bool:
+    def _accept(self, token: str) -> bool:
         """Whether the sign came next; it is taken then."""
-        found = self.sign == sign
-        self._place += found
+        found = self.lexeme == token
+        self._position += found
         return found
 
-    def fields(self, closer: str) -> dict[str, Any]:
+    def parse_fields(self, closing: str) -> dict[str, Any]:
         """Fields up to the closing bracket, as an object."""
         properties: dict[str, Any] = {}
-        while self.sign != closer:
-            if closer and not self.sign:
-                raise self.wrong(f"no closing {closer}")
+        while self.lexeme != closing:
+            if closing and not self.lexeme:
+                raise self.syntax_error(f"no closing {closing}")
             if self._kind == "end":
-                self._take()
+                self._advance()
                 continue
-            if self._kind != "word" or _FIELD.fullmatch(self.sign) is None:
-                raise self.wrong("no name of a field")
-            name = self._take()
+            if self._kind != "word" or _FIELD_NAME.fullmatch(self.lexeme) is None:
+                raise self.syntax_error("no name of a field")
+            name = self._advance()
             if name in properties:
                 raise InputError(f"The schema has two fields named {name!r}.", hint=_HINT)
-            properties[name] = self._field(name)
-            if self._kind != "end" and self.sign != closer:
-                what = f"one word too many at the field {name!r}" if self.sign else f"no closing {closer}"
-                raise self.wrong(what)
+            properties[name] = self._parse_field(name)
+            if self._kind != "end" and self.lexeme != closing:
+                what = f"one word too many at the field {name!r}" if self.lexeme else f"no closing {closing}"
+                raise self.syntax_error(what)
         if not properties:
             raise InputError("The schema has no fields.", hint=_HINT)
-        if closer:
-            self._take()
+        if closing:
+            self._advance()
         return {
             "type": "object",
             "properties": properties,
@@ -110,84 +110,84 @@ class _Reader:
             "additionalProperties": False,
         }
 
-    def _field(self, name: str) -> dict[str, Any]:
+    def _parse_field(self, name: str) -> dict[str, Any]:
         """The type of the field, and what is said of it."""
-        may_be_null = self._skips("?")
-        self._skips(":")
+        may_be_null = self._accept("?")
+        self._accept(":")
         schema = (
-            dict(self._type(name))
-            if self._kind in ("word", "sign") and self.sign not in "]}"
-            else dict(_TEXT)
+            dict(self._parse_type(name))
+            if self._kind in ("word", "sign") and self.lexeme not in "]}"
+            else dict(_STRING)
         )
-        may_be_null = self._skips("?") or may_be_null
+        may_be_null = self._accept("?") or may_be_null
         if may_be_null and schema:
-            schema = _or_null(schema)
+            schema = _make_nullable(schema)
         if self._kind == "note":
-            schema["description"] = self._take()[1:].strip()
+            schema["description"] = self._advance()[1:].strip()
         return schema
 
-    def _type(self, name: str) -> dict[str, Any]:
-        if self.sign == "[":
-            return self.list_of()
-        if self._skips("{"):
-            return self._deeper("}")
+    def _parse_type(self, name: str) -> dict[str, Any]:
+        if self.lexeme == "[":
+            return self.parse_list()
+        if self._accept("{"):
+            return self._parse_nested_fields("}")
         if self._kind != "word":
-            raise self.wrong(f"no type, at the field {name!r}")
-        words = [self._take()]
-        while self._skips("|"):
+            raise self.syntax_error(f"no type, at the field {name!r}")
+        words = [self._advance()]
+        while self._accept("|"):
             if self._kind != "word":
-                raise self.wrong("no word to choose", after="|")
-            words.append(self._take())
-        if len(words) > 1 and not set(words) <= TYPES.keys() | {"null", "None"}:
+                raise self.syntax_error("no word to choose", after="|")
+            words.append(self._advance())
+        if len(words) > 1 and not set(words) <= TYPE_SCHEMAS.keys() | {"null", "None"}:
             return {"type": "string", "enum": list(dict.fromkeys(words))}
-        return self._named(words)
+        return self._resolve_types(words)
 
-    def _named(self, words: list[str]) -> dict[str, Any]:
-        kinds = [TYPES[word] for word in words if word in TYPES]
+    def _resolve_types(self, words: list[str]) -> dict[str, Any]:
+        kinds = [TYPE_SCHEMAS[word] for word in words if word in TYPE_SCHEMAS]
         for word in words:
-            if word not in TYPES and word not in ("null", "None"):
-                hint = did_you_mean(word, TYPES) or f"The types are {', '.join(TYPES)}."
+            if word not in TYPE_SCHEMAS and word not in ("null", "None"):
+                hint = did_you_mean(word, TYPE_SCHEMAS) or f"The types are {', '.join(TYPE_SCHEMAS)}."
                 raise InputError(f"{word!r} in the schema is not a type.", hint=f"{hint} {_HINT}")
         schema = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
-        return _or_null(schema) if len(kinds) < len(words) else schema
+        return _make_nullable(schema) if len(kinds) < len(words) else schema
 
-    def list_of(self) -> dict[str, Any]:
+    def parse_list(self) -> dict[str, Any]:
         """A list: of a type, where the brackets hold nothing else, or of records."""
-        self._take()
-        following = [sign for _, sign in self._signs[self._place + 1 : self._place + 2]]
+        self._advance()
+        following = [token for _, token in self._tokens[self._position + 1 : self._position + 2]]
         bare = self._kind == "word" and following in (["]"], ["|"])
-        if bare or self.sign in ("[", "{"):
-            items = self._guarded_type()
-            if not self._skips("]"):
-                raise self.wrong("no closing ]")
+        if bare or self.lexeme in ("[", "{"):
+            items = self._parse_nested_type()
+            if not self._accept("]"):
+                raise self.syntax_error("no closing ]")
             return {"type": "array", "items": items}
-        return {"type": "array", "items": self._deeper("]")}
+        return {"type": "array", "items": self._parse_nested_fields("]")}
 
-    def _guarded_type(self) -> dict[str, Any]:
-        self._enter()
-        schema = self._type("")
+    def _parse_nested_type(self) -> dict[str, Any]:
+        self._enter_bracket()
+        schema = self._parse_type("")
         self._depth -= 1
         return schema
 
-    def _deeper(self, closer: str) -> dict[str, Any]:
-        self._enter()
-        schema = self.fields(closer)
+    def _parse_nested_fields(self, closing: str) -> dict[str, Any]:
+        self._enter_bracket()
+        schema = self.parse_fields(closing)
         self._depth -= 1
         return schema
 
-    def _enter(self) -> None:
+    def _enter_bracket(self) -> None:
         self._depth += 1
-        if self._depth > _DEEPEST:
-            raise InputError(f"The schema has brackets more than {_DEEPEST} deep.", hint=_HINT)
+        if self._depth > _MAX_DEPTH:
+            raise InputError(f"The schema has brackets more than {_MAX_DEPTH} deep.", hint=_HINT)
 
-    def wrong(self, what: str, after: str = "") -> InputError:
+    def syntax_error(self, what: str, after: str = "") -> InputError:
         """The error that names what stands where it should not."""
         place = f" after {after!r}" if after else ""
-        shown = repr(self.sign[:60]) + " is" if self.sign else "At its end there is"
+        shown = repr(self.lexeme[:60]) + " is" if self.lexeme else "At its end there is"
         return InputError(f"The schema cannot be read{place}: {shown} {what}.", hint=_HINT)
 
 
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+def _make_nullable(schema: dict[str, Any]) -> dict[str, Any]:
     """The same, or null."""
     if "enum" in schema:
         return {"type": ["string", "null"], "enum": [*schema["enum"], None]}

@@ -13,7 +13,7 @@ from typing import Any
 from puq_magics.core.errors import ConfigurationError, InputError
 
 #: Keywords that only combine or refine: with them, closing an object could leave nothing that fits.
-_COMBINING = frozenset(
+_UNSUPPORTED_KEYWORDS = frozenset(
     {
         *(
             "allOf",
@@ -32,17 +32,17 @@ _COMBINING = frozenset(
 )
 
 
-def closed(schema: dict[str, Any]) -> dict[str, Any] | None:
+def to_strict_schema(schema: dict[str, Any]) -> dict[str, Any] | None:
     """The schema as strict servers want it, or None where it cannot be had without asking for more.
 
     Objects take no further fields and have all of theirs; a field that may be absent has to allow null then.
     """
     if schema.get("type") != "object" and "$ref" not in schema:
         return None
-    return _closed_part(schema) if all(_can_close(part) for part in _parts(schema)) else None
+    return _close_objects(schema) if all(_can_be_strict(part) for part in _iter_subschemas(schema)) else None
 
 
-def _parts(schema: object) -> Iterator[dict[str, Any]]:
+def _iter_subschemas(schema: object) -> Iterator[dict[str, Any]]:
     """The schema and every schema in it."""
     if not isinstance(schema, dict):
         return
@@ -50,16 +50,16 @@ def _parts(schema: object) -> Iterator[dict[str, Any]]:
     for key, value in schema.items():
         if key in ("properties", "$defs", "definitions") and isinstance(value, dict):
             for part in value.values():
-                yield from _parts(part)
+                yield from _iter_subschemas(part)
         elif key == "anyOf" and isinstance(value, list):
             for part in value:
-                yield from _parts(part)
+                yield from _iter_subschemas(part)
         elif key == "items":
-            yield from _parts(value)
+            yield from _iter_subschemas(value)
 
 
-def _can_close(schema: dict[str, Any]) -> bool:
-    if _COMBINING & schema.keys() or schema.get("additionalProperties", False) is not False:
+def _can_be_strict(schema: dict[str, Any]) -> bool:
+    if _UNSUPPORTED_KEYWORDS & schema.keys() or schema.get("additionalProperties", False) is not False:
         return False
     if "prefixItems" in schema or not schema.keys() - {"description", "title", "default"}:
         return False  # places of a list, or anything at all
@@ -88,23 +88,23 @@ def _allows_null(schema: object) -> bool:
     return (is_null and None in schema.get("enum", [None])) or is_choice
 
 
-def _closed_part(schema: dict[str, Any]) -> dict[str, Any]:
-    closed = deepcopy(schema)
-    for part in _parts(closed):
+def _close_objects(schema: dict[str, Any]) -> dict[str, Any]:
+    to_strict_schema = deepcopy(schema)
+    for part in _iter_subschemas(to_strict_schema):
         part.pop("default", None)
         if _is_object(part):
             part["additionalProperties"] = False
             part["required"] = list(part["properties"])
-    return closed
+    return to_strict_schema
 
 
 #: What a schema may be, for those who gave something else.
-HINT = (
+SCHEMA_HINT = (
     "A schema is a JSON Schema (a dict or a .json file), a pydantic model, a dataclass, a TypedDict, "
     'or the short form "name, age int, tags [str]".'
 )
 #: Keywords of which at least one has to be there: any other dict is a schema that everything fits.
-MEANINGFUL = frozenset(
+SCHEMA_KEYWORDS = frozenset(
     {
         *(
             "type",
@@ -131,12 +131,12 @@ MEANINGFUL = frozenset(
         *("minimum", "maximum", "minLength", "minItems", "pattern", "format"),
     }
 )
-_CIRCLES_HINT = "Let a $ref lead somewhere else."
+_CIRCULAR_REF_HINT = "Let a $ref lead somewhere else."
 #: Complaints that are told, and characters of each.
-_MOST, _LONGEST = 20, 200
+_MAX_VIOLATIONS, _MAX_MESSAGE_CHARS = 20, 200
 
 
-def _validator(schema: dict[str, Any]) -> Any:
+def _create_validator(schema: dict[str, Any]) -> Any:
     """A validator that fetches nothing: a schema that points into the network is refused, not followed."""
     try:
         from jsonschema.validators import Draft202012Validator, validator_for
@@ -152,22 +152,22 @@ def _validator(schema: dict[str, Any]) -> Any:
 
 def check_schema(schema: dict[str, Any]) -> None:
     """Raise `InputError` where it is no JSON Schema, or points at what is not in it."""
-    validator = _validator(schema)
+    validator = _create_validator(schema)
     from jsonschema.exceptions import SchemaError
 
     try:
         type(validator).check_schema(schema)
     except SchemaError as error:
         where = ".".join(str(step) for step in error.absolute_path)
-        said = _shortened(error.message, error.instance)
+        said = _shorten_message(error.message, error.instance)
         raise InputError(
-            f"This is no JSON Schema: {where + ': ' if where else ''}{said}.", hint=HINT
+            f"This is no JSON Schema: {where + ': ' if where else ''}{said}.", hint=SCHEMA_HINT
         ) from None
     except RecursionError:
-        raise InputError("The schema is nested too deep.", hint=HINT) from None
+        raise InputError("The schema is nested too deep.", hint=SCHEMA_HINT) from None
     if "$id" not in json.dumps(schema):
         _check_references(schema)
-    if not schema.keys() & MEANINGFUL:
+    if not schema.keys() & SCHEMA_KEYWORDS:
         names = ", ".join(repr(name) for name in list(schema)[:3]) or "an empty one"
         raise InputError(
             f"This is no JSON Schema: {names} says nothing of an answer.",
@@ -183,13 +183,13 @@ def _check_references(schema: dict[str, Any]) -> None:
 
     root = Resource.from_contents(schema, default_specification=DRAFT202012)
     resolver = REGISTRY.with_resource("", root).resolver()
-    pointers = {part["$ref"] for part in _every(schema) if isinstance(part.get("$ref"), str)}
+    pointers = {part["$ref"] for part in _iter_objects(schema) if isinstance(part.get("$ref"), str)}
     for pointer in sorted(pointers):
         passed: set[str] = set()
         while isinstance(pointer, str):
             if pointer in passed:
                 raise InputError(
-                    f"The schema goes round in circles at {pointer[:100]!r}.", hint=_CIRCLES_HINT
+                    f"The schema goes round in circles at {pointer[:100]!r}.", hint=_CIRCULAR_REF_HINT
                 )
             passed.add(pointer)
             try:
@@ -202,41 +202,45 @@ def _check_references(schema: dict[str, Any]) -> None:
             pointer = found.get("$ref") if isinstance(found, dict) else None
 
 
-def _every(value: object) -> Iterator[dict[str, Any]]:
+def _iter_objects(value: object) -> Iterator[dict[str, Any]]:
     """Every object of a JSON value."""
     if isinstance(value, dict):
         yield value
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _every(item)
+        yield from _iter_objects(item)
 
 
-def complaints_of(schema: dict[str, Any], data: object) -> tuple[str, ...]:
+def find_violations(schema: dict[str, Any], data: object) -> tuple[str, ...]:
     """What does not fit, a line each; the first ones, in the order of the document."""
     from jsonschema.exceptions import best_match
     from referencing.exceptions import Unresolvable
 
     try:
         errors = sorted(
-            _validator(schema).iter_errors(data), key=lambda error: [str(step) for step in error.path]
+            _create_validator(schema).iter_errors(data), key=lambda error: [str(step) for step in error.path]
         )
     except Unresolvable as error:
-        raise InputError(f"The schema points at what is not in it: {str(error)[:100]}", hint=HINT) from None
+        raise InputError(
+            f"The schema points at what is not in it: {str(error)[:100]}", hint=SCHEMA_HINT
+        ) from None
     except RecursionError:
-        raise InputError("The schema goes round in circles.", hint=_CIRCLES_HINT) from None
+        raise InputError("The schema goes round in circles.", hint=_CIRCULAR_REF_HINT) from None
     # Of an anyOf, the complaint of the choice that comes nearest.
-    return tuple(dict.fromkeys(_line(best_match([error]) or error) for error in errors[:_MOST]))
+    return tuple(
+        dict.fromkeys(_format_violation(best_match([error]) or error) for error in errors[:_MAX_VIOLATIONS])
+    )
 
 
-def _line(error: Any) -> str:
+def _format_violation(error: Any) -> str:
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
-    said = _shortened(error.message, error.instance)
+    said = _shorten_message(error.message, error.instance)
     return f"{path.removeprefix('.')}: {said}" if path else said
 
 
-def _shortened(message: str, instance: object) -> str:
+def _shorten_message(message: str, instance: object) -> str:
     """The words on one line, with a value that is long cut in its middle."""
     shown = repr(instance)
-    if len(shown) > _LONGEST // 2:
+    if len(shown) > _MAX_MESSAGE_CHARS // 2:
         message = message.replace(shown, f"{shown[:40]} … {shown[-20:]}", 1)
     line = " ".join(message.split()).rstrip(".")
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+    return line if len(line) <= _MAX_MESSAGE_CHARS else f"{line[: _MAX_MESSAGE_CHARS - 1]}…"

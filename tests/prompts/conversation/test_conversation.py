@@ -25,7 +25,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw
 
 def run_cell(chat: Conversation, cell: str, *answers: str) -> list[str]:
     """An execution of a cell that asks once for each answer; what the footers say."""
-    chat.begin(cell)
+    chat.begin_execution(cell)
     notes: list[str] = []
     for ordinal, answer in enumerate(answers):
         notes += chat.commit((cell, ordinal), f"{cell}?", answer)
@@ -73,7 +73,7 @@ def test_turns_follow_each_other(chat: Conversation) -> None:
 
 def test_a_preview_stores_nothing(chat: Conversation) -> None:
     before = chat.turns
-    chat.begin("b")
+    chat.begin_execution("b")
     chat.preview(("b", 0), "again")
     chat.preview(("d", 0), "new")
     assert chat.turns is before
@@ -81,7 +81,7 @@ def test_a_preview_stores_nothing(chat: Conversation) -> None:
 
 
 def test_a_cell_that_runs_again_is_told_only_what_came_before_it(chat: Conversation) -> None:
-    chat.begin("b")
+    chat.begin_execution("b")
     messages, _ = chat.preview(("b", 0), "again")
     assert [message["content"] for message in messages] == ["a?", "a0", "again"]
 
@@ -90,7 +90,7 @@ def test_running_a_cell_again_replaces_its_turns_and_keeps_what_followed(chat: C
     assert run_cell(chat, "b", "B0", "B1") == ["turn 2 replaced; 2 later turns kept as branch main~1"]
     assert answers(chat) == ["a0", "B0", "B1"]
     assert kept(chat) == {"main~1": ["a0", "b0", "b1", "c0"]}
-    assert chat.branches[0].why == "turn 2 replaced"
+    assert chat.branches[0].reason == "turn 2 replaced"
 
 
 def test_the_last_turn_s_earlier_answer_is_kept_too(chat: Conversation) -> None:
@@ -113,7 +113,7 @@ def test_a_loop_of_any_length_takes_the_place_of_the_old_one(chat: Conversation,
 
 
 def test_when_the_first_question_fails_the_old_answers_are_not_taken_for_its_own(chat: Conversation) -> None:
-    chat.begin("b")
+    chat.begin_execution("b")
     chat.preview(("b", 0), "fails")
     messages, _ = chat.preview(("b", 1), "then this")
     assert [message["content"] for message in messages] == ["a?", "a0", "then this"]
@@ -123,7 +123,7 @@ def test_when_the_first_question_fails_the_old_answers_are_not_taken_for_its_own
 
 
 def test_a_failed_turn_changes_nothing(chat: Conversation) -> None:
-    chat.begin("b")
+    chat.begin_execution("b")
     chat.preview(("b", 0), "fails")
     run_cell(chat, "d", "d0")
     assert answers(chat) == ["a0", "b0", "b1", "c0", "d0"]
@@ -147,7 +147,7 @@ def test_without_keys_every_question_goes_to_the_end() -> None:
 
 
 def test_an_answer_without_words_is_not_stored(chat: Conversation) -> None:
-    chat.begin("b")
+    chat.begin_execution("b")
     notes = chat.commit(("b", 0), "again", "", interrupted=True)
     assert notes == ("nothing was answered, so nothing is added to the conversation main",)
     assert answers(chat) == ["a0", "b0", "b1", "c0"]
@@ -171,35 +171,35 @@ def test_each_turn_keeps_the_system_prompt_that_it_was_asked_with() -> None:
     chat.system = "Be kind."
     assert [turn.system for turn in chat.turns] == ["Be brief.", "Be a pirate.", ""]
     assert [turn.system for turn in chat.fork("other").turns] == ["Be brief.", "Be a pirate.", ""]
-    chat.extend("cd", interrupted=True)
+    chat.extend_answer("cd", interrupted=True)
     assert chat.turns[-1].system == ""
 
 
 def test_a_cut_answer_is_whole_when_it_has_gone_on_to_its_end() -> None:
     chat = Conversation("main")
-    chat.commit(None, "1", "One,", cut=True)
-    assert not chat.turns[-1].is_whole
-    chat.extend("One, two,", cut=True)
-    assert not chat.turns[-1].is_whole
-    chat.extend("One, two, three.")
-    assert chat.turns[-1].is_whole
-    chat.answer_anew("Uno,", cut=True)
-    assert (chat.turns[-1].cut, chat.turns[-1].is_whole) == (True, False)
+    chat.commit(None, "1", "One,", truncated=True)
+    assert not chat.turns[-1].is_complete
+    chat.extend_answer("One, two,", truncated=True)
+    assert not chat.turns[-1].is_complete
+    chat.extend_answer("One, two, three.")
+    assert chat.turns[-1].is_complete
+    chat.replace_answer("Uno,", truncated=True)
+    assert (chat.turns[-1].truncated, chat.turns[-1].is_complete) == (True, False)
 
 
 def test_an_answer_goes_on() -> None:
     chat = Conversation("x")
     chat.commit(("a", 0), "count", "one,", "m", Usage(3, 2, 5), interrupted=True)
     assert chat.messages()[0][-1] == {"role": "assistant", "content": "one,"}
-    chat.extend("one, two", usage=Usage(5, 1, 6))
+    chat.extend_answer("one, two", usage=Usage(5, 1, 6))
     turn = chat.turns[0]
     assert (turn.answer, turn.model, turn.usage) == ("one, two", "m", Usage(8, 3, 11))
     assert not turn.interrupted
     assert chat.branches == ()
     with pytest.raises(InputError, match="does not begin with"):
-        chat.extend("two")
+        chat.extend_answer("two")
     with pytest.raises(InputError, match="no answer to go on with"):
-        Conversation("y").extend("one")
+        Conversation("y").extend_answer("one")
 
 
 def test_parts_are_copies() -> None:
@@ -294,24 +294,24 @@ def test_an_image_counts_a_flat_number() -> None:
 
 def test_restoring_brings_a_branch_back_and_keeps_what_is_there(chat: Conversation) -> None:
     run_cell(chat, "b", "B0")
-    assert chat.common("main~1") == 1
-    assert chat.restore("main~1") == (
+    assert chat.count_common_turns("main~1") == 1
+    assert chat.restore_branch("main~1") == (
         "branch main~1 is back: 4 turns",
         "what was there is kept as branch main~2",
     )
     assert answers(chat) == ["a0", "b0", "b1", "c0"]
-    assert chat.restore("2") == (
+    assert chat.restore_branch("2") == (
         "branch main~2 is back: 2 turns",
         "what was there is kept as branch main~1",
     )
-    assert chat.restore("2") == ("branch main~2 is back: 2 turns",)
+    assert chat.restore_branch("2") == ("branch main~2 is back: 2 turns",)
     assert answers(chat) == ["a0", "B0"]
     assert kept(chat) == {"main~1": ["a0", "b0", "b1", "c0"], "main~2": ["a0", "B0"]}
 
 
 def test_a_cell_of_a_restored_line_runs_again(chat: Conversation) -> None:
     run_cell(chat, "a", "A0")
-    chat.restore("main~1")
+    chat.restore_branch("main~1")
     run_cell(chat, "b", "B0")
     assert answers(chat) == ["a0", "B0"]
 
@@ -321,10 +321,10 @@ def test_restoring_brings_the_system_prompt_back(chat: Conversation) -> None:
     chat.undo()
     chat.system = None
     run_cell(chat, "d", "d0")
-    notes = chat.restore("main~1")
+    notes = chat.restore_branch("main~1")
     assert chat.system == "Be brief."
     assert notes[-1] == "the system prompt is as it was in main~1"
-    assert chat.restore("main~2")[-1] == "there is no system prompt, as it was in main~2"
+    assert chat.restore_branch("main~2")[-1] == "there is no system prompt, as it was in main~2"
     assert chat.system is None
 
 
@@ -346,19 +346,19 @@ def test_undo_and_reset_keep_what_they_take(chat: Conversation) -> None:
 def test_a_branch_is_forgotten_only_on_demand(chat: Conversation) -> None:
     run_cell(chat, "b", "B0")
     run_cell(chat, "a", "A0")
-    chat.forget("main~1")
+    chat.delete_branch("main~1")
     assert list(kept(chat)) == ["main~2"]
     run_cell(chat, "a", "AA0")
     assert list(kept(chat)) == ["main~2", "main~3"]
     with pytest.raises(InputError, match=r"has no branch 'main~1'. There are: main~2, main~3\."):
-        chat.restore("main~1")
+        chat.restore_branch("main~1")
     with pytest.raises(InputError, match="It has none yet"):
-        Conversation("x").restore("1")
+        Conversation("x").restore_branch("1")
 
 
 def test_a_number_is_not_used_twice(chat: Conversation) -> None:
     run_cell(chat, "a", "A0")
-    chat.forget("1")
+    chat.delete_branch("1")
     run_cell(chat, "a", "AA0")
     assert list(kept(chat)) == ["main~2"]
 
@@ -373,7 +373,7 @@ def test_a_fork_goes_its_own_way(chat: Conversation) -> None:
 
 
 def test_a_fork_in_the_middle_of_a_cell_keeps_the_cell_s_turns(chat: Conversation) -> None:
-    chat.begin("d")
+    chat.begin_execution("d")
     chat.commit(("d", 0), "?", "d0")
     fork = chat.fork("other")
     fork.commit(("d", 1), "?", "d1")
@@ -396,7 +396,7 @@ class NothingIsLost(RuleBasedStateMachine):
 
     @rule(cell=st.sampled_from("abc"), asks=st.lists(st.sampled_from(["fine", "fails", "stops"]), max_size=3))
     def run(self, cell: str, asks: list[str]) -> None:
-        self.chat.begin(cell)
+        self.chat.begin_execution(cell)
         own: list[str] = []
         for ordinal, outcome in enumerate(asks):
             messages, _ = self.chat.preview((cell, ordinal), "?")
@@ -426,7 +426,7 @@ class NothingIsLost(RuleBasedStateMachine):
     @rule()
     def go_on(self) -> None:
         longer = self.chat.turns[-1].answer + self.answer()
-        self.chat.extend(longer)
+        self.chat.extend_answer(longer)
         self.said.append(answers(self.chat))
 
     @rule()
@@ -435,9 +435,9 @@ class NothingIsLost(RuleBasedStateMachine):
 
     @precondition(lambda self: self.chat.branches)
     @rule(data=st.data())
-    def restore(self, data: st.DataObject) -> None:
+    def restore_branch(self, data: st.DataObject) -> None:
         branch = data.draw(st.sampled_from(self.chat.branches))
-        self.chat.restore(branch.name)
+        self.chat.restore_branch(branch.name)
         assert self.chat.turns == branch.turns
 
     @invariant()
@@ -590,11 +590,11 @@ def test_another_answer_takes_the_place_of_the_last() -> None:
     chat = Conversation("main")
     chat.commit(None, "one", "1")
     chat.commit(None, "two", "2", "a/b", interrupted=True)
-    assert chat.answer_anew("II") == ("turn 2 replaced; its earlier answer kept as branch main~1",)
+    assert chat.replace_answer("II") == ("turn 2 replaced; its earlier answer kept as branch main~1",)
     assert [(turn.question, turn.answer) for turn in chat.turns] == [("one", "1"), ("two", "II")]
     assert (chat.turns[1].model, chat.turns[1].interrupted) == ("a/b", False)
-    assert [turn.answer for turn in chat.branch("main~1").turns] == ["1", "2"]
+    assert [turn.answer for turn in chat.get_branch("main~1").turns] == ["1", "2"]
     with pytest.raises(InputError, match="no text"):
-        chat.answer_anew("")
+        chat.replace_answer("")
     with pytest.raises(InputError, match="no answer to replace"):
-        Conversation("main").answer_anew("II")
+        Conversation("main").replace_answer("II")

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
 from puq_magics.prompts.conversation.conversation import Conversation
-from puq_magics.prompts.conversation.export import as_markdown, as_notebook, inert
+from puq_magics.prompts.conversation.export import escape_active_markdown, to_markdown, to_notebook
 
 AT = datetime(2026, 1, 31, 12, 30, tzinfo=UTC)
 PNG = base64.b64encode(b"\x89PNG" * 500).decode()
@@ -39,7 +39,7 @@ def test_a_document() -> None:
     )
     chat.commit(None, "Why:\n```\nx\n```", "One, two,", interrupted=True, at=AT)
     assert (
-        as_markdown(chat)
+        to_markdown(chat)
         == """\
 # Conversation `main`
 
@@ -83,7 +83,7 @@ def test_the_system_prompt_stands_where_it_changes() -> None:
     for number, system in enumerate([None, None, "Be a *pirate*.", "", None], 1):
         chat.commit(None, f"{number}?", "!", system=system)
     chat.system = "Be kind."
-    assert headings(as_markdown(chat)) == [
+    assert headings(to_markdown(chat)) == [
         "Conversation `main`",
         *("System prompt", "Question 1", "Answer 1", "Question 2", "Answer 2"),
         *("System prompt, from question 3 on", "Question 3", "Answer 3"),
@@ -91,21 +91,21 @@ def test_the_system_prompt_stands_where_it_changes() -> None:
         *("System prompt, from question 5 on", "Question 5", "Answer 5"),
         "System prompt, from question 6 on",
     ]
-    assert "from question 3 on\n\n> Be a \\*pirate\\*.\n" in as_markdown(chat)
-    assert "from question 4 on\n\n*None.*\n" in as_markdown(chat)
-    assert "from question 5 on\n\n> Be brief.\n" in as_markdown(chat)
-    notebook = nbformat.from_dict(as_notebook(chat))
+    assert "from question 3 on\n\n> Be a \\*pirate\\*.\n" in to_markdown(chat)
+    assert "from question 4 on\n\n*None.*\n" in to_markdown(chat)
+    assert "from question 5 on\n\n> Be brief.\n" in to_markdown(chat)
+    notebook = nbformat.from_dict(to_notebook(chat))
     nbformat.validate(notebook)
     assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
 
 
 def test_a_conversation_that_has_no_turns_yet_shows_its_system_prompt() -> None:
-    assert as_markdown(Conversation("main", "Be brief.")).endswith("## System prompt\n\n> Be brief.\n")
+    assert to_markdown(Conversation("main", "Be brief.")).endswith("## System prompt\n\n> Be brief.\n")
 
 
 def test_an_answer_that_was_cut_says_so() -> None:
-    assert "**cut off at the token limit: this is as far as the answer came**" in as_markdown(
-        of("?", "One, two,", cut=True)
+    assert "**cut off at the token limit: this is as far as the answer came**" in to_markdown(
+        of("?", "One, two,", truncated=True)
     )
 
 
@@ -154,7 +154,7 @@ def test_the_shape_survives_whatever_is_said(words: str) -> None:
     chat = Conversation("main", words)
     chat.commit(None, words, words, words, at=AT)
     chat.commit(None, "?", "the end", at=AT)
-    document = as_markdown(chat)
+    document = to_markdown(chat)
     assert headings(document) == [
         "Conversation `main`",
         "System prompt",
@@ -164,7 +164,7 @@ def test_the_shape_survives_whatever_is_said(words: str) -> None:
         "Answer 2",
     ]
     assert not {"html_block", "html_inline"} & kinds(document)
-    for cell in as_notebook(chat)["cells"]:
+    for cell in to_notebook(chat)["cells"]:
         assert not {"html_block", "html_inline"} & kinds(cell["source"])
 
 
@@ -193,21 +193,21 @@ PIECES = [
 @settings(derandomize=True, deadline=None, database=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 def test_no_tag_gets_through(words: str) -> None:
-    assert not {"html_block", "html_inline"} & kinds(as_markdown(of("?", f"{words}.")))
+    assert not {"html_block", "html_inline"} & kinds(to_markdown(of("?", f"{words}.")))
 
 
 @settings(derandomize=True, deadline=None, database=None)
 @given(st.text(alphabet=st.sampled_from("`~<>/!?-# \n\\ab1.*|=[]:\t"), min_size=1, max_size=80))
 def test_the_shape_survives_anything(words: str) -> None:
     chat = of(f"?{words}", words)
-    assert headings(as_markdown(chat)) == ["Conversation `main`", "Question 1", "Answer 1"]
+    assert headings(to_markdown(chat)) == ["Conversation `main`", "Question 1", "Answer 1"]
 
 
 @settings(derandomize=True, deadline=None, database=None)
 @given(st.text(alphabet=st.sampled_from('*_`<>&#[]()!|\\~$+-.1a{} ="'), min_size=1, max_size=40))
 def test_a_question_of_one_line_is_shown_to_the_letter(words: str) -> None:
     question = f"x {words}".strip()
-    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(as_markdown(of(question, "!")))
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(to_markdown(of(question, "!")))
     start = next(n for n, token in enumerate(tokens) if token.type == "blockquote_open")
     children = tokens[start + 2].children or []
     assert {child.type for child in children} <= {"text", "text_special"}
@@ -218,7 +218,7 @@ def test_a_question_of_one_line_is_shown_to_the_letter(words: str) -> None:
     "mark", ["1.", "23)", "-", "+", "*", "#", ">", "---", "- [x]", "=", "~~~", "|", "&amp;"]
 )
 def test_a_question_that_begins_like_a_block_is_shown_to_the_letter(mark: str) -> None:
-    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(as_markdown(of(f"{mark} a", "!")))
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(to_markdown(of(f"{mark} a", "!")))
     start = next(n for n, token in enumerate(tokens) if token.type == "blockquote_open")
     assert [token.type for token in tokens[start + 1 : start + 3]] == ["paragraph_open", "inline"]
     assert "".join(child.content for child in tokens[start + 2].children or []) == f"{mark} a"
@@ -226,12 +226,12 @@ def test_a_question_that_begins_like_a_block_is_shown_to_the_letter(mark: str) -
 
 def test_plain_sentences_are_exported_as_they_are() -> None:
     question = "Is my_wren (9 g) lighter - by {{x}}, and how much: 1.5 or 2?!"
-    assert f"> {question}\n" in as_markdown(of(question, "!"))
+    assert f"> {question}\n" in to_markdown(of(question, "!"))
 
 
 def test_a_question_of_several_lines_is_shown_to_the_letter() -> None:
     question = "def f(x):\n    return `x`\n\n````\n</pre>\n"
-    tokens = MarkdownIt("commonmark").parse(as_markdown(of(question, "!")))
+    tokens = MarkdownIt("commonmark").parse(to_markdown(of(question, "!")))
     assert [token.content for token in tokens if token.type == "fence"] == [f"{question}\n"]
 
 
@@ -249,23 +249,29 @@ def test_a_question_of_several_lines_is_shown_to_the_letter() -> None:
     ],
 )
 def test_what_is_no_tag_stays_as_it_is(words: str) -> None:
-    assert inert(words) == words
+    assert escape_active_markdown(words) == words
 
 
 def test_tags_are_shown_as_text() -> None:
-    assert inert("a <b>bold</b> <br/> <!-- x --> `<i>`") == "a \\<b>bold\\</b> \\<br/> \\<!-- x --> `<i>`"
+    assert (
+        escape_active_markdown("a <b>bold</b> <br/> <!-- x --> `<i>`")
+        == "a \\<b>bold\\</b> \\<br/> \\<!-- x --> `<i>`"
+    )
 
 
 def test_mathematics_is_between_dollars() -> None:
-    assert inert("so \\( x_1 < y \\) and `\\(a\\)` and \\\\(b\\\\)") == (
+    assert escape_active_markdown("so \\( x_1 < y \\) and `\\(a\\)` and \\\\(b\\\\)") == (
         "so $x_1 \\lt  y$ and `\\(a\\)` and \\\\(b\\\\)"
     )
-    assert inert("so\n\\[\n  a\n  = b\n\\]\n\n$c$ \\( $ \\)") == "so\n$$a = b$$\n\n$c$ \\( $ \\)"
+    assert (
+        escape_active_markdown("so\n\\[\n  a\n  = b\n\\]\n\n$c$ \\( $ \\)")
+        == "so\n$$a = b$$\n\n$c$ \\( $ \\)"
+    )
 
 
 def test_control_characters_do_nothing() -> None:
     assert (
-        inert("a\r\nb\x1b[2Jc\x9b\t\ud800")
+        escape_active_markdown("a\r\nb\x1b[2Jc\x9b\t\ud800")
         == "a\nb\N{REPLACEMENT CHARACTER}[2Jc\N{REPLACEMENT CHARACTER}\t\N{REPLACEMENT CHARACTER}"
     )
 
@@ -279,7 +285,7 @@ def test_attachments_are_told_of() -> None:
         {"type": "input_audio", "input_audio": {}},
         {"type": "text", "text": "notes.md\n# Notes"},
     ]
-    document = as_markdown(of(parts, "!"))
+    document = to_markdown(of(parts, "!"))
     assert PNG not in document
     assert (
         document.split("## Answer 1")[0].split("## Question 1\n\n")[1]
@@ -329,8 +335,8 @@ def test_a_notebook(tmp_path: Path) -> None:
 
 def test_the_ending_decides(tmp_path: Path) -> None:
     chat = of("?", "!")
-    assert chat.export(tmp_path / "a.MD").read_text(encoding="utf-8") == as_markdown(chat)
-    assert json.loads(chat.export(tmp_path / "a.ipynb").read_text(encoding="utf-8")) == as_notebook(chat)
+    assert chat.export(tmp_path / "a.MD").read_text(encoding="utf-8") == to_markdown(chat)
+    assert json.loads(chat.export(tmp_path / "a.ipynb").read_text(encoding="utf-8")) == to_notebook(chat)
     for name in ("a.pdf", "a", "a.md.gz"):
         with pytest.raises(InputError, match=r"neither \.md nor \.ipynb"):
             chat.export(tmp_path / name)
@@ -356,7 +362,7 @@ def test_nothing_to_export(tmp_path: Path) -> None:
 
 def test_the_words_at_which_an_answer_went_on() -> None:
     chat = of("Count.", "One,", interrupted=True)
-    chat.extend("One, two.", continued=["*More*, please."])
-    assert as_markdown(chat).endswith(
+    chat.extend_answer("One, two.", continue_prompts=["*More*, please."])
+    assert to_markdown(chat).endswith(
         "> *Gone on with, when told:*\n>\n> > \\*More\\*, please.\n>\n> One, two.\n"
     )

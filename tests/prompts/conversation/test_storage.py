@@ -16,7 +16,7 @@ from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
 from puq_magics.prompts.conversation import storage as conversation_files
 from puq_magics.prompts.conversation.conversation import Conversation
-from puq_magics.prompts.conversation.storage import LARGEST
+from puq_magics.prompts.conversation.storage import MAX_FILE_BYTES
 from puq_magics.prompts.conversation.turns import Turn
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -35,7 +35,7 @@ def example() -> Conversation:
 
 
 def everything(chat: Conversation) -> Any:
-    branches = [(b.name, b.turns, b.why, b.at) for b in chat.branches]
+    branches = [(b.name, b.turns, b.reason, b.at) for b in chat.branches]
     return chat.name, chat.system, chat.turns, branches
 
 
@@ -86,7 +86,7 @@ def test_the_format_is_as_documented(path: Path) -> None:
 def test_system_prompts_and_marks_of_cut_answers_come_back(path: Path) -> None:
     chat = Conversation("main", "Be brief.")
     chat.commit(None, "1", "a")
-    chat.commit(("cell-a", 0), "2", "b", system="Be a pirate.", cut=True)
+    chat.commit(("cell-a", 0), "2", "b", system="Be a pirate.", truncated=True)
     chat.commit(("cell-b", 0), "3", "c", system="")
     chat.system = None
     chat.undo()
@@ -97,7 +97,7 @@ def test_system_prompts_and_marks_of_cut_answers_come_back(path: Path) -> None:
     assert everything(loaded) == everything(chat)
     assert [branch.system for branch in loaded.branches] == [None]
     turns = loaded.branches[0].turns
-    assert [(turn.system, turn.cut) for turn in turns] == [
+    assert [(turn.system, turn.truncated) for turn in turns] == [
         ("Be brief.", False),
         ("Be a pirate.", True),
         ("", False),
@@ -113,7 +113,7 @@ OLD = """{"format": "puq_magics conversation", "version": 1, "name": "main", "sy
 def test_a_file_of_before_turns_had_system_prompts(path: Path) -> None:
     path.write_text(OLD)
     loaded = Conversation.load(path)
-    assert (loaded.turns[0].system, loaded.turns[0].cut) == ("Be brief.", False)
+    assert (loaded.turns[0].system, loaded.turns[0].truncated) == ("Be brief.", False)
     assert loaded.branches[0].system == "Be brief."
     loaded.save(path, force=True)
     assert json.loads(path.read_text()) == json.loads(OLD)
@@ -145,7 +145,7 @@ def test_a_cell_of_a_loaded_conversation_runs_again(path: Path) -> None:
     chat.commit(("cell-b", 0), "?", "b0")
     chat.save(path)
     loaded = Conversation.load(path)
-    loaded.begin("cell-a")
+    loaded.begin_execution("cell-a")
     loaded.commit(("cell-a", 0), "?", "A0")
     assert [turn.answer for turn in loaded.turns] == ["A0"]
     assert [turn.answer for turn in loaded.branches[0].turns] == ["a0", "a1", "a2", "b0"]
@@ -275,7 +275,7 @@ def test_a_link_to_itself(path: Path) -> None:
 
 
 def test_what_would_not_be_read_again_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation_files, "LARGEST", 500)
+    monkeypatch.setattr(conversation_files, "MAX_FILE_BYTES", 500)
     with pytest.raises(InputError, match="more than the 0 that would be read again"):
         example().save(path)
     assert not path.exists()
@@ -347,7 +347,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 def test_a_huge_file_is_not_read(path: Path) -> None:
     with path.open("wb") as file:
-        file.truncate(LARGEST + 1)
+        file.truncate(MAX_FILE_BYTES + 1)
     assert refused(path) == "FILE is larger than 100 MB."
 
 
@@ -423,7 +423,7 @@ def test_only_what_was_asked_and_answered_is_written(path: Path) -> None:
 
 def test_the_words_at_which_an_answer_went_on(path: Path) -> None:
     chat = example()
-    chat.extend("A cat, asleep", continued=["More."])
+    chat.extend_answer("A cat, asleep", continue_prompts=["More."])
     chat.save(path)
     document = json.loads(path.read_text(encoding="utf-8"))
     assert [turn.get("continued") for turn in document["turns"]].count(["More."]) == 1

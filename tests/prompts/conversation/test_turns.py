@@ -6,7 +6,7 @@ import pytest
 
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
-from puq_magics.prompts.conversation.turns import Branch, Turn, checked_content, checked_key, sum_of
+from puq_magics.prompts.conversation.turns import Branch, Turn, add_usage, validate_content, validate_key
 from puq_magics.prompts.token_estimate import IMAGE_TOKENS
 
 PARTS = (
@@ -27,14 +27,14 @@ def test_a_turn_of_parts() -> None:
 
 
 def test_a_turn_in_a_line() -> None:
-    turn = Turn(("cell", 0), PARTS, "A cat, " * 1_000, "m/1", cut=True)
+    turn = Turn(("cell", 0), PARTS, "A cat, " * 1_000, "m/1", truncated=True)
     assert repr(turn).startswith("<Turn 'What is this? And why?' → 'A cat, A cat, ")
     assert repr(turn).endswith("…', m/1, cut>")
     assert len(repr(turn)) < 200
 
 
 def test_what_is_sent_is_a_copy() -> None:
-    turn = Turn(None, checked_content(PARTS), "A cat.")
+    turn = Turn(None, validate_content(PARTS), "A cat.")
     turn.messages[0]["content"][1]["image_url"]["url"] = "x"
     assert turn.content == PARTS
 
@@ -43,7 +43,7 @@ def test_what_is_sent_is_a_copy() -> None:
     ("facts", "whole"), [({}, True), ({"interrupted": True}, False), ({"cut": True}, False)]
 )
 def test_an_answer_is_whole_unless_something_ended_it(facts: Any, whole: bool) -> None:
-    assert Turn(None, "?", "!", **facts).is_whole is whole
+    assert Turn(None, "?", "!", **facts).is_complete is whole
 
 
 def test_a_branch_has_its_number_in_its_name() -> None:
@@ -53,17 +53,17 @@ def test_a_branch_has_its_number_in_its_name() -> None:
 @pytest.mark.parametrize("content", ["", " \n", (), [{"type": "text"}], [{"text": "x"}], b"x", 5, None])
 def test_what_is_no_question(content: Any) -> None:
     with pytest.raises(InputError, match="the question is"):
-        checked_content(content)
+        validate_content(content)
 
 
 @pytest.mark.parametrize("key", ["a", ("a",), ("", 0), ("a", -1), ("a", True), (1, 0)])
 def test_what_is_no_key(key: Any) -> None:
     with pytest.raises(InputError, match="is not a turn's key"):
-        checked_key(key)
+        validate_key(key)
 
 
 def test_tokens_add_up_as_far_as_they_are_known() -> None:
     one, other = Usage(1, 2, 3), Usage(10, 20, 30)
-    assert sum_of(one, other) == Usage(11, 22, 33)
-    assert sum_of(one, None) == sum_of(None, one) == one
-    assert sum_of(None, None) is None
+    assert add_usage(one, other) == Usage(11, 22, 33)
+    assert add_usage(one, None) == add_usage(None, one) == one
+    assert add_usage(None, None) is None

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from puq_magics.prompts.diagnosis import frames
-from puq_magics.prompts.diagnosis.frames import Place, Source
+from puq_magics.prompts.diagnosis.frames import CellSource, FrameInfo
 
 
 def run(code: str, **names: Any) -> BaseException:
@@ -26,22 +26,22 @@ def run(code: str, **names: Any) -> BaseException:
     raise AssertionError("the cell raised nothing")
 
 
-def cell(filename: str) -> Source | None:
-    return Source("Cell In[1]", "".join(linecache.getlines(filename))) if filename == "<cell 1>" else None
+def cell(filename: str) -> CellSource | None:
+    return CellSource("Cell In[1]", "".join(linecache.getlines(filename))) if filename == "<cell 1>" else None
 
 
-def places(code: str, **names: Any) -> list[Place]:
+def extract_frames(code: str, **names: Any) -> list[FrameInfo]:
     trace: TracebackType | None = run(code, **names).__traceback__
     assert trace is not None
-    return frames.places(trace.tb_next, cell)  # without this module's frame
+    return frames.extract_frames(trace.tb_next, cell)  # without this module's frame
 
 
-def written(code: str, **names: Any) -> list[str]:
-    return frames.written(places(code, **names))
+def format_traceback(code: str, **names: Any) -> list[str]:
+    return frames.format_traceback(extract_frames(code, **names))
 
 
 def test_a_cell_with_its_line_and_a_caret() -> None:
-    assert written("x = 0\ny = 2 + 1 / x") == [
+    assert format_traceback("x = 0\ny = 2 + 1 / x") == [
         "Cell In[1], line 2, in <module>",
         "  --> 2 | y = 2 + 1 / x",
         "        |         ^^^^^",
@@ -49,12 +49,12 @@ def test_a_cell_with_its_line_and_a_caret() -> None:
 
 
 def test_carets_stand_below_wide_letters_characters() -> None:
-    lines = written("x = 0\nprint('äöü你', 1 / x)")
+    lines = format_traceback("x = 0\nprint('äöü你', 1 / x)")
     assert lines[2].index("^") == lines[1].index("1 / x")
 
 
 def test_frames_of_a_library_are_one_line() -> None:
-    lines = written("import json\njson.loads('{')")
+    lines = format_traceback("import json\njson.loads('{')")
     assert lines[:2] == ["Cell In[1], line 2, in <module>", "  --> 2 | json.loads('{')"]
     (fold,) = lines[2:]
     assert fold.startswith("[3 frames inside json, the last at json/decoder.py, line ")
@@ -62,7 +62,7 @@ def test_frames_of_a_library_are_one_line() -> None:
 
 
 def test_a_users_function_that_a_library_calls_is_shown() -> None:
-    lines = written("import json\ndef f(x):\n    return x.a\njson.dumps({1, 2}, default=f)")
+    lines = format_traceback("import json\ndef f(x):\n    return x.a\njson.dumps({1, 2}, default=f)")
     assert [line for line in lines if not line.startswith("  ")] == [
         "Cell In[1], line 4, in <module>",
         next(line for line in lines if "inside json" in line),
@@ -71,10 +71,13 @@ def test_a_users_function_that_a_library_calls_is_shown() -> None:
 
 
 def test_of_a_recursion_the_ends_are_shown() -> None:
-    lines = written("def f(n):\n    return f(n + 1)\nf(0)")
+    lines = format_traceback("def f(n):\n    return f(n + 1)\nf(0)")
     assert len(lines) < 40
     assert sum("more frames of this kind" in line for line in lines) == 1
-    assert frames.users(places("def f(n):\n    return f(n + 1)\nf(0)"))[-1].frame.f_locals["n"] > 500
+    assert (
+        frames.user_frames(extract_frames("def f(n):\n    return f(n + 1)\nf(0)"))[-1].frame.f_locals["n"]
+        > 500
+    )
 
 
 @pytest.fixture
@@ -94,7 +97,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
 
 def test_a_file_of_the_users_is_shown_with_the_lines_around(module: Any) -> None:
     name = module("import json\n\ndef f(x):\n    y = x\n    return 1 / y\n\n\n\n\n# far\n")
-    lines = written(f"import {name}\n{name}.f(0)")
+    lines = format_traceback(f"import {name}\n{name}.f(0)")
     start = lines.index("their_own.py, line 5, in f")
     assert lines[start + 1 : start + 3] == ["      2 |", "      3 | def f(x):"]
     assert "  --> 5 |     return 1 / y" in lines
@@ -104,13 +107,13 @@ def test_a_file_of_the_users_is_shown_with_the_lines_around(module: Any) -> None
 def test_no_path_of_a_persons_folders_is_said(module: Any, tmp_path: Path, monkeypatch: Any) -> None:
     name = module("def f(x):\n    return 1 / x\n")
     monkeypatch.chdir(Path(__file__).parent)
-    lines = written(f"import {name}\n{name}.f(0)")
+    lines = format_traceback(f"import {name}\n{name}.f(0)")
     assert any(line.startswith("their_own.py, line 2") for line in lines)
     assert str(tmp_path) not in "\n".join(lines)
 
 
 def names(code: str, **others: Any) -> dict[str, object]:
-    return dict(places(code, **others)[-1].variables())
+    return dict(extract_frames(code, **others)[-1].variables())
 
 
 def test_the_variables_of_a_line() -> None:
@@ -138,5 +141,5 @@ def test_attributes_are_no_variables() -> None:
 
 
 def test_versions_of_the_libraries_that_took_part() -> None:
-    said = frames.versions(places("import json\njson.loads('{')"))
+    said = frames.library_versions(extract_frames("import json\njson.loads('{')"))
     assert said == [f"Python {sys.version_info.major}.{sys.version_info.minor}", f"json {json.__version__}"]

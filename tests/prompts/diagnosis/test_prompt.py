@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from puq_magics.prompts.diagnosis.frames import Source
-from puq_magics.prompts.diagnosis.prompt import CELL, MESSAGE, Diagnosis, diagnose
-from puq_magics.prompts.diagnosis.redaction import Masker
+from puq_magics.prompts.diagnosis.frames import CellSource
+from puq_magics.prompts.diagnosis.prompt import MAX_CELL_CHARS, MAX_MESSAGE_CHARS, Diagnosis, diagnose
+from puq_magics.prompts.diagnosis.redaction import SecretMasker
 
 
-def lookup(filename: str) -> Source | None:
+def lookup(filename: str) -> CellSource | None:
     lines = linecache.getlines(filename) if filename.startswith("<cell ") else []
-    return Source(f"Cell In[{filename[6:-1]}]", "".join(lines)) if lines else None
+    return CellSource(f"Cell In[{filename[6:-1]}]", "".join(lines)) if lines else None
 
 
 def failing(*cells: str, **names: Any) -> BaseException:
@@ -31,7 +31,7 @@ def failing(*cells: str, **names: Any) -> BaseException:
 
 
 def diagnosed(*cells: str, **names: Any) -> Diagnosis:
-    return diagnose(failing(*cells, **names), lookup, Masker())
+    return diagnose(failing(*cells, **names), lookup, SecretMasker())
 
 
 def test_a_prompt_in_full() -> None:
@@ -84,19 +84,19 @@ Cell In[2], line 2, in <module>:
 
 def test_what_is_asked_for() -> None:
     error = failing("1 / 0")
-    plain, hint, mend = (
-        diagnose(error, lookup, Masker(), **options).prompt
-        for options in ({}, {"hint": True}, {"mend": True})
+    plain, hint, wants_fix = (
+        diagnose(error, lookup, SecretMasker(), **options).prompt
+        for options in ({}, {"hint": True}, {"wants_fix": True})
     )
     assert "Explain" in plain
     assert "do not give the solution" in hint
     assert "Explain" not in hint
-    assert "whole of the mended cell" in mend
-    assert "whole of the mended cell" not in plain + hint
+    assert "whole of the fixed cell" in wants_fix
+    assert "whole of the fixed cell" not in plain + hint
 
 
 def test_a_system_prompt_of_the_users_comes_first() -> None:
-    diagnosis = diagnose(failing("1 / 0"), lookup, Masker(), system="Answer in German.")
+    diagnosis = diagnose(failing("1 / 0"), lookup, SecretMasker(), system="Answer in German.")
     assert diagnosis.system.startswith("Answer in German.\n\nSomebody who works in a notebook")
 
 
@@ -118,8 +118,8 @@ def test_a_syntax_error_without_a_place(code: str) -> None:
 
 
 def test_an_error_without_a_traceback() -> None:
-    ran = Source("Cell In[7]", "do()")
-    prompt = diagnose(ValueError("no"), lookup, Masker(), ran=ran).prompt
+    executed_cell = CellSource("Cell In[7]", "do()")
+    prompt = diagnose(ValueError("no"), lookup, SecretMasker(), executed_cell=executed_cell).prompt
     assert "```\nValueError: no\n```" in prompt
     assert "Cell In[7], which was run\n\n```python\ndo()" in prompt
 
@@ -136,7 +136,7 @@ def test_what_led_to_an_error() -> None:
 def test_errors_that_led_to_one_another_in_a_ring() -> None:
     one, two = ValueError("one"), ValueError("two")
     one.__cause__, two.__cause__ = two, one
-    assert diagnose(one, lookup, Masker()).prompt.count("ValueError: one") == 1
+    assert diagnose(one, lookup, SecretMasker()).prompt.count("ValueError: one") == 1
 
 
 def test_a_group_of_errors() -> None:
@@ -173,14 +173,14 @@ def test_no_code_of_an_errors_class_is_in_the_way() -> None:
 
 def test_long_words_are_cut() -> None:
     prompt = diagnosed("raise ValueError('x ' * 1_000_000)").prompt
-    assert len(prompt) < 3 * MESSAGE
+    assert len(prompt) < 3 * MAX_MESSAGE_CHARS
     assert "… (2,000,000 characters)" in prompt
 
 
 def test_of_a_long_cell_the_lines_around_the_failing_one() -> None:
     code = "\n".join(["x = 1  # before"] * 3000 + ["1 / 0"] + ["x = 1  # behind"] * 3000)
     diagnosis = diagnosed(code)
-    assert len(diagnosis.prompt) < CELL + 3000
+    assert len(diagnosis.prompt) < MAX_CELL_CHARS + 3000
     assert "\n1 / 0\n" in diagnosis.prompt
     (note,) = diagnosis.notes
     assert note.startswith("Cell In[1]: lines 2,")
@@ -189,7 +189,7 @@ def test_of_a_long_cell_the_lines_around_the_failing_one() -> None:
 
 def test_a_cell_with_one_endless_line() -> None:
     diagnosis = diagnosed(f"1 / 0; x = '{'a b ' * 100_000}'")
-    assert len(diagnosis.prompt) < CELL + 3000
+    assert len(diagnosis.prompt) < MAX_CELL_CHARS + 3000
 
 
 def test_no_fence_is_closed_by_what_stands_in_it() -> None:
@@ -242,7 +242,7 @@ def test_no_secret_gets_into_the_prompt(code: str) -> None:
 
 def test_a_known_secret_is_masked_in_all_of_it() -> None:
     code = "note = 'open sesame'\nraise ValueError(note)"
-    diagnosis = diagnose(failing(code), lookup, Masker(["open sesame"]))
+    diagnosis = diagnose(failing(code), lookup, SecretMasker(["open sesame"]))
     assert "sesame" not in str(diagnosis.messages)
     assert diagnosis.prompt.count("<secret 1>") == 3
     assert diagnosis.notes == ("1 secret masked",)

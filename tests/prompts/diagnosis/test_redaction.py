@@ -5,7 +5,12 @@ import string
 
 import pytest
 
-from puq_magics.prompts.diagnosis.redaction import Masker, is_random, is_secret, secrets_of
+from puq_magics.prompts.diagnosis.redaction import (
+    SecretMasker,
+    find_environment_secrets,
+    is_secret_name,
+    looks_random,
+)
 
 NAMES = [
     "key",
@@ -57,12 +62,12 @@ OTHERS = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_of_secrets(name: str) -> None:
-    assert is_secret(name)
+    assert is_secret_name(name)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_names_of_other_things(name: str) -> None:
-    assert not is_secret(name)
+    assert not is_secret_name(name)
 
 
 LEAKS = [
@@ -98,7 +103,7 @@ LEAKS = [
 
 @pytest.mark.parametrize(("text", "secret"), LEAKS)
 def test_what_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
-    masked = Masker().mask(text)
+    masked = SecretMasker().mask(text)
     assert secret not in masked
     assert "<secret 1>" in masked
 
@@ -142,14 +147,14 @@ IN_TEXTS = [
 
 @pytest.mark.parametrize(("text", "secret"), IN_CODE)
 def test_secrets_in_code(text: str, secret: str) -> None:
-    masked = Masker().mask(text, code=True)
+    masked = SecretMasker().mask(text, code=True)
     assert secret not in masked
     assert "<secret 1>" in masked
 
 
 @pytest.mark.parametrize(("text", "secret"), IN_TEXTS)
 def test_secrets_in_texts(text: str, secret: str) -> None:
-    masked = Masker().mask(text)
+    masked = SecretMasker().mask(text)
     assert secret not in masked
     assert "<secret 1>" in masked
 
@@ -178,8 +183,8 @@ CODE = [
 
 @pytest.mark.parametrize("text", CODE)
 def test_ordinary_code_stays(text: str) -> None:
-    assert Masker().mask(text, code=True) == text
-    assert Masker().mask(f"  --> 12 | {text}".split("\n")[0]) == f"  --> 12 | {text}".split("\n")[0]
+    assert SecretMasker().mask(text, code=True) == text
+    assert SecretMasker().mask(f"  --> 12 | {text}".split("\n")[0]) == f"  --> 12 | {text}".split("\n")[0]
 
 
 PROSE = ["KeyError: 12345678", "invalid password: please retry", "f(x, key=None, token=<object>)", "Auth: no"]
@@ -187,7 +192,7 @@ PROSE = ["KeyError: 12345678", "invalid password: please retry", "f(x, key=None,
 
 @pytest.mark.parametrize("text", PROSE)
 def test_ordinary_texts_stay(text: str) -> None:
-    assert Masker().mask(text) == text
+    assert SecretMasker().mask(text) == text
 
 
 HOSTILE = [
@@ -204,26 +209,26 @@ def test_no_text_takes_long() -> None:
     # One whose time grows with the square of the length would take minutes, and end with the run.
     for unit in HOSTILE:
         for code in (False, True):
-            Masker().mask(unit * (100_000 // len(unit)), code=code)
+            SecretMasker().mask(unit * (100_000 // len(unit)), code=code)
 
 
 def test_a_password_of_letters_is_known_again() -> None:
-    masker = Masker()
+    masker = SecretMasker()
     masker.mask('password="correcthorsebatterystaple"; pwd = "swordfish"', code=True)
-    assert masker.again("no correcthorsebatterystaple") == "no <secret 1>"
-    assert masker.again("swordfish, swordfishes") == "<secret 2>, swordfishes"
+    assert masker.mask_known("no correcthorsebatterystaple") == "no <secret 1>"
+    assert masker.mask_known("swordfish, swordfishes") == "<secret 2>, swordfishes"
 
 
 def test_a_short_word_or_a_name_is_not_looked_for() -> None:
-    masker = Masker()
+    masker = SecretMasker()
     masker.mask('password="string"; pwd = "password"')
-    assert masker.again("password: a string") == "password: a string"
+    assert masker.mask_known("password: a string") == "password: a string"
 
 
 def test_a_number_is_known_again_as_a_whole() -> None:
-    masker = Masker()
+    masker = SecretMasker()
     masker.mask("PASSWD = 12345678")
-    assert masker.again("12345678 and 9123456780") == "<secret 1> and 9123456780"
+    assert masker.mask_known("12345678 and 9123456780") == "<secret 1> and 9123456780"
 
 
 HARMLESS = [
@@ -243,46 +248,46 @@ HARMLESS = [
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_is_none_stays(text: str) -> None:
-    assert Masker().mask(text) == text
+    assert SecretMasker().mask(text) == text
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_long_random_words_are_masked(seed: int) -> None:
     rng = random.Random(seed)
     word = "".join(rng.choices(string.ascii_letters + string.digits, k=40))
-    assert is_random(word)
-    assert word not in Masker().mask(f"connect({word!r})")
+    assert looks_random(word)
+    assert word not in SecretMasker().mask(f"connect({word!r})")
 
 
 def test_a_known_secret_is_masked_wherever_it_stands() -> None:
-    masker = Masker(["open sesame", "it's \\ me"])
+    masker = SecretMasker(["open sesame", "it's \\ me"])
     assert masker.mask("say open sesame") == "say <secret 1>"
     assert "me" not in masker.mask(repr({"x": "it's \\ me"}))
 
 
 def test_a_secret_that_was_found_once_is_known() -> None:
-    masker = Masker()
+    masker = SecretMasker()
     assert masker.mask("password = 'hunter2'") == "password = '<secret 1>'"
-    assert masker.again("login failed for hunter2") == "login failed for <secret 1>"
+    assert masker.mask_known("login failed for hunter2") == "login failed for <secret 1>"
     assert masker.count == 1
 
 
 def test_the_same_secret_has_the_same_mark() -> None:
-    masked = Masker().mask("a_token = 'hunter2'\nb_token = 'other3'\nc_token = 'hunter2'")
+    masked = SecretMasker().mask("a_token = 'hunter2'\nb_token = 'other3'\nc_token = 'hunter2'")
     assert masked == "a_token = '<secret 1>'\nb_token = '<secret 2>'\nc_token = '<secret 1>'"
 
 
 def test_masking_twice_changes_nothing_more() -> None:
-    masker = Masker()
+    masker = SecretMasker()
     once = masker.mask("password = 'hunter2'; x = 'sk-0123456789abc'")
     assert masker.mask(once) == once
 
 
 def test_only_what_the_source_held_is_put_back() -> None:
-    masker = Masker(["from-elsewhere-1"])
+    masker = SecretMasker(["from-elsewhere-1"])
     cell = "password = 'hunter2'"
     masker.mask(f"{cell} from-elsewhere-1")
-    assert masker.restore("p = '<secret 1>' + '<secret 2>'", cell) in (
+    assert masker.unmask("p = '<secret 1>' + '<secret 2>'", cell) in (
         "p = 'hunter2' + '<secret 2>'",
         "p = '<secret 1>' + 'hunter2'",
     )
@@ -295,4 +300,4 @@ def test_secrets_of_an_environment() -> None:
         "TOKEN": "1",
         "DB_PASSWORD": "swordfish",
     }
-    assert secrets_of(environment) == ["abcdefgh", "swordfish"]
+    assert find_environment_secrets(environment) == ["abcdefgh", "swordfish"]

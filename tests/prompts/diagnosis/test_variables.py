@@ -9,12 +9,12 @@ import numpy
 import pandas
 import pytest
 
-from puq_magics.prompts.diagnosis.redaction import Masker
-from puq_magics.prompts.diagnosis.variables import LONGEST, Glimpser
+from puq_magics.prompts.diagnosis.redaction import SecretMasker
+from puq_magics.prompts.diagnosis.variables import MAX_CHARS, VariableSummarizer
 
 
-def glimpse(value: object, name: str = "x") -> str:
-    return Glimpser(Masker()).glimpse(name, value)
+def summarize(value: object, name: str = "x") -> str:
+    return VariableSummarizer(SecretMasker()).summarize(name, value)
 
 
 class Plain:
@@ -108,24 +108,24 @@ ABOUT = [
 
 @pytest.mark.parametrize(("value", "said"), ABOUT, ids=lambda value: type(value).__name__)
 def test_values_at_a_glance(value: object, said: str) -> None:
-    assert glimpse(value).startswith(said)
+    assert summarize(value).startswith(said)
     if not isinstance(value, pandas.DataFrame):
-        assert glimpse(value) == said
+        assert summarize(value) == said
 
 
 def test_nothing_is_looked_up_on_a_value() -> None:
-    assert glimpse([Trap(a=1)]) == "list of 1: [<Trap a=1>]"
+    assert summarize([Trap(a=1)]) == "list of 1: [<Trap a=1>]"
 
 
 def test_a_table_is_shown_without_its_data() -> None:
-    assert "Lovelace" not in glimpse(pandas.DataFrame({"name": ["Lovelace"]}))
+    assert "Lovelace" not in summarize(pandas.DataFrame({"name": ["Lovelace"]}))
 
 
 @pytest.mark.parametrize(
     "value", [Huge(), "x" * 10**7, ["y" * 10**7] * 50, {"k" * 10**6: "v"}, [[["z"] * 99] * 99] * 99]
 )
 def test_huge_values_stay_short(value: object) -> None:
-    assert len(glimpse(value)) < LONGEST + 60
+    assert len(summarize(value)) < MAX_CHARS + 60
 
 
 def test_values_that_hold_themselves() -> None:
@@ -135,9 +135,9 @@ def test_values_that_hold_themselves() -> None:
     held.__dict__["me"] = held
     table: dict[str, Any] = {}
     table["t"] = [table]
-    assert glimpse(ring) == "list of 2: [1, …]"
-    assert glimpse(held) == "Plain: <Plain me=<Plain>>"
-    assert glimpse(table) == "dict of 1: {'t': [{…}]}".replace("{…}", "…")
+    assert summarize(ring) == "list of 2: [1, …]"
+    assert summarize(held) == "Plain: <Plain me=<Plain>>"
+    assert summarize(table) == "dict of 1: {'t': [{…}]}".replace("{…}", "…")
 
 
 def test_items_are_not_asked_of_classes_that_make_their_own() -> None:
@@ -145,7 +145,7 @@ def test_items_are_not_asked_of_classes_that_make_their_own() -> None:
         def items(self) -> Any:
             raise AssertionError("items() was called")
 
-    assert glimpse(Sly(a=1)) == "Sly: {'a': 1}"
+    assert summarize(Sly(a=1)) == "Sly: {'a': 1}"
 
 
 SECRETS = [
@@ -160,13 +160,13 @@ SECRETS = [
     ("x", Login("ada", "hunter2")),
     ("x", Plain(password="hunter2")),
     ("x", "sk-hunter2hunter2hunter2"),
-    ("x", "a" * (LONGEST - 10) + " sk-hunter2hunter2hunter2hunter2"),
+    ("x", "a" * (MAX_CHARS - 10) + " sk-hunter2hunter2hunter2hunter2"),
 ]
 
 
 @pytest.mark.parametrize(("name", "value"), SECRETS)
 def test_secrets_are_masked(name: str, value: object) -> None:
-    said = glimpse(value, name)
+    said = summarize(value, name)
     assert "nmae" not in said
     assert "123456" not in said
     assert "hunter" not in said
@@ -174,7 +174,7 @@ def test_secrets_are_masked(name: str, value: object) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("key", "kestrel"), ("sort", {"key": "kestrel"})])
 def test_a_key_that_is_a_plain_word_is_shown(name: str, value: object) -> None:
-    assert "kestrel" in glimpse(value, name)
+    assert "kestrel" in summarize(value, name)
 
 
 class Slotted:
@@ -197,12 +197,12 @@ OWN = [Slotted(), Shown(api_key="hunterplain"), Shown(password=12345678), [("pas
 
 @pytest.mark.parametrize("value", OWN, ids=lambda value: type(value).__name__)
 def test_secrets_of_objects_with_a_repr_of_their_own_are_masked(value: object) -> None:
-    said = glimpse(value)
+    said = summarize(value)
     assert "hunterplain" not in said
     assert "12345678" not in said
     assert "<secret 1>" in said
 
 
 def test_counts_are_no_secrets() -> None:
-    assert glimpse(400, "max_tokens") == "int: 400"
-    assert glimpse(["the", "cat"], "tokens") == "list of 2: ['the', 'cat']"
+    assert summarize(400, "max_tokens") == "int: 400"
+    assert summarize(["the", "cat"], "tokens") == "list of 2: ['the', 'cat']"

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from puq_magics.core.errors import InputError
-from puq_magics.prompts.schema.python_types import is_type, schema_of_type
+from puq_magics.prompts.schema.python_types import is_schema_type, schema_of_type
 
 
 class Color(enum.Enum):
@@ -123,7 +123,7 @@ STR = {"type": "string"}
     ],
 )
 def test_types(kind: object, schema: dict[str, Any]) -> None:
-    assert is_type(kind)
+    assert is_schema_type(kind)
     assert schema_of_type(kind) == schema
 
 
@@ -244,4 +244,4 @@ def test_fields_that_json_has_nothing_for(kind: type, said: str) -> None:
 
 @pytest.mark.parametrize("value", [int, "Place", Place("Bonn"), {"type": "object"}, None])
 def test_what_is_no_type_with_fields(value: object) -> None:
-    assert not is_type(value)
+    assert not is_schema_type(value)

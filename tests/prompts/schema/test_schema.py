@@ -11,10 +11,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from puq_magics.core.errors import ConfigurationError, InputError
-from puq_magics.prompts.schema.schema import Schema, SchemaMismatch
+from puq_magics.prompts.schema.schema import Schema, SchemaMismatchError
 
 PERSON = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-SHORT = Schema.of("name, age int, tags [str]")
+SHORT = Schema.from_spec("name, age int, tags [str]")
 
 
 @dataclass
@@ -39,28 +39,28 @@ def test_each_spelling(tmp_path: Path) -> None:
         "path": path,
         "l": list[Person],
     }
-    made = {name: Schema.of(name, variables) for name in variables}
+    made = {name: Schema.from_spec(name, variables) for name in variables}
     assert {name: schema.name for name, schema in made.items()} == {
         "d": "d", "P": "Person", "M": "Model", "words": "words", "path": "per_son", "l": "l"
     }  # fmt: skip
-    assert made["d"].json == made["path"].json == Schema.of(str(path)).json == PERSON
-    assert Schema.of(path).source == "the file per son.json"
+    assert made["d"].json == made["path"].json == Schema.from_spec(str(path)).json == PERSON
+    assert Schema.from_spec(path).source == "the file per son.json"
     assert made["P"].source == "the variable P"
-    assert Schema.of(json.dumps(PERSON)).json == PERSON
-    assert Schema.of(Person).json == made["P"].json
+    assert Schema.from_spec(json.dumps(PERSON)).json == PERSON
+    assert Schema.from_spec(Person).json == made["P"].json
     assert list(made["words"].json["properties"]) == ["name", "age"]
 
 
 def test_a_file_wins_over_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("thing").write_text('{"type": "array"}', encoding="utf-8")
-    schema = Schema.of("thing", {"thing": PERSON})
+    schema = Schema.from_spec("thing", {"thing": PERSON})
     assert (schema.json, schema.source) == ({"type": "array"}, "the file thing")
 
 
 def test_what_changes_later_changes_nothing() -> None:
     mine = json.loads(json.dumps(PERSON))
-    schema = Schema.of(mine)
+    schema = Schema.from_spec(mine)
     mine["required"].append("age")
     schema.response_format["json_schema"]["schema"]["required"].append("age")
     assert schema.json == PERSON
@@ -98,7 +98,7 @@ def test_what_changes_later_changes_nothing() -> None:
 )
 def test_what_is_no_schema(spec: str, variables: Mapping[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
-        Schema.of(spec, variables)
+        Schema.from_spec(spec, variables)
     assert said in str(caught.value)
     assert len(str(caught.value)) < 500
 
@@ -110,7 +110,7 @@ def test_a_file_that_holds_none(tmp_path: Path, held: bytes) -> None:
     path = tmp_path / "bad.json"
     path.write_bytes(held)
     with pytest.raises(InputError) as caught:
-        Schema.of(path)
+        Schema.from_spec(path)
     assert "bad.json" in str(caught.value)
 
 
@@ -131,7 +131,7 @@ def test_a_file_that_holds_none(tmp_path: Path, held: bytes) -> None:
     ],
 )
 def test_strict_is_only_what_can_be(spec: object, strict: bool) -> None:
-    sent = Schema.of(spec).response_format
+    sent = Schema.from_spec(spec).response_format
     assert (sent["type"], sent["json_schema"]["strict"]) == ("json_schema", strict)
     schema = sent["json_schema"]["schema"]
     Draft202012Validator.check_schema(schema)
@@ -139,14 +139,14 @@ def test_strict_is_only_what_can_be(spec: object, strict: bool) -> None:
         assert schema["additionalProperties"] is False
         assert schema["required"] == list(schema["properties"])
     else:
-        assert schema == Schema.of(spec).json
+        assert schema == Schema.from_spec(spec).json
 
 
 @pytest.mark.parametrize("kind", [Person, Model])
 def test_what_fits_as_sent_fits_as_given(kind: type) -> None:
-    schema = Schema.of(kind)
-    assert schema.check('{"name": "Ada", "nick": null}') == {"name": "Ada", "nick": None}
-    assert schema.check('{"name": "Ada"}') == {"name": "Ada"}
+    schema = Schema.from_spec(kind)
+    assert schema.parse_answer('{"name": "Ada", "nick": null}') == {"name": "Ada", "nick": None}
+    assert schema.parse_answer('{"name": "Ada"}') == {"name": "Ada"}
 
 
 @pytest.mark.parametrize(
@@ -164,41 +164,43 @@ def test_what_fits_as_sent_fits_as_given(kind: type) -> None:
     ],
 )
 def test_an_answer_that_does_not_fit(answer: str, said: str) -> None:
-    with pytest.raises(SchemaMismatch) as caught:
-        SHORT.check(answer)
+    with pytest.raises(SchemaMismatchError) as caught:
+        SHORT.parse_answer(answer)
     error = caught.value
     assert said in error.message
     assert len(str(error)) < 400
     assert error.partial == answer
-    assert error.complaints[0] in error.repair or "not JSON" in error.repair
-    assert json.dumps(SHORT.json) in error.repair
-    assert len(error.repair) < 3000
+    assert error.violations[0] in error.repair_prompt or "not JSON" in error.repair_prompt
+    assert json.dumps(SHORT.json) in error.repair_prompt
+    assert len(error.repair_prompt) < 3000
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301
-    assert (str(copy), copy.repair, copy.partial) == (str(error), error.repair, error.partial)
+    assert (str(copy), copy.repair_prompt, copy.partial) == (str(error), error.repair_prompt, error.partial)
 
 
 def test_an_answer_that_fits_in_words_and_fences() -> None:
     data = {"name": "Ada", "age": 36, "tags": []}
-    assert SHORT.check(f"Sure:\n\n```json\n{json.dumps(data, indent=1)}\n```\nRight?") == data
-    assert SHORT.check(f"It is {json.dumps(data)}.") == data
+    assert SHORT.parse_answer(f"Sure:\n\n```json\n{json.dumps(data, indent=1)}\n```\nRight?") == data
+    assert SHORT.parse_answer(f"It is {json.dumps(data)}.") == data
 
 
 def test_formats_are_checked() -> None:
-    with pytest.raises(SchemaMismatch, match="'2020-13-45' is not a 'date'"):
-        Schema.of("when date").check('{"when": "2020-13-45"}')
+    with pytest.raises(SchemaMismatchError, match="'2020-13-45' is not a 'date'"):
+        Schema.from_spec("when date").parse_answer('{"when": "2020-13-45"}')
 
 
 def test_of_several_choices_the_nearest_is_told() -> None:
-    schema = Schema.of(
+    schema = Schema.from_spec(
         {"anyOf": [{"type": "null"}, {"type": "object", "properties": {"a": {"type": "integer"}}}]}
     )
-    with pytest.raises(SchemaMismatch, match="a: 'x' is not of type 'integer'"):
-        schema.check('{"a": "x"}')
+    with pytest.raises(SchemaMismatchError, match="a: 'x' is not of type 'integer'"):
+        schema.parse_answer('{"a": "x"}')
 
 
 def test_a_schema_that_goes_round_in_circles() -> None:
     with pytest.raises(InputError, match="circles"):
-        Schema.of({"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}}).check("{}")
+        Schema.from_spec(
+            {"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}}
+        ).parse_answer("{}")
 
 
 @pytest.mark.parametrize(
@@ -216,14 +218,14 @@ def test_a_schema_that_goes_round_in_circles() -> None:
 )
 def test_references_that_lead_only_to_themselves_are_refused_at_once(schema: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="round in circles at '#"):
-        Schema.of(schema)
+        Schema.from_spec(schema)
 
 
 def test_a_schema_may_hold_itself() -> None:
     tree = {"type": "object", "properties": {"sub": {"$ref": "#"}}, "additionalProperties": False}
-    assert Schema.of(tree).check('{"sub": {"sub": {}}}') == {"sub": {"sub": {}}}
-    with pytest.raises(SchemaMismatch):
-        Schema.of(tree).check('{"sub": {"sub": 1}}')
+    assert Schema.from_spec(tree).parse_answer('{"sub": {"sub": {}}}') == {"sub": {"sub": {}}}
+    with pytest.raises(SchemaMismatchError):
+        Schema.from_spec(tree).parse_answer('{"sub": {"sub": 1}}')
 
 
 def test_the_instructions_hold_the_schema() -> None:
@@ -241,4 +243,4 @@ def test_without_jsonschema(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigurationError, match=r"puq_magics\[schema\]"):
-        Schema.of("name, age int")
+        Schema.from_spec("name, age int")

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from puq_magics.core.errors import InputError
-from puq_magics.prompts.schema.shorthand import read_short_form
+from puq_magics.prompts.schema.shorthand import parse_shorthand
 
 STR, INT = {"type": "string"}, {"type": "integer"}
 
@@ -46,7 +46,7 @@ def record(**properties: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_short_forms(text: str, schema: dict[str, Any]) -> None:
-    assert read_short_form(text) == schema
+    assert parse_shorthand(text) == schema
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,6 @@ def test_short_forms(text: str, schema: dict[str, Any]) -> None:
 )
 def test_what_cannot_be_read_is_named(text: str, named: str) -> None:
     with pytest.raises(InputError) as caught:
-        read_short_form(text)
+        parse_shorthand(text)
     assert named in str(caught.value)
     assert "Write fields between commas" in caught.value.hint
