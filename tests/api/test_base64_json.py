@@ -17,20 +17,20 @@ DATA = random.Random(4).randbytes(3000)
 TEXT = base64.b64encode(DATA).decode()
 
 
-def lift(body: bytes | str, size: int = 1 << 16) -> tuple[Any, list[DecodedField]]:
+def decode_all(body: bytes | str, size: int = 1 << 16) -> tuple[Any, list[DecodedField]]:
     """The JSON with what was lifted put in its place, and what was lifted."""
     decoder = StreamingBase64Decoder(("b64_json",), ("url",))
     body = body.encode() if isinstance(body, str) else body
     for start in range(0, len(body), size):
         decoder.feed(body[start : start + size])
-    return _put_back(decoder.end(), decoder), decoder.found
+    return _restore_fields(decoder.end(), decoder), decoder.found
 
 
-def _put_back(value: Any, decoder: StreamingBase64Decoder) -> Any:
+def _restore_fields(value: Any, decoder: StreamingBase64Decoder) -> Any:
     if isinstance(value, dict):
-        return {key: _put_back(one, decoder) for key, one in value.items()}
+        return {key: _restore_fields(one, decoder) for key, one in value.items()}
     if isinstance(value, list):
-        return [_put_back(one, decoder) for one in value]
+        return [_restore_fields(one, decoder) for one in value]
     return decoder.decoded(value) or value
 
 
@@ -52,7 +52,7 @@ WHOLE = DecodedField(DATA, complete=True)
     ids=["plain", "slashes", "escapes", "lines", "url-safe", "data URL", "data URL of PHP"],
 )
 def test_base64_is_decoded_however_it_is_written_and_cut(text: str, size: int) -> None:
-    answer, found = lift(
+    answer, found = decode_all(
         '{"created": 0, "data" : [ {"b64_json" :\n' + text + ', "revised_prompt": "a \\"b\\""}]}', size
     )
     assert answer == {"created": 0, "data": [{"b64_json": WHOLE, "revised_prompt": 'a "b"'}]}
@@ -73,13 +73,13 @@ def test_what_is_not_base64_stays(size: int) -> None:
         TEXT,
     ]
     for ascii_only in (True, False):
-        answer, found = lift(json.dumps(entries, ensure_ascii=ascii_only), size)
+        answer, found = decode_all(json.dumps(entries, ensure_ascii=ascii_only), size)
         assert answer == entries
         assert found == []
 
 
 def test_several_and_a_data_url() -> None:
-    answer, found = lift(
+    answer, found = decode_all(
         json.dumps({"a": {"b64_json": TEXT}, "url": "data:;base64," + TEXT, "b64_json": "AAAA"})
     )
     assert answer == {
@@ -103,7 +103,7 @@ def test_several_and_a_data_url() -> None:
     ],
 )
 def test_base64_that_is_none(text: str, data: bytes, invalid_text: bytes) -> None:
-    _, (decoded,) = lift(json.dumps({"b64_json": text}))
+    _, (decoded,) = decode_all(json.dumps({"b64_json": text}))
     assert decoded == DecodedField(data, complete=False, invalid_text=invalid_text)
 
 
@@ -113,7 +113,7 @@ def test_base64_that_is_none(text: str, data: bytes, invalid_text: bytes) -> Non
     [("AA==", bytes(1)), ("AA", bytes(1)), ("AA=", bytes(1)), ("AAA", bytes(2)), ("AAAAAA", bytes(4))],
 )
 def test_padding_may_be_left_out(text: str, data: bytes, size: int) -> None:
-    _, (decoded,) = lift(json.dumps({"b64_json": text}), size)
+    _, (decoded,) = decode_all(json.dumps({"b64_json": text}), size)
     assert decoded == DecodedField(data, complete=True)
 
 
@@ -121,7 +121,7 @@ def test_padding_may_be_left_out(text: str, data: bytes, size: int) -> None:
 def test_no_byte_is_lost_without_padding(kept: int) -> None:
     data = DATA[: 2000 + kept]
     text = base64.urlsafe_b64encode(data).decode().rstrip("=")
-    assert lift(json.dumps({"b64_json": text}), 700)[1] == [DecodedField(data, complete=True)]
+    assert decode_all(json.dumps({"b64_json": text}), 700)[1] == [DecodedField(data, complete=True)]
 
 
 def test_nothing_is_taken_behind_the_padding() -> None:
@@ -174,7 +174,7 @@ JSON = st.recursive(
 @given(JSON, st.integers(1, 40), st.booleans())
 def test_any_json_comes_through(value: Any, size: int, ascii_only: bool) -> None:
     body = json.dumps(value, ensure_ascii=ascii_only).encode()
-    assert lift(body, size) == (value, [])
+    assert decode_all(body, size) == (value, [])
 
 
 @settings(deadline=None)

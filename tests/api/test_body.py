@@ -27,10 +27,10 @@ from raw_server import (
     chunked,
     delta,
     event,
+    event_stream,
     gzip_flushed,
     head,
-    says,
-    stream_of,
+    responds,
 )
 
 from puq_magics.api.body import (
@@ -75,27 +75,30 @@ SHAPES = {
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
+def certificate_authority() -> trustme.CA:
     return trustme.CA()
 
 
 @pytest.fixture(params=["http", "https"])
 def tls(
-    request: pytest.FixtureRequest, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    certificate_authority: trustme.CA,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> ssl.SSLContext | None:
     """What a server needs for TLS, which the client then trusts; or nothing."""
     if request.param == "http":
         return None
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    certificate_authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    certificate_authority.issue_cert("127.0.0.1").configure_cert(context)
     return context
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_first_words_come_while_the_rest_is_held_back(
-    shape: str, any_body: str, tls: ssl.SSLContext | None
+    shape: str, body_reader: str, tls: ssl.SSLContext | None
 ) -> None:
     first, rest = SHAPES[shape]
     heard = Event()
@@ -107,7 +110,7 @@ def test_the_first_words_come_while_the_rest_is_held_back(
         connection.send(rest)
 
     with RawServer(script, tls=tls) as server, router_for(server) as router, ask(router) as stream:
-        assert isinstance(stream._response._body, PolledBody if any_body == "polled" else ThreadedBody)  # type: ignore[attr-defined]
+        assert isinstance(stream._response._body, PolledBody if body_reader == "polled" else ThreadedBody)  # type: ignore[attr-defined]
         assert next(iter(stream)) == Delta("first")
         while stream.receive(0) == Delta():  # bytes without words
             pass
@@ -119,7 +122,7 @@ def test_the_first_words_come_while_the_rest_is_held_back(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_single_bytes(shape: str, any_body: str) -> None:
+def test_single_bytes(shape: str, body_reader: str) -> None:
     """Each byte in its own segment: inside characters, chunk sizes, gzip's header."""
     wire = b"".join(SHAPES[shape])
 
@@ -132,12 +135,12 @@ def test_single_bytes(shape: str, any_body: str) -> None:
 
 
 def test_a_tls_record_in_two_parts_is_waited_for_no_longer_than_asked(
-    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    certificate_authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    certificate_authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    certificate_authority.issue_cert("127.0.0.1").configure_cert(context)
     half_sent, looked = Event(), Event()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     session = context.wrap_bio(incoming, outgoing, server_side=True)
@@ -183,21 +186,21 @@ def _shake_hands(
             return
 
 
-def test_a_burst_is_read_whole(any_body: str) -> None:
+def test_a_burst_is_read_whole(body_reader: str) -> None:
     texts = [f"{number} é😀 " for number in range(20_000)]
     events = (event(delta(text)) for text in texts)
-    with RawServer(says(chunked(*events, STOP, DONE))) as server, router_for(server) as router:
+    with RawServer(responds(chunked(*events, STOP, DONE))) as server, router_for(server) as router:
         assert words(ask(router)) == "".join(texts)
 
 
-def test_nothing_comes(any_body: str) -> None:
+def test_nothing_comes(body_reader: str) -> None:
     enough = Event()
 
     def script(connection: Connection) -> None:
         connection.read_request()
         connection.send(head())
         connection.wait(enough)
-        connection.send(stream_of(["late"]))
+        connection.send(event_stream(["late"]))
 
     with RawServer(script) as server, router_for(server) as router, ask(router) as stream:
         assert stream.receive(0) is None
@@ -208,11 +211,11 @@ def test_nothing_comes(any_body: str) -> None:
 
 
 @pytest.mark.parametrize("framing", [{}, {"Transfer_Encoding": "chunked"}, {"Content_Length": 1000}])
-def test_silence_in_mid_answer_is_a_timeout(framing: dict[str, str | int], any_body: str) -> None:
+def test_silence_in_mid_answer_is_a_timeout(framing: dict[str, str | int], body_reader: str) -> None:
     def script(connection: Connection) -> None:
         connection.read_request()
         connection.send(head(**framing) + (chunk(FIRST) if "Transfer_Encoding" in framing else FIRST))
-        assert connection.await_end()
+        assert connection.wait_for_close()
 
     with RawServer(script) as server, router_for(server, timeout=0.1) as router:
         stream = ask(router)
@@ -221,7 +224,7 @@ def test_silence_in_mid_answer_is_a_timeout(framing: dict[str, str | int], any_b
         assert caught.value.partial == "first"
 
 
-def test_bytes_without_words_put_off_the_timeout(any_body: str) -> None:
+def test_bytes_without_words_put_off_the_timeout(body_reader: str) -> None:
     heard = [Event() for _ in range(3)]
 
     def script(connection: Connection) -> None:
@@ -230,7 +233,7 @@ def test_bytes_without_words_put_off_the_timeout(any_body: str) -> None:
         for event_heard in heard:
             connection.send(b": PROCESSING\n\n")
             connection.wait(event_heard)
-        connection.send(stream_of(["word"]))
+        connection.send(event_stream(["word"]))
 
     with RawServer(script) as server, router_for(server) as router, ask(router) as stream:
         for event_heard in heard:
@@ -240,13 +243,13 @@ def test_bytes_without_words_put_off_the_timeout(any_body: str) -> None:
 
 
 @pytest.mark.parametrize("framing", [{}, {"Transfer_Encoding": "chunked"}, {"Content_Length": 1000}])
-def test_closing_in_mid_answer_closes_the_connection(framing: dict[str, str | int], any_body: str) -> None:
+def test_closing_in_mid_answer_closes_the_connection(framing: dict[str, str | int], body_reader: str) -> None:
     closed = Event()
 
     def script(connection: Connection) -> None:
         connection.read_request()
         connection.send(head(**framing) + (chunk(FIRST) if "Transfer_Encoding" in framing else FIRST))
-        if connection.await_end():
+        if connection.wait_for_close():
             closed.set()
 
     with RawServer(script) as server, router_for(server) as router:
@@ -259,13 +262,13 @@ def test_closing_in_mid_answer_closes_the_connection(framing: dict[str, str | in
         stream.close()
 
 
-def test_no_thread_is_left_behind(any_body: str) -> None:
+def test_no_thread_is_left_behind(body_reader: str) -> None:
     def held(connection: Connection) -> None:
         connection.read_request()
         connection.send(head() + FIRST)
-        assert connection.await_end()
+        assert connection.wait_for_close()
 
-    with RawServer(says(chunked(FIRST, REST)), held, held) as server:
+    with RawServer(responds(chunked(FIRST, REST)), held, held) as server:
         with router_for(server) as router:
             assert words(ask(router)) == "first rest"
         with router_for(server) as router, ask(router) as stream:
@@ -278,7 +281,7 @@ def test_no_thread_is_left_behind(any_body: str) -> None:
         assert not any(thread.is_alive() for thread in readers)
 
 
-def test_a_reader_that_never_looks_does_not_fill_the_memory(any_body: str) -> None:
+def test_a_reader_that_never_looks_does_not_fill_the_memory(body_reader: str) -> None:
     """A thread reads ahead only so far: then the server has to wait."""
     filled = Event()
 
@@ -296,7 +299,7 @@ def test_a_reader_that_never_looks_does_not_fill_the_memory(any_body: str) -> No
             pass
         connection.sock.setblocking(True)
         filled.set()
-        assert connection.await_end()
+        assert connection.wait_for_close()
 
     with RawServer(script) as server, router_for(server) as router, ask(router) as stream:
         assert filled.wait(15)

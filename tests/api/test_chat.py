@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_server import COMPLETION, DONE, STOP, delta, event, stream_of
+from raw_server import COMPLETION, DONE, STOP, delta, event, event_stream
 
 from puq_magics.api.chat import ChatStream, read_completion
 from puq_magics.api.types import Delta, Usage
@@ -23,7 +23,7 @@ from puq_magics.core.errors import (
 )
 
 
-class Said:
+class FakeResponse:
     """A response that gives its parts one by one; an error among them is raised."""
 
     def __init__(self, *parts: bytes | PuqError | None, content_type: str = "text/event-stream") -> None:
@@ -48,7 +48,7 @@ class Said:
 def stream(
     *parts: bytes | PuqError | None, content_type: str = "text/event-stream", **settings: Any
 ) -> ChatStream:
-    return ChatStream(Said(*parts, content_type=content_type), "maker/model", **settings)
+    return ChatStream(FakeResponse(*parts, content_type=content_type), "maker/model", **settings)
 
 
 def read(answer: ChatStream) -> str:
@@ -111,7 +111,7 @@ def test_comments_and_fields_that_mean_nothing_here() -> None:
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 def test_line_ends_and_missing_spaces(line_end: str) -> None:
-    said = stream_of(["a", "é\u2028\x85b"]).replace(b"data: ", b"data:").replace(b"\n", line_end.encode())
+    said = event_stream(["a", "é\u2028\x85b"]).replace(b"data: ", b"data:").replace(b"\n", line_end.encode())
     assert read(stream(said)) == "aé\u2028\x85b"
     assert read(stream(*(bytes([byte]) for byte in said))) == "aé\u2028\x85b"
 
@@ -154,7 +154,7 @@ def test_reasoning_is_kept_apart(name: str) -> None:
     answer = stream(
         event(delta(**{name: "hm "})),
         event(delta(None, None, **{name: "so", "content": None})),
-        stream_of(["a"]),
+        event_stream(["a"]),
     )
     deltas = list(answer)
     assert deltas == [Delta("", "hm "), Delta("", "so"), Delta("a")]
@@ -168,7 +168,7 @@ def test_usage_and_head() -> None:
     head = {"id": "c7", "model": "maker/model-2026", "created": 5, "object": "chat.completion.chunk"}
     answer = stream(
         event(head | delta(role="assistant") | {"id": "c7"}),
-        stream_of(["a"]).replace(DONE, b""),
+        event_stream(["a"]).replace(DONE, b""),
         event({"choices": [], "usage": usage}) + DONE,
     )
     assert read(answer) == "a"
@@ -180,7 +180,7 @@ def test_usage_and_head() -> None:
 
 
 def test_without_a_name_of_its_own_the_model_is_the_one_asked_for() -> None:
-    answer = stream(stream_of(["a"]), request_id="r1")
+    answer = stream(event_stream(["a"]), request_id="r1")
     read(answer)
     assert answer.completion.model == "maker/model"
     assert answer.completion.request_id == "r1"
@@ -319,7 +319,7 @@ def test_a_page_that_claims_to_be_events() -> None:
     "start", [b"", b"\n", b"\r\n\r\n", b"\xef\xbb\xbf", b": hi\n\n", b"event: x\n", b"id: 1\n", b"retry: 1\n"]
 )
 def test_events_that_claim_to_be_something_else(start: bytes) -> None:
-    said = start + stream_of(["a", "b"])
+    said = start + event_stream(["a", "b"])
     assert read(stream(said, content_type="application/json")) == "ab"
     assert read(stream(*(bytes([byte]) for byte in said), content_type="")) == "ab"
 
@@ -333,7 +333,7 @@ def test_an_answer_has_a_largest_size() -> None:
 
 
 def test_newlines_without_end_are_not_kept() -> None:
-    answer = stream(*[b"\n" * 1000] * 8, stream_of(["a"]))
+    answer = stream(*[b"\n" * 1000] * 8, event_stream(["a"]))
     answer.receive()
     for _ in range(7):
         answer.receive()
@@ -396,7 +396,7 @@ def test_closing_keeps_what_came() -> None:
 
 
 def test_an_interrupt_closes_the_stream() -> None:
-    class Interrupted(Said):
+    class Interrupted(FakeResponse):
         def receive(self, wait: float | None = None) -> bytes | None:  # noqa: ARG002
             raise KeyboardInterrupt
 

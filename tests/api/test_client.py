@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 from clients import KEY, MODEL, ask, router_for, words
-from raw_server import COMPLETION, DONE, STOP, RawServer, answer, chunked, delta, event, head, says, stream_of
+from raw_server import (
+    COMPLETION,
+    DONE,
+    STOP,
+    RawServer,
+    answer,
+    chunked,
+    delta,
+    event,
+    event_stream,
+    head,
+    responds,
+)
 
 import puq_magics.api
 from puq_magics.api import Router, Upload
@@ -29,7 +41,7 @@ from puq_magics.core.errors import (
 )
 from puq_magics.sandbox import Sandbox
 
-HELLO = chunked(stream_of(["Hel", "lo"]))
+HELLO = chunked(event_stream(["Hel", "lo"]))
 
 
 @pytest.fixture
@@ -138,11 +150,11 @@ def test_a_wrong_key_a_spent_balance_and_an_unknown_model(sandbox: Sandbox, rout
         router.chat("Hello", model=model)
 
 
-def test_the_sandbox_s_faults_pass(sandbox: Sandbox, pauses: list[float]) -> None:
+def test_the_sandbox_s_faults_pass(sandbox: Sandbox, retry_delays: list[float]) -> None:
     sandbox.configure(fail="429:1,503:1")
     with Router(sandbox.token, sandbox.base_url, max_retries=2) as router:
         assert words(router.stream_chat("Hello", model=chat_model(router)))
-    assert len(pauses) == 2
+    assert len(retry_delays) == 2
 
 
 # Lists
@@ -156,14 +168,14 @@ def test_the_sandbox_s_faults_pass(sandbox: Sandbox, pauses: list[float]) -> Non
     ],
 )
 def test_both_shapes_of_the_model_list(said: Any) -> None:
-    with RawServer(says(answer(said))) as server, router_for(server) as router:
+    with RawServer(responds(answer(said))) as server, router_for(server) as router:
         assert router.models() == (Model("a/b", "B", "A"),)
     assert server.requests[0].path == "/v1/models?enabled=1"
 
 
 def test_all_models() -> None:
     with (
-        RawServer(says(answer({"models": [{"code": "a/c", "status": 0}]}))) as server,
+        RawServer(responds(answer({"models": [{"code": "a/c", "status": 0}]}))) as server,
         router_for(server) as router,
     ):
         (model,) = router.models(enabled_only=False)
@@ -185,7 +197,7 @@ def test_all_models() -> None:
 )
 def test_answers_that_are_none(said: bytes, found: str) -> None:
     with (
-        RawServer(says(said)) as server,
+        RawServer(responds(said)) as server,
         router_for(server) as router,
         pytest.raises(InvalidResponseError) as caught,
     ):
@@ -207,7 +219,7 @@ def test_answers_that_are_none(said: bytes, found: str) -> None:
 def test_both_shapes_of_errors_and_pages_and_nothing(body: Any, detail: str) -> None:
     said = answer(body, 400, X_Request_Id="req-\x811", Retry_After="3")
     with (
-        RawServer(says(said)) as server,
+        RawServer(responds(said)) as server,
         router_for(server) as router,
         pytest.raises(BadRequestError) as caught,
     ):
@@ -224,7 +236,7 @@ def test_both_shapes_of_errors_and_pages_and_nothing(body: Any, detail: str) -> 
 
 
 def test_only_what_was_given_is_sent() -> None:
-    with RawServer(says(answer(COMPLETION), HELLO)) as server, router_for(server) as router:
+    with RawServer(responds(answer(COMPLETION), HELLO)) as server, router_for(server) as router:
         completion = router.chat("Hi", model=MODEL, temperature=0, max_completion_tokens=None, stream=True)
         assert completion.usage == Usage(3, 2, 5)
         assert words(ask(router, temperature=0.5, stream=False)) == "Hello"
@@ -247,7 +259,7 @@ def test_messages_are_sent_as_they_are() -> None:
         {"role": "system", "content": "Be brief: é😀\ud83d."},
         {"role": "user", "content": [{"type": "text", "text": "x"}]},
     ]
-    with RawServer(says(answer(COMPLETION))) as server, router_for(server) as router:
+    with RawServer(responds(answer(COMPLETION))) as server, router_for(server) as router:
         router.chat(messages, model=MODEL)
     assert server.requests[0].json["messages"] == messages
 
@@ -267,7 +279,7 @@ def test_what_cannot_be_sent_is_refused_before() -> None:
 def test_the_request_s_id_is_kept() -> None:
     named = HELLO.replace(b"\r\n", b"\r\nX-Request-Id: r7\r\n", 1)
     with (
-        RawServer(says(named, answer(COMPLETION, X_Request_Id="r8"))) as server,
+        RawServer(responds(named, answer(COMPLETION, X_Request_Id="r8"))) as server,
         router_for(server) as router,
     ):
         stream = ask(router)
@@ -277,7 +289,7 @@ def test_the_request_s_id_is_kept() -> None:
 
 
 def test_a_json_answer_where_a_stream_was_asked_for() -> None:
-    with RawServer(says(answer(COMPLETION))) as server, router_for(server) as router:
+    with RawServer(responds(answer(COMPLETION))) as server, router_for(server) as router:
         assert words(ask(router)) == "Hello."
 
 
@@ -296,7 +308,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("body", "status"), REFUSALS)
 def test_usage_is_given_up_where_it_is_refused_and_that_is_remembered(body: Any, status: int) -> None:
-    with RawServer(says(answer(body, status), HELLO, HELLO)) as server, router_for(server) as router:
+    with RawServer(responds(answer(body, status), HELLO, HELLO)) as server, router_for(server) as router:
         assert words(ask(router)) == "Hello"
         assert words(ask(router)) == "Hello"
     assert ["stream_options" in asked.json for asked in server.requests] == [True, False, False]
@@ -316,7 +328,7 @@ def test_usage_is_given_up_where_it_is_refused_and_that_is_remembered(body: Any,
     ],
 )
 def test_a_refusal_of_something_else_is_told_at_once(body: Any, status: int) -> None:
-    with RawServer(says(answer(body, status), HELLO)) as server, router_for(server) as router:
+    with RawServer(responds(answer(body, status), HELLO)) as server, router_for(server) as router:
         with pytest.raises(Exception, match=str(status)):
             ask(router, top_k=1)
         assert words(ask(router)) == "Hello"
@@ -325,7 +337,7 @@ def test_a_refusal_of_something_else_is_told_at_once(body: Any, status: int) -> 
 
 def test_a_refusal_that_stays_is_not_held_against_the_usage() -> None:
     said = [answer("", 400), answer({"error": "too long"}, 400), HELLO]
-    with RawServer(says(*said)) as server, router_for(server) as router:
+    with RawServer(responds(*said)) as server, router_for(server) as router:
         with pytest.raises(BadRequestError, match="too long"):
             ask(router)
         assert words(ask(router)) == "Hello"
@@ -335,7 +347,7 @@ def test_a_refusal_that_stays_is_not_held_against_the_usage() -> None:
 def test_one_s_own_stream_options_are_kept() -> None:
     options = {"include_usage": False}
     said = [HELLO, answer({"error": "stream_options?"}, 400)]
-    with RawServer(says(*said)) as server, router_for(server) as router:
+    with RawServer(responds(*said)) as server, router_for(server) as router:
         assert words(ask(router, stream_options=options)) == "Hello"
         with pytest.raises(BadRequestError):
             ask(router, stream_options=options)
@@ -345,7 +357,7 @@ def test_one_s_own_stream_options_are_kept() -> None:
 def test_the_usage_behind_the_end_is_read() -> None:
     usage = event({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}})
     with (
-        RawServer(says(chunked(event(delta("a")), STOP, usage, DONE))) as server,
+        RawServer(responds(chunked(event(delta("a")), STOP, usage, DONE))) as server,
         router_for(server) as router,
     ):
         stream = ask(router)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from clients import KEY, ask, router_for, words
-from raw_server import RawServer, answer, chunked, delta, event, says
+from raw_server import RawServer, answer, chunked, delta, event, responds
 
 from puq_magics.core.errors import APIError, InvalidResponseError
 
@@ -21,7 +21,7 @@ PAGE = f"<html><title>Log in, Token {KEY}</title></html>".encode()
     ids=["an error in mid-stream", "an event that is not JSON", "a page"],
 )
 def test_a_stream_that_quotes_it(said: bytes) -> None:
-    with RawServer(says(said)) as server, router_for(server) as router, pytest.raises(APIError) as caught:
+    with RawServer(responds(said)) as server, router_for(server) as router, pytest.raises(APIError) as caught:
         words(ask(router))
     error = caught.value
     assert "Token …" in error.message
@@ -30,7 +30,7 @@ def test_a_stream_that_quotes_it(said: bytes) -> None:
 
 @pytest.mark.parametrize("said", [PAGE, b"not JSON, Token " + KEY.encode()])
 def test_an_answer_that_quotes_it(said: bytes) -> None:
-    script = says(answer(said))
+    script = responds(answer(said))
     with (
         RawServer(script) as server,
         router_for(server) as router,
@@ -42,7 +42,7 @@ def test_an_answer_that_quotes_it(said: bytes) -> None:
 
 
 def test_an_error_in_an_answer_that_quotes_it() -> None:
-    script = says(answer({"error": f"no such Token {KEY}"}))
+    script = responds(answer({"error": f"no such Token {KEY}"}))
     with (
         RawServer(script) as server,
         router_for(server) as router,
@@ -54,6 +54,6 @@ def test_an_error_in_an_answer_that_quotes_it() -> None:
 
 def test_names_with_control_characters_become_one_line() -> None:
     listed = {"data": [{"id": "a/b\x1b]0;x\x07\nc"}, {"id": "a/d", "name": "D\x1b[31m\nE"}]}
-    with RawServer(says(answer(listed))) as server, router_for(server) as router:
+    with RawServer(responds(answer(listed))) as server, router_for(server) as router:
         (model,) = router.models()
     assert (model.code, model.name) == ("a/d", "D [31m E")

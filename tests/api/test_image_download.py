@@ -13,7 +13,7 @@ import pytest
 import trustme
 from clients import KEY, MODEL, router_for
 from media import jpeg, png
-from raw_server import Connection, RawServer, Script, answer, head, says, says_and_closes
+from raw_server import Connection, RawServer, Script, answer, head, responds, responds_and_closes
 
 from puq_magics.api import ImagesResponse
 from puq_magics.api.image_download import ImageDownloader, download_image
@@ -24,7 +24,7 @@ Names = dict[str, list[str]]
 
 
 @pytest.fixture
-def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+def fake_dns(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Names as the test has them (several lists: one for each time that it is asked); gives what was asked."""
 
     def install(**names: list[str] | list[list[str]]) -> list[str]:
@@ -69,10 +69,10 @@ def test_an_image_is_fetched_without_the_key_or_anything_of_ours(
     netrc.write_text("default login somebody password else\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    with RawServer(says(PNG)) as elsewhere:
+    with RawServer(responds(PNG)) as elsewhere:
         url = f"{elsewhere.base_url}/a%20b/c.png?sig=a%2Fb%3D&x=ü"
         said = answer({"data": [{"url": url, "revised_prompt": "A cat"}]}, Set_Cookie="session=secret")
-        with RawServer(says(said)) as server, router_for(server) as router:
+        with RawServer(responds(said)) as server, router_for(server) as router:
             images = router.image("a cat", model=MODEL)
     assert (images.images[0].data, images.images[0].revised_prompt) == (png(), "A cat")
     assert images.raw["data"] == [{"url": url, "revised_prompt": "A cat"}]
@@ -85,10 +85,10 @@ def test_an_image_is_fetched_without_the_key_or_anything_of_ours(
 
 
 def test_one_that_fails_leaves_the_others() -> None:
-    with RawServer(says(answer(b"gone", 410)), says(PNG)) as elsewhere:
+    with RawServer(responds(answer(b"gone", 410)), responds(PNG)) as elsewhere:
         entries = [{"url": f"{elsewhere.base_url}/{n}"} for n in range(2)]
         with (
-            RawServer(says(answer({"data": entries}))) as server,
+            RawServer(responds(answer({"data": entries}))) as server,
             router_for(server) as router,
             pytest.raises(InvalidResponseError, match=r"does not give the image \(410\)") as caught,
         ):
@@ -99,12 +99,12 @@ def test_one_that_fails_leaves_the_others() -> None:
     assert kept.raw["data"] == entries
 
 
-def test_the_bytes_decide(resolve: Callable[..., list[str]]) -> None:
+def test_the_bytes_decide(fake_dns: Callable[..., list[str]]) -> None:
     page = answer(b"<!doctype html>", content_type="image/png")
-    with RawServer(says(page)) as elsewhere:
+    with RawServer(responds(page)) as elsewhere:
         said = answer({"data": [{"url": elsewhere.base_url}]})
         with (
-            RawServer(says(said)) as server,
+            RawServer(responds(said)) as server,
             router_for(server) as router,
             pytest.raises(InvalidResponseError, match="holds HTML where an image should be"),
         ):
@@ -112,15 +112,19 @@ def test_the_bytes_decide(resolve: Callable[..., list[str]]) -> None:
 
 
 def test_redirects_are_followed_a_few_times() -> None:
-    with RawServer(says(PNG)) as last:
-        hops = [says(redirect(last.base_url + "/x", 307)), says(redirect("/c?d", 303)), says(redirect("b"))]
+    with RawServer(responds(PNG)) as last:
+        hops = [
+            responds(redirect(last.base_url + "/x", 307)),
+            responds(redirect("/c?d", 303)),
+            responds(redirect("b")),
+        ]
         with RawServer(*reversed(hops)) as first:
             assert download_image(f"{first.base_url}/a", loopback=True) == png()
     assert [asked.path for asked in first.requests] == ["/a", "/b", "/c?d"]
 
 
 def test_redirects_without_end() -> None:
-    with RawServer(*[says(redirect("/again"))] * 4) as server:
+    with RawServer(*[responds(redirect("/again"))] * 4) as server:
         assert "redirects too often" in refused(server.base_url).message
 
 
@@ -128,7 +132,7 @@ def test_redirects_without_end() -> None:
     "target", ["http://10.0.0.1/x", "https://[fe80::1]/", "file:///etc/passwd", "//169.254.169.254/"]
 )
 def test_each_hop_is_checked(target: str) -> None:
-    with RawServer(says(redirect(target))) as server:
+    with RawServer(responds(redirect(target))) as server:
         assert refused(server.base_url).message.startswith("the image's address")
 
 
@@ -136,9 +140,9 @@ def test_a_redirect_s_body_is_not_read() -> None:
     def endless(connection: Connection) -> None:
         connection.read_request()
         connection.send(head(302, Location="/next", Transfer_Encoding="chunked"))
-        assert connection.await_end()
+        assert connection.wait_for_close()
 
-    with RawServer(endless, says(PNG)) as server:
+    with RawServer(endless, responds(PNG)) as server:
         assert download_image(server.base_url, loopback=True) == png()
 
 
@@ -231,14 +235,14 @@ def test_a_router_elsewhere_cannot_send_us_to_this_machine() -> None:
 
 
 @pytest.mark.parametrize("loopback", [True, False])
-def test_no_name_of_a_private_address(resolve: Callable[..., list[str]], loopback: bool) -> None:
-    resolve(h_example=["10.0.0.5"], both_example=["93.184.215.14", "10.0.0.5"], six_example=["fd00::1"])
+def test_no_name_of_a_private_address(fake_dns: Callable[..., list[str]], loopback: bool) -> None:
+    fake_dns(h_example=["10.0.0.5"], both_example=["93.184.215.14", "10.0.0.5"], six_example=["fd00::1"])
     for host in ("h.example", "both.example", "six.example"):
         assert "private network" in refused(f"https://{host}/a.png", loopback=loopback).message
 
 
-def test_plain_http_stays_on_this_machine(resolve: Callable[..., list[str]]) -> None:
-    resolve(h_example=["93.184.215.14"], half_example=["127.0.0.1", "93.184.215.14"])
+def test_plain_http_stays_on_this_machine(fake_dns: Callable[..., list[str]]) -> None:
+    fake_dns(h_example=["93.184.215.14"], half_example=["127.0.0.1", "93.184.215.14"])
     for host in ("h.example", "half.example", "93.184.215.14"):
         for loopback in (True, False):
             message = refused(f"http://{host}/a.png", loopback=loopback).message
@@ -250,8 +254,8 @@ def test_a_user_name_in_the_address() -> None:
     assert "secret" not in str(refused("https://someone:secret@h.example/"))
 
 
-def test_a_name_that_does_not_resolve(resolve: Callable[..., list[str]]) -> None:
-    resolve()
+def test_a_name_that_does_not_resolve(fake_dns: Callable[..., list[str]]) -> None:
+    fake_dns()
     error = refused("https://h.example/")
     assert isinstance(error, APIConnectionError)
     assert "h.example" in error.message
@@ -260,56 +264,60 @@ def test_a_name_that_does_not_resolve(resolve: Callable[..., list[str]]) -> None
 # The address that was checked is the one that is gone to
 
 
-class Tls:
+class TlsServer:
     """A certificate for a name, and the names that clients asked for."""
 
-    def __init__(self, folder: Path, name: str, environ: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         authority = trustme.CA()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(name).configure_cert(self.context)
         authority.cert_pem.write_to_path(folder / "authority.pem")
-        environ.setenv("REQUESTS_CA_BUNDLE", str(folder / "authority.pem"))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "authority.pem"))
         self.asked: list[str | None] = []
         self.context.sni_callback = lambda _, name, __: self.asked.append(name)
 
 
 @pytest.fixture
-def tls(tmp_path: Path, environ: pytest.MonkeyPatch) -> Tls:
-    return Tls(tmp_path, "images.example", environ)
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TlsServer:
+    return TlsServer(tmp_path, "images.example", monkeypatch)
 
 
-def test_a_name_that_changes_its_mind(resolve: Callable[..., list[str]], tls: Tls) -> None:
-    asked = resolve(images_example=[["127.0.0.1"], ["10.0.0.1"]])
-    with RawServer(says(PNG), tls=tls.context) as server:
+def test_a_name_that_changes_its_mind(fake_dns: Callable[..., list[str]], tls: TlsServer) -> None:
+    asked = fake_dns(images_example=[["127.0.0.1"], ["10.0.0.1"]])
+    with RawServer(responds(PNG), tls=tls.context) as server:
         assert download_image(f"https://images.example:{server.port}/a.png", loopback=True) == png()
     assert asked.count("images.example") == 1
     assert tls.asked == ["images.example"]
     assert server.requests[0].headers["host"] == f"images.example:{server.port}"
 
 
-def test_a_name_that_changes_its_mind_between_hops(resolve: Callable[..., list[str]], tls: Tls) -> None:
-    resolve(images_example=[["127.0.0.1"], ["10.0.0.1"]])
-    with RawServer(says(redirect("/next")), tls=tls.context) as server:
+def test_a_name_that_changes_its_mind_between_hops(
+    fake_dns: Callable[..., list[str]], tls: TlsServer
+) -> None:
+    fake_dns(images_example=[["127.0.0.1"], ["10.0.0.1"]])
+    with RawServer(responds(redirect("/next")), tls=tls.context) as server:
         message = refused(f"https://images.example:{server.port}/a.png").message
     assert "private network" in message
 
 
-def test_another_s_certificate(resolve: Callable[..., list[str]], tls: Tls) -> None:
-    resolve(other_example=["127.0.0.1"])
-    with RawServer(says(PNG), tls=tls.context) as server:
+def test_another_s_certificate(fake_dns: Callable[..., list[str]], tls: TlsServer) -> None:
+    fake_dns(other_example=["127.0.0.1"])
+    with RawServer(responds(PNG), tls=tls.context) as server:
         message = refused(f"https://other.example:{server.port}/a.png").message
     assert "no secure connection to other.example" in message
     assert server.requests == []
 
 
-def test_the_next_address_of_a_host_that_does_not_answer(resolve: Callable[..., list[str]], tls: Tls) -> None:
-    resolve(images_example=["127.0.0.2", "127.0.0.1"])  # the server is at the second alone
-    with RawServer(says(PNG), tls=tls.context) as server:
+def test_the_next_address_of_a_host_that_does_not_answer(
+    fake_dns: Callable[..., list[str]], tls: TlsServer
+) -> None:
+    fake_dns(images_example=["127.0.0.2", "127.0.0.1"])  # the server is at the second alone
+    with RawServer(responds(PNG), tls=tls.context) as server:
         assert download_image(f"https://images.example:{server.port}/", loopback=True) == png()
 
 
-def test_an_international_name(resolve: Callable[..., list[str]]) -> None:
-    asked = resolve()
+def test_an_international_name(fake_dns: Callable[..., list[str]]) -> None:
+    asked = fake_dns()
     refused("https://Bücher.example/")
     assert asked == ["xn--bcher-kva.example"]
 
@@ -331,12 +339,12 @@ def through_tls(context: ssl.SSLContext, connects: list[str]) -> Script:
 
 
 def test_a_proxy_is_told_the_name(
-    resolve: Callable[..., list[str]], tls: Tls, environ: pytest.MonkeyPatch
+    fake_dns: Callable[..., list[str]], tls: TlsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolve(images_example=["93.184.215.14"])
+    fake_dns(images_example=["93.184.215.14"])
     connects: list[str] = []
     with RawServer(through_tls(tls.context, connects)) as proxy:
-        environ.setenv("HTTPS_PROXY", proxy.base_url)
+        monkeypatch.setenv("HTTPS_PROXY", proxy.base_url)
         assert download_image("https://images.example/a.png", loopback=False) == png()
     assert connects == ["images.example:443"]
     assert tls.asked == ["images.example"]
@@ -355,19 +363,19 @@ def test_a_proxy_is_told_the_name(
     ],
 )
 def test_a_proxy_is_not_sent_to_private_places(
-    resolve: Callable[..., list[str]], environ: pytest.MonkeyPatch, url: str
+    fake_dns: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    resolve(private_example=["192.168.0.9"], images_example=["93.184.215.14"])
+    fake_dns(private_example=["192.168.0.9"], images_example=["93.184.215.14"])
     with RawServer() as proxy:
-        environ.setenv("HTTPS_PROXY", proxy.base_url)
-        environ.setenv("HTTP_PROXY", proxy.base_url)
+        monkeypatch.setenv("HTTPS_PROXY", proxy.base_url)
+        monkeypatch.setenv("HTTP_PROXY", proxy.base_url)
         refused(url, loopback=False)
     assert proxy.connections == 0
 
 
-def test_no_proxy_stands_before_this_machine(environ: pytest.MonkeyPatch) -> None:
-    with RawServer() as proxy, RawServer(says(PNG)) as server:
-        environ.setenv("HTTP_PROXY", proxy.base_url)
+def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer() as proxy, RawServer(responds(PNG)) as server:
+        monkeypatch.setenv("HTTP_PROXY", proxy.base_url)
         assert download_image(server.base_url, loopback=True) == png()
 
 
@@ -378,7 +386,7 @@ def test_too_large() -> None:
     def endless(connection: Connection) -> None:
         connection.read_request()
         connection.send(head(content_type="image/png"), bytes(3000))
-        assert connection.await_end()
+        assert connection.wait_for_close()
 
     with RawServer(endless) as server:
         assert "larger than 2,000 bytes" in refused(server.base_url, limit=2000).message
@@ -411,7 +419,7 @@ def test_no_answer_in_time() -> None:
     assert isinstance(error, APITimeoutError)
 
 
-def drip(connection: Connection, over: Event, piece: bytes) -> None:
+def send_slowly(connection: Connection, over: Event, piece: bytes) -> None:
     """Sends a little now and then until the client has gone."""
     while not over.wait(0.02):
         try:
@@ -427,7 +435,7 @@ def test_what_drips_ends_in_time(start: bytes) -> None:
     def dripping(connection: Connection) -> None:
         connection.read_request()
         connection.send(start)
-        drip(connection, over, b"X-Drip: 1\r\n")
+        send_slowly(connection, over, b"X-Drip: 1\r\n")
         assert not over.is_set(), "the client waited for more"
 
     with RawServer(dripping) as server:
@@ -436,13 +444,13 @@ def test_what_drips_ends_in_time(start: bytes) -> None:
     assert "did not come in time" in error.message
 
 
-def test_tls_that_drips_ends_in_time(tls: Tls, resolve: Callable[..., list[str]]) -> None:
+def test_tls_that_drips_ends_in_time(tls: TlsServer, fake_dns: Callable[..., list[str]]) -> None:
     over = Event()
-    resolve(images_example=["127.0.0.1"])
+    fake_dns(images_example=["127.0.0.1"])
 
     def dripping(connection: Connection) -> None:
         connection.send(b"\x16\x03\x03\x3f\x00\x02\x00\x3e\xfc")  # a long handshake message
-        drip(connection, over, b"\x00")
+        send_slowly(connection, over, b"\x00")
 
     with RawServer(dripping) as server:
         error = refused(f"https://images.example:{server.port}/", seconds=0.3)
@@ -450,18 +458,18 @@ def test_tls_that_drips_ends_in_time(tls: Tls, resolve: Callable[..., list[str]]
 
 
 def test_a_proxy_that_drips_ends_in_time(
-    resolve: Callable[..., list[str]], environ: pytest.MonkeyPatch
+    fake_dns: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     over = Event()
-    resolve(images_example=["93.184.215.14"])
+    fake_dns(images_example=["93.184.215.14"])
 
     def dripping(connection: Connection) -> None:
         connection.read_request()
         connection.send(b"HTTP/1.1 200 Connected\r\n")
-        drip(connection, over, b"X-Drip: 1\r\n")
+        send_slowly(connection, over, b"X-Drip: 1\r\n")
 
     with RawServer(dripping) as proxy:
-        environ.setenv("HTTPS_PROXY", proxy.base_url)
+        monkeypatch.setenv("HTTPS_PROXY", proxy.base_url)
         error = refused("https://images.example/a.png", seconds=0.3, loopback=False)
     assert isinstance(error, APITimeoutError)
 
@@ -480,7 +488,7 @@ def test_an_end_that_is_the_time_s_is_no_end() -> None:
 
 
 def test_one_time_and_one_size_for_all_images_of_an_answer() -> None:
-    with RawServer(says(PNG), says(PNG), says(PNG)) as server:
+    with RawServer(responds(PNG), responds(PNG), responds(PNG)) as server:
         fetch = ImageDownloader(loopback=True, total_limit=2 * len(png()) + 1)
         assert fetch(server.base_url) == fetch(server.base_url) == png()
         with pytest.raises(InvalidResponseError, match="too large in all"):
@@ -491,7 +499,7 @@ def test_one_time_and_one_size_for_all_images_of_an_answer() -> None:
         connection.read_request()
         connection.wait(over)
 
-    with RawServer(says(PNG), silent) as server:
+    with RawServer(responds(PNG), silent) as server:
         fetch = ImageDownloader(loopback=True, seconds=0.5)
         assert fetch(server.base_url) == png()
         for _ in range(2):  # the second one is not even gone to
@@ -501,9 +509,9 @@ def test_one_time_and_one_size_for_all_images_of_an_answer() -> None:
 
 
 def test_an_answer_of_many_addresses() -> None:
-    with RawServer(*[says(PNG)] * 17) as elsewhere:
+    with RawServer(*[responds(PNG)] * 17) as elsewhere:
         said = answer({"data": [{"url": f"{elsewhere.base_url}/{n}"} for n in range(30)]})
-        with RawServer(says(said)) as server, router_for(server) as router:
+        with RawServer(responds(said)) as server, router_for(server) as router:
             images = router.image("cats", model=MODEL, n=17)
     assert len(images.images) == elsewhere.connections == 17
     assert images.note.startswith("13 further images")
@@ -512,7 +520,7 @@ def test_an_answer_of_many_addresses() -> None:
 
 @pytest.mark.parametrize("status", [200, 204, 401, 404, 500, 304, 300])
 def test_an_answer_without_an_image(status: int) -> None:
-    with RawServer(says_and_closes(answer(b"", status))) as server:
+    with RawServer(responds_and_closes(answer(b"", status))) as server:
         if status == 200:
             assert download_image(server.base_url, loopback=True) == b""
         else:
@@ -530,7 +538,7 @@ def test_an_answer_without_an_image(status: int) -> None:
     ],
 )
 def test_connections_that_break(said: bytes) -> None:
-    with RawServer(*[says_and_closes(said)] * 3) as server:
+    with RawServer(*[responds_and_closes(said)] * 3) as server:
         assert isinstance(refused(server.base_url), APIError)
 
 
@@ -541,5 +549,5 @@ def test_nobody_there() -> None:
 
 
 def test_jpegs_come_too() -> None:
-    with RawServer(says(answer(jpeg(), content_type="text/plain"))) as server:
+    with RawServer(responds(answer(jpeg(), content_type="text/plain"))) as server:
         assert download_image(server.base_url, loopback=True) == jpeg()

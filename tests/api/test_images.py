@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from clients import KEY, MODEL, router_for
 from media import jpeg, png, wav, webp
-from raw_server import RawServer, answer, chunk, head, says, says_and_closes
+from raw_server import RawServer, answer, chunk, head, responds, responds_and_closes
 
 from puq_magics.api import GeneratedImage, ImagesResponse, Router
 from puq_magics.api.images import read_images
@@ -286,7 +286,7 @@ def test_an_interrupt_over_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     said = answer({"data": [entry(png()), {"url": "https://h.example/2"}]})
     kept: list[ImagesResponse] = []
     with (
-        RawServer(says_and_closes(said)) as server,
+        RawServer(responds_and_closes(said)) as server,
         router_for(server) as router,
         pytest.raises(KeyboardInterrupt),
     ):
@@ -316,7 +316,7 @@ def test_no_more_images_than_were_asked_for() -> None:
 
 def test_an_image_over_the_network() -> None:
     said = {"created": 0, "data": [entry(png(4, 4))]}
-    with RawServer(says(answer(said, X_Request_Id="r7"))) as server, router_for(server) as router:
+    with RawServer(responds(answer(said, X_Request_Id="r7"))) as server, router_for(server) as router:
         images = router.image("a cat", model=MODEL, size="1024x1024", n=None, stream=True)
     assert images.images == (GeneratedImage(png(4, 4), PNG, 4, 4),)
     assert (images.model, images.request_id) == (MODEL, "r7")
@@ -330,7 +330,7 @@ def test_an_image_in_chunks_of_any_size() -> None:
     body = json.dumps({"data": [entry(png(60, 60, b"\x07"))]}).encode()
     parts = [chunk(body[at : at + 7]) for at in range(0, len(body), 7)]
     said = head(content_type="application/json", Transfer_Encoding="chunked") + b"".join(parts) + b"0\r\n\r\n"
-    with RawServer(says(said)) as server, router_for(server) as router:
+    with RawServer(responds(said)) as server, router_for(server) as router:
         assert router.image("a cat", model=MODEL).images[0].data == png(60, 60, b"\x07")
 
 
@@ -338,7 +338,7 @@ def test_a_connection_cut_in_an_image_keeps_what_came() -> None:
     body = json.dumps({"data": [entry(png()), entry(jpeg())]}).encode()
     said = answer(body[:-20], content_type="application/json", Content_Length=len(body))
     with (
-        RawServer(says_and_closes(said)) as server,
+        RawServer(responds_and_closes(said)) as server,
         router_for(server) as router,
         pytest.raises(APIConnectionError) as caught,
     ):
@@ -351,7 +351,7 @@ def test_a_connection_cut_in_an_image_keeps_what_came() -> None:
 def test_a_large_image_is_held_once() -> None:
     data = png(1, 1)[:-12] + _padding(5_000_000) + png(1, 1)[-12:]
     said = answer({"data": [entry(data)]})
-    with RawServer(says(said)) as server, router_for(server) as router:
+    with RawServer(responds(said)) as server, router_for(server) as router:
         tracemalloc.start()
         try:
             images = router.image("a cat", model=MODEL)
@@ -370,7 +370,7 @@ def _padding(size: int) -> bytes:
 def test_a_key_that_comes_back_in_an_error_is_not_shown() -> None:
     said = {"error": f"no credit for {KEY}"}
     with (
-        RawServer(says(answer(said))) as server,
+        RawServer(responds(answer(said))) as server,
         router_for(server) as router,
         pytest.raises(InvalidResponseError, match="no credit for …") as caught,
     ):

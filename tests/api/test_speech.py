@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from clients import KEY, MODEL, router_for
 from media import FLAC_START, ID3, MP3_FRAME, OGG_PAGE, png, wav
-from raw_server import LAST_CHUNK, Connection, RawServer, answer, chunk, head, says, says_and_closes
+from raw_server import LAST_CHUNK, Connection, RawServer, answer, chunk, head, responds, responds_and_closes
 
 from puq_magics.api import Router, Speech
 from puq_magics.api.speech import SpeechStream
@@ -21,7 +21,7 @@ AUDIO = ID3 + MP3_FRAME * 20
 def refused(body: bytes | dict[str, Any], content_type: str = "audio/mpeg") -> InvalidResponseError:
     said = answer(body, content_type=content_type)
     with (
-        RawServer(says(said)) as server,
+        RawServer(responds(said)) as server,
         router_for(server) as router,
         pytest.raises(InvalidResponseError) as caught,
     ):
@@ -32,7 +32,7 @@ def refused(body: bytes | dict[str, Any], content_type: str = "audio/mpeg") -> I
 
 def test_speech_as_a_whole() -> None:
     said = answer(AUDIO, content_type="audio/mpeg", X_Request_Id="r3")
-    with RawServer(says(said, said)) as server, router_for(server) as router:
+    with RawServer(responds(said, said)) as server, router_for(server) as router:
         for _ in range(2):
             speech = router.speech("Hello", model=MODEL, voice="alloy", speed=None, stream=True)
             assert speech == Speech(AUDIO, MP3, "r3")
@@ -43,7 +43,7 @@ def test_speech_as_a_whole() -> None:
     assert repr(AUDIO[:10])[2:-1] not in repr(speech)
 
 
-def test_speech_is_given_as_it_comes(any_body: str) -> None:
+def test_speech_is_given_as_it_comes(body_reader: str) -> None:
     heard = Event()
 
     def script(connection: Connection) -> None:
@@ -95,7 +95,7 @@ def test_no_byte_is_given_before_it_is_known_to_be_audio() -> None:
 @pytest.mark.parametrize("audio", [OGG_PAGE, FLAC_START, wav(), b"fLaC"])
 def test_the_bytes_decide_and_not_the_header(audio: bytes, content_type: str) -> None:
     with (
-        RawServer(says(answer(audio, content_type=content_type))) as server,
+        RawServer(responds(answer(audio, content_type=content_type))) as server,
         router_for(server) as router,
     ):
         assert router.speech("Hello", model=MODEL).data == audio
@@ -136,7 +136,7 @@ def test_what_is_not_audio(body: bytes, said: str) -> None:
     assert len(error.partial) >= min(len(body), 1 << 16)
 
 
-class Parts:
+class FakeResponse:
     """A response of so many bytes of nothing; notes how many were taken."""
 
     headers: Mapping[str, str] = {}
@@ -157,7 +157,7 @@ class Parts:
 
 
 def test_what_is_not_audio_is_not_read_to_its_end() -> None:
-    response = Parts(60_000_000)
+    response = FakeResponse(60_000_000)
     with pytest.raises(InvalidResponseError, match="is not audio") as caught:
         list(SpeechStream(response))  # type: ignore[arg-type]
     assert caught.value.partial == bytes(response.taken)
@@ -175,7 +175,7 @@ def test_a_connection_that_is_cut_keeps_what_came(framed: bool) -> None:
     sent = AUDIO[:1000] if framed else chunk(AUDIO[:1000])
     said = head(content_type="audio/mpeg", **length) + sent
     with (
-        RawServer(says_and_closes(said)) as server,
+        RawServer(responds_and_closes(said)) as server,
         router_for(server) as router,
         router.stream_speech("Hello", model=MODEL) as stream,
     ):
@@ -187,7 +187,7 @@ def test_a_connection_that_is_cut_keeps_what_came(framed: bool) -> None:
 
 def test_a_stream_without_end_is_closed() -> None:
     said = head(content_type="audio/mpeg") + AUDIO
-    with RawServer(says_and_closes(said)) as server, router_for(server) as router:
+    with RawServer(responds_and_closes(said)) as server, router_for(server) as router:
         response = router.stream_speech("Hello", model=MODEL)._response
         stream = SpeechStream(response, max_size=1000)
         with pytest.raises(InvalidResponseError, match="larger than"):
@@ -199,7 +199,7 @@ def test_closing_tells_the_router() -> None:
     def script(connection: Connection) -> None:
         connection.read_request()
         connection.send(head(content_type="audio/mpeg") + AUDIO[:100])
-        assert connection.await_end()
+        assert connection.wait_for_close()
 
     with RawServer(script) as server, router_for(server) as router:
         with router.stream_speech("Hello", model=MODEL) as stream:

@@ -156,17 +156,17 @@ def test_byte_by_byte_is_the_same(stream: bytes) -> None:
     assert decode(*(bytes([byte]) for byte in stream)) == reference(stream)
 
 
-class Counted(bytes):
+class CopyCountingBytes(bytes):
     """Bytes that count how many are copied when one sticks them to others."""
 
     copied = 0
 
     def __radd__(self, other: Any) -> bytes:
-        Counted.copied += len(other)
+        CopyCountingBytes.copied += len(other)
         return bytes(other) + bytes(self)
 
     def __add__(self, other: Any) -> bytes:
-        Counted.copied += len(self)
+        CopyCountingBytes.copied += len(self)
         return bytes(self) + bytes(other)
 
 
@@ -174,12 +174,12 @@ def test_a_long_event_in_single_bytes_is_not_copied_again_and_again() -> None:
     size = 1 << 20
     decoder = SSEDecoder()
     decoder.feed(b"data: ")
-    Counted.copied = 0
-    one = Counted(b"x")
+    CopyCountingBytes.copied = 0
+    one = CopyCountingBytes(b"x")
     for _ in range(size):
         assert decoder.feed(one) == []
     assert decoder.feed(b"\n\n") == [ServerSentEvent("x" * size)]
-    assert Counted.copied <= size
+    assert CopyCountingBytes.copied <= size
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from raw_server import (
     delta,
     event,
     head,
-    says,
-    says_and_closes,
+    responds,
+    responds_and_closes,
 )
 
 from puq_magics.api import Router, Transcript, TranscriptSegment, TranscriptStream, Upload
@@ -174,39 +174,43 @@ SOUND = Upload.from_bytes(b"ID3" + bytes(200))
 USAGE = {"type": "tokens", "input_tokens": 40, "output_tokens": 5, "total_tokens": 45}
 
 
-def typed(kind: str, **fields: Any) -> bytes:
+def typed_event(kind: str, **fields: Any) -> bytes:
     return event({"type": f"transcript.text.{kind}", **fields})
 
 
 def segment(start: float, end: float, text: str, **more: Any) -> bytes:
-    return typed("segment", id="seg_0", start=start, end=end, text=text, **more)
+    return typed_event("segment", id="seg_0", start=start, end=end, text=text, **more)
 
 
 HELLO = (
-    typed("delta", delta="Hello") + segment(0, 1.5, "Hello", duration=4.0) + typed("delta", delta=" there.")
+    typed_event("delta", delta="Hello")
+    + segment(0, 1.5, "Hello", duration=4.0)
+    + typed_event("delta", delta=" there.")
 )
-EVENTS = HELLO + segment(1.5, 4.0, " there.", duration=4.0) + typed("done", text="Hello there.", usage=USAGE)
+EVENTS = (
+    HELLO + segment(1.5, 4.0, " there.", duration=4.0) + typed_event("done", text="Hello there.", usage=USAGE)
+)
 
 
 @pytest.fixture
-def streamed() -> Iterator[Any]:
+def open_stream() -> Iterator[Any]:
     """Gives the stream of a server that answers so."""
     opened: list[Any] = []
 
-    def _streamed(said: bytes, script: Any = says) -> TranscriptStream:
+    def _open_stream(said: bytes, script: Any = responds) -> TranscriptStream:
         server = RawServer(script(said)).__enter__()
         router = router_for(server)
         stream = router.stream_transcription(SOUND, model=MODEL)
         opened.extend((server, router, stream))
         return stream
 
-    yield _streamed
+    yield _open_stream
     for each in reversed(opened):
         each.__exit__(None, None, None)
 
 
-def test_the_events_that_openai_documents(streamed: Any) -> None:
-    stream = streamed(chunked(EVENTS, X_Request_Id="r7"))
+def test_the_events_that_openai_documents(open_stream: Any) -> None:
+    stream = open_stream(chunked(EVENTS, X_Request_Id="r7"))
     assert "".join(stream) == "Hello there."
     heard = stream.transcript
     assert (heard.text, heard.duration, heard.request_id) == ("Hello there.", 4.0, "r7")
@@ -217,14 +221,14 @@ def test_the_events_that_openai_documents(streamed: Any) -> None:
     assert stream.receive() is None
 
 
-def test_events_that_are_split_anywhere(streamed: Any) -> None:
-    said = typed("delta", delta="Grüße 😀") + typed("done", text="Grüße 😀")
+def test_events_that_are_split_anywhere(open_stream: Any) -> None:
+    said = typed_event("delta", delta="Grüße 😀") + typed_event("done", text="Grüße 😀")
     pieces = [bytes([byte]) for byte in b": PROCESSING\r\n\r\n" + said]
-    stream = streamed(chunked(*pieces))
+    stream = open_stream(chunked(*pieces))
     assert "".join(stream) == stream.text == stream.transcript.text == "Grüße 😀"
 
 
-def test_the_words_are_given_as_they_come(any_body: str) -> None:
+def test_the_words_are_given_as_they_come(body_reader: str) -> None:
     heard = Event()
 
     def script(connection: Connection) -> None:
@@ -233,8 +237,8 @@ def test_the_words_are_given_as_they_come(any_body: str) -> None:
         assert asked.headers["accept"].startswith("text/event-stream")
         connection.send(head(Transfer_Encoding="chunked"), chunk(HELLO))
         connection.wait(heard)
-        connection.send(chunk(typed("done", text="Hello there.")), LAST_CHUNK)
-        connection.await_end()
+        connection.send(chunk(typed_event("done", text="Hello there.")), LAST_CHUNK)
+        connection.wait_for_close()
 
     with RawServer(script) as server, router_for(server) as router:
         with router.stream_transcription(SOUND, model=MODEL, language="en") as stream:
@@ -253,16 +257,16 @@ def test_the_words_are_given_as_they_come(any_body: str) -> None:
         event(delta("Hello")) + event(delta(" there.")) + event(delta(finish="stop")) + DONE,
         event({"text": "Hello"}) + event({"text": "there."}),
         event({"text": "Hello"}) + event({"text": "there."}).rstrip(b"\n"),
-        typed("done", text="Hello there."),
-        typed("delta", delta="Hello the")
-        + typed("delta", delta=None)
-        + typed("odd")
-        + typed("done", text="Hello there."),
+        typed_event("done", text="Hello there."),
+        typed_event("delta", delta="Hello the")
+        + typed_event("delta", delta=None)
+        + typed_event("odd")
+        + typed_event("done", text="Hello there."),
     ],
     ids=["vllm", "objects", "no last line", "at once", "the last word counts"],
 )
-def test_other_shapes_of_a_stream(streamed: Any, said: bytes) -> None:
-    stream = streamed(chunked(said))
+def test_other_shapes_of_a_stream(open_stream: Any, said: bytes) -> None:
+    stream = open_stream(chunked(said))
     list(stream)
     assert stream.transcript.text == "Hello there."
 
@@ -278,15 +282,15 @@ def test_other_shapes_of_a_stream(streamed: Any, said: bytes) -> None:
     ],
     ids=["json", "kept alive", "says it streams", "text", "segments"],
 )
-def test_a_router_that_does_not_stream_answers_as_a_whole(streamed: Any, said: bytes) -> None:
-    stream = streamed(said)
+def test_a_router_that_does_not_stream_answers_as_a_whole(open_stream: Any, said: bytes) -> None:
+    stream = open_stream(said)
     assert list(stream) == ["Hello there."]
     assert stream.text == stream.transcript.text == "Hello there."
     assert stream.duration in (4.0, None)
 
 
-def test_a_text_that_begins_like_a_stream(streamed: Any) -> None:
-    assert list(streamed(answer("data: they said.", content_type="text/plain"))) == ["data: they said."]
+def test_a_text_that_begins_like_a_stream(open_stream: Any) -> None:
+    assert list(open_stream(answer("data: they said.", content_type="text/plain"))) == ["data: they said."]
 
 
 @pytest.mark.parametrize(
@@ -318,9 +322,9 @@ def test_a_text_that_begins_like_a_stream(streamed: Any) -> None:
     ],
 )
 def test_what_breaks_off_is_kept(
-    streamed: Any, said: bytes, kind: type[PuqError], words: str, partial: str
+    open_stream: Any, said: bytes, kind: type[PuqError], words: str, partial: str
 ) -> None:
-    stream = streamed(said, says_and_closes)
+    stream = open_stream(said, responds_and_closes)
     with pytest.raises(kind) as caught:
         list(stream)
     assert words in str(caught.value)
@@ -330,7 +334,7 @@ def test_what_breaks_off_is_kept(
 
 
 def test_an_answer_that_is_too_large() -> None:
-    with RawServer(says(chunked(EVENTS))) as server, router_for(server) as router:
+    with RawServer(responds(chunked(EVENTS))) as server, router_for(server) as router:
         response = router._send(router.transcription_request(SOUND, model=MODEL, stream=True))
         with (
             TranscriptStream(response, max_size=100) as stream,
@@ -341,7 +345,7 @@ def test_an_answer_that_is_too_large() -> None:
 
 
 def test_only_the_stream_is_asked_to_stream() -> None:
-    with RawServer(says(answer({"text": "a"}))) as server, router_for(server) as router:
+    with RawServer(responds(answer({"text": "a"}))) as server, router_for(server) as router:
         assert router.transcribe(SOUND, model=MODEL, stream=True).text == "a"
     assert b"stream" not in server.requests[0].body
 

@@ -31,10 +31,10 @@ from raw_server import (
     RawServer,
     answer,
     chunked,
+    event_stream,
     head,
-    says,
-    says_and_closes,
-    stream_of,
+    responds,
+    responds_and_closes,
 )
 
 from puq_magics import __version__
@@ -55,7 +55,7 @@ from puq_magics.core.errors import (
 )
 
 BALANCE = answer({"success": True, "balance": 5.0})
-HELLO = chunked(stream_of(["Hello"]))
+HELLO = chunked(event_stream(["Hello"]))
 ADDRESS = BaseURL.parse("https://h.example")
 
 
@@ -67,7 +67,7 @@ def chat(router: Router, **more: Any) -> str:
 
 
 def test_the_head_of_a_request() -> None:
-    with RawServer(says(HELLO, BALANCE)) as server, router_for(server) as router:
+    with RawServer(responds(HELLO, BALANCE)) as server, router_for(server) as router:
         assert words(ask(router)) == "Hello"
         assert router.balance() == 5.0
     post, get = server.requests
@@ -89,7 +89,7 @@ def test_the_head_of_a_request() -> None:
     [(KEY, "Bearer", f"Bearer {KEY}"), (KEY, "none", None), (None, "Token", None)],
 )
 def test_other_ways_to_authenticate(key: str | None, scheme: str, sent: str | None) -> None:
-    with RawServer(says(BALANCE)) as server, Router(key, server.base_url, scheme) as router:
+    with RawServer(responds(BALANCE)) as server, Router(key, server.base_url, scheme) as router:
         router.balance()
     assert server.requests[0].headers.get("authorization") == sent
 
@@ -111,7 +111,7 @@ def test_netrc_does_not_replace_the_key(scheme: str, tmp_path: Path, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(netrc))
     assert requests.utils.get_netrc_auth("http://h.example") == ("somebody", "else")  # type: ignore[no-untyped-call]
-    with RawServer(says(BALANCE)) as server:
+    with RawServer(responds(BALANCE)) as server:
         address = BaseURL(
             server.base_url, server.base_url, "h.example", is_loopback=False
         )  # reads the environment
@@ -128,28 +128,28 @@ def test_loopback_bypasses_proxies(host: str, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    with RawServer(says(BALANCE)) as server, Router(KEY, f"http://{host}:{server.port}") as router:
+    with RawServer(responds(BALANCE)) as server, Router(KEY, f"http://{host}:{server.port}") as router:
         assert router.balance() == 5.0
 
 
 def test_other_hosts_use_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    with RawServer(says(BALANCE)) as proxy:
+    with RawServer(responds(BALANCE)) as proxy:
         monkeypatch.setenv("http_proxy", proxy.base_url)
         with Router(KEY, "http://h.example", allow_http=True, timeout=15) as router:
             assert router.balance() == 5.0
     assert proxy.requests[0].path == "http://h.example/v1/credits/balance"
 
 
-def test_calls_share_a_connection(any_body: str) -> None:
+def test_calls_share_a_connection(body_reader: str) -> None:
     said = [
         HELLO,
         answer(COMPLETION),
-        head(Content_Length=len(stream_of("a"))) + stream_of("a"),
+        head(Content_Length=len(event_stream("a"))) + event_stream("a"),
         answer({"error": "no"}, 400),
     ]
-    with RawServer(says(*said, BALANCE)) as server, router_for(server) as router:
+    with RawServer(responds(*said, BALANCE)) as server, router_for(server) as router:
         assert words(ask(router)) == "Hello"
         assert chat(router) == "Hello."
         assert words(ask(router)) == "a"
@@ -161,7 +161,7 @@ def test_calls_share_a_connection(any_body: str) -> None:
 
 def test_a_connection_is_not_used_again_after_what_nobody_asked_for() -> None:
     with (
-        RawServer(says(HELLO + b"HTTP/1.1 200 OK\r\n\r\n"), says(BALANCE)) as server,
+        RawServer(responds(HELLO + b"HTTP/1.1 200 OK\r\n\r\n"), responds(BALANCE)) as server,
         router_for(server) as router,
     ):
         assert words(ask(router)) == "Hello"
@@ -178,7 +178,7 @@ def test_a_closed_idle_connection_is_replaced() -> None:
         connection.close()
         closed.set()
 
-    with RawServer(once, says(answer(COMPLETION))) as server, router_for(server) as router:
+    with RawServer(once, responds(answer(COMPLETION))) as server, router_for(server) as router:
         assert chat(router) == "Hello."
         assert closed.wait(15)
         assert chat(router) == "Hello."
@@ -189,75 +189,77 @@ def test_a_closed_idle_connection_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_refusal_that_says_later_is_tried_again(status: int, pauses: list[float]) -> None:
+def test_a_refusal_that_says_later_is_tried_again(status: int, retry_delays: list[float]) -> None:
     told: list[Retry] = []
     said = [answer({"error": "later"}, status)] * 2 + [answer(COMPLETION)]
-    with RawServer(*map(says, said)) as server, router_for(server, max_retries=2) as router:
+    with RawServer(*map(responds, said)) as server, router_for(server, max_retries=2) as router:
         assert chat(router, on_retry=told.append) == "Hello."
     assert len(server.requests) == 3
     assert [(retry.attempt, retry.max_retries, retry.delay) for retry in told] == [
-        (1, 2, pauses[0]),
-        (2, 2, pauses[1]),
+        (1, 2, retry_delays[0]),
+        (2, 2, retry_delays[1]),
     ]
-    assert 0.5 <= pauses[0] <= 1
-    assert 1 <= pauses[1] <= 2
+    assert 0.5 <= retry_delays[0] <= 1
+    assert 1 <= retry_delays[1] <= 2
 
 
-def test_the_pauses_differ(pauses: list[float]) -> None:
+def test_the_pauses_differ(retry_delays: list[float]) -> None:
     for _ in range(2):
-        server = RawServer(*[says(answer("", 503))] * 4)
+        server = RawServer(*[responds(answer("", 503))] * 4)
         with server, router_for(server, max_retries=3) as router, pytest.raises(ServerError):
             router.balance()
-    assert len(set(pauses)) == 6
+    assert len(set(retry_delays)) == 6
 
 
-def test_retry_after_is_honoured(pauses: list[float]) -> None:
+def test_retry_after_is_honoured(retry_delays: list[float]) -> None:
     said = [answer("", 429, Retry_After="7"), answer("", 503, Retry_After="0"), answer(COMPLETION)]
-    with RawServer(*map(says, said)) as server, router_for(server, max_retries=2) as router:
+    with RawServer(*map(responds, said)) as server, router_for(server, max_retries=2) as router:
         assert chat(router) == "Hello."
-    assert pauses[0] == 7
-    assert pauses[1] < 0.25
+    assert retry_delays[0] == 7
+    assert retry_delays[1] < 0.25
 
 
-def test_a_long_retry_after_is_the_user_s_to_wait(pauses: list[float]) -> None:
+def test_a_long_retry_after_is_the_user_s_to_wait(retry_delays: list[float]) -> None:
     with (
-        RawServer(says(answer({"error": "x"}, 429, Retry_After="61"))) as server,
+        RawServer(responds(answer({"error": "x"}, 429, Retry_After="61"))) as server,
         router_for(server, max_retries=2) as router,
         pytest.raises(RateLimitError) as caught,
     ):
         chat(router)
     assert caught.value.retry_after == 61
-    assert pauses == []
+    assert retry_delays == []
 
 
-def test_there_is_an_end_to_trying(pauses: list[float]) -> None:
+def test_there_is_an_end_to_trying(retry_delays: list[float]) -> None:
     with (
-        RawServer(*[says(answer({"error": "x"}, 429))] * 3) as server,
+        RawServer(*[responds(answer({"error": "x"}, 429))] * 3) as server,
         router_for(server, max_retries=2) as router,
         pytest.raises(RateLimitError),
     ):
         chat(router)
     assert len(server.requests) == 3
-    assert len(pauses) == 2
+    assert len(retry_delays) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 409, 422, 500, 502, 504, 529])
-def test_a_post_that_may_have_been_processed_is_not_sent_twice(status: int, pauses: list[float]) -> None:
+def test_a_post_that_may_have_been_processed_is_not_sent_twice(
+    status: int, retry_delays: list[float]
+) -> None:
     with (
-        RawServer(says(answer({"error": "x"}, status))) as server,
+        RawServer(responds(answer({"error": "x"}, status))) as server,
         router_for(server, max_retries=2) as router,
         pytest.raises(APIError),
     ):
         chat(router)
     assert len(server.requests) == 1
-    assert pauses == []
+    assert retry_delays == []
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 529, 429])
-def test_a_get_is_tried_again_after_any_failure_of_the_server(status: int, pauses: list[float]) -> None:
+def test_a_get_is_tried_again_after_any_failure_of_the_server(status: int, retry_delays: list[float]) -> None:
     told: list[Retry] = []
     with (
-        RawServer(says(answer("", status)), says(BALANCE)) as server,
+        RawServer(responds(answer("", status)), responds(BALANCE)) as server,
         router_for(server, max_retries=1) as router,
     ):
         assert router.balance(on_retry=told.append) == 5.0
@@ -265,9 +267,9 @@ def test_a_get_is_tried_again_after_any_failure_of_the_server(status: int, pause
 
 
 @pytest.mark.parametrize("status", [400, 401, 404])
-def test_a_get_that_is_refused_is_not_tried_again(status: int, pauses: list[float]) -> None:
+def test_a_get_that_is_refused_is_not_tried_again(status: int, retry_delays: list[float]) -> None:
     with (
-        RawServer(says(answer("", status))) as server,
+        RawServer(responds(answer("", status))) as server,
         router_for(server, max_retries=2) as router,
         pytest.raises(APIError),
     ):
@@ -280,7 +282,7 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_without_a_connection_anything_is_tried_again(pauses: list[float]) -> None:
+def test_without_a_connection_anything_is_tried_again(retry_delays: list[float]) -> None:
     told: list[Retry] = []
     port = _free_port()
     with (
@@ -288,19 +290,19 @@ def test_without_a_connection_anything_is_tried_again(pauses: list[float]) -> No
         pytest.raises(APIConnectionError, match="no connection") as caught,
     ):
         chat(router, on_retry=told.append)
-    assert len(pauses) == len(told) == 2
+    assert len(retry_delays) == len(told) == 2
     assert str(told[0]).startswith(
         f"no connection to 127.0.0.1:{port} (connection refused); trying again in "
     )
     assert "connection refused" in caught.value.message
 
 
-def test_a_name_that_does_not_resolve_is_not_tried_again(pauses: list[float]) -> None:
+def test_a_name_that_does_not_resolve_is_not_tried_again(retry_delays: list[float]) -> None:
     with Router(KEY, "https://nowhere.invalid", max_retries=2) as router:
         for call in (router.balance, lambda: chat(router)):
             with pytest.raises(APIConnectionError, match=r"the name nowhere\.invalid does not resolve"):
                 call()
-    assert pauses == []
+    assert retry_delays == []
 
 
 # Redirects
@@ -312,7 +314,7 @@ def test_redirects_are_not_followed(status: int, method: str) -> None:
     with RawServer() as elsewhere:
         said = answer("go away", status, Location=f"{elsewhere.base_url}/v1/stolen")
         with (
-            RawServer(says(said)) as server,
+            RawServer(responds(said)) as server,
             router_for(server, max_retries=2) as router,
             pytest.raises(RedirectError) as caught,
         ):
@@ -330,7 +332,7 @@ def test_redirects_are_not_followed(status: int, method: str) -> None:
 def test_odd_redirects(location: str | None) -> None:
     more = {} if location is None else {"Location": location}
     with (
-        RawServer(says(answer("", 302, **more))) as server,
+        RawServer(responds(answer("", 302, **more))) as server,
         router_for(server) as router,
         pytest.raises(RedirectError) as caught,
     ):
@@ -343,7 +345,7 @@ def test_the_body_of_a_redirect_is_not_read() -> None:
     def script(connection: Connection) -> None:
         connection.read_request()
         connection.send(head(302, Location="/x", Content_Length=1 << 40))
-        assert connection.await_end()
+        assert connection.wait_for_close()
 
     with RawServer(script) as server, router_for(server, timeout=15) as router, pytest.raises(RedirectError):
         router.balance()
@@ -358,7 +360,7 @@ def _hidden(value: Any) -> None:
 
 
 def test_the_key_is_not_in_what_is_shown_stored_or_copied() -> None:
-    with RawServer(says(HELLO, answer(COMPLETION))) as server, router_for(server) as router:
+    with RawServer(responds(HELLO, answer(COMPLETION))) as server, router_for(server) as router:
         transport = router._transport
         stream = ask(router)
         words(stream)
@@ -390,15 +392,15 @@ def _no_connection(router: Router) -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        says(answer({"error": "Unauthorized"}, 401)),
-        says(answer("", 302, Location="/elsewhere")),
-        says_and_closes(b""),
-        says_and_closes(b"nonsense\r\n\r\n"),
-        says_and_closes(head(Content_Length=10, content_type="application/json") + b"{"),
-        says_and_closes(head(Content_Encoding="gzip") + b"plain"),
-        says_and_closes(head(Transfer_Encoding="chunked") + b"nonsense\r\n"),
-        says_and_closes(chunked(b"data: nonsense\n\n")),
-        says(answer("<html>")),
+        responds(answer({"error": "Unauthorized"}, 401)),
+        responds(answer("", 302, Location="/elsewhere")),
+        responds_and_closes(b""),
+        responds_and_closes(b"nonsense\r\n\r\n"),
+        responds_and_closes(head(Content_Length=10, content_type="application/json") + b"{"),
+        responds_and_closes(head(Content_Encoding="gzip") + b"plain"),
+        responds_and_closes(head(Transfer_Encoding="chunked") + b"nonsense\r\n"),
+        responds_and_closes(chunked(b"data: nonsense\n\n")),
+        responds(answer("<html>")),
         lambda connection: (connection.read_request(), connection.reset()),
     ],
 )
@@ -437,7 +439,7 @@ def test_the_key_is_not_in_the_traceback_of_an_interrupt(
         connection.read_request()
         connection.send(sent)
         signal.pthread_kill(main, signal.SIGINT)
-        connection.await_end()
+        connection.wait_for_close()
 
     def stop(*_: object) -> None:
         raise kind
@@ -453,7 +455,7 @@ def test_the_key_is_not_in_the_traceback_of_an_interrupt(
 
 def test_the_key_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    with RawServer(says(HELLO, answer({"error": "x"}, 401))) as server, router_for(server) as router:
+    with RawServer(responds(HELLO, answer({"error": "x"}, 401))) as server, router_for(server) as router:
         words(ask(router))
         with pytest.raises(APIError):
             chat(router)
@@ -467,7 +469,7 @@ def test_a_router_that_echoes_the_key_does_not_bring_it_into_an_error(size: int)
     body = b'{"error": {"message": "Incorrect API key: %b."}}' % KEY.encode()
     parts = [body[at : at + size] for at in range(0, len(body), size)]
     with (
-        RawServer(says(chunked(*parts).replace(b"200 Said", b"401 Said"))) as server,
+        RawServer(responds(chunked(*parts).replace(b"200 Said", b"401 Said"))) as server,
         router_for(server) as router,
         pytest.raises(APIError) as caught,
     ):
@@ -479,7 +481,7 @@ def test_a_router_that_echoes_the_key_does_not_bring_it_into_an_error(size: int)
 # TLS
 
 
-def test_a_certificate_that_is_not_trusted(pauses: list[float]) -> None:
+def test_a_certificate_that_is_not_trusted(retry_delays: list[float]) -> None:
     import trustme
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -491,7 +493,7 @@ def test_a_certificate_that_is_not_trusted(pauses: list[float]) -> None:
     ):
         router.balance()
     assert "REQUESTS_CA_BUNDLE" in caught.value.hint
-    assert pauses == []
+    assert retry_delays == []
     assert "_ssl.c" not in caught.value.message
 
 
@@ -620,7 +622,7 @@ def test_a_failure_of_our_own_making_is_no_traceback_with_the_key(monkeypatch: p
     def broken(*_: object) -> None:
         raise RuntimeError(f"Token {KEY}")
 
-    with RawServer(says(HELLO)) as server, router_for(server) as router:
+    with RawServer(responds(HELLO)) as server, router_for(server) as router:
         monkeypatch.setattr("puq_magics.api.transport.open_body", broken)
         with pytest.raises(APIConnectionError) as caught:
             ask(router)

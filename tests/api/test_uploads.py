@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from clients import KEY, MODEL, router_for
 from media import ID3, M4A_START, png, wav
-from raw_server import COMPLETION, Asked, Connection, RawServer, answer, says
+from raw_server import COMPLETION, Connection, RawServer, ReceivedRequest, answer, responds
 from tornado.httputil import HTTPFile, HTTPHeaders, parse_body_arguments
 
 from puq_magics.api import Router, TranscriptSegment, Upload
@@ -212,7 +212,7 @@ def test_a_parameter_that_no_field_can_hold(value: Any) -> None:
 HEARD = answer({"text": "Hello."})
 
 
-def parsed(asked: Asked) -> tuple[dict[str, list[str]], HTTPFile]:
+def parsed(asked: ReceivedRequest) -> tuple[dict[str, list[str]], HTTPFile]:
     """The fields and the file of a form, as Tornado reads them."""
     fields: dict[str, list[bytes]] = {}
     files: dict[str, list[HTTPFile]] = {}
@@ -224,7 +224,7 @@ def parsed(asked: Asked) -> tuple[dict[str, list[str]], HTTPFile]:
 
 
 def sent(upload: Upload, **params: Any) -> tuple[dict[str, list[str]], HTTPFile]:
-    with RawServer(says(HEARD)) as server, router_for(server) as router:
+    with RawServer(responds(HEARD)) as server, router_for(server) as router:
         assert router.transcribe(upload, model=MODEL, **params).text == "Hello."
     (asked,) = server.requests
     assert (asked.method, asked.path) == ("POST", "/v1/audio/transcriptions")
@@ -261,7 +261,7 @@ def test_of_a_path_only_the_name_is_sent(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "secret folder"
     folder.mkdir()
     (folder / name).write_bytes(wav())
-    with RawServer(says(HEARD)) as server, router_for(server) as router:
+    with RawServer(responds(HEARD)) as server, router_for(server) as router:
         router.transcribe(Upload.from_path(folder / name), model=MODEL)
     _, file = parsed(server.requests[0])
     assert file.filename == name.rpartition("\\")[2]
@@ -269,7 +269,7 @@ def test_of_a_path_only_the_name_is_sent(tmp_path: Path, name: str) -> None:
 
 
 def test_a_name_with_quotes_stays_within_its_own() -> None:
-    with RawServer(says(HEARD)) as server, router_for(server) as router:
+    with RawServer(responds(HEARD)) as server, router_for(server) as router:
         router.transcribe(Upload.from_bytes(wav(), 'a"; name="model"; x=".wav'), model=MODEL)
     assert b'name="file"; filename="a%22; name=%22model%22; x=%22.wav"\r\n' in server.requests[0].body
 
@@ -279,7 +279,7 @@ def test_progress_begins_at_nothing_and_ends_at_all() -> None:
     size = 5 * BLOCK_SIZE
     data = wav().ljust(size, b"\0")
     upload = Upload.from_bytes(data)
-    with RawServer(says(HEARD)) as server, router_for(server) as router:
+    with RawServer(responds(HEARD)) as server, router_for(server) as router:
         router.transcribe(upload, model=MODEL, on_progress=lambda done, total: told.append((done, total)))
     whole = len(server.requests[0].body)
     done = [one for one, _ in told]
@@ -301,7 +301,7 @@ def test_a_long_recording_is_not_held(tmp_path: Path) -> None:
         while left > 0:
             left -= connection.sock.recv_into(buffer)
         connection.send(HEARD)
-        connection.await_end()
+        connection.wait_for_close()
 
     with RawServer(takes_all) as server, router_for(server) as router:
         tracemalloc.start()
@@ -314,16 +314,18 @@ def test_a_long_recording_is_not_held(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_further_attempt_sends_the_file_anew(pauses: list[float], tmp_path: Path, status: int) -> None:
+def test_a_further_attempt_sends_the_file_anew(
+    retry_delays: list[float], tmp_path: Path, status: int
+) -> None:
     path = tmp_path / "talk.wav"
     path.write_bytes(wav())
     told: list[int] = []
     said = [answer({"error": "later"}, status), HEARD]
-    with RawServer(*map(says, said)) as server, router_for(server, max_retries=2) as router:
+    with RawServer(*map(responds, said)) as server, router_for(server, max_retries=2) as router:
         router.transcribe(Upload.from_path(path), model=MODEL, on_progress=lambda done, _: told.append(done))
     assert [parsed(asked)[1].body for asked in server.requests] == [wav(), wav()]
     assert told.count(0) == 2
-    assert len(pauses) == 1
+    assert len(retry_delays) == 1
 
 
 def test_the_file_is_closed_whatever_happens(tmp_path: Path) -> None:
@@ -335,7 +337,7 @@ def test_the_file_is_closed_whatever_happens(tmp_path: Path) -> None:
 
     said = [HEARD, answer({"error": "no"}, 401)]
     upload = Upload("talk.wav", len(wav()), opened)
-    with RawServer(says(*said)) as server, router_for(server) as router:
+    with RawServer(responds(*said)) as server, router_for(server) as router:
         router.transcribe(upload, model=MODEL)
         with pytest.raises(AuthenticationError):
             router.transcribe(upload, model=MODEL)
@@ -344,7 +346,7 @@ def test_the_file_is_closed_whatever_happens(tmp_path: Path) -> None:
 
 def test_the_connection_is_used_again(tmp_path: Path) -> None:
     upload = Upload.from_bytes(wav())
-    with RawServer(says(HEARD, answer(COMPLETION), HEARD)) as server, router_for(server) as router:
+    with RawServer(responds(HEARD, answer(COMPLETION), HEARD)) as server, router_for(server) as router:
         router.transcribe(upload, model=MODEL)
         router.chat("Hello", model=MODEL)
         router.transcribe(upload, model=MODEL)
@@ -362,7 +364,7 @@ def test_answers_of_several_formats() -> None:
         answer(verbose, X_Request_Id="r9"),
         answer("1\n00:00 --> 00:01\nHi.\n", content_type="text/plain"),
     ]
-    with RawServer(says(*said)) as server, router_for(server) as router:
+    with RawServer(responds(*said)) as server, router_for(server) as router:
         transcript = router.transcribe(Upload.from_bytes(wav()), model=MODEL, response_format="verbose_json")
         subtitles = router.transcribe(Upload.from_bytes(wav()), model=MODEL, response_format="srt")
     assert transcript.segments == (TranscriptSegment(0.0, 1.0, "Hi."),)

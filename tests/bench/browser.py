@@ -15,8 +15,8 @@ from pathlib import Path
 
 from answers import Shape
 from kernel import EXTENSIONS, CellError
-from report import AtMost, Table
-from rig import Rig
+from report import Table, UpperLimit
+from rig import BenchmarkSession
 from subjects import Subject, plain_updates
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
@@ -40,19 +40,19 @@ _RATIO = f"TaskDuration ÷ {YARDSTICK.name}, by pair"
 _FINISHED = "last chunk → last word on screen, ms"
 _TARGETS = {
     _TASK: None,
-    _RATIO: AtMost(1.5),
+    _RATIO: UpperLimit(1.5),
     "CPU of all of Chromium, s": None,
     "layouts": None,
-    _FINISHED: AtMost(500),
+    _FINISHED: UpperLimit(500),
     "painted states": None,
-    "of these with raw LaTeX": AtMost(0, worst=True),
-    "shrinks": AtMost(0, worst=True),
-    "scroll jumps": AtMost(0, worst=True),
+    "of these with raw LaTeX": UpperLimit(0, worst=True),
+    "shrinks": UpperLimit(0, worst=True),
+    "scroll jumps": UpperLimit(0, worst=True),
     "outputs at the end": None,
 }
 
 
-def measure(rig: Rig, rounds: int) -> Table:
+def measure(rig: BenchmarkSession, rounds: int) -> Table:
     """A lesson with 50 formulas, streamed into JupyterLab by each subject in turn."""
     size = len(SHAPE.text()) / 1000
     table = Table(f"JupyterLab: {size:.1f} kB, 50 formulas, {len(SHAPE.pieces())} chunks at {RATE} a second")
@@ -67,12 +67,12 @@ def measure(rig: Rig, rounds: int) -> Table:
     return table
 
 
-def _run(rig: Rig, subject: Subject) -> dict[str, float]:
+def _run(rig: BenchmarkSession, subject: Subject) -> dict[str, float]:
     """One lesson in a page, a kernel, a server and a browser of its own; the figures by their rows' labels."""
     setup = "\n".join(filter(None, (subject.load, subject.setup(rig.server.base))))
     with _laboratory(rig, subject) as (lab, chromium):
         notebook = lab(_MATHJAX, setup or "pass", subject.prepare or "pass", subject.cell)
-        rig.server.order(Shape(chunks=40, rate=400))
+        rig.server.set_answer(Shape(chunks=40, rate=400))
         notebook.run_all()  # the measured cell too: a first answer, after which all is loaded
         if error := next((output.text for output in notebook.outputs(3) if output.kind == "error"), ""):
             raise CellError(f"{subject} in JupyterLab: {error}")
@@ -80,15 +80,15 @@ def _run(rig: Rig, subject: Subject) -> dict[str, float]:
         measured = notebook.add_cell("pass")
         notebook.run_cell(measured)  # the page scrolls to it now, and not when the measuring has begun
         notebook.set_source(measured, subject.cell)
-        rig.server.order(SHAPE)
+        rig.server.set_answer(SHAPE)
         try:
             return _watched(rig, notebook, chromium, measured)
         except WaitTimeout:  # the page has frozen, or is not half through
             return {_FINISHED: float("inf")}
 
 
-def _watched(rig: Rig, notebook: LabNotebook, chromium: Chromium, cell: int) -> dict[str, float]:
-    notebook.settle()
+def _watched(rig: BenchmarkSession, notebook: LabNotebook, chromium: Chromium, cell: int) -> dict[str, float]:
+    notebook.wait_until_stable()
     notebook.page.evaluate(_WATCH, [notebook.path, cell, _LAST_WORD])
     notebook.record(cell)
     before, busy = notebook.metrics(), chromium.cpu_seconds()
@@ -131,7 +131,9 @@ def _after(notebook: LabNotebook, written: int, finished: float | None) -> float
 
 
 @contextmanager
-def _laboratory(rig: Rig, subject: Subject) -> Iterator[tuple[Callable[..., LabNotebook], Chromium]]:
+def _laboratory(
+    rig: BenchmarkSession, subject: Subject
+) -> Iterator[tuple[Callable[..., LabNotebook], Chromium]]:
     environment = {"PYTHONPATH": str(EXTENSIONS), **subject.environment(rig.server.base)}
     with (
         tempfile.TemporaryDirectory(prefix="bench-lab-") as name,

@@ -49,7 +49,7 @@ def tab(code):
 """
 
 
-class Kernel:
+class CompletionKernel:
     """A kernel that is asked for completions."""
 
     def __init__(self, folder: Path) -> None:
@@ -84,7 +84,7 @@ class Kernel:
 def measure(rounds: int = ROUNDS) -> dict[str, tuple[list[float], list[float], int]]:
     """For each case the milliseconds inside of the kernel and from outside, and how many completions came."""
     with tempfile.TemporaryDirectory(prefix="bench-completion-") as folder:
-        kernel = Kernel(Path(folder))
+        kernel = CompletionKernel(Path(folder))
         try:
             kernel.run(_SETUP + _INSIDE)
             first, _ = kernel.tab(CASES["all models"])

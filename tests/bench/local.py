@@ -17,7 +17,7 @@ from operator import attrgetter
 from time import perf_counter
 from urllib.parse import urlsplit
 
-from report import JUDGED, AtMost, Table
+from report import JUDGED, Table, UpperLimit
 
 from puq_magics.sandbox import Sandbox
 from puq_magics.sandbox.local import Engine, RunningEngine
@@ -26,7 +26,7 @@ QUESTION = "What is gravity? Explain it to a child, with an example from a kitch
 
 
 @dataclass
-class Way:
+class RequestRoute:
     """A way to ask, and what it took each time, in seconds."""
 
     name: str
@@ -90,8 +90,8 @@ def main() -> int:
     running = asyncio.run(address(engine))
     with sandbox:
         model = sandbox.default_chat_model
-        bare = Way("engine alone", running.url, f"Bearer {running.key}", model)
-        routed = Way(JUDGED, sandbox.base_url, f"Token {sandbox.token}", model)
+        bare = RequestRoute("engine alone", running.url, f"Bearer {running.key}", model)
+        routed = RequestRoute(JUDGED, sandbox.base_url, f"Token {sandbox.token}", model)
         for number in range(-1, options.rounds):
             for way in (bare, routed) if number % 2 else (routed, bare):
                 way.ask(options.tokens)
@@ -106,7 +106,7 @@ def main() -> int:
     return 0
 
 
-def table(bare: Way, routed: Way) -> Table:
+def table(bare: RequestRoute, routed: RequestRoute) -> Table:
     """Milliseconds, and by how much the router multiplies them, round by round."""
     made = Table("A real model through the router")
     for label, of_way, limit in (
@@ -117,7 +117,7 @@ def table(bare: Way, routed: Way) -> Table:
             for seconds in of_way(way):
                 made.row(f"{label}, ms").add(way.name, seconds * 1e3)
         for before, after in zip(of_way(bare), of_way(routed), strict=True):
-            made.row(f"{label}, times", AtMost(limit)).add(JUDGED, after / before)
+            made.row(f"{label}, times", UpperLimit(limit)).add(JUDGED, after / before)
     return made
 
 

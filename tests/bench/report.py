@@ -12,13 +12,13 @@ JUDGED = "puq_magics"  # the subject that the targets are for
 
 
 @dataclass(frozen=True)
-class AtMost:
+class UpperLimit:
     """A target: the median of the samples, or their worst, is not above the limit."""
 
     limit: float
     worst: bool = False
 
-    def holds(self, samples: list[float]) -> bool:
+    def is_met(self, samples: list[float]) -> bool:
         """Whether these samples meet it."""
         return (max(samples) if self.worst else statistics.median(samples)) <= self.limit
 
@@ -32,7 +32,7 @@ class Row:
 
     label: str
     samples: dict[str, list[float]] = field(default_factory=dict)
-    target: AtMost | None = None
+    target: UpperLimit | None = None
 
     def add(self, subject: str, value: float) -> None:
         """Note one run's value."""
@@ -43,7 +43,7 @@ class Row:
         """`met`, `MISSED`, or nothing where there is no target or nothing was measured."""
         if self.target is None or JUDGED not in self.samples:
             return ""
-        return "met" if self.target.holds(self.samples[JUDGED]) else "MISSED"
+        return "met" if self.target.is_met(self.samples[JUDGED]) else "MISSED"
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Table:
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def row(self, label: str, target: AtMost | None = None) -> Row:
+    def row(self, label: str, target: UpperLimit | None = None) -> Row:
         """Append a row, or give the one of that label."""
         for row in self.rows:
             if row.label == label:

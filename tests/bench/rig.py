@@ -11,14 +11,14 @@ from typing import Self
 
 from answers import Shape
 from kernel import CellError, Kernel
-from serving import Serving
+from serving import ServerProcess
 from subjects import Subject
 from turns import Turn
 
 _WARM_UP = Shape(chunks=40, rate=400)
 
 
-class Rig:
+class BenchmarkSession:
     """Asks subjects questions in kernels that are warm: everything imported, one answer already shown."""
 
     def __init__(self, subjects: Sequence[Subject]) -> None:
@@ -29,7 +29,7 @@ class Rig:
         self._kernels: dict[tuple[str, bool], Kernel] = {}
 
     def __enter__(self) -> Self:
-        self.server = self._stack.enter_context(Serving())
+        self.server = self._stack.enter_context(ServerProcess())
         return self
 
     def __exit__(
@@ -37,7 +37,7 @@ class Rig:
     ) -> None:
         self._stack.close()
 
-    def usable(self) -> list[Subject]:
+    def working_subjects(self) -> list[Subject]:
         """The subjects that answer a first question; one that does not is reported and left out."""
         for subject in list(self.subjects):
             try:
@@ -56,7 +56,7 @@ class Rig:
         print(f"{what} fails to run:\n{failure}", file=sys.stderr, flush=True)
         self.failed[what] = str(failure)
 
-    def fresh(self, subject: Subject, tls: bool = False) -> Kernel:
+    def new_kernel(self, subject: Subject, tls: bool = False) -> Kernel:
         """A new kernel with the subject's environment, nothing loaded yet; to be entered by the caller."""
         base = self.server.tls_base if tls else self.server.base
         environment = {"PYTHONPYCACHEPREFIX": self._byte_code, **subject.environment(base)}
@@ -68,10 +68,10 @@ class Rig:
         """The subject's warm kernel."""
         key = (subject.name, tls)
         if key not in self._kernels:
-            kernel = self._stack.enter_context(self.fresh(subject, tls))
+            kernel = self._stack.enter_context(self.new_kernel(subject, tls))
             kernel.run(subject.load)
             self.set_up(kernel, subject, tls)
-            self.server.order(_WARM_UP)
+            self.server.set_answer(_WARM_UP)
             self.ask_in(kernel, subject, _WARM_UP)
             self._kernels[key] = kernel
         return self._kernels[key]
@@ -84,7 +84,7 @@ class Rig:
     def ask(self, subject: Subject, shape: Shape, tls: bool = False) -> Turn:
         """One whole answer of that shape in the subject's warm kernel."""
         kernel = self.kernel(subject, tls)
-        self.server.order(shape)
+        self.server.set_answer(shape)
         return self.ask_in(kernel, subject, shape)
 
     def ask_in(self, kernel: Kernel, subject: Subject, shape: Shape) -> Turn:

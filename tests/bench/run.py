@@ -19,7 +19,7 @@ import peers
 import subjects
 from kernel import CellError
 from report import Table
-from rig import Rig
+from rig import BenchmarkSession
 from scenarios import QUICK, SCENARIOS, TINY, Plan
 
 OWN = {subject.name: subject for subject in (subjects.BARE, subjects.PUQ_MAGICS, subjects.NAIVE)}
@@ -34,8 +34,8 @@ def main() -> int:
         chosen += peers.install(options.peers_folder)
     print(_machine(), flush=True)
     tables: list[Table] = []
-    with Rig(chosen) as rig:
-        rig.usable()
+    with BenchmarkSession(chosen) as rig:
+        rig.working_subjects()
         for name in options.only or _usual(options.browser):
             if not rig.subjects:
                 break

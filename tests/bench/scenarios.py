@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from answers import SIX_KILOBYTES, Body, Shape
 from kernel import CellError, Kernel, Running
-from report import AtMost, Table
-from rig import Rig
+from report import Table, UpperLimit
+from rig import BenchmarkSession
 from subjects import BARE, NULL, Subject
 from turns import Turn, percentile
 
-NOT_BY_LOADING = ("requests", "ipywidgets", "jinja2", "numpy")
+NOT_IMPORTED_BY_LOADING = ("requests", "ipywidgets", "jinja2", "numpy")
 
 
 @dataclass(frozen=True)
@@ -62,33 +62,37 @@ TINY = Plan(
 
 
 class _Limits(NamedTuple):
-    cpu: AtMost
-    volume: AtMost
-    tail: AtMost | None = None
-    peak: AtMost | None = None
+    cpu: UpperLimit
+    volume: UpperLimit
+    tail: UpperLimit | None = None
+    peak: UpperLimit | None = None
 
 
-def burst(rig: Rig, plan: Plan) -> Table:
+def burst(rig: BenchmarkSession, plan: Plan) -> Table:
     """As many chunks as the socket takes, one write each: what a chunk costs."""
     shape = Shape(chunks=plan.burst_chunks)
     table = Table(f"Burst: {plan.burst_chunks:,} chunks, {len(shape.text()) / 1000:.0f} kB")
-    _volume(rig, table, shape, plan.burst_rounds, _Limits(AtMost(1.0), AtMost(4), tail=AtMost(150)))
+    _volume(
+        rig, table, shape, plan.burst_rounds, _Limits(UpperLimit(1.0), UpperLimit(4), tail=UpperLimit(150))
+    )
     return table
 
 
-def paced(rig: Rig, plan: Plan) -> Table:
+def paced(rig: BenchmarkSession, plan: Plan) -> Table:
     """1,000 chunks a second: CPU, and whether the output grows with the text or with its square."""
     table = Table("Paced: 1,000 chunks a second")
     for chunks, rounds in plan.paced:
         shape = Shape(chunks=chunks, rate=1000)
-        limits = _Limits(AtMost(1.6), AtMost(15), peak=AtMost(100, worst=True))
+        limits = _Limits(UpperLimit(1.6), UpperLimit(15), peak=UpperLimit(100, worst=True))
         _volume(rig, table, shape, rounds, limits, prefix=f"{chunks:,}: ")
     if len(plan.paced) > 1:
         _growth(table, plan.paced[0][0], plan.paced[-1][0])
     return table
 
 
-def _volume(rig: Rig, table: Table, shape: Shape, rounds: int, limits: _Limits, prefix: str = "") -> None:
+def _volume(
+    rig: BenchmarkSession, table: Table, shape: Shape, rounds: int, limits: _Limits, prefix: str = ""
+) -> None:
     row = {
         "cpu": table.row(f"{prefix}CPU, µs a chunk"),
         "ratio": table.row(f"{prefix}CPU ÷ bare loop, by pair", limits.cpu),
@@ -129,12 +133,12 @@ def _shown(turn: Turn) -> dict[str, float]:
 def _growth(table: Table, small: int, large: int) -> None:
     """Linear output: ten times the text gives ten times the bytes, so the ratio to the text stays."""
     low, high = (table.row(f"{count:,}: IOPub bytes, all frames ÷ text").samples for count in (small, large))
-    row = table.row(f"that ratio at {large:,} ÷ at {small:,}", AtMost(1.5))
+    row = table.row(f"that ratio at {large:,} ÷ at {small:,}", UpperLimit(1.5))
     for name in low.keys() & high.keys():
         row.add(name, statistics.median(high[name]) / statistics.median(low[name]))
 
 
-def latency(rig: Rig, plan: Plan) -> Table:
+def latency(rig: BenchmarkSession, plan: Plan) -> Table:
     """How long a chunk takes from the server's write to its publication, by body and by speed."""
     size = len(Shape(chunks=plan.latency_chunks).text()) / 1000
     table = Table(f"Sent → published, an answer of {size:.1f} kB, ms")
@@ -146,8 +150,8 @@ def latency(rig: Rig, plan: Plan) -> Table:
     )
     for rate in plan.latency_rates:
         for label, body, tls in bodies:
-            middle = table.row(f"{rate}/s, {label}: p50", AtMost(70))
-            late = table.row(f"{rate}/s, {label}: p99", AtMost(200))
+            middle = table.row(f"{rate}/s, {label}: p50", UpperLimit(70))
+            late = table.row(f"{rate}/s, {label}: p99", UpperLimit(200))
             for subject in _showing(rig):
                 try:
                     delays = rig.ask(subject, Shape(plan.latency_chunks, rate, body), tls).delays
@@ -159,10 +163,10 @@ def latency(rig: Rig, plan: Plan) -> Table:
     return table
 
 
-def first_output(rig: Rig, plan: Plan) -> Table:
+def first_output(rig: BenchmarkSession, plan: Plan) -> Table:
     """From the first chunk's write to its publication."""
     table = Table("First chunk sent → first output published, ms")
-    after_head = table.row("50 ms after the response's head", AtMost(3))
+    after_head = table.row("50 ms after the response's head", UpperLimit(3))
     with_head = table.row("with the response's head")
     for order in rig.rounds(plan.first_rounds):
         for subject in filter(lambda subject: subject.shows, order):
@@ -171,13 +175,13 @@ def first_output(rig: Rig, plan: Plan) -> Table:
     return table
 
 
-def pause(rig: Rig, plan: Plan) -> Table:
+def pause(rig: BenchmarkSession, plan: Plan) -> Table:
     """What a stream costs that says nothing for a while. All subjects wait at once, each in its process."""
     table = Table(f"A stream that pauses for {plan.pause:g} s")
-    row = table.row("CPU in the pause, % of a core", AtMost(0.5))
+    row = table.row("CPU in the pause, % of a core", UpperLimit(0.5))
     shape = Shape(chunks=40, rate=200, pause_after=20, pause=plan.pause)
     kernels = {subject: rig.kernel(subject) for subject in rig.subjects}
-    rig.server.order(shape)
+    rig.server.set_answer(shape)
     started = [(kernel, _start(kernel, subject, shape)) for subject, kernel in kernels.items()]
     time.sleep(1.2)  # all are in the pause now, and what they do on entering it is done
     before = {subject: kernel.cpu_seconds() for subject, kernel in kernels.items()}
@@ -191,7 +195,7 @@ def pause(rig: Rig, plan: Plan) -> Table:
     return table
 
 
-def interrupt(rig: Rig, plan: Plan) -> Table:
+def interrupt(rig: BenchmarkSession, plan: Plan) -> Table:
     """From the stop button to an idle kernel."""
     table = Table("Interrupt → idle kernel, ms")
     shapes = {
@@ -199,11 +203,11 @@ def interrupt(rig: Rig, plan: Plan) -> Table:
         "in a pause": Shape(chunks=40, rate=200, pause_after=20, pause=30),
     }
     for label, shape in shapes.items():
-        row = table.row(label, AtMost(300, worst=True))
+        row = table.row(label, UpperLimit(300, worst=True))
         for number, order in enumerate(rig.rounds(plan.interrupts)):
             for subject in order:
                 kernel = rig.kernel(subject)
-                rig.server.order(shape)
+                rig.server.set_answer(shape)
                 running = _start(kernel, subject, shape)
                 time.sleep(0.8 + 0.037 * number)  # not always at the same place of the subject's rhythm
                 stopped = time.monotonic_ns()
@@ -219,13 +223,13 @@ def _start(kernel: Kernel, subject: Subject, shape: Shape) -> Running:
     return kernel.start(subject.cell, shape.text(), subject.mime)
 
 
-def loading(rig: Rig, plan: Plan) -> Table:
+def loading(rig: BenchmarkSession, plan: Plan) -> Table:
     """Fresh kernels: what loading costs and brings, and how long questions take to leave."""
     table = Table("Loading and asking, in fresh kernels")
     shape = Shape(chunks=5)
     # Not measured: the first import of all writes byte code.
     for subject in (NULL, *rig.subjects):
-        with rig.fresh(subject) as kernel:
+        with rig.new_kernel(subject) as kernel:
             kernel.run(subject.load)
     for order in rig.rounds(plan.loads):
         stub = _load(rig, NULL, table, None, shape)
@@ -243,43 +247,45 @@ _took, _new = time.perf_counter() - _start, set(sys.modules) - _modules
 
 
 def _load(
-    rig: Rig, subject: Subject, table: Table, stub: float | None, shape: Shape, later: int = 0
+    rig: BenchmarkSession, subject: Subject, table: Table, stub: float | None, shape: Shape, later: int = 0
 ) -> float:
     """Load in a fresh kernel, then ask; gives the load's ms."""
-    with rig.fresh(subject) as kernel:
+    with rig.new_kernel(subject) as kernel:
         loaded = kernel.run(_TIMED_LOAD.format(load=subject.load))
         took = 1000 * float(kernel.value("_took"))
-        unwanted = kernel.value(f"len(_new & set({NOT_BY_LOADING!r}))")
+        unwanted = kernel.value(f"len(_new & set({NOT_IMPORTED_BY_LOADING!r}))")
         table.row("load, ms").add(subject.name, took)
-        table.row("new modules", AtMost(40)).add(subject.name, kernel.value("len(_new)"))
-        table.row(f"of these, {', '.join(NOT_BY_LOADING)}", AtMost(0)).add(subject.name, unwanted)
+        table.row("new modules", UpperLimit(40)).add(subject.name, kernel.value("len(_new)"))
+        table.row(f"of these, {', '.join(NOT_IMPORTED_BY_LOADING)}", UpperLimit(0)).add(
+            subject.name, unwanted
+        )
         if stub is None:
             return took
-        table.row("load over the stub's, ms", AtMost(25)).add(subject.name, took - stub)
+        table.row("load over the stub's, ms", UpperLimit(25)).add(subject.name, took - stub)
         rig.set_up(kernel, subject)
-        rig.server.order(shape)
+        rig.server.set_answer(shape)
         load = (loaded.idle - loaded.sent) / 1e6
         wired = load + rig.ask_in(kernel, subject, shape).to_wire
-        table.row("load + first question on the wire, ms", AtMost(120)).add(subject.name, wired)
+        table.row("load + first question on the wire, ms", UpperLimit(120)).add(subject.name, wired)
         for _ in range(later):
-            table.row("later question on the wire, ms", AtMost(8)).add(
+            table.row("later question on the wire, ms", UpperLimit(8)).add(
                 subject.name, rig.ask_in(kernel, subject, shape).to_wire
             )
     return took
 
 
-def in_browser(rig: Rig, plan: Plan) -> Table:
+def in_browser(rig: BenchmarkSession, plan: Plan) -> Table:
     """What a reader sees and the browser pays; needs playwright, JupyterLab and Chromium."""
     from browser import measure
 
     return measure(rig, plan.browser_rounds)
 
 
-def _showing(rig: Rig) -> list[Subject]:
+def _showing(rig: BenchmarkSession) -> list[Subject]:
     return [subject for subject in rig.subjects if subject.shows]
 
 
-SCENARIOS: dict[str, Callable[[Rig, Plan], Table]] = {
+SCENARIOS: dict[str, Callable[[BenchmarkSession, Plan], Table]] = {
     "burst": burst,
     "paced": paced,
     "first": first_output,

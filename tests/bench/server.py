@@ -83,7 +83,7 @@ def _data(fields: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(_CHUNK | fields, separators=(",", ":")).encode() + b"\n\n"
 
 
-class Bench:
+class ServerState:
     """What the connections share: the answer to give, and the records of those given."""
 
     def __init__(self) -> None:
@@ -211,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--certificate", help="a PEM file with key and chain: serve TLS on a second port")
     arguments = parser.parse_args()
-    bench, ports = Bench(), {}
+    bench, ports = ServerState(), {}
     contexts: dict[str, ssl.SSLContext | None] = {"port": None}
     if arguments.certificate:
         contexts["tls_port"] = secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

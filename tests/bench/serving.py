@@ -23,7 +23,7 @@ class Record(NamedTuple):
     whole: bool  # False: the client left before the end
 
 
-class Serving:
+class ServerProcess:
     """The paced server as a process of its own, for the length of a `with` block."""
 
     def __enter__(self) -> Self:
@@ -50,7 +50,7 @@ class Serving:
         self._process.communicate()  # the end of its stdin is the end of the server
         self._folder.cleanup()
 
-    def order(self, shape: Shape) -> None:
+    def set_answer(self, shape: Shape) -> None:
         """Set what the next chats are answered with, and forget the records so far."""
         self._ask("POST", "/bench/shape", json.dumps(shape.as_json()))
         self.records()

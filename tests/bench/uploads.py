@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from report import AtMost, Table
+from report import Table, UpperLimit
 
 MEBI = 1 << 20
 FULL, QUICK = (1024 * MEBI, 50_000_000, 3), (64 * MEBI, 5_000_000, 1)
@@ -33,7 +33,7 @@ _PART = 1 << 20  # bytes that the server reads at once
 _WAV = b"RIFF\xff\xff\xff\xffWAVEfmt "
 
 
-class Taken(NamedTuple):
+class Measurement(NamedTuple):
     """What a process took."""
 
     seconds: float
@@ -43,15 +43,15 @@ class Taken(NamedTuple):
 def uploads(size: int = FULL[0], rounds: int = FULL[2]) -> Table:
     """A recording of ``size`` bytes, sent as a form and by the floor as it is."""
     table = Table(f"Sending a recording of {size / MEBI:,.0f} MiB")
-    speed, ratio = table.row("MiB/s"), table.row("time, of the bare upload's", AtMost(1.25))
-    memory = table.row("peak memory grows by, MiB", AtMost(32, worst=True))
+    speed, ratio = table.row("MiB/s"), table.row("time, of the bare upload's", UpperLimit(1.25))
+    memory = table.row("peak memory grows by, MiB", UpperLimit(32, worst=True))
     with _recording(size) as path, _serving(0) as url:
         for number in range(rounds):
-            taken = _both(number, "upload", url, str(path))
-            for subject, one in taken.items():
+            measurements = _both(number, "upload", url, str(path))
+            for subject, one in measurements.items():
                 speed.add(subject, size / MEBI / one.seconds)
                 memory.add(subject, one.mebibytes)
-            ratio.add(OURS, taken[OURS].seconds / taken[FLOOR].seconds)
+            ratio.add(OURS, measurements[OURS].seconds / measurements[FLOOR].seconds)
     return table
 
 
@@ -59,7 +59,7 @@ def images(size: int = FULL[1], rounds: int = FULL[2]) -> Table:
     """An image of ``size`` bytes as base64 in an answer."""
     table = Table(f"Receiving an image of {size / 1e6:,.0f} MB")
     seconds = table.row("seconds")
-    memory = table.row("peak memory grows by, of the image's bytes", AtMost(3, worst=True))
+    memory = table.row("peak memory grows by, of the image's bytes", UpperLimit(3, worst=True))
     with _serving(size) as url:
         for number in range(rounds):
             for subject, one in _both(number, "image", url, "").items():
@@ -68,15 +68,15 @@ def images(size: int = FULL[1], rounds: int = FULL[2]) -> Table:
     return table
 
 
-def _both(number: int, what: str, url: str, path: str) -> dict[str, Taken]:
+def _both(number: int, what: str, url: str, path: str) -> dict[str, Measurement]:
     order = (FLOOR, OURS) if number % 2 == 0 else (OURS, FLOOR)
     return {subject: _measured(subject, what, url, path) for subject in order}
 
 
-def _measured(subject: str, what: str, url: str, path: str) -> Taken:
+def _measured(subject: str, what: str, url: str, path: str) -> Measurement:
     command = [sys.executable, __file__, "--measure", subject, what, url, path]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return Taken(**json.loads(done.stdout))
+    return Measurement(**json.loads(done.stdout))
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def _recording(size: int) -> Iterator[Path]:
 # --- what is measured, in a process of its own ------------------------------------------------------------------
 
 
-def _measure(subject: str, what: str, url: str, path: str) -> Taken:
+def _measure(subject: str, what: str, url: str, path: str) -> Measurement:
     with tempfile.TemporaryDirectory() as folder:
         short = Path(folder, "short.wav")
         short.write_bytes(_WAV.ljust(1000, b"\x00"))
@@ -102,7 +102,7 @@ def _measure(subject: str, what: str, url: str, path: str) -> Taken:
         act(path)
         seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1 / 1024)
-    return Taken(seconds, (peak - before) / MEBI)
+    return Measurement(seconds, (peak - before) / MEBI)
 
 
 def _resident() -> int:

@@ -11,7 +11,7 @@ In a test below this folder, with the fixtures of `conftest.py`:
 
 At its end the `lab` fixture closes what it opened, and fails the test if a page asked anybody but its
 own server for anything or had an uncaught error. A test that provokes such a thing says so:
-`notebook.traffic.take_outside()`, `notebook.traffic.take_page_errors()`.
+`notebook.traffic.accept_external_requests()`, `notebook.traffic.accept_page_errors()`.
 
 While an answer streams:
 
@@ -164,7 +164,7 @@ class LabNotebook:
         except Error as error:
             error.add_note("The server's log ends:\n" + "".join(list(self.server.log)[-15:]))
             raise
-        self.settle(timeout=timeout)
+        self.wait_until_stable(timeout=timeout)
         return self
 
     def close(self) -> None:
@@ -213,7 +213,7 @@ class LabNotebook:
     def wait_idle(self, *, timeout: float = TIMEOUT) -> None:
         """Wait until nothing runs, no prompt is `[*]`, and all is rendered."""
         self._wait("path => window.puqHarness.idle(path)", timeout)
-        self.settle(timeout=timeout)
+        self.wait_until_stable(timeout=timeout)
 
     def wait_text(self, index: int, text: str, *, timeout: float = TIMEOUT) -> None:
         """Wait until `text` is shown in the outputs of a cell."""
@@ -222,7 +222,7 @@ class LabNotebook:
             shown, arg=[self.path, index, text], timeout=timeout * 1000, polling=_POLLING
         )
 
-    def settle(self, *, timeout: float = TIMEOUT) -> None:
+    def wait_until_stable(self, *, timeout: float = TIMEOUT) -> None:
         """Wait until the notebook has stopped changing and the page is waiting for no answer."""
         deadline = monotonic() + timeout
         while True:

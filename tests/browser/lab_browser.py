@@ -61,23 +61,23 @@ class Traffic:
     console: list[str] = field(default_factory=list)
     pending: set[Request] = field(default_factory=set)
     #: Addresses elsewhere that the test expected to be asked for.
-    taken: set[str] = field(default_factory=set)
+    accepted_urls: set[str] = field(default_factory=set)
 
     @property
-    def outside(self) -> list[str]:
+    def external_requests(self) -> list[str]:
         """The addresses asked for that are not this server's, and that no test has taken."""
-        return [url for url in self.requests if self._leaves(url) and url not in self.taken]
+        return [url for url in self.requests if self._is_external(url) and url not in self.accepted_urls]
 
-    def take_outside(self) -> list[str]:
+    def accept_external_requests(self) -> list[str]:
         """The requests to elsewhere so far, which the test expected: `check` no longer minds these addresses.
 
         Not later either: an image that fails is asked for again whenever the page lays itself out anew.
         """
-        expected = self.outside
-        self.taken.update(expected)
+        expected = self.external_requests
+        self.accepted_urls.update(expected)
         return expected
 
-    def take_page_errors(self) -> list[str]:
+    def accept_page_errors(self) -> list[str]:
         """The pages' uncaught errors so far, which the test expected: `check` no longer minds them."""
         taken = self.page_errors[:]
         self.page_errors.clear()
@@ -85,39 +85,39 @@ class Traffic:
 
     def check(self) -> None:
         """Raise `AssertionError` if a page asked elsewhere for anything, or had an uncaught error."""
-        assert not self.outside, f"requests left the test's own server: {self.outside}"
+        assert not self.external_requests, f"requests left the test's own server: {self.external_requests}"
         assert not self.page_errors, f"uncaught errors in the page: {self.page_errors}"
 
     def forget(self) -> None:
         """Start a new record."""
-        for record in (self.requests, self.page_errors, self.console, self.taken):
+        for record in (self.requests, self.page_errors, self.console, self.accepted_urls):
             record.clear()
 
     def watch(self, context: BrowserContext) -> None:
         """Record all pages of `context`, popups and frames included."""
-        context.on("request", self._asked)
-        context.on("requestfinished", self._answered)
-        context.on("requestfailed", self._answered)
-        context.on("weberror", self._failed)
+        context.on("request", self._on_request)
+        context.on("requestfinished", self._on_response)
+        context.on("requestfailed", self._on_response)
+        context.on("weberror", self._on_page_error)
         context.on("console", lambda line: self.console.append(f"{line.type}: {line.text}"))
         context.on("page", self._watch_page)
 
     def _watch_page(self, page: Page) -> None:
-        page.on("websocket", self._connected)
+        page.on("websocket", self._on_websocket)
         page.on("dialog", lambda dialog: dialog.accept())  # a `beforeunload` must not hold a page open
         page.on("close", lambda _: self.pending.clear())
 
-    def _asked(self, request: Request) -> None:
+    def _on_request(self, request: Request) -> None:
         self.requests.append(request.url)
         self.pending.add(request)
 
-    def _answered(self, request: Request) -> None:
+    def _on_response(self, request: Request) -> None:
         self.pending.discard(request)
 
-    def _connected(self, socket: WebSocket) -> None:
+    def _on_websocket(self, socket: WebSocket) -> None:
         self.requests.append(socket.url)
 
-    def _failed(self, error: WebError) -> None:
+    def _on_page_error(self, error: WebError) -> None:
         message = str(error.error)
         in_notebook_7 = error.page is not None and "/notebooks/" in error.page.url
         if in_notebook_7 and message in _NOTEBOOK_7_ERRORS:
@@ -125,7 +125,7 @@ class Traffic:
         else:
             self.page_errors.append(message)
 
-    def _leaves(self, url: str) -> bool:
+    def _is_external(self, url: str) -> bool:
         asked, own = urlsplit(url), urlsplit(self.origin)
         if asked.scheme in _LOCAL_SCHEMES:
             return False

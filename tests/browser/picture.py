@@ -23,7 +23,7 @@ def main(target: Path) -> None:
             notebook.page.keyboard.press("Control+b")  # the sidebar
             notebook.run_cell(1)
             notebook.run_cell(3)
-            notebook.settle()
+            notebook.wait_until_stable()
             notebook.screenshot(target)
 
 

@@ -239,7 +239,7 @@ def test_hostile_names_are_text(lab: Lab) -> None:
     for row in range(3):
         rows(chooser).nth(row).click()
         expect(rows(chooser, selected=True)).to_have_attribute("aria-posinset", str(row + 1))
-        notebook.settle()
+        notebook.wait_until_stable()
     rows(chooser).first.click()
     expect(chooser.locator("code")).to_contain_text("<img src=x onerror='window.hit = 1'><script>window.hit")
     assert chooser.locator("img, script, a").count() == 0

@@ -21,7 +21,7 @@ len(session.account().model_list.fetch())
 """
 
 
-class Typist:
+class CompletionEditor:
     """Types in the second cell of a notebook, and looks at the list of completions."""
 
     def __init__(self, notebook: LabNotebook) -> None:
@@ -39,7 +39,7 @@ class Typist:
             self.page.keyboard.press("ArrowLeft")
         self.page.keyboard.press("Tab")
 
-    def offers(self, first: str) -> list[str]:
+    def completions(self, first: str) -> list[str]:
         """The list, once it has come."""
         expect(self.list.locator(".jp-Completer-match", has_text=first).first).to_be_visible()
         return self.list.locator(".jp-Completer-match").all_inner_texts()
@@ -57,46 +57,46 @@ class Typist:
 
 
 @pytest.fixture
-def typist(lab: Lab, request: Any) -> Typist:
+def completion_editor(lab: Lab, request: Any) -> CompletionEditor:
     frontend: Frontend = getattr(request, "param", "lab")
     notebook = lab(SETUP, "", frontend=frontend)
     notebook.run_cell(0)
     assert int(notebook.outputs(0)[-1].text) > 5
-    return Typist(notebook)
+    return CompletionEditor(notebook)
 
 
-@pytest.mark.parametrize("typist", ["lab", "notebook"], indirect=True)
-def test_a_model_is_found_and_chosen(typist: Typist) -> None:
-    typist.tab("%puq_chat -m sand", " hello")
-    offers = typist.offers("sandbox/echo")
-    assert len(offers) > 4
-    assert all(offer.startswith("sandbox/") for offer in offers)
-    assert "chat: " in typist.list.inner_text()
-    typist.page.keyboard.type("box/echo")
-    expect(typist.list.locator(".jp-Completer-match")).to_have_count(1)
-    assert typist.choose() == "%puq_chat -m sandbox/echo hello"
-    typist.notebook.run_cell(1)
-    assert "hello" in typist.notebook.text(1)
+@pytest.mark.parametrize("completion_editor", ["lab", "notebook"], indirect=True)
+def test_a_model_is_found_and_chosen(completion_editor: CompletionEditor) -> None:
+    completion_editor.tab("%puq_chat -m sand", " hello")
+    completions = completion_editor.completions("sandbox/echo")
+    assert len(completions) > 4
+    assert all(offer.startswith("sandbox/") for offer in completions)
+    assert "chat: " in completion_editor.list.inner_text()
+    completion_editor.page.keyboard.type("box/echo")
+    expect(completion_editor.list.locator(".jp-Completer-match")).to_have_count(1)
+    assert completion_editor.choose() == "%puq_chat -m sandbox/echo hello"
+    completion_editor.notebook.run_cell(1)
+    assert "hello" in completion_editor.notebook.text(1)
 
 
-def test_one_that_has_the_word_inside_is_found(typist: Typist) -> None:
-    typist.tab("%puq_chat -m hor")
-    assert typist.offers("sandbox/short") == ["sandbox/short"]
-    assert typist.choose() == "%puq_chat -m sandbox/short"
+def test_one_that_has_the_word_inside_is_found(completion_editor: CompletionEditor) -> None:
+    completion_editor.tab("%puq_chat -m hor")
+    assert completion_editor.completions("sandbox/short") == ["sandbox/short"]
+    assert completion_editor.choose() == "%puq_chat -m sandbox/short"
 
 
-def test_options_come_with_their_help(typist: Typist) -> None:
-    typist.tab("%puq_chat --m")
-    assert sorted(typist.offers("--model")) == ["--max-tokens", "--model"]
-    assert "the most tokens to answer with" in typist.list.inner_text()
+def test_options_come_with_their_help(completion_editor: CompletionEditor) -> None:
+    completion_editor.tab("%puq_chat --m")
+    assert sorted(completion_editor.completions("--model")) == ["--max-tokens", "--model"]
+    assert "the most tokens to answer with" in completion_editor.list.inner_text()
 
 
-def test_in_a_cell_magic(typist: Typist) -> None:
-    typist.tab("%%puq_chat ")
-    offers = typist.offers("sandbox/echo")
-    assert offers[0] == "fast"
-    assert offers.index("sandbox/echo") < offers.index("--system")
-    typist.page.keyboard.press("Escape")
-    typist.tab("%%puq_chat fast\nTell me of {{topi")
-    assert typist.offers("topical") == ["topic", "topical"]
-    assert typist.choose() == "%%puq_chat fast\nTell me of {{topic"
+def test_in_a_cell_magic(completion_editor: CompletionEditor) -> None:
+    completion_editor.tab("%%puq_chat ")
+    completions = completion_editor.completions("sandbox/echo")
+    assert completions[0] == "fast"
+    assert completions.index("sandbox/echo") < completions.index("--system")
+    completion_editor.page.keyboard.press("Escape")
+    completion_editor.tab("%%puq_chat fast\nTell me of {{topi")
+    assert completion_editor.completions("topical") == ["topic", "topical"]
+    assert completion_editor.choose() == "%%puq_chat fast\nTell me of {{topic"

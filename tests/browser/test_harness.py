@@ -41,7 +41,7 @@ handle.update(Markdown("\\n".join(words)))
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[str]:
+def foreign_address() -> Iterator[str]:
     """`host:port` of a loopback address that is not the server's; nobody answers there."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -153,7 +153,7 @@ def test_a_collapse_under_a_reader_at_the_tail_is_found(lab: Lab) -> None:
     notebook.run_cell(0)
     notebook.run_cell(1)
     assert notebook.scroll_to_end() > 0
-    notebook.settle()
+    notebook.wait_until_stable()
     notebook.record(0)
     notebook.run_cell(2)
     samples = notebook.samples()
@@ -175,29 +175,29 @@ OUTSIDE_ASKERS = {
 
 
 def test_a_request_to_elsewhere_is_recorded_and_fails_the_test(
-    jupyter_server: JupyterServer, chromium: Chromium, elsewhere: str
+    jupyter_server: JupyterServer, chromium: Chromium, foreign_address: str
 ) -> None:
     asked = pytest.raises(AssertionError, match="requests left the test's own server")
     with asked, notebooks(jupyter_server, chromium) as lab:
         notebook = lab(
             "from IPython.display import HTML, Markdown, display",
-            *(cell.replace("{elsewhere}", elsewhere) for cell in OUTSIDE_ASKERS.values()),
+            *(cell.replace("{elsewhere}", foreign_address) for cell in OUTSIDE_ASKERS.values()),
         )
-        assert notebook.traffic.outside == []
+        assert notebook.traffic.external_requests == []
         notebook.run_all()
-        outside = set(notebook.traffic.outside)
-    assert {url.rsplit("/", 1)[1] for url in outside} == set(OUTSIDE_ASKERS)
-    assert f"ws://{elsewhere}/socket" in outside
+        external_requests = set(notebook.traffic.external_requests)
+    assert {url.rsplit("/", 1)[1] for url in external_requests} == set(OUTSIDE_ASKERS)
+    assert f"ws://{foreign_address}/socket" in external_requests
 
 
-def test_what_a_test_expects_does_not_fail_it(lab: Lab, elsewhere: str) -> None:
+def test_what_a_test_expects_does_not_fail_it(lab: Lab, foreign_address: str) -> None:
     notebook = lab(
-        f"from IPython.display import HTML, display\ndisplay(HTML('<img src=\"http://{elsewhere}/a\">'))",
+        f"from IPython.display import HTML, display\ndisplay(HTML('<img src=\"http://{foreign_address}/a\">'))",
         "display(HTML('<img src=\"data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAAC\">'))",
     )
     notebook.run_all()
-    assert set(notebook.traffic.take_outside()) == {f"http://{elsewhere}/a"}
-    assert notebook.traffic.outside == []
+    assert set(notebook.traffic.accept_external_requests()) == {f"http://{foreign_address}/a"}
+    assert notebook.traffic.external_requests == []
 
 
 def test_an_uncaught_error_in_the_page_fails_the_test(

@@ -29,7 +29,7 @@ _NAMES = (
 DANGEROUS = {*_NAMES.split(), "details", "marquee", "template", "applet", "frame"}
 
 
-class Walker(HTMLParser):
+class ElementRecorder(HTMLParser):
     """Notes whatever in an output's HTML could do more than be read."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Walker(HTMLParser):
 
 
 def faults_of(html: str) -> list[str]:
-    walker = Walker()
+    walker = ElementRecorder()
     walker.feed(html)
     walker.close()
     return walker.faults
@@ -88,7 +88,7 @@ def test_payloads_do_nothing(lab: Lab, frontend: Frontend) -> None:
     cells = in_batches(texts)
     notebook = lab(*cells, frontend=frontend)
     notebook.run_all()
-    notebook.settle()
+    notebook.wait_until_stable()
     outputs = [output for index in range(len(cells)) for output in notebook.outputs(index)]
     assert len(outputs) == len(texts)
     for text, output in zip(texts, outputs, strict=True):
@@ -126,7 +126,7 @@ def test_frames_of_payloads_do_nothing(lab: Lab) -> None:
     cells = in_batches(["\n\n".join(frames[start : start + 5]) for start in range(0, len(frames), 5)])
     notebook = lab(*cells)
     notebook.run_all()
-    notebook.settle()
+    notebook.wait_until_stable()
     for index in range(len(cells)):
         for output in notebook.outputs(index):
             assert faults_of(output.html) == []
@@ -140,10 +140,10 @@ def test_frames_of_payloads_do_nothing(lab: Lab) -> None:
 def test_the_same_texts_do_run_when_they_are_shown_as_they_are(lab: Lab, name: str) -> None:
     notebook = lab(show(PAYLOADS[name]))
     notebook.run_all()
-    notebook.settle()
+    notebook.wait_until_stable()
     assert faults_of(notebook.outputs(0)[0].html) != []
     notebook.page.wait_for_function("window.ran === 1")
-    notebook.traffic.take_outside()
+    notebook.traffic.accept_external_requests()
 
 
 READABLE = r"""Prices: $5 to $6, \$7 or US$8, and &#36;9. Path: \\server\new.
@@ -178,7 +178,7 @@ re.compile("\\(x\\)")
 def test_readable_text_reads_as_meant(lab: Lab, frontend: Frontend) -> None:
     notebook = lab(show(safe_markdown(READABLE)), frontend=frontend)
     notebook.run_all()
-    notebook.settle()
+    notebook.wait_until_stable()
     output = notebook.outputs(0)[0]
     assert "Prices: $5 to $6, $7 or US$8, and $9. Path: \\server\\new." in output.text
     assert output.html.count("<mjx-container") == 4

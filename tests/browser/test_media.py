@@ -87,7 +87,7 @@ def test_several_images_stand_in_rows_and_no_wider_than_the_screen(lab: Lab) -> 
     def _check() -> None:
         for width, rows in ((1280, 2), (460, 4)):
             notebook.page.set_viewport_size({"width": width, "height": 900})
-            notebook.settle()
+            notebook.wait_until_stable()
             found = pictures(notebook)
             assert len({image["row"] for image in found}) == rows, width
             for image in found:
@@ -204,5 +204,8 @@ def test_nbconverts_page_keeps_both(lab: Lab) -> None:
     assert player.evaluate(_STATE) == [0, True, False]
     assert player.evaluate(_PLAY) == [True, True, 20]
     page.close()
-    assert {url.split("/")[0] for url in notebook.traffic.take_outside()} <= {"file:", "https:"}  # MathJax's
-    notebook.traffic.take_page_errors()  # without it
+    assert {url.split("/")[0] for url in notebook.traffic.accept_external_requests()} <= {
+        "file:",
+        "https:",
+    }  # MathJax's
+    notebook.traffic.accept_page_errors()  # without it

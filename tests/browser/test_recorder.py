@@ -49,7 +49,7 @@ NO_TRACK_IS_LIVE = "window.tracks.length > 0 && window.tracks.every(track => tra
 LEVEL = "parseFloat(document.querySelector('.puq-recorder-level > div').style.transform.slice(7))"
 
 
-class Recording:
+class RecorderPage:
     """A notebook whose first cell shows a recorder, as somebody at the screen uses it."""
 
     def __init__(self, notebook: LabNotebook) -> None:
@@ -72,7 +72,7 @@ class Recording:
         self.page.locator(".puq-recorder-time", has_text=time).wait_for()
 
     @property
-    def words(self) -> str:
+    def status_text(self) -> str:
         return self.root.get_by_role("status").inner_text()
 
     def press(self, label: str) -> None:
@@ -105,7 +105,7 @@ class Recording:
 
 
 @pytest.fixture
-def allow(chromium: Chromium) -> Iterator[Callable[[], None]]:
+def grant_microphone(chromium: Chromium) -> Iterator[Callable[[], None]]:
     """Pages have no permission to use the microphone until the test calls this."""
 
     def grant() -> None:
@@ -117,7 +117,7 @@ def allow(chromium: Chromium) -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture
-def talk(tmp_path: Path) -> Path:
+def audio_file(tmp_path: Path) -> Path:
     """A file to upload."""
     path = tmp_path / "talk.mp3"
     path.write_bytes(MP3)
@@ -126,35 +126,35 @@ def talk(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("frontend", ["lab", "notebook"])
 def test_records_plays_and_hands_the_bytes_over(lab: Lab, frontend: Frontend) -> None:
-    recording = Recording(lab(SHOW, ASK, frontend=frontend))
-    assert recording.words == "Ready to record."
-    assert not recording.upload.is_visible()
-    recording.record()
-    recording.wait_for("done")
-    recording.wait_until(NO_TRACK_IS_LIVE)
-    ((begin, size, mime),), state, message = recording.ask()
+    recorder_page = RecorderPage(lab(SHOW, ASK, frontend=frontend))
+    assert recorder_page.status_text == "Ready to record."
+    assert not recorder_page.upload.is_visible()
+    recorder_page.record()
+    recorder_page.wait_for("done")
+    recorder_page.wait_until(NO_TRACK_IS_LIVE)
+    ((begin, size, mime),), state, message = recorder_page.ask()
     assert begin == EBML
     assert 1_000 < size < 100_000
     assert mime.startswith("audio/webm")
     assert (state, message) == ("done", "Transcribed.")
-    assert recording.words == message
-    recording.play()
+    assert recorder_page.status_text == message
+    recorder_page.play()
 
 
 def test_the_result_stays_in_the_saved_notebook(lab: Lab) -> None:
-    recording = Recording(lab(SHOW, ASK))
-    notebook = recording.notebook
-    assert not recording.page.locator(".puq-recorder-saved").is_visible()
-    recording.record()
+    recorder_page = RecorderPage(lab(SHOW, ASK))
+    notebook = recorder_page.notebook
+    assert not recorder_page.page.locator(".puq-recorder-saved").is_visible()
+    recorder_page.record()
     notebook.wait_text(0, "Heard 1")
-    recording.wait_for("done")
+    recorder_page.wait_for("done")
     notebook.save()
     notebook.reopen(trusted=False)
     assert notebook.outputs(0)[1].html.count("<strong>Heard 1</strong>") == 1
 
 
 def test_a_notebook_that_is_opened_again_says_what_was_here(lab: Lab) -> None:
-    notebook = Recording(lab(SHOW)).notebook
+    notebook = RecorderPage(lab(SHOW)).notebook
     notebook.save()
     notebook.reopen(trusted=False)
     assert notebook.page.locator(".puq-recorder-saved").is_visible()
@@ -162,50 +162,50 @@ def test_a_notebook_that_is_opened_again_says_what_was_here(lab: Lab) -> None:
 
 
 def test_what_fails_is_said_and_can_be_sent_again(lab: Lab) -> None:
-    recording = Recording(lab(SHOW.replace("failing = set()", "failing = {1}"), ASK))
-    recording.record()
-    recording.wait_for("failed")
-    assert recording.words == "This went wrong.\nSend it again."
-    recording.press("Send again")
-    recording.wait_for("done")
-    assert recording.button.evaluate("button => button === document.activeElement")
-    first, second = recording.ask()[0]
+    recorder_page = RecorderPage(lab(SHOW.replace("failing = set()", "failing = {1}"), ASK))
+    recorder_page.record()
+    recorder_page.wait_for("failed")
+    assert recorder_page.status_text == "This went wrong.\nSend it again."
+    recorder_page.press("Send again")
+    recorder_page.wait_for("done")
+    assert recorder_page.button.evaluate("button => button === document.activeElement")
+    first, second = recorder_page.ask()[0]
     assert first == second
 
 
 def test_a_denied_microphone_leaves_a_message_and_the_upload(
-    lab: Lab, allow: Callable[[], None], talk: Path
+    lab: Lab, grant_microphone: Callable[[], None], audio_file: Path
 ) -> None:
-    recording = Recording(lab(SHOW, ASK))
-    recording.press("Record")
-    recording.wait_for("no_microphone")
-    assert recording.words.startswith("The browser may not use the microphone.")
+    recorder_page = RecorderPage(lab(SHOW, ASK))
+    recorder_page.press("Record")
+    recorder_page.wait_for("no_microphone")
+    assert recorder_page.status_text.startswith("The browser may not use the microphone.")
     for count in (1, 2):
-        recording.choose(talk)
-        recording.notebook.wait_text(0, f"Heard {count}")
-    heard, state, message = recording.ask()
+        recorder_page.choose(audio_file)
+        recorder_page.notebook.wait_text(0, f"Heard {count}")
+    heard, state, message = recorder_page.ask()
     assert heard == [[MP3[:4].hex(), len(MP3), "audio/mpeg"]] * 2
     assert (state, message) == ("done", "Transcribed.")
-    allow()
-    recording.record()
-    recording.notebook.wait_text(0, "Heard 3")
-    assert not recording.upload.is_visible()
+    grant_microphone()
+    recorder_page.record()
+    recorder_page.notebook.wait_text(0, "Heard 3")
+    assert not recorder_page.upload.is_visible()
 
 
 def test_a_machine_without_a_microphone(
-    jupyter_server: JupyterServer, chromium: Chromium, tmp_path: Path, talk: Path
+    jupyter_server: JupyterServer, chromium: Chromium, tmp_path: Path, audio_file: Path
 ) -> None:
     with (
         browse_without_microphone(chromium, tmp_path / "browser") as other,
         notebooks(jupyter_server, other) as lab,
     ):
-        recording = Recording(lab(SHOW, ASK))
-        recording.press("Record")
-        recording.wait_for("no_microphone")
-        assert recording.words.startswith("No microphone was found.")
-        assert recording.ask() == ([], "no_microphone", recording.words)
-        recording.choose(talk)
-        recording.notebook.wait_text(0, "Heard 1")
+        recorder_page = RecorderPage(lab(SHOW, ASK))
+        recorder_page.press("Record")
+        recorder_page.wait_for("no_microphone")
+        assert recorder_page.status_text.startswith("No microphone was found.")
+        assert recorder_page.ask() == ([], "no_microphone", recorder_page.status_text)
+        recorder_page.choose(audio_file)
+        recorder_page.notebook.wait_text(0, "Heard 1")
 
 
 def test_a_page_that_browsers_give_no_microphone(chromium: Chromium) -> None:
@@ -231,10 +231,10 @@ def test_a_page_that_browsers_give_no_microphone(chromium: Chromium) -> None:
     assert page.get_by_role("status").inner_text() == words
     assert page.get_by_role("button").count() == 0
     page.close()
-    assert chromium.traffic.take_outside() == ["http://plain.test/"]
+    assert chromium.traffic.accept_external_requests() == ["http://plain.test/"]
 
 
-def test_a_front_end_without_anywidget_has_the_upload(lab: Lab, chromium: Chromium, talk: Path) -> None:
+def test_a_front_end_without_anywidget_has_the_upload(lab: Lab, chromium: Chromium, audio_file: Path) -> None:
     chromium.context.route("**/extensions/anywidget/**", lambda route: route.abort())
     try:
         notebook = lab(SHOW, ASK)
@@ -243,7 +243,7 @@ def test_a_front_end_without_anywidget_has_the_upload(lab: Lab, chromium: Chromi
         assert "anywidget" in stand_in.inner_text()
         with notebook.page.expect_file_chooser() as chooser:
             stand_in.get_by_role("button").click()
-        chooser.value.set_files(talk)
+        chooser.value.set_files(audio_file)
         notebook.wait_text(0, "Heard 1")
         stand_in.get_by_text("Transcribed.").wait_for()
     finally:
@@ -251,101 +251,101 @@ def test_a_front_end_without_anywidget_has_the_upload(lab: Lab, chromium: Chromi
 
 
 def test_the_keyboard_alone(lab: Lab) -> None:
-    recording = Recording(lab(SHOW, ASK, "'last'"))
-    page, keys = recording.page, recording.page.keyboard
+    recorder_page = RecorderPage(lab(SHOW, ASK, "'last'"))
+    page, keys = recorder_page.page, recorder_page.page.keyboard
     cells = "document.querySelectorAll('.jp-Notebook .jp-Cell').length"
     assert page.evaluate(cells) == 3
     page.locator(".jp-Notebook .jp-Cell").first.press("Escape")
     for _ in range(40):
-        if recording.button.evaluate("button => button === document.activeElement"):
+        if recorder_page.button.evaluate("button => button === document.activeElement"):
             break
         keys.press("Tab")
     keys.press("Enter")
-    recording.wait_for_time("0:01")
+    recorder_page.wait_for_time("0:01")
     keys.press("d")
     keys.press("d")
     keys.press("Space")
-    recording.wait_for("done")
+    recorder_page.wait_for("done")
     keys.press("d")
     keys.press("d")
     assert page.evaluate(cells) == 3
     keys.press("Tab")
     keys.press("Space")
-    recording.wait_until("document.querySelector('.puq-recorder audio').currentTime > 0.1")
+    recorder_page.wait_until("document.querySelector('.puq-recorder audio').currentTime > 0.1")
     # The same keys do delete a cell when the focus is on one.
     page.locator(".jp-Notebook .jp-Cell .jp-InputPrompt").last.click()
     keys.press("d")
     keys.press("d")
-    recording.wait_until(f"{cells} === 2")
+    recorder_page.wait_until(f"{cells} === 2")
 
 
-def test_keys_on_the_upload_leave_the_cell_alone(lab: Lab, allow: Callable[[], None]) -> None:
-    recording = Recording(lab(SHOW, ASK))
-    recording.press("Record")
-    recording.wait_for("no_microphone")
-    recording.upload.focus()
+def test_keys_on_the_upload_leave_the_cell_alone(lab: Lab, grant_microphone: Callable[[], None]) -> None:
+    recorder_page = RecorderPage(lab(SHOW, ASK))
+    recorder_page.press("Record")
+    recorder_page.wait_for("no_microphone")
+    recorder_page.upload.focus()
     for key in ("a", "d", "d"):
-        recording.page.keyboard.press(key)
-    recording.page.keyboard.press("Enter")  # the last that the page sees: the upload's own key
-    assert recording.page.locator(".jp-Notebook .jp-Cell").count() == 2
+        recorder_page.page.keyboard.press(key)
+    recorder_page.page.keyboard.press("Enter")  # the last that the page sees: the upload's own key
+    assert recorder_page.page.locator(".jp-Notebook .jp-Cell").count() == 2
 
 
 @pytest.mark.parametrize("limit", ["longest=1.5", "largest=24_000"])
 def test_a_recording_ends_by_itself(lab: Lab, limit: str) -> None:
-    recording = Recording(lab(SHOW.replace("Recorder(take)", f"Recorder(take, {limit})"), ASK))
-    recording.press("Record")
-    recording.wait_for("done")
-    ((_, size, _),), _, _ = recording.ask()
+    recorder_page = RecorderPage(lab(SHOW.replace("Recorder(take)", f"Recorder(take, {limit})"), ASK))
+    recorder_page.press("Record")
+    recorder_page.wait_for("done")
+    ((_, size, _),), _, _ = recorder_page.ask()
     assert 1_000 < size <= 24_000
-    recording.wait_until(NO_TRACK_IS_LIVE)
+    recorder_page.wait_until(NO_TRACK_IS_LIVE)
 
 
 def test_a_busy_kernel_takes_it_when_it_is_free(lab: Lab) -> None:
-    recording = Recording(lab(SHOW, ASK, "import threading; threading.Event().wait()"))
-    recording.notebook.run_cell(2, wait=False)
-    recording.record()
-    recording.wait_for("recorded")
-    assert recording.words == "Recorded 0:01. It is transcribed as soon as the kernel is free."
-    recording.notebook.interrupt()
-    recording.wait_for("done")
-    assert len(recording.ask()[0]) == 1
+    recorder_page = RecorderPage(lab(SHOW, ASK, "import threading; threading.Event().wait()"))
+    recorder_page.notebook.run_cell(2, wait=False)
+    recorder_page.record()
+    recorder_page.wait_for("recorded")
+    assert recorder_page.status_text == "Recorded 0:01. It is transcribed as soon as the kernel is free."
+    recorder_page.notebook.interrupt()
+    recorder_page.wait_for("done")
+    assert len(recorder_page.ask()[0]) == 1
 
 
 def test_running_the_cell_again_lets_go_of_the_microphone(lab: Lab) -> None:
-    recording = Recording(lab(SHOW, ASK))
-    recording.press("Record")
-    recording.wait_for("recording")
-    recording.notebook.run_cell(0)
-    recording.wait_until(NO_TRACK_IS_LIVE)
-    recording.wait_for("idle")
-    assert recording.ask()[0] == []
+    recorder_page = RecorderPage(lab(SHOW, ASK))
+    recorder_page.press("Record")
+    recorder_page.wait_for("recording")
+    recorder_page.notebook.run_cell(0)
+    recorder_page.wait_until(NO_TRACK_IS_LIVE)
+    recorder_page.wait_for("idle")
+    assert recorder_page.ask()[0] == []
 
 
 def test_a_kernel_that_restarts_loses_no_recording(lab: Lab) -> None:
-    recording = Recording(lab(SHOW, ASK))
-    recording.press("Record")
-    recording.wait_for_time("0:01")
-    recording.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
-    recording.press("Stop")
-    recording.wait_for("failed")
-    assert recording.words == "The kernel of this recorder has ended. Run the cell again."
-    recording.wait_until(NO_TRACK_IS_LIVE)
-    recording.play()
-    recording.press("Record again")
-    assert recording.words == "The kernel of this recorder has ended. Run the cell again."
-    assert recording.root.get_attribute("data-state") == "failed"
+    recorder_page = RecorderPage(lab(SHOW, ASK))
+    recorder_page.press("Record")
+    recorder_page.wait_for_time("0:01")
+    recorder_page.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    recorder_page.press("Stop")
+    recorder_page.wait_for("failed")
+    assert recorder_page.status_text == "The kernel of this recorder has ended. Run the cell again."
+    recorder_page.wait_until(NO_TRACK_IS_LIVE)
+    recorder_page.play()
+    recorder_page.press("Record again")
+    assert recorder_page.status_text == "The kernel of this recorder has ended. Run the cell again."
+    assert recorder_page.root.get_attribute("data-state") == "failed"
 
 
 def test_a_page_that_is_loaded_again_shows_how_it_was(lab: Lab) -> None:
-    recording = Recording(lab(SHOW, ASK))
-    recording.record()
-    recording.wait_for("done")
-    recording.notebook.save()
-    recording.page.reload(wait_until="domcontentloaded")
-    recording.wait_for("done")
-    assert recording.words == "Transcribed."
-    recording.page.evaluate(NOTE_STREAMS)
-    recording.record()
-    recording.wait_until(NO_TRACK_IS_LIVE)
-    recording.wait_for("done")
-    assert len(recording.ask()[0]) == 2
+    recorder_page = RecorderPage(lab(SHOW, ASK))
+    recorder_page.record()
+    recorder_page.wait_for("done")
+    recorder_page.notebook.save()
+    recorder_page.page.reload(wait_until="domcontentloaded")
+    recorder_page.wait_for("done")
+    assert recorder_page.status_text == "Transcribed."
+    recorder_page.page.evaluate(NOTE_STREAMS)
+    recorder_page.record()
+    recorder_page.wait_until(NO_TRACK_IS_LIVE)
+    recorder_page.wait_for("done")
+    assert len(recorder_page.ask()[0]) == 2

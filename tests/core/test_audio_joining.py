@@ -19,7 +19,7 @@ def wav(frames: bytes, rate: int = 8000, channels: int = 1, width: int = 2) -> b
     return file.getvalue()
 
 
-def streamed(data: bytes, size: int) -> bytes:
+def as_streamed_wav(data: bytes, size: int) -> bytes:
     """As servers send it that do not know the length when they begin."""
     return data[:4] + struct.pack("<I", size) + data[8:40] + struct.pack("<I", size) + data[44:]
 
@@ -36,7 +36,7 @@ ONE, TWO = struct.pack("<4h", 1, 2, 3, 4), struct.pack("<3h", 5, 6, 7)
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0, 0x7FFFFFFF])
 def test_a_streamed_wav_gets_a_head_that_is_true(size: int) -> None:
     whole = wav(ONE)
-    assert join([streamed(whole, size)], "wav") == whole
+    assert join([as_streamed_wav(whole, size)], "wav") == whole
 
 
 def test_a_whole_wav_stays_as_it_came() -> None:
@@ -50,7 +50,7 @@ def test_a_whole_wav_stays_as_it_came() -> None:
 def test_wavs_are_one(size: int | None) -> None:
     parts = [wav(ONE, 22_050, 1), wav(TWO, 22_050, 1)]
     if size is not None:
-        parts = [streamed(part, size) for part in parts]
+        parts = [as_streamed_wav(part, size) for part in parts]
     assert can_join(parts, "wav")
     assert join(parts, "wav") == wav(ONE + TWO, 22_050, 1)
     assert read(join(parts, "wav")) == (22_050, 1, 2, ONE + TWO)
@@ -60,16 +60,16 @@ def test_a_wav_that_was_cut_stays_as_it_came_and_says_what_is_missing() -> None:
     cut = wav(ONE * 2, channels=2)[:-3]
     assert join([cut], "wav") == cut
     assert missing_bytes(cut, "wav") == 3
-    assert missing_bytes(wav(ONE), "wav") == missing_bytes(streamed(wav(ONE), 0xFFFFFFFF), "wav") == 0
+    assert missing_bytes(wav(ONE), "wav") == missing_bytes(as_streamed_wav(wav(ONE), 0xFFFFFFFF), "wav") == 0
     assert missing_bytes(b"RIFF", "wav") == missing_bytes(cut, "mp3") == 0
     assert read(join([cut, wav(ONE, channels=2)], "wav"))[3] == (ONE * 2)[:12] + ONE
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000, 100])
 def test_a_head_alone_is_silent(size: int) -> None:
-    assert has_no_audio(streamed(wav(b""), size), "wav")
+    assert has_no_audio(as_streamed_wav(wav(b""), size), "wav")
     assert has_no_audio(wav(ONE)[:36], "wav")
-    assert not has_no_audio(streamed(wav(ONE), size), "wav")
+    assert not has_no_audio(as_streamed_wav(wav(ONE), size), "wav")
     assert not has_no_audio(b"no wav at all", "wav")
     assert not has_no_audio(b"", "mp3")
 

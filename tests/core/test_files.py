@@ -42,8 +42,8 @@ def test_a_target_is_given_back_and_nothing_is_made(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_the_home_folder(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
-    environ.setenv("HOME", str(tmp_path))
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert checked_target("~/x.png") == tmp_path / "x.png"
 
 
@@ -80,9 +80,9 @@ def test_the_home_folder(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_cannot_be_written(
-    tmp_path: Path, environ: pytest.MonkeyPatch, name: Any, words: str, check: Callable[[Any], object]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: Any, words: str, check: Callable[[Any], object]
 ) -> None:
-    environ.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()
     (tmp_path / "mine.png").write_text("mine")
     (tmp_path / "mine").write_text("mine, too")
@@ -105,7 +105,7 @@ def test_force_takes_files_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def locked() -> Iterator[Path]:
+def read_only_folder() -> Iterator[Path]:
     """A folder, and a file in it, that only their owner may write to; others may look."""
     folder = Path(tempfile.mkdtemp())
     (folder / "mine.png").write_text("mine")
@@ -116,7 +116,7 @@ def locked() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_what_may_not_be_written_to(locked: Path) -> None:
+def test_what_may_not_be_written_to(read_only_folder: Path) -> None:
     """Asked by somebody who is not root, whom nothing is forbidden."""
     code = (
         "import os, sys\n"
@@ -127,10 +127,10 @@ def test_what_may_not_be_written_to(locked: Path) -> None:
         "    try: checked_target(sys.argv[1] + '/' + name, force)\n"
         "    except InputError as exc: print(exc.message)\n"
     )
-    command = [sys.executable, "-c", code, str(locked)]
+    command = [sys.executable, "-c", code, str(read_only_folder)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    folder = f"the folder {locked} may not be written to."
-    assert ran.stdout.splitlines() == [folder, folder, f"{locked}/mine.png may not be written to."]
+    folder = f"the folder {read_only_folder} may not be written to."
+    assert ran.stdout.splitlines() == [folder, folder, f"{read_only_folder}/mine.png may not be written to."]
 
 
 def test_all_names_that_may_come_are_looked_at(tmp_path: Path) -> None:
@@ -365,13 +365,13 @@ def test_what_must_not_be_lost_is_kept_for_oneself() -> None:
         other.unlink()
 
 
-def test_links_start_where_the_kernel_did(notebook: Any, tmp_path: Path) -> None:
-    notebook.run(
+def test_links_start_where_the_kernel_did(fresh_kernel: Any, tmp_path: Path) -> None:
+    fresh_kernel.run(
         "from puq_magics.outputs.results.media_html import notebook_folder\nstarted = str(notebook_folder())"
     )
-    notebook.run(f"%cd -q {tmp_path}")
-    same, here = notebook.value("[str(notebook_folder()) == started, __import__('os').getcwd()]")
-    notebook.run("%cd -q -0")
+    fresh_kernel.run(f"%cd -q {tmp_path}")
+    same, here = fresh_kernel.value("[str(notebook_folder()) == started, __import__('os').getcwd()]")
+    fresh_kernel.run("%cd -q -0")
     assert same
     assert here == str(tmp_path.resolve())
 

@@ -31,11 +31,11 @@ def words(stream: ChatStream) -> str:
         return "".join(delta.text for delta in stream)
 
 
-def note_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    pauses: list[float] = []
-    clock = SimpleNamespace(sleep=pauses.append, time=time.time)
+def record_retry_delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    retry_delays: list[float] = []
+    clock = SimpleNamespace(sleep=retry_delays.append, time=time.time)
     monkeypatch.setattr("puq_magics.api.transport.time", clock)
-    return pauses
+    return retry_delays
 
 
 def shown(error: BaseException) -> Iterator[str]:
@@ -51,13 +51,13 @@ def shown(error: BaseException) -> Iterator[str]:
         yield repr(exc)
         yield str(exc)
         yield from traceback.format_exception(exc)
-        yield from _insides(vars(exc), 3)
+        yield from _iter_contents(vars(exc), 3)
         for frame, _ in traceback.walk_tb(exc.__traceback__):
             if "tests" not in frame.f_code.co_filename:
-                yield from _insides(dict(frame.f_locals), 6)
+                yield from _iter_contents(dict(frame.f_locals), 6)
 
 
-def _insides(value: Any, depth: int) -> Iterator[str]:
+def _iter_contents(value: Any, depth: int) -> Iterator[str]:
     try:
         yield repr(value)
     except AttributeError:  # half made
@@ -72,4 +72,4 @@ def _insides(value: Any, depth: int) -> Iterator[str]:
         parts = list(getattr(value, "__dict__", {}).values())
         parts += [getattr(value, name, None) for name in getattr(type(value), "__slots__", ())]
     for part in parts:
-        yield from _insides(part, depth - 1)
+        yield from _iter_contents(part, depth - 1)

@@ -21,15 +21,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def retry_delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses before retries, which are noted and not waited for."""
-    from clients import note_pauses
+    from clients import record_retry_delays
 
-    return note_pauses(monkeypatch)
+    return record_retry_delays(monkeypatch)
 
 
 @pytest.fixture(params=["polled", "threaded"])
-def any_body(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def body_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each of the two ways to read a body."""
     if request.param == "threaded":
         monkeypatch.setattr("puq_magics.api.body._buffered_socket", lambda _: None)

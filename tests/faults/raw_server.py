@@ -19,13 +19,13 @@ from types import TracebackType
 from typing import Any, Self
 
 #: Seconds after which a wait has failed; no test depends on how long it is.
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 Script = Callable[["Connection"], None]
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
     """A request as it came."""
 
     method: str
@@ -46,7 +46,7 @@ class Connection:
         self.sock = sock
         self._file = sock.makefile("rb")
 
-    def read_request(self) -> Asked:
+    def read_request(self) -> ReceivedRequest:
         """Read a request, and note it in the server's `requests`."""
         method, path, _ = self._file.readline().decode("ascii").split(" ", 2)
         headers = {}
@@ -54,8 +54,8 @@ class Connection:
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
         body = self._file.read(int(headers.get("content-length", 0)))
-        asked = Asked(method, path, headers, body)
-        self._server.note(asked)
+        asked = ReceivedRequest(method, path, headers, body)
+        self._server.record(asked)
         return asked
 
     def send(self, *parts: bytes) -> None:
@@ -64,9 +64,9 @@ class Connection:
             self.sock.sendall(part)
 
     def wait(self, event: Event) -> None:
-        assert event.wait(PATIENCE), "the test did not set the event"
+        assert event.wait(TIMEOUT), "the test did not set the event"
 
-    def await_end(self) -> bool:
+    def wait_for_close(self) -> bool:
         """Wait until the client closes; whether that was all that it did."""
         try:
             return self._file.read(1) == b""
@@ -88,7 +88,7 @@ class RawServer:
     """Listens on 127.0.0.1 and plays scripts; a context manager. An error in a script is raised at the end."""
 
     def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
-        self.requests: list[Asked] = []
+        self.requests: list[ReceivedRequest] = []
         self.connections = 0
         self._scripts = list(scripts)
         self._tls = tls
@@ -99,7 +99,7 @@ class RawServer:
         self.port: int = self._listener.getsockname()[1]
         self.base_url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
 
-    def note(self, asked: Asked) -> None:
+    def record(self, asked: ReceivedRequest) -> None:
         with self._lock:
             self.requests.append(asked)
 
@@ -125,7 +125,7 @@ class RawServer:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            sock.settimeout(PATIENCE)
+            sock.settimeout(TIMEOUT)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             script = self._scripts[self.connections] if self.connections < len(self._scripts) else _unexpected
             self.connections += 1
@@ -193,19 +193,19 @@ def chunked(*parts: bytes, **headers: str | int) -> bytes:
     return head(Transfer_Encoding="chunked", **headers) + b"".join(map(chunk, parts)) + LAST_CHUNK
 
 
-def says(*answers: bytes) -> Script:
+def responds(*answers: bytes) -> Script:
     """One connection that gives so many answers, each to a request."""
 
     def script(connection: Connection) -> None:
         for said in answers:
             connection.read_request()
             connection.send(said)
-        connection.await_end()
+        connection.wait_for_close()
 
     return script
 
 
-def says_and_closes(said: bytes) -> Script:
+def responds_and_closes(said: bytes) -> Script:
     """Answers, then ends the connection."""
 
     def script(connection: Connection) -> None:
@@ -228,7 +228,7 @@ DONE = event(b"[DONE]")
 STOP = event(delta(finish="stop"))
 
 
-def stream_of(texts: Iterable[str]) -> bytes:
+def event_stream(texts: Iterable[str]) -> bytes:
     """The events of a well-behaved stream."""
     return b"".join(event(delta(text)) for text in texts) + STOP + DONE
 

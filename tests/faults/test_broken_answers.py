@@ -19,11 +19,11 @@ from raw_server import (
     chunked,
     delta,
     event,
+    event_stream,
     gzip_members,
     head,
-    says,
-    says_and_closes,
-    stream_of,
+    responds,
+    responds_and_closes,
 )
 
 from puq_magics.api import Router
@@ -54,7 +54,7 @@ from puq_magics.core.errors import (
 )
 def test_what_is_no_http(said: bytes) -> None:
     with (
-        RawServer(says_and_closes(said)) as server,
+        RawServer(responds_and_closes(said)) as server,
         router_for(server) as router,
         pytest.raises(InvalidResponseError, match="does not answer in proper HTTP") as caught,
     ):
@@ -72,9 +72,9 @@ def test_what_is_no_http(said: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 100_000,
     ],
 )
-def test_what_is_no_framing(said: bytes, any_body: str) -> None:
+def test_what_is_no_framing(said: bytes, body_reader: str) -> None:
     with (
-        RawServer(says_and_closes(said)) as server,
+        RawServer(responds_and_closes(said)) as server,
         router_for(server) as router,
         pytest.raises(APIError) as caught,
     ):
@@ -84,25 +84,25 @@ def test_what_is_no_framing(said: bytes, any_body: str) -> None:
 
 
 @pytest.mark.parametrize("length", ["abc", "-1", ""])
-def test_a_content_length_that_is_none(length: str, any_body: str) -> None:
-    said = head(Content_Length=length) + stream_of(["a"])
-    with RawServer(says_and_closes(said)) as server, router_for(server) as router:
+def test_a_content_length_that_is_none(length: str, body_reader: str) -> None:
+    said = head(Content_Length=length) + event_stream(["a"])
+    with RawServer(responds_and_closes(said)) as server, router_for(server) as router:
         assert words(ask(router)) == "a"
 
 
-def test_http_1_0_and_bare_line_feeds(any_body: str) -> None:
-    said = b"HTTP/1.0 200 OK\nContent-Type: text/event-stream\n\n" + stream_of(["a"])
-    with RawServer(says_and_closes(said)) as server, router_for(server) as router:
+def test_http_1_0_and_bare_line_feeds(body_reader: str) -> None:
+    said = b"HTTP/1.0 200 OK\nContent-Type: text/event-stream\n\n" + event_stream(["a"])
+    with RawServer(responds_and_closes(said)) as server, router_for(server) as router:
         assert words(ask(router)) == "a"
 
 
 def test_a_hundred_continues() -> None:
-    said = b"HTTP/1.1 100 Continue\r\n\r\n" * 100 + chunked(stream_of(["a"]))
-    with RawServer(says_and_closes(said)) as server, router_for(server) as router:
+    said = b"HTTP/1.1 100 Continue\r\n\r\n" * 100 + chunked(event_stream(["a"]))
+    with RawServer(responds_and_closes(said)) as server, router_for(server) as router:
         assert words(ask(router)) == "a"
 
 
-def test_plain_http_where_tls_was_expected(pauses: list[float]) -> None:
+def test_plain_http_where_tls_was_expected(retry_delays: list[float]) -> None:
     def script(connection: Connection) -> None:
         connection.sock.recv(65536)
         connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -113,7 +113,7 @@ def test_plain_http_where_tls_was_expected(pauses: list[float]) -> None:
             router.balance()
     assert "no secure connection" in caught.value.message
     assert "_ssl" not in caught.value.message
-    assert pauses == []
+    assert retry_delays == []
 
 
 def test_a_hang_up_in_the_handshake() -> None:
@@ -147,22 +147,22 @@ def test_a_listener_that_accepts_nothing() -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", " GZIP "])
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
-def test_gzip_of_several_members(encoding: str, framing: str, any_body: str) -> None:
+def test_gzip_of_several_members(encoding: str, framing: str, body_reader: str) -> None:
     packed = gzip_members(event(delta("a")), event(delta("b")) + STOP, DONE)
     if framing == "chunked":
         said = head(Content_Encoding=encoding, Transfer_Encoding="chunked") + chunk(packed) + b"0\r\n\r\n"
     else:
         length = {"Content_Length": len(packed)} if framing == "length" else {}
         said = head(Content_Encoding=encoding, **length) + packed
-    with RawServer(says_and_closes(said)) as server, router_for(server) as router:
+    with RawServer(responds_and_closes(said)) as server, router_for(server) as router:
         assert words(ask(router)) == "ab"
 
 
 @pytest.mark.parametrize("body", [b"data: plain\n\n", gzip.compress(b"x" * 100)[:-9] + b"garbage!!"])
-def test_what_claims_to_be_gzip(body: bytes, any_body: str) -> None:
+def test_what_claims_to_be_gzip(body: bytes, body_reader: str) -> None:
     said = head(Content_Encoding="gzip") + body
     with (
-        RawServer(says_and_closes(said)) as server,
+        RawServer(responds_and_closes(said)) as server,
         router_for(server) as router,
         pytest.raises(InvalidResponseError, match="compressed in a way that cannot be read"),
     ):
@@ -170,13 +170,13 @@ def test_what_claims_to_be_gzip(body: bytes, any_body: str) -> None:
 
 
 def test_other_encodings_were_not_asked_for_but_are_read_where_they_can_be() -> None:
-    packed = zlib.compress(stream_of(["a"]))
+    packed = zlib.compress(event_stream(["a"]))
     said = head(Content_Encoding="deflate", Content_Length=len(packed)) + packed
-    with RawServer(says(said)) as server, router_for(server) as router:
+    with RawServer(responds(said)) as server, router_for(server) as router:
         assert words(ask(router)) == "a"
 
 
-def test_a_gzip_bomb_is_cut_at_the_limit_and_never_held_whole(any_body: str) -> None:
+def test_a_gzip_bomb_is_cut_at_the_limit_and_never_held_whole(body_reader: str) -> None:
     bomb = gzip.compress(b": " + b"x" * (1 << 16) + b"\n") * 3000  # 200 MB of comments
     said = head(Content_Encoding="gzip", Content_Length=len(bomb)) + bomb
 
@@ -198,7 +198,7 @@ def test_a_gzip_bomb_is_cut_at_the_limit_and_never_held_whole(any_body: str) -> 
     assert peak < 16 << 20
 
 
-def test_an_event_without_end_is_cut_at_the_limit(any_body: str) -> None:
+def test_an_event_without_end_is_cut_at_the_limit(body_reader: str) -> None:
     def script(connection: Connection) -> None:
         connection.read_request()
         connection.send(head() + event(delta("some words")) + b"data: ")

@@ -22,7 +22,7 @@ from raw_server import (
     event,
     gzip_flushed,
     head,
-    says,
+    responds,
 )
 
 from puq_magics.core.errors import (
@@ -50,7 +50,7 @@ def cut_after(said: bytes, *, reset: bool) -> Script:
     return script
 
 
-def held_then_reset(said: bytes, heard: Event) -> Script:
+def send_then_reset(said: bytes, heard: Event) -> Script:
     def script(connection: Connection) -> None:
         connection.read_request()
         connection.send(said)
@@ -72,7 +72,7 @@ FRAMED: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("framing", FRAMED)
-def test_a_connection_closed_in_mid_answer(framing: str, any_body: str) -> None:
+def test_a_connection_closed_in_mid_answer(framing: str, body_reader: str) -> None:
     with RawServer(cut_after(FRAMED[framing](FIRST), reset=False)) as server, router_for(server) as router:
         stream = ask(router)
         with pytest.raises(APIConnectionError, match="closed the connection") as caught:
@@ -82,10 +82,10 @@ def test_a_connection_closed_in_mid_answer(framing: str, any_body: str) -> None:
 
 
 @pytest.mark.parametrize("framing", [*FRAMED, "close-delimited"])
-def test_a_connection_reset_in_mid_answer(framing: str, any_body: str) -> None:
+def test_a_connection_reset_in_mid_answer(framing: str, body_reader: str) -> None:
     heard = Event()
     said = FRAMED.get(framing, lambda body: head() + body)(FIRST)
-    with RawServer(held_then_reset(said, heard)) as server, router_for(server) as router:
+    with RawServer(send_then_reset(said, heard)) as server, router_for(server) as router:
         stream = ask(router)
         came = ""
         while came != "some words":
@@ -122,7 +122,7 @@ def test_words_that_came_before_a_reset_are_given_before_it() -> None:
     assert isinstance(caught.value, APIConnectionError)
 
 
-def test_a_body_that_ends_with_its_connection_and_without_an_end(any_body: str) -> None:
+def test_a_body_that_ends_with_its_connection_and_without_an_end(body_reader: str) -> None:
     with (
         RawServer(cut_after(head() + FIRST, reset=False)) as server,
         router_for(server) as router,
@@ -133,22 +133,22 @@ def test_a_body_that_ends_with_its_connection_and_without_an_end(any_body: str) 
 
 
 @pytest.mark.parametrize("framing", FRAMED)
-def test_a_cut_behind_the_finish_is_no_error(framing: str, any_body: str) -> None:
+def test_a_cut_behind_the_finish_is_no_error(framing: str, body_reader: str) -> None:
     with RawServer(cut_after(FRAMED[framing](WHOLE), reset=False)) as server, router_for(server) as router:
         assert words(ask(router)) == "some words"
 
 
-def test_a_server_that_never_ends_the_body_is_not_waited_for(any_body: str) -> None:
+def test_a_server_that_never_ends_the_body_is_not_waited_for(body_reader: str) -> None:
     def script(connection: Connection) -> None:
         connection.read_request()
         connection.send(head(Transfer_Encoding="chunked") + chunk(WHOLE + DONE))
-        assert connection.await_end()
+        assert connection.wait_for_close()
 
     with RawServer(script) as server, router_for(server) as router:
         assert words(ask(router)) == "some words"
 
 
-def test_a_whole_answer_cut(any_body: str) -> None:
+def test_a_whole_answer_cut(body_reader: str) -> None:
     body = json.dumps(COMPLETION).encode()
     said = head(Content_Length=len(body) + 1, content_type="application/json") + body
     with (
@@ -162,7 +162,9 @@ def test_a_whole_answer_cut(any_body: str) -> None:
 
 @pytest.mark.parametrize("reset", [True, False])
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-"])
-def test_a_post_without_an_answer_is_not_sent_twice(said: bytes, reset: bool, pauses: list[float]) -> None:
+def test_a_post_without_an_answer_is_not_sent_twice(
+    said: bytes, reset: bool, retry_delays: list[float]
+) -> None:
     with (
         RawServer(cut_after(said, reset=reset)) as server,
         router_for(server, max_retries=2) as router,
@@ -171,13 +173,13 @@ def test_a_post_without_an_answer_is_not_sent_twice(said: bytes, reset: bool, pa
         words(ask(router))
     assert caught.value.hint
     assert len(server.requests) == 1
-    assert pauses == []
+    assert retry_delays == []
 
 
-def test_a_silent_post_is_not_sent_twice(pauses: list[float]) -> None:
+def test_a_silent_post_is_not_sent_twice(retry_delays: list[float]) -> None:
     def script(connection: Connection) -> None:
         connection.read_request()
-        assert connection.await_end()
+        assert connection.wait_for_close()
 
     with (
         RawServer(script) as server,
@@ -186,13 +188,13 @@ def test_a_silent_post_is_not_sent_twice(pauses: list[float]) -> None:
     ):
         router.chat("Hello", model=MODEL)
     assert len(server.requests) == 1
-    assert pauses == []
+    assert retry_delays == []
 
 
-def test_a_silent_get_is_not_asked_again_either(pauses: list[float]) -> None:
+def test_a_silent_get_is_not_asked_again_either(retry_delays: list[float]) -> None:
     def script(connection: Connection) -> None:
         connection.read_request()
-        assert connection.await_end()
+        assert connection.wait_for_close()
 
     with (
         RawServer(script) as server,
@@ -201,23 +203,23 @@ def test_a_silent_get_is_not_asked_again_either(pauses: list[float]) -> None:
     ):
         router.balance()
     assert len(server.requests) == 1
-    assert pauses == []
+    assert retry_delays == []
 
 
 @pytest.mark.parametrize("reset", [True, False])
-def test_a_get_without_an_answer_is_sent_again(reset: bool, pauses: list[float]) -> None:
+def test_a_get_without_an_answer_is_sent_again(reset: bool, retry_delays: list[float]) -> None:
     with (
-        RawServer(cut_after(b"", reset=reset), says(BALANCE)) as server,
+        RawServer(cut_after(b"", reset=reset), responds(BALANCE)) as server,
         router_for(server, max_retries=1) as router,
     ):
         assert router.balance() == 5.0
     assert len(server.requests) == 2
-    assert len(pauses) == 1
+    assert len(retry_delays) == 1
 
 
-def test_after_a_cut_the_next_call_has_a_fresh_connection(any_body: str) -> None:
+def test_after_a_cut_the_next_call_has_a_fresh_connection(body_reader: str) -> None:
     with (
-        RawServer(cut_after(FRAMED["chunked"](FIRST), reset=False), says(BALANCE)) as server,
+        RawServer(cut_after(FRAMED["chunked"](FIRST), reset=False), responds(BALANCE)) as server,
         router_for(server) as router,
     ):
         with pytest.raises(APIConnectionError):
@@ -227,7 +229,7 @@ def test_after_a_cut_the_next_call_has_a_fresh_connection(any_body: str) -> None
 
 @pytest.mark.parametrize("status", [402, 500])
 @pytest.mark.parametrize("body", [b"", b'{"error": "no credits"}', b"{"])
-def test_an_error_whose_body_is_cut_keeps_its_status(status: int, body: bytes, any_body: str) -> None:
+def test_an_error_whose_body_is_cut_keeps_its_status(status: int, body: bytes, body_reader: str) -> None:
     said = head(status, "application/json", Content_Length=1000) + body
     with (
         RawServer(cut_after(said, reset=False)) as server,
@@ -237,7 +239,7 @@ def test_an_error_whose_body_is_cut_keeps_its_status(status: int, body: bytes, a
         router.chat("Hello", model=MODEL)
 
 
-def test_an_error_whose_body_never_ends_keeps_its_status(any_body: str) -> None:
+def test_an_error_whose_body_never_ends_keeps_its_status(body_reader: str) -> None:
     def script(connection: Connection) -> None:
         connection.read_request()
         connection.send(head(500, "text/plain", Transfer_Encoding="chunked"))
@@ -255,27 +257,27 @@ def test_an_error_whose_body_never_ends_keeps_its_status(any_body: str) -> None:
         assert closed.wait(15)
 
 
-def test_trailing_bytes_and_trailers(any_body: str) -> None:
+def test_trailing_bytes_and_trailers(body_reader: str) -> None:
     said = head(Transfer_Encoding="chunked") + chunk(WHOLE) + b"0\r\nChecksum: 1\r\n\r\n"
-    with RawServer(says(said, BALANCE)) as server, router_for(server) as router:
+    with RawServer(responds(said, BALANCE)) as server, router_for(server) as router:
         assert words(ask(router)) == "some words"
         assert router.balance() == 5.0
     assert LAST_CHUNK not in said
-    assert server.connections == 1 or any_body == "threaded"
+    assert server.connections == 1 or body_reader == "threaded"
 
 
-def test_gzip_without_its_end_is_an_error_for_what_has_none_of_its_own(any_body: str) -> None:
+def test_gzip_without_its_end_is_an_error_for_what_has_none_of_its_own(body_reader: str) -> None:
     cut = gzip_flushed(b'{"balance": 5.0}', end=False)[0]
     said = head(Content_Encoding="gzip", Content_Length=len(cut), content_type="application/json") + cut
     with (
-        RawServer(says(said)) as server,
+        RawServer(responds(said)) as server,
         router_for(server) as router,
         pytest.raises(APIConnectionError, match="closed the connection"),
     ):
         router.balance()
 
 
-def test_a_stream_that_is_no_stream_and_cut(any_body: str) -> None:
+def test_a_stream_that_is_no_stream_and_cut(body_reader: str) -> None:
     said = head(Content_Length=100, content_type="application/json") + b'{"choices": ['
     with (
         RawServer(cut_after(said, reset=False)) as server,

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import pytest
 from clients import KEY, MODEL, router_for, shown
 from media import wav
-from raw_server import Connection, RawServer, answer, says
+from raw_server import Connection, RawServer, answer, responds
 
 from puq_magics.api import Router, Upload
 from puq_magics.api.request import Timeouts
@@ -33,7 +33,7 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
-def reads_on(connection: Connection) -> None:
+def read_until_close(connection: Connection) -> None:
     """Take what comes, until the client is gone."""
     buffer = bytearray(1 << 16)
     try:
@@ -56,7 +56,7 @@ def test_a_file_that_becomes_shorter(recording: Path) -> None:
         if done > 1 << 20:
             os.truncate(recording, 1 << 20)
 
-    with RawServer(reads_on, says(HEARD)) as server, router_for(server) as router:
+    with RawServer(read_until_close, responds(HEARD)) as server, router_for(server) as router:
         error = failure(router, Upload.from_path(recording), on_progress=shorten)
         assert isinstance(error, InputError)
         assert "'talk.wav' became shorter while it was sent" in error.message
@@ -69,7 +69,7 @@ def test_a_file_that_grows_is_sent_as_it_was(tmp_path: Path) -> None:
     upload = Upload.from_path(path)
     with path.open("ab") as file:
         file.write(b"more")
-    with RawServer(says(HEARD)) as server, router_for(server) as router:
+    with RawServer(responds(HEARD)) as server, router_for(server) as router:
         router.transcribe(upload, model=MODEL)
     body = server.requests[0].body
     assert wav() + b"\r\n--" in body
@@ -86,16 +86,16 @@ def test_a_file_that_vanishes_before_it_is_sent(recording: Path) -> None:
     assert server.connections == 0
 
 
-def test_a_file_that_vanishes_between_two_attempts(recording: Path, pauses: list[float]) -> None:
+def test_a_file_that_vanishes_between_two_attempts(recording: Path, retry_delays: list[float]) -> None:
     os.truncate(recording, 1000)
     said = answer({"error": "later"}, 503)
-    with RawServer(says(said)) as server, router_for(server, max_retries=2) as router:
+    with RawServer(responds(said)) as server, router_for(server, max_retries=2) as router:
         error = failure(router, Upload.from_path(recording), on_retry=lambda _: recording.unlink())
     assert isinstance(error, InputError)
-    assert len(pauses) == 1
+    assert len(retry_delays) == 1
 
 
-class Failing(BytesIO):
+class FailingReader(BytesIO):
     """A disk that fails."""
 
     def read(self, size: int | None = -1) -> bytes:  # noqa: ARG002
@@ -104,9 +104,9 @@ class Failing(BytesIO):
 
 def test_a_disk_that_fails() -> None:
     def fails() -> BinaryIO:
-        return Failing()
+        return FailingReader()
 
-    with RawServer(reads_on) as server, router_for(server) as router:
+    with RawServer(read_until_close) as server, router_for(server) as router:
         error = failure(router, Upload("talk.wav", 1000, fails))
     assert isinstance(error, InputError)
     assert "cannot be read any more (input/output error)" in error.message
@@ -114,12 +114,12 @@ def test_a_disk_that_fails() -> None:
 
 @pytest.mark.parametrize("reset", [True, False])
 def test_a_router_that_goes(recording: Path, reset: bool) -> None:
-    def goes(connection: Connection) -> None:
+    def delete_file(connection: Connection) -> None:
         connection.sock.recv(1 << 16)
         if reset:
             connection.reset()
 
-    with RawServer(goes) as server, router_for(server, max_retries=2) as router:
+    with RawServer(delete_file) as server, router_for(server, max_retries=2) as router:
         assert isinstance(failure(router, Upload.from_path(recording)), APIConnectionError)
     assert server.connections == 1
 
@@ -131,7 +131,7 @@ def test_a_refusal_before_all_was_sent(recording: Path) -> None:
         connection.sock.recv(1 << 16)
         connection.send(answer({"error": "25 MB at most"}, 413, Connection="close"))
         connection.sock.shutdown(1)
-        reads_on(connection)
+        read_until_close(connection)
         gone.set()
 
     with RawServer(refuses) as server, router_for(server) as router:
@@ -142,19 +142,19 @@ def test_a_refusal_before_all_was_sent(recording: Path) -> None:
     assert gone.is_set()
 
 
-def stalls_until(event: Event, then_reads: bool) -> Any:
+def stall_until(event: Event, then_reads: bool) -> Any:
     def script(connection: Connection) -> None:
         connection.sock.recv(1 << 16)
         connection.wait(event)
         if then_reads:
-            reads_on(connection)
+            read_until_close(connection)
 
     return script
 
 
 def test_a_router_that_takes_nothing_more(recording: Path) -> None:
     over = Event()
-    with RawServer(stalls_until(over, then_reads=False)) as server, router_for(server, timeout=0.2) as router:
+    with RawServer(stall_until(over, then_reads=False)) as server, router_for(server, timeout=0.2) as router:
         error = failure(router, Upload.from_path(recording))
         over.set()
     assert isinstance(error, APITimeoutError)
@@ -189,10 +189,10 @@ def test_an_interrupt_ends_an_upload(recording: Path) -> None:
     def script(connection: Connection) -> None:
         connection.sock.recv(1 << 16)
         signal.pthread_kill(main, signal.SIGINT)
-        reads_on(connection)
+        read_until_close(connection)
 
     upload = Upload("talk.wav", LONG, opened)
-    with RawServer(script, says(HEARD)) as server, router_for(server) as router:
+    with RawServer(script, responds(HEARD)) as server, router_for(server) as router:
         with pytest.raises(KeyboardInterrupt) as caught:
             router.transcribe(upload, model=MODEL)
         assert files[0].closed
@@ -210,7 +210,7 @@ def test_an_interrupt_ends_a_download(what: str) -> None:
         start = wav() if what == "speech" else b'{"data": [{"b64_json": "AAAA'
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + start)
         signal.pthread_kill(main, signal.SIGINT)
-        assert connection.await_end()
+        assert connection.wait_for_close()
         gone.set()
 
     with RawServer(script) as server, router_for(server) as router:
@@ -228,12 +228,12 @@ def test_an_interrupt_ends_a_fetch_from_elsewhere() -> None:
         connection.read_request()
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
         signal.pthread_kill(main, signal.SIGINT)
-        assert connection.await_end()
+        assert connection.wait_for_close()
         gone.set()
 
     with RawServer(script) as elsewhere:
         said = answer({"data": [{"url": elsewhere.base_url}]})
-        with RawServer(says(said)) as server, router_for(server) as router:
+        with RawServer(responds(said)) as server, router_for(server) as router:
             with pytest.raises(KeyboardInterrupt):
                 router.image("a cat", model=MODEL)
             assert gone.wait(15)

@@ -21,7 +21,7 @@ import requests
 from puq_magics.sandbox.local import Engine, EngineError, RunningEngine, engines
 from puq_magics.sandbox.local.weights import CHAT_WEIGHTS
 
-PATIENCE = 300.0
+TIMEOUT = 300.0
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def weights() -> Path:
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Engine]]:
+def make_engine() -> Iterator[Callable[..., Engine]]:
     made: list[Engine] = []
 
     def _make(*arguments: object) -> Engine:
@@ -53,7 +53,7 @@ def chat(running: RunningEngine, words: str, **fields: Any) -> requests.Response
             f"{running.url}/v1/chat/completions",
             json=body,
             headers={"Authorization": f"Bearer {running.key}", "Origin": "http://example.org"},
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             stream=bool(fields.get("stream")),
         )
 
@@ -82,7 +82,7 @@ def test_the_model_that_we_bring_answers(weights: Path) -> None:
     engine.stop()
 
 
-def test_an_answer_fits_its_schema(make: Callable[..., Engine], weights: Path) -> None:
+def test_an_answer_fits_its_schema(make_engine: Callable[..., Engine], weights: Path) -> None:
     schema = {
         "type": "object",
         "properties": {"city": {"type": "string"}, "inhabitants": {"type": "integer"}},
@@ -96,28 +96,28 @@ def test_an_answer_fits_its_schema(make: Callable[..., Engine], weights: Path) -
         assert isinstance(value["city"], str)
         assert isinstance(value["inhabitants"], int)
 
-    in_turn(make(weights), scene)
+    in_turn(make_engine(weights), scene)
 
 
 def test_a_prompt_longer_than_the_context_is_refused_with_the_numbers(
-    make: Callable[..., Engine], weights: Path
+    make_engine: Callable[..., Engine], weights: Path
 ) -> None:
     def scene(running: RunningEngine) -> None:
         error = chat(running, "again and " * 200).json()["error"]
         assert error["type"] == "exceed_context_size_error"
         assert error["n_ctx"] == 256 < error["n_prompt_tokens"]
 
-    in_turn(make(weights, "--context", 256), scene)
+    in_turn(make_engine(weights, "--context", 256), scene)
 
 
-def test_no_more_is_read_than_the_model_can(make: Callable[..., Engine], weights: Path) -> None:
+def test_no_more_is_read_than_the_model_can(make_engine: Callable[..., Engine], weights: Path) -> None:
     def scene(running: RunningEngine) -> None:
         assert chat(running, "again and " * 5000).json()["error"]["n_ctx"] == 8192
 
-    in_turn(make(weights, "--context", 1_000_000), scene)
+    in_turn(make_engine(weights, "--context", 1_000_000), scene)
 
 
-def test_who_hangs_up_does_not_let_it_go_on(make: Callable[..., Engine], weights: Path) -> None:
+def test_who_hangs_up_does_not_let_it_go_on(make_engine: Callable[..., Engine], weights: Path) -> None:
     """Else its one slot would be busy for minutes with an answer that is as long as the context."""
 
     def hang_up(running: RunningEngine) -> None:
@@ -130,11 +130,11 @@ def test_who_hangs_up_does_not_let_it_go_on(make: Callable[..., Engine], weights
         assert answer["usage"]["completion_tokens"] == 5
 
     # Both in the time that a test may take; the first alone would take several times that.
-    in_turn(make(weights, "--context", 8192), hang_up, ask)
+    in_turn(make_engine(weights, "--context", 8192), hang_up, ask)
 
 
-def test_what_is_killed_in_mid_answer_starts_again(make: Callable[..., Engine], weights: Path) -> None:
-    engine = make(weights)
+def test_what_is_killed_in_mid_answer_starts_again(make_engine: Callable[..., Engine], weights: Path) -> None:
+    engine = make_engine(weights)
 
     def kill(running: RunningEngine) -> None:
         answer = chat(running, "Count.", stream=True, ignore_eos=True)
@@ -159,12 +159,12 @@ def test_what_is_killed_in_mid_answer_starts_again(make: Callable[..., Engine], 
     ],
 )
 def test_a_model_that_is_cut_is_told_so(
-    make: Callable[..., Engine], weights: Path, tmp_path: Path, missing: int, words: str
+    make_engine: Callable[..., Engine], weights: Path, tmp_path: Path, missing: int, words: str
 ) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(weights.read_bytes()[:-missing])
     with pytest.raises(EngineError, match=f"^The chat engine cannot start: {words}"):
-        in_turn(make(cut), print)
+        in_turn(make_engine(cut), print)
 
 
 def listens(port: int) -> bool:
@@ -189,7 +189,7 @@ def test_it_ends_when_its_parent_is_killed(weights: Path) -> None:
         assert parent.stdout is not None
         url = urlsplit(parent.stdout.readline().decode().strip())
         assert url.port is not None
-        with socket.create_connection(("127.0.0.1", url.port), timeout=PATIENCE) as connection:
+        with socket.create_connection(("127.0.0.1", url.port), timeout=TIMEOUT) as connection:
             connection.sendall(b"GET /health HTTP/1.1\r\n")  # and no more: it waits for the rest
             parent.kill()
             with suppress(ConnectionResetError):

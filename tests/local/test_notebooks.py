@@ -25,16 +25,18 @@ def run(weights: Path) -> Iterator[Any]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PUQ_")}
     env = kept | {"PUQ_BASE_URL": "sandbox-local", "PUQ_LIVE": "0", "PUQ_WEIGHTS": str(weights.parent)}
 
-    def _run(name: str) -> Ran:
+    def _run(name: str) -> ExecutedNotebook:
         notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
         first = next(cell for cell in notebook.cells if cell.cell_type == "code")
         first.source += CALM
-        return Ran(NotebookClient(notebook, timeout=300).execute(env=env | {"PUQ_LEDGER": "0"}).cells)
+        return ExecutedNotebook(
+            NotebookClient(notebook, timeout=300).execute(env=env | {"PUQ_LEDGER": "0"}).cells
+        )
 
     return _run
 
 
-class Ran:
+class ExecutedNotebook:
     """A notebook that has run."""
 
     def __init__(self, cells: list[Any]) -> None:

@@ -29,7 +29,7 @@ SENTENCES = (
 TEXT = " ".join(SENTENCES)
 
 
-class Client:
+class SandboxClient:
     """Asks a sandbox with real models."""
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -50,15 +50,15 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def client(weights: Path) -> Iterator[Client]:
+def client(weights: Path) -> Iterator[SandboxClient]:
     with Sandbox(pace=0, local=True) as sandbox:
-        client = Client(sandbox)
+        client = SandboxClient(sandbox)
         yield client
         client.session.close()
 
 
 @pytest.fixture(scope="module")
-def spoken(client: Client) -> bytes:
+def spoken(client: SandboxClient) -> bytes:
     return client.speak().content
 
 
@@ -85,20 +85,20 @@ def engine(name: str) -> psutil.Process:
 
 
 @pytest.mark.parametrize("voice", VOICES)
-def test_every_voice_is_understood(client: Client, voice: str) -> None:
+def test_every_voice_is_understood(client: SandboxClient, voice: str) -> None:
     answer = client.speak(voice=voice)
     assert answer.headers["Content-Type"] == "audio/mpeg"
     heard = client.hear(answer.content).json()
     assert errors(heard["text"]) <= 2, heard["text"]
 
 
-def test_the_voices_differ_and_stay_the_same(client: Client) -> None:
+def test_the_voices_differ_and_stay_the_same(client: SandboxClient) -> None:
     assert client.speak("Hello.").content == client.speak("Hello.", voice="alloy").content
     assert len({client.speak("Hello.", voice=voice).content for voice in VOICES}) == len(VOICES)
 
 
 @pytest.mark.parametrize("kind", ["wav", "opus", "flac"])
-def test_other_formats_are_spoken_and_heard(client: Client, kind: str) -> None:
+def test_other_formats_are_spoken_and_heard(client: SandboxClient, kind: str) -> None:
     import soundfile
 
     audio = client.speak(response_format=kind).content
@@ -109,13 +109,13 @@ def test_other_formats_are_spoken_and_heard(client: Client, kind: str) -> None:
     assert kind == "wav" or heard["duration"] == pytest.approx(len(sound) / rate, abs=0.1)
 
 
-def test_a_sentence_leaves_as_soon_as_it_is_spoken(client: Client) -> None:
+def test_a_sentence_leaves_as_soon_as_it_is_spoken(client: SandboxClient) -> None:
     pieces = list(client.speak().raw.read_chunked())
     assert len(pieces) == len(SENTENCES) + 1  # and what the encoder still had
     assert all(len(piece) > 8_000 for piece in pieces[:-1])  # a second each, at least
 
 
-def test_how_fast(client: Client) -> None:
+def test_how_fast(client: SandboxClient) -> None:
     slow, usual, fast = (
         len(client.speak(speed=speed, response_format="wav").content) for speed in (0.5, 1, 2)
     )
@@ -123,7 +123,7 @@ def test_how_fast(client: Client) -> None:
     assert fast < 0.7 * usual
 
 
-def test_the_longest_text_without_a_full_stop(client: Client) -> None:
+def test_the_longest_text_without_a_full_stop(client: SandboxClient) -> None:
     answer = client.speak("word " * 819, response_format="wav", speed=4)
     assert len(answer.content) > 60 * 48_000
     assert engine("speech").memory_info().rss < 400e6
@@ -138,13 +138,13 @@ def test_the_longest_text_without_a_full_stop(client: Client) -> None:
         ({"response_format": "aac"}, "mp3, opus, flac, wav; it is 'aac'"),
     ],
 )
-def test_what_cannot_be_said_is_refused(client: Client, fields: dict[str, str], said: str) -> None:
+def test_what_cannot_be_said_is_refused(client: SandboxClient, fields: dict[str, str], said: str) -> None:
     answer = client.speak(**fields)
     assert answer.status_code == 400
     assert said in answer.json()["error"]
 
 
-def test_segments_and_their_times(client: Client, spoken: bytes) -> None:
+def test_segments_and_their_times(client: SandboxClient, spoken: bytes) -> None:
     heard = client.hear(spoken, response_format="verbose_json").json()
     assert "".join(each["text"] for each in heard["segments"]).strip() == heard["text"]
     times = [time for each in heard["segments"] for time in (each["start"], each["end"])]
@@ -155,7 +155,7 @@ def test_segments_and_their_times(client: Client, spoken: bytes) -> None:
     assert client.hear(spoken, response_format="text").text == heard["text"] + "\n"
 
 
-def test_as_events(client: Client, spoken: bytes) -> None:
+def test_as_events(client: SandboxClient, spoken: bytes) -> None:
     answer = client.hear(spoken, stream="true", language="en")
     *parts, done = [json.loads(each[6:]) for each in answer.content.split(b"\n\n") if each]
     assert done["text"] == "".join(part["delta"] for part in parts[::2]) == client.hear(spoken).json()["text"]
@@ -175,7 +175,7 @@ def m4a(samples: Any) -> bytes:
     return file.getvalue()
 
 
-def test_m4a_and_where_it_is_cut(client: Client) -> None:
+def test_m4a_and_where_it_is_cut(client: SandboxClient) -> None:
     wav = client.speak(response_format="wav").content
     audio = m4a(np.frombuffer(wav[44:], "<i2").astype("float32") / 32768)
     assert errors(client.hear(audio, "talk.m4a").json()["text"]) <= 1
@@ -184,14 +184,14 @@ def test_m4a_and_where_it_is_cut(client: Client) -> None:
     assert "'talk.m4a' cannot be read as audio: it may be cut" in split_phonemes.json()["error"]
 
 
-def test_a_recording_that_is_cut_is_heard_as_far_as_it_goes(client: Client, spoken: bytes) -> None:
+def test_a_recording_that_is_cut_is_heard_as_far_as_it_goes(client: SandboxClient, spoken: bytes) -> None:
     heard = client.hear(spoken[: len(spoken) // 2]).json()["text"]
     assert errors(heard[: len(SENTENCES[0])], SENTENCES[0]) <= 1
     assert "library" not in heard
 
 
 @pytest.mark.parametrize("data", [b"ID3" + bytes(5000), b"OggS" + bytes(100), b"fLaC", b"\xff\xfb\x90\x64"])
-def test_what_only_begins_like_audio(client: Client, data: bytes) -> None:
+def test_what_only_begins_like_audio(client: SandboxClient, data: bytes) -> None:
     answer = client.hear(data, "talk.mp3")
     assert answer.status_code == 400
     assert "'talk.mp3'" in answer.json()["error"]
@@ -206,13 +206,13 @@ def quiet(seconds: float) -> bytes:
 
 
 @pytest.mark.parametrize("seconds", [0.001, 1, 65])
-def test_silence_has_no_words(client: Client, seconds: float) -> None:
+def test_silence_has_no_words(client: SandboxClient, seconds: float) -> None:
     heard = client.hear(quiet(seconds), "talk.wav", response_format="verbose_json").json()
     assert (heard["text"], heard["segments"]) == ("", [])
     assert heard["duration"] == pytest.approx(seconds, abs=0.001)
 
 
-def test_an_hour_can_be_let_go_of_at_any_time(client: Client, spoken: bytes, tmp_path: Path) -> None:
+def test_an_hour_can_be_let_go_of_at_any_time(client: SandboxClient, spoken: bytes, tmp_path: Path) -> None:
     seconds = 8 * len(spoken) / 64_000
     hour = spoken * round(3600 / seconds)
     answer = client.hear(hour, "meeting.mp3", stream="true")

@@ -46,17 +46,17 @@ RAW = [
 
 
 @pytest.mark.parametrize("prompt", RAW)
-def test_a_line_is_sent_as_it_was_typed(asking: Any, prompt: str) -> None:
-    asking.run("x = 'never filled'")
+def test_a_line_is_sent_as_it_was_typed(sandbox_shell: Any, prompt: str) -> None:
+    sandbox_shell.run("x = 'never filled'")
     line = f"%puq_chat -- {prompt}" if prompt.startswith("-") else f"%puq_chat {prompt}"
-    assert user(asking.sent(line)) == prompt
+    assert user(sandbox_shell.echoed_request(line)) == prompt
 
 
 @pytest.mark.parametrize("prompt", RAW)
-def test_a_cell_is_sent_as_it_was_typed(asking: Any, prompt: str) -> None:
-    asking.run("x = 'never filled'")
+def test_a_cell_is_sent_as_it_was_typed(sandbox_shell: Any, prompt: str) -> None:
+    sandbox_shell.run("x = 'never filled'")
     assert (
-        user(asking.sent(f"%%puq_chat\n{prompt}\n\n    indented {prompt}\n"))
+        user(sandbox_shell.echoed_request(f"%%puq_chat\n{prompt}\n\n    indented {prompt}\n"))
         == f"{prompt}\n\n    indented {prompt}"
     )
 
@@ -70,22 +70,22 @@ def test_a_cell_is_sent_as_it_was_typed(asking: Any, prompt: str) -> None:
         "if True:\n    r = %puq_chat What is a cell?",
     ],
 )
-def test_a_question_is_no_call_for_help(asking: Any, line: str) -> None:
-    assert user(asking.sent(line)) == "What is a cell?"
+def test_a_question_is_no_call_for_help(sandbox_shell: Any, line: str) -> None:
+    assert user(sandbox_shell.echoed_request(line)) == "What is a cell?"
 
 
-def test_a_question_with_an_apostrophe(asking: Any) -> None:
-    assert user(asking.sent("%puq_chat Who's there?")) == "Who's there?"
+def test_a_question_with_an_apostrophe(sandbox_shell: Any) -> None:
+    assert user(sandbox_shell.echoed_request("%puq_chat Who's there?")) == "Who's there?"
 
 
-def test_only_what_was_set_is_sent(asking: Any) -> None:
-    assert asking.sent("%puq_chat hello") == {
+def test_only_what_was_set_is_sent(sandbox_shell: Any) -> None:
+    assert sandbox_shell.echoed_request("%puq_chat hello") == {
         "model": "sandbox/echo",
         "messages": [{"role": "user", "content": "hello"}],
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    assert asking.sent("%puq_chat --no-stream hello") == {
+    assert sandbox_shell.echoed_request("%puq_chat --no-stream hello") == {
         "model": "sandbox/echo",
         "messages": [{"role": "user", "content": "hello"}],
     }
@@ -114,8 +114,11 @@ def test_only_what_was_set_is_sent(asking: Any) -> None:
         ("--param stream_options={}", "stream_options", {}),
     ],
 )
-def test_fields_arrive_with_their_types(asking: Any, options: str, field: str, value: object) -> None:
-    line, cell = asking.sent(f"%puq_chat {options} hi"), asking.sent(f"%%puq_chat {options}\nhi")
+def test_fields_arrive_with_their_types(sandbox_shell: Any, options: str, field: str, value: object) -> None:
+    line, cell = (
+        sandbox_shell.echoed_request(f"%puq_chat {options} hi"),
+        sandbox_shell.echoed_request(f"%%puq_chat {options}\nhi"),
+    )
     assert line == cell
     if value is None:  # what is None is not sent
         assert field not in line
@@ -125,8 +128,8 @@ def test_fields_arrive_with_their_types(asking: Any, options: str, field: str, v
     assert user(line) == "hi"
 
 
-def test_a_negative_number_is_a_value(asking: Any) -> None:
-    error = asking.error("%puq_chat -t -1 hi")
+def test_a_negative_number_is_a_value(sandbox_shell: Any) -> None:
+    error = sandbox_shell.error("%puq_chat -t -1 hi")
     assert error.status == 400  # it was sent; the router says what it takes
     assert "temperature" in str(error)
 
@@ -143,68 +146,80 @@ def test_a_negative_number_is_a_value(asking: Any) -> None:
         "  sandbox/echo   -t 0  ",
     ],
 )
-def test_a_cells_line_may_name_the_model(asking: Any, environ: Any, line: str) -> None:
-    environ.setenv("PUQ_CHAT_MODEL", "sandbox/short")
-    request = asking.sent(f"%%puq_chat {line}\nhi")
+def test_a_cells_line_may_name_the_model(sandbox_shell: Any, monkeypatch: Any, line: str) -> None:
+    monkeypatch.setenv("PUQ_CHAT_MODEL", "sandbox/short")
+    request = sandbox_shell.echoed_request(f"%%puq_chat {line}\nhi")
     assert (request["model"], request["temperature"]) == ("sandbox/echo", 0.0)
 
 
-def test_options_on_both_sides_of_the_model_add_up(asking: Any) -> None:
-    request = asking.sent(
+def test_options_on_both_sides_of_the_model_add_up(sandbox_shell: Any) -> None:
+    request = sandbox_shell.echoed_request(
         "%%puq_chat --param a=1 -s 'Be brief.' sandbox/echo --param b=2 --max-tokens 900\nhi"
     )
     assert (request["a"], request["b"], request["max_completion_tokens"]) == (1, 2, 900)
     assert request["messages"][0] == {"role": "system", "content": "Be brief."}
 
 
-def test_the_system_prompt_comes_first_and_is_filled(asking: Any) -> None:
-    asking.run("who = 'a cat'")
-    messages = asking.sent('%puq_chat -s "You\'re {{who}}. $x {x}" What are you')["messages"]
+def test_the_system_prompt_comes_first_and_is_filled(sandbox_shell: Any) -> None:
+    sandbox_shell.run("who = 'a cat'")
+    messages = sandbox_shell.echoed_request('%puq_chat -s "You\'re {{who}}. $x {x}" What are you')["messages"]
     assert messages == [
         {"role": "system", "content": "You're a cat. $x {x}"},
         {"role": "user", "content": "What are you"},
     ]
-    assert asking.sent("%puq_chat --raw -s {{who}} hi")["messages"][0]["content"] == "{{who}}"
+    assert (
+        sandbox_shell.echoed_request("%puq_chat --raw -s {{who}} hi")["messages"][0]["content"] == "{{who}}"
+    )
 
 
-def test_an_empty_system_prompt_takes_the_set_one_away(asking: Any) -> None:
-    asking.run("%config PuqMagics.system = 'Be kind.'")
-    assert asking.sent("%puq_chat hi")["messages"][0] == {"role": "system", "content": "Be kind."}
+def test_an_empty_system_prompt_takes_the_set_one_away(sandbox_shell: Any) -> None:
+    sandbox_shell.run("%config PuqMagics.system = 'Be kind.'")
+    assert sandbox_shell.echoed_request("%puq_chat hi")["messages"][0] == {
+        "role": "system",
+        "content": "Be kind.",
+    }
     for empty in ("-s ''", '-s ""', "--system=", "--system ''"):
-        assert [m["role"] for m in asking.sent(f"%puq_chat {empty} hi")["messages"]] == ["user"]
+        assert [m["role"] for m in sandbox_shell.echoed_request(f"%puq_chat {empty} hi")["messages"]] == [
+            "user"
+        ]
 
 
-def test_filling_and_raw(asking: Any) -> None:
-    asking.run("topic = 'cells'; row = {'a': 'it\\'s {{topic}}'}")
-    assert user(asking.sent("%puq_chat on {{topic}}: {{row.a}}")) == "on cells: it's {{topic}}"
-    assert user(asking.sent("%%puq_chat --raw\non {{topic}}: {{nowhere}}")) == "on {{topic}}: {{nowhere}}"
+def test_filling_and_raw(sandbox_shell: Any) -> None:
+    sandbox_shell.run("topic = 'cells'; row = {'a': 'it\\'s {{topic}}'}")
+    assert (
+        user(sandbox_shell.echoed_request("%puq_chat on {{topic}}: {{row.a}}")) == "on cells: it's {{topic}}"
+    )
+    assert (
+        user(sandbox_shell.echoed_request("%%puq_chat --raw\non {{topic}}: {{nowhere}}"))
+        == "on {{topic}}: {{nowhere}}"
+    )
 
 
-def test_two_dashes_end_the_options(asking: Any) -> None:
-    assert user(asking.sent("%puq_chat -- -t 5 is what I typed")) == "-t 5 is what I typed"
-    assert user(asking.sent("%puq_chat -q -- --")) == "--"
-    assert user(asking.sent("%puq_chat - a list item")) == "- a list item"
+def test_two_dashes_end_the_options(sandbox_shell: Any) -> None:
+    assert user(sandbox_shell.echoed_request("%puq_chat -- -t 5 is what I typed")) == "-t 5 is what I typed"
+    assert user(sandbox_shell.echoed_request("%puq_chat -q -- --")) == "--"
+    assert user(sandbox_shell.echoed_request("%puq_chat - a list item")) == "- a list item"
 
 
-def test_out_names_the_variable(asking: Any) -> None:
-    asking.run("%puq_chat -o first one")
-    asking.run("%%puq_chat --out second\ntwo")
-    names = asking.names
+def test_out_names_the_variable(sandbox_shell: Any) -> None:
+    sandbox_shell.run("%puq_chat -o first one")
+    sandbox_shell.run("%%puq_chat --out second\ntwo")
+    names = sandbox_shell.names
     assert names["second"] is names["_puq"]
     assert user(json.loads(names["first"].text.split("```json\n")[1].rsplit("```", 1)[0])) == "one"
 
 
-def test_quiet_shows_nothing_and_keeps_the_result(asking: Any) -> None:
-    ran = asking.run("r = %puq_chat -q hi")
+def test_quiet_shows_nothing_and_keeps_the_result(sandbox_shell: Any) -> None:
+    ran = sandbox_shell.run("r = %puq_chat -q hi")
     assert ran.out == ""
-    assert asking.names["r"].text == asking.names["_puq"].text
-    assert asking.names["r"].text in asking.run("print(r)").out
+    assert sandbox_shell.names["r"].text == sandbox_shell.names["_puq"].text
+    assert sandbox_shell.names["r"].text in sandbox_shell.run("print(r)").out
 
 
-def test_a_dry_run_shows_the_very_request_and_sends_nothing(asking: Any, sandbox: Any) -> None:
-    sent = asking.sent("%puq_chat -t 0 --param seed=1 -s it\\'s say \"it's\" {x}")
+def test_a_dry_run_shows_the_very_request_and_sends_nothing(sandbox_shell: Any, sandbox: Any) -> None:
+    sent = sandbox_shell.echoed_request("%puq_chat -t 0 --param seed=1 -s it\\'s say \"it's\" {x}")
     before = sandbox.requests
-    ran = asking.run("%puq_chat --dry-run -t 0 --param seed=1 -s it\\'s say \"it's\" {x}")
+    ran = sandbox_shell.run("%puq_chat --dry-run -t 0 --param seed=1 -s it\\'s say \"it's\" {x}")
     assert sandbox.requests == before
     assert ran.value is None
     assert sandbox.token not in ran.out
@@ -216,23 +231,23 @@ def test_a_dry_run_shows_the_very_request_and_sends_nothing(asking: Any, sandbox
     assert json.loads(words[words.index("--data-raw") + 1]) == sent
 
 
-def test_an_earlier_cell_is_filled_in_as_it_was_typed(asking: Any) -> None:
-    number = asking.ip.execution_count
-    asking.run("%puq_chat -q first")
-    asking.run(f"%puq_chat -q -o r See {{{{In[{number}]}}}}")
-    assert asking.names["r"].messages[-1]["content"] == "See %puq_chat -q first"
+def test_an_earlier_cell_is_filled_in_as_it_was_typed(sandbox_shell: Any) -> None:
+    number = sandbox_shell.ip.execution_count
+    sandbox_shell.run("%puq_chat -q first")
+    sandbox_shell.run(f"%puq_chat -q -o r See {{{{In[{number}]}}}}")
+    assert sandbox_shell.names["r"].messages[-1]["content"] == "See %puq_chat -q first"
 
 
-def test_a_dry_run_needs_no_key(shell: Any, environ: Any) -> None:
+def test_a_dry_run_needs_no_key(shell: Any, monkeypatch: Any) -> None:
     ran = shell.run("%puq_chat --dry-run -m openai/gpt-4o hi")
     assert ran.out.startswith("curl -N https://api.puq.ai/v1/chat/completions -H ")
     assert isinstance(shell.error("%puq_chat -m openai/gpt-4o hi"), MissingKeyError)
 
 
-def test_help_documents_every_option(asking: Any) -> None:
+def test_help_documents_every_option(sandbox_shell: Any) -> None:
     from puq_magics.magics.commands import CHAT_COMMAND
 
-    text = asking.run("%puq_chat?").out
+    text = sandbox_shell.run("%puq_chat?").out
     flags = [flag for option in CHAT_COMMAND._options for flag in option.flags]
     assert [flag for flag in flags if flag not in text] == []
     assert len(flags) == 26
@@ -279,18 +294,18 @@ REFUSED_BEFORE = [
 
 @pytest.mark.parametrize(("code", "words"), REFUSED_BEFORE)
 def test_what_does_not_fit_is_refused_before_anything_is_sent(
-    asking: Any, sandbox: Any, code: str, words: str
+    sandbox_shell: Any, sandbox: Any, code: str, words: str
 ) -> None:
-    error = asking.error(code)
+    error = sandbox_shell.error(code)
     assert isinstance(error, InputError)
     assert words in str(error)
     assert [request for request in sandbox.requests if request.method == "POST"] == []
-    asking.run("%puq_chat and the next cell works")
+    sandbox_shell.run("%puq_chat and the next cell works")
 
 
-def test_a_missing_variable_is_named_with_the_nearest(asking: Any, sandbox: Any) -> None:
-    asking.run("topic = 1")
-    error = asking.error("%puq_chat on {{topik}}")
+def test_a_missing_variable_is_named_with_the_nearest(sandbox_shell: Any, sandbox: Any) -> None:
+    sandbox_shell.run("topic = 1")
+    error = sandbox_shell.error("%puq_chat on {{topik}}")
     assert isinstance(error, MissingVariableError)
     assert "topik" in str(error)
     assert "'topic'" in str(error)
@@ -305,44 +320,51 @@ def test_without_a_key_the_ways_to_one_are_named(shell: Any) -> None:
     assert "_puq" not in shell.names
 
 
-def test_the_vendors_models_have_a_provider(shell: Any, environ: Any) -> None:
-    environ.setenv("PUQ_API_KEY", "abcdefghijklmnop")
+def test_the_vendors_models_have_a_provider(shell: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PUQ_API_KEY", "abcdefghijklmnop")
     error = shell.error("%puq_chat -m gpt-4o hi")
     assert isinstance(error, InputError)
     assert "provider/model" in str(error)
 
 
-def test_without_a_model_the_list_is_shown(asking: Any, environ: Any, sandbox: Any) -> None:
-    environ.delenv("PUQ_CHAT_MODEL")
-    error = asking.error("%puq_chat hi")
+def test_without_a_model_the_list_is_shown(sandbox_shell: Any, monkeypatch: Any, sandbox: Any) -> None:
+    monkeypatch.delenv("PUQ_CHAT_MODEL")
+    error = sandbox_shell.error("%puq_chat hi")
     assert isinstance(error, ConfigurationError)
     assert "sandbox/short" in str(error)
     assert "-m" in error.hint
     assert [asked.path for asked in sandbox.requests] == ["/v1/models"]
 
 
-def test_loops_and_values(asking: Any) -> None:
-    asking.run(
+def test_loops_and_values(sandbox_shell: Any) -> None:
+    sandbox_shell.run(
         "texts = []\nfor word in ('one', 'two', 'three'):\n    r = %puq_chat -q {{word}}\n    texts.append(r.text)"
     )
     words = [
-        user(json.loads(text.split("```json\n")[1].rsplit("```", 1)[0])) for text in asking.names["texts"]
+        user(json.loads(text.split("```json\n")[1].rsplit("```", 1)[0]))
+        for text in sandbox_shell.names["texts"]
     ]
     assert words == ["one", "two", "three"]
 
 
-def test_an_answer_fills_the_next_prompt(asking: Any) -> None:
-    asking.run("r = %puq_chat -m sandbox/short -q first")
-    assert user(asking.sent("%puq_chat Sum up: {{r}}")) == f"Sum up: {asking.names['r'].text}"
-    asking.run("r = %puq_chat -m sandbox/short -q first")
-    assert user(asking.sent("%puq_chat Sum up: {{_puq.text}}")) == f"Sum up: {asking.names['r'].text}"
+def test_an_answer_fills_the_next_prompt(sandbox_shell: Any) -> None:
+    sandbox_shell.run("r = %puq_chat -m sandbox/short -q first")
+    assert (
+        user(sandbox_shell.echoed_request("%puq_chat Sum up: {{r}}"))
+        == f"Sum up: {sandbox_shell.names['r'].text}"
+    )
+    sandbox_shell.run("r = %puq_chat -m sandbox/short -q first")
+    assert (
+        user(sandbox_shell.echoed_request("%puq_chat Sum up: {{_puq.text}}"))
+        == f"Sum up: {sandbox_shell.names['r'].text}"
+    )
 
 
-def test_a_function_fills_in_its_own_variables(asking: Any) -> None:
-    asking.run("z = 'global'")
-    asking.run("def f():\n    z = 'local'\n    r = %puq_chat -q tell {{z}}\n    return r")
-    asking.run("answer = f()")
-    assert "tell local" in asking.run("print(answer.text)").out
+def test_a_function_fills_in_its_own_variables(sandbox_shell: Any) -> None:
+    sandbox_shell.run("z = 'global'")
+    sandbox_shell.run("def f():\n    z = 'local'\n    r = %puq_chat -q tell {{z}}\n    return r")
+    sandbox_shell.run("answer = f()")
+    assert "tell local" in sandbox_shell.run("print(answer.text)").out
 
 
 @pytest.fixture
@@ -362,67 +384,70 @@ def parts(request: dict[str, Any]) -> list[dict[str, Any]]:
     return content
 
 
-def test_an_image_goes_along(asking: Any, folder: Path) -> None:
-    words, image = parts(asking.sent("%puq_chat -a chart.png What is this"))
+def test_an_image_goes_along(sandbox_shell: Any, folder: Path) -> None:
+    words, image = parts(sandbox_shell.echoed_request("%puq_chat -a chart.png What is this"))
     assert words == {"type": "text", "text": "What is this"}
     assert image["type"] == "image_url"
     assert image["image_url"]["url"].startswith("data:image/png;base64,")
 
 
-def test_several_at_once(asking: Any, folder: Path) -> None:
-    asking.run("from PIL import Image\nimg = Image.new('RGB', (9, 9))")
-    found = parts(asking.sent("%puq_chat -a notes.md -a data.csv --attach img Compare"))
+def test_several_at_once(sandbox_shell: Any, folder: Path) -> None:
+    sandbox_shell.run("from PIL import Image\nimg = Image.new('RGB', (9, 9))")
+    found = parts(sandbox_shell.echoed_request("%puq_chat -a notes.md -a data.csv --attach img Compare"))
     assert [part["type"] for part in found] == ["text", "text", "text", "image_url"]
     assert "Some notes." in found[1]["text"]
     assert "1,2" in found[2]["text"]
 
 
-def test_a_figure_and_a_result(asking: Any, folder: Path) -> None:
-    asking.run("from matplotlib.figure import Figure\nfig = Figure()\nfig.subplots().plot([1, 2])")
-    assert parts(asking.sent("%puq_chat -a fig What is this"))[1]["type"] == "image_url"
-    asking.run("r = %puq_chat -q -m sandbox/short hi")
-    assert asking.names["r"].text in parts(asking.sent("%puq_chat -a r Sum up"))[1]["text"]
+def test_a_figure_and_a_result(sandbox_shell: Any, folder: Path) -> None:
+    sandbox_shell.run("from matplotlib.figure import Figure\nfig = Figure()\nfig.subplots().plot([1, 2])")
+    assert parts(sandbox_shell.echoed_request("%puq_chat -a fig What is this"))[1]["type"] == "image_url"
+    sandbox_shell.run("r = %puq_chat -q -m sandbox/short hi")
+    assert (
+        sandbox_shell.names["r"].text
+        in parts(sandbox_shell.echoed_request("%puq_chat -a r Sum up"))[1]["text"]
+    )
 
 
-def test_an_image_in_the_prompt_comes_before_those_attached(asking: Any, folder: Path) -> None:
-    asking.run("from PIL import Image\nimg = Image.new('RGB', (9, 9))")
-    found = parts(asking.sent("%puq_chat -a notes.md See {{img | image}}"))
+def test_an_image_in_the_prompt_comes_before_those_attached(sandbox_shell: Any, folder: Path) -> None:
+    sandbox_shell.run("from PIL import Image\nimg = Image.new('RGB', (9, 9))")
+    found = parts(sandbox_shell.echoed_request("%puq_chat -a notes.md See {{img | image}}"))
     assert [part["type"] for part in found] == ["text", "image_url", "text"]
 
 
 @pytest.mark.parametrize("name", ["blob.bin", "nowhere.png", "nobody", "number", "."])
 def test_what_cannot_be_sent_is_told_before_sending(
-    asking: Any, folder: Path, sandbox: Any, name: str
+    sandbox_shell: Any, folder: Path, sandbox: Any, name: str
 ) -> None:
-    asking.run("number = 5")
-    assert isinstance(asking.error(f"%puq_chat -a {name} hi"), InputError)
+    sandbox_shell.run("number = 5")
+    assert isinstance(sandbox_shell.error(f"%puq_chat -a {name} hi"), InputError)
     assert sandbox.requests == ()
 
 
-def test_a_file_wins_over_a_variable_and_the_footer_says_so(asking: Any, folder: Path) -> None:
+def test_a_file_wins_over_a_variable_and_the_footer_says_so(sandbox_shell: Any, folder: Path) -> None:
     (folder / "notes").write_text("From the file.")
-    asking.run("notes = 'From the variable.'")
-    assert "From the file." in parts(asking.sent("%puq_chat -a notes hi"))[1]["text"]
-    assert "the file notes was taken" in asking.names["_puq"].notes[0]
+    sandbox_shell.run("notes = 'From the variable.'")
+    assert "From the file." in parts(sandbox_shell.echoed_request("%puq_chat -a notes hi"))[1]["text"]
+    assert "the file notes was taken" in sandbox_shell.names["_puq"].notes[0]
 
 
-def test_attachments_stay_in_the_conversation(asking: Any, folder: Path) -> None:
-    asking.sent("%puq_chat -c main -a chart.png What is this")
+def test_attachments_stay_in_the_conversation(sandbox_shell: Any, folder: Path) -> None:
+    sandbox_shell.echoed_request("%puq_chat -c main -a chart.png What is this")
     (folder / "chart.png").unlink()
-    first = asking.sent("%puq_chat -c main And now")["messages"][0]["content"]
+    first = sandbox_shell.echoed_request("%puq_chat -c main And now")["messages"][0]["content"]
     assert [part["type"] for part in first] == ["text", "image_url"]
-    assert "Attached: an image (PNG" in asking.run("%puq_chats main").out
+    assert "Attached: an image (PNG" in sandbox_shell.run("%puq_chats main").out
 
 
-def test_a_dry_run_says_what_goes_along_and_what_was_cut(asking: Any, folder: Path) -> None:
-    asking.run("words = 'wren ' * 10_000")
-    out = asking.run("%puq_chat --dry-run -a chart.png See {{words}}").out
+def test_a_dry_run_says_what_goes_along_and_what_was_cut(sandbox_shell: Any, folder: Path) -> None:
+    sandbox_shell.run("words = 'wren ' * 10_000")
+    out = sandbox_shell.run("%puq_chat --dry-run -a chart.png See {{words}}").out
     assert "\n\nwith it: an image (PNG, 1 kB)\n\nwords: cut at 20,000 of 50,000 characters\n\n" in out
 
 
-def test_a_dry_run_leaves_out_the_data_of_images(asking: Any, folder: Path) -> None:
+def test_a_dry_run_leaves_out_the_data_of_images(sandbox_shell: Any, folder: Path) -> None:
     Image.effect_noise((200, 200), 50).save(folder / "noise.png")
-    ran = asking.run("%puq_chat --dry-run -a noise.png -a notes.md hi")
+    ran = sandbox_shell.run("%puq_chat --dry-run -a noise.png -a notes.md hi")
     assert "more characters)" in ran.out
     assert len(ran.out) < 3_000
     assert re.search(r"user: hi\n\nwith it: an image \(PNG, \d\d kB\)\n\nFile notes.md", ran.out)
@@ -431,11 +456,11 @@ def test_a_dry_run_leaves_out_the_data_of_images(asking: Any, folder: Path) -> N
     assert [part["type"] for part in request["messages"][0]["content"]] == ["text", "image_url", "text"]
 
 
-def test_an_image_counts_as_some_tokens_not_as_its_bytes(asking: Any, folder: Path) -> None:
+def test_an_image_counts_as_some_tokens_not_as_its_bytes(sandbox_shell: Any, folder: Path) -> None:
     Image.effect_noise((400, 400), 50).save(folder / "noise.png")
-    asking.run("%config PuqMagics.budget = 1")
-    asking.run("%puq_chat -q -a noise.png hi")
-    assert "about 1,001 tokens of prompt" in asking.run("%puq_chat --dry-run -a noise.png hi").out
+    sandbox_shell.run("%config PuqMagics.budget = 1")
+    sandbox_shell.run("%puq_chat -q -a noise.png hi")
+    assert "about 1,001 tokens of prompt" in sandbox_shell.run("%puq_chat --dry-run -a noise.png hi").out
 
 
 SCHEMA = "name, age int"
@@ -443,38 +468,38 @@ ANN = '{"name": "Ann", "age": 41}'
 
 
 @pytest.fixture
-def against(shell: Any, serve: Any, environ: Any) -> Callable[..., Any]:
+def use_responses(shell: Any, serve: Any, monkeypatch: Any) -> Callable[..., Any]:
     """Makes the shell ask a server that gives these answers; an int is a status."""
 
-    def _against(*answers: str | tuple[int, str]) -> Any:
+    def _use_responses(*answers: str | tuple[int, str]) -> Any:
         left = list(answers)
 
         def _answer(connection: Any) -> None:
             answer = left.pop(0)
             if isinstance(answer, tuple):
-                connection.head(f"{answer[0]} No", "application/json")
+                connection.send_head(f"{answer[0]} No", "application/json")
                 connection.send(json.dumps({"error": answer[1]}).encode())
                 return
-            connection.head()
-            connection.say(answer)
-            connection.done()
+            connection.send_head()
+            connection.send_event(answer)
+            connection.send_done()
 
         server = serve(_answer)
-        environ.setenv("PUQ_BASE_URL", server.url)
-        environ.setenv("PUQ_CHAT_MODEL", "a/b")
+        monkeypatch.setenv("PUQ_BASE_URL", server.url)
+        monkeypatch.setenv("PUQ_CHAT_MODEL", "a/b")
         return server
 
-    return _against
+    return _use_responses
 
 
 def say(connection: Any, text: str) -> None:
     """A whole answer."""
-    connection.head()
-    connection.say(text)
-    connection.done()
+    connection.send_head()
+    connection.send_event(text)
+    connection.send_done()
 
 
-def cells_below(shell: Any, code: str) -> list[str]:
+def next_cells(shell: Any, code: str) -> list[str]:
     """What a cell puts below."""
     shell.ip.rl_next_input = None
     shell.run(code)
@@ -484,44 +509,44 @@ def cells_below(shell: Any, code: str) -> list[str]:
 # --- --schema ------------------------------------------------------------
 
 
-def test_a_schema_is_sent_checked_and_gives_data(against: Any, shell: Any) -> None:
-    server = against(ANN)
+def test_a_schema_is_sent_checked_and_gives_data(use_responses: Any, shell: Any) -> None:
+    server = use_responses(ANN)
     shell.run(f"r = %puq_chat --schema '{SCHEMA}' Somebody")
     result = shell.names["r"]
     assert result.data == {"name": "Ann", "age": 41}
     assert result.text == ANN
     assert result.to_frame().to_dict("records") == [{"name": "Ann", "age": 41}]
-    sent = server.heard[0].json
+    sent = server.requests[0].json
     assert sent["response_format"]["type"] == "json_schema"
     assert sent["response_format"]["json_schema"]["schema"]["required"] == ["name", "age"]
     assert sent["messages"] == [{"role": "user", "content": "Somebody"}]
 
 
-def test_the_sandbox_answers_by_the_schema(asking: Any) -> None:
-    asking.run(f"r = %puq_chat -m sandbox/chat --schema '[{SCHEMA}]' Some people")
-    rows = asking.names["r"].to_frame()
+def test_the_sandbox_answers_by_the_schema(sandbox_shell: Any) -> None:
+    sandbox_shell.run(f"r = %puq_chat -m sandbox/chat --schema '[{SCHEMA}]' Some people")
+    rows = sandbox_shell.names["r"].to_frame()
     assert list(rows.columns) == ["name", "age"]
     assert all(isinstance(age, int) for age in rows["age"].tolist())
 
 
-def test_every_spelling_of_a_schema(against: Any, shell: Any, tmp_path: Path) -> None:
+def test_every_spelling_of_a_schema(use_responses: Any, shell: Any, tmp_path: Path) -> None:
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     (tmp_path / "person.json").write_text(json.dumps(schema))
     shell.names["asked"] = schema
     shell.run("from dataclasses import dataclass\n@dataclass\nclass Person:\n    name: str")
-    against(*[ANN.replace(', "age": 41', "")] * 3)
+    use_responses(*[ANN.replace(', "age": 41', "")] * 3)
     for spec in ("asked", f"{tmp_path}/person.json", "Person"):
         shell.run(f"r = %puq_chat -q --schema {spec} Somebody")
         assert shell.names["r"].data == {"name": "Ann"}
 
 
-def test_what_is_no_schema_is_told_before_anything_is_sent(against: Any, shell: Any) -> None:
-    server = against()
+def test_what_is_no_schema_is_told_before_anything_is_sent(use_responses: Any, shell: Any) -> None:
+    server = use_responses()
     shell.run("number = 5")
     for spec in ("number", "nowhere.json", "nobody", "'name, age potato'"):
         assert isinstance(shell.error(f"%puq_chat --schema {spec} hi"), InputError)
     assert "is for JSON" in str(shell.error(f"%puq_chat -f code --schema '{SCHEMA}' hi"))
-    assert server.heard == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -532,32 +557,32 @@ def test_what_is_no_schema_is_told_before_anything_is_sent(against: Any, shell: 
     ],
 )
 def test_a_server_that_takes_no_response_format_is_told_in_words(
-    against: Any, shell: Any, refusal: tuple[int, str]
+    use_responses: Any, shell: Any, refusal: tuple[int, str]
 ) -> None:
-    server = against(refusal, ANN)
+    server = use_responses(refusal, ANN)
     shell.run(f"r = %puq_chat -s Hello. --schema '{SCHEMA}' Somebody")
     assert shell.names["r"].data == {"name": "Ann", "age": 41}
-    sent = server.heard[1].json
+    sent = server.requests[1].json
     assert "response_format" not in sent
     assert sent["messages"][0]["content"].startswith("Hello.\n\nAnswer with one JSON document")
     assert '"required": ["name", "age"]' in sent["messages"][0]["content"]
     assert any("no response_format" in note for note in shell.names["r"].notes)
 
 
-def test_another_refusal_is_an_error(against: Any, shell: Any) -> None:
-    server = against((400, "The model is asleep"))
+def test_another_refusal_is_an_error(use_responses: Any, shell: Any) -> None:
+    server = use_responses((400, "The model is asleep"))
     assert "asleep" in str(shell.error(f"%puq_chat --schema '{SCHEMA}' Somebody"))
-    assert len(server.heard) == 1
+    assert len(server.requests) == 1
 
 
-def test_an_answer_that_does_not_fit_is_repaired_once(against: Any, shell: Any) -> None:
-    server = against('{"name": "Ann"}', ANN)
+def test_an_answer_that_does_not_fit_is_repaired_once(use_responses: Any, shell: Any) -> None:
+    server = use_responses('{"name": "Ann"}', ANN)
     shell.run(f"r = %puq_chat -c main --schema '{SCHEMA}' Somebody")
     assert shell.names["r"].data == {"name": "Ann", "age": 41}
-    question, answer, repair = server.heard[1].json["messages"]
+    question, answer, repair = server.requests[1].json["messages"]
     assert (question["content"], answer["content"]) == ("Somebody", '{"name": "Ann"}')
     assert "'age' is a required property" in repair["content"]
-    assert server.heard[1].json["response_format"] == server.heard[0].json["response_format"]
+    assert server.requests[1].json["response_format"] == server.requests[0].json["response_format"]
     (turn,) = shell.session.conversations.find("main").turns
     assert (turn.question, turn.answer) == ("Somebody", ANN)
     assert shell.names["r"].notes == ()
@@ -565,13 +590,13 @@ def test_an_answer_that_does_not_fit_is_repaired_once(against: Any, shell: Any) 
     assert turn.usage.completion_tokens == sum(map(estimate_tokens, shell.names["r"].attempts))
 
 
-def test_a_repair_that_fails_is_an_error_and_nothing_is_lost(against: Any, shell: Any) -> None:
-    server = against('{"name": "Ann"}', "I would rather not.")
+def test_a_repair_that_fails_is_an_error_and_nothing_is_lost(use_responses: Any, shell: Any) -> None:
+    server = use_responses('{"name": "Ann"}', "I would rather not.")
     error = shell.error(f"%puq_chat -o r --schema '{SCHEMA}' Somebody")
     assert isinstance(error, InvalidResponseError)
     assert "not JSON" in str(error)
     assert error.partial == "I would rather not."
-    assert len(server.heard) == 2
+    assert len(server.requests) == 2
     assert error.hint == "The words of both tries are kept: _puq.attempts"
     result = shell.names["r"]
     assert result.attempts == ('{"name": "Ann"}', "I would rather not.")
@@ -580,49 +605,52 @@ def test_a_repair_that_fails_is_an_error_and_nothing_is_lost(against: Any, shell
     assert "holds no data" in str(shell.error("r.to_frame()"))
 
 
-def test_the_repair_keeps_to_the_budget_and_is_in_the_ledger(asking: Any) -> None:
-    asking.run("%puq_usage -q -o before")
-    error = asking.error(f"%puq_chat -m sandbox/tour --max-tokens 4000 --schema '{SCHEMA}' Somebody")
+def test_the_repair_keeps_to_the_budget_and_is_in_the_ledger(sandbox_shell: Any) -> None:
+    sandbox_shell.run("%puq_usage -q -o before")
+    error = sandbox_shell.error(f"%puq_chat -m sandbox/tour --max-tokens 4000 --schema '{SCHEMA}' Somebody")
     assert isinstance(error, InvalidResponseError)
-    assert len(asking.session.ledger.entries(all_sessions=False)) == 2
+    assert len(sandbox_shell.session.ledger.entries(all_sessions=False)) == 2
 
 
-def test_a_repair_after_a_refused_format_goes_without_it_too(against: Any, shell: Any) -> None:
-    server = against((400, "response_format?"), '{"name": "Ann"}', ANN)
+def test_a_repair_after_a_refused_format_goes_without_it_too(use_responses: Any, shell: Any) -> None:
+    server = use_responses((400, "response_format?"), '{"name": "Ann"}', ANN)
     shell.run(f"r = %puq_chat --schema '{SCHEMA}' Somebody")
-    assert ["response_format" in heard.json for heard in server.heard] == [True, False, False]
+    assert ["response_format" in heard.json for heard in server.requests] == [True, False, False]
 
 
-def test_a_cut_off_answer_is_not_repaired_but_gone_on_with(shell: Any, serve: Any, environ: Any) -> None:
+def test_a_cut_off_answer_is_not_repaired_but_gone_on_with(shell: Any, serve: Any, monkeypatch: Any) -> None:
     parts = [('{"name": "Ann",', "length"), (' "age": 41}', "stop")]
 
     def _answer(connection: Any) -> None:
         text, finish = parts.pop(0)
-        connection.head()
-        connection.say(text)
-        connection.done(finish)
+        connection.send_head()
+        connection.send_event(text)
+        connection.send_done(finish)
 
     server = serve(_answer)
-    environ.setenv("PUQ_BASE_URL", server.url)
-    environ.setenv("PUQ_CHAT_MODEL", "a/b")
+    monkeypatch.setenv("PUQ_BASE_URL", server.url)
+    monkeypatch.setenv("PUQ_CHAT_MODEL", "a/b")
     assert "--continue" in str(shell.error(f"%puq_chat --schema '{SCHEMA}' Somebody"))
     shell.run(f"r = %puq_chat --continue --schema '{SCHEMA}'")
     assert shell.names["r"].data == {"name": "Ann", "age": 41}
-    assert "response_format" not in server.heard[1].json
+    assert "response_format" not in server.requests[1].json
 
 
-def cut_json(connection: Any) -> None:
+def send_truncated_json(connection: Any) -> None:
     """An answer that ends at the token limit."""
-    connection.head()
-    connection.say('{"nom": "Ann",')
-    connection.done("length")
+    connection.send_head()
+    connection.send_event('{"nom": "Ann",')
+    connection.send_done("length")
 
 
-def test_a_repair_of_what_was_gone_on_with_becomes_the_turn(shell: Any, serve: Any, environ: Any) -> None:
-    answers = [cut_json, *(lambda connection, text=text: say(connection, text) for text in ("No.", ANN))]
+def test_a_repair_of_what_was_gone_on_with_becomes_the_turn(shell: Any, serve: Any, monkeypatch: Any) -> None:
+    answers = [
+        send_truncated_json,
+        *(lambda connection, text=text: say(connection, text) for text in ("No.", ANN)),
+    ]
     server = serve(lambda connection: answers.pop(0)(connection))
-    environ.setenv("PUQ_BASE_URL", server.url)
-    environ.setenv("PUQ_CHAT_MODEL", "a/b")
+    monkeypatch.setenv("PUQ_BASE_URL", server.url)
+    monkeypatch.setenv("PUQ_CHAT_MODEL", "a/b")
     assert "--continue" in str(shell.error(f"%puq_chat -c main --schema '{SCHEMA}' Somebody"))
     shell.run(f"%puq_chat -c main --continue --schema '{SCHEMA}' -o r")
     assert shell.names["r"].data == {"name": "Ann", "age": 41}
@@ -634,29 +662,29 @@ def test_a_repair_of_what_was_gone_on_with_becomes_the_turn(shell: Any, serve: A
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_where_no_repair_can_be_asked_for_the_first_answer_is_kept(
-    against: Any, shell: Any, tmp_path: Path, kept: bool
+    use_responses: Any, shell: Any, tmp_path: Path, kept: bool
 ) -> None:
-    server = against('{"name": "Ann"}', (402, "No credit"))
+    server = use_responses('{"name": "Ann"}', (402, "No credit"))
     options = f"-c main --save {tmp_path}/ann.json" if kept else ""
     error = shell.error(f"%puq_chat {options} -o r --schema '{SCHEMA}' Somebody")
     assert isinstance(error, PaymentRequiredError)
     assert error.hint.startswith("This was to repair the first answer, which is in _puq.text.")
-    assert len(server.heard) == 2
+    assert len(server.requests) == 2
     assert shell.names["_puq"].text == shell.names["r"].text == '{"name": "Ann"}'
     if kept:
         (turn,) = shell.session.conversations.find("main").turns
         assert turn.answer == (tmp_path / "ann.json").read_text() == '{"name": "Ann"}'
 
 
-def test_a_repair_that_breaks_off_leaves_the_first_answer(shell: Any, serve: Any, environ: Any) -> None:
+def test_a_repair_that_breaks_off_leaves_the_first_answer(shell: Any, serve: Any, monkeypatch: Any) -> None:
     def _break_off(connection: Any) -> None:
-        connection.head()
-        connection.say('{"na')
+        connection.send_head()
+        connection.send_event('{"na')
 
     answers = [lambda connection: say(connection, '{"name": "Ann"}'), _break_off]
     server = serve(lambda connection: answers.pop(0)(connection))
-    environ.setenv("PUQ_BASE_URL", server.url)
-    environ.setenv("PUQ_CHAT_MODEL", "a/b")
+    monkeypatch.setenv("PUQ_BASE_URL", server.url)
+    monkeypatch.setenv("PUQ_CHAT_MODEL", "a/b")
     error = shell.error(f"%puq_chat -c main --schema '{SCHEMA}' Somebody")
     assert "_puq.attempts[0]" in error.hint
     assert shell.names["_puq"].attempts == ('{"name": "Ann"}', '{"na')
@@ -666,17 +694,17 @@ def test_a_repair_that_breaks_off_leaves_the_first_answer(shell: Any, serve: Any
 # --- -f json ------------------------------------------------------------
 
 
-def test_json(against: Any, shell: Any) -> None:
-    server = against("Here it is:\n\n```json\n[1, 2]\n```\n")
+def test_json(use_responses: Any, shell: Any) -> None:
+    server = use_responses("Here it is:\n\n```json\n[1, 2]\n```\n")
     ran = shell.run("r = %puq_chat -f json Two numbers")
     assert shell.names["r"].data == [1, 2]
     assert "Here it is" in shell.names["r"].text
-    assert "Answer with one JSON document" in server.heard[0].json["messages"][0]["content"]
+    assert "Answer with one JSON document" in server.requests[0].json["messages"][0]["content"]
     assert "a/b" in ran.out
 
 
-def test_what_does_not_fit_is_shown_to_the_letter(pupil: Any) -> None:
-    wrong, right = pupil.run(f"%puq_chat -m sandbox/clumsy --schema '{SCHEMA}' Somebody").screen
+def test_what_does_not_fit_is_shown_to_the_letter(sandbox_kernel: Any) -> None:
+    wrong, right = sandbox_kernel.run(f"%puq_chat -m sandbox/clumsy --schema '{SCHEMA}' Somebody").screen
     assert wrong["text/markdown"].startswith(
         "````\nCertainly! Here is the JSON that you asked for:\n\n```json\n"
     )
@@ -684,8 +712,8 @@ def test_what_does_not_fit_is_shown_to_the_letter(pupil: Any) -> None:
     assert right["text/markdown"].startswith("```json\n")
 
 
-def test_json_is_shown_in_a_notebook_as_json(pupil: Any) -> None:
-    (bundle,) = pupil.run(f"%puq_chat -m sandbox/chat --schema '{SCHEMA}' Somebody").screen
+def test_json_is_shown_in_a_notebook_as_json(sandbox_kernel: Any) -> None:
+    (bundle,) = sandbox_kernel.run(f"%puq_chat -m sandbox/chat --schema '{SCHEMA}' Somebody").screen
     assert bundle["text/markdown"].startswith("```json\n{\n")
     assert json.loads(bundle["text/plain"].split("\n\n[")[0]).keys() == {"name", "age"}
 
@@ -695,59 +723,59 @@ def test_json_is_shown_in_a_notebook_as_json(pupil: Any) -> None:
 TWO = "First:\n\n```python\nx = 1\n```\n\nThen:\n\n```python\ny = 2\n```\n\nAnd:\n\n```bash\nls\n```\n"
 
 
-def test_code_goes_into_the_cell_below_and_is_not_run(against: Any, shell: Any) -> None:
-    against("So:\n\n```python\nx = 1\n```\nDone.")
-    assert cells_below(shell, "%puq_chat -f code -o r a number") == ["x = 1"]
+def test_code_goes_into_the_cell_below_and_is_not_run(use_responses: Any, shell: Any) -> None:
+    use_responses("So:\n\n```python\nx = 1\n```\nDone.")
+    assert next_cells(shell, "%puq_chat -f code -o r a number") == ["x = 1"]
     assert "x" not in shell.names
     assert "the code is in the cell below, not run" in shell.names["r"].footer.plain()
 
 
-def test_the_first_of_several_blocks_or_all(against: Any, shell: Any) -> None:
-    against(TWO, TWO)
-    assert cells_below(shell, "r = %puq_chat -f code numbers") == ["x = 1"]
+def test_the_first_of_several_blocks_or_all(use_responses: Any, shell: Any) -> None:
+    use_responses(TWO, TWO)
+    assert next_cells(shell, "r = %puq_chat -f code numbers") == ["x = 1"]
     assert "2 blocks are not in the cell below (--all-blocks" in shell.names["r"].notes[0]
-    assert cells_below(shell, "r = %puq_chat -f code --all-blocks numbers") == ["x = 1\n\ny = 2"]
+    assert next_cells(shell, "r = %puq_chat -f code --all-blocks numbers") == ["x = 1\n\ny = 2"]
     assert "1 block is not in the cell below" in shell.names["r"].notes[0]
 
 
-def test_several_answers_of_one_cell_go_into_one_cell_below(against: Any, shell: Any) -> None:
-    against("```python\nx = 1\n```", "None.", "```python\ny = 2\n```", "```python\nz = 3\n```")
+def test_several_answers_of_one_cell_go_into_one_cell_below(use_responses: Any, shell: Any) -> None:
+    use_responses("```python\nx = 1\n```", "None.", "```python\ny = 2\n```", "```python\nz = 3\n```")
     asks = "for n in (1, 2, 3):\n    %puq_chat -f code -o r number {{n}}"
-    assert cells_below(shell, asks) == ["x = 1\n\n# --- answer 2 ---\ny = 2"]
+    assert next_cells(shell, asks) == ["x = 1\n\n# --- answer 2 ---\ny = 2"]
     assert "the code is added to the cell below, not run" in shell.names["r"].footer.plain()
-    assert cells_below(shell, "%puq_chat -f code number 4") == ["z = 3"]
+    assert next_cells(shell, "%puq_chat -f code number 4") == ["z = 3"]
 
 
-def test_an_answer_without_code(against: Any, shell: Any) -> None:
-    against("I would rather not.")
-    assert cells_below(shell, "r = %puq_chat -f code numbers") == []
+def test_an_answer_without_code(use_responses: Any, shell: Any) -> None:
+    use_responses("I would rather not.")
+    assert next_cells(shell, "r = %puq_chat -f code numbers") == []
     assert shell.names["r"].notes == ("there is no code in the answer",)
     assert shell.names["r"].attempts == ("I would rather not.",)
     assert "--all-blocks is for -f code" in str(shell.error("%puq_chat --all-blocks hi"))
 
 
-def test_a_notebook_gets_a_new_cell(pupil: Any) -> None:
-    cell = pupil.run("%puq_chat -m sandbox/chat -f code Show me code")
+def test_a_notebook_gets_a_new_cell(sandbox_kernel: Any) -> None:
+    cell = sandbox_kernel.run("%puq_chat -m sandbox/chat -f code Show me code")
     (payload,) = cell.reply["payload"]
     assert payload["source"] == "set_next_input"
     assert payload["replace"] is False
     first = payload["text"]
     assert first
     twice = "for _ in range(2):\n    %puq_chat -m sandbox/chat -f code Show me code"
-    (payload,) = pupil.run(twice).reply["payload"]
+    (payload,) = sandbox_kernel.run(twice).reply["payload"]
     assert payload["text"] == f"{first}\n\n# --- answer 2 ---\n{first}"
-    (payload,) = pupil.run("%puq_chat -m sandbox/chat -f code Show me code").reply["payload"]
+    (payload,) = sandbox_kernel.run("%puq_chat -m sandbox/chat -f code Show me code").reply["payload"]
     assert payload["text"] == first
 
 
 # --- -f text and html ------------------------------------------------------------
 
 
-def test_text_is_shown_as_it_stands(pupil: Any) -> None:
-    cell = pupil.run("%puq_chat -m sandbox/short -f text hi")
+def test_text_is_shown_as_it_stands(sandbox_kernel: Any) -> None:
+    cell = sandbox_kernel.run("%puq_chat -m sandbox/short -f text hi")
     assert cell.screen == []
     assert cell.out.startswith("*Scripted by the sandbox")
-    assert set(pupil.run("_puq").screen[0]) == {"text/plain"}
+    assert set(sandbox_kernel.run("_puq").screen[0]) == {"text/plain"}
 
 
 HOSTILE = (
@@ -756,39 +784,39 @@ HOSTILE = (
 )
 
 
-def test_nothing_active_remains_of_html(notebook: Any, serve: Any) -> None:
+def test_nothing_active_remains_of_html(fresh_kernel: Any, serve: Any) -> None:
     def _answer(connection: Any) -> None:
-        connection.head()
-        connection.say(HOSTILE)
-        connection.done()
+        connection.send_head()
+        connection.send_event(HOSTILE)
+        connection.send_done()
 
     server = serve(_answer)
-    notebook.run(f"%config PuqMagics.base_url = '{server.url}'\n%config PuqMagics.chat_model = 'a/b'")
-    (bundle,) = notebook.run("%puq_chat -f html a page").screen
+    fresh_kernel.run(f"%config PuqMagics.base_url = '{server.url}'\n%config PuqMagics.chat_model = 'a/b'")
+    (bundle,) = fresh_kernel.run("%puq_chat -f html a page").screen
     shown = bundle["text/html"]
     assert "<h1>Hi</h1>" in shown
     for active in ("script", "style", "iframe", "onclick", "http:", "form", "input", "javascript"):
         assert active not in shown
-    assert "<script>" in notebook.value("_puq.text")
-    assert server.heard[0].json["messages"][0]["content"].startswith("Answer with one piece of HTML")
+    assert "<script>" in fresh_kernel.value("_puq.text")
+    assert server.requests[0].json["messages"][0]["content"].startswith("Answer with one piece of HTML")
 
 
 def test_html_needs_its_sanitiser_before_anything_is_paid_for(
-    against: Any, shell: Any, monkeypatch: Any
+    use_responses: Any, shell: Any, monkeypatch: Any
 ) -> None:
-    server = against()
+    server = use_responses()
     monkeypatch.setitem(__import__("sys").modules, "nh3", None)
     error = shell.error("%puq_chat -f html hi")
     assert isinstance(error, ConfigurationError)
     assert "nh3" in str(error)
-    assert server.heard == []
+    assert server.requests == []
 
 
 # --- --save ------------------------------------------------------------
 
 
-def test_what_is_saved_is_what_was_asked_for(against: Any, shell: Any, tmp_path: Path) -> None:
-    against("Words.", ANN, TWO)
+def test_what_is_saved_is_what_was_asked_for(use_responses: Any, shell: Any, tmp_path: Path) -> None:
+    use_responses("Words.", ANN, TWO)
     shell.run(f"r = %puq_chat --save {tmp_path}/words.md hi")
     shell.run(f"%puq_chat -q --schema '{SCHEMA}' --save {tmp_path}/ann.json hi")
     shell.run(f"%puq_chat -q -f code --all-blocks --save {tmp_path}/code.py hi")
@@ -798,11 +826,11 @@ def test_what_is_saved_is_what_was_asked_for(against: Any, shell: Any, tmp_path:
     assert f"saved as {tmp_path}/words.md" in shell.names["r"].footer.plain()
 
 
-def test_nothing_is_overwritten_unasked(against: Any, shell: Any, tmp_path: Path) -> None:
-    server = against("New.")
+def test_nothing_is_overwritten_unasked(use_responses: Any, shell: Any, tmp_path: Path) -> None:
+    server = use_responses("New.")
     (tmp_path / "old.md").write_text("Old.")
     assert "exists" in str(shell.error(f"%puq_chat --save {tmp_path}/old.md hi"))
     assert "no folder" in str(shell.error(f"%puq_chat --save {tmp_path}/nowhere/x.md hi"))
-    assert server.heard == []
+    assert server.requests == []
     shell.run(f"%puq_chat -q --save {tmp_path}/old.md --force hi")
     assert (tmp_path / "old.md").read_text() == "New."

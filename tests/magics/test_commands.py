@@ -55,7 +55,7 @@ class Keyring(KeyringBackend):
 
 
 @pytest.fixture
-def system() -> Iterator[Keyring]:
+def system_keyring() -> Iterator[Keyring]:
     """The keyring of the system."""
     before = keyring.get_keyring()
     ours = Keyring()
@@ -65,15 +65,15 @@ def system() -> Iterator[Keyring]:
 
 
 @pytest.fixture(autouse=True)
-def router(shell: Any) -> None:
+def unreachable_host(shell: Any) -> None:
     """A host that no network knows: nothing that is tested here reaches anyone."""
     shell.run(f"%config PuqMagics.base_url = '{HOST}'")
 
 
-def test_login_keeps_a_key_for_the_host(shell: Any, typed: list[str]) -> None:
-    typed.append(f"  {KEY}\n")
+def test_login_keeps_a_key_for_the_host(shell: Any, getpass_answers: list[str]) -> None:
+    getpass_answers.append(f"  {KEY}\n")
     ran = shell.run("%puq_login")
-    assert typed == ["API key for router.invalid: "]
+    assert getpass_answers == ["API key for router.invalid: "]
     assert KEY not in ran.out
     assert "router.invalid" in ran.out
     status = shell.run("%puq").out
@@ -84,8 +84,8 @@ def test_login_keeps_a_key_for_the_host(shell: Any, typed: list[str]) -> None:
     assert "No key was entered" in shell.run("%puq_logout").out
 
 
-def test_a_kept_key_is_for_its_host_alone(shell: Any, typed: list[str]) -> None:
-    typed.append(KEY)
+def test_a_kept_key_is_for_its_host_alone(shell: Any, getpass_answers: list[str]) -> None:
+    getpass_answers.append(KEY)
     shell.run("%puq_login")
     shell.run("%config PuqMagics.base_url = 'https://collector.example'")
     error = shell.error("%puq_chat -m a/b hi")
@@ -93,8 +93,10 @@ def test_a_kept_key_is_for_its_host_alone(shell: Any, typed: list[str]) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "   ", "two words", "schlüssel", "tab\tinside"])
-def test_what_is_no_key_is_refused_and_not_repeated(shell: Any, typed: list[str], wrong: str) -> None:
-    typed.append(wrong)
+def test_what_is_no_key_is_refused_and_not_repeated(
+    shell: Any, getpass_answers: list[str], wrong: str
+) -> None:
+    getpass_answers.append(wrong)
     error = shell.error("%puq_login")
     assert isinstance(error, InputError | ConfigurationError)
     if wrong.strip():
@@ -118,52 +120,52 @@ def test_where_nobody_can_be_asked(shell: Any, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_key_in_the_keyring_is_found_by_the_next_session(
-    shell: Any, typed: list[str], system: Keyring
+    shell: Any, getpass_answers: list[str], system_keyring: Keyring
 ) -> None:
-    typed.append(KEY)
+    getpass_answers.append(KEY)
     ran = shell.run("%puq_login --keyring")
     assert "in the system's keyring" in ran.out
     assert KEY not in ran.out
-    assert system.held == {("puq_magics", HOST): KEY}
+    assert system_keyring.held == {("puq_magics", HOST): KEY}
     assert "…wxyz from %puq_login" in shell.run("%puq").out
     shell.run(f"%reload_ext puq_magics\n%config PuqMagics.base_url = '{HOST}'")
     assert "…wxyz from the keyring" in shell.run("%puq").out
-    looks = system.looks
+    looks = system_keyring.looks
     shell.run("%puq")
-    assert system.looks == looks
+    assert system_keyring.looks == looks
 
 
 def test_login_wins_over_the_environment_and_that_over_the_keyring(
-    shell: Any, typed: list[str], system: Keyring, environ: Any
+    shell: Any, getpass_answers: list[str], system_keyring: Keyring, monkeypatch: Any
 ) -> None:
-    system.held["puq_magics", HOST] = "the-key-of-the-keyring-kkkk"
+    system_keyring.held["puq_magics", HOST] = "the-key-of-the-keyring-kkkk"
     assert "…kkkk from the keyring" in shell.run("%puq").out
-    environ.setenv("PUQ_API_KEY", "the-key-of-the-environment-eeee")
-    environ.setenv("PUQ_BASE_URL", HOST)
+    monkeypatch.setenv("PUQ_API_KEY", "the-key-of-the-environment-eeee")
+    monkeypatch.setenv("PUQ_BASE_URL", HOST)
     assert "…eeee from PUQ_API_KEY" in shell.run("%puq").out
-    typed.append(KEY)
+    getpass_answers.append(KEY)
     shell.run("%puq_login")
     assert "…wxyz from %puq_login" in shell.run("%puq").out
     out = shell.run("%puq_logout").out
     assert "is forgotten, in the keyring too" in out
     assert "From now on PUQ_API_KEY is used (…eeee)" in out
-    assert system.held == {}
+    assert system_keyring.held == {}
 
 
-def test_a_key_in_the_keyring_is_for_its_host_alone(shell: Any, system: Keyring) -> None:
-    system.held["puq_magics", HOST] = KEY
+def test_a_key_in_the_keyring_is_for_its_host_alone(shell: Any, system_keyring: Keyring) -> None:
+    system_keyring.held["puq_magics", HOST] = KEY
     shell.run("%config PuqMagics.base_url = 'https://collector.invalid'")
     assert "no API key for collector.invalid" in str(shell.error("%puq_chat -m a/b hi"))
 
 
-def test_a_locked_keyring(shell: Any, typed: list[str], system: Keyring) -> None:
-    system.problem = KeyringLocked("Failed to unlock the collection!")
+def test_a_locked_keyring(shell: Any, getpass_answers: list[str], system_keyring: Keyring) -> None:
+    system_keyring.problem = KeyringLocked("Failed to unlock the collection!")
     out = shell.run("%puq").out
     assert "the keyring cannot be read (Failed to unlock the collection!)" in out
     assert "no API key" in out
-    typed.append(KEY)
+    getpass_answers.append(KEY)
     error = shell.error("%puq_login --keyring")
-    typed.clear()
+    getpass_answers.clear()
     assert isinstance(error, ConfigurationError)
     assert "does not take the key (Failed to unlock" in str(error)
     assert KEY not in str(error)
@@ -172,22 +174,22 @@ def test_a_locked_keyring(shell: Any, typed: list[str], system: Keyring) -> None
     refused = shell.error("%puq_logout")
     assert "does not give the key up" in str(refused)
     assert "The key that was entered is forgotten." in str(refused)
-    system.problem = None
-    typed.append(KEY)
+    system_keyring.problem = None
+    getpass_answers.append(KEY)
     shell.run("%puq_login --keyring")
-    assert system.held
+    assert system_keyring.held
 
 
-def test_a_keyring_that_is_unlocked_meanwhile_is_read(shell: Any, system: Keyring) -> None:
-    system.problem = KeyringLocked("locked")
+def test_a_keyring_that_is_unlocked_meanwhile_is_read(shell: Any, system_keyring: Keyring) -> None:
+    system_keyring.problem = KeyringLocked("locked")
     assert "cannot be read" in shell.run("%puq").out
-    system.problem = None
-    system.held["puq_magics", HOST] = KEY
+    system_keyring.problem = None
+    system_keyring.held["puq_magics", HOST] = KEY
     assert "…wxyz from the keyring" in shell.run("%puq").out
 
 
-def test_after_logout_nothing_holds_the_key(shell: Any, typed: list[str]) -> None:
-    typed.append(KEY)
+def test_after_logout_nothing_holds_the_key(shell: Any, getpass_answers: list[str]) -> None:
+    getpass_answers.append(KEY)
     shell.run("%puq_login\n%puq")
     session = shell.session
     assert session._accounts
@@ -197,34 +199,34 @@ def test_after_logout_nothing_holds_the_key(shell: Any, typed: list[str]) -> Non
     assert session._router_config == ()
 
 
-def test_a_system_without_a_keyring(shell: Any, typed: list[str], system: Keyring) -> None:
-    system.problem = NoKeyringError("No recommended backend was available.")
+def test_a_system_without_a_keyring(shell: Any, getpass_answers: list[str], system_keyring: Keyring) -> None:
+    system_keyring.problem = NoKeyringError("No recommended backend was available.")
     assert "keyring" not in shell.run("%puq").out
-    typed.append(KEY)
+    getpass_answers.append(KEY)
     assert "No recommended backend" in str(shell.error("%puq_login --keyring"))
     assert "is forgotten." in shell.run("%puq_logout").out
 
 
-def test_something_else_in_the_keyring(shell: Any, system: Keyring) -> None:
-    system.held["puq_magics", HOST] = "no key at all"
+def test_something_else_in_the_keyring(shell: Any, system_keyring: Keyring) -> None:
+    system_keyring.held["puq_magics", HOST] = "no key at all"
     out = shell.run("%puq").out
     assert "holds something that is no key" in out
     assert "no key at all" not in out
 
 
-def test_without_the_library(shell: Any, typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library(shell: Any, getpass_answers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "keyring", None)  # as if it were not installed
-    typed.append(KEY)
+    getpass_answers.append(KEY)
     error = shell.error("%puq_login --keyring")
     assert 'pip install "puq_magics[keyring]"' in str(error)
     assert "…wxyz from %puq_login" in shell.run("%puq").out
 
 
-def test_the_sandbox_takes_no_key(shell: Any, typed: list[str], system: Keyring) -> None:
+def test_the_sandbox_takes_no_key(shell: Any, getpass_answers: list[str], system_keyring: Keyring) -> None:
     shell.run("%puq_sandbox")
     assert "key of its own" in str(shell.error("%puq_login --keyring"))
-    assert typed == []
-    assert system.looks == 0
+    assert getpass_answers == []
+    assert system_keyring.looks == 0
 
 
 @pytest.fixture
@@ -267,7 +269,7 @@ def test_the_balance_and_how_it_has_changed(shell: Any, sandbox: Any) -> None:
 
 
 def test_a_server_without_a_balance(shell: Any, serve: Any) -> None:
-    server = serve(lambda connection: connection.done())
+    server = serve(lambda connection: connection.send_done())
     shell.run(f"%config PuqMagics.base_url = '{server.url}'")
     error = shell.error("%puq_balance")
     assert isinstance(error, NotFoundError)
@@ -316,10 +318,10 @@ def test_a_dry_run_estimates_and_sends_nothing(shell: Any, sandbox: Any) -> None
 
 def test_settings_reach_the_lists_too(shell: Any, serve: Any) -> None:
     def lists(connection: Any) -> None:
-        connection.head("200 OK", "application/json")
+        connection.send_head("200 OK", "application/json")
         connection.send(b'{"models": [], "success": true, "balance": 5}')
 
-    server = serve(lists, lists=True)
+    server = serve(lists, serves_lists=True)
     shell.run(f"%config PuqMagics.base_url = '{server.url}'\n%puq_balance\n%config PuqMagics.timeout = 7")
     account = shell.session.account()
     assert account._connect()._timeout == 7
@@ -330,25 +332,25 @@ def test_settings_reach_the_lists_too(shell: Any, serve: Any) -> None:
 
 
 def test_a_budget_without_prices_and_balance_is_refused(shell: Any, serve: Any) -> None:
-    server = serve(lambda connection: connection.done())
+    server = serve(lambda connection: connection.send_done())
     shell.run(f"%config PuqMagics.base_url = '{server.url}'\n%config PuqMagics.budget = 1")
     error = shell.error("%puq_chat -m a/b hi")
     assert isinstance(error, BudgetError)
     assert "cannot be kept here" in str(error)
-    assert server.heard == []
+    assert server.requests == []
 
 
 def answer(usage: dict[str, int]) -> Any:
     """A router whose balance stays, and that counts tokens so."""
 
     def _answer(connection: Any) -> None:
-        if connection.heard.method == "POST":
-            connection.head()
-            connection.say("Words.")
-            connection.say("", usage=usage)
-            connection.done()
+        if connection.request.method == "POST":
+            connection.send_head()
+            connection.send_event("Words.")
+            connection.send_event("", usage=usage)
+            connection.send_done()
             return
-        connection.head("200 OK", "application/json")
+        connection.send_head("200 OK", "application/json")
         prices = b'{"code": "a/b", "input_price": 1, "output_price": 1}'
         odd = b'{"code": "a/odd", "input_price": -1, "output_price": 1}'
         connection.send(b'{"success": true, "balance": 5, "models": [' + prices + b", " + odd + b"]}")
@@ -358,30 +360,30 @@ def answer(usage: dict[str, int]) -> Any:
 
 @pytest.mark.parametrize("count", [10**400, -1_000_000])
 def test_counts_that_are_none_do_not_count(shell: Any, serve: Any, count: int) -> None:
-    server = serve(answer({"prompt_tokens": count, "completion_tokens": 1_000_000}), lists=True)
+    server = serve(answer({"prompt_tokens": count, "completion_tokens": 1_000_000}), serves_lists=True)
     shell.run(f"%config PuqMagics.base_url = '{server.url}'")
     assert shell.run("%puq_chat -m a/b hi").value.cost == 1.0
     assert shell.run("%puq_chat -m a/odd hi").value.cost == 1.0  # no tokens, no price
 
 
 def test_a_call_whose_cost_is_not_known_is_said(shell: Any, serve: Any) -> None:
-    server = serve(answer({"prompt_tokens": 1, "completion_tokens": 1}), lists=True)
+    server = serve(answer({"prompt_tokens": 1, "completion_tokens": 1}), serves_lists=True)
     shell.run(f"%config PuqMagics.base_url = '{server.url}'\n%puq_chat -m a/odd hi")
     assert "1 call whose cost is not known" in shell.run("%puq").out
 
 
-def test_another_key_does_not_renew_the_budget(shell: Any, serve: Any, typed: list[str]) -> None:
-    server = serve(answer({"prompt_tokens": 1, "completion_tokens": 2_000_000}), lists=True)
+def test_another_key_does_not_renew_the_budget(shell: Any, serve: Any, getpass_answers: list[str]) -> None:
+    server = serve(answer({"prompt_tokens": 1, "completion_tokens": 2_000_000}), serves_lists=True)
     shell.run(
         f"%config PuqMagics.base_url = '{server.url}'\n%config PuqMagics.budget = 1\n%puq_chat -m a/b hi"
     )
-    typed.append("another-key-of-mine")
+    getpass_answers.append("another-key-of-mine")
     shell.run("%puq_login")
     assert isinstance(shell.error("%puq_chat -m a/b hi"), BudgetError)
 
 
 def test_loading_again_does_not_renew_the_budget(shell: Any, serve: Any) -> None:
-    server = serve(answer({"prompt_tokens": 1, "completion_tokens": 2_000_000}), lists=True)
+    server = serve(answer({"prompt_tokens": 1, "completion_tokens": 2_000_000}), serves_lists=True)
     shell.run(
         f"%config PuqMagics.base_url = '{server.url}'\n%config PuqMagics.budget = 1\n%puq_chat -m a/b hi"
     )
@@ -397,32 +399,34 @@ def test_another_sandbox_does_not_renew_the_budget(shell: Any) -> None:
     assert shell.session.account().costs.estimated_total > spent
 
 
-def test_an_interrupt_behind_the_answer_does_not_lose_it(notebook: Any, serve: Any) -> None:
+def test_an_interrupt_behind_the_answer_does_not_lose_it(fresh_kernel: Any, serve: Any) -> None:
     """The list of prices hangs, and is waited for a moment when the answer is there already."""
 
     def _answer(connection: Any) -> None:
-        if connection.heard.method == "POST":
-            connection.head("200 OK", "application/json")
+        if connection.request.method == "POST":
+            connection.send_head("200 OK", "application/json")
             connection.send(b'{"choices": [{"message": {"content": "All of it."}, "finish_reason": "stop"}]}')
         else:
-            connection.wait_until_gone()
+            connection.wait_for_disconnect()
 
-    server = serve(_answer, lists=True)
+    server = serve(_answer, serves_lists=True)
     waits = (
         "from puq_magics.session.model_list import ModelList\n"
         "wait = ModelList.wait\n"
         "def waiting(self, seconds=None):\n    print('waiting', flush=True)\n    wait(self, 30)\n"
         "ModelList.wait = waiting"
     )
-    notebook.run(f"{waits}\n%config PuqMagics.base_url = '{server.url}'")
-    stopped = notebook.run("%puq_chat --no-stream -m a/b -o kept hi", notebook.interrupt_at("waiting"))
-    notebook.run("ModelList.wait = wait")
+    fresh_kernel.run(f"{waits}\n%config PuqMagics.base_url = '{server.url}'")
+    stopped = fresh_kernel.run(
+        "%puq_chat --no-stream -m a/b -o kept hi", fresh_kernel.interrupt_at("waiting")
+    )
+    fresh_kernel.run("ModelList.wait = wait")
     assert stopped.error["traceback"] == [
         "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
     ]
     assert stopped.screen[-1]["text/plain"].startswith("All of it.")
-    assert notebook.value("[kept.text, kept.broken_off]") == ["All of it.", ""]
-    assert notebook.run("%puq_usage").screen
+    assert fresh_kernel.value("[kept.text, kept.broken_off]") == ["All of it.", ""]
+    assert fresh_kernel.run("%puq_usage").screen
 
 
 @pytest.mark.parametrize(

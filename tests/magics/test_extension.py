@@ -34,7 +34,7 @@ def snapshot(ip: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def bare(make_shell: Any) -> Any:
+def plain_shell(make_shell: Any) -> Any:
     """A shell without the extension, in which IPython has loaded what it loads late."""
     shell = make_shell()
     shell.attempt("%load_ext nothing_of_this_name")
@@ -47,8 +47,8 @@ def use(shell: Any) -> None:
     shell.run("%puq_chat -q --no-stream hi")
 
 
-def test_load_and_unload_leave_nothing_behind(bare: Any) -> None:
-    shell = bare
+def test_load_and_unload_leave_nothing_behind(plain_shell: Any) -> None:
+    shell = plain_shell
     before = snapshot(shell.ip)
     for _ in range(2):
         shell.run("%load_ext puq_magics")
@@ -78,8 +78,8 @@ def test_unload_keeps_a_last_result_that_the_user_made(shell: Any) -> None:
     assert "Scripted" in shell.names["kept"].text
 
 
-def test_reload_gives_the_magics_once_and_a_new_workspace(bare: Any) -> None:
-    shell = bare
+def test_reload_gives_the_magics_once_and_a_new_workspace(plain_shell: Any) -> None:
+    shell = plain_shell
     shell.run("%load_ext puq_magics")
     use(shell)
     before, old = snapshot(shell.ip), shell.session

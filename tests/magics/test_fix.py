@@ -24,32 +24,32 @@ def user(request: dict[str, Any]) -> str:
     return str(message["content"])
 
 
-def asked(shell: Any, options: str = "") -> str:
+def fix_prompt(shell: Any, options: str = "") -> str:
     """What %puq_fix sends."""
-    return user(shell.sent(f"%puq_fix {options}"))
+    return user(shell.echoed_request(f"%puq_fix {options}"))
 
 
-def answering(text: str, finish: str = "stop") -> Callable[[Any], None]:
+def respond_with(text: str, finish: str = "stop") -> Callable[[Any], None]:
     def _answer(connection: Any) -> None:
-        connection.head()
-        connection.say(text)
-        connection.done(finish)
+        connection.send_head()
+        connection.send_event(text)
+        connection.send_done(finish)
 
     return _answer
 
 
 @pytest.fixture
-def told(asking: Any, serve: Any, environ: pytest.MonkeyPatch) -> Callable[..., Any]:
+def shell_with_answer(sandbox_shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """A shell whose router always gives the same answer."""
 
-    def _told(text: str, finish: str = "stop") -> Any:
-        server = serve(answering(text, finish))
-        environ.setenv("PUQ_BASE_URL", server.url)
-        asking.ip.rl_next_input = None
-        asking.server = server
-        return asking
+    def _shell_with_answer(text: str, finish: str = "stop") -> Any:
+        server = serve(respond_with(text, finish))
+        monkeypatch.setenv("PUQ_BASE_URL", server.url)
+        sandbox_shell.ip.rl_next_input = None
+        sandbox_shell.server = server
+        return sandbox_shell
 
-    return _told
+    return _shell_with_answer
 
 
 MENDED = "The name was mistyped.\n\n```python\nx = 1\nprint(x)\n```\n\nThat is all."
@@ -58,16 +58,16 @@ MENDED = "The name was mistyped.\n\n```python\nx = 1\nprint(x)\n```\n\nThat is a
 # --- which exception
 
 
-def test_without_an_exception(asking: Any) -> None:
-    error = asking.error("%puq_fix")
+def test_without_an_exception(sandbox_shell: Any) -> None:
+    error = sandbox_shell.error("%puq_fix")
     assert isinstance(error, InputError)
     assert "no exception to explain" in str(error)
 
 
-def test_the_last_exception_is_sent_with_its_cell(asking: Any) -> None:
-    asking.attempt("row = {'name': 1}")
-    asking.attempt("%precision 3\nrow['nmae']  # here")
-    prompt = asked(asking)
+def test_the_last_exception_is_sent_with_its_cell(sandbox_shell: Any) -> None:
+    sandbox_shell.attempt("row = {'name': 1}")
+    sandbox_shell.attempt("%precision 3\nrow['nmae']  # here")
+    prompt = fix_prompt(sandbox_shell)
     assert "KeyError: 'nmae'" in prompt
     assert re.search(
         r"Cell In\[\d+\], which was run\n\n```python\n%precision 3\nrow\['nmae'\]  # here\n```", prompt
@@ -76,82 +76,82 @@ def test_the_last_exception_is_sent_with_its_cell(asking: Any) -> None:
     assert "IPython" not in prompt.split("## ")[1]
 
 
-def test_our_own_errors_do_not_hide_it(asking: Any) -> None:
-    asking.attempt("1 / 0")
-    asking.error("%puq_chat -m nobody/nothing hi")
-    asking.error("%puq_chat {{no_such_name}}")
-    asking.error("%puq_fix --no-such-option")
-    assert "ZeroDivisionError" in asked(asking)
-    assert "ZeroDivisionError" in asked(asking)
+def test_our_own_errors_do_not_hide_it(sandbox_shell: Any) -> None:
+    sandbox_shell.attempt("1 / 0")
+    sandbox_shell.error("%puq_chat -m nobody/nothing hi")
+    sandbox_shell.error("%puq_chat {{no_such_name}}")
+    sandbox_shell.error("%puq_fix --no-such-option")
+    assert "ZeroDivisionError" in fix_prompt(sandbox_shell)
+    assert "ZeroDivisionError" in fix_prompt(sandbox_shell)
 
 
 @pytest.mark.parametrize("aside", ["raise KeyboardInterrupt", "%puq_chat {{no_such_name}}", "1 + 1"])
-def test_nor_do_interrupts_and_cells_that_work(asking: Any, aside: str) -> None:
-    asking.attempt("1 / 0")
-    asking.attempt(aside)
-    assert "ZeroDivisionError" in asked(asking)
+def test_nor_do_interrupts_and_cells_that_work(sandbox_shell: Any, aside: str) -> None:
+    sandbox_shell.attempt("1 / 0")
+    sandbox_shell.attempt(aside)
+    assert "ZeroDivisionError" in fix_prompt(sandbox_shell)
 
 
-def test_the_latest_one_counts(asking: Any) -> None:
-    asking.attempt("1 / 0")
-    asking.attempt("{}['a']")
-    assert "KeyError" in asked(asking)
+def test_the_latest_one_counts(sandbox_shell: Any) -> None:
+    sandbox_shell.attempt("1 / 0")
+    sandbox_shell.attempt("{}['a']")
+    assert "KeyError" in fix_prompt(sandbox_shell)
 
 
-def test_one_of_before_the_extension_was_loaded(make_shell: Any, sandbox: Any, environ: Any) -> None:
+def test_one_of_before_the_extension_was_loaded(make_shell: Any, sandbox: Any, monkeypatch: Any) -> None:
     shell = make_shell()
     shell.attempt("x = 0\n1 / x")
-    environ.setenv("PUQ_BASE_URL", sandbox.base_url)
-    environ.setenv("PUQ_API_KEY", sandbox.token)
+    monkeypatch.setenv("PUQ_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("PUQ_API_KEY", sandbox.token)
     shell.run("%load_ext puq_magics")
-    prompt = asked(shell, "-m sandbox/echo")
+    prompt = fix_prompt(shell, "-m sandbox/echo")
     assert "1 / x\n" in prompt
     assert "x: int: 0" in prompt
 
 
-def test_one_that_a_script_raised(asking: Any, tmp_path: Any) -> None:
+def test_one_that_a_script_raised(sandbox_shell: Any, tmp_path: Any) -> None:
     (tmp_path / "theirs.py").write_text("def f(x):\n    return 1 / x\n\nf(0)\n")
-    asking.attempt(f"%run {tmp_path / 'theirs.py'}")
-    asking.error("%puq_chat {{no_such_name}}")
-    prompt = asked(asking)
+    sandbox_shell.attempt(f"%run {tmp_path / 'theirs.py'}")
+    sandbox_shell.error("%puq_chat {{no_such_name}}")
+    prompt = fix_prompt(sandbox_shell)
     assert "theirs.py, line 2, in f" in prompt
     assert "  --> 2 |     return 1 / x" in prompt
 
 
-def test_a_syntax_error(asking: Any) -> None:
-    asking.attempt("x = 1\nif x = 1:\n    pass")
-    asking.error("%puq_chat {{no_such_name}}")
-    prompt = asked(asking)
+def test_a_syntax_error(sandbox_shell: Any) -> None:
+    sandbox_shell.attempt("x = 1\nif x = 1:\n    pass")
+    sandbox_shell.error("%puq_chat {{no_such_name}}")
+    prompt = fix_prompt(sandbox_shell)
     assert ", line 2\n  --> if x = 1:\n" in prompt
     assert "```python\nx = 1\nif x = 1:\n    pass\n```" in prompt
 
 
-def test_a_magic_that_does_not_exist(asking: Any) -> None:
-    asking.attempt("%no_such_magic 3")
-    prompt = asked(asking)
+def test_a_magic_that_does_not_exist(sandbox_shell: Any) -> None:
+    sandbox_shell.attempt("%no_such_magic 3")
+    prompt = fix_prompt(sandbox_shell)
     assert "%no_such_magic` not found" in prompt
     assert "```python\n%no_such_magic 3\n```" in prompt
 
 
-def test_a_function_of_another_cell(asking: Any) -> None:
-    asking.run("def ratio(a, b):\n    return a / b")
-    asking.attempt("ratio(1, 0)")
-    prompt = asked(asking)
+def test_a_function_of_another_cell(sandbox_shell: Any) -> None:
+    sandbox_shell.run("def ratio(a, b):\n    return a / b")
+    sandbox_shell.attempt("ratio(1, 0)")
+    prompt = fix_prompt(sandbox_shell)
     assert "```python\nratio(1, 0)\n```" in prompt
     assert "which takes part\n\n```python\ndef ratio(a, b):\n    return a / b\n```" in prompt
     assert "  b: int: 0" in prompt
 
 
-def test_a_cell_that_is_timed(asking: Any) -> None:
-    asking.attempt("%%time\nx = 0\n1 / x")
-    prompt = asked(asking)
+def test_a_cell_that_is_timed(sandbox_shell: Any) -> None:
+    sandbox_shell.attempt("%%time\nx = 0\n1 / x")
+    prompt = fix_prompt(sandbox_shell)
     assert "```python\n%%time\nx = 0\n1 / x\n```" in prompt
     assert "  --> 2 | 1 / x" in prompt
 
 
-def test_a_library_is_one_line(asking: Any) -> None:
-    asking.attempt("import json\njson.loads('{')")
-    assert "[3 frames inside json, the last at json/decoder.py" in asked(asking)
+def test_a_library_is_one_line(sandbox_shell: Any) -> None:
+    sandbox_shell.attempt("import json\njson.loads('{')")
+    assert "[3 frames inside json, the last at json/decoder.py" in fix_prompt(sandbox_shell)
 
 
 def test_unload_lets_go_of_the_exception(make_shell: Any) -> None:
@@ -168,24 +168,24 @@ def test_unload_lets_go_of_the_exception(make_shell: Any) -> None:
 # --- secrets
 
 
-def test_keys_are_masked(asking: Any, environ: pytest.MonkeyPatch) -> None:
-    environ.setenv("THEIR_TOKEN", "of the environment")
-    asking.run(f"note = {asking.session.router().address.host!r}")
-    key = asking.session.credential(asking.session.address()).key.reveal()
-    asking.attempt(
+def test_keys_are_masked(sandbox_shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THEIR_TOKEN", "of the environment")
+    sandbox_shell.run(f"note = {sandbox_shell.session.router().address.host!r}")
+    key = sandbox_shell.session.credential(sandbox_shell.session.address()).key.reveal()
+    sandbox_shell.attempt(
         f"password = 'hunter2x'\nnote = ['of the environment', {key!r}, 'sk-0123456789abcdef']\nnote.a"
     )
-    prompt = asked(asking)
+    prompt = fix_prompt(sandbox_shell)
     for secret in (key, "of the environment", "sk-0123456789abcdef", "hunter2x"):
         assert secret not in prompt
-    assert "4 secrets masked" in asking.names["_puq"].notes
+    assert "4 secrets masked" in sandbox_shell.names["_puq"].notes
 
 
 # --- options
 
 
-def test_a_dry_run_shows_all_and_sends_nothing(told: Any) -> None:
-    shell = told(MENDED)
+def test_a_dry_run_shows_all_and_sends_nothing(shell_with_answer: Any) -> None:
+    shell = shell_with_answer(MENDED)
     shell.attempt("password = 'hunter2x'\n1 / 0")
     ran = shell.run("%puq_fix --dry-run")
     assert ran.value is None
@@ -193,50 +193,54 @@ def test_a_dry_run_shows_all_and_sends_nothing(told: Any) -> None:
     assert "\n\n## The error, with its traceback\n\n```\nCell In[" in ran.out
     assert "nothing was sent" in ran.out
     assert "hunter2x" not in ran.out
-    assert shell.server.heard == []
+    assert shell.server.requests == []
 
 
-def test_options_are_sent(asking: Any) -> None:
-    asking.attempt("1 / 0")
-    request = asking.sent("%puq_fix -t 0.5 --max-tokens 9000 --param seed=7 -s 'Answer in German.' -o r")
+def test_options_are_sent(sandbox_shell: Any) -> None:
+    sandbox_shell.attempt("1 / 0")
+    request = sandbox_shell.echoed_request(
+        "%puq_fix -t 0.5 --max-tokens 9000 --param seed=7 -s 'Answer in German.' -o r"
+    )
     assert request["temperature"] == 0.5
     assert request["max_completion_tokens"] == 9000
     assert request["seed"] == 7
     assert request["messages"][0]["content"].startswith("Answer in German.\n\nSomebody")
-    assert asking.names["r"] is asking.names["_puq"]
+    assert sandbox_shell.names["r"] is sandbox_shell.names["_puq"]
 
 
-def test_the_system_prompt_of_the_settings_comes_along(asking: Any) -> None:
-    asking.run("%config PuqMagics.system = 'You teach.'")
-    asking.attempt("1 / 0")
-    assert asking.sent("%puq_fix")["messages"][0]["content"].startswith("You teach.\n\nSomebody")
-    assert asking.sent("%puq_fix -s ''")["messages"][0]["content"].startswith("Somebody")
+def test_the_system_prompt_of_the_settings_comes_along(sandbox_shell: Any) -> None:
+    sandbox_shell.run("%config PuqMagics.system = 'You teach.'")
+    sandbox_shell.attempt("1 / 0")
+    assert sandbox_shell.echoed_request("%puq_fix")["messages"][0]["content"].startswith(
+        "You teach.\n\nSomebody"
+    )
+    assert sandbox_shell.echoed_request("%puq_fix -s ''")["messages"][0]["content"].startswith("Somebody")
 
 
-def test_a_hint_asks_for_no_solution(asking: Any) -> None:
-    asking.attempt("1 / 0")
-    assert "do not give the solution" in asked(asking, "--hint")
-    assert "do not give the solution" not in asked(asking)
+def test_a_hint_asks_for_no_solution(sandbox_shell: Any) -> None:
+    sandbox_shell.attempt("1 / 0")
+    assert "do not give the solution" in fix_prompt(sandbox_shell, "--hint")
+    assert "do not give the solution" not in fix_prompt(sandbox_shell)
 
 
-def test_quiet_shows_nothing(asking: Any) -> None:
-    asking.attempt("1 / 0")
-    assert asking.run("r = %puq_fix -q").out == ""
-    assert "ZeroDivisionError" in asking.names["_puq"].text
+def test_quiet_shows_nothing(sandbox_shell: Any) -> None:
+    sandbox_shell.attempt("1 / 0")
+    assert sandbox_shell.run("r = %puq_fix -q").out == ""
+    assert "ZeroDivisionError" in sandbox_shell.names["_puq"].text
 
 
 @pytest.mark.parametrize(
     "line", ["--hint -f code", "-f html", "why is that", "--hin", "--param model=x", "-t x"]
 )
-def test_what_does_not_fit_is_an_error_before_anything_is_sent(told: Any, line: str) -> None:
-    shell = told(MENDED)
+def test_what_does_not_fit_is_an_error_before_anything_is_sent(shell_with_answer: Any, line: str) -> None:
+    shell = shell_with_answer(MENDED)
     shell.attempt("1 / 0")
     assert isinstance(shell.error(f"%puq_fix {line}"), InputError)
-    assert shell.server.heard == []
+    assert shell.server.requests == []
 
 
-def test_text_is_shown_as_text(told: Any) -> None:
-    shell = told("The **name**.")
+def test_text_is_shown_as_text(shell_with_answer: Any) -> None:
+    shell = shell_with_answer("The **name**.")
     shell.attempt("1 / 0")
     assert "The **name**." in shell.run("%puq_fix -f text").out
 
@@ -244,26 +248,26 @@ def test_text_is_shown_as_text(told: Any) -> None:
 # --- the mended cell
 
 
-def test_the_mended_cell_is_put_below_and_not_run(told: Any) -> None:
-    shell = told(MENDED)
+def test_the_mended_cell_is_put_below_and_not_run(shell_with_answer: Any) -> None:
+    shell = shell_with_answer(MENDED)
     shell.attempt("x = 7\nprint(y)")
     shell.run("%puq_fix -f code")
     assert shell.ip.rl_next_input == "x = 1\nprint(x)"
     assert shell.names["x"] == 7
     assert "the mended cell is below, not run" in shell.names["_puq"].remarks
-    assert "whole of the mended cell" in user(shell.server.heard[0].json)
+    assert "whole of the mended cell" in user(shell.server.requests[0].json)
 
 
-def test_secrets_of_the_cell_are_put_back_into_it(told: Any) -> None:
-    shell = told("```python\nlogin('<secret 1>')\n```")
+def test_secrets_of_the_cell_are_put_back_into_it(shell_with_answer: Any) -> None:
+    shell = shell_with_answer("```python\nlogin('<secret 1>')\n```")
     shell.attempt("login(password='hunter2x')")
     shell.run("%puq_fix -f code")
-    assert "hunter2x" not in str(shell.server.heard[0].json)
+    assert "hunter2x" not in str(shell.server.requests[0].json)
     assert shell.ip.rl_next_input == "login('hunter2x')"
 
 
-def test_of_several_blocks_the_longest_of_python(told: Any) -> None:
-    shell = told(f"```python\nx\n```\n\n```bash\n{'echo ' * 50}\n```\n\n{MENDED}")
+def test_of_several_blocks_the_longest_of_python(shell_with_answer: Any) -> None:
+    shell = shell_with_answer(f"```python\nx\n```\n\n```bash\n{'echo ' * 50}\n```\n\n{MENDED}")
     shell.attempt("1 / 0")
     shell.run("%puq_fix -f code")
     assert shell.ip.rl_next_input == "x = 1\nprint(x)"
@@ -273,28 +277,30 @@ def test_of_several_blocks_the_longest_of_python(told: Any) -> None:
     ("text", "finish"),
     [("I do not know.", "stop"), ("```python\nx = 1\ny =", "length"), ("```bash\nls\n```", "stop")],
 )
-def test_without_a_whole_cell_nothing_is_put_below(told: Any, text: str, finish: str) -> None:
-    shell = told(text, finish)
+def test_without_a_whole_cell_nothing_is_put_below(shell_with_answer: Any, text: str, finish: str) -> None:
+    shell = shell_with_answer(text, finish)
     shell.attempt("1 / 0")
     shell.run("%puq_fix -f code")
     assert shell.ip.rl_next_input is None
     assert "the answer has no whole cell: nothing was put below" in shell.names["_puq"].notes
 
 
-def test_an_answer_that_breaks_off_puts_nothing_below(asking: Any, serve: Any, environ: Any) -> None:
+def test_an_answer_that_breaks_off_puts_nothing_below(
+    sandbox_shell: Any, serve: Any, monkeypatch: Any
+) -> None:
     def answer(connection: Any) -> None:
-        connection.head()
-        connection.say("```python\nx = 1\n```\n")
+        connection.send_head()
+        connection.send_event("```python\nx = 1\n```\n")
 
-    environ.setenv("PUQ_BASE_URL", serve(answer).url)
-    asking.ip.rl_next_input = None
-    asking.attempt("1 / 0")
-    assert isinstance(asking.error("%puq_fix -f code"), StreamError)
-    assert asking.ip.rl_next_input is None
+    monkeypatch.setenv("PUQ_BASE_URL", serve(answer).url)
+    sandbox_shell.ip.rl_next_input = None
+    sandbox_shell.attempt("1 / 0")
+    assert isinstance(sandbox_shell.error("%puq_fix -f code"), StreamError)
+    assert sandbox_shell.ip.rl_next_input is None
 
 
-def test_without_f_code_nothing_is_put_below(told: Any) -> None:
-    shell = told(MENDED)
+def test_without_f_code_nothing_is_put_below(shell_with_answer: Any) -> None:
+    shell = shell_with_answer(MENDED)
     shell.attempt("1 / 0")
     shell.run("%puq_fix")
     assert shell.ip.rl_next_input is None
@@ -303,13 +309,13 @@ def test_without_f_code_nothing_is_put_below(told: Any) -> None:
 # --- a real kernel
 
 
-def test_in_a_kernel(pupil: Any) -> None:
-    assert pupil.run("row = {'name': 1}\nrow['nmae']").reply["status"] == "error"
-    assert pupil.run("%puq_chat {{no_such_name}}").error["ename"] == "MissingVariableError"
-    cell = pupil.run("%puq_fix")
+def test_in_a_kernel(sandbox_kernel: Any) -> None:
+    assert sandbox_kernel.run("row = {'name': 1}\nrow['nmae']").reply["status"] == "error"
+    assert sandbox_kernel.run("%puq_chat {{no_such_name}}").error["ename"] == "MissingVariableError"
+    cell = sandbox_kernel.run("%puq_fix")
     (shown,) = cell.screen
     assert "KeyError: 'nmae'" in shown["text/plain"]
-    sent = pupil.value("_puq.messages[1]['content']")
+    sent = sandbox_kernel.value("_puq.messages[1]['content']")
     assert "row: dict of 1: {'name': 1}" in sent
     assert re.search(
         r"Cell In\[\d+\], which was run\n\n```python\nrow = \{'name': 1\}\nrow\['nmae'\]\n```", sent
@@ -317,16 +323,16 @@ def test_in_a_kernel(pupil: Any) -> None:
     assert "ipykernel" not in sent
 
 
-def test_the_mended_cell_in_a_kernel(notebook: Any, serve: Any) -> None:
-    server = serve(answering(MENDED))
-    notebook.run(f"%config PuqMagics.base_url = {server.url!r}\n%config PuqMagics.chat_model = 'a/b'")
-    notebook.run("x = 7\nprint(y)")
-    cell = notebook.run("%puq_fix -f code")
+def test_the_mended_cell_in_a_kernel(fresh_kernel: Any, serve: Any) -> None:
+    server = serve(respond_with(MENDED))
+    fresh_kernel.run(f"%config PuqMagics.base_url = {server.url!r}\n%config PuqMagics.chat_model = 'a/b'")
+    fresh_kernel.run("x = 7\nprint(y)")
+    cell = fresh_kernel.run("%puq_fix -f code")
     assert cell.reply["status"] == "ok"
     (payload,) = [each for each in cell.reply["payload"] if each["source"] == "set_next_input"]
     assert payload["text"] == "x = 1\nprint(x)"
     assert payload["replace"] is False
-    assert notebook.value("x") == 7
+    assert fresh_kernel.value("x") == 7
 
 
 def test_no_exception_in_a_fresh_kernel(make_kernel: Any) -> None:
@@ -337,18 +343,18 @@ def test_no_exception_in_a_fresh_kernel(make_kernel: Any) -> None:
     assert cell.error["traceback"][0] == "InputError: there is no exception to explain."
 
 
-def test_an_interrupted_answer_is_kept_and_the_exception_too(pupil: Any) -> None:
-    pupil.run("1 / 0")
+def test_an_interrupted_answer_is_kept_and_the_exception_too(sandbox_kernel: Any) -> None:
+    sandbox_kernel.run("1 / 0")
     stopped: list[bool] = []
 
     def stop(message: dict[str, Any]) -> None:
         if "the rest is a long time coming" in str(message["content"]) and not stopped:
             stopped.append(True)
-            pupil.interrupt()
+            sandbox_kernel.interrupt()
 
-    cell = pupil.run("%puq_fix -f code -m sandbox/stall", watch=stop)
+    cell = sandbox_kernel.run("%puq_fix -f code -m sandbox/stall", watch=stop)
     assert cell.error["ename"] == "Interrupted"
     assert [each for each in cell.reply.get("payload", []) if each["source"] == "set_next_input"] == []
-    assert "ZeroDivisionError" in pupil.value("_puq.messages[1]['content']")
-    pupil.run("%puq_fix -q")
-    assert "ZeroDivisionError" in pupil.value("_puq.messages[1]['content']")
+    assert "ZeroDivisionError" in sandbox_kernel.value("_puq.messages[1]['content']")
+    sandbox_kernel.run("%puq_fix -q")
+    assert "ZeroDivisionError" in sandbox_kernel.value("_puq.messages[1]['content']")

@@ -42,66 +42,66 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def drawing(asking: Any, environ: pytest.MonkeyPatch) -> Any:
+def image_shell(sandbox_shell: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A shell that asks the sandbox for images."""
-    environ.setenv("PUQ_IMAGE_MODEL", "sandbox/image")
-    return asking
+    monkeypatch.setenv("PUQ_IMAGE_MODEL", "sandbox/image")
+    return sandbox_shell
 
 
-Answers = Callable[..., Any]
+UseResponses = Callable[..., Any]
 
 
 @pytest.fixture
-def answering(shell: Any, serve: Any, environ: pytest.MonkeyPatch) -> Answers:
+def use_responses(shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> UseResponses:
     """Starts a server that answers each request for images so; without an answer with one image."""
 
-    def _answering(answer: object = None, before: Callable[[], object] = lambda: None) -> Any:
+    def _use_responses(answer: object = None, before: Callable[[], object] = lambda: None) -> Any:
         def _answer(connection: Any) -> None:
             before()
             body = {"data": [{"b64_json": b64encode(png()).decode()}]} if answer is None else answer
-            connection.head(kind="application/json")
+            connection.send_head(kind="application/json")
             connection.send(body if isinstance(body, bytes) else json.dumps(body).encode())
 
         server = serve(_answer)
-        environ.setenv("PUQ_BASE_URL", server.url)
-        environ.setenv("PUQ_IMAGE_MODEL", "a/b")
+        monkeypatch.setenv("PUQ_BASE_URL", server.url)
+        monkeypatch.setenv("PUQ_IMAGE_MODEL", "a/b")
         return server
 
-    return _answering
+    return _use_responses
 
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_an_image_is_saved_and_told_in_a_terminal_and_is_the_value(drawing: Any, folder: Path) -> None:
-    ran = drawing.run("r = %puq_image --size 256x256 -o kite A red kite")
+def test_an_image_is_saved_and_told_in_a_terminal_and_is_the_value(image_shell: Any, folder: Path) -> None:
+    ran = image_shell.run("r = %puq_image --size 256x256 -o kite A red kite")
     assert ran.out.startswith("saved a-red-kite-1.png (")
     assert "256 × 256 PNG" in ran.out
-    result = drawing.names["r"]
-    assert result is drawing.names["kite"] is drawing.names["_puq"]
+    result = image_shell.names["r"]
+    assert result is image_shell.names["kite"] is image_shell.names["_puq"]
     (image,) = result.images
     assert (image.format, image.width, image.height, result.prompt) == ("png", 256, 256, "A red kite")
     assert (folder / "a-red-kite-1.png").read_bytes() == image.data
-    assert drawing.run("%puq_image --size 256x256 A red kite").out.startswith("saved a-red-kite-1.png (")
-    assert drawing.run("%puq_image --size 512x512 A red kite").out.startswith("saved a-red-kite-2.png (")
+    assert image_shell.run("%puq_image --size 256x256 A red kite").out.startswith("saved a-red-kite-1.png (")
+    assert image_shell.run("%puq_image --size 512x512 A red kite").out.startswith("saved a-red-kite-2.png (")
 
 
-def test_a_cell_takes_its_model_from_its_line(drawing: Any) -> None:
-    drawing.run("%%puq_image sandbox/image --size 256x256\nA red kite\n\nover hills\n")
-    assert drawing.names["_puq"].prompt == "A red kite\n\nover hills"
-    error = drawing.error("%%puq_image sandbox/image -m sandbox/image\nA kite")
+def test_a_cell_takes_its_model_from_its_line(image_shell: Any) -> None:
+    image_shell.run("%%puq_image sandbox/image --size 256x256\nA red kite\n\nover hills\n")
+    assert image_shell.names["_puq"].prompt == "A red kite\n\nover hills"
+    error = image_shell.error("%%puq_image sandbox/image -m sandbox/image\nA kite")
     assert "one too many" in str(error)
 
 
-def test_only_what_was_set_is_sent(shell: Any, answering: Answers) -> None:
-    server = answering()
+def test_only_what_was_set_is_sent(shell: Any, use_responses: UseResponses) -> None:
+    server = use_responses()
     shell.run("%puq_image A kite")
     shell.run("%puq_image --size 512x512 -n 3 --param quality=high --param seed=7 What is a kite?")
     shell.run("%config PuqMagics.image_size = '256x256'")
     shell.run("%puq_image -m c/d A kite")
     shell.run("%puq_image --size auto A kite")
-    assert [heard.json for heard in server.heard] == [
+    assert [heard.json for heard in server.requests] == [
         {"model": "a/b", "prompt": "A kite"},
         {
             "model": "a/b",
@@ -116,20 +116,20 @@ def test_only_what_was_set_is_sent(shell: Any, answering: Answers) -> None:
     ]
 
 
-def test_variables_are_filled_in(shell: Any, answering: Answers) -> None:
-    server = answering()
+def test_variables_are_filled_in(shell: Any, use_responses: UseResponses) -> None:
+    server = use_responses()
     shell.run("colour = 'red'\n%puq_image A {{colour}} kite")
     shell.run("%puq_image --raw A {{colour}} kite")
     shell.run(
         "def f(colour):\n    return get_ipython().run_line_magic('puq_image', 'A {{colour}} kite')\nf('blue')"
     )
-    assert [heard.json["prompt"] for heard in server.heard] == [
+    assert [heard.json["prompt"] for heard in server.requests] == [
         "A red kite",
         "A {{colour}} kite",
         "A blue kite",
     ]
     assert isinstance(shell.error("%puq_image A {{color}} kite"), MissingVariableError)
-    assert len(server.heard) == 3
+    assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize(
@@ -161,40 +161,42 @@ def test_variables_are_filled_in(shell: Any, answering: Answers) -> None:
     ],
 )
 def test_bad_input_is_an_error_before_anything_is_sent(
-    shell: Any, answering: Answers, folder: Path, line: str, said: str
+    shell: Any, use_responses: UseResponses, folder: Path, line: str, said: str
 ) -> None:
     (folder / "there.png").write_bytes(b"mine")
     (folder / "some-2.webp").write_bytes(b"mine")
     (folder / "folder").mkdir()
-    server = answering()
+    server = use_responses()
     error = shell.error(f"%puq_image {line}")
     assert isinstance(error, InputError)
     assert said in str(error)
-    assert server.heard == []
+    assert server.requests == []
     assert (folder / "there.png").read_bytes() == b"mine"
 
 
-def test_without_a_model_the_error_says_how_to_name_one(asking: Any, sandbox: Any) -> None:
-    error = asking.error("%puq_image A kite")
+def test_without_a_model_the_error_says_how_to_name_one(sandbox_shell: Any, sandbox: Any) -> None:
+    error = sandbox_shell.error("%puq_image A kite")
     assert isinstance(error, ConfigurationError)
     assert "no image model is set" in error.message
     assert "image_model" in error.hint
     assert [asked.path for asked in sandbox.requests if "images" in asked.path] == []
 
 
-def test_images_are_saved_under_their_name_or_numbered(drawing: Any, folder: Path) -> None:
-    ran = drawing.run("%puq_image --size 256x256 --save kite A kite")
+def test_images_are_saved_under_their_name_or_numbered(image_shell: Any, folder: Path) -> None:
+    ran = image_shell.run("%puq_image --size 256x256 --save kite A kite")
     assert ran.out.startswith("saved kite.png (")
-    drawing.run("%puq_image --size 256x256 -n 2 --save 'two kites.png' A kite")
+    image_shell.run("%puq_image --size 256x256 -n 2 --save 'two kites.png' A kite")
     assert files(folder) == ["kite.png", "two kites-1.png", "two kites-2.png"]
-    assert (folder / "two kites-2.png").read_bytes() == drawing.names["_puq"].images[1].data
+    assert (folder / "two kites-2.png").read_bytes() == image_shell.names["_puq"].images[1].data
     (folder / "kite.png").write_bytes(b"mine")
-    drawing.run("%puq_image --size 256x256 --save kite --force A kite")
-    assert (folder / "kite.png").read_bytes() == drawing.names["_puq"].images[0].data
+    image_shell.run("%puq_image --size 256x256 --save kite --force A kite")
+    assert (folder / "kite.png").read_bytes() == image_shell.names["_puq"].images[0].data
 
 
-def test_a_file_that_appeared_meanwhile_is_left_alone(shell: Any, answering: Answers, folder: Path) -> None:
-    answering(before=lambda: (folder / "kite.png").write_bytes(b"mine"))
+def test_a_file_that_appeared_meanwhile_is_left_alone(
+    shell: Any, use_responses: UseResponses, folder: Path
+) -> None:
+    use_responses(before=lambda: (folder / "kite.png").write_bytes(b"mine"))
     error = shell.error("%puq_image --save kite.png A kite")
     assert "kite.png exists" in str(error)
     assert "The images are in _puq" in str(error)
@@ -202,21 +204,21 @@ def test_a_file_that_appeared_meanwhile_is_left_alone(shell: Any, answering: Ans
     assert shell.names["_puq"].images[0].data == png()
 
 
-def test_quiet_shows_nothing(drawing: Any, folder: Path) -> None:
-    assert drawing.run("r = %puq_image -q --size 256x256 -o kite A kite").out == ""
-    assert drawing.names["kite"].images[0].width == 256
+def test_quiet_shows_nothing(image_shell: Any, folder: Path) -> None:
+    assert image_shell.run("r = %puq_image -q --size 256x256 -o kite A kite").out == ""
+    assert image_shell.names["kite"].images[0].width == 256
     assert files(folder) == []
 
 
-def test_a_dry_run_sends_nothing(shell: Any, answering: Answers) -> None:
-    server = answering()
+def test_a_dry_run_sends_nothing(shell: Any, use_responses: UseResponses) -> None:
+    server = use_responses()
     ran = shell.run("%puq_image --dry-run --size 256x256 -n 2 it's a kite")
     assert ran.value is None
     assert ran.out.startswith(f"curl -N {server.url}/v1/images/generations ")
     assert '"size": "256x256", "n": 2' in ran.out
     assert "prompt: it's a kite" in ran.out
     assert "nothing was sent" in ran.out
-    assert server.heard == []
+    assert server.requests == []
 
 
 def encoded(data: bytes) -> dict[str, str]:
@@ -248,9 +250,9 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     ],
 )
 def test_what_is_no_image_is_an_error_and_is_not_shown(
-    shell: Any, answering: Answers, folder: Path, answer: object, said: str
+    shell: Any, use_responses: UseResponses, folder: Path, answer: object, said: str
 ) -> None:
-    answering(answer)
+    use_responses(answer)
     error = shell.error("%puq_image -o kite --save kite A kite")
     assert isinstance(error, InvalidResponseError)
     assert said in str(error)
@@ -261,9 +263,9 @@ def test_what_is_no_image_is_an_error_and_is_not_shown(
 
 
 def test_of_several_the_good_ones_are_kept_and_the_rest_is_in_files(
-    shell: Any, answering: Answers, folder: Path
+    shell: Any, use_responses: UseResponses, folder: Path
 ) -> None:
-    answering({"data": [encoded(png(3, 3)), encoded(SVG), encoded(png(4, 4)), encoded(png(5, 5)[:-7])]})
+    use_responses({"data": [encoded(png(3, 3)), encoded(SVG), encoded(png(4, 4)), encoded(png(5, 5)[:-7])]})
     ran = shell.attempt("%puq_image -n 4 -o kites --save kite.png A kite")
     error, kites = ran.error, shell.names["kites"]
     assert isinstance(error, InvalidResponseError)
@@ -285,12 +287,12 @@ def test_of_an_interrupted_answer_the_images_that_came_are_kept(shell: Any, serv
 
     def _elsewhere(connection: Any) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        connection.wait_until_gone()
+        connection.wait_for_disconnect()
 
     address = f"{serve(_elsewhere).url}/kite.png"
 
     def _answer(connection: Any) -> None:
-        connection.head(kind="application/json")
+        connection.send_head(kind="application/json")
         connection.send(json.dumps({"data": [encoded(png(3, 3)), {"url": address}]}).encode())
 
     shell.run(f"%config PuqMagics.base_url = {serve(_answer).url!r}")
@@ -302,9 +304,11 @@ def test_of_an_interrupted_answer_the_images_that_came_are_kept(shell: Any, serv
     assert files(folder) == ["kite.png"]
 
 
-def test_an_address_that_was_not_gone_to_is_kept(shell: Any, answering: Answers, folder: Path) -> None:
+def test_an_address_that_was_not_gone_to_is_kept(
+    shell: Any, use_responses: UseResponses, folder: Path
+) -> None:
     address = "https://10.0.0.1/kite.png?signature=abc"
-    answering({"data": [{"url": address}], "created": 7})
+    use_responses({"data": [{"url": address}], "created": 7})
     error = shell.error("%puq_image A kite")
     (kept,) = (folder.parent / "kept").iterdir()
     assert json.loads(kept.read_text()) == {"data": [{"url": address}], "created": 7}
@@ -317,12 +321,12 @@ def test_help_has_the_options_and_an_example(shell: Any) -> None:
     assert "Example: ``%puq_image" in words
 
 
-def test_an_image_in_a_notebook(pupil: Any) -> None:
-    cell = pupil.run('%puq_image --size 256x256 A "red" kite <b>')
+def test_an_image_in_a_notebook(sandbox_kernel: Any) -> None:
+    cell = sandbox_kernel.run('%puq_image --size 256x256 A "red" kite <b>')
     (bundle,) = cell.screen
     assert set(bundle) == {"text/html", "text/plain"}
     assert bundle["text/html"].count("data:image/png;base64,") == 1
     assert "<b>" not in bundle["text/html"].replace("<br>", "")
     assert cell.contents("execute_result") == []
-    (bundle,) = pupil.run("_puq").contents("display_data")
+    (bundle,) = sandbox_kernel.run("_puq").contents("display_data")
     assert "data:image/png;base64," in bundle["data"]["text/html"]

@@ -76,20 +76,23 @@ def test_the_chooser_needs_a_notebook(shell: Any, sandbox: Any) -> None:
     assert isinstance(shell.error("%puq_choose"), ConfigurationError)
 
 
-def test_a_choice_is_in_force_at_once_for_its_kind(pupil: Any) -> None:
-    shown = pupil.run("chooser = %puq_choose")
+def test_a_choice_is_in_force_at_once_for_its_kind(sandbox_kernel: Any) -> None:
+    shown = sandbox_kernel.run("chooser = %puq_choose")
     assert shown.reply["status"] == "ok"
-    assert pupil.value("chooser.value") == "sandbox/echo"
+    assert sandbox_kernel.value("chooser.value") == "sandbox/echo"
     views = [data for data in shown.screen if "application/vnd.jupyter.widget-view+json" in data]
     assert len(views) == 1
-    pupil.run("chooser.value = 'sandbox/short'")
-    assert "PuqMagics.chat_model = 'sandbox/short'" in pupil.value("chooser.line")
-    assert pupil.run("%puq_chat -q -o answer hi").reply["status"] == "ok"
-    assert pupil.value("answer.model") == "sandbox/short"
-    pupil.run("chooser.value = 'sandbox/image'")
-    pupil.run("settings = get_ipython().magics_manager.registry['PuqChatMagics'].session.settings")
-    assert pupil.value("[settings.chat_model, settings.image_model]") == ["sandbox/short", "sandbox/image"]
-    again = pupil.run("%puq_choose --kind image")
+    sandbox_kernel.run("chooser.value = 'sandbox/short'")
+    assert "PuqMagics.chat_model = 'sandbox/short'" in sandbox_kernel.value("chooser.line")
+    assert sandbox_kernel.run("%puq_chat -q -o answer hi").reply["status"] == "ok"
+    assert sandbox_kernel.value("answer.model") == "sandbox/short"
+    sandbox_kernel.run("chooser.value = 'sandbox/image'")
+    sandbox_kernel.run("settings = get_ipython().magics_manager.registry['PuqChatMagics'].session.settings")
+    assert sandbox_kernel.value("[settings.chat_model, settings.image_model]") == [
+        "sandbox/short",
+        "sandbox/image",
+    ]
+    again = sandbox_kernel.run("%puq_choose --kind image")
     views = [data for data in again.screen if "application/vnd.jupyter.widget-view+json" in data]
     assert len(views) == 1  # as the value of its cell it is not shown a second time
 
@@ -117,8 +120,8 @@ def test_usage_by_model_and_by_cell(shell: Any, sandbox: Any) -> None:
     assert list(usage.to_frame("call")["outcome"]) == ["ok", "ok", "ok", "403"]
 
 
-def test_usage_of_all_sessions(shell: Any, environ: Any, tmp_path: Any) -> None:
-    environ.setenv("PUQ_LEDGER", str(tmp_path / "calls.sqlite"))
+def test_usage_of_all_sessions(shell: Any, monkeypatch: Any, tmp_path: Any) -> None:
+    monkeypatch.setenv("PUQ_LEDGER", str(tmp_path / "calls.sqlite"))
     shell.run("%puq_sandbox --pace 0\n%puq_chat -q hi")
     shell.run("%reload_ext puq_magics\n%puq_sandbox --pace 0\n%puq_chat -q hi")
     shell.run("own = %puq_usage -q\nall = %puq_usage -q --all")
@@ -129,15 +132,15 @@ def test_usage_of_all_sessions(shell: Any, environ: Any, tmp_path: Any) -> None:
     )
     assert shell.names["own"].total.calls == shell.names["all"].total.calls == 2  # the file is not looked at
     shell.run("%config PuqMagics.ledger = True")
-    environ.setenv("PUQ_LEDGER", str(tmp_path / "calls.sqlite"))
+    monkeypatch.setenv("PUQ_LEDGER", str(tmp_path / "calls.sqlite"))
     shell.run("own = %puq_usage -q\nall = %puq_usage -q --all")
     assert shell.names["own"].total.calls == 2
     assert shell.names["all"].total.calls == 3
 
 
-def test_a_ledger_that_cannot_be_used_is_told(shell: Any, environ: Any, tmp_path: Any) -> None:
+def test_a_ledger_that_cannot_be_used_is_told(shell: Any, monkeypatch: Any, tmp_path: Any) -> None:
     (tmp_path / "file").write_text("no folder")
-    environ.setenv("PUQ_LEDGER", str(tmp_path / "file" / "calls.sqlite"))
+    monkeypatch.setenv("PUQ_LEDGER", str(tmp_path / "file" / "calls.sqlite"))
     shell.run("%puq_sandbox --pace 0\n%puq_chat -q hi")
     assert "for this session only" in shell.run("%puq_usage").out
     assert "for this session only" in shell.run("%puq").out

@@ -18,14 +18,14 @@ def row(out: str, label: str) -> str:
     return words
 
 
-def test_status_shows_what_is_in_force(shell: Any, environ: Any) -> None:
+def test_status_shows_what_is_in_force(shell: Any, monkeypatch: Any) -> None:
     out = shell.run("%puq").out
     assert "https://api.puq.ai (default)" in out
     assert "no API key" in out
     assert "not set" in out
-    environ.setenv("PUQ_BASE_URL", "https://router.invalid/v1/")
-    environ.setenv("PUQ_API_KEY", KEY)
-    environ.setenv("PUQ_CHAT_MODEL", "fast")
+    monkeypatch.setenv("PUQ_BASE_URL", "https://router.invalid/v1/")
+    monkeypatch.setenv("PUQ_API_KEY", KEY)
+    monkeypatch.setenv("PUQ_CHAT_MODEL", "fast")
     shell.run("%config PuqMagics.aliases = {'fast': 'openai/gpt-4o-mini'}\n%config PuqMagics.temperature = 0")
     out = shell.run("%puq").out
     assert "https://router.invalid (PUQ_BASE_URL)" in out
@@ -36,13 +36,13 @@ def test_status_shows_what_is_in_force(shell: Any, environ: Any) -> None:
     assert row(out, "balance").startswith("not known: the name router.invalid does not resolve")
 
 
-def test_status_tells_of_problems_and_does_not_fail(shell: Any, environ: Any) -> None:
-    environ.setenv("PUQ_BASE_URL", "ftp://router.example")
+def test_status_tells_of_problems_and_does_not_fail(shell: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PUQ_BASE_URL", "ftp://router.example")
     assert "problem" in shell.run("%puq").out
-    environ.setenv("PUQ_BASE_URL", "http://router.example")
+    monkeypatch.setenv("PUQ_BASE_URL", "http://router.example")
     assert "plain http" in shell.run("%puq").out
-    environ.setenv("PUQ_BASE_URL", "https://router.example")
-    environ.setenv("PUQ_AUTH_SCHEME", "two words")
+    monkeypatch.setenv("PUQ_BASE_URL", "https://router.example")
+    monkeypatch.setenv("PUQ_AUTH_SCHEME", "two words")
     assert "auth scheme" in shell.run("%puq").out
 
 
@@ -130,35 +130,37 @@ def test_wrong_values_change_nothing(shell: Any, line: str, words: str) -> None:
     assert shell.session.sandbox.settings == before
 
 
-def test_if_needed_starts_it_only_without_key_and_router(shell: Any, environ: Any) -> None:
-    environ.setenv("PUQ_API_KEY", KEY)
+def test_if_needed_starts_it_only_without_key_and_router(shell: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PUQ_API_KEY", KEY)
     assert "Using https://api.puq.ai" in shell.run("%puq_sandbox --if-needed").out
     assert shell.session.sandbox is None
-    environ.delenv("PUQ_API_KEY")
-    environ.setenv("PUQ_BASE_URL", "https://router.example")
+    monkeypatch.delenv("PUQ_API_KEY")
+    monkeypatch.setenv("PUQ_BASE_URL", "https://router.example")
     assert "Using https://router.example (PUQ_BASE_URL)" in shell.run("%puq_sandbox --if-needed").out
     assert shell.session.sandbox is None
-    environ.delenv("PUQ_BASE_URL")
+    monkeypatch.delenv("PUQ_BASE_URL")
     shell.run("%puq_sandbox --if-needed")
     assert shell.session.sandbox is not None
 
 
-def test_if_needed_is_not_when_somebody_has_logged_in(shell: Any, typed: list[str]) -> None:
-    typed.append(KEY)
+def test_if_needed_is_not_when_somebody_has_logged_in(shell: Any, getpass_answers: list[str]) -> None:
+    getpass_answers.append(KEY)
     shell.run("%puq_login")
     assert "Using https://api.puq.ai" in shell.run("%puq_sandbox --if-needed").out
     assert shell.session.sandbox is None
 
 
-def test_a_real_key_never_reaches_the_sandbox(shell: Any, typed: list[str], environ: Any) -> None:
-    environ.setenv("PUQ_API_KEY", KEY)
-    environ.setenv("PUQ_BASE_URL", "sandbox")
+def test_a_real_key_never_reaches_the_sandbox(
+    shell: Any, getpass_answers: list[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("PUQ_API_KEY", KEY)
+    monkeypatch.setenv("PUQ_BASE_URL", "sandbox")
     shell.run("%puq_sandbox --pace 0")
     address = shell.session.address()
     assert shell.session.credential(address).key.reveal() == shell.session.sandbox.token
     for magic in ("%puq_login", "%puq_logout"):
         assert "%config PuqMagics.base_url" in str(shell.error(magic))
-    assert typed == []
+    assert getpass_answers == []
     assert shell.session.credential(address).key.reveal() == shell.session.sandbox.token
     shell.run("%puq_chat -q hi")
 
@@ -195,15 +197,15 @@ def test_the_sandbox_stays_the_router_when_other_settings_change(shell: Any) -> 
     assert shell.session.address().url == shell.session.sandbox.base_url
 
 
-def test_local_models_whose_packages_are_missing(shell: Any, environ: Any) -> None:
-    environ.setitem(sys.modules, "xllamacpp", None)  # Python's own way to say that it is not installed
+def test_local_models_whose_packages_are_missing(shell: Any, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)  # Python's own way to say that it is not installed
     for line in ("--local", "--fetch", "start --local --pace 0"):
         error = shell.error(f"%puq_sandbox {line}")
         assert "xllamacpp" in str(error)
         assert 'pip install "puq_magics[local]"' in str(error)
         assert shell.session.sandbox is None
         assert shell.session.settings.base_url is None
-    environ.setenv("PUQ_BASE_URL", "sandbox-local")
+    monkeypatch.setenv("PUQ_BASE_URL", "sandbox-local")
     assert "xllamacpp" in str(shell.error("%puq_chat hi"))
     assert "xllamacpp" in str(shell.error("%puq_sandbox"))
     out = shell.run("%puq").out
@@ -238,19 +240,19 @@ def test_a_file_that_is_no_model_is_told_before_anything_starts(
     shell.run("%puq_chat -q hi")
 
 
-def answers_as_others_do(connection: Any) -> None:
+def respond_like_openai(connection: Any) -> None:
     """An OpenAI-compatible server with one model."""
-    if connection.heard.path == "/v1/models":
+    if connection.request.path == "/v1/models":
         answer = {"object": "list", "data": [{"id": "tiny", "object": "model"}]}
     else:
         message = {"role": "assistant", "content": "From upstream."}
         answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-    connection.head(kind="application/json")
+    connection.send_head(kind="application/json")
     connection.send(json.dumps(answer).encode())
 
 
 def test_another_server_behind_the_sandbox(shell: Any, serve: Any) -> None:
-    server = serve(answers_as_others_do, lists=True)
+    server = serve(respond_like_openai, serves_lists=True)
     shell.run("%puq_sandbox --pace 0 --balance 5 --drop-after 7\n%puq_chat -q -c talk --no-stream Hello.")
     scripted = shell.session.sandbox
     out = shell.run(f"%puq_sandbox --upstream {server.url}/v1").out
@@ -260,7 +262,7 @@ def test_another_server_behind_the_sandbox(shell: Any, serve: Any) -> None:
     assert fresh.balance == scripted.balance
     assert fresh.settings.drop_after == 7
     assert shell.run("%puq_chat -m upstream/tiny --no-stream -c talk And now?").value.text == "From upstream."
-    asked = next(heard for heard in server.heard if heard.path == "/v1/chat/completions")
+    asked = next(heard for heard in server.requests if heard.path == "/v1/chat/completions")
     assert [message["content"] for message in asked.json["messages"]][::2] == ["Hello.", "And now?"]
     assert "authorization" not in asked.headers
     shell.run(f"%puq_sandbox --upstream {server.url}/v1 --balance 9")
@@ -278,27 +280,27 @@ def test_another_server_behind_the_sandbox(shell: Any, serve: Any) -> None:
     [("", KEY), ("http://127.0.0.1:1", None), ("https://127.0.0.1:1/v1", None), ("{url}", KEY)],
 )
 def test_the_upstreams_key_goes_to_its_own_host(
-    shell: Any, serve: Any, environ: Any, named: str, key: str | None
+    shell: Any, serve: Any, monkeypatch: Any, named: str, key: str | None
 ) -> None:
-    server = serve(answers_as_others_do, lists=True)
-    environ.setenv("PUQ_UPSTREAM_KEY", KEY)
-    environ.setenv("PUQ_UPSTREAM", named.format(url=server.url))
+    server = serve(respond_like_openai, serves_lists=True)
+    monkeypatch.setenv("PUQ_UPSTREAM_KEY", KEY)
+    monkeypatch.setenv("PUQ_UPSTREAM", named.format(url=server.url))
     out = shell.run(f"%puq_sandbox --pace 0 --upstream {server.url}").out
     assert KEY not in out
     shell.run("%puq_chat -q -m upstream/tiny --no-stream hi")
-    sent = {heard.headers.get("authorization") for heard in server.heard}
+    sent = {heard.headers.get("authorization") for heard in server.requests}
     assert sent == ({f"Bearer {key}"} if key else {None})
 
 
 def test_a_strangers_notebook_does_not_get_the_upstreams_key(
-    shell: Any, environ: Any, typed: list[str]
+    shell: Any, monkeypatch: Any, getpass_answers: list[str]
 ) -> None:
-    environ.setenv("PUQ_UPSTREAM_KEY", KEY)
-    typed.append("  ")
+    monkeypatch.setenv("PUQ_UPSTREAM_KEY", KEY)
+    getpass_answers.append("  ")
     shell.run("%puq_sandbox --pace 0 --upstream https://router.invalid/v1")
-    assert typed == ["API key for router.invalid, or nothing where it takes none: "]
+    assert getpass_answers == ["API key for router.invalid, or nothing where it takes none: "]
     assert shell.session.sandbox_manager.backends.upstream_key is None
-    typed[:] = [KEY]
+    getpass_answers[:] = [KEY]
     shell.run("%puq_sandbox --upstream https://other.invalid/v1")
     assert shell.session.sandbox_manager.backends.upstream_key.reveal() == KEY
     shell.run("%puq_sandbox --upstream https://other.invalid/v1 --pace 5")

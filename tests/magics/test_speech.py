@@ -24,12 +24,12 @@ def wav(*samples: int, rate: int = 16_000) -> bytes:
     return file.getvalue()
 
 
-def streamed(data: bytes) -> bytes:
+def as_streamed_wav(data: bytes) -> bytes:
     """As a server sends WAV that does not know its length."""
     return data[:4] + b"\xff" * 4 + data[8:40] + b"\xff" * 4 + data[44:]
 
 
-PATIENCE = 30.0  # seconds
+TIMEOUT = 30.0  # seconds
 FLAC = b"fLaC\0\0\0\x22" + bytes(200)
 MP3 = b"\xff\xfb\x90\x00" + bytes(413)
 SENTENCE = "This is a sentence that is some fifty characters long. "
@@ -46,58 +46,58 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def speaking(asking: Any, environ: pytest.MonkeyPatch) -> Any:
+def speech_shell(sandbox_shell: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A shell that asks the sandbox for speech."""
-    environ.setenv("PUQ_SPEECH_MODEL", "sandbox/tts")
-    return asking
+    monkeypatch.setenv("PUQ_SPEECH_MODEL", "sandbox/tts")
+    return sandbox_shell
 
 
-Answers = Callable[..., Any]
+UseResponses = Callable[..., Any]
 
 
 @pytest.fixture
-def answering(shell: Any, serve: Any, environ: pytest.MonkeyPatch) -> Answers:
+def use_responses(shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> UseResponses:
     """Starts a server that gives these bodies, one after the other; the last for all that follow."""
 
-    def _answering(*bodies: bytes, kind: str = "audio/wav", status: str = "200 OK") -> Any:
+    def _use_responses(*bodies: bytes, kind: str = "audio/wav", status: str = "200 OK") -> Any:
         left = list(bodies)
 
         def _answer(connection: Any) -> None:
             body = left.pop(0) if len(left) > 1 else left[0]
             refused = body.startswith(b"429")
-            connection.head(status="429 Too Many Requests" if refused else status, kind=kind)
+            connection.send_head(status="429 Too Many Requests" if refused else status, kind=kind)
             connection.send(body)
 
         server = serve(_answer)
-        environ.setenv("PUQ_BASE_URL", server.url)
-        environ.setenv("PUQ_SPEECH_MODEL", "a/b")
+        monkeypatch.setenv("PUQ_BASE_URL", server.url)
+        monkeypatch.setenv("PUQ_SPEECH_MODEL", "a/b")
         shell.run("%config PuqMagics.max_speech_chars = 100\n%config PuqMagics.max_retries = 0")
         return server
 
-    return _answering
+    return _use_responses
 
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_speech_is_saved_and_told_in_a_terminal_and_is_the_value(speaking: Any, folder: Path) -> None:
-    ran = speaking.run("r = %puq_speak -o talk Hello there")
+def test_speech_is_saved_and_told_in_a_terminal_and_is_the_value(speech_shell: Any, folder: Path) -> None:
+    ran = speech_shell.run("r = %puq_speak -o talk Hello there")
     assert ran.out.startswith("saved hello-there-1.")
-    talk = speaking.names["talk"]
-    assert speaking.names["r"] is talk is speaking.names["_puq"]
+    talk = speech_shell.names["talk"]
+    assert speech_shell.names["r"] is talk is speech_shell.names["_puq"]
     assert talk.text == "Hello there"
     assert (folder / f"hello-there-1.{talk.format}").read_bytes() == talk.audio
     assert talk.duration > 0.2
 
 
-def test_only_what_was_set_is_sent(shell: Any, answering: Answers) -> None:
-    server = answering(wav(1))
+def test_only_what_was_set_is_sent(shell: Any, use_responses: UseResponses) -> None:
+    server = use_responses(wav(1))
     shell.run("who = 'Ann'\n%puq_speak Hello {{who}}, how are you?")
     shell.run("%puq_speak --voice alloy --speed 1.5 --audio-format wav --raw Hello {{who}}")
     shell.run("%config PuqMagics.voice = 'nova'\n%puq_speak -m c/d Hello")
     shell.run("%%puq_speak e/f --speed 2\nHello\n\nyou")
-    assert [heard.json for heard in server.heard] == [
+    assert [heard.json for heard in server.requests] == [
         {"model": "a/b", "input": "Hello Ann, how are you?"},
         {"model": "a/b", "input": "Hello {{who}}", "voice": "alloy", "speed": 1.5, "response_format": "wav"},
         {"model": "c/d", "input": "Hello", "voice": "nova"},
@@ -128,39 +128,39 @@ def test_only_what_was_set_is_sent(shell: Any, answering: Answers) -> None:
     ],
 )
 def test_bad_input_is_an_error_before_anything_is_sent(
-    shell: Any, answering: Answers, folder: Path, line: str, said: str
+    shell: Any, use_responses: UseResponses, folder: Path, line: str, said: str
 ) -> None:
     (folder / "there.wav").write_bytes(b"mine")
     (folder / "sub dir").mkdir()
     shell.run("nothing = '  '")
-    server = answering(wav(1))
+    server = use_responses(wav(1))
     error = shell.error(f"%puq_speak {line}")
     assert isinstance(error, InputError | MissingVariableError)
     assert said in str(error)
-    assert server.heard == []
+    assert server.requests == []
     assert files(folder) == ["sub dir", "there.wav"]
 
 
-def test_a_router_that_knows_no_such_voice(speaking: Any, folder: Path) -> None:
-    error = speaking.error("%puq_speak --voice nobody --save x Hello")
+def test_a_router_that_knows_no_such_voice(speech_shell: Any, folder: Path) -> None:
+    error = speech_shell.error("%puq_speak --voice nobody --save x Hello")
     assert error.status in (400, 422)
     assert files(folder) == []
 
 
-def test_a_dry_run_tells_the_parts_and_sends_nothing(shell: Any, answering: Answers) -> None:
-    server = answering(wav(1))
+def test_a_dry_run_tells_the_parts_and_sends_nothing(shell: Any, use_responses: UseResponses) -> None:
+    server = use_responses(wav(1))
     out = shell.run(f"%puq_speak --dry-run --voice alloy {SENTENCE * 2}Last.").out
     assert out.startswith(f"curl -N {server.url}/v1/audio/speech ")
     assert "in 2 requests like this" in out
     assert "part 2: " in out
-    assert server.heard == []
+    assert server.requests == []
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def test_speech_is_saved_under_its_name(shell: Any, answering: Answers, folder: Path) -> None:
-    answering(wav(1, 2))
+def test_speech_is_saved_under_its_name(shell: Any, use_responses: UseResponses, folder: Path) -> None:
+    use_responses(wav(1, 2))
     assert shell.run("%puq_speak --save talk Hello").out.startswith("saved talk.wav (")
     assert (folder / "talk.wav").read_bytes() == wav(1, 2)
     (folder / "mine.wav").write_bytes(b"mine")
@@ -170,14 +170,14 @@ def test_speech_is_saved_under_its_name(shell: Any, answering: Answers, folder: 
 
 
 def test_a_file_that_appeared_meanwhile_is_left_alone(
-    shell: Any, serve: Any, environ: pytest.MonkeyPatch, folder: Path
+    shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     def answer(connection: Any) -> None:
         (folder / "talk.wav").write_bytes(b"mine")
-        connection.head(kind="audio/wav")
+        connection.send_head(kind="audio/wav")
         connection.send(wav(1, 2))
 
-    environ.setenv("PUQ_BASE_URL", serve(answer).url)
+    monkeypatch.setenv("PUQ_BASE_URL", serve(answer).url)
     error = shell.error("%puq_speak -m a/b -o talk --save talk.wav Hello")
     assert isinstance(error, InputError)
     assert "exists" in str(error)
@@ -187,20 +187,20 @@ def test_a_file_that_appeared_meanwhile_is_left_alone(
 
 
 def test_a_file_has_what_came_before_the_rest_has_come(
-    shell: Any, serve: Any, environ: pytest.MonkeyPatch, folder: Path
+    shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     seen: list[tuple[str, bytes]] = []
 
     def answer(connection: Any) -> None:
-        connection.head(kind="audio/wav")
+        connection.send_head(kind="audio/wav")
         connection.send(wav(*range(100)))
-        end = monotonic() + PATIENCE
+        end = monotonic() + TIMEOUT
         while not (found := [path for path in folder.iterdir() if path.stat().st_size >= 244]):
             assert monotonic() < end
         seen.extend((path.name, path.read_bytes()) for path in found)
         connection.send(bytes(100))
 
-    environ.setenv("PUQ_BASE_URL", serve(answer).url)
+    monkeypatch.setenv("PUQ_BASE_URL", serve(answer).url)
     shell.run("%puq_speak -m a/b --save talk.wav Hello")
     ((name, data),) = seen
     assert name != "talk.wav"
@@ -208,8 +208,10 @@ def test_a_file_has_what_came_before_the_rest_has_come(
     assert files(folder) == ["talk.wav"]
 
 
-def test_a_wav_without_its_length_is_saved_with_it(shell: Any, answering: Answers, folder: Path) -> None:
-    answering(streamed(wav(1, 2, 3)))
+def test_a_wav_without_its_length_is_saved_with_it(
+    shell: Any, use_responses: UseResponses, folder: Path
+) -> None:
+    use_responses(as_streamed_wav(wav(1, 2, 3)))
     shell.run("%puq_speak --save talk.wav Hello")
     assert (folder / "talk.wav").read_bytes() == shell.names["_puq"].audio == wav(1, 2, 3)
 
@@ -217,9 +219,11 @@ def test_a_wav_without_its_length_is_saved_with_it(shell: Any, answering: Answer
 # --- long texts ----------------------------------------------------------------------------------------------------
 
 
-def test_a_wav_that_is_cut_is_told_and_stays_as_it_came(shell: Any, answering: Answers, folder: Path) -> None:
+def test_a_wav_that_is_cut_is_told_and_stays_as_it_came(
+    shell: Any, use_responses: UseResponses, folder: Path
+) -> None:
     cut = wav(*range(50))[:-40]
-    answering(cut)
+    use_responses(cut)
     ran = shell.run("%puq_speak --save talk.wav -o talk Hello")
     talk = shell.names["talk"]
     assert (talk.audio, talk.broken_off) == (cut, "broken off")
@@ -227,9 +231,9 @@ def test_a_wav_that_is_cut_is_told_and_stays_as_it_came(shell: Any, answering: A
     assert "the audio is cut: 40 bytes that its head tells of did not come" in ran.out
 
 
-@pytest.mark.parametrize("head", [wav(), streamed(wav()), wav(1, 2)[:44]])
-def test_a_head_alone_is_no_sound(shell: Any, answering: Answers, folder: Path, head: bytes) -> None:
-    answering(head)
+@pytest.mark.parametrize("head", [wav(), as_streamed_wav(wav()), wav(1, 2)[:44]])
+def test_a_head_alone_is_no_sound(shell: Any, use_responses: UseResponses, folder: Path, head: bytes) -> None:
+    use_responses(head)
     error = shell.error("%puq_speak --save talk.wav -o talk Hello")
     assert isinstance(error, InvalidResponseError)
     assert "no sound came" in str(error)
@@ -237,34 +241,36 @@ def test_a_head_alone_is_no_sound(shell: Any, answering: Answers, folder: Path, 
     assert "talk" not in shell.names
 
 
-def test_a_long_text_is_split_and_its_parts_are_one(shell: Any, answering: Answers, folder: Path) -> None:
-    server = answering(streamed(wav(1, 2)), streamed(wav(3)), wav(4, 5, 6))
+def test_a_long_text_is_split_and_its_parts_are_one(
+    shell: Any, use_responses: UseResponses, folder: Path
+) -> None:
+    server = use_responses(as_streamed_wav(wav(1, 2)), as_streamed_wav(wav(3)), wav(4, 5, 6))
     shell.run(f"%puq_speak --voice alloy --save talk -o talk {SENTENCE * 3}")
-    assert [heard.json["input"] for heard in server.heard] == [SENTENCE.strip()] * 3
-    assert {heard.json["voice"] for heard in server.heard} == {"alloy"}
+    assert [heard.json["input"] for heard in server.requests] == [SENTENCE.strip()] * 3
+    assert {heard.json["voice"] for heard in server.requests} == {"alloy"}
     assert shell.names["talk"].audio == wav(1, 2, 3, 4, 5, 6)
     assert shell.names["talk"].text == (SENTENCE * 3).strip()
     assert (folder / "talk.wav").read_bytes() == wav(1, 2, 3, 4, 5, 6)
     assert files(folder) == ["talk.wav"]
 
 
-def test_parts_of_mp3_are_one(shell: Any, answering: Answers, folder: Path) -> None:
-    answering(b"ID3\4\0\0\0\0\0\2xx" + MP3, MP3 + MP3, kind="audio/mpeg")
+def test_parts_of_mp3_are_one(shell: Any, use_responses: UseResponses, folder: Path) -> None:
+    use_responses(b"ID3\4\0\0\0\0\0\2xx" + MP3, MP3 + MP3, kind="audio/mpeg")
     shell.run(f"%puq_speak --save talk {SENTENCE * 2}")
     assert (folder / "talk.mp3").read_bytes() == shell.names["_puq"].audio == MP3 * 3
 
 
-def test_a_long_text_comes_back_whole(speaking: Any, environ: pytest.MonkeyPatch) -> None:
-    environ.setenv("PUQ_TRANSCRIBE_MODEL", "sandbox/whisper")
-    speaking.run("%config PuqMagics.max_speech_chars = 100")
+def test_a_long_text_comes_back_whole(speech_shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUQ_TRANSCRIBE_MODEL", "sandbox/whisper")
+    speech_shell.run("%config PuqMagics.max_speech_chars = 100")
     text = "First of all, hello. Then there is more to say, which takes a while. 'Third,' she said, 'is late.' Bye!"
-    speaking.run(f"%%puq_speak -o talk\n{text}")
-    speaking.run("%puq_transcribe talk")
-    assert speaking.names["_puq"].text.split() == text.split()
+    speech_shell.run(f"%%puq_speak -o talk\n{text}")
+    speech_shell.run("%puq_transcribe talk")
+    assert speech_shell.names["_puq"].text.split() == text.split()
 
 
-def test_what_a_failed_part_leaves(shell: Any, answering: Answers, folder: Path) -> None:
-    answering(wav(1), wav(2), b'429 {"error": "enough"}')
+def test_what_a_failed_part_leaves(shell: Any, use_responses: UseResponses, folder: Path) -> None:
+    use_responses(wav(1), wav(2), b'429 {"error": "enough"}')
     ran = shell.attempt(f"%puq_speak -o talk --save talk.wav {SENTENCE * 3}")
     error, talk = ran.error, shell.names["talk"]
     assert isinstance(error, RateLimitError)
@@ -275,21 +281,21 @@ def test_what_a_failed_part_leaves(shell: Any, answering: Answers, folder: Path)
     assert "talk.wav" not in files(folder)
 
 
-def test_flac_in_parts_stops_after_the_first(shell: Any, answering: Answers) -> None:
-    server = answering(FLAC, kind="audio/flac")
+def test_flac_in_parts_stops_after_the_first(shell: Any, use_responses: UseResponses) -> None:
+    server = use_responses(FLAC, kind="audio/flac")
     error = shell.attempt(f"%puq_speak -o talk {SENTENCE * 3}").error
     assert isinstance(error, InvalidResponseError)
     assert "FLAC cannot be joined" in str(error)
     assert "--audio-format wav" in error.hint
-    assert len(server.heard) == 1
+    assert len(server.requests) == 1
     assert shell.names["talk"].audio == FLAC
 
 
 @pytest.mark.parametrize("other", [wav(2, rate=8_000), MP3, b"OggS" + bytes(100)])
 def test_a_part_that_does_not_fit_is_kept_in_a_file(
-    shell: Any, answering: Answers, folder: Path, other: bytes
+    shell: Any, use_responses: UseResponses, folder: Path, other: bytes
 ) -> None:
-    answering(wav(1), other, wav(3))
+    use_responses(wav(1), other, wav(3))
     error = shell.attempt(f"%puq_speak -o talk --save talk.wav {SENTENCE * 3}").error
     assert isinstance(error, InvalidResponseError)
     assert "part 2 has another format, rate or number of channels" in str(error)
@@ -318,9 +324,9 @@ def test_a_part_that_does_not_fit_is_kept_in_a_file(
     ],
 )
 def test_what_is_no_audio_is_an_error_and_is_kept(
-    shell: Any, answering: Answers, folder: Path, body: bytes, said: str, ending: str
+    shell: Any, use_responses: UseResponses, folder: Path, body: bytes, said: str, ending: str
 ) -> None:
-    answering(body)
+    use_responses(body)
     error = shell.error("%puq_speak -o talk --save talk.wav Hello")
     assert isinstance(error, InvalidResponseError)
     assert said in str(error)
@@ -332,13 +338,13 @@ def test_what_is_no_audio_is_an_error_and_is_kept(
 
 
 def test_a_cut_answer_keeps_what_came(
-    shell: Any, serve: Any, environ: pytest.MonkeyPatch, folder: Path
+    shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     def answer(connection: Any) -> None:
-        connection.head(kind="audio/wav", Content_Length="1000")
+        connection.send_head(kind="audio/wav", Content_Length="1000")
         connection.send(wav(*range(50)))
 
-    environ.setenv("PUQ_BASE_URL", serve(answer).url)
+    monkeypatch.setenv("PUQ_BASE_URL", serve(answer).url)
     ran = shell.attempt("%puq_speak -m a/b -o talk --save talk.wav Hello")
     assert "What was spoken is in _puq" in str(ran.error)
     assert shell.names["talk"].audio == wav(*range(50))
@@ -346,8 +352,8 @@ def test_a_cut_answer_keeps_what_came(
     assert "broken off" in ran.out
 
 
-def test_where_nothing_can_be_played_the_result_says_so(shell: Any, answering: Answers) -> None:
-    answering(wav(1, 2))
+def test_where_nothing_can_be_played_the_result_says_so(shell: Any, use_responses: UseResponses) -> None:
+    use_responses(wav(1, 2))
     assert "not played: a terminal has no player" in shell.run("%puq_speak --autoplay -o talk Hello").out
     shell.run("%puq_speak --autoplay -q -o talk Hello")
     assert shell.names["talk"].notes == ("not played: -q shows no player",)
@@ -361,8 +367,8 @@ def test_help_has_the_options_and_an_example(shell: Any) -> None:
     assert "Example: ``%puq_speak" in words
 
 
-def test_a_player_in_a_notebook(pupil: Any) -> None:
-    cell = pupil.run("%puq_speak -o talk Hello <b>you</b>")
+def test_a_player_in_a_notebook(sandbox_kernel: Any) -> None:
+    cell = sandbox_kernel.run("%puq_speak -o talk Hello <b>you</b>")
     (bundle,) = cell.screen
     assert "<audio controls" in bundle["text/html"]
     assert "data:audio/" in bundle["text/html"]
@@ -371,18 +377,18 @@ def test_a_player_in_a_notebook(pupil: Any) -> None:
     assert cell.contents("execute_result") == []
 
 
-def test_a_notebook_plays_at_once_or_says_why_not(pupil: Any) -> None:
-    assert "not played" not in pupil.run("%puq_speak --autoplay Hello").screen[-1]["text/html"]
-    pupil.run("%config PuqMagics.live = False")
-    (bundle,) = pupil.run("%puq_speak --autoplay Hello").screen
+def test_a_notebook_plays_at_once_or_says_why_not(sandbox_kernel: Any) -> None:
+    assert "not played" not in sandbox_kernel.run("%puq_speak --autoplay Hello").screen[-1]["text/html"]
+    sandbox_kernel.run("%config PuqMagics.live = False")
+    (bundle,) = sandbox_kernel.run("%puq_speak --autoplay Hello").screen
     assert "not played: displays are not updated" in unescape(bundle["text/html"])
 
 
-def test_what_is_too_large_for_a_notebook_is_saved_beside_it(pupil: Any) -> None:
-    pupil.run("%config PuqMagics.max_embed_mb = 0.001")
-    (bundle,) = pupil.run("%puq_speak -o talk A large greeting").screen
+def test_what_is_too_large_for_a_notebook_is_saved_beside_it(sandbox_kernel: Any) -> None:
+    sandbox_kernel.run("%config PuqMagics.max_embed_mb = 0.001")
+    (bundle,) = sandbox_kernel.run("%puq_speak -o talk A large greeting").screen
     assert "data:audio/" not in bundle["text/html"]
-    path = Path(pupil.value("str(talk.path)"))
-    assert path.parent == pupil.folder
+    path = Path(sandbox_kernel.value("str(talk.path)"))
+    assert path.parent == sandbox_kernel.folder
     assert path.name in bundle["text/html"]
-    assert path.stat().st_size == pupil.value("len(talk.audio)")
+    assert path.stat().st_size == sandbox_kernel.value("len(talk.audio)")

@@ -39,28 +39,28 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def listening(asking: Any, environ: pytest.MonkeyPatch) -> Any:
+def transcription_shell(sandbox_shell: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A shell that speaks to the sandbox, and lets it listen."""
-    environ.setenv("PUQ_SPEECH_MODEL", "sandbox/tts")
-    environ.setenv("PUQ_TRANSCRIBE_MODEL", "sandbox/whisper")
-    return asking
+    monkeypatch.setenv("PUQ_SPEECH_MODEL", "sandbox/tts")
+    monkeypatch.setenv("PUQ_TRANSCRIBE_MODEL", "sandbox/whisper")
+    return sandbox_shell
 
 
 @pytest.fixture
-def answering(shell: Any, serve: Any, environ: pytest.MonkeyPatch) -> Any:
+def use_responses(shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Starts a server that answers so."""
 
-    def _answering(body: bytes = b'{"text": "Hello there"}', kind: str = "application/json") -> Any:
+    def _use_responses(body: bytes = b'{"text": "Hello there"}', kind: str = "application/json") -> Any:
         def _answer(connection: Any) -> None:
-            connection.head(kind=kind)
+            connection.send_head(kind=kind)
             connection.send(body)
 
         server = serve(_answer)
-        environ.setenv("PUQ_BASE_URL", server.url)
-        environ.setenv("PUQ_TRANSCRIBE_MODEL", "a/b")
+        monkeypatch.setenv("PUQ_BASE_URL", server.url)
+        monkeypatch.setenv("PUQ_TRANSCRIBE_MODEL", "a/b")
         return server
 
-    return _answering
+    return _use_responses
 
 
 def form(heard: Any) -> dict[str, Message]:
@@ -75,34 +75,36 @@ def fields(heard: Any) -> dict[str, str]:
     return {name: str(part.get_payload()) for name, part in form(heard).items() if name != "file"}
 
 
-def test_what_was_spoken_comes_back(listening: Any, folder: Path) -> None:
-    listening.run("%puq_speak --save talk.wav -o spoken Hello there, all of you.")
-    ran = listening.run("r = %puq_transcribe -o heard talk.wav")
+def test_what_was_spoken_comes_back(transcription_shell: Any, folder: Path) -> None:
+    transcription_shell.run("%puq_speak --save talk.wav -o spoken Hello there, all of you.")
+    ran = transcription_shell.run("r = %puq_transcribe -o heard talk.wav")
     assert ran.out.startswith("Hello there, all of you.\n[")
     assert "talk.wav" in ran.out
-    heard = listening.names["heard"]
-    assert heard is listening.names["r"] is listening.names["_puq"]
+    heard = transcription_shell.names["heard"]
+    assert heard is transcription_shell.names["r"] is transcription_shell.names["_puq"]
     assert heard.text == "Hello there, all of you."
-    assert "variable spoken" in listening.run("%puq_transcribe spoken").out
-    listening.run("%puq_transcribe --response-format verbose_json spoken")
-    (segment,) = listening.names["_puq"].segments
+    assert "variable spoken" in transcription_shell.run("%puq_transcribe spoken").out
+    transcription_shell.run("%puq_transcribe --response-format verbose_json spoken")
+    (segment,) = transcription_shell.names["_puq"].segments
     assert (segment.start, segment.text) == (0.0, "Hello there, all of you.")
-    assert listening.sent("%puq_chat -m sandbox/echo Sum this up: {{heard.text}}")["messages"] == [
-        {"role": "user", "content": "Sum this up: Hello there, all of you."}
-    ]
+    assert transcription_shell.echoed_request("%puq_chat -m sandbox/echo Sum this up: {{heard.text}}")[
+        "messages"
+    ] == [{"role": "user", "content": "Sum this up: Hello there, all of you."}]
 
 
-def test_only_what_was_set_is_sent_and_of_the_file_its_name(shell: Any, answering: Any, folder: Path) -> None:
+def test_only_what_was_set_is_sent_and_of_the_file_its_name(
+    shell: Any, use_responses: Any, folder: Path
+) -> None:
     (folder / "secret").mkdir()
     (folder / "secret" / "my talk.wav").write_bytes(SOUND)
-    server = answering()
+    server = use_responses()
     shell.run("%puq_transcribe secret/my talk.wav")
     shell.run("%puq_transcribe -m c/d --language en --response-format verbose_json 'secret/my talk.wav'")
-    assert [fields(heard) for heard in server.heard] == [
+    assert [fields(heard) for heard in server.requests] == [
         {"model": "a/b"},
         {"model": "c/d", "language": "en", "response_format": "verbose_json"},
     ]
-    for heard in server.heard:
+    for heard in server.requests:
         file = form(heard)["file"]
         assert file.get_filename() == "my talk.wav"
         assert file.get_payload(decode=True) == SOUND
@@ -121,39 +123,41 @@ def test_only_what_was_set_is_sent_and_of_the_file_its_name(shell: Any, answerin
     ],
 )
 def test_options_stand_before_or_behind_a_path_with_spaces(
-    shell: Any, answering: Any, folder: Path, line: str
+    shell: Any, use_responses: Any, folder: Path, line: str
 ) -> None:
     (folder / "talk - part 1.wav").write_bytes(SOUND)
-    server = answering()
+    server = use_responses()
     shell.run(f"%puq_transcribe {line}")
-    assert fields(server.heard[0]) == {"model": "a/b", "language": "en"}
-    assert form(server.heard[0])["file"].get_filename() == "talk - part 1.wav"
+    assert fields(server.requests[0]) == {"model": "a/b", "language": "en"}
+    assert form(server.requests[0])["file"].get_filename() == "talk - part 1.wav"
     assert shell.names["heard"].text == "Hello there"
 
 
-def test_a_name_that_looks_like_options_wins_if_it_is_there(shell: Any, answering: Any, folder: Path) -> None:
+def test_a_name_that_looks_like_options_wins_if_it_is_there(
+    shell: Any, use_responses: Any, folder: Path
+) -> None:
     (folder / "talk -o x").write_bytes(SOUND)
-    server = answering()
+    server = use_responses()
     shell.run("%puq_transcribe talk -o x")
-    assert form(server.heard[0])["file"].get_filename() == "talk -o x"
+    assert form(server.requests[0])["file"].get_filename() == "talk -o x"
     assert "x" not in shell.names
 
 
-def test_a_variable_by_its_name_and_which_was_taken(shell: Any, answering: Any, folder: Path) -> None:
-    server = answering()
+def test_a_variable_by_its_name_and_which_was_taken(shell: Any, use_responses: Any, folder: Path) -> None:
+    server = use_responses()
     shell.run(f"talk = {SOUND!r}")
     assert "variable talk" in shell.run("%puq_transcribe talk").out
     (folder / "talk").write_bytes(wav(4))
     assert "the file talk was taken, not the variable" in shell.run("%puq_transcribe talk").out
     shell.run("def f(local):\n    get_ipython().run_line_magic('puq_transcribe', 'local')\nf(talk)")
-    sent = [form(heard)["file"].get_payload(decode=True) for heard in server.heard]
+    sent = [form(heard)["file"].get_payload(decode=True) for heard in server.requests]
     assert sent == [SOUND, wav(4), SOUND]
 
 
-def test_an_array_with_its_rate(shell: Any, answering: Any) -> None:
-    server = answering()
+def test_an_array_with_its_rate(shell: Any, use_responses: Any) -> None:
+    server = use_responses()
     shell.run("import numpy as np\npair = (16_000, np.array([1, 2, 3], dtype='int16'))\n%puq_transcribe pair")
-    assert form(server.heard[0])["file"].get_payload(decode=True) == SOUND
+    assert form(server.requests[0])["file"].get_payload(decode=True) == SOUND
     error = shell.error("bare = pair[1]\n%puq_transcribe bare")
     assert "pair = (bare, 16000), then %puq_transcribe pair" in error.hint
 
@@ -191,20 +195,20 @@ def test_an_array_with_its_rate(shell: Any, answering: Any) -> None:
     ],
 )
 def test_bad_input_is_an_error_before_anything_is_sent(
-    shell: Any, answering: Any, folder: Path, line: str, said: str
+    shell: Any, use_responses: Any, folder: Path, line: str, said: str
 ) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
     (folder / "empty.wav").touch()
     (folder / "text.mp3").write_text("Dear diary, these are only words.")
     (folder / "there.txt").write_text("mine")
-    server = answering()
+    server = use_responses()
     (folder / "folder").mkdir()
     shell.run("number = 5\nfrom pathlib import Path\npath = Path('talk.wav')")
     error = shell.error(f"%puq_transcribe {line}")
     assert isinstance(error, InputError)
     assert said in str(error)
     assert error.hint
-    assert server.heard == []
+    assert server.requests == []
     assert (folder / "there.txt").read_text() == "mine"
     assert (folder / "talk.wav").read_bytes() == SOUND
 
@@ -212,12 +216,12 @@ def test_bad_input_is_an_error_before_anything_is_sent(
 @pytest.mark.parametrize("name", ["-dash.wav", "-old song.wav", "song -live.wav"])
 @pytest.mark.parametrize("start", ["", "./"])
 def test_a_file_whose_name_has_a_dash(
-    shell: Any, answering: Any, folder: Path, name: str, start: str
+    shell: Any, use_responses: Any, folder: Path, name: str, start: str
 ) -> None:
     (folder / name).write_bytes(SOUND)
-    server = answering()
+    server = use_responses()
     shell.run(f"%puq_transcribe {start}{name}")
-    assert form(server.heard[0])["file"].get_filename() == name
+    assert form(server.requests[0])["file"].get_filename() == name
 
 
 @pytest.mark.parametrize(
@@ -229,7 +233,7 @@ def test_the_words_of_an_answer_that_breaks_off_are_kept(
     (folder / "talk.wav").write_bytes(SOUND)
 
     def _answer(connection: Any) -> None:
-        connection.head(kind="text/plain", content_length=str(len(body) + 100))
+        connection.send_head(kind="text/plain", content_length=str(len(body) + 100))
         connection.send(body)
 
     shell.run(f"%config PuqMagics.base_url = {serve(_answer).url!r}")
@@ -244,22 +248,22 @@ def test_the_words_of_an_answer_that_breaks_off_are_kept(
     assert not (folder / "heard.txt").exists()
 
 
-def test_a_text_with_the_name_of_a_recording_is_noted(shell: Any, answering: Any, folder: Path) -> None:
+def test_a_text_with_the_name_of_a_recording_is_noted(shell: Any, use_responses: Any, folder: Path) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
-    answering()
+    use_responses()
     assert "words.mp3 holds text" in shell.run("%puq_transcribe talk.wav --save words.mp3").out
 
 
-def test_without_a_model_the_error_says_how_to_name_one(asking: Any, folder: Path) -> None:
+def test_without_a_model_the_error_says_how_to_name_one(sandbox_shell: Any, folder: Path) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
-    error = asking.error("%puq_transcribe talk.wav")
+    error = sandbox_shell.error("%puq_transcribe talk.wav")
     assert isinstance(error, ConfigurationError)
     assert "transcribe_model" in error.hint
 
 
-def test_the_text_is_saved(shell: Any, answering: Any, folder: Path) -> None:
+def test_the_text_is_saved(shell: Any, use_responses: Any, folder: Path) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
-    answering('{"text": "Grüße"}'.encode())
+    use_responses('{"text": "Grüße"}'.encode())
     shell.run("%puq_transcribe talk.wav --save words")
     assert (folder / "words.txt").read_text(encoding="utf-8") == "Grüße"
     (folder / "words.md").write_text("mine")
@@ -267,23 +271,23 @@ def test_the_text_is_saved(shell: Any, answering: Any, folder: Path) -> None:
     assert (folder / "words.md").read_text(encoding="utf-8") == "Grüße"
 
 
-def test_plain_text_is_an_answer_too(shell: Any, answering: Any, folder: Path) -> None:
+def test_plain_text_is_an_answer_too(shell: Any, use_responses: Any, folder: Path) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
-    answering(b"Hello there\n", kind="text/plain")
+    use_responses(b"Hello there\n", kind="text/plain")
     shell.run("r = %puq_transcribe talk.wav --response-format text -q")
     assert shell.names["r"].text == "Hello there"
 
 
-def test_quiet_and_dry_run(shell: Any, answering: Any, folder: Path) -> None:
+def test_quiet_and_dry_run(shell: Any, use_responses: Any, folder: Path) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
-    server = answering()
+    server = use_responses()
     assert shell.run("r = %puq_transcribe -q talk.wav").out == ""
     out = shell.run(f"%puq_transcribe --dry-run --language en {folder}/talk.wav").out
     assert f"curl -N {server.url}/v1/audio/transcriptions " in out
     assert "language=en" in out
     assert "talk.wav: 50 bytes" in out
     assert str(folder) not in out
-    assert len(server.heard) == 1
+    assert len(server.requests) == 1
 
 
 # --- as it comes ---------------------------------------------------------------------------------------------------
@@ -302,29 +306,29 @@ DONE = sse(
 )
 
 
-def test_the_words_of_a_stream(listening: Any, folder: Path) -> None:
-    listening.run("%puq_speak -q --save talk.wav Hello there. How are you?")
-    ran = listening.run("r = %puq_transcribe --stream -o heard --save heard.txt talk.wav")
+def test_the_words_of_a_stream(transcription_shell: Any, folder: Path) -> None:
+    transcription_shell.run("%puq_speak -q --save talk.wav Hello there. How are you?")
+    ran = transcription_shell.run("r = %puq_transcribe --stream -o heard --save heard.txt talk.wav")
     assert ran.out.startswith("Hello there. How are you?\n[")
     assert ran.out.count("Hello there") == 1
-    heard = listening.names["heard"]
-    assert heard is listening.names["r"] is listening.names["_puq"]
+    heard = transcription_shell.names["heard"]
+    assert heard is transcription_shell.names["r"] is transcription_shell.names["_puq"]
     assert heard.text == (folder / "heard.txt").read_text() == "Hello there. How are you?"
     assert [segment.text for segment in heard.segments] == ["Hello there.", "How are you?"]
     assert 0 < heard.time_to_first_token <= heard.latency
     assert heard.usage.prompt_tokens > 0
-    listening.run("%puq_transcribe talk.wav")
-    whole = listening.names["_puq"]
+    transcription_shell.run("%puq_transcribe talk.wav")
+    whole = transcription_shell.names["_puq"]
     assert (whole.text, whole.usage, whole.cost) == (heard.text, heard.usage, heard.cost)
 
 
-def test_that_it_streams_is_sent_and_shown_by_a_dry_run(shell: Any, answering: Any, folder: Path) -> None:
+def test_that_it_streams_is_sent_and_shown_by_a_dry_run(shell: Any, use_responses: Any, folder: Path) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
-    server = answering(HELLO + DONE, kind="text/event-stream")
+    server = use_responses(HELLO + DONE, kind="text/event-stream")
     assert " stream=true " in shell.run("%puq_transcribe --dry-run --stream talk.wav").out
-    assert server.heard == []
+    assert server.requests == []
     shell.run("%puq_transcribe talk.wav --stream --language en")
-    assert fields(server.heard[0]) == {"model": "a/b", "language": "en", "stream": "true"}
+    assert fields(server.requests[0]) == {"model": "a/b", "language": "en", "stream": "true"}
     assert (shell.names["_puq"].text, shell.names["_puq"].duration) == ("Hello there", 4)
 
 
@@ -337,10 +341,10 @@ def test_that_it_streams_is_sent_and_shown_by_a_dry_run(shell: Any, answering: A
     ],
 )
 def test_a_router_that_does_not_stream(
-    shell: Any, answering: Any, folder: Path, body: bytes, kind: str
+    shell: Any, use_responses: Any, folder: Path, body: bytes, kind: str
 ) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
-    answering(body, kind=kind)
+    use_responses(body, kind=kind)
     ran = shell.run("%puq_transcribe --stream talk.wav")
     assert ran.out.startswith("Hello there\n[a/b")
     assert ran.out.count("Hello there") == 1
@@ -352,10 +356,10 @@ def test_a_router_that_does_not_stream(
     [(b"", "ended before it was finished"), (sse({"error": "the engine ended by signal 9"}), "by signal 9")],
 )
 def test_the_words_of_a_stream_that_breaks_off_are_kept(
-    shell: Any, answering: Any, folder: Path, end: bytes, said: str
+    shell: Any, use_responses: Any, folder: Path, end: bytes, said: str
 ) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
-    answering(HELLO + end, kind="text/event-stream")
+    use_responses(HELLO + end, kind="text/event-stream")
     ran = shell.attempt("%puq_transcribe --stream talk.wav -o heard --save heard.txt")
     assert isinstance(ran.error, APIError)
     assert said in str(ran.error)
@@ -372,9 +376,9 @@ def test_the_words_of_a_stream_that_breaks_off_are_kept(
     ("body", "said"),
     [(b"", ""), (b": PROCESSING\n\n", "holds no text"), (b'{"error": "no ears left"}', "no ears left")],
 )
-def test_streams_without_words(shell: Any, answering: Any, folder: Path, body: bytes, said: str) -> None:
+def test_streams_without_words(shell: Any, use_responses: Any, folder: Path, body: bytes, said: str) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
-    answering(body, kind="text/event-stream")
+    use_responses(body, kind="text/event-stream")
     error = shell.error("%puq_transcribe talk.wav --stream -o heard")
     assert isinstance(error, InvalidResponseError)
     assert said in str(error)
@@ -390,9 +394,9 @@ def test_streams_without_words(shell: Any, answering: Any, folder: Path, body: b
         (b"<html><title>Down</title></html>", "Down"),
     ],
 )
-def test_answers_without_words(shell: Any, answering: Any, folder: Path, body: bytes, said: str) -> None:
+def test_answers_without_words(shell: Any, use_responses: Any, folder: Path, body: bytes, said: str) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
-    answering(body)
+    use_responses(body)
     error = shell.error("%puq_transcribe talk.wav -o heard --save heard.txt")
     assert isinstance(error, InvalidResponseError)
     assert said in str(error)
@@ -400,10 +404,10 @@ def test_answers_without_words(shell: Any, answering: Any, folder: Path, body: b
     assert not (folder / "heard.txt").exists()
 
 
-def test_a_sound_that_the_sandbox_did_not_make(listening: Any, folder: Path) -> None:
+def test_a_sound_that_the_sandbox_did_not_make(transcription_shell: Any, folder: Path) -> None:
     (folder / "talk.wav").write_bytes(SOUND)
-    ran = listening.attempt("%puq_transcribe talk.wav")
-    words = str(ran.error) if isinstance(ran.error, APIError) else listening.names["_puq"].text
+    ran = transcription_shell.attempt("%puq_transcribe talk.wav")
+    words = str(ran.error) if isinstance(ran.error, APIError) else transcription_shell.names["_puq"].text
     assert "recogniser" in words
 
 
@@ -416,9 +420,9 @@ def test_help_has_the_options_and_an_example(shell: Any) -> None:
 # --- in a notebook -------------------------------------------------------------------------------------------------
 
 
-def test_a_transcript_in_a_notebook(pupil: Any) -> None:
-    pupil.run("%puq_speak -q -o talk Two < three, they say.")
-    cell = pupil.run("%puq_transcribe talk --response-format verbose_json")
+def test_a_transcript_in_a_notebook(sandbox_kernel: Any) -> None:
+    sandbox_kernel.run("%puq_speak -q -o talk Two < three, they say.")
+    cell = sandbox_kernel.run("%puq_transcribe talk --response-format verbose_json")
     (bundle,) = cell.screen
     assert "<p>Two < three, they say.</p>" in unescape(bundle["text/html"])
     assert "Two <" not in bundle["text/html"]
@@ -426,23 +430,23 @@ def test_a_transcript_in_a_notebook(pupil: Any) -> None:
     assert cell.contents("execute_result") == []
 
 
-def test_a_recording_goes_the_same_way(pupil: Any) -> None:
-    pupil.run("%puq_speak -q -o talk Hello, recorder.")
-    cell = pupil.run("%puq_transcribe --record -o heard")
+def test_a_recording_goes_the_same_way(sandbox_kernel: Any) -> None:
+    sandbox_kernel.run("%puq_speak -q -o talk Hello, recorder.")
+    cell = sandbox_kernel.run("%puq_transcribe --record -o heard")
     assert cell.reply["status"] == "ok"
     assert any("application/vnd.jupyter.widget-view+json" in bundle for bundle in cell.screen)
     found = "import gc\nfrom puq_magics.widgets.recorder import Recorder\n"
     found += "(recorder,) = [each for each in gc.get_objects() if isinstance(each, Recorder)]\n"
-    taken = pupil.run(found + "recorder._take(talk.audio, 'audio/wav')")
+    taken = sandbox_kernel.run(found + "recorder._take(talk.audio, 'audio/wav')")
     assert taken.reply["status"] == "ok"
-    assert pupil.value("[heard.text, _puq is heard, recorder.state, recorder.message]") == [
+    assert sandbox_kernel.value("[heard.text, _puq is heard, recorder.state, recorder.message]") == [
         "Hello, recorder.",
         True,
         "done",
         "Transcribed; the text is in _puq.text and heard.text.",
     ]
     assert any("Hello, recorder." in json.dumps(bundle) for bundle in taken.screen)
-    (bundle,) = pupil.run("heard").contents("display_data")
+    (bundle,) = sandbox_kernel.run("heard").contents("display_data")
     assert "Hello, recorder." in bundle["data"]["text/plain"]
 
 
@@ -454,10 +458,10 @@ recorder = [each for each in gc.get_objects() if isinstance(each, Recorder) and 
 """
 
 
-def test_a_recording_that_fails_is_told_by_the_recorder(pupil: Any) -> None:
-    pupil.run("%puq_transcribe --record")
-    pupil.run(RECORDER + "recorder._take(b'what is this?', 'audio/odd')")
-    state, words = pupil.value("[recorder.state, recorder.message]")
+def test_a_recording_that_fails_is_told_by_the_recorder(sandbox_kernel: Any) -> None:
+    sandbox_kernel.run("%puq_transcribe --record")
+    sandbox_kernel.run(RECORDER + "recorder._take(b'what is this?', 'audio/odd')")
+    state, words = sandbox_kernel.value("[recorder.state, recorder.message]")
     assert state == "failed"
     assert words.startswith("the recording (audio/odd) cannot be sent: the data is not audio")
     kept = Path(words.rpartition("The recording is kept: %puq_transcribe ")[2])
@@ -465,38 +469,42 @@ def test_a_recording_that_fails_is_told_by_the_recorder(pupil: Any) -> None:
     kept.unlink()
 
 
-def test_the_text_of_each_recording_has_a_file_of_its_own(pupil: Any) -> None:
-    pupil.run("%puq_speak -q -o one One.\n%puq_speak -q -o two Two.")
-    pupil.run("%puq_transcribe --record --save words.txt")
-    pupil.run(RECORDER + "recorder._take(one.audio, 'audio/wav')\nrecorder._take(two.audio, 'audio/wav')")
-    assert pupil.value("recorder.message").endswith("in _puq.text and words-2.txt.")
-    assert (pupil.folder / "words.txt").read_text(encoding="utf-8") == "One."
-    assert (pupil.folder / "words-2.txt").read_text(encoding="utf-8") == "Two."
-    assert "words.txt exists" in pupil.run("%puq_transcribe --record --save words.txt").error["evalue"]
-    pupil.run("%puq_transcribe --record --save words.txt --force")
-    pupil.run(RECORDER + "recorder._take(two.audio, 'audio/wav')")
-    assert (pupil.folder / "words.txt").read_text(encoding="utf-8") == "Two."
+def test_the_text_of_each_recording_has_a_file_of_its_own(sandbox_kernel: Any) -> None:
+    sandbox_kernel.run("%puq_speak -q -o one One.\n%puq_speak -q -o two Two.")
+    sandbox_kernel.run("%puq_transcribe --record --save words.txt")
+    sandbox_kernel.run(
+        RECORDER + "recorder._take(one.audio, 'audio/wav')\nrecorder._take(two.audio, 'audio/wav')"
+    )
+    assert sandbox_kernel.value("recorder.message").endswith("in _puq.text and words-2.txt.")
+    assert (sandbox_kernel.folder / "words.txt").read_text(encoding="utf-8") == "One."
+    assert (sandbox_kernel.folder / "words-2.txt").read_text(encoding="utf-8") == "Two."
+    assert (
+        "words.txt exists" in sandbox_kernel.run("%puq_transcribe --record --save words.txt").error["evalue"]
+    )
+    sandbox_kernel.run("%puq_transcribe --record --save words.txt --force")
+    sandbox_kernel.run(RECORDER + "recorder._take(two.audio, 'audio/wav')")
+    assert (sandbox_kernel.folder / "words.txt").read_text(encoding="utf-8") == "Two."
 
 
-def test_an_interrupted_recording_is_kept(pupil: Any) -> None:
-    pupil.run("%puq_speak -q -o talk Hello, recorder.\n%puq_transcribe --record")
-    pupil.run("from unittest.mock import patch\n" + RECORDER)
-    pupil.run(
+def test_an_interrupted_recording_is_kept(sandbox_kernel: Any) -> None:
+    sandbox_kernel.run("%puq_speak -q -o talk Hello, recorder.\n%puq_transcribe --record")
+    sandbox_kernel.run("from unittest.mock import patch\n" + RECORDER)
+    sandbox_kernel.run(
         "with patch('puq_magics.api.client.Router.transcribe', side_effect=KeyboardInterrupt):\n"
         "    recorder._take(talk.audio, 'audio/wav')"
     )
-    state, words = pupil.value("[recorder.state, recorder.message]")
+    state, words = sandbox_kernel.value("[recorder.state, recorder.message]")
     assert state == "failed"
     assert words.startswith("Interrupted. The recording is kept: %puq_transcribe ")
     kept = Path(words.rpartition(" ")[2])
-    assert pupil.value(f"open({str(kept)!r}, 'rb').read() == talk.audio")
+    assert sandbox_kernel.value(f"open({str(kept)!r}, 'rb').read() == talk.audio")
     kept.unlink()
 
 
-def test_a_recorder_asks_first_for_what_would_be_missing_later(notebook: Any) -> None:
-    notebook.run("%config PuqMagics.base_url = 'http://127.0.0.1:9'")
-    cell = notebook.run("%puq_transcribe --record")
+def test_a_recorder_asks_first_for_what_would_be_missing_later(fresh_kernel: Any) -> None:
+    fresh_kernel.run("%config PuqMagics.base_url = 'http://127.0.0.1:9'")
+    cell = fresh_kernel.run("%puq_transcribe --record")
     assert cell.error["ename"] == "ConfigurationError"
     assert cell.screen == []
-    cell = notebook.run("%puq_transcribe --record -m a/b -q")
+    cell = fresh_kernel.run("%puq_transcribe --record -m a/b -q")
     assert cell.error["ename"] == "InputError"

@@ -199,7 +199,7 @@ def test_names_of_nothing(folder: Path, name: str, message: str, hint: str) -> N
     assert hint in error.hint
 
 
-class Vanishing(dict[str, Any]):
+class VanishingNamespace(dict[str, Any]):
     """Variables that remove a file when they are asked for a name: between the check and the reading."""
 
     def __init__(self, path: Path) -> None:
@@ -213,7 +213,7 @@ class Vanishing(dict[str, Any]):
 
 def test_a_file_that_disappears(folder: Path) -> None:
     (folder / "gone").write_text("x")
-    assert refused("gone", Vanishing(folder / "gone")).message == "there is no file 'gone' any more."
+    assert refused("gone", VanishingNamespace(folder / "gone")).message == "there is no file 'gone' any more."
 
 
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:

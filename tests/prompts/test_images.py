@@ -72,12 +72,12 @@ class Drawing:
         return PNG, {"width": 3}
 
 
-class Spelled:
+class HasJpegRepr:
     def _repr_jpeg_(self) -> str:
         return base64.b64encode(encoded(gray(), "JPEG")).decode()
 
 
-class Own:
+class HasImagesMethod:
     def _puq_images_(self) -> list[bytes]:
         return [PNG, PNG]
 
@@ -96,8 +96,8 @@ def test_a_file_within_the_limits_goes_as_it_is(kind: str) -> None:
         (ImageResult(model="m", images=[Picture(data=PNG)], prompt="p").images[0], 1),
         (SimpleNamespace(data=PNG), 1),
         (Drawing(), 1),
-        (Spelled(), 1),
-        (Own(), 2),
+        (HasJpegRepr(), 1),
+        (HasImagesMethod(), 2),
         ([PNG, gray(), figure()], 3),
         ((Shown(data=PNG),), 1),
     ],

@@ -192,7 +192,7 @@ def test_hidden_names_are_not_suggested() -> None:
     assert "Did you mean" not in caught.value.hint
 
 
-class Troubled:
+class RaisesEverywhere:
     @property
     def broken(self) -> str:
         raise ValueError("no\n  luck.")
@@ -261,10 +261,10 @@ class Worse:
     ],
 )
 def test_what_goes_wrong_is_told(text: str, message: str, hint: str) -> None:
-    class Private(Troubled):
+    class Private(RaisesEverywhere):
         _x = 1
 
-    troubled = Private() if "_x" in text else Troubled()
+    troubled = Private() if "_x" in text else RaisesEverywhere()
     words = ["a"]
     namespace = {"t": troubled, "w": Worse(), "one": 1, "zero": 0, "empty": [], "words": words}
     namespace["self"] = 1
@@ -420,7 +420,7 @@ def test_compiling_computes_nothing() -> None:
 def test_jinja_is_imported_only_for_a_prompt_that_needs_it() -> None:
     code = (
         "import sys\n"
-        "from puq_magics.prompts.template import fill\n"
+        "from puq_magics.prompts.template import fill_template as fill\n"
         "fill('{a} {{#if}} {{}} {{{a}}}', {})\n"
         "assert 'jinja2' not in sys.modules\n"
         "assert fill('{{a}}', {'a': 1}).text == '1'\n"

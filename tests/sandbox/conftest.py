@@ -22,7 +22,7 @@ from puq_magics.sandbox import Sandbox, server
 from puq_magics.sandbox.local.engine import Engine
 
 
-class Client:
+class SandboxClient:
     """requests with a sandbox's key, and no proxy in between."""
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -78,11 +78,11 @@ def no_espeak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[[Sandbox], Client]]:
-    clients: list[Client] = []
+def connect() -> Iterator[Callable[[Sandbox], SandboxClient]]:
+    clients: list[SandboxClient] = []
 
-    def _connect(sandbox: Sandbox) -> Client:
-        clients.append(Client(sandbox))
+    def _connect(sandbox: Sandbox) -> SandboxClient:
+        clients.append(SandboxClient(sandbox))
         return clients[-1]
 
     yield _connect
@@ -91,7 +91,7 @@ def connect() -> Iterator[Callable[[Sandbox], Client]]:
 
 
 @pytest.fixture
-def client(sandbox: Sandbox, connect: Callable[[Sandbox], Client]) -> Client:
+def client(sandbox: Sandbox, connect: Callable[[Sandbox], SandboxClient]) -> SandboxClient:
     return connect(sandbox)
 
 
@@ -112,7 +112,7 @@ def events() -> Callable[[requests.Response], Iterator[Any]]:
 
 
 @dataclass(frozen=True)
-class Heard:
+class ReceivedRequest:
     """A request as another server heard it."""
 
     method: str
@@ -126,10 +126,10 @@ class UpstreamServer:
 
     def __init__(self) -> None:
         self.models = ["tiny"]
-        self.say: Callable[[UpstreamHandler, dict[str, Any]], Awaitable[None]] = hello
-        self.heard: list[Heard] = []
+        self.respond: Callable[[UpstreamHandler, dict[str, Any]], Awaitable[None]] = say_hello
+        self.requests: list[ReceivedRequest] = []
         #: Set when a client went before its answer was whole.
-        self.left = Event()
+        self.client_left = Event()
         self._stop: Callable[[], object] = lambda: None
         self.url = ""
         self.tls: Any = None
@@ -168,35 +168,37 @@ class UpstreamHandler(RequestHandler):
     def initialize(self, server: UpstreamServer) -> None:
         self.server = server
 
-    def note(self) -> None:
+    def record_request(self) -> None:
         body = json.loads(self.request.body) if self.request.body else {}
-        heard = Heard(self.request.method or "", self.request.path, dict(self.request.headers), body)
-        self.server.heard.append(heard)
+        request = ReceivedRequest(
+            self.request.method or "", self.request.path, dict(self.request.headers), body
+        )
+        self.server.requests.append(request)
 
     def get(self) -> None:
-        self.note()
+        self.record_request()
         self.finish(
             {"object": "list", "data": [{"id": name, "object": "model"} for name in self.server.models]}
         )
 
     async def post(self) -> None:
-        self.note()
+        self.record_request()
         with suppress(StreamClosedError):
-            await self.server.say(self, self.server.heard[-1].body)
+            await self.server.respond(self, self.server.requests[-1].body)
 
     def on_connection_close(self) -> None:
-        self.server.left.set()
+        self.server.client_left.set()
 
-    async def event(self, value: object) -> None:
+    async def send_event(self, value: object) -> None:
         """Send one event, at once."""
         self.write(f"data: {value if isinstance(value, str) else json.dumps(value)}\n\n")
         await self.flush()
 
-    async def piece(self, text: str | None = None, why: str | None = None, **delta: object) -> None:
+    async def send_delta(self, text: str | None = None, why: str | None = None, **delta: object) -> None:
         """Send a piece of an answer."""
         delta = ({} if text is None else {"content": text}) | delta
         choices = [{"index": 0, "delta": delta, "finish_reason": why}]
-        await self.event(
+        await self.send_event(
             {"id": "theirs", "object": "chat.completion.chunk", "model": "theirs", "choices": choices}
         )
 
@@ -209,24 +211,24 @@ class UpstreamHandler(RequestHandler):
         return self.detach()
 
 
-async def hello(answering: UpstreamHandler, body: dict[str, Any]) -> None:
+async def say_hello(handler: UpstreamHandler, body: dict[str, Any]) -> None:
     """Say hello in five tokens, as a stream or in one piece."""
     usage = {"prompt_tokens": 30, "completion_tokens": 5, "total_tokens": 35}
     if not body.get("stream"):
         message = {"role": "assistant", "content": "Hello there."}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-        answering.finish(
+        handler.finish(
             {"id": "theirs", "object": "chat.completion", "model": "theirs", "created": 7}
             | {"choices": choices, "usage": usage}
         )
         return
-    answering.set_header("Content-Type", "text/event-stream")
-    await answering.piece(role="assistant")
+    handler.set_header("Content-Type", "text/event-stream")
+    await handler.piece(role="assistant")
     for text in ("Hello", " there."):
-        await answering.piece(text)
-    await answering.piece(why="stop")
+        await handler.piece(text)
+    await handler.piece(why="stop")
     if (body.get("stream_options") or {}).get("include_usage"):
-        await answering.event(
+        await handler.event(
             {
                 "id": "theirs",
                 "object": "chat.completion.chunk",
@@ -235,7 +237,7 @@ async def hello(answering: UpstreamHandler, body: dict[str, Any]) -> None:
                 "usage": usage,
             }
         )
-    await answering.event("[DONE]")
+    await handler.event("[DONE]")
 
 
 @pytest.fixture
@@ -246,7 +248,7 @@ def upstream_server() -> Iterator[UpstreamServer]:
 
 
 @pytest.fixture
-def relaying(upstream_server: UpstreamServer, _quiet_log: None) -> Iterator[Sandbox]:
+def upstream_sandbox(upstream_server: UpstreamServer, _quiet_log: None) -> Iterator[Sandbox]:
     """A sandbox with another server behind it."""
     with Sandbox(
         pace=0, upstream=upstream_server.url, upstream_key="our-own-key", price=(1000.0, 10_000.0)
@@ -255,17 +257,17 @@ def relaying(upstream_server: UpstreamServer, _quiet_log: None) -> Iterator[Sand
 
 
 @pytest.fixture
-def upstream_client(relaying: Sandbox, connect: Callable[[Sandbox], Client]) -> Client:
-    return connect(relaying)
+def upstream_client(upstream_sandbox: Sandbox, connect: Callable[[Sandbox], SandboxClient]) -> SandboxClient:
+    return connect(upstream_sandbox)
 
 
 @pytest.fixture
 def engine_sandbox(_quiet_log: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """A sandbox whose speech and transcription are by engines that do what their orders tell: see told_engine."""
+    """A sandbox whose speech and transcription are by engines that do what their orders tell: see scripted_engine."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
     engines = {
-        "speech": Engine("speech", "told_engine", ["/v1/speak"]),
-        "transcription": Engine("transcription", "told_engine", ["/v1/transcribe"]),
+        "speech": Engine("speech", "scripted_engine", ["/v1/speak"]),
+        "transcription": Engine("transcription", "scripted_engine", ["/v1/transcribe"]),
     }
     monkeypatch.setattr(server, "_engines", lambda _gguf: engines)
     with Sandbox(pace=0, local=True) as running:
@@ -273,7 +275,7 @@ def engine_sandbox(_quiet_log: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 @pytest.fixture
-def rendezvous() -> Iterator[socket.socket]:
+def engine_listener() -> Iterator[socket.socket]:
     """Where an engine meets the test."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(60)

@@ -173,8 +173,8 @@ def test_refusals_of_media(router: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_chat_that_is_passed_on(relaying: Sandbox, stream: bool) -> None:
-    with connect(relaying, relaying.token) as client:
+def test_a_chat_that_is_passed_on(upstream_sandbox: Sandbox, stream: bool) -> None:
+    with connect(upstream_sandbox, upstream_sandbox.token) as client:
         answer = client.chat.completions.create(model="upstream/tiny", messages=HELLO, stream=stream)
         if stream:
             text = "".join(chunk.choices[0].delta.content or "" for chunk in answer)

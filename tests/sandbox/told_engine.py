@@ -1,4 +1,4 @@
-"""``python -m told_engine PATH``: an engine that does what its orders tell it to, in a process of its own.
+"""``python -m scripted_engine PATH``: an engine that does what its orders tell it to, in a process of its own.
 
 The words of an order are either a text to speak or what stands in a recording.  Behind the first line, which is left
 to those who look at a file's beginning, each line is a thing to do.
@@ -20,8 +20,8 @@ from puq_magics.sandbox.local.http_server import InvalidRequestError, serve
 
 def work(order: Mapping[str, Any]) -> Iterator[bytes]:
     """``refuse WORDS``, ``say WORDS``, ``line JSON``, ``order`` (say it), ``die``, ``fail``, ``meet PORT``."""
-    told = Path(order["path"]).read_text() if "path" in order else order["text"]
-    for line in told.splitlines()[1:]:
+    instructions = Path(order["path"]).read_text() if "path" in order else order["text"]
+    for line in instructions.splitlines()[1:]:
         what, _, rest = line.partition(" ")
         if what == "refuse":
             raise InvalidRequestError(rest)
@@ -36,10 +36,10 @@ def work(order: Mapping[str, Any]) -> Iterator[bytes]:
         elif what == "fail":
             raise LookupError(rest)
         elif what == "meet":
-            yield from meet(int(rest))
+            yield from echo_socket(int(rest))
 
 
-def meet(port: int) -> Iterator[bytes]:
+def echo_socket(port: int) -> Iterator[bytes]:
     """Give pieces for as long as somebody there sends some; say ``gone`` there when nobody takes them any more."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         try:

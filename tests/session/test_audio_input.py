@@ -182,7 +182,7 @@ def opened(data: bytes) -> BufferedReader:
     return path.open("rb")
 
 
-class Numpyless(SimpleNamespace):
+class ArrayWithoutNumpy(SimpleNamespace):
     """What only looks like an array."""
 
 
@@ -272,7 +272,7 @@ def closed_file() -> BytesIO:
         (lambda: Audio(url="https://example.org/talk.mp3"), "holds no sound, only an address"),
         (lambda: SpeechResult(audio=b"", text="", type=WAV, model="a/b"), "holds no audio"),
         (lambda: np.zeros(100), "the array x does not say how many samples a second it has"),
-        (lambda: Numpyless(read=lambda: "words"), "what is read of x is not bytes"),
+        (lambda: ArrayWithoutNumpy(read=lambda: "words"), "what is read of x is not bytes"),
     ],
 )
 def test_a_variable_that_holds_no_audio(make: Callable[[], object], said: str) -> None:

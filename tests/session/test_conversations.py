@@ -20,7 +20,7 @@ def asked(conversations: Conversations, question: str) -> None:
     conversations.add(slot.conversation)
 
 
-class Notebook:
+class FakeShell:
     """A shell as far as cells are concerned."""
 
     def __init__(self) -> None:
@@ -39,21 +39,21 @@ class Notebook:
 
 
 @pytest.fixture
-def notebook() -> Notebook:
-    return Notebook()
+def notebook() -> FakeShell:
+    return FakeShell()
 
 
-def cells_of(notebook: Notebook) -> CellTracker:
+def cells_of(notebook: FakeShell) -> CellTracker:
     cells = CellTracker(notebook)  # type: ignore[arg-type]
     cells.open()
     return cells
 
 
-def conversations_of(notebook: Notebook) -> Conversations:
+def conversations_of(notebook: FakeShell) -> Conversations:
     return Conversations.for_shell(notebook)  # type: ignore[arg-type]
 
 
-def test_calls_of_a_cell_are_counted(notebook: Notebook) -> None:
+def test_calls_of_a_cell_are_counted(notebook: FakeShell) -> None:
     cells = cells_of(notebook)
     notebook.end(notebook.begin("a"))
     notebook.begin("b")
@@ -64,7 +64,7 @@ def test_calls_of_a_cell_are_counted(notebook: Notebook) -> None:
     ]
 
 
-def test_cells_without_ids_are_never_mistaken_for_each_other(notebook: Notebook) -> None:
+def test_cells_without_ids_are_never_mistaken_for_each_other(notebook: FakeShell) -> None:
     one, other = cells_of(notebook), cells_of(notebook)
     names = set()
     for _ in range(2):
@@ -74,7 +74,7 @@ def test_cells_without_ids_are_never_mistaken_for_each_other(notebook: Notebook)
     assert len(names) == 4
 
 
-def test_executions_that_are_not_counted_are_cells_of_their_own(notebook: Notebook) -> None:
+def test_executions_that_are_not_counted_are_cells_of_their_own(notebook: FakeShell) -> None:
     cells = cells_of(notebook)
     names = set()
     for _ in range(2):
@@ -85,7 +85,7 @@ def test_executions_that_are_not_counted_are_cells_of_their_own(notebook: Notebo
     assert len(names) == 2
 
 
-def test_a_cell_within_a_cell_is_part_of_it(notebook: Notebook) -> None:
+def test_a_cell_within_a_cell_is_part_of_it(notebook: FakeShell) -> None:
     cells = cells_of(notebook)
     outer = notebook.begin("a")
     assert cells.next_key() == ("a", 0)
@@ -98,7 +98,7 @@ def test_a_cell_within_a_cell_is_part_of_it(notebook: Notebook) -> None:
     assert cells.next_key() == ("b", 0)
 
 
-def test_a_cell_whose_end_nobody_told_is_over_when_the_next_begins(notebook: Notebook) -> None:
+def test_a_cell_whose_end_nobody_told_is_over_when_the_next_begins(notebook: FakeShell) -> None:
     cells = cells_of(notebook)
     notebook.begin("a")
     notebook.execution_count += 1
@@ -106,14 +106,14 @@ def test_a_cell_whose_end_nobody_told_is_over_when_the_next_begins(notebook: Not
     assert cells.next_key() == ("b", 0)
 
 
-def test_closing_leaves_nothing_registered(notebook: Notebook) -> None:
+def test_closing_leaves_nothing_registered(notebook: FakeShell) -> None:
     conversations = conversations_of(notebook)
     assert any(notebook.events.callbacks.values())
     conversations.close()
     assert not any(notebook.events.callbacks.values())
 
 
-def test_they_are_kept_with_the_shell(notebook: Notebook) -> None:
+def test_they_are_kept_with_the_shell(notebook: FakeShell) -> None:
     conversations = conversations_of(notebook)
     info = notebook.begin("a")
     asked(conversations, "one")
@@ -124,10 +124,10 @@ def test_they_are_kept_with_the_shell(notebook: Notebook) -> None:
     notebook.begin("a")
     asked(again, "two")
     assert [turn.question for turn in again.find("main").turns] == ["two"]
-    assert conversations_of(Notebook()).names == ()
+    assert conversations_of(FakeShell()).names == ()
 
 
-def test_a_cell_that_closes_and_opens_them_goes_on_with_its_turns(notebook: Notebook) -> None:
+def test_a_cell_that_closes_and_opens_them_goes_on_with_its_turns(notebook: FakeShell) -> None:
     conversations = conversations_of(notebook)
     info = notebook.begin("a")
     asked(conversations, "one")
@@ -137,7 +137,7 @@ def test_a_cell_that_closes_and_opens_them_goes_on_with_its_turns(notebook: Note
     notebook.end(info)
 
 
-def test_a_cell_that_opens_them_is_not_the_one_that_closed_them(notebook: Notebook) -> None:
+def test_a_cell_that_opens_them_is_not_the_one_that_closed_them(notebook: FakeShell) -> None:
     conversations = conversations_of(notebook)
     info = notebook.begin("a")
     asked(conversations, "one")
@@ -153,7 +153,7 @@ def test_a_cell_that_opens_them_is_not_the_one_that_closed_them(notebook: Notebo
     assert second.key[0].startswith("In[2]")
 
 
-def test_what_is_known_of_an_answer_that_broke_off(notebook: Notebook) -> None:
+def test_what_is_known_of_an_answer_that_broke_off(notebook: FakeShell) -> None:
     conversations, result = conversations_of(notebook), object()
     conversations.record_partial(PartialAnswer(result, system_prompt="Be brief."))
     known = conversations.partial_answer(result)
@@ -164,7 +164,7 @@ def test_what_is_known_of_an_answer_that_broke_off(notebook: Notebook) -> None:
     assert conversations.partial_answer(result) is None
 
 
-def test_a_conversation_is_kept_with_its_first_turn(notebook: Notebook) -> None:
+def test_a_conversation_is_kept_with_its_first_turn(notebook: FakeShell) -> None:
     conversations = conversations_of(notebook)
     notebook.begin("a")
     slot = conversations.slot("main")
@@ -176,7 +176,7 @@ def test_a_conversation_is_kept_with_its_first_turn(notebook: Notebook) -> None:
     assert conversations.names == ("main",)
 
 
-def test_a_new_execution_takes_the_place_of_all_turns_of_the_last(notebook: Notebook) -> None:
+def test_a_new_execution_takes_the_place_of_all_turns_of_the_last(notebook: FakeShell) -> None:
     conversations = conversations_of(notebook)
     for questions in (["one", "two"], ["three"]):
         info = notebook.begin("a")
@@ -186,7 +186,7 @@ def test_a_new_execution_takes_the_place_of_all_turns_of_the_last(notebook: Note
     assert [turn.question for turn in conversations.find("main").turns] == ["three"]
 
 
-def test_a_name_that_is_not_there(notebook: Notebook) -> None:
+def test_a_name_that_is_not_there(notebook: FakeShell) -> None:
     conversations = conversations_of(notebook)
     notebook.begin("a")
     with pytest.raises(InputError, match="no conversation 'main'"):
@@ -198,7 +198,7 @@ def test_a_name_that_is_not_there(notebook: Notebook) -> None:
         conversations.slot("a b")
 
 
-def test_changes_are_of_what_is_kept_by_now(notebook: Notebook) -> None:
+def test_changes_are_of_what_is_kept_by_now(notebook: FakeShell) -> None:
     conversations = conversations_of(notebook)
     notebook.begin("a")
     one, other = conversations.slot("main").conversation, conversations.slot("main").conversation

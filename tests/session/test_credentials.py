@@ -70,51 +70,51 @@ def test_where_the_environments_key_belongs() -> None:
 
 
 def answer(connection: Any) -> None:
-    connection.head()
-    connection.say("An answer.")
-    connection.done()
+    connection.send_head()
+    connection.send_event("An answer.")
+    connection.send_done()
 
 
-def test_a_strangers_notebook_gets_no_key(shell: Any, serve: Any, environ: Any) -> None:
+def test_a_strangers_notebook_gets_no_key(shell: Any, serve: Any, monkeypatch: Any) -> None:
     own, strangers = serve(answer), serve(answer)
-    environ.setenv("PUQ_API_KEY", KEY)
-    environ.setenv("PUQ_BASE_URL", own.url)
+    monkeypatch.setenv("PUQ_API_KEY", KEY)
+    monkeypatch.setenv("PUQ_BASE_URL", own.url)
     shell.run("%puq_chat -m a/b hi")
     shell.run(f"%config PuqMagics.base_url = '{strangers.url}'\n%puq_chat -m a/b hi")
-    assert own.heard[0].headers["authorization"] == f"Token {KEY}"
-    assert "authorization" not in strangers.heard[0].headers
-    assert KEY not in str(strangers.heard)
+    assert own.requests[0].headers["authorization"] == f"Token {KEY}"
+    assert "authorization" not in strangers.requests[0].headers
+    assert KEY not in str(strangers.requests)
 
 
-def test_another_host_is_told_whose_key_there_is(shell: Any, environ: Any) -> None:
-    environ.setenv("PUQ_API_KEY", KEY)
+def test_another_host_is_told_whose_key_there_is(shell: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PUQ_API_KEY", KEY)
     shell.run("%config PuqMagics.base_url = 'https://collector.example'")
     error = shell.error("%puq_chat -m a/b hi")
     assert "no API key for collector.example (PUQ_API_KEY is for https://api.puq.ai)" in str(error)
 
 
 @pytest.mark.parametrize(("scheme", "header"), [("Bearer", f"Bearer {KEY}"), ("none", None)])
-def test_the_scheme(shell: Any, serve: Any, environ: Any, scheme: str, header: str | None) -> None:
+def test_the_scheme(shell: Any, serve: Any, monkeypatch: Any, scheme: str, header: str | None) -> None:
     server = serve(answer)
-    environ.setenv("PUQ_API_KEY", KEY)
-    environ.setenv("PUQ_BASE_URL", server.url)
-    environ.setenv("PUQ_AUTH_SCHEME", scheme)
+    monkeypatch.setenv("PUQ_API_KEY", KEY)
+    monkeypatch.setenv("PUQ_BASE_URL", server.url)
+    monkeypatch.setenv("PUQ_AUTH_SCHEME", scheme)
     shell.run("%puq_chat -m a/b hi")
-    assert server.heard[0].headers.get("authorization") == header
+    assert server.requests[0].headers.get("authorization") == header
 
 
-def test_a_new_key_is_used_at_once(shell: Any, serve: Any, environ: Any) -> None:
+def test_a_new_key_is_used_at_once(shell: Any, serve: Any, monkeypatch: Any) -> None:
     server = serve(answer)
-    environ.setenv("PUQ_BASE_URL", server.url)
+    monkeypatch.setenv("PUQ_BASE_URL", server.url)
     for key in ("first-key-of-many", "second-key-of-many"):
-        environ.setenv("PUQ_API_KEY", key)
+        monkeypatch.setenv("PUQ_API_KEY", key)
         shell.run("%puq_chat -m a/b hi")
-    sent = [heard.headers["authorization"] for heard in server.heard]
+    sent = [heard.headers["authorization"] for heard in server.requests]
     assert sent == ["Token first-key-of-many", "Token second-key-of-many"]
 
 
-def test_a_wrong_key_of_the_environment(shell: Any, environ: Any) -> None:
-    environ.setenv("PUQ_API_KEY", "two words")
+def test_a_wrong_key_of_the_environment(shell: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PUQ_API_KEY", "two words")
     error = shell.error("%puq_chat -m a/b hi")
     assert "this is not an API key" in str(error)
     assert "two words" not in str(error)
@@ -133,15 +133,15 @@ def contents(path: Path) -> bytes:
 
 
 def refuse(connection: Any) -> None:
-    connection.head("401 Unauthorized", "application/json")
+    connection.send_head("401 Unauthorized", "application/json")
     connection.send(b'{"error": "Unauthorized: Invalid or expired API key"}')
 
 
-def test_login_asks_without_an_echo_and_the_key_is_nowhere(notebook: Any, serve: Any) -> None:
-    answers = [answer, refuse, lambda connection: connection.head("200 OK", "text/html")]
+def test_login_asks_without_an_echo_and_the_key_is_nowhere(fresh_kernel: Any, serve: Any) -> None:
+    answers = [answer, refuse, lambda connection: connection.send_head("200 OK", "text/html")]
     server = serve(lambda connection: (answers.pop(0) if answers else refuse)(connection))
-    notebook.run(f"{_LOGGING}\n%config PuqMagics.base_url = '{server.url}'")
-    login = notebook.run("%puq_login", answer=f"{KEY}\n")
+    fresh_kernel.run(f"{_LOGGING}\n%config PuqMagics.base_url = '{server.url}'")
+    login = fresh_kernel.run("%puq_login", answer=f"{KEY}\n")
     (question,) = login.questions
     assert question["password"] is True
     assert server.url.removeprefix("http://") in question["prompt"]
@@ -173,15 +173,15 @@ def test_login_asks_without_an_echo_and_the_key_is_nowhere(notebook: Any, serve:
         "%puq_speak --dry-run -m a/b hi",
         "%puq_transcribe --dry-run -m a/b sound",
     ]
-    cells = [login, *[notebook.run(code) for code in codes]]
-    assert [heard.headers["authorization"] for heard in server.heard[:3]] == [f"Token {KEY}"] * 3
+    cells = [login, *[fresh_kernel.run(code) for code in codes]]
+    assert [heard.headers["authorization"] for heard in server.requests[:3]] == [f"Token {KEY}"] * 3
     logged = "".join(cell.out for cell in cells)
     assert "DEBUG" in logged  # or nothing was looked for
-    assert "mine" in "".join(cell.everything for cell in cells)
+    assert "mine" in "".join(cell.all_content_json for cell in cells)
     failed = [cell for cell in cells[kept:] if cell.reply["status"] == "error"]
-    assert len([cell for cell in failed if "401" in cell.everything]) >= 3  # or nothing was asked
-    assert [cell for cell in cells if KEY in cell.everything] == []
-    assert [cell for cell in cells if KEY[:12] in cell.everything] == []
+    assert len([cell for cell in failed if "401" in cell.all_content_json]) >= 3  # or nothing was asked
+    assert [cell for cell in cells if KEY in cell.all_content_json] == []
+    assert [cell for cell in cells if KEY[:12] in cell.all_content_json] == []
     assert "…wxyz" in cells[8].screen[0]["text/plain"]
     looked = (
         "import copy, pickle, sys\nfound = {}\n"
@@ -195,11 +195,11 @@ def test_login_asks_without_an_echo_and_the_key_is_nowhere(notebook: Any, serve:
         "found['history'] = any({key!r} in line for _, _, line in get_ipython().history_manager.get_range(0))\n"
     )
     halves = f"({KEY[:8]!r} + {KEY[8:]!r})"
-    notebook.run(looked.replace("{key!r}", halves))
-    found = notebook.value("found")
+    fresh_kernel.run(looked.replace("{key!r}", halves))
+    found = fresh_kernel.value("found")
     assert found.pop("looked at frames")
     assert found == {"names": [], "pickle": False, "copy": False, "frames": [], "history": False}
-    written = {path: contents(path) for path in notebook.folder.rglob("*") if path.is_file()}
+    written = {path: contents(path) for path in fresh_kernel.folder.rglob("*") if path.is_file()}
     assert "history.sqlite" in [path.name for path in written]
     assert [path for path, data in written.items() if KEY.encode() in data] == []
 
@@ -230,7 +230,7 @@ def test_a_saved_notebook_and_the_ledger_do_not_hold_it(serve: Any, tmp_path: An
             client.execute_cell(cell, number)
     nbformat.write(own, tmp_path / "saved.ipynb")
     saved = (tmp_path / "saved.ipynb").read_text(encoding="utf-8")
-    assert [heard.headers["authorization"] for heard in server.heard] == [f"Token {KEY}"] * 2
+    assert [heard.headers["authorization"] for heard in server.requests] == [f"Token {KEY}"] * 2
     assert "wxyz from PUQ_API_KEY" in saved
     assert "401 Unauthorized" in saved
     held = [path.name for path in tmp_path.rglob("*") if path.is_file()]
@@ -240,11 +240,11 @@ def test_a_saved_notebook_and_the_ledger_do_not_hold_it(serve: Any, tmp_path: An
     ] == []
 
 
-def test_nothing_that_a_result_leads_to_shows_the_key(notebook: Any, serve: Any) -> None:
+def test_nothing_that_a_result_leads_to_shows_the_key(fresh_kernel: Any, serve: Any) -> None:
     server = serve(answer)
-    notebook.run(f"%config PuqMagics.base_url = '{server.url}'")
-    notebook.run("%puq_login", answer=KEY)
-    notebook.run("%puq_chat -m a/b hi")
+    fresh_kernel.run(f"%config PuqMagics.base_url = '{server.url}'")
+    fresh_kernel.run("%puq_login", answer=KEY)
+    fresh_kernel.run("%puq_chat -m a/b hi")
     walk = (
         "import gc, types\nseen, queue, shown = set(), [_puq], []\n"
         "while queue and len(seen) < 20_000:\n"
@@ -254,13 +254,13 @@ def test_nothing_that_a_result_leads_to_shows_the_key(notebook: Any, serve: Any)
         f"    if {KEY[:8]!r} + {KEY[8:]!r} in repr(one): shown.append(type(one).__name__)\n"
         "    queue += gc.get_referents(one)\n"
     )
-    notebook.run(walk)
-    assert notebook.value("shown") == []
-    assert notebook.value("len(seen)") > 10
+    fresh_kernel.run(walk)
+    assert fresh_kernel.value("shown") == []
+    assert fresh_kernel.value("len(seen)") > 10
 
 
-def test_without_stdin_the_environment_is_named(notebook: Any) -> None:
-    cell = notebook.run("%puq_login")
+def test_without_stdin_the_environment_is_named(fresh_kernel: Any) -> None:
+    cell = fresh_kernel.run("%puq_login")
     assert cell.error["ename"] == "ConfigurationError"
     assert "PUQ_API_KEY" in "\n".join(cell.error["traceback"])
     assert len(cell.error["traceback"]) == 2

@@ -19,21 +19,21 @@ def router(**refusals: tuple[str, Any]) -> Any:
     """A router that refuses to chat, with these bodies for its other endpoints."""
 
     def _answer(connection: Any) -> None:
-        name = connection.heard.path.partition("?")[0].rsplit("/", 1)[-1]
+        name = connection.request.path.partition("?")[0].rsplit("/", 1)[-1]
         status, body = refusals.get(name, ("404 Not Found", {}))
-        connection.head(status, "application/json")
+        connection.send_head(status, "application/json")
         connection.send(json.dumps(body).encode())
 
     return _answer
 
 
 @pytest.fixture
-def error(shell: Any, serve: Any, environ: Any) -> Any:
+def error(shell: Any, serve: Any, monkeypatch: Any) -> Any:
     """The error of a chat with such a router."""
 
     def _error(line: str = "%puq_chat -m openai/gpt-4o hi", **refusals: tuple[str, Any]) -> Any:
-        environ.setenv("PUQ_BASE_URL", serve(router(**refusals), lists=True).url)
-        environ.setenv("PUQ_API_KEY", KEY)
+        monkeypatch.setenv("PUQ_BASE_URL", serve(router(**refusals), serves_lists=True).url)
+        monkeypatch.setenv("PUQ_API_KEY", KEY)
         return shell.error(line)
 
     return _error
@@ -88,10 +88,10 @@ def test_no_list_no_names(error: Any) -> None:
 
 def account(serve: Any, codes: list[str], **settings: Any) -> Account:
     def lists(connection: Any) -> None:
-        connection.head("200 OK", "application/json")
+        connection.send_head("200 OK", "application/json")
         connection.send(json.dumps({"models": [{"code": code} for code in codes]}).encode())
 
-    url = serve(lists, lists=True).url
+    url = serve(lists, serves_lists=True).url
     return Account(lambda **_: Router(None, url), PuqMagics(**settings), CostTracker())
 
 
@@ -106,6 +106,6 @@ def test_some_models_are_few_and_of_the_kind(serve: Any) -> None:
     )
 
 
-def test_a_missing_key_is_an_error_before_any_request(shell: Any, environ: Any) -> None:
-    environ.setenv("PUQ_BASE_URL", "https://router.example")
+def test_a_missing_key_is_an_error_before_any_request(shell: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PUQ_BASE_URL", "https://router.example")
     assert isinstance(shell.error("%puq_chat -m a/b hi"), MissingKeyError)

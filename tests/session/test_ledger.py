@@ -282,21 +282,21 @@ def test_a_home_that_cannot_be_written(tmp_path: Path, home: str) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def spoil_all(path: Path) -> None:
+def corrupt_file(path: Path) -> None:
     path.write_bytes(b"no ledger, but words " * 1000)
 
 
-def spoil_pages(path: Path) -> None:
+def corrupt_pages(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(100)
         file.write(b"\xff" * (path.stat().st_size - 100))
 
 
-def cut(path: Path) -> None:
+def truncate_file(path: Path) -> None:
     os.truncate(path, 5000)
 
 
-@pytest.mark.parametrize("spoil", [spoil_all, spoil_pages, cut])
+@pytest.mark.parametrize("spoil", [corrupt_file, corrupt_pages, truncate_file])
 def test_a_corrupt_file_is_set_aside_and_a_new_one_begun(path: Path, spoil: Any) -> None:
     before = Ledger(path)
     for _ in range(200):
@@ -318,7 +318,7 @@ def test_a_corrupt_file_is_set_aside_and_a_new_one_begun(path: Path, spoil: Any)
 
 def test_two_sessions_set_a_corrupt_file_aside_once(path: Path) -> None:
     path.parent.mkdir()
-    spoil_all(path)
+    corrupt_file(path)
     children = [start(path, 5, name) for name in ("one", "two")]
     for child in children:
         assert child.stdin is not None

@@ -52,29 +52,29 @@ def test_the_first_balance_counts() -> None:
 
 def test_a_list_that_does_not_come_is_told_to_who_asks_and_not_asked_for_again_at_once(serve: Any) -> None:
     def refuse(connection: Any) -> None:
-        connection.head("404 Not Found", "application/json")
+        connection.send_head("404 Not Found", "application/json")
         connection.send(b'{"error": "Not found"}')
 
-    server = serve(refuse, lists=True)
+    server = serve(refuse, serves_lists=True)
     model_list = ModelList(lambda **_: Router(None, server.url))
     model_list.fetch_in_background()
     model_list.wait()
     model_list.fetch_in_background()
     model_list.wait()
     assert model_list.cached == {}
-    assert len(server.heard) == 1
+    assert len(server.requests) == 1
     with pytest.raises(NotFoundError):
         model_list.fetch()
-    assert len(server.heard) == 2
+    assert len(server.requests) == 2
 
 
 def test_a_server_without_a_balance_still_lists(serve: Any) -> None:
     def lists(connection: Any) -> None:
-        found = connection.heard.path.startswith("/v1/models")
-        connection.head("200 OK" if found else "404 Not Found", "application/json")
+        found = connection.request.path.startswith("/v1/models")
+        connection.send_head("200 OK" if found else "404 Not Found", "application/json")
         connection.send(b'{"object": "list", "data": [{"id": "llama"}]}' if found else b"{}")
 
-    server = serve(lists, lists=True)
+    server = serve(lists, serves_lists=True)
     model_list = ModelList(lambda **_: Router(None, server.url))
     model_list.fetch_in_background(balance=True)
     model_list.wait()

@@ -9,7 +9,7 @@ from puq_magics.session.partial_results import save_partial, strip_client_hint, 
 
 
 @pytest.fixture(autouse=True)
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
 
@@ -27,10 +27,10 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (b"\0\1\2\3", ".bin"),
     ],
 )
-def test_what_came_is_in_a_file_that_the_error_names(kept: Path, data: bytes, ending: str) -> None:
+def test_what_came_is_in_a_file_that_the_error_names(temp_folder: Path, data: bytes, ending: str) -> None:
     error = InvalidResponseError("that was none.", hint="Try again.")
     save_partial(error, [data, b""])
-    (path,) = kept.iterdir()
+    (path,) = temp_folder.iterdir()
     assert path.suffix == ending
     assert path.read_bytes() == data
     assert error.hint == f"Try again. What came instead is kept in {path}"
@@ -46,8 +46,10 @@ def test_several_files_and_none() -> None:
     assert [Path(name).read_bytes() for name in names] == [b"one", b"two"]
 
 
-def test_where_nothing_can_be_kept_the_error_stays(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(kept / "missing"))
+def test_where_nothing_can_be_kept_the_error_stays(
+    temp_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(temp_folder / "missing"))
     error = InvalidResponseError("that was none.", hint="Try again.")
     save_partial(error, [b"one"])
     assert error.message == "that was none."

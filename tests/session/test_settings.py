@@ -119,16 +119,16 @@ def test_a_wrong_value_by_config(shell: Any, caplog: Any, name: str, value: obje
     assert shell.session.settings.max_retries == 3
 
 
-def test_a_wrong_value_is_told_in_a_kernel(notebook: Any) -> None:
-    cell = notebook.run("%config PuqMagics.base_url = 'no url'")
+def test_a_wrong_value_is_told_in_a_kernel(fresh_kernel: Any) -> None:
+    cell = fresh_kernel.run("%config PuqMagics.base_url = 'no url'")
     assert "'no url' is not a base URL. Write it like https://api.puq.ai" in cell.out
     assert "Traceback" not in cell.out
 
 
-def test_an_unknown_setting_is_told_in_a_kernel(notebook: Any) -> None:
+def test_an_unknown_setting_is_told_in_a_kernel(fresh_kernel: Any) -> None:
     assert (
         "`chat_modle` not recognized by `PuqMagics`"
-        in notebook.run("%config PuqMagics.chat_modle = 'a/b'").out
+        in fresh_kernel.run("%config PuqMagics.chat_modle = 'a/b'").out
     )
 
 
@@ -181,32 +181,32 @@ def test_a_wrong_scheme_of_the_environment() -> None:
         _ = EffectiveSettings(PuqMagics(), {"PUQ_AUTH_SCHEME": "two words"}).auth_scheme
 
 
-def test_per_call_is_over_config(asking: Any, environ: Any) -> None:
-    asking.run("%config PuqMagics.temperature = 0.5\n%config PuqMagics.max_tokens = 900")
-    asking.run("%config PuqMagics.system = 'Be brief.'")
-    set_ones = asking.sent("%puq_chat hi")
+def test_per_call_is_over_config(sandbox_shell: Any, monkeypatch: Any) -> None:
+    sandbox_shell.run("%config PuqMagics.temperature = 0.5\n%config PuqMagics.max_tokens = 900")
+    sandbox_shell.run("%config PuqMagics.system = 'Be brief.'")
+    set_ones = sandbox_shell.echoed_request("%puq_chat hi")
     assert (set_ones["temperature"], set_ones["max_completion_tokens"]) == (0.5, 900)
     assert set_ones["messages"][0]["content"] == "Be brief."
-    own = asking.sent("%puq_chat -t 0 --max-tokens 800 -s Hey hi")
+    own = sandbox_shell.echoed_request("%puq_chat -t 0 --max-tokens 800 -s Hey hi")
     assert (own["temperature"], own["max_completion_tokens"]) == (0.0, 800)
     assert own["messages"][0]["content"] == "Hey"
-    assert asking.sent("%puq_chat hi") == set_ones
+    assert sandbox_shell.echoed_request("%puq_chat hi") == set_ones
 
 
-def test_the_models_precedence_and_aliases(asking: Any, environ: Any) -> None:
-    asking.run("%config PuqMagics.aliases = {'e': 'sandbox/echo', 's': 'sandbox/short'}")
-    environ.setenv("PUQ_CHAT_MODEL", "s")
-    assert asking.run("%puq_chat hi").value.model == "sandbox/short"
-    asking.run("%config PuqMagics.chat_model = 'e'")
-    assert asking.run("%puq_chat hi").value.model == "sandbox/echo"
-    assert asking.run("%puq_chat -m s hi").value.model == "sandbox/short"
-    assert asking.run("%%puq_chat s\nhi").value.model == "sandbox/short"
+def test_the_models_precedence_and_aliases(sandbox_shell: Any, monkeypatch: Any) -> None:
+    sandbox_shell.run("%config PuqMagics.aliases = {'e': 'sandbox/echo', 's': 'sandbox/short'}")
+    monkeypatch.setenv("PUQ_CHAT_MODEL", "s")
+    assert sandbox_shell.run("%puq_chat hi").value.model == "sandbox/short"
+    sandbox_shell.run("%config PuqMagics.chat_model = 'e'")
+    assert sandbox_shell.run("%puq_chat hi").value.model == "sandbox/echo"
+    assert sandbox_shell.run("%puq_chat -m s hi").value.model == "sandbox/short"
+    assert sandbox_shell.run("%%puq_chat s\nhi").value.model == "sandbox/short"
 
 
 @pytest.mark.slow
-def test_the_time_limit_is_kept(asking: Any, environ: Any) -> None:
-    environ.setenv("PUQ_TIMEOUT", "0.5")
-    error = asking.error("%puq_chat -m sandbox/silence hi")
+def test_the_time_limit_is_kept(sandbox_shell: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PUQ_TIMEOUT", "0.5")
+    error = sandbox_shell.error("%puq_chat -m sandbox/silence hi")
     assert "sent nothing for too long" in str(error)
     assert error.partial.endswith("only a time limit")
 
@@ -222,8 +222,8 @@ def test_the_names_of_local_routers_are_base_urls(name: str) -> None:
     )
 
 
-def test_the_environment_can_name_the_sandbox(shell: Any, environ: Any) -> None:
-    environ.setenv("PUQ_BASE_URL", "sandbox")
+def test_the_environment_can_name_the_sandbox(shell: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PUQ_BASE_URL", "sandbox")
     assert shell.run("%puq_chat hi").value.model == "sandbox/chat"
     assert shell.session.sandbox.running
 

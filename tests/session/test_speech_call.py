@@ -32,7 +32,7 @@ def wav(*samples: int) -> bytes:
     return file.getvalue()
 
 
-def use(kernel: Any, server: Any) -> None:
+def point_kernel_at(kernel: Any, server: Any) -> None:
     lines = [
         f"%config PuqMagics.base_url = '{server.url}'",
         "%config PuqMagics.speech_model = 'a/b'",
@@ -46,65 +46,68 @@ def audio(kernel: Any, name: str) -> bytes:
 
 
 @pytest.fixture
-def folder(notebook: Any) -> Path:
-    for path in notebook.folder.glob("*.wav"):
+def folder(fresh_kernel: Any) -> Path:
+    for path in fresh_kernel.folder.glob("*.wav"):
         path.unlink()
-    found: Path = notebook.folder
+    found: Path = fresh_kernel.folder
     return found
 
 
 def test_an_interrupt_in_mid_stream_keeps_what_came_and_no_half_file(
-    notebook: Any, serve: Any, folder: Path
+    fresh_kernel: Any, serve: Any, folder: Path
 ) -> None:
     def answer(connection: Any) -> None:
-        connection.head(kind="audio/wav", Content_Length="100000")
+        connection.send_head(kind="audio/wav", Content_Length="100000")
         connection.send(wav(*range(50)))
-        connection.wait_until_gone()
+        connection.wait_for_disconnect()
 
     server = serve(answer)
-    use(notebook, server)
-    stopped, after = notebook.run_all(
-        ["%puq_speak -o talk --save talk.wav Hello", "ran = True"], notebook.interrupt_at("receiving audio")
+    point_kernel_at(fresh_kernel, server)
+    stopped, after = fresh_kernel.run_all(
+        ["%puq_speak -o talk --save talk.wav Hello", "ran = True"],
+        fresh_kernel.interrupt_at("receiving audio"),
     )
-    server.wait_until_gone()
+    server.wait_for_disconnect()
     assert stopped.error["traceback"] == [KEPT]
     assert after.reply["status"] in ("aborted", "error")
     (bundle,) = stopped.screen
     assert "interrupted" in bundle["text/plain"]
     assert "<audio" in bundle["text/html"]
-    assert audio(notebook, "talk") == wav(*range(50))
-    assert notebook.value("[talk.interrupted, _puq is talk, str(talk.path)]") == [True, True, "None"]
+    assert audio(fresh_kernel, "talk") == wav(*range(50))
+    assert fresh_kernel.value("[talk.interrupted, _puq is talk, str(talk.path)]") == [True, True, "None"]
     assert not [path for path in folder.iterdir() if "talk" in path.name]
 
 
-def test_an_interrupt_in_the_third_part_keeps_the_two_before(notebook: Any, serve: Any, folder: Path) -> None:
+def test_an_interrupt_in_the_third_part_keeps_the_two_before(
+    fresh_kernel: Any, serve: Any, folder: Path
+) -> None:
     asked: list[str] = []
 
     def answer(connection: Any) -> None:
-        asked.append(connection.heard.json["input"])
+        asked.append(connection.request.json["input"])
         if len(asked) == 3:
-            connection.wait_until_gone()
+            connection.wait_for_disconnect()
             return
-        connection.head(kind="audio/wav")
+        connection.send_head(kind="audio/wav")
         connection.send(wav(len(asked)))
 
     server = serve(answer)
-    use(notebook, server)
+    point_kernel_at(fresh_kernel, server)
     code = f"%puq_speak -o talk --save talk.wav {SENTENCE * 5}"
-    cell = notebook.run(code, notebook.interrupt_at("2 of 5 parts"))
+    cell = fresh_kernel.run(code, fresh_kernel.interrupt_at("2 of 5 parts"))
     assert cell.error["traceback"] == [KEPT]
-    assert audio(notebook, "talk") == wav(1, 2)
+    assert audio(fresh_kernel, "talk") == wav(1, 2)
     (bundle,) = cell.screen
     assert "2 of 5 parts were spoken" in bundle["text/plain"]
     assert asked == [SENTENCE.strip()] * 3
     assert not [path for path in folder.iterdir() if "talk" in path.name]
 
 
-def test_an_interrupt_before_anything_came(notebook: Any, serve: Any) -> None:
-    use(notebook, serve(lambda connection: connection.wait_until_gone()))
-    cell = notebook.run("%puq_speak -o talk Hello", notebook.interrupt_at("speaking with a/b"))
+def test_an_interrupt_before_anything_came(fresh_kernel: Any, serve: Any) -> None:
+    point_kernel_at(fresh_kernel, serve(lambda connection: connection.wait_for_disconnect()))
+    cell = fresh_kernel.run("%puq_speak -o talk Hello", fresh_kernel.interrupt_at("speaking with a/b"))
     assert "Nothing had come." in cell.error["traceback"][0]
-    assert notebook.value("[len(talk.audio), talk.text, talk.interrupted]") == [0, "Hello", True]
+    assert fresh_kernel.value("[len(talk.audio), talk.text, talk.interrupted]") == [0, "Hello", True]
     (bundle,) = cell.screen
     assert "<audio" not in bundle["text/html"]
 
@@ -118,7 +121,7 @@ def test_the_pieces_of_a_text() -> None:
 
 
 @contextmanager
-def full_at(size: int) -> Iterator[None]:
+def fill_disk_at(size: int) -> Iterator[None]:
     """No file can grow past so many bytes, as on a disk that is full."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -173,7 +176,7 @@ def test_without_a_target_there_is_none(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("unchanged", [True, False])
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, unchanged: bool) -> None:
     file = SpeechFile(tmp_path / "talk.wav", force=False)
-    with full_at(100):
+    with fill_disk_at(100):
         file.write(bytes(90), WAV)
         assert file.problem is None
         if unchanged:

@@ -14,16 +14,16 @@ SIZE = 64 << 20
 
 
 @pytest.fixture
-def deaf() -> Iterator[str]:
+def unresponsive_url() -> Iterator[str]:
     """The address of a server that takes connections, and reads nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture
-def large(notebook: Any) -> Iterator[None]:
+def large_recording(fresh_kernel: Any) -> Iterator[None]:
     """``large.wav`` in the kernel's folder: a head, and zeros that take no room."""
-    path = notebook.folder / "large.wav"
+    path = fresh_kernel.folder / "large.wav"
     with path.open("wb") as file:
         file.write(b"RIFF\xff\xff\xff\xffWAVEfmt ")
         file.truncate(SIZE)
@@ -31,43 +31,47 @@ def large(notebook: Any) -> Iterator[None]:
     path.unlink()
 
 
-def use(kernel: Any, url: str) -> None:
+def point_kernel_at(kernel: Any, url: str) -> None:
     lines = [f"%config PuqMagics.base_url = '{url}'", "%config PuqMagics.transcribe_model = 'a/b'"]
     assert kernel.run("\n".join(lines)).reply["status"] == "ok"
 
 
-def test_a_long_upload_has_a_bar_and_can_be_interrupted(notebook: Any, deaf: str, large: None) -> None:
-    use(notebook, deaf)
+def test_a_long_upload_has_a_bar_and_can_be_interrupted(
+    fresh_kernel: Any, unresponsive_url: str, large_recording: None
+) -> None:
+    point_kernel_at(fresh_kernel, unresponsive_url)
     bars: list[str] = []
-    stop = notebook.interrupt_at("of 67.1 MB")
+    stop = fresh_kernel.interrupt_at("of 67.1 MB")
 
     def watch(message: dict[str, Any]) -> None:
         bars.append(str(message["content"].get("data", {}).get("text/html", "")))
         stop(message)
 
-    stopped, after = notebook.run_all(
+    stopped, after = fresh_kernel.run_all(
         ["%puq_transcribe -o heard --save heard.txt large.wav", "ran = True"], watch
     )
     assert stopped.error["traceback"] == [NOTHING]
     assert after.reply["status"] in ("aborted", "error")
     assert any("<progress " in bar and "sending large" in bar for bar in bars)
-    assert notebook.value("[heard.text, heard.interrupted, heard.source]") == ["", True, "large.wav"]
-    assert not (notebook.folder / "heard.txt").exists()
+    assert fresh_kernel.value("[heard.text, heard.interrupted, heard.source]") == ["", True, "large.wav"]
+    assert not (fresh_kernel.folder / "heard.txt").exists()
 
 
-def test_waiting_for_the_words_can_be_interrupted(notebook: Any, serve: Any, large: None) -> None:
-    server = serve(lambda connection: connection.wait_until_gone())
-    use(notebook, server.url)
-    cell = notebook.run("%puq_transcribe large.wav", notebook.interrupt_at("listening with a/b"))
-    server.wait_until_gone()
+def test_waiting_for_the_words_can_be_interrupted(
+    fresh_kernel: Any, serve: Any, large_recording: None
+) -> None:
+    server = serve(lambda connection: connection.wait_for_disconnect())
+    point_kernel_at(fresh_kernel, server.url)
+    cell = fresh_kernel.run("%puq_transcribe large.wav", fresh_kernel.interrupt_at("listening with a/b"))
+    server.wait_for_disconnect()
     assert cell.error["traceback"] == [NOTHING]
-    assert int(server.heard[0].headers["content-length"]) > SIZE
+    assert int(server.requests[0].headers["content-length"]) > SIZE
 
 
-def test_a_short_upload_has_no_bar(pupil: Any) -> None:
-    pupil.run("%puq_speak -q -o talk Hello there")
-    cell = pupil.run("%puq_transcribe talk")
-    assert "<progress" not in cell.everything
+def test_a_short_upload_has_no_bar(sandbox_kernel: Any) -> None:
+    sandbox_kernel.run("%puq_speak -q -o talk Hello there")
+    cell = sandbox_kernel.run("%puq_transcribe talk")
+    assert "<progress" not in cell.all_content_json
     assert cell.reply["status"] == "ok"
 
 
@@ -79,24 +83,26 @@ HELLO = (
 
 
 def test_words_that_come_are_shown_and_kept_when_it_is_interrupted(
-    notebook: Any, serve: Any, large: None
+    fresh_kernel: Any, serve: Any, large_recording: None
 ) -> None:
     def answer(connection: Any) -> None:
-        connection.head(kind="text/event-stream")
+        connection.send_head(kind="text/event-stream")
         connection.send(HELLO)
-        connection.wait_until_gone()
+        connection.wait_for_disconnect()
 
     server = serve(answer)
-    use(notebook, server.url)
+    point_kernel_at(fresh_kernel, server.url)
     seen: list[dict[str, str]] = []
-    stop = notebook.interrupt_at("1:05 min of 1:00:00 h")
+    stop = fresh_kernel.interrupt_at("1:05 min of 1:00:00 h")
 
     def watch(message: dict[str, Any]) -> None:
         seen.append(message["content"].get("data", {}))
         stop(message)
 
-    stopped, after = notebook.run_all(["%puq_transcribe --stream -o heard large.wav", "ran = True"], watch)
-    server.wait_until_gone()
+    stopped, after = fresh_kernel.run_all(
+        ["%puq_transcribe --stream -o heard large.wav", "ran = True"], watch
+    )
+    server.wait_for_disconnect()
     assert stopped.error["traceback"] == [KEPT]
     assert after.reply["status"] in ("aborted", "error")
     (growing,) = [
@@ -109,4 +115,8 @@ def test_words_that_come_are_shown_and_kept_when_it_is_interrupted(
     assert len(stopped.screen) == 1
     assert stopped.screen[0]["text/plain"].startswith("Hello <b>there\n")
     assert "interrupted" in stopped.screen[0]["text/plain"]
-    assert notebook.value("[heard.text, heard.interrupted, heard is _puq]") == ["Hello <b>there", True, True]
+    assert fresh_kernel.value("[heard.text, heard.interrupted, heard is _puq]") == [
+        "Hello <b>there",
+        True,
+        True,
+    ]

@@ -32,7 +32,7 @@ from puq_magics.magics.completion.expressions import (
 )
 from puq_magics.sandbox.scripted.speech import VOICES
 
-PATIENCE = 30.0  # seconds
+TIMEOUT = 30.0  # seconds
 LINES = ("puq_chat", "puq", "puq_sandbox")
 CELLS = ("puq_chat",)
 
@@ -178,7 +178,7 @@ def test_outside_of_an_expression(before: str) -> None:
     assert parse_partial_expression(before) is None
 
 
-class Trap:
+class FailsOnAccess:
     """Everything that could run is a failure."""
 
     plain = 1
@@ -211,7 +211,7 @@ class Trap:
     def method(self) -> None: ...
 
 
-class TrapDict(dict[str, Any]):
+class FailsOnAccessDict(dict[str, Any]):
     """A dict that must not be asked either."""
 
     def __getitem__(self, key: Any) -> Any:
@@ -227,7 +227,7 @@ class TrapDict(dict[str, Any]):
         raise AssertionError("get ran")
 
 
-class Hidden:
+class HidesDict:
     """An object whose __dict__ would run."""
 
     @property
@@ -235,7 +235,7 @@ class Hidden:
         raise AssertionError("__dict__ ran")
 
 
-class Claims:
+class ClaimsOtherClass:
     """An object that says it is something else, and would run to say so."""
 
     @property
@@ -244,7 +244,7 @@ class Claims:
 
 
 @dataclass(slots=True)
-class Slotted:
+class WithSlots:
     inner: Any
 
 
@@ -252,12 +252,12 @@ Pair = namedtuple("Pair", "left right")
 
 
 def test_values_are_read_and_nothing_of_theirs_runs() -> None:
-    trap = Trap()
+    trap = FailsOnAccess()
     names = {
         "t": trap,
         "d": {"k": {"inner": trap}, "n": [trap, (1, trap)]},
-        "td": TrapDict(k=trap),
-        "s": Slotted(trap),
+        "td": FailsOnAccessDict(k=trap),
+        "s": WithSlots(trap),
         "p": Pair(1, trap),
         "ns": SimpleNamespace(x=trap),
     }
@@ -279,25 +279,25 @@ def test_values_are_read_and_nothing_of_theirs_runs() -> None:
 
 
 def test_members_are_named_and_not_read() -> None:
-    assert [name for name, _ in iter_members(Trap())] == [
+    assert [name for name, _ in iter_members(FailsOnAccess())] == [
         "title",
         "plain",
         "boom",
         "method",
     ]
-    assert dict(iter_members(Trap()))["boom"] == "property"
+    assert dict(iter_members(FailsOnAccess()))["boom"] == "property"
     assert [name for name, _ in iter_members(Pair(1, 2))][:2] == ["left", "right"]
-    assert ("inner", "attribute") in list(iter_members(Slotted(1)))
-    assert {"k", "items"} <= {name for name, _ in iter_members(TrapDict(k=1))}
+    assert ("inner", "attribute") in list(iter_members(WithSlots(1)))
+    assert {"k", "items"} <= {name for name, _ in iter_members(FailsOnAccessDict(k=1))}
     assert "clear" not in dict(iter_members({}))
-    for value in (Hidden(), Claims()):
+    for value in (HidesDict(), ClaimsOtherClass()):
         assert list(iter_members(value)) == []
         assert list(iter_keys(value)) == []
 
 
 def test_keys_and_columns() -> None:
     assert list(iter_keys({"a": 1, 2: "x", (3,): 0})) == [("a", "int"), ("2", "key")]
-    assert list(iter_keys(TrapDict(k=1))) == [("k", "int")]
+    assert list(iter_keys(FailsOnAccessDict(k=1))) == [("k", "int")]
     assert list(iter_keys(pd.DataFrame({"a": [1], "b c": [2]}))) == [("a", "column"), ("b c", "column")]
     assert list(iter_keys([1, 2])) == []
 
@@ -305,7 +305,7 @@ def test_keys_and_columns() -> None:
 # --- in a shell ------------------------------------------------------------------------------------------------
 
 
-class Tab:
+class TabCompleter:
     """Presses Tab in a shell: what IPython offers, as the kernel would send it."""
 
     def __init__(self, shell: Any) -> None:
@@ -330,15 +330,15 @@ class Tab:
 
 
 @pytest.fixture
-def tab(asking: Any, caplog: pytest.LogCaptureFixture) -> Iterator[Tab]:
+def tab(sandbox_shell: Any, caplog: pytest.LogCaptureFixture) -> Iterator[TabCompleter]:
     """Tab where the sandbox's models are known; a completion that fails is a failure."""
     caplog.set_level(logging.DEBUG, completion.__name__)
-    asking.session.account().model_list.fetch()
-    yield Tab(asking)
+    sandbox_shell.session.account().model_list.fetch()
+    yield TabCompleter(sandbox_shell)
     assert [record for record in caplog.records if record.name == completion.__name__] == []
 
 
-def test_options_come_with_their_help(tab: Tab) -> None:
+def test_options_come_with_their_help(tab: TabCompleter) -> None:
     assert tab.types("%puq_chat --te¦") == {"--temperature": "how freely to choose words; 0 is the least"}
     assert tab("%puq_chat --m¦ hello") == ["--model", "--max-tokens"]
     assert tab("%puq_chat ¦")[:2] == ["--model", "--system"]
@@ -348,7 +348,7 @@ def test_options_come_with_their_help(tab: Tab) -> None:
     assert tab("%puq_usage --a¦") == ["--all"]
 
 
-def test_an_option_that_is_given_is_not_offered_again(tab: Tab) -> None:
+def test_an_option_that_is_given_is_not_offered_again(tab: TabCompleter) -> None:
     offered = tab("%puq_chat -m x --param a=1 --¦")
     assert "--model" not in offered
     assert "--param" in offered
@@ -369,12 +369,12 @@ def test_an_option_that_is_given_is_not_offered_again(tab: Tab) -> None:
         "puq_chat -m e¦",
     ],
 )
-def test_models_everywhere(tab: Tab, marked: str) -> None:
+def test_models_everywhere(tab: TabCompleter, marked: str) -> None:
     typed = "sandbox/e¦" if "sandbox/e" in marked else "e¦"
     assert marked.replace(typed, "sandbox/echo") in tab.inserted(marked)
 
 
-def test_models_are_those_of_the_kind(tab: Tab) -> None:
+def test_models_are_those_of_the_kind(tab: TabCompleter) -> None:
     candidates = _candidates(tab)
     for kind in ("image", "speech", "transcription"):
         found = [offer.text for offer in candidates.items(f"{kind} model", "")]
@@ -385,19 +385,19 @@ def test_models_are_those_of_the_kind(tab: Tab) -> None:
     assert not {"sandbox/image", "sandbox/speech"} & set(chats)
 
 
-def _candidates(tab: Tab) -> Any:
+def _candidates(tab: TabCompleter) -> Any:
     from puq_magics.magics.completion.candidates import Candidates
 
     return Candidates(tab.shell.session)
 
 
-def test_models_say_what_they_cost(tab: Tab) -> None:
+def test_models_say_what_they_cost(tab: TabCompleter) -> None:
     model = tab.shell.session.account().model("sandbox/think")
     words = tab.types("%puq_chat -m sandbox/thi¦")["sandbox/think"]
     assert words == f"chat: {model.input_price:g} in, {model.output_price:g} out"
 
 
-def test_names_that_begin_so_come_first_then_those_with_it_inside(tab: Tab) -> None:
+def test_names_that_begin_so_come_first_then_those_with_it_inside(tab: TabCompleter) -> None:
     tab.shell.run("%config PuqMagics.aliases = {'shout': 'sandbox/echo', 'other': 'sandbox/think'}")
     assert tab("%puq_chat -m sho¦") == ["shout", "sandbox/short"]
     assert tab("%puq_chat -m hor¦") == ["sandbox/short"]
@@ -406,19 +406,19 @@ def test_names_that_begin_so_come_first_then_those_with_it_inside(tab: Tab) -> N
     assert first == ["shout", "other", "sandbox/echo"]  # the one that is set comes before the others
 
 
-def test_disabled_models_are_not_offered(tab: Tab) -> None:
+def test_disabled_models_are_not_offered(tab: TabCompleter) -> None:
     cached = tab.shell.session.account().model_list.cached
     disabled = {code for code, model in cached.items() if not model.enabled}
     assert not disabled & set(tab("%puq_chat -m ¦"))
 
 
-def test_a_cells_model_is_offered_once(tab: Tab) -> None:
+def test_a_cells_model_is_offered_once(tab: TabCompleter) -> None:
     assert "sandbox/echo" not in tab("%%puq_chat sandbox/echo ¦")
     assert "sandbox/echo" not in tab("%%puq_chat -m sandbox/echo ¦")
     assert "--system" in tab("%%puq_chat sandbox/echo ¦")
 
 
-def test_values_of_other_options(tab: Tab) -> None:
+def test_values_of_other_options(tab: TabCompleter) -> None:
     candidates = _candidates(tab)
 
     def texts(what: str, typed: str = "") -> list[str]:
@@ -441,7 +441,7 @@ def test_values_of_other_options(tab: Tab) -> None:
     assert texts("nothing of this name") == []
 
 
-def test_settings(tab: Tab) -> None:
+def test_settings(tab: TabCompleter) -> None:
     assert tab("%config PuqMagics.chat_model = 'ech¦'") == ["'sandbox/echo"]
     assert tab("%config PuqMagics.chat_model = 'ech¦") == ["'sandbox/echo'"]
     assert "'sandbox/echo'" in tab("%config PuqMagics.chat_model = ¦")
@@ -451,18 +451,18 @@ def test_settings(tab: Tab) -> None:
     assert tab("%config PuqMagics.foot¦") == ["PuqMagics.footer"]  # IPython's own
 
 
-def test_variables_for_a_result(tab: Tab) -> None:
+def test_variables_for_a_result(tab: TabCompleter) -> None:
     tab.shell.names.update(answer=1, answering=len, answered=os, _answer=2)
     assert tab("%puq_chat -o answ¦") == ["answer"]
 
 
-def test_paths(tab: Tab, tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
+def test_paths(tab: TabCompleter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my talk.mp3").touch()
     (tmp_path / "my talks").mkdir()
     (tmp_path / ".hidden").touch()
     (tmp_path / "it's").touch()
-    environ.chdir(tmp_path)
-    environ.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     candidates = _candidates(tab)
 
     def texts(typed: str, after: str = "") -> list[str]:
@@ -481,9 +481,9 @@ def test_paths(tab: Tab, tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
     assert texts("my\0") == []
 
 
-def test_what_to_transcribe(tab: Tab, tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
+def test_what_to_transcribe(tab: TabCompleter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my talk.mp3").touch()
-    environ.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     tab.shell.names.update(mine=b"RIFF", mind=os)
     assert tab("%puq_transcribe mi¦") == ["mine"]
     assert tab("%puq_sandbox --local --gguf my¦") == [r"my\ talk.mp3"]
@@ -496,7 +496,7 @@ def test_what_to_transcribe(tab: Tab, tmp_path: Path, environ: pytest.MonkeyPatc
     assert tab("%puq_transcribe --save my¦") == [r"my\ talk.mp3"]
 
 
-def test_pictures_and_speech(tab: Tab) -> None:
+def test_pictures_and_speech(tab: TabCompleter) -> None:
     tab.shell.names["topic"] = "kites"
     assert "1024x1024" in tab("%puq_image --size ¦ A kite")
     assert tab("%puq_speak --voice no¦") == ["nova"]
@@ -510,7 +510,7 @@ def test_pictures_and_speech(tab: Tab) -> None:
         assert tab(f"%{cell} about {{{{to¦") == ["topic"]
 
 
-def test_every_magic_of_ours_completes_its_options(tab: Tab) -> None:
+def test_every_magic_of_ours_completes_its_options(tab: TabCompleter) -> None:
     for kind, sign in (("line", "%"), ("cell", "%%")):
         for name, function in tab.shell.ip.magics_manager.magics[kind].items():
             if name.startswith("puq"):
@@ -518,7 +518,7 @@ def test_every_magic_of_ours_completes_its_options(tab: Tab) -> None:
                 assert tab(f"{sign}{name} --¦") == [flag for flag in flags if flag.startswith("--")], name
 
 
-def test_expressions_in_prompts(tab: Tab) -> None:
+def test_expressions_in_prompts(tab: TabCompleter) -> None:
     tab.shell.names.update(
         topic="x", d={"one": {"two": 2}, "with space": 1, 'q"': 0}, df=pd.DataFrame({"a": [1], "b c": [2]})
     )
@@ -548,11 +548,11 @@ def test_expressions_in_prompts(tab: Tab) -> None:
         "%puq_balance ¦",
     ],
 )
-def test_prose_is_left_alone(tab: Tab, marked: str) -> None:
+def test_prose_is_left_alone(tab: TabCompleter, marked: str) -> None:
     assert tab(marked) == []
 
 
-def test_letters_by_name_still_work_in_a_prompt(tab: Tab) -> None:
+def test_letters_by_name_still_work_in_a_prompt(tab: TabCompleter) -> None:
     assert tab("%%puq_chat\nthe angle \\alpha¦") == tab("\\alpha¦")
     assert tab("\\alpha¦")
 
@@ -560,49 +560,49 @@ def test_letters_by_name_still_work_in_a_prompt(tab: Tab) -> None:
 @pytest.mark.parametrize(
     "marked", ["impo¦", "x = 'puq'\nimpo¦", "%%time\n# puq\nimpo¦", "%puq_c¦", "%%puq_ch¦"]
 )
-def test_other_completions_are_ipythons(tab: Tab, marked: str) -> None:
+def test_other_completions_are_ipythons(tab: TabCompleter, marked: str) -> None:
     before = tab(marked)
     assert before
     completion.uninstall(tab.shell.ip)
     assert tab(marked) == before
 
 
-def test_nothing_waits_for_the_list(shell: Any, serve: Any, environ: pytest.MonkeyPatch) -> None:
+def test_nothing_waits_for_the_list(shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     may_answer = threading.Event()
 
     def answer(connection: Any) -> None:
-        assert may_answer.wait(PATIENCE)
-        connection.head(kind="application/json")
+        assert may_answer.wait(TIMEOUT)
+        connection.send_head(kind="application/json")
         connection.send(b'{"data": [{"id": "acme/one"}, {"id": "acme/two"}, {"id": "a\\u001b[1m"}]}')
 
-    server = serve(answer, lists=True)
-    environ.setenv("PUQ_BASE_URL", server.url)
-    environ.setenv("PUQ_API_KEY", "key-of-12-signs")
-    environ.setenv("PUQ_CHAT_MODEL", "acme/one")
+    server = serve(answer, serves_lists=True)
+    monkeypatch.setenv("PUQ_BASE_URL", server.url)
+    monkeypatch.setenv("PUQ_API_KEY", "key-of-12-signs")
+    monkeypatch.setenv("PUQ_CHAT_MODEL", "acme/one")
     shell.run("%config PuqMagics.aliases = {'fast': 'acme/two'}")
-    tab = Tab(shell)
+    tab = TabCompleter(shell)
     assert tab("%puq_chat -m ¦") == ["fast", "acme/one"]
     server.wait_for_request()
     assert tab("%puq_chat -m ¦") == ["fast", "acme/one"]  # and no second request
     may_answer.set()
     shell.session.account().model_list.wait()
     assert tab("%puq_chat -m ¦") == ["fast", "acme/one", "acme/two"]
-    assert [heard.path for heard in server.heard] == ["/v1/credits/balance", "/v1/models"]
+    assert [heard.path for heard in server.requests] == ["/v1/credits/balance", "/v1/models"]
 
 
 def test_without_a_key_aliases_are_offered(shell: Any) -> None:
     shell.run("%config PuqMagics.aliases = {'fast': 'openai/gpt-4o-mini'}")
     shell.run("%config PuqMagics.chat_model = 'openai/gpt-4o'")
-    assert Tab(shell)("%puq_chat -m ¦") == ["fast", "openai/gpt-4o"]
+    assert TabCompleter(shell)("%puq_chat -m ¦") == ["fast", "openai/gpt-4o"]
 
 
-def test_the_sandbox_is_not_started(shell: Any, environ: pytest.MonkeyPatch) -> None:
-    environ.setenv("PUQ_BASE_URL", "sandbox")
-    assert Tab(shell)("%puq_chat -m ¦") == []
-    assert Tab(shell)("%puq_models --provider ¦") == []
+def test_the_sandbox_is_not_started(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUQ_BASE_URL", "sandbox")
+    assert TabCompleter(shell)("%puq_chat -m ¦") == []
+    assert TabCompleter(shell)("%puq_models --provider ¦") == []
     assert shell.session.sandbox is None
     shell.run("%puq_sandbox")
-    assert Tab(shell)("%puq_chat -m ¦") == ["sandbox/chat"]
+    assert TabCompleter(shell)("%puq_chat -m ¦") == ["sandbox/chat"]
 
 
 def test_a_failure_is_nobodys_trouble(
@@ -610,17 +610,17 @@ def test_a_failure_is_nobodys_trouble(
 ) -> None:
     caplog.set_level(logging.DEBUG, completion.__name__)
     monkeypatch.setattr(type(shell.session.settings), "aliases", 7)  # no such setting is possible
-    assert isinstance(Tab(shell)("%puq_chat -m ¦"), list)
+    assert isinstance(TabCompleter(shell)("%puq_chat -m ¦"), list)
     assert [record.getMessage() for record in caplog.records if record.name == completion.__name__]
     assert capsys.readouterr() == ("", "")
 
 
 def test_unloading_ends_it(shell: Any) -> None:
-    assert Tab(shell)("%puq_chat --te¦") == ["--temperature"]
+    assert TabCompleter(shell)("%puq_chat --te¦") == ["--temperature"]
     shell.run("%unload_ext puq_magics")
-    assert "--temperature" not in Tab(shell)("%puq_chat --te¦")
+    assert "--temperature" not in TabCompleter(shell)("%puq_chat --te¦")
     shell.run("%load_ext puq_magics\n%reload_ext puq_magics")
-    assert Tab(shell)("%puq_chat --te¦") == ["--temperature"]
+    assert TabCompleter(shell)("%puq_chat --te¦") == ["--temperature"]
     ours = [m for m in shell.ip.Completer.custom_matchers if m.matcher_identifier == completion.MATCHER_ID]
     assert len(ours) == 1
 
@@ -649,28 +649,28 @@ KNOW = "get_ipython().magics_manager.registry['PuqChatMagics'].session.account()
         ("%puq_chat --no-s¦ -m x", "%puq_chat --no-stream -m x"),
     ],
 )
-def test_a_front_end_puts_it_at_the_right_place(pupil: Any, marked: str, text: str) -> None:
-    pupil.run(f"{KNOW}\ntopic = 1")
+def test_a_front_end_puts_it_at_the_right_place(sandbox_kernel: Any, marked: str, text: str) -> None:
+    sandbox_kernel.run(f"{KNOW}\ntopic = 1")
     code, _ = split(marked)
-    reply = complete(pupil, marked)
+    reply = complete(sandbox_kernel, marked)
     (match,) = reply["matches"]
     assert code[: reply["cursor_start"]] + match + code[reply["cursor_end"] :] == text
 
 
-def test_a_front_end_gets_the_help_as_types(pupil: Any) -> None:
-    pupil.run(KNOW)
-    reply = complete(pupil, "%puq_chat -m ¦")
+def test_a_front_end_gets_the_help_as_types(sandbox_kernel: Any) -> None:
+    sandbox_kernel.run(KNOW)
+    reply = complete(sandbox_kernel, "%puq_chat -m ¦")
     types = {each["text"]: each["type"] for each in reply["metadata"]["_jupyter_types_experimental"]}
     assert types["sandbox/think"].startswith("chat: ")
     assert types["sandbox/think"].endswith(" out")
 
 
-def test_two_thousand_models(pupil: Any) -> None:
+def test_two_thousand_models(sandbox_kernel: Any) -> None:
     start = "get_ipython().magics_manager.registry['PuqChatMagics'].session.start_sandbox(models=2000);"
-    assert pupil.run(f"{start}\n{KNOW}").reply["status"] == "ok"
-    matches = complete(pupil, "%puq_chat -m ¦")["matches"]
+    assert sandbox_kernel.run(f"{start}\n{KNOW}").reply["status"] == "ok"
+    matches = complete(sandbox_kernel, "%puq_chat -m ¦")["matches"]
     assert len(matches) > 300
-    options = complete(pupil, "%%puq_chat ¦")["matches"]
+    options = complete(sandbox_kernel, "%%puq_chat ¦")["matches"]
     assert {"sandbox/echo", "--model", "--dry-run"} <= set(options)
 
 
@@ -687,7 +687,7 @@ def test_a_tab_loads_little_and_asks_no_keyring(make_kernel: Any) -> None:
     assert complete(kernel, "%%puq_chat\n{{sy¦")["matches"] == ["sys"]
 
 
-def test_prose_in_a_kernel(pupil: Any) -> None:
-    assert complete(pupil, "%%puq_chat\nPlease pri¦")["matches"] == []
-    assert "print" in complete(pupil, "pri¦")["matches"]
-    assert pupil.run("1").kinds == ["execute_result"]
+def test_prose_in_a_kernel(sandbox_kernel: Any) -> None:
+    assert complete(sandbox_kernel, "%%puq_chat\nPlease pri¦")["matches"] == []
+    assert "print" in complete(sandbox_kernel, "pri¦")["matches"]
+    assert sandbox_kernel.run("1").kinds == ["execute_result"]

@@ -79,7 +79,7 @@ def frames() -> list[str]:
 
 def test_no_frame_shows_raw_signs(frames: list[str]) -> None:
     for frame in frames:
-        words = _FORMULA.sub("", _PRICE.sub("", "".join(oracles.walked(frame).text)))
+        words = _FORMULA.sub("", _PRICE.sub("", "".join(oracles.check_safety(frame).text)))
         assert not _RAW.search(words), frame[-200:]
 
 
@@ -106,7 +106,7 @@ def test_text_only_grows_but_for_what_is_held_back(frames: list[str]) -> None:
     """What was shown stays shown: all that may go again is a few characters at the end."""
     longest = ""
     for frame in frames:
-        words = oracles.everything(frame).rstrip()
+        words = oracles.rendered_text(frame).rstrip()
         common = len(longest) if words.startswith(longest) else None
         if common is None:
             same = next(

@@ -42,7 +42,7 @@ BENIGN = {
 @pytest.mark.parametrize("name", BENIGN)
 def test_benign_text_renders_as_it_is(name: str) -> None:
     text = BENIGN[name]
-    assert oracles.shape(safe_markdown(text)) == oracles.shape(text)
+    assert oracles.rendered_structure(safe_markdown(text)) == oracles.rendered_structure(text)
 
 
 @pytest.mark.parametrize("name", BENIGN)
@@ -108,13 +108,13 @@ def test_formulas_are_those_meant(text: str, formulas: list[str] | None) -> None
 def test_a_formula_with_a_forbidden_command_shows_as_code(formula: str) -> None:
     safe = safe_markdown(f"a ${formula}$ b")
     assert oracles.formulas(safe) == []
-    assert oracles.everything(safe) == f"a ${formula}$ b\n"
+    assert oracles.rendered_text(safe) == f"a ${formula}$ b\n"
 
 
 def test_prices_read_as_prices() -> None:
-    assert oracles.everything(safe_markdown("from $5 to $6")) == "from $5 to $6\n"
+    assert oracles.rendered_text(safe_markdown("from $5 to $6")) == "from $5 to $6\n"
     # The dollar is alone in its element: MathJax, which reads the page again, does not pair it.
-    assert oracles.walked(safe_markdown("$5 to $6")).text[:2] == ["$", "5 to "]
+    assert oracles.check_safety(safe_markdown("$5 to $6")).text[:2] == ["$", "5 to "]
 
 
 def test_a_fence_inside_a_markdown_fence_of_the_same_length_does_not_end_it() -> None:
@@ -137,4 +137,4 @@ def test_a_line_break_at_a_line_s_start_does_not_stop_markdown() -> None:
 
 
 def test_entities_of_controls_show_as_they_are_spelt() -> None:
-    assert oracles.everything(safe_markdown("&#x202e; &#27; &#8203;")) == "&#x202e; &#27; \u200b\n"
+    assert oracles.rendered_text(safe_markdown("&#x202e; &#27; &#8203;")) == "&#x202e; &#27; \u200b\n"

@@ -29,7 +29,7 @@ def test_nothing_is_lost_and_no_segment_is_too_long() -> None:
     for joint in ("\n", "\n- ", "\n> ", "\n    ", "  \n", "\n1. a\n   "):
         text = joint.join([line] * 60)
         segments = segments_of(text, 300)
-        assert sum(oracles.everything(segment).count("word") for segment in segments) == 540
+        assert sum(oracles.rendered_text(segment).count("word") for segment in segments) == 540
         assert max(map(len, segments)) <= 700
 
 

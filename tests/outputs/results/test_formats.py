@@ -59,7 +59,7 @@ ACTIVE = (
 )
 
 
-class Faults(HTMLParser):
+class HTMLFaultFinder(HTMLParser):
     """What is left that could act, as another parser than the sanitiser's sees it; and the text."""
 
     def __init__(self, html: str) -> None:
@@ -89,7 +89,7 @@ class Faults(HTMLParser):
 
 @pytest.mark.parametrize("html", HOSTILE)
 def test_nothing_active_remains(html: str) -> None:
-    assert Faults(safe_html(f"<p>before</p>{html}<p>after</p>")).found == []
+    assert HTMLFaultFinder(safe_html(f"<p>before</p>{html}<p>after</p>")).found == []
 
 
 @given(
@@ -98,11 +98,11 @@ def test_nothing_active_remains(html: str) -> None:
     ).map("".join)
 )
 def test_nothing_active_remains_of_any_mixture(html: str) -> None:
-    assert Faults(safe_html(html)).found == []
+    assert HTMLFaultFinder(safe_html(html)).found == []
 
 
 def test_the_faults_are_seen() -> None:
-    seen = [Faults(html).found for html in HOSTILE]
+    seen = [HTMLFaultFinder(html).found for html in HOSTILE]
     assert [html for html, found in zip(HOSTILE, seen, strict=True) if not found] == []
 
 
@@ -124,7 +124,7 @@ def test_what_is_harmless_stays() -> None:
     "tex", [r"$\href{javascript:alert(1)}{x}$", r"\(\href{x}{y}\)", r"\begin{a}", "&#36;x&#36;"]
 )
 def test_no_formula_can_be_found(tex: str) -> None:
-    runs = Faults(safe_html(f"<p>{tex}</p>")).runs
+    runs = HTMLFaultFinder(safe_html(f"<p>{tex}</p>")).runs
     assert [run for run in runs if ("$" in run or "\\" in run) and len(run) > 1] == []
     assert "".join(runs) == tex.replace("&#36;", "$")
 

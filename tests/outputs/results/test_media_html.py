@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from corpus import PAYLOADS
-from media_samples import CALL, png, wav
+from media_samples import CALL_FIELDS, png, wav
 
 from puq_magics.core.media_types import MP3
 from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
@@ -56,13 +56,13 @@ SOURCE = re.compile(r"data:(image/png|audio/wav);base64,[A-Za-z0-9+/]+={0,2}|[A-
 
 
 @dataclass(frozen=True)
-class Spoken:
+class SegmentStub:
     start: float
     end: float
     text: str
 
 
-class Reader(HTMLParser):
+class StrictHTMLReader(HTMLParser):
     """Reads HTML as a browser does; notes what should not be in it."""
 
     def __init__(self, html: str) -> None:
@@ -98,31 +98,31 @@ class Reader(HTMLParser):
         return [found for name, found in self.tags if name == tag]
 
 
-def read(result: ImageResult | SpeechResult | TranscriptResult) -> tuple[Reader, str]:
+def read(result: ImageResult | SpeechResult | TranscriptResult) -> tuple[StrictHTMLReader, str]:
     """Its HTML, read, and its plain text; there is nothing else."""
     bundle = result._repr_mimebundle_(include=None, exclude=None)
     assert set(bundle) == {"text/html", "text/plain"}
-    reader = Reader(bundle["text/html"])
+    reader = StrictHTMLReader(bundle["text/html"])
     assert reader.faults == []
     return reader, bundle["text/plain"]
 
 
 def images(*sizes: tuple[int, int], prompt: str = "a red kite", **more: Any) -> ImageResult:
-    return ImageResult(images=[png(*size) for size in sizes], prompt=prompt, **CALL | more)  # type: ignore[misc]
+    return ImageResult(images=[png(*size) for size in sizes], prompt=prompt, **CALL_FIELDS | more)  # type: ignore[misc]
 
 
 def speech(text: str = "Good morning.", **more: Any) -> SpeechResult:
-    return SpeechResult(**CALL | {"audio": wav(1.5), "text": text} | more)
+    return SpeechResult(**CALL_FIELDS | {"audio": wav(1.5), "text": text} | more)
 
 
 def transcript(text: str, **more: Any) -> TranscriptResult:
-    return TranscriptResult(text=text, **CALL | more)
+    return TranscriptResult(text=text, **CALL_FIELDS | more)
 
 
 @pytest.fixture
-def here(tmp_path: Path, environ: pytest.MonkeyPatch) -> Path:
+def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that links start from."""
-    environ.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -174,12 +174,12 @@ def test_several_images_are_counted() -> None:
 
 def test_an_image_by_itself() -> None:
     bundle = images((3, 2)).images[0]._repr_mimebundle_(include=None, exclude=None)
-    assert Reader(bundle["text/html"]).faults == []
+    assert StrictHTMLReader(bundle["text/html"]).faults == []
     assert bundle["text/plain"] == "[image 3 × 2 PNG, “a red kite”]"
 
 
 def test_an_image_whose_size_is_not_known() -> None:
-    result = ImageResult(images=[png(3, 2)[:12]], prompt="", **CALL)  # type: ignore[list-item]
+    result = ImageResult(images=[png(3, 2)[:12]], prompt="", **CALL_FIELDS)  # type: ignore[list-item]
     reader, plainly = read(result)
     assert "width" not in reader.of("img")[0]
     assert reader.of("img")[0]["alt"] == "an image"
@@ -203,11 +203,11 @@ def test_no_images() -> None:
     assert plainly == "[a/b · no image · 3 tokens · 1.2 s]"
 
 
-def test_what_is_too_large_is_linked_where_it_was_saved(here: Path) -> None:
+def test_what_is_too_large_is_linked_where_it_was_saved(work_folder: Path) -> None:
     result = images((3, 2), (4, 4))
     result.max_embed_mb = (len(result.images[0].data) + 1) / 1e6
-    (here / "my pics").mkdir()
-    result.images[1].save(here / "my pics" / "a&b: #1.png")
+    (work_folder / "my pics").mkdir()
+    result.images[1].save(work_folder / "my pics" / "a&b: #1.png")
     reader, plainly = read(result)
     assert [image["src"][:5] for image in reader.of("img")] == ["data:", "my%20"]
     link = "my%20pics/a%26b%3A%20%231.png"
@@ -215,10 +215,10 @@ def test_what_is_too_large_is_linked_where_it_was_saved(here: Path) -> None:
     assert "2 of 2: my pics/a&b: #1.png is " in reader.text
     assert "max_embed_mb" in reader.text
     assert "my pics/a&b: #1.png" in plainly
-    assert str(here) not in plainly + reader.text
+    assert str(work_folder) not in plainly + reader.text
 
 
-def test_what_was_saved_is_linked_too(here: Path) -> None:
+def test_what_was_saved_is_linked_too(work_folder: Path) -> None:
     result = images((3, 2), (4, 4))
     assert "Saved" not in read(result)[0].text
     result.save("kite")
@@ -227,13 +227,13 @@ def test_what_was_saved_is_linked_too(here: Path) -> None:
     assert [link["href"] for link in reader.of("a")] == ["kite-1.png", "kite-2.png"]
     assert all(image["src"].startswith("data:") for image in reader.of("img"))
     said = speech()
-    said.save(here.parent / "said.wav", force=True)
+    said.save(work_folder.parent / "said.wav", force=True)
     reader, _ = read(said)
-    assert f"Saved as {here.parent}/said.wav." in reader.text
+    assert f"Saved as {work_folder.parent}/said.wav." in reader.text
     assert reader.of("a") == []
 
 
-def test_what_is_too_large_and_not_saved_is_said(here: Path) -> None:
+def test_what_is_too_large_and_not_saved_is_said(work_folder: Path) -> None:
     result = images((3, 2))
     result.max_embed_mb = 0.00001
     reader, plainly = read(result)
@@ -241,11 +241,11 @@ def test_what_is_too_large_and_not_saved_is_said(here: Path) -> None:
     assert "more than the 1e-05 MB" in reader.text
     assert ".save(" in reader.text
     assert "3 × 2 PNG" in plainly
-    result.images[0].path = here.parent / "elsewhere.png"
+    result.images[0].path = work_folder.parent / "elsewhere.png"
     result.images[0].path.write_bytes(b"")
     reader, _ = read(result)
     assert reader.of("img") == []
-    assert f"outside of the notebook's folder: {here.parent}" in reader.text
+    assert f"outside of the notebook's folder: {work_folder.parent}" in reader.text
 
 
 # --- speech
@@ -284,14 +284,14 @@ def test_speech_that_was_interrupted_before_anything_came() -> None:
     )
 
 
-def test_large_audio_is_linked(here: Path) -> None:
+def test_large_audio_is_linked(work_folder: Path) -> None:
     result = speech(max_embed_mb=0.01)
     result.save("morning.wav")
     reader, plainly = read(result)
     assert reader.of("audio")[0]["src"] == reader.of("a")[0]["href"] == "morning.wav"
     assert "morning.wav is 24 kB, more than the 0.01 MB that a display holds (max_embed_mb)" in reader.text
     assert plainly.startswith("[speech: morning.wav]\nGood morning.")
-    (here / "morning.wav").unlink()
+    (work_folder / "morning.wav").unlink()
     reader, _ = read(result)
     assert reader.of("audio") == []
 
@@ -312,7 +312,9 @@ def test_long_lines_are_whole() -> None:
 
 
 def test_the_times_are_folded() -> None:
-    reader, plainly = read(transcript("x", segments=[Spoken(0, 3.24, "one <i>"), Spoken(59.96, 3675, "two")]))
+    reader, plainly = read(
+        transcript("x", segments=[SegmentStub(0, 3.24, "one <i>"), SegmentStub(59.96, 3675, "two")])
+    )
     assert len(reader.of("details")) == len(reader.of("table")) == 1
     assert "0:00.00:03.2one <i>\n1:00.061:15.0two" in reader.text
     assert "2 segments" in reader.text
@@ -320,7 +322,7 @@ def test_the_times_are_folded() -> None:
 
 
 def test_very_many_segments_are_counted() -> None:
-    reader, _ = read(transcript("x", segments=[Spoken(n, n + 1, "word") for n in range(2_100)]))
+    reader, _ = read(transcript("x", segments=[SegmentStub(n, n + 1, "word") for n in range(2_100)]))
     assert len(reader.of("tr")) == 2_001
     assert "100 more in .segments" in reader.text
 
@@ -338,14 +340,14 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_nobodys_words_become_anything_but_words(text: str, here: Path) -> None:
+def test_nobodys_words_become_anything_but_words(text: str, work_folder: Path) -> None:
     more = {"model": text, "notes": (text,)}
     result = images((3, 2), prompt=text, **more)
     result.images[0].revised_prompt = f"{text}, revised"
     results = [
         result,
         speech(text, voice=text, **more),
-        transcript(text, source=text, language=text, segments=[Spoken(0, 1, text)], **more),
+        transcript(text, source=text, language=text, segments=[SegmentStub(0, 1, text)], **more),
     ]
     for each in results:
         bundle = each._repr_mimebundle_()
@@ -372,23 +374,25 @@ def test_the_footer_is_that_of_an_answer() -> None:
 # --- small words
 
 
-def test_paths_do_not_say_whose_they_are(here: Path, environ: pytest.MonkeyPatch) -> None:
-    environ.setenv("HOME", str(here.parent))
-    assert shown_path(here.parent / "music" / "x.mp3") == "~/music/x.mp3"
-    assert shown_path(here / "x.mp3") == "x.mp3"
+def test_paths_do_not_say_whose_they_are(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(work_folder.parent))
+    assert shown_path(work_folder.parent / "music" / "x.mp3") == "~/music/x.mp3"
+    assert shown_path(work_folder / "x.mp3") == "x.mp3"
     assert shown_path(Path("/elsewhere/x.mp3")) == "/elsewhere/x.mp3"
-    environ.setenv("HOME", "")
-    assert shown_path(here.parent / "x.mp3") == f"{here.parent}/x.mp3"
+    monkeypatch.setenv("HOME", "")
+    assert shown_path(work_folder.parent / "x.mp3") == f"{work_folder.parent}/x.mp3"
 
 
-def test_links_are_relative_to_the_notebook(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_links_are_relative_to_the_notebook(
+    work_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     assert relative_link(Path("x y.png")) == "x%20y.png"
-    assert relative_link(here / "a" / "x.png") == "a/x.png"
-    assert relative_link(here.parent / "x.png") is None
-    assert shown_path(here / "a" / "x.png") == "a/x.png"
-    assert shown_path(here.parent / "x\x07.png") == f"{here.parent}/x.png"
+    assert relative_link(work_folder / "a" / "x.png") == "a/x.png"
+    assert relative_link(work_folder.parent / "x.png") is None
+    assert shown_path(work_folder / "a" / "x.png") == "a/x.png"
+    assert shown_path(work_folder.parent / "x\x07.png") == f"{work_folder.parent}/x.png"
     alias = tmp_path_factory.mktemp("alias") / "link"
-    alias.symlink_to(here)
+    alias.symlink_to(work_folder)
     assert relative_link(alias / "x.png") == "x.png"
 
 
@@ -418,8 +422,8 @@ def test_times(seconds: float, words: str) -> None:
 @pytest.mark.parametrize(
     "result",
     [
-        ImageResult(images=[Picture(data=png(2, 2, 3_000_000))], prompt="a kite", **CALL),
-        SpeechResult(audio=b"ID3" + bytes(3_000_000), text="Hello", **CALL),
+        ImageResult(images=[Picture(data=png(2, 2, 3_000_000))], prompt="a kite", **CALL_FIELDS),
+        SpeechResult(audio=b"ID3" + bytes(3_000_000), text="Hello", **CALL_FIELDS),
     ],
 )
 def test_media_are_copied_no_more_than_base64_must(result: ImageResult | SpeechResult) -> None:

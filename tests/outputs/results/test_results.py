@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_samples import CALL, png, wav, webp
+from media_samples import CALL_FIELDS, png, wav, webp
 
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import ConfigurationError, InputError
@@ -20,7 +20,7 @@ from puq_magics.outputs.results import (
     SpeechResult,
     TranscriptResult,
 )
-from puq_magics.prompts.template import fill
+from puq_magics.prompts.template import fill_template as fill
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def result() -> ChatResult:
     )
 
 
-def test_attributes_of_a_real_answer(asking: Any) -> None:
-    result = asking.run("%puq_chat -m sandbox/think hi").value
+def test_attributes_of_a_real_answer(sandbox_shell: Any) -> None:
+    result = sandbox_shell.run("%puq_chat -m sandbox/think hi").value
     assert result.text.startswith("*Scripted")
     assert result.reasoning.startswith("The user writes: hi")
     assert result.model == "sandbox/think"
@@ -54,8 +54,8 @@ def test_attributes_of_a_real_answer(asking: Any) -> None:
     assert str(result) == result.text
 
 
-def test_the_same_of_an_answer_in_one_piece(asking: Any) -> None:
-    result = asking.run("%puq_chat --no-stream -m sandbox/think hi").value
+def test_the_same_of_an_answer_in_one_piece(sandbox_shell: Any) -> None:
+    result = sandbox_shell.run("%puq_chat --no-stream -m sandbox/think hi").value
     assert result.time_to_first_token is None
     assert result.latency > 0
     assert result.usage.total_tokens > 0
@@ -63,50 +63,52 @@ def test_the_same_of_an_answer_in_one_piece(asking: Any) -> None:
     assert result.reasoning.startswith("The user writes: hi")
 
 
-def test_it_is_the_value_of_its_cell(asking: Any) -> None:
-    ran = asking.run("%puq_chat hi")
-    number = asking.ip.execution_count - 1
-    names = asking.names
+def test_it_is_the_value_of_its_cell(sandbox_shell: Any) -> None:
+    ran = sandbox_shell.run("%puq_chat hi")
+    number = sandbox_shell.ip.execution_count - 1
+    names = sandbox_shell.names
     assert ran.value is names["_"] is names["Out"][number] is names["_puq"]
 
 
-def test_it_is_shown_once_in_its_cell_and_again_in_later_ones(asking: Any) -> None:
-    ran = asking.run("r = %puq_chat hi\nr")
+def test_it_is_shown_once_in_its_cell_and_again_in_later_ones(sandbox_shell: Any) -> None:
+    ran = sandbox_shell.run("r = %puq_chat hi\nr")
     assert ran.out.count("## What arrived") == 1
-    assert asking.run("r").out.count("## What arrived") == 1
+    assert sandbox_shell.run("r").out.count("## What arrived") == 1
 
 
 @pytest.mark.parametrize("live", ["True", "False"])
-def test_it_is_shown_once_in_a_kernel(pupil: Any, live: str) -> None:
-    pupil.run(f"%config PuqMagics.live = {live}")
+def test_it_is_shown_once_in_a_kernel(sandbox_kernel: Any, live: str) -> None:
+    sandbox_kernel.run(f"%config PuqMagics.live = {live}")
     for code in ("%puq_chat hi", "r = %puq_chat hi\nr", "%%puq_chat\nhi"):
-        cell = pupil.run(code)
+        cell = sandbox_kernel.run(code)
         assert "execute_result" not in cell.kinds
         assert cell.kinds.count("display_data") == 1
     for code in ("r", "_puq", "display(r)"):
-        (bundle,) = pupil.run(code).screen
+        (bundle,) = sandbox_kernel.run(code).screen
         assert "What arrived" in bundle["text/plain"]
 
 
-def test_loops_show_each_answer(pupil: Any) -> None:
-    cell = pupil.run("for word in ('one', 'two', 'three'):\n    r = %puq_chat -m sandbox/short {{word}}\nr")
+def test_loops_show_each_answer(sandbox_kernel: Any) -> None:
+    cell = sandbox_kernel.run(
+        "for word in ('one', 'two', 'three'):\n    r = %puq_chat -m sandbox/short {{word}}\nr"
+    )
     assert [
         f"> {word}" in shown["text/plain"]
         for word, shown in zip(("one", "two", "three"), cell.screen, strict=True)
     ]
     assert len(cell.screen) == 3
-    assert "> three" in pupil.run("r").screen[0]["text/plain"]
+    assert "> three" in sandbox_kernel.run("r").screen[0]["text/plain"]
 
 
-def test_copies_of_what_was_painted_are_shown(pupil: Any) -> None:
+def test_copies_of_what_was_painted_are_shown(sandbox_kernel: Any) -> None:
     """Made in the cell that painted it; they would never be shown if they took that with them."""
-    pupil.run(
+    sandbox_kernel.run(
         "import copy, dataclasses, pickle\nr = %puq_chat -m sandbox/short hi\n"
         "copies = [copy.copy(r), copy.deepcopy(r), pickle.loads(pickle.dumps(r)), dataclasses.replace(r)]"
     )
     for n in range(4):
-        assert len(pupil.run(f"copies[{n}]").screen) == 1
-        assert pupil.value(f"copies[{n}] == r") is True
+        assert len(sandbox_kernel.run(f"copies[{n}]").screen) == 1
+        assert sandbox_kernel.value(f"copies[{n}] == r") is True
 
 
 @pytest.mark.parametrize("text", ["", "short", "x" * 1000, "a\nb\r\nc\u2028d\u0085e\x0bf", "\x1b[31mred"])
@@ -194,7 +196,7 @@ class Generated:
 
 
 @dataclasses.dataclass(frozen=True)
-class Spoken:
+class SegmentStub:
     """As the client gives a part of a transcript."""
 
     start: float
@@ -203,16 +205,18 @@ class Spoken:
 
 
 def images(*data: bytes | Generated, prompt: str = "a red kite", **more: Any) -> ImageResult:
-    return ImageResult(images=data or (png(30, 20),), prompt=prompt, **CALL | more)  # type: ignore[arg-type]
+    return ImageResult(images=data or (png(30, 20),), prompt=prompt, **CALL_FIELDS | more)  # type: ignore[arg-type]
 
 
 def speech(seconds: float = 1.5, **more: Any) -> SpeechResult:
-    return SpeechResult(**CALL | {"audio": wav(seconds), "text": "Good morning.", "voice": "alloy"} | more)
+    return SpeechResult(
+        **CALL_FIELDS | {"audio": wav(seconds), "text": "Good morning.", "voice": "alloy"} | more
+    )
 
 
 def transcript(text: str = "Good morning.", **more: Any) -> TranscriptResult:
     return TranscriptResult(
-        **CALL | {"text": text, "source": "talk.mp3", "segments": (Spoken(0, 1, text),)} | more
+        **CALL_FIELDS | {"text": text, "source": "talk.mp3", "segments": (SegmentStub(0, 1, text),)} | more
     )
 
 
@@ -370,16 +374,16 @@ def test_speech() -> None:
         speech(audio=b"<html>")
 
 
-def test_speech_that_was_written_as_it_came(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
-    environ.chdir(tmp_path)
+def test_speech_that_was_written_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     result = speech(path=Path("said.mp3"))
     assert result.path == tmp_path / "said.mp3"
     assert result.notes == ("said.mp3 holds WAV, whatever its name says",)
     assert dataclasses.replace(result).notes == result.notes
 
 
-def test_speech_is_saved(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
-    environ.chdir(tmp_path)
+def test_speech_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     result = speech()
     assert result.save("hello") == Path("hello.wav")
     assert result.path == tmp_path / "hello.wav"

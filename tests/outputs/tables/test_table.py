@@ -15,7 +15,7 @@ from puq_magics.outputs.tables.table import Column, ModelTable, Table, number
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e'\"&$x$\n</table><script>"
 
 
-class Read(HTMLParser):
+class HTMLTableReader(HTMLParser):
     """The elements of some HTML, and the words of its cells, rows and notes."""
 
     def __init__(self, html: str) -> None:
@@ -60,7 +60,7 @@ def test_aligned_columns() -> None:
 
 
 def test_as_html() -> None:
-    read = Read(NAMES_AND_SIZES.html())
+    read = HTMLTableReader(NAMES_AND_SIZES.html())
     assert read.rows[:4] == [["name", "size"], ["one", "1"], ["two", "2,000"], ["none", ""]]
     assert {"table", "caption", "thead", "tbody", "script"} <= read.tags
     assert NAMES_AND_SIZES.bundle() == {
@@ -73,7 +73,7 @@ def test_a_foot_stays_below() -> None:
     table = Table([Column("a"), Column("b", number, "right")], [["x", 1], ["y", 2]], foot=["total", 3])
     assert table.text().splitlines()[-2:] == ["─────  ─", "total  3"]
     assert "<tfoot><tr>" in table.html()
-    assert Read(table.html()).rows[-1] == ["total", "3"]
+    assert HTMLTableReader(table.html()).rows[-1] == ["total", "3"]
 
 
 @pytest.mark.parametrize("width", [20, 40, 60])
@@ -100,7 +100,7 @@ def test_wide_and_combining_characters_keep_the_columns() -> None:
 
 def test_what_others_wrote_is_text() -> None:
     table = Table([Column("a")], [[HOSTILE]], HOSTILE, notes=[HOSTILE], foot=[HOSTILE])
-    read = Read(table.html())
+    read = HTMLTableReader(table.html())
     assert read.tags == {"div", "table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "script"}
     assert read.attributes == {"class", "style", "scope"}
     assert table.html().count("<script>") == 1
@@ -113,7 +113,7 @@ def test_what_others_wrote_is_text() -> None:
 
 def test_a_long_cell_is_cut() -> None:
     table = Table([Column("a")], [["x" * 5_000]])
-    assert Read(table.html()).rows[1] == ["x" * 79 + "…"]
+    assert HTMLTableReader(table.html()).rows[1] == ["x" * 79 + "…"]
 
 
 def test_many_rows_are_counted_and_it_is_said_how_to_see_them() -> None:
@@ -122,7 +122,7 @@ def test_many_rows_are_counted_and_it_is_said_how_to_see_them() -> None:
     )
     last = ["… and 1,960 more: ask for more.", "And this."]
     assert table.text().splitlines()[-2:] == last
-    read = Read(table.html())
+    read = HTMLTableReader(table.html())
     assert len(read.rows) == 1 + 200
     assert all(line in read.rest for line in last)
     exact = Table([Column("n", number)], [[i] for i in range(200)])
@@ -132,7 +132,7 @@ def test_many_rows_are_counted_and_it_is_said_how_to_see_them() -> None:
 def test_no_rows() -> None:
     table = Table([Column("a")], [], "Models", empty="no <b>models</b>")
     assert table.text() == "Models\n(no <b>models</b>)"
-    assert Read(table.html()).tags == {"div"}
+    assert HTMLTableReader(table.html()).tags == {"div"}
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ MODELS = (
 
 
 def shown(table: ModelTable) -> list[list[str]]:
-    return Read(table._repr_mimebundle_()["text/html"]).rows
+    return HTMLTableReader(table._repr_mimebundle_()["text/html"]).rows
 
 
 def test_the_models_are_a_sequence() -> None:

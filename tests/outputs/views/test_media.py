@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_samples import CALL, png, wav
+from media_samples import CALL_FIELDS, png, wav
 
 from puq_magics.api.request import Retry
 from puq_magics.core.media_types import MP3
@@ -41,12 +41,12 @@ speech = SpeechResult(audio=wav(1.5), text="Good morning.", **CALL)
 """
 
 
-class Tty(io.StringIO):
+class FakeTTY(io.StringIO):
     def isatty(self) -> bool:
         return True
 
 
-class Clock:
+class FakeClock:
     """Stands still until it is moved."""
 
     now = 0.0
@@ -56,21 +56,21 @@ class Clock:
 
 
 def image_result(*data: bytes) -> ImageResult:
-    return ImageResult(images=data or (png(30, 20),), prompt="a red kite", **CALL)  # type: ignore[arg-type]
+    return ImageResult(images=data or (png(30, 20),), prompt="a red kite", **CALL_FIELDS)  # type: ignore[arg-type]
 
 
 def speech_result() -> SpeechResult:
-    return SpeechResult(audio=wav(1.5), text="Good morning.", **CALL)
+    return SpeechResult(audio=wav(1.5), text="Good morning.", **CALL_FIELDS)
 
 
 @pytest.fixture
-def cells(notebook: Any) -> Any:
+def sample_kernel(fresh_kernel: Any) -> Any:
     """The kernel with samples in it, in its folder, which is empty."""
-    assert notebook.run(SETUP).reply["status"] == "ok"
-    notebook.run(f"%cd -q {notebook.folder}")
-    before = set(notebook.folder.iterdir())
-    yield notebook
-    for path in set(notebook.folder.iterdir()) - before:
+    assert fresh_kernel.run(SETUP).reply["status"] == "ok"
+    fresh_kernel.run(f"%cd -q {fresh_kernel.folder}")
+    before = set(fresh_kernel.folder.iterdir())
+    yield fresh_kernel
+    for path in set(fresh_kernel.folder.iterdir()) - before:
         path.unlink()
 
 
@@ -82,8 +82,8 @@ def bundles(cell: Any) -> list[dict[str, str]]:
 # --- in a notebook
 
 
-def test_one_display_is_updated_and_never_cleared(cells: Any) -> None:
-    cell = cells.run(
+def test_one_display_is_updated_and_never_cleared(sample_kernel: Any) -> None:
+    cell = sample_kernel.run(
         "view = NotebookMediaView(doing='drawing with a/b <x>')\n"
         "view.prepare(); view.waiting(0.6); view.waiting(12.4); view.show(images)"
     )
@@ -97,9 +97,9 @@ def test_one_display_is_updated_and_never_cleared(cells: Any) -> None:
     assert all(set(bundle) == {"text/html", "text/plain"} for bundle in bundles(cell))
 
 
-def test_the_seconds_tick_beside_a_call_that_blocks(cells: Any) -> None:
+def test_the_seconds_tick_beside_a_call_that_blocks(sample_kernel: Any) -> None:
     """From a thread of its own, and into the cell that is running."""
-    cell = cells.run(
+    cell = sample_kernel.run(
         "import threading\n"
         "seen = threading.Event()\n"
         "class Watched(NotebookMediaView):\n"
@@ -115,19 +115,19 @@ def test_the_seconds_tick_beside_a_call_that_blocks(cells: Any) -> None:
     assert len(cell.screen) == 1
 
 
-def test_without_live_there_is_one_display_and_no_update(cells: Any) -> None:
-    cell = cells.run(
+def test_without_live_there_is_one_display_and_no_update(sample_kernel: Any) -> None:
+    cell = sample_kernel.run(
         "view = NotebookMediaView(live=False, autoplay=True, clock=clock)\n"
         "view.waiting(1); view.retrying(Retry('busy', 1.0, 1, 2)); view.progress(1, 9, 'sending')\n"
         "clock.now = 9; view.progress(2, 9, 'sending'); view.show(speech)"
     )
     assert cell.kinds == ["display_data"]
-    assert "<script" not in cell.everything
-    assert cells.run("NotebookMediaView(live=False).abandon()").kinds == []
+    assert "<script" not in cell.all_content_json
+    assert sample_kernel.run("NotebookMediaView(live=False).abandon()").kinds == []
 
 
-def test_a_retry_is_told_while_it_pauses(cells: Any) -> None:
-    cell = cells.run(
+def test_a_retry_is_told_while_it_pauses(sample_kernel: Any) -> None:
+    cell = sample_kernel.run(
         "view = NotebookMediaView(doing='drawing', clock=clock)\n"
         "view.retrying(Retry('too many requests', 5.0, 1, 2)); clock.now = 4; view.waiting(4.0)\n"
         "clock.now = 6; view.waiting(6.0)"
@@ -138,8 +138,8 @@ def test_a_retry_is_told_while_it_pauses(cells: Any) -> None:
     ]
 
 
-def test_progress_is_shown_after_a_second_and_once_a_second(cells: Any) -> None:
-    cell = cells.run(
+def test_progress_is_shown_after_a_second_and_once_a_second(sample_kernel: Any) -> None:
+    cell = sample_kernel.run(
         "view = NotebookMediaView(doing='transcribing', clock=clock)\n"
         "for tenth in range(35):\n"
         "    clock.now = tenth / 10; view.progress(tenth * 100_000, 4_000_000, 'sending talk.mp3')"
@@ -150,15 +150,15 @@ def test_progress_is_shown_after_a_second_and_once_a_second(cells: Any) -> None:
         "3.0 of 4.0 MB · 3 s",
     ]
     assert 'value="75"' in cell.screen[0]["text/html"]
-    cell = cells.run(
+    cell = sample_kernel.run(
         "view.waiting(3.6); view.progress(4_000_000, 4_000_000, 'sending talk.mp3'); view.waiting(4.6)"
     )
     assert "3.4 of 4.0 MB" in bundles(cell)[0]["text/plain"]
     assert bundles(cell)[-1]["text/plain"] == "transcribing · 5 s"
 
 
-def test_a_short_transfer_is_not_shown(cells: Any) -> None:
-    cell = cells.run(
+def test_a_short_transfer_is_not_shown(sample_kernel: Any) -> None:
+    cell = sample_kernel.run(
         "clock.now = 0; view = NotebookMediaView(clock=clock)\n"
         "for part in range(9): clock.now = part / 10; view.progress(part, 9, 'sending')\n"
         "view.show(images)"
@@ -166,20 +166,20 @@ def test_a_short_transfer_is_not_shown(cells: Any) -> None:
     assert cell.kinds == ["display_data"]
 
 
-def test_nothing_is_painted_over_the_result(cells: Any) -> None:
+def test_nothing_is_painted_over_the_result(sample_kernel: Any) -> None:
     late = (
         "view.waiting(9); view.retrying(Retry('busy', 1.0, 1, 2)); clock.now += 9; view.progress(1, 9, 'x')"
     )
-    cell = cells.run(
+    cell = sample_kernel.run(
         f"view = NotebookMediaView(clock=clock); view.progress(0, 9, 'x'); view.show(images); {late}"
     )
     assert cell.kinds == ["display_data"]
-    cell = cells.run(f"view = NotebookMediaView(); view.waiting(1); view.abandon(); {late}")
+    cell = sample_kernel.run(f"view = NotebookMediaView(); view.waiting(1); view.abandon(); {late}")
     assert [bundle["text/plain"] for bundle in bundles(cell)] == ["waiting · 1 s", "Nothing came."]
 
 
-def test_a_call_that_fails_at_once_shows_nothing(cells: Any) -> None:
-    assert cells.run("NotebookMediaView().abandon()").kinds == []
+def test_a_call_that_fails_at_once_shows_nothing(sample_kernel: Any) -> None:
+    assert sample_kernel.run("NotebookMediaView().abandon()").kinds == []
 
 
 @pytest.mark.parametrize(
@@ -190,29 +190,29 @@ def test_a_call_that_fails_at_once_shows_nothing(cells: Any) -> None:
         ("none", "\n\n[cut]"),
     ],
 )
-def test_the_footer(cells: Any, style: str, footer: str) -> None:
-    cell = cells.run(f"images.notes = ('cut',); NotebookMediaView(footer={style!r}).show(images)")
+def test_the_footer(sample_kernel: Any, style: str, footer: str) -> None:
+    cell = sample_kernel.run(f"images.notes = ('cut',); NotebookMediaView(footer={style!r}).show(images)")
     assert cell.screen[0]["text/plain"] == f"[image 30 × 20 PNG, “a red kite”]{footer}"
 
 
-def test_speech_plays_by_itself_now_and_not_from_the_notebook(cells: Any) -> None:
-    cell = cells.run("view = NotebookMediaView(autoplay=True); view.waiting(1); view.show(speech)")
+def test_speech_plays_by_itself_now_and_not_from_the_notebook(sample_kernel: Any) -> None:
+    cell = sample_kernel.run("view = NotebookMediaView(autoplay=True); view.waiting(1); view.show(speech)")
     _, starter, last = bundles(cell)
     (name,) = re.findall(r'getElementById\("(puq-[0-9a-f]+)"\)', starter["text/html"])
     assert f'<audio id="{name}" controls' in last["text/html"]
     assert "autoplay" not in last["text/html"]
     assert "<script" not in last["text/html"]
     assert cell.screen == [last]
-    assert "id=" not in cells.run("speech").screen[0]["text/html"]
-    assert "<script" not in cells.run("NotebookMediaView().show(speech)").everything
+    assert "id=" not in sample_kernel.run("speech").screen[0]["text/html"]
+    assert "<script" not in sample_kernel.run("NotebookMediaView().show(speech)").all_content_json
 
 
-def test_large_ones_are_saved_beside_the_notebook_once(cells: Any) -> None:
-    cells.run(
+def test_large_ones_are_saved_beside_the_notebook_once(sample_kernel: Any) -> None:
+    sample_kernel.run(
         "many = ImageResult(images=[png(3, 2), png(4, 4, 9_000), png(5, 5, 9_000)], prompt='A red kite', **CALL)"
     )
-    cell = cells.run("NotebookMediaView(max_embed_mb=0.005).show(many)")
-    assert sorted(path.name for path in cells.folder.glob("*.png")) == [
+    cell = sample_kernel.run("NotebookMediaView(max_embed_mb=0.005).show(many)")
+    assert sorted(path.name for path in sample_kernel.folder.glob("*.png")) == [
         "a-red-kite-1.png",
         "a-red-kite-2.png",
     ]
@@ -220,22 +220,22 @@ def test_large_ones_are_saved_beside_the_notebook_once(cells: Any) -> None:
     assert 'src="a-red-kite-1.png"' in bundle["text/html"]
     assert bundle["text/html"].count("data:image/png") == 1
     assert "2 of 3: " in bundle["text/html"]
-    assert cells.run("many").screen == [bundle]
-    cells.run("NotebookMediaView(max_embed_mb=0.005).show(many)")
-    assert len(list(cells.folder.glob("*.png"))) == 2
-    assert cells.value("[str(image.path) for image in many.images]") == [
+    assert sample_kernel.run("many").screen == [bundle]
+    sample_kernel.run("NotebookMediaView(max_embed_mb=0.005).show(many)")
+    assert len(list(sample_kernel.folder.glob("*.png"))) == 2
+    assert sample_kernel.value("[str(image.path) for image in many.images]") == [
         "None",
-        str(cells.folder / "a-red-kite-1.png"),
-        str(cells.folder / "a-red-kite-2.png"),
+        str(sample_kernel.folder / "a-red-kite-1.png"),
+        str(sample_kernel.folder / "a-red-kite-2.png"),
     ]
 
 
-def test_what_cannot_be_saved_beside_the_notebook_is_kept(cells: Any, tmp_path: Path) -> None:
-    cell = cells.run(
+def test_what_cannot_be_saved_beside_the_notebook_is_kept(sample_kernel: Any, tmp_path: Path) -> None:
+    cell = sample_kernel.run(
         "from pathlib import Path\n"
         f"NotebookMediaView(max_embed_mb=0.001, folder=Path({str(tmp_path / 'gone')!r})).show(speech)"
     )
-    kept = Path(cells.value("str(speech.path)"))
+    kept = Path(sample_kernel.value("str(speech.path)"))
     assert kept.read_bytes() == wav(1.5)
     kept.unlink()
     (bundle,) = cell.screen
@@ -243,8 +243,8 @@ def test_what_cannot_be_saved_beside_the_notebook_is_kept(cells: Any, tmp_path: 
     assert "<audio" not in bundle["text/html"]
 
 
-def test_a_transcript_that_grows(cells: Any) -> None:
-    cell = cells.run(
+def test_a_transcript_that_grows(sample_kernel: Any) -> None:
+    cell = sample_kernel.run(
         "view = NotebookMediaView(doing='listening with a/b', clock=clock)\n"
         "view.hear('One <two>', 3.0, 125.0, 1.2)\n"
         "view.hear('One <two> three', 6.0, 125.0, 1.3)\n"  # too soon
@@ -265,8 +265,8 @@ def test_a_transcript_that_grows(cells: Any) -> None:
     assert len(cell.screen) == 1
 
 
-def test_a_transcript_that_grows_is_shown_once_without_live(cells: Any) -> None:
-    cell = cells.run(
+def test_a_transcript_that_grows_is_shown_once_without_live(sample_kernel: Any) -> None:
+    cell = sample_kernel.run(
         "view = NotebookMediaView(live=False)\n"
         "view.hear('One', 3.0, 125.0, 1.2)\n"
         "view.show(TranscriptResult(text='One.', **CALL))"
@@ -277,8 +277,8 @@ def test_a_transcript_that_grows_is_shown_once_without_live(cells: Any) -> None:
 # --- in a terminal
 
 
-def test_media_are_saved_and_the_path_is_printed(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
-    environ.chdir(tmp_path)
+def test_media_are_saved_and_the_path_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     out = io.StringIO()
     TerminalMediaView(out=lambda: out).show(image_result(png(4, 4), png(5, 5)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-red-kite-1.png", "a-red-kite-2.png"]
@@ -300,7 +300,7 @@ def test_what_was_saved_is_not_saved_again(tmp_path: Path) -> None:
 
 def test_speech_of_which_nothing_came_is_no_file(tmp_path: Path) -> None:
     out = io.StringIO()
-    result = SpeechResult(audio=b"", text="Good morning.", type=MP3, broken_off="interrupted", **CALL)
+    result = SpeechResult(audio=b"", text="Good morning.", type=MP3, broken_off="interrupted", **CALL_FIELDS)
     TerminalMediaView(folder=tmp_path, out=lambda: out).show(result)
     assert out.getvalue() == "[interrupted · a/b · no audio · 3 tokens · 1.2 s]\n"
     assert list(tmp_path.iterdir()) == []
@@ -320,13 +320,13 @@ def test_what_cannot_be_saved_here_is_kept(tmp_path: Path) -> None:
 def test_a_transcript_is_printed_without_what_steers_a_terminal() -> None:
     out = io.StringIO()
     TerminalMediaView(out=lambda: out).show(
-        TranscriptResult(text="Good\x1b[2J morning.", source="a\x1b[31m", **CALL)
+        TranscriptResult(text="Good\x1b[2J morning.", source="a\x1b[31m", **CALL_FIELDS)
     )
     assert out.getvalue() == "Good morning.\n[a/b · a · 3 tokens · 1.2 s]\n"
 
 
 def test_the_status_is_one_line_that_is_rewritten(tmp_path: Path) -> None:
-    out, clock = Tty(), Clock()
+    out, clock = FakeTTY(), FakeClock()
     view = TerminalMediaView(doing="transcribing\x1b[2J", folder=tmp_path, clock=clock, out=lambda: out)
     view.waiting(0.6)
     assert out.getvalue() == f"{ERASE}… transcribing · 1 s"
@@ -339,24 +339,24 @@ def test_the_status_is_one_line_that_is_rewritten(tmp_path: Path) -> None:
     assert out.getvalue().endswith(
         f"{ERASE}… sending talk.mp3 [############------------] 2.0 of 4.0 MB · 2 s"
     )
-    view.show(TranscriptResult(text="Hello.", **CALL))
+    view.show(TranscriptResult(text="Hello.", **CALL_FIELDS))
     assert out.getvalue().endswith(f"{ERASE}Hello.\n[a/b · 3 tokens · 1.2 s]\n")
     view.waiting(5.0)
     assert out.getvalue().endswith(" s]\n")
 
 
 def test_a_call_that_fails_leaves_no_status() -> None:
-    out = Tty()
+    out = FakeTTY()
     view = TerminalMediaView(out=lambda: out)
     view.waiting(0.6)
     view.abandon()
     assert out.getvalue().endswith(ERASE)
 
 
-@pytest.mark.parametrize(("kind", "live"), [(io.StringIO, True), (Tty, False)])
+@pytest.mark.parametrize(("kind", "live"), [(io.StringIO, True), (FakeTTY, False)])
 def test_no_status_on_a_pipe_or_without_live(kind: type[io.StringIO], live: bool) -> None:
     out = kind()
-    clock = Clock()
+    clock = FakeClock()
     view = TerminalMediaView(live=live, clock=clock, out=lambda: out)
     view.prepare()
     view.waiting(0.6)
@@ -398,14 +398,14 @@ def test_in_a_real_terminal(tmp_path: Path) -> None:
 
 
 def test_the_words_of_a_transcript_are_printed_as_they_come(tmp_path: Path) -> None:
-    out, clock = Tty(), Clock()
+    out, clock = FakeTTY(), FakeClock()
     view = TerminalMediaView(doing="listening", folder=tmp_path, clock=clock, out=lambda: out)
     view.waiting(1.0)
     view.hear("Hello", 1.0, 4.0, 1.0)
     view.hear("Hello \x1b[3", 2.0, 4.0, 1.5)
     view.hear("Hello \x1b[31mthere", 3.0, None, 2.0)
     view.waiting(3.0)
-    view.show(TranscriptResult(text="Hello \x1b[31mthere.", **CALL))
+    view.show(TranscriptResult(text="Hello \x1b[31mthere.", **CALL_FIELDS))
     words = out.getvalue().split(ERASE)[-1]
     assert words.startswith("Hello there.\n[")
     assert words.count("\n") == 2
@@ -417,7 +417,7 @@ def test_words_that_became_others_are_printed_anew(tmp_path: Path) -> None:
     out = io.StringIO()
     view = TerminalMediaView(footer="none", folder=tmp_path, out=lambda: out)
     view.hear("Helo", None, None, 1.0)
-    view.show(TranscriptResult(text="Hello there.", **CALL))
+    view.show(TranscriptResult(text="Hello there.", **CALL_FIELDS))
     assert out.getvalue() == "Helo\nHello there.\n"
 
 
@@ -426,12 +426,12 @@ def test_words_come_at_once_without_live(tmp_path: Path) -> None:
     view = TerminalMediaView(footer="none", live=False, folder=tmp_path, out=lambda: out)
     view.hear("Hello", None, None, 1.0)
     assert out.getvalue() == ""
-    view.show(TranscriptResult(text="Hello there.", **CALL))
+    view.show(TranscriptResult(text="Hello there.", **CALL_FIELDS))
     assert out.getvalue() == "Hello there.\n"
 
 
-def test_quiet_does_nothing(tmp_path: Path, environ: pytest.MonkeyPatch, capsys: Any) -> None:
-    environ.chdir(tmp_path)
+def test_quiet_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
     view = QuietMediaView()
     view.prepare()
     view.waiting(1.0)

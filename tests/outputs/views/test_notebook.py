@@ -20,19 +20,19 @@ HOSTILE = (
 )
 
 
-def use(kernel: Any, server: Any, *more: str) -> None:
+def point_kernel_at(kernel: Any, server: Any, *more: str) -> None:
     lines = [f"%config PuqMagics.base_url = '{server.url}'", "%config PuqMagics.chat_model = 'a/b'", *more]
     assert kernel.run("\n".join(lines)).reply["status"] == "ok"
 
 
-def telling(*texts: str, finish: str = "stop", **more: Any) -> Any:
+def respond_with_texts(*texts: str, finish: str = "stop", **more: Any) -> Any:
     """An answer of these words, one event each."""
 
     def _answer(connection: Any) -> None:
-        connection.head()
+        connection.send_head()
         for text in texts:
-            connection.say(text, **more)
-        connection.done(finish)
+            connection.send_event(text, **more)
+        connection.send_done(finish)
 
     return _answer
 
@@ -47,14 +47,14 @@ def bundles(cell: Any) -> list[dict[str, str]]:
     return [m["content"]["data"] for m in cell.messages if m["msg_type"] in kinds]
 
 
-def test_one_display_is_updated_and_never_cleared(notebook: Any) -> None:
-    notebook.run("%puq_sandbox --pace 300")
-    cell = notebook.run("%puq_chat -m sandbox/short hi")
+def test_one_display_is_updated_and_never_cleared(fresh_kernel: Any) -> None:
+    fresh_kernel.run("%puq_sandbox --pace 300")
+    cell = fresh_kernel.run("%puq_chat -m sandbox/short hi")
     assert cell.kinds[0] == "display_data"
     assert set(cell.kinds[1:]) == {"update_display_data"}
     assert len(set(display_ids(cell))) == 1
     assert all(set(bundle) == {"text/markdown", "text/plain"} for bundle in bundles(cell))
-    text = notebook.value("_puq.text")
+    text = fresh_kernel.value("_puq.text")
     (last,) = cell.screen
     assert last["text/plain"].startswith(f"{text}\n\n[sandbox/short · ")
     assert last["text/plain"].count("You asked") == 1
@@ -63,9 +63,9 @@ def test_one_display_is_updated_and_never_cleared(notebook: Any) -> None:
     assert len(shown) > 2
 
 
-def test_messages_belong_to_their_cell(notebook: Any) -> None:
-    notebook.run("%puq_sandbox --pace 500 --fail 429:1")
-    first, second = notebook.run_all(["%puq_chat -m sandbox/short one", "%puq_chat -m sandbox/short two"])
+def test_messages_belong_to_their_cell(fresh_kernel: Any) -> None:
+    fresh_kernel.run("%puq_sandbox --pace 500 --fail 429:1")
+    first, second = fresh_kernel.run_all(["%puq_chat -m sandbox/short one", "%puq_chat -m sandbox/short two"])
     assert "trying again" in first.contents("display_data")[0]["data"]["text/plain"]
     assert "> one" in first.screen[0]["text/plain"]
     assert "> two" in second.screen[0]["text/plain"]
@@ -73,26 +73,26 @@ def test_messages_belong_to_their_cell(notebook: Any) -> None:
 
 
 @pytest.mark.parametrize("way", ["environment", "setting"])
-def test_without_live_there_is_one_display_and_no_update(notebook: Any, way: str) -> None:
+def test_without_live_there_is_one_display_and_no_update(fresh_kernel: Any, way: str) -> None:
     switch = (
         "import os; os.environ['PUQ_LIVE'] = '0'"
         if way == "environment"
         else "%config PuqMagics.live = False"
     )
-    notebook.run(f"%puq_sandbox --pace 0 --fail 429:1\n{switch}")
-    cells = [notebook.run(f"%puq_chat -m sandbox/{model} hi") for model in ("tour", "short")]
-    cells.append(notebook.run("%puq_chat --no-stream -m sandbox/short hi"))
-    notebook.run("import os; os.environ.pop('PUQ_LIVE', None)")
+    fresh_kernel.run(f"%puq_sandbox --pace 0 --fail 429:1\n{switch}")
+    cells = [fresh_kernel.run(f"%puq_chat -m sandbox/{model} hi") for model in ("tour", "short")]
+    cells.append(fresh_kernel.run("%puq_chat --no-stream -m sandbox/short hi"))
+    fresh_kernel.run("import os; os.environ.pop('PUQ_LIVE', None)")
     assert [cell.kinds for cell in cells] == [["display_data"]] * 3
 
 
-def test_reasoning_is_folded_above_the_answer(notebook: Any) -> None:
-    notebook.run("%puq_sandbox --pace 0")
-    cell = notebook.run("%puq_chat -m sandbox/think hi")
+def test_reasoning_is_folded_above_the_answer(fresh_kernel: Any) -> None:
+    fresh_kernel.run("%puq_sandbox --pace 0")
+    cell = fresh_kernel.run("%puq_chat -m sandbox/think hi")
     reasoning, answer = cell.screen
     assert reasoning["text/markdown"].startswith("<details><summary>Reasoning</summary>\n\n")
     assert "The user writes: hi" in reasoning["text/plain"]
-    text, kept = notebook.value("[_puq.text, _puq.reasoning]")
+    text, kept = fresh_kernel.value("[_puq.text, _puq.reasoning]")
     assert answer["text/plain"].startswith(text)
     assert "The user writes" not in text
     assert kept.startswith("The user writes: hi")
@@ -102,10 +102,14 @@ def test_reasoning_is_folded_above_the_answer(notebook: Any) -> None:
     ("style", "footer"),
     [("full", "[a/b · 3 tokens · "), ("short", "[a/b]"), ("none", "")],
 )
-def test_the_footer(notebook: Any, serve: Any, style: str, footer: str) -> None:
+def test_the_footer(fresh_kernel: Any, serve: Any, style: str, footer: str) -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
-    use(notebook, serve(telling("Words.", usage=usage)), f"%config PuqMagics.footer = '{style}'")
-    (bundle,) = notebook.run("%puq_chat hi").screen
+    point_kernel_at(
+        fresh_kernel,
+        serve(respond_with_texts("Words.", usage=usage)),
+        f"%config PuqMagics.footer = '{style}'",
+    )
+    (bundle,) = fresh_kernel.run("%puq_chat hi").screen
     assert bundle["text/plain"].startswith(f"Words.\n\n{footer}" if footer else "Words.")
     assert ("<sub>" in bundle["text/markdown"]) is bool(footer)
     if style == "full":
@@ -118,34 +122,38 @@ def test_the_footer(notebook: Any, serve: Any, style: str, footer: str) -> None:
     ("finish", "words"),
     [("length", "cut off at the token limit"), ("content_filter", "cut off by the content filter")],
 )
-def test_a_cut_answer_says_so_whatever_the_footer(notebook: Any, serve: Any, finish: str, words: str) -> None:
-    use(notebook, serve(telling("Words", finish=finish)), "%config PuqMagics.footer = 'none'")
-    (bundle,) = notebook.run("%puq_chat hi").screen
+def test_a_cut_answer_says_so_whatever_the_footer(
+    fresh_kernel: Any, serve: Any, finish: str, words: str
+) -> None:
+    point_kernel_at(
+        fresh_kernel, serve(respond_with_texts("Words", finish=finish)), "%config PuqMagics.footer = 'none'"
+    )
+    (bundle,) = fresh_kernel.run("%puq_chat hi").screen
     assert bundle["text/plain"] == f"Words\n\n[{words}]"
     assert f"**⚠ {words}**" in bundle["text/markdown"]
-    assert notebook.value("_puq.finish_reason") == finish
+    assert fresh_kernel.value("_puq.finish_reason") == finish
 
 
-def test_a_token_limit_of_the_sandbox(notebook: Any) -> None:
-    notebook.run("%puq_sandbox --pace 0")
-    (bundle,) = notebook.run("%puq_chat --max-tokens 5 -m sandbox/short hi").screen
+def test_a_token_limit_of_the_sandbox(fresh_kernel: Any) -> None:
+    fresh_kernel.run("%puq_sandbox --pace 0")
+    (bundle,) = fresh_kernel.run("%puq_chat --max-tokens 5 -m sandbox/short hi").screen
     assert "[cut off at the token limit · sandbox/short" in bundle["text/plain"]
 
 
-def test_notes_of_the_filling_are_told(notebook: Any, serve: Any) -> None:
-    use(notebook, serve(telling("Words.")))
-    notebook.run("long = 'x' * 50_000")
-    (bundle,) = notebook.run("%puq_chat sum up {{long}}").screen
+def test_notes_of_the_filling_are_told(fresh_kernel: Any, serve: Any) -> None:
+    point_kernel_at(fresh_kernel, serve(respond_with_texts("Words.")))
+    fresh_kernel.run("long = 'x' * 50_000")
+    (bundle,) = fresh_kernel.run("%puq_chat sum up {{long}}").screen
     assert "long" in bundle["text/plain"].split("[")[-1]
 
 
-def test_a_long_answer_goes_on_in_new_outputs(notebook: Any, serve: Any) -> None:
+def test_a_long_answer_goes_on_in_new_outputs(fresh_kernel: Any, serve: Any) -> None:
     blocks = [f"## Part {n}\n\n{'word ' * 300}\n\n```python\nx = {n}\n```\n\n" for n in range(30)]
-    use(notebook, serve(telling(*blocks)))
-    cell = notebook.run("%puq_chat hi")
+    point_kernel_at(fresh_kernel, serve(respond_with_texts(*blocks)))
+    cell = fresh_kernel.run("%puq_chat hi")
     assert len(cell.screen) > 3
     assert "clear_output" not in cell.kinds
-    text = notebook.value("_puq.text")
+    text = fresh_kernel.value("_puq.text")
     assert text == "".join(blocks)
     shown = "\n\n".join(bundle["text/plain"] for bundle in cell.screen)
     assert [n for n in range(30) if shown.count(f"## Part {n}\n") != 1] == []
@@ -153,34 +161,36 @@ def test_a_long_answer_goes_on_in_new_outputs(notebook: Any, serve: Any) -> None
     for bundle in cell.screen:
         assert bundle["text/markdown"].count("```") % 2 == 0
     assert "[a/b" not in "".join(bundle["text/plain"] for bundle in cell.screen[:-1])
-    saved = notebook.run("_puq").screen
+    saved = fresh_kernel.run("_puq").screen
     assert len(saved) == 1
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_hostile_words_are_never_raw(notebook: Any, serve: Any, size: int) -> None:
+def test_hostile_words_are_never_raw(fresh_kernel: Any, serve: Any, size: int) -> None:
     parts = [HOSTILE[start : start + size] for start in range(0, len(HOSTILE), size)]
-    use(notebook, serve(telling(*parts)))
-    cell = notebook.run("%puq_chat -o kept hi")
-    again = notebook.run("kept")
+    point_kernel_at(fresh_kernel, serve(respond_with_texts(*parts)))
+    cell = fresh_kernel.run("%puq_chat -o kept hi")
+    again = fresh_kernel.run("kept")
     published = [*bundles(cell), *bundles(again)]
     assert len(published) >= 2
     for bundle in published:
         markdown = bundle["text/markdown"]
         for raw in ("<script", "<img src=x", "![x](", "](javascript:", "```mermaid"):
             assert raw not in markdown
-    assert notebook.value("kept.text") == HOSTILE
+    assert fresh_kernel.value("kept.text") == HOSTILE
 
 
-def test_hostile_reasoning_model_and_notes_are_never_raw(notebook: Any, serve: Any) -> None:
+def test_hostile_reasoning_model_and_notes_are_never_raw(fresh_kernel: Any, serve: Any) -> None:
     def _answer(connection: Any) -> None:
-        connection.head()
-        connection.say(delta={"reasoning": "</details><script>alert(1)</script>![x](http://c.example)"})
-        connection.say("Words.", model="<script>alert(2)</script>![y](http://c.example)")
-        connection.done()
+        connection.send_head()
+        connection.send_event(
+            delta={"reasoning": "</details><script>alert(1)</script>![x](http://c.example)"}
+        )
+        connection.send_event("Words.", model="<script>alert(2)</script>![y](http://c.example)")
+        connection.send_done()
 
-    use(notebook, serve(_answer))
-    cell = notebook.run("%puq_chat hi")
+    point_kernel_at(fresh_kernel, serve(_answer))
+    cell = fresh_kernel.run("%puq_chat hi")
     assert len(cell.screen) == 2
     for bundle in bundles(cell):
         markdown = bundle["text/markdown"]
@@ -189,32 +199,35 @@ def test_hostile_reasoning_model_and_notes_are_never_raw(notebook: Any, serve: A
         assert markdown.count("</details>") == markdown.count("<details>")
 
 
-def test_escape_sequences_are_in_no_output(notebook: Any, serve: Any) -> None:
-    use(notebook, serve(telling("red \x1b[31", "m words\x1b[0m \x07\x08\u202e end", "\ud83d", "\ude00")))
-    cell = notebook.run("%puq_chat hi")
+def test_escape_sequences_are_in_no_output(fresh_kernel: Any, serve: Any) -> None:
+    point_kernel_at(
+        fresh_kernel,
+        serve(respond_with_texts("red \x1b[31", "m words\x1b[0m \x07\x08\u202e end", "\ud83d", "\ude00")),
+    )
+    cell = fresh_kernel.run("%puq_chat hi")
     for bundle in bundles(cell):
         for words in bundle.values():
             assert not {"\x1b", "\x07", "\x08", "\u202e"} & set(words)
     assert "😀" in cell.screen[0]["text/plain"]
-    assert notebook.value("_puq.text") == "red \x1b[31m words\x1b[0m \x07\x08\u202e end😀"
+    assert fresh_kernel.value("_puq.text") == "red \x1b[31m words\x1b[0m \x07\x08\u202e end😀"
 
 
-def test_silence_shows_that_something_is_going_on(notebook: Any, serve: Any) -> None:
+def test_silence_shows_that_something_is_going_on(fresh_kernel: Any, serve: Any) -> None:
     """The server says nothing until the wait is on the screen."""
     shown = threading.Event()
 
     def _answer(connection: Any) -> None:
         shown.wait(30)
-        connection.head()
-        connection.say("The first words and the last.")
-        connection.done()
+        connection.send_head()
+        connection.send_event("The first words and the last.")
+        connection.send_done()
 
     def _watch(message: dict[str, Any]) -> None:
         if "*Waiting … " in message["content"].get("data", {}).get("text/markdown", ""):
             shown.set()
 
-    use(notebook, serve(_answer))
-    cell = notebook.run("%puq_chat hi", _watch)
+    point_kernel_at(fresh_kernel, serve(_answer))
+    cell = fresh_kernel.run("%puq_chat hi", _watch)
     assert shown.is_set()
     (bundle,) = cell.screen
     assert bundle["text/plain"].startswith("The first words and the last.\n\n[a/b")
@@ -222,19 +235,19 @@ def test_silence_shows_that_something_is_going_on(notebook: Any, serve: Any) -> 
 
 
 @pytest.mark.slow
-def test_silence_is_told_after_the_head_and_in_mid_answer(notebook: Any, serve: Any) -> None:
+def test_silence_is_told_after_the_head_and_in_mid_answer(fresh_kernel: Any, serve: Any) -> None:
     steps = ["*Waiting … ", "*Waiting … ", "s without a word*"]
     seen: list[str] = []
     go: Queue[None] = Queue()
 
     def _answer(connection: Any) -> None:
         go.get(timeout=30)
-        connection.head()
+        connection.send_head()
         go.get(timeout=30)
-        connection.say("The first words")
+        connection.send_event("The first words")
         go.get(timeout=30)
-        connection.say(" and the last.")
-        connection.done()
+        connection.send_event(" and the last.")
+        connection.send_done()
 
     def _watch(message: dict[str, Any]) -> None:
         words = message["content"].get("data", {}).get("text/markdown", "")
@@ -242,39 +255,39 @@ def test_silence_is_told_after_the_head_and_in_mid_answer(notebook: Any, serve: 
             seen.append(words)
             go.put(None)
 
-    use(notebook, serve(_answer))
-    cell = notebook.run("%puq_chat hi", _watch)
+    point_kernel_at(fresh_kernel, serve(_answer))
+    cell = fresh_kernel.run("%puq_chat hi", _watch)
     assert len(seen) == len(steps)
     assert "The first words" in seen[2]
     assert cell.screen[0]["text/plain"].startswith("The first words and the last.\n\n[a/b")
 
 
-def test_a_failed_call_leaves_no_wait_behind(notebook: Any) -> None:
-    notebook.run("%puq_sandbox --pace 100 --fail 429\n%config PuqMagics.max_retries = 1")
-    cell = notebook.run("%puq_chat hi")
+def test_a_failed_call_leaves_no_wait_behind(fresh_kernel: Any) -> None:
+    fresh_kernel.run("%puq_sandbox --pace 100 --fail 429\n%config PuqMagics.max_retries = 1")
+    cell = fresh_kernel.run("%puq_chat hi")
     assert cell.error["ename"] == "RateLimitError"
     assert [bundle["text/plain"] for bundle in cell.screen] == ["No answer."]
 
 
-def test_quiet_publishes_nothing(pupil: Any) -> None:
-    assert pupil.run("%puq_chat -q hi").kinds == []
-    assert pupil.run("r = %puq_chat -q hi").kinds == []
-    assert pupil.run("r").kinds == ["display_data"]
+def test_quiet_publishes_nothing(sandbox_kernel: Any) -> None:
+    assert sandbox_kernel.run("%puq_chat -q hi").kinds == []
+    assert sandbox_kernel.run("r = %puq_chat -q hi").kinds == []
+    assert sandbox_kernel.run("r").kinds == ["display_data"]
 
 
-def test_an_empty_answer(notebook: Any, serve: Any) -> None:
-    use(notebook, serve(telling()))
-    (bundle,) = notebook.run("%puq_chat hi").screen
+def test_an_empty_answer(fresh_kernel: Any, serve: Any) -> None:
+    point_kernel_at(fresh_kernel, serve(respond_with_texts()))
+    (bundle,) = fresh_kernel.run("%puq_chat hi").screen
     assert bundle["text/plain"].startswith("[no text came · a/b")
-    assert notebook.value("_puq.text") == ""
+    assert fresh_kernel.value("_puq.text") == ""
 
 
-def test_it_nests_in_time_and_capture(pupil: Any) -> None:
-    timed = pupil.run("%%time\n%puq_chat -m sandbox/short hi")
+def test_it_nests_in_time_and_capture(sandbox_kernel: Any) -> None:
+    timed = sandbox_kernel.run("%%time\n%puq_chat -m sandbox/short hi")
     assert len(timed.screen) == 1
     assert "Wall time" in timed.out
-    assert pupil.run("%%capture caught\n%puq_chat -m sandbox/short hi").kinds == []
-    assert "You asked" in pupil.run("caught.show()").screen[0]["text/plain"]
+    assert sandbox_kernel.run("%%capture caught\n%puq_chat -m sandbox/short hi").kinds == []
+    assert "You asked" in sandbox_kernel.run("caught.show()").screen[0]["text/plain"]
 
 
 def test_an_interrupt_comes_behind_the_step() -> None:

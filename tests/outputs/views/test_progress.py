@@ -11,7 +11,7 @@ import pytest
 from puq_magics.outputs.views.progress import Progress, Ticker, TransferView
 
 
-class Clock:
+class FakeClock:
     """Stands still until it is moved."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Clock:
 
 
 def test_it_is_shown_once_it_takes_long() -> None:
-    clock = Clock()
+    clock = FakeClock()
     progress = Progress("sending talk.mp3", clock=clock)
     progress.reach(1, 10)
     assert (progress.is_long, progress.is_running) == (False, False)
@@ -44,7 +44,7 @@ def test_it_is_shown_once_it_takes_long() -> None:
     ],
 )
 def test_words(done: int, total: int, unit: str, words: str) -> None:
-    clock = Clock()
+    clock = FakeClock()
     progress = Progress("sending", unit, clock=clock)
     clock.now += 12
     progress.reach(done, total)
@@ -52,7 +52,7 @@ def test_words(done: int, total: int, unit: str, words: str) -> None:
 
 
 def test_as_a_display_has_it() -> None:
-    progress = Progress("sending <b>.mp3", clock=Clock())
+    progress = Progress("sending <b>.mp3", clock=FakeClock())
     progress.reach(1_000_000, 3_000_000)
     assert progress.bundle()["text/html"] == (
         '<p><progress max="100" value="33"></progress> <em>sending &#60;b&#62;&#46;mp3 · 1.0 of 3.0 MB · 0 s</em></p>'
@@ -126,8 +126,8 @@ view.end("kept <b>here</b>")
 """
 
 
-def test_one_display_of_a_notebook_says_how_far_it_is_and_then_what_came(notebook: Any) -> None:
-    cell = notebook.run(CELL.format(live=True))
+def test_one_display_of_a_notebook_says_how_far_it_is_and_then_what_came(fresh_kernel: Any) -> None:
+    cell = fresh_kernel.run(CELL.format(live=True))
     assert cell.reply["status"] == "ok", cell.reply
     shown = [message["content"] for message in cell.messages if "display" in message["msg_type"]]
     assert len(shown) == 2
@@ -138,12 +138,12 @@ def test_one_display_of_a_notebook_says_how_far_it_is_and_then_what_came(noteboo
     assert shown[1]["data"]["text/plain"] == "kept <b>here</b>"
 
 
-def test_without_updates_only_the_end_is_shown(notebook: Any) -> None:
-    cell = notebook.run(CELL.format(live=False))
+def test_without_updates_only_the_end_is_shown(fresh_kernel: Any) -> None:
+    cell = fresh_kernel.run(CELL.format(live=False))
     assert [m["msg_type"] for m in cell.messages if "display" in m["msg_type"]] == ["display_data"]
 
 
-class Screen(io.StringIO):
+class TerminalScreen(io.StringIO):
     """What is written, to a terminal or not."""
 
     def __init__(self, is_terminal: bool) -> None:
@@ -156,7 +156,7 @@ class Screen(io.StringIO):
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_terminal_has_a_line_that_is_rewritten(is_terminal: bool) -> None:
-    screen, times = Screen(is_terminal), iter([0.0] + [60.0] * 9)
+    screen, times = TerminalScreen(is_terminal), iter([0.0] + [60.0] * 9)
     view = TransferView(in_notebook=False, clock=lambda: next(times), out=lambda: screen)
     view.report("downloading\x1b[2J", 1_000_000, 4_000_000)
     view.report("downloading\x1b[2J", 1_500_000, 4_000_000)
@@ -166,7 +166,7 @@ def test_a_terminal_has_a_line_that_is_rewritten(is_terminal: bool) -> None:
 
 
 def test_what_is_quick_shows_its_end_alone() -> None:
-    screen = Screen(True)
+    screen = TerminalScreen(True)
     view = TransferView(in_notebook=False, clock=lambda: 0.0, out=lambda: screen)
     view.report("unpacking", 1, 4)
     view.end("kept here")

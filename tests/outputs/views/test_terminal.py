@@ -19,7 +19,7 @@ from puq_magics.outputs.views.terminal import TerminalView
 ERASE = "\r\x1b[K"
 
 
-class Tty(io.StringIO):
+class FakeTTY(io.StringIO):
     def isatty(self) -> bool:
         return True
 
@@ -28,7 +28,7 @@ def result(text: str, **more: Any) -> ChatResult:
     return ChatResult(text=text, model="a/b", **more)
 
 
-@pytest.mark.parametrize("kind", [io.StringIO, Tty])
+@pytest.mark.parametrize("kind", [io.StringIO, FakeTTY])
 def test_text_as_it_comes_then_the_footer(kind: type[io.StringIO]) -> None:
     out = kind()
     view = TerminalView(out=lambda: out)
@@ -50,7 +50,7 @@ def test_the_footer(footer: str, end: str) -> None:
 
 
 def test_without_live_all_comes_at_the_end() -> None:
-    out = Tty()
+    out = FakeTTY()
     view = TerminalView(live=False, out=lambda: out)
     view.waiting(1.0)
     view.retrying(Retry("too many requests", 1.0, 1, 2))
@@ -62,7 +62,7 @@ def test_without_live_all_comes_at_the_end() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
 def test_control_characters_are_taken_out_however_they_are_split(size: int) -> None:
-    out = Tty()
+    out = FakeTTY()
     view = TerminalView(out=lambda: out)
     text = "a\x1b[31mred\x1b[0m \x1b]8;;http://c.example\x07link\x1b]8;;\x07 \x1b]0;title\x1b\\\x08\x07\x9b2Jb\tc\n\u202ed\r\ne"  # noqa: E501
     for start in range(0, len(text), size):
@@ -73,7 +73,7 @@ def test_control_characters_are_taken_out_however_they_are_split(size: int) -> N
 
 
 def test_the_status_line_gives_way_to_the_words() -> None:
-    out = Tty()
+    out = FakeTTY()
     view = TerminalView(out=lambda: out)
     view.waiting(0.6)
     assert out.getvalue() == f"{ERASE}… waiting 1 s"
@@ -89,7 +89,7 @@ def test_the_status_line_gives_way_to_the_words() -> None:
 
 
 def test_the_notice_of_a_retry_ends_with_its_pause() -> None:
-    out = Tty()
+    out = FakeTTY()
     view = TerminalView(out=lambda: out)
     view.retrying(Retry("too many requests", 60.0, 1, 2))
     view.waiting(1.0)
@@ -100,7 +100,7 @@ def test_the_notice_of_a_retry_ends_with_its_pause() -> None:
 
 
 def test_a_call_that_fails_leaves_no_status() -> None:
-    out = Tty()
+    out = FakeTTY()
     view = TerminalView(out=lambda: out)
     view.waiting(0.6)
     view.abandon()
@@ -125,8 +125,8 @@ def test_an_interrupted_answer_says_so() -> None:
     assert out.getvalue() == "Half an\n[interrupted]\n"
 
 
-def test_words_stream_into_the_shells_output(asking: Any) -> None:
-    out = asking.run("%puq_chat -m sandbox/short hi").out
+def test_words_stream_into_the_shells_output(sandbox_shell: Any) -> None:
+    out = sandbox_shell.run("%puq_chat -m sandbox/short hi").out
     assert out.count("You asked") == 1
     assert "\x1b" not in out
     assert "[sandbox/short · " in out
@@ -143,11 +143,11 @@ def test_ipython_in_a_real_terminal(serve: Any, tmp_path: Path) -> None:
 
     def _answer(connection: Any) -> None:
         waiting.wait(30)
-        connection.head()
-        connection.say("The first\x1b[31m words")
+        connection.send_head()
+        connection.send_event("The first\x1b[31m words")
         reading.wait(30)
-        connection.say(" and the last.")
-        connection.done()
+        connection.send_event(" and the last.")
+        connection.send_done()
 
     terminal, ours = pty.openpty()
     code = "%load_ext puq_magics\n%puq_chat -m a/b hi"

@@ -13,7 +13,7 @@ from puq_magics.outputs.views.terminal import TerminalView
 from puq_magics.outputs.views.view import QuietView, View, watch
 
 
-class Noting(QuietView):
+class RecordingView(QuietView):
     """Notes what it is told."""
 
     def __init__(self, patience: float | None = None) -> None:
@@ -45,7 +45,7 @@ def test_each_is_a_view(view: View) -> None:
 
 
 def test_every_word_is_shown_in_order(router: Router) -> None:
-    view = Noting()
+    view = RecordingView()
     with router.stream_chat("hi", model="sandbox/think") as stream:
         watch(stream, view)
         assert "".join(delta.text for delta in view.deltas) == stream.text != ""
@@ -53,14 +53,14 @@ def test_every_word_is_shown_in_order(router: Router) -> None:
 
 
 def test_the_view_is_told_when_nothing_comes(serve: Any) -> None:
-    view = Noting(patience=0.001)
+    view = RecordingView(patience=0.001)
 
     def _answer(connection: Any) -> None:
-        connection.head()
+        connection.send_head()
         while not view.idled:
             connection.send(b": keep-alive\n\n")
-        connection.say("Words.")
-        connection.done()
+        connection.send_event("Words.")
+        connection.send_done()
 
     with Router(base_url=serve(_answer).url) as router, router.stream_chat("hi", model="a/b") as stream:
         watch(stream, view)
@@ -69,7 +69,7 @@ def test_the_view_is_told_when_nothing_comes(serve: Any) -> None:
 
 
 def test_errors_pass_through_after_what_came(router: Router) -> None:
-    view = Noting()
+    view = RecordingView()
     with router.stream_chat("hi", model="sandbox/fail") as stream, pytest.raises(StreamError) as caught:
         watch(stream, view)
     # What came in one read with the error is in the error alone; a view gets it by its ``end``.

@@ -380,7 +380,7 @@ def test_a_fork_in_the_middle_of_a_cell_keeps_the_cell_s_turns(chat: Conversatio
     assert answers(fork) == ["a0", "b0", "b1", "c0", "d0", "d1"]
 
 
-class NothingIsLost(RuleBasedStateMachine):
+class ConversationMachine(RuleBasedStateMachine):
     """Whatever is done, every answer that was committed can be brought back, with all that stood before it."""
 
     def __init__(self) -> None:
@@ -413,7 +413,7 @@ class NothingIsLost(RuleBasedStateMachine):
             assert mine == own
 
     @rule()
-    def ask_without_a_key(self) -> None:
+    def ask_without_cell_key(self) -> None:
         self.chat.commit(None, "?", self.answer())
         self.said.append(answers(self.chat))
 
@@ -441,7 +441,7 @@ class NothingIsLost(RuleBasedStateMachine):
         assert self.chat.turns == branch.turns
 
     @invariant()
-    def all_is_there(self) -> None:
+    def nothing_is_lost(self) -> None:
         lines = [self.chat.turns, *(branch.turns for branch in self.chat.branches)]
         found = [[turn.answer for turn in line] for line in lines]
         for said in self.said:
@@ -459,7 +459,7 @@ class NothingIsLost(RuleBasedStateMachine):
         self.named = now
 
 
-TestNothingIsLost = NothingIsLost.TestCase
+TestNothingIsLost = ConversationMachine.TestCase
 TestNothingIsLost.settings = settings(
     max_examples=60, stateful_step_count=25, deadline=None, derandomize=True, database=None
 )

@@ -25,8 +25,8 @@ def words(stream: list, field: str = "content") -> str:
 def raw(data: bytes) -> Callable[[Any, Any], Awaitable[None]]:
     """What to say when the answer is just these bytes, and then the end of the connection."""
 
-    async def say(answering: Any, _body: Any) -> None:
-        stream = answering.raw()
+    async def say(handler: Any, _body: Any) -> None:
+        stream = handler.raw()
         await stream.write(data)
         stream.close()
 
@@ -34,16 +34,16 @@ def raw(data: bytes) -> Callable[[Any, Any], Awaitable[None]]:
 
 
 def refusing(status: int, body: object, **headers: str) -> Callable[[Any, Any], Awaitable[None]]:
-    async def say(answering: Any, _body: Any) -> None:
-        answering.set_status(status)
+    async def say(handler: Any, _body: Any) -> None:
+        handler.set_status(status)
         for name, value in headers.items():
-            answering.set_header(name.replace("_", "-"), value)
-        answering.finish((body if isinstance(body, str) else json.dumps(body)) or None)
+            handler.set_header(name.replace("_", "-"), value)
+        handler.finish((body if isinstance(body, str) else json.dumps(body)) or None)
 
     return say
 
 
-def test_an_answer_in_one_piece(upstream_client, relaying: Sandbox) -> None:
+def test_an_answer_in_one_piece(upstream_client, upstream_sandbox: Sandbox) -> None:
     response = upstream_client.chat(TINY)
     answer = response.json()
     assert (response.status_code, answer["model"], answer["created"]) == (200, TINY, 7)
@@ -51,12 +51,12 @@ def test_an_answer_in_one_piece(upstream_client, relaying: Sandbox) -> None:
     assert answer["choices"][0]["message"]["content"] == "Hello there."
     assert answer["usage"] == USAGE
     assert response.headers["x-request-id"].startswith("req_")
-    assert relaying.balance == pytest.approx(100 - PRICE)
-    assert [(asked.status, asked.model) for asked in relaying.requests] == [(200, TINY)]
+    assert upstream_sandbox.balance == pytest.approx(100 - PRICE)
+    assert [(asked.status, asked.model) for asked in upstream_sandbox.requests] == [(200, TINY)]
 
 
 @pytest.mark.parametrize("include_usage", [False, True])
-def test_a_stream(upstream_client, relaying: Sandbox, events, include_usage: bool) -> None:
+def test_a_stream(upstream_client, upstream_sandbox: Sandbox, events, include_usage: bool) -> None:
     response = upstream_client.chat(TINY, stream=True, stream_options={"include_usage": include_usage})
     assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     *stream, done = events(response)
@@ -66,10 +66,10 @@ def test_a_stream(upstream_client, relaying: Sandbox, events, include_usage: boo
     assert len({event["id"] for event in stream}) == 1
     assert stream[0]["id"].startswith("chatcmpl-")
     assert [event["usage"] for event in stream if "usage" in event] == [USAGE] * include_usage
-    assert relaying.balance == pytest.approx(100 - PRICE)
+    assert upstream_sandbox.balance == pytest.approx(100 - PRICE)
 
 
-def test_what_the_other_server_hears(upstream_client, upstream_server, relaying: Sandbox) -> None:
+def test_what_the_other_server_hears(upstream_client, upstream_server, upstream_sandbox: Sandbox) -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
     further = {
         "temperature": 0.5,
@@ -91,7 +91,7 @@ def test_what_the_other_server_hears(upstream_client, upstream_server, relaying:
         **further,
     }
     assert heard.headers["Authorization"] == "Bearer our-own-key"
-    assert relaying.token not in repr(upstream_server.heard)
+    assert upstream_sandbox.token not in repr(upstream_server.heard)
     assert "gzip" not in heard.headers["Accept-Encoding"]
 
 
@@ -103,11 +103,11 @@ def test_usage_is_asked_for_in_any_case(upstream_client, upstream_server) -> Non
 def test_each_event_comes_as_it_is_sent(upstream_client, upstream_server, events) -> None:
     steps = [threading.Event() for _ in range(3)]
 
-    async def say(answering: Any, _body: Any) -> None:
+    async def say(handler: Any, _body: Any) -> None:
         for number, step in enumerate(steps):
-            await answering.piece(f"{number} ")
-            await answering.wait(step)
-        await answering.piece(why="stop")
+            await handler.piece(f"{number} ")
+            await handler.wait(step)
+        await handler.piece(why="stop")
 
     upstream_server.say = say
     stream = events(upstream_client.chat(TINY, stream=True))
@@ -118,7 +118,7 @@ def test_each_event_comes_as_it_is_sent(upstream_client, upstream_server, events
     assert next(stream) == "[DONE]"
 
 
-def test_what_others_do_is_taken(upstream_client, upstream_server, relaying: Sandbox) -> None:
+def test_what_others_do_is_taken(upstream_client, upstream_server, upstream_sandbox: Sandbox) -> None:
     """CRLF, no space after the colon, comments, no [DONE], a body that ends with the connection, null as content."""
     lines = [
         ": hello",
@@ -136,44 +136,44 @@ def test_what_others_do_is_taken(upstream_client, upstream_server, relaying: San
     *pieces, usage = [json.loads(event.removeprefix("data: ")) for event in stream]
     assert words(pieces) == "Grüß Gott"
     assert usage["usage"] == {"prompt_tokens": 6, "completion_tokens": 2, "total_tokens": 8}  # counted by us
-    assert relaying.balance == pytest.approx(100 - 0.006 - 0.02)
+    assert upstream_sandbox.balance == pytest.approx(100 - 0.006 - 0.02)
 
 
 def test_usage_in_every_chunk_is_charged_once(
-    upstream_client, upstream_server, relaying: Sandbox, events
+    upstream_client, upstream_server, upstream_sandbox: Sandbox, events
 ) -> None:
-    async def say(answering: Any, _body: Any) -> None:
+    async def say(handler: Any, _body: Any) -> None:
         for number in range(1, 4):
             choices = [
                 {"index": 0, "delta": {"content": "x"}, "finish_reason": "stop" if number == 3 else None}
             ]
             usage = {"prompt_tokens": 10, "completion_tokens": number}
-            await answering.event({"choices": choices, "usage": usage})
-        await answering.event("[DONE]")
+            await handler.event({"choices": choices, "usage": usage})
+        await handler.event("[DONE]")
 
     upstream_server.say = say
     *stream, _done = events(upstream_client.chat(TINY, stream=True))
     assert "usage" not in stream[0]
-    assert relaying.balance == pytest.approx(100 - 0.01 - 0.03)
+    assert upstream_sandbox.balance == pytest.approx(100 - 0.01 - 0.03)
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -5, "completion_tokens": 1}, "much"])
 def test_what_is_not_counted_there_is_counted_here(
-    upstream_client, upstream_server, relaying: Sandbox, usage: object
+    upstream_client, upstream_server, upstream_sandbox: Sandbox, usage: object
 ) -> None:
     message = {"role": "assistant", "reasoning_content": "Hm.", "content": "It is so."}
     upstream_server.say = refusing(200, {"choices": [{"index": 0, "message": message}], "usage": usage})
     answer = upstream_client.chat(TINY).json()
     assert answer["choices"][0]["message"] == message
-    assert relaying.balance == pytest.approx(100 - 0.006 - 0.01 * count("Hm.It is so."))
+    assert upstream_sandbox.balance == pytest.approx(100 - 0.006 - 0.01 * count("Hm.It is so."))
 
 
 def test_reasoning_is_passed_on(upstream_client, upstream_server, events) -> None:
-    async def say(answering: Any, _body: Any) -> None:
-        await answering.piece(reasoning_content="Let me see")
-        await answering.piece("Yes")
-        await answering.piece(why="stop")
-        await answering.event("[DONE]")
+    async def say(handler: Any, _body: Any) -> None:
+        await handler.piece(reasoning_content="Let me see")
+        await handler.piece("Yes")
+        await handler.piece(why="stop")
+        await handler.event("[DONE]")
 
     upstream_server.say = say
     *stream, _done = events(upstream_client.chat(TINY, stream=True))
@@ -219,7 +219,7 @@ TOO_LONG = {
 def test_refusals(
     upstream_client,
     upstream_server,
-    relaying: Sandbox,
+    upstream_sandbox: Sandbox,
     stream: bool,
     said: int,
     body: object,
@@ -235,16 +235,18 @@ def test_refusals(
     passed_on = status == said
     assert response.headers.get("Retry-After") == ("3" if passed_on else None)
     assert "our-own-key" not in response.text
-    assert relaying.balance == 100
+    assert upstream_sandbox.balance == 100
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '{"choices": 1}', '{"data": []}', "[" * 100_000])
-def test_an_answer_that_is_none(upstream_client, upstream_server, relaying: Sandbox, body: str) -> None:
+def test_an_answer_that_is_none(
+    upstream_client, upstream_server, upstream_sandbox: Sandbox, body: str
+) -> None:
     upstream_server.say = refusing(200, body)
     response = upstream_client.chat(TINY)
     assert (response.status_code, response.json()["code"]) == (502, "INTERNAL_ERROR")
     assert "no answer that can be read" in response.json()["error"]
-    assert relaying.balance == 100
+    assert upstream_sandbox.balance == 100
 
 
 def test_no_redirect_is_followed(upstream_client, upstream_server) -> None:
@@ -259,9 +261,9 @@ def test_no_redirect_is_followed(upstream_client, upstream_server) -> None:
 def test_what_is_not_known_there_is_left_out(upstream_client, upstream_server, events, field: str) -> None:
     usual = upstream_server.say
 
-    async def say(answering: Any, body: Any) -> None:
+    async def say(handler: Any, body: Any) -> None:
         refuse = refusing(422, {"error": f"unknown field {field}"})
-        await (refuse if field in body else usual)(answering, body)
+        await (refuse if field in body else usual)(handler, body)
 
     upstream_server.say = say
     assert list(events(upstream_client.chat(TINY, stream=True, max_completion_tokens=9)))[-1] == "[DONE]"
@@ -276,10 +278,10 @@ def test_a_limit_that_is_too_large_is_no_unknown_field(upstream_client, upstream
 
 
 def test_nothing_is_waited_for_behind_the_end(upstream_client, upstream_server) -> None:
-    async def say(answering: Any, _body: Any) -> None:
-        await answering.piece("Hello", "stop")
-        await answering.event("[DONE]")
-        await answering.wait(answering.server.left)
+    async def say(handler: Any, _body: Any) -> None:
+        await handler.piece("Hello", "stop")
+        await handler.event("[DONE]")
+        await handler.wait(handler.server.left)
 
     upstream_server.say = say
     assert upstream_client.chat(TINY, stream=True).text.endswith("data: [DONE]\n\n")
@@ -312,7 +314,7 @@ CHUNKED = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{len(PIECE):x}\
     ],
 )
 def test_an_answer_that_breaks_off(
-    upstream_client, upstream_server, relaying: Sandbox, said: str, told: str
+    upstream_client, upstream_server, upstream_sandbox: Sandbox, said: str, told: str
 ) -> None:
     upstream_server.say = raw(said.encode())
     first, last = upstream_client.chat(TINY, stream=True).text.strip().split("\n\n")
@@ -320,7 +322,7 @@ def test_an_answer_that_breaks_off(
     error = json.loads(last.removeprefix("data: "))
     assert error["code"] == "INTERNAL_ERROR"
     assert told in error["error"]
-    assert relaying.balance == pytest.approx(100 - 0.006 - 0.01)  # what came of it
+    assert upstream_sandbox.balance == pytest.approx(100 - 0.006 - 0.01)  # what came of it
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -328,13 +330,13 @@ def test_an_answer_that_breaks_off(
     "said", ["", "HTTP/1.1 200", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"]
 )
 def test_an_answer_that_does_not_come(
-    upstream_client, upstream_server, relaying: Sandbox, stream: bool, said: str
+    upstream_client, upstream_server, upstream_sandbox: Sandbox, stream: bool, said: str
 ) -> None:
     upstream_server.say = raw(said.encode())
     response = upstream_client.chat(TINY, stream=stream)
     assert response.status_code == (502 if "Length" in said else 503)
     assert upstream_server.url in response.json()["error"]
-    assert relaying.balance == 100
+    assert upstream_sandbox.balance == 100
 
 
 def test_a_server_that_has_gone(upstream_client, upstream_server) -> None:
@@ -355,11 +357,11 @@ def test_who_leaves_ends_the_work(upstream_client, upstream_server, stream: bool
     """Whether a first byte came already or not."""
     busy = threading.Event()
 
-    async def say(answering: Any, _body: Any) -> None:
+    async def say(handler: Any, _body: Any) -> None:
         if began:
-            await (answering.piece("Once upon a time") if stream else answering.flush())
+            await (handler.piece("Once upon a time") if stream else handler.flush())
         busy.set()
-        await answering.wait(answering.server.left)
+        await handler.wait(handler.server.left)
 
     upstream_server.say = say
     leaver = threading.Thread(target=ask_and_leave, args=(upstream_client, stream, began, busy))
@@ -390,11 +392,11 @@ def test_signs_of_life_while_nothing_comes(
     monkeypatch.setattr(streaming, "_KEEP_ALIVE_INTERVAL", 0.05)
     alive = [threading.Event(), threading.Event()]
 
-    async def say(answering: Any, _body: Any) -> None:
-        await answering.wait(alive[0])
-        await answering.piece("Hello")
-        await answering.wait(alive[1])
-        await answering.piece(why="stop")
+    async def say(handler: Any, _body: Any) -> None:
+        await handler.wait(alive[0])
+        await handler.piece("Hello")
+        await handler.wait(alive[1])
+        await handler.piece(why="stop")
 
     upstream_server.say = say
     chunks = upstream_client.chat(TINY, stream=True).raw.read_chunked()
@@ -411,9 +413,9 @@ def test_a_refusal_after_signs_of_life_is_an_event(
     monkeypatch.setattr(streaming, "_KEEP_ALIVE_INTERVAL", 0.05)
     alive = threading.Event()
 
-    async def say(answering: Any, body: Any) -> None:
-        await answering.wait(alive)
-        await refusing(400, TOO_LONG)(answering, body)
+    async def say(handler: Any, body: Any) -> None:
+        await handler.wait(alive)
+        await refusing(400, TOO_LONG)(handler, body)
 
     upstream_server.say = say
     response = upstream_client.chat(TINY, stream=True)
@@ -426,21 +428,23 @@ def test_a_refusal_after_signs_of_life_is_an_event(
 
 
 def test_the_connection_is_cut_on_purpose(
-    upstream_client, relaying: Sandbox, upstream_server, events
+    upstream_client, upstream_sandbox: Sandbox, upstream_server, events
 ) -> None:
-    relaying.configure(drop_after=2)
+    upstream_sandbox.configure(drop_after=2)
     stream = events(upstream_client.chat(TINY, stream=True))
     assert len([next(stream) for _ in range(2)]) == 2
     with pytest.raises(requests.packages.urllib3.exceptions.ProtocolError):
         next(stream)
 
 
-def test_faults_and_an_empty_account_come_first(upstream_client, relaying: Sandbox, upstream_server) -> None:
-    relaying.configure(fail="500:1")
+def test_faults_and_an_empty_account_come_first(
+    upstream_client, upstream_sandbox: Sandbox, upstream_server
+) -> None:
+    upstream_sandbox.configure(fail="500:1")
     assert upstream_client.chat(TINY).status_code == 500
-    relaying.configure(balance=1e-6)
+    upstream_sandbox.configure(balance=1e-6)
     assert upstream_client.chat(TINY).status_code == 200
-    assert relaying.balance < 0
+    assert upstream_sandbox.balance < 0
     assert upstream_client.chat(TINY).status_code == 402
     assert [heard.method for heard in upstream_server.heard] == ["GET", "POST"]
 
@@ -461,9 +465,9 @@ def test_the_pace_is_for_scripts(upstream_server, connect) -> None:
 
 
 def test_stopping_ends_what_is_under_way(upstream_server, connect) -> None:
-    async def say(answering: Any, _body: Any) -> None:
-        await answering.piece("Once")
-        await answering.wait(answering.server.left)
+    async def say(handler: Any, _body: Any) -> None:
+        await handler.piece("Once")
+        await handler.wait(handler.server.left)
 
     upstream_server.say = say
     sandbox = Sandbox(pace=0, upstream=upstream_server.url).start()

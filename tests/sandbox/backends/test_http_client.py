@@ -31,8 +31,8 @@ def answer(server: Endpoint, body: bytes = b"") -> tuple[int, dict[str, str], li
 
 
 def says(upstream_server: Any, data: bytes) -> None:
-    async def say(answering: Any, _body: Any) -> None:
-        stream = answering.raw()
+    async def say(handler: Any, _body: Any) -> None:
+        stream = handler.raw()
         await stream.write(data)
         stream.close()
 
@@ -124,8 +124,8 @@ def test_nobody_there(url: str) -> None:
 def test_silence_has_an_end(upstream_server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "READ_TIMEOUT", 0.05)
 
-    async def say(answering: Any, _body: Any) -> None:
-        await answering.wait(answering.server.left)
+    async def say(handler: Any, _body: Any) -> None:
+        await handler.wait(handler.server.left)
 
     upstream_server.say = say
     with pytest.raises(UnreachableError, match="nothing came for"):
@@ -138,7 +138,7 @@ def test_the_key_is_in_no_repr() -> None:
 
 
 @pytest.fixture
-def authority(upstream_server) -> Iterator[trustme.CA]:
+def certificate_authority(upstream_server) -> Iterator[trustme.CA]:
     """The other server again, on https."""
     ca = trustme.CA()
     upstream_server.stop()
@@ -151,7 +151,9 @@ def authority(upstream_server) -> Iterator[trustme.CA]:
     again.stop()
 
 
-def test_a_certificate_that_is_not_trusted(authority: trustme.CA, upstream_server, connect) -> None:
+def test_a_certificate_that_is_not_trusted(
+    certificate_authority: trustme.CA, upstream_server, connect
+) -> None:
     with Sandbox(upstream=upstream_server.url) as sandbox:
         response = connect(sandbox).chat("upstream/tiny")
         assert response.status_code == 503
@@ -159,9 +161,13 @@ def test_a_certificate_that_is_not_trusted(authority: trustme.CA, upstream_serve
 
 
 def test_a_certificate_that_is(
-    authority: trustme.CA, upstream_server, connect, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    certificate_authority: trustme.CA,
+    upstream_server,
+    connect,
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    certificate_authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with Sandbox(upstream=upstream_server.url) as sandbox:
         assert connect(sandbox).chat("upstream/tiny", stream=True).text.endswith("data: [DONE]\n\n")

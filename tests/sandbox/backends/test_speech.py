@@ -16,44 +16,44 @@ HIBARI = "local/hibari"
 
 
 @pytest.fixture
-def speaker(connect, engine_sandbox: Sandbox) -> Any:
+def engine_client(connect, engine_sandbox: Sandbox) -> Any:
     return connect(engine_sandbox)
 
 
-def speak(speaker: Any, *lines: str, **fields: Any) -> requests.Response:
+def speak(engine_client: Any, *lines: str, **fields: Any) -> requests.Response:
     body = {"model": HIBARI, "input": "\n".join(["Do", *lines]), **fields}
-    answer: requests.Response = speaker.post("/v1/audio/speech", json=body, stream=True)
+    answer: requests.Response = engine_client.post("/v1/audio/speech", json=body, stream=True)
     return answer
 
 
-def test_the_order_and_what_came_of_it(speaker, engine_sandbox: Sandbox) -> None:
-    answer = speak(speaker, "order")
+def test_the_order_and_what_came_of_it(engine_client, engine_sandbox: Sandbox) -> None:
+    answer = speak(engine_client, "order")
     usual = {"text": "Do\norder", "voice": "alloy", "speed": 1.0, "format": "mp3"}
     assert answer.json() == usual
     assert answer.headers["Content-Type"] == "audio/mpeg"
     assert answer.headers["x-sandbox-engine"] == "hibari"
     assert engine_sandbox.balance == pytest.approx(100 - 8 * 15 / 1e6, abs=1e-9)
-    answer = speak(speaker, "order", voice="emma", speed=2, response_format="opus")
+    answer = speak(engine_client, "order", voice="emma", speed=2, response_format="opus")
     assert answer.json() == usual | {"voice": "emma", "speed": 2, "format": "opus"}
     assert answer.headers["Content-Type"] == "audio/ogg"
 
 
-def test_what_is_spoken_leaves_before_the_rest_is(speaker, rendezvous: socket.socket) -> None:
-    answer = speak(speaker, "say one", f"meet {rendezvous.getsockname()[1]}", "say three")
+def test_what_is_spoken_leaves_before_the_rest_is(engine_client, engine_listener: socket.socket) -> None:
+    answer = speak(engine_client, "say one", f"meet {engine_listener.getsockname()[1]}", "say three")
     pieces = answer.iter_content(None)
     assert next(pieces) == b"one"
-    engine, _ = rendezvous.accept()
+    engine, _ = engine_listener.accept()
     with engine:
         engine.sendall(b"two")
         assert next(pieces) == b"two"
     assert b"".join(pieces) == b"three"
 
 
-def test_the_engine_stops_when_the_client_goes(speaker, rendezvous: socket.socket) -> None:
-    answer = speak(speaker, "say one", f"meet {rendezvous.getsockname()[1]}")
+def test_the_engine_stops_when_the_client_goes(engine_client, engine_listener: socket.socket) -> None:
+    answer = speak(engine_client, "say one", f"meet {engine_listener.getsockname()[1]}")
     pieces = answer.iter_content(None)  # which closes the connection when it is forgotten
     assert next(pieces) == b"one"
-    engine, _ = rendezvous.accept()
+    engine, _ = engine_listener.accept()
     engine.settimeout(60)
     with engine:
         answer.close()
@@ -65,7 +65,7 @@ def test_the_engine_stops_when_the_client_goes(speaker, rendezvous: socket.socke
                 heard = engine.recv(4)
             engine.settimeout(60)
     assert heard == b"gone"
-    assert speak(speaker, "say again").content == b"again"
+    assert speak(engine_client, "say again").content == b"again"
 
 
 @pytest.mark.parametrize(
@@ -82,29 +82,31 @@ def test_the_engine_stops_when_the_client_goes(speaker, rendezvous: socket.socke
         ({"input": "Do\ndie"}, 503, "before it answered; the next request starts it again"),
     ],
 )
-def test_refusals(speaker, engine_sandbox: Sandbox, fields: dict[str, Any], status: int, words: str) -> None:
-    answer = speak(speaker, **fields)
+def test_refusals(
+    engine_client, engine_sandbox: Sandbox, fields: dict[str, Any], status: int, words: str
+) -> None:
+    answer = speak(engine_client, **fields)
     assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
     assert engine_sandbox.balance == 100
-    assert speak(speaker, "say again").content == b"again"
+    assert speak(engine_client, "say again").content == b"again"
 
 
 @pytest.mark.parametrize("end", ["die", "fail"])
-def test_sound_that_ends_too_early_is_seen_to(speaker, end: str) -> None:
-    answer = speak(speaker, "say one", end)
+def test_sound_that_ends_too_early_is_seen_to(engine_client, end: str) -> None:
+    answer = speak(engine_client, "say one", end)
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         _ = answer.content
-    assert speak(speaker, "say again").content == b"again"
+    assert speak(engine_client, "say again").content == b"again"
 
 
-def test_the_connection_is_dropped_where_it_is_to_be(speaker, engine_sandbox: Sandbox) -> None:
+def test_the_connection_is_dropped_where_it_is_to_be(engine_client, engine_sandbox: Sandbox) -> None:
     engine_sandbox.configure(drop_after=1)
-    answer = speak(speaker, "say one", "say two")
+    answer = speak(engine_client, "say one", "say two")
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         _ = answer.content
 
 
-def test_the_scripts_speak_beside_it(speaker) -> None:
-    answer = speak(speaker, model="sandbox/tts")
+def test_the_scripts_speak_beside_it(engine_client) -> None:
+    answer = speak(engine_client, model="sandbox/tts")
     assert answer.headers["Content-Type"] == "audio/wav"
-    assert json.loads(speak(speaker, "order").text)["text"] == "Do\norder"
+    assert json.loads(speak(engine_client, "order").text)["text"] == "Do\norder"

@@ -41,20 +41,20 @@ WHOLE = (LENGTH, *HELLO, *THERE, END)
 
 
 @pytest.fixture
-def listener(connect: Callable[[Sandbox], Any], engine_sandbox: Sandbox) -> Any:
+def engine_client(connect: Callable[[Sandbox], Any], engine_sandbox: Sandbox) -> Any:
     return connect(engine_sandbox)
 
 
 @pytest.fixture(autouse=True)
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where recordings are kept while they are heard; empty in the end."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
 
 
-def hear(listener: Any, *lines: str, **fields: str) -> requests.Response:
+def hear(engine_client: Any, *lines: str, **fields: str) -> requests.Response:
     recording = "\n".join([BEGINNING, *lines]).encode()
-    answer: requests.Response = listener.post(
+    answer: requests.Response = engine_client.post(
         "/v1/audio/transcriptions",
         data={"model": WHISPER, **fields},
         files={"file": ("talk.mp3", recording)},
@@ -63,10 +63,10 @@ def hear(listener: Any, *lines: str, **fields: str) -> requests.Response:
     return answer
 
 
-def left(listener: Any, kept: Path) -> list[str]:
+def left(engine_client: Any, temp_folder: Path) -> list[str]:
     """The recordings that are kept; whatever the sandbox was at, it is done with that when it answers."""
-    assert listener.get("/v1/credits/balance").status_code == 200
-    return os.listdir(kept)
+    assert engine_client.get("/v1/credits/balance").status_code == 200
+    return os.listdir(temp_folder)
 
 
 def events(answer: requests.Response) -> list[Any]:
@@ -77,8 +77,8 @@ def events(answer: requests.Response) -> list[Any]:
     ]
 
 
-def test_as_json(listener, engine_sandbox: Sandbox, kept: Path) -> None:
-    answer = hear(listener, *WHOLE)
+def test_as_json(engine_client, engine_sandbox: Sandbox, temp_folder: Path) -> None:
+    answer = hear(engine_client, *WHOLE)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.json()["text"] == "Hello there."
     usage = answer.json()["usage"]
@@ -86,29 +86,29 @@ def test_as_json(listener, engine_sandbox: Sandbox, kept: Path) -> None:
     assert engine_sandbox.balance == pytest.approx(
         100 - engine_sandbox._state.models[WHISPER].price(prompt=40), abs=1e-9
     )
-    verbose = hear(listener, *WHOLE, response_format="verbose_json").json()
+    verbose = hear(engine_client, *WHOLE, response_format="verbose_json").json()
     assert [each["text"] for each in verbose["segments"]] == [" Hello", " there."]
     assert (verbose["text"], verbose["language"], verbose["duration"]) == ("Hello there.", "en", 4.0)
-    assert left(listener, kept) == []
+    assert left(engine_client, temp_folder) == []
 
 
-def test_as_text_which_comes_as_it_is_heard(listener, rendezvous: socket.socket) -> None:
-    meet = f"meet {rendezvous.getsockname()[1]}"
-    answer = hear(listener, LENGTH, *HELLO, meet, *THERE, END, response_format="text")
+def test_as_text_which_comes_as_it_is_heard(engine_client, engine_listener: socket.socket) -> None:
+    meet = f"meet {engine_listener.getsockname()[1]}"
+    answer = hear(engine_client, LENGTH, *HELLO, meet, *THERE, END, response_format="text")
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     pieces = answer.iter_content(None)
     assert next(pieces) == b"Hello"
-    rendezvous.accept()[0].close()
+    engine_listener.accept()[0].close()
     assert b"".join(pieces) == b" there.\n"
 
 
-def test_as_events(listener, engine_sandbox: Sandbox, rendezvous: socket.socket) -> None:
-    meet = f"meet {rendezvous.getsockname()[1]}"
-    answer = hear(listener, LENGTH, *HELLO, meet, *THERE, END, stream="true", language="en-GB")
+def test_as_events(engine_client, engine_sandbox: Sandbox, engine_listener: socket.socket) -> None:
+    meet = f"meet {engine_listener.getsockname()[1]}"
+    answer = hear(engine_client, LENGTH, *HELLO, meet, *THERE, END, stream="true", language="en-GB")
     assert answer.headers["Content-Type"].startswith("text/event-stream")
     first = answer.raw.read_chunked()
     assert json.loads(next(first)[6:]) == {"type": "transcript.text.delta", "delta": "Hello"}
-    rendezvous.accept()[0].close()
+    engine_listener.accept()[0].close()
     rest = [json.loads(each[6:]) for each in first]
     assert [each["type"].rpartition(".")[2] for each in rest] == ["segment", "delta", "segment", "done"]
     assert rest[0] == {
@@ -126,27 +126,31 @@ def test_as_events(listener, engine_sandbox: Sandbox, rendezvous: socket.socket)
     )
 
 
-def test_an_answer_that_takes_long_is_kept_alive(listener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_takes_long_is_kept_alive(engine_client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening, "_KEEP_ALIVE_INTERVAL", 0.0)
-    answer = hear(listener, *WHOLE)
+    answer = hear(engine_client, *WHOLE)
     assert answer.headers["Transfer-Encoding"] == "chunked"
     assert answer.content.startswith(b"      {")
     assert answer.json()["text"] == "Hello there."
 
 
-def test_the_recording_is_a_file_of_its_own_for_as_long_as_it_is_heard(listener, kept: Path) -> None:
+def test_the_recording_is_a_file_of_its_own_for_as_long_as_it_is_heard(
+    engine_client, temp_folder: Path
+) -> None:
     recording = f"{BEGINNING}\norder".encode()
     for form in (
         {"files": {"file": ("my talk.mp3", recording), "model": (None, WHISPER)}},
         {"data": {"model": WHISPER}, "files": {"file": ("my talk.mp3", recording)}},
     ):
-        answer = listener.post("/v1/audio/transcriptions", **form)
+        answer = engine_client.post("/v1/audio/transcriptions", **form)
         assert answer.status_code == 502  # an order is not what an engine should answer with
     assert (
-        hear(listener, LENGTH, line(segment={"id": 0, "start": 0, "end": 1, "text": "a"}), END).json()["text"]
+        hear(engine_client, LENGTH, line(segment={"id": 0, "start": 0, "end": 1, "text": "a"}), END).json()[
+            "text"
+        ]
         == "a"
     )
-    assert left(listener, kept) == []
+    assert left(engine_client, temp_folder) == []
 
 
 @pytest.mark.parametrize(
@@ -165,48 +169,60 @@ def test_the_recording_is_a_file_of_its_own_for_as_long_as_it_is_heard(listener,
     ],
 )
 def test_refusals(
-    listener, engine_sandbox: Sandbox, kept: Path, lines: Any, fields: Any, status: int, words: str
+    engine_client,
+    engine_sandbox: Sandbox,
+    temp_folder: Path,
+    lines: Any,
+    fields: Any,
+    status: int,
+    words: str,
 ) -> None:
-    answer = hear(listener, *lines, **fields)
+    answer = hear(engine_client, *lines, **fields)
     assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
-    assert left(listener, kept) == []
+    assert left(engine_client, temp_folder) == []
     if status in (400, 404) and "sound" not in words:
         assert (
             engine_sandbox._state.engines["transcription"].pid is None
         )  # it was refused before anything was loaded
-    assert hear(listener, *WHOLE).json()["text"] == "Hello there."
+    assert hear(engine_client, *WHOLE).json()["text"] == "Hello there."
 
 
 def test_what_is_no_audio_is_refused_before_the_engine_is_loaded(
-    listener, engine_sandbox: Sandbox, kept: Path
+    engine_client, engine_sandbox: Sandbox, temp_folder: Path
 ) -> None:
-    answer = listener.hear(b"Just words.", model=WHISPER)
+    answer = engine_client.hear(b"Just words.", model=WHISPER)
     assert answer.status_code == 400
     assert "'talk.wav' is no audio" in answer.json()["error"]
     assert engine_sandbox._state.engines["transcription"].pid is None
-    assert left(listener, kept) == []
+    assert left(engine_client, temp_folder) == []
 
 
-def test_an_engine_that_dies_in_mid_answer(listener, monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
-    *deltas, error = events(hear(listener, LENGTH, *HELLO, "die", stream="true"))
+def test_an_engine_that_dies_in_mid_answer(
+    engine_client, monkeypatch: pytest.MonkeyPatch, temp_folder: Path
+) -> None:
+    *deltas, error = events(hear(engine_client, LENGTH, *HELLO, "die", stream="true"))
     assert deltas[0]["delta"] == "Hello"
     assert "ended by signal 9 (SIGKILL) in mid-answer" in error["error"]
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
-        _ = hear(listener, LENGTH, *HELLO, "die", response_format="text").content
+        _ = hear(engine_client, LENGTH, *HELLO, "die", response_format="text").content
     monkeypatch.setattr(listening, "_KEEP_ALIVE_INTERVAL", 0.0)
-    late = hear(listener, LENGTH, *HELLO, "die")
+    late = hear(engine_client, LENGTH, *HELLO, "die")
     assert (late.status_code, "in mid-answer" in late.json()["error"]) == (200, True)
-    assert left(listener, kept) == []
+    assert left(engine_client, temp_folder) == []
 
 
-def test_the_engine_stops_when_the_client_goes(listener, rendezvous: socket.socket, kept: Path) -> None:
-    meet = f"meet {rendezvous.getsockname()[1]}"
-    answer = hear(listener, LENGTH, *HELLO, meet, stream="true")
+def test_the_engine_stops_when_the_client_goes(
+    engine_client, engine_listener: socket.socket, temp_folder: Path
+) -> None:
+    meet = f"meet {engine_listener.getsockname()[1]}"
+    answer = hear(engine_client, LENGTH, *HELLO, meet, stream="true")
     pieces = answer.iter_content(None)  # which closes the connection when it is forgotten
     assert b"Hello" in next(pieces)
-    engine, _ = rendezvous.accept()
+    engine, _ = engine_listener.accept()
     with engine:
-        assert os.listdir(kept) == []  # it is open, and nothing is left of it if this process is killed
+        assert (
+            os.listdir(temp_folder) == []
+        )  # it is open, and nothing is left of it if this process is killed
         answer.close()
         heard = b""
         while not heard:
@@ -216,11 +232,13 @@ def test_the_engine_stops_when_the_client_goes(listener, rendezvous: socket.sock
                 heard = engine.recv(4)
             engine.settimeout(60)
     assert heard == b"gone"
-    assert hear(listener, *WHOLE).json()["text"] == "Hello there."
-    assert left(listener, kept) == []
+    assert hear(engine_client, *WHOLE).json()["text"] == "Hello there."
+    assert left(engine_client, temp_folder) == []
 
 
-def test_an_upload_that_is_cut_leaves_nothing(listener, engine_sandbox: Sandbox, kept: Path) -> None:
+def test_an_upload_that_is_cut_leaves_nothing(
+    engine_client, engine_sandbox: Sandbox, temp_folder: Path
+) -> None:
     head = (
         "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
         f"Authorization: Token {engine_sandbox.token}\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n"
@@ -229,25 +247,25 @@ def test_an_upload_that_is_cut_leaves_nothing(listener, engine_sandbox: Sandbox,
     host, port = engine_sandbox.base_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head.encode() + bytes(200))
-        while not left(listener, kept):
+        while not left(engine_client, temp_folder):
             pass
-    while left(listener, kept):
+    while left(engine_client, temp_folder):
         pass
 
 
-def test_a_disk_without_room(listener, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
+def test_a_disk_without_room(engine_client, temp_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk:
         def write(self, _data: bytes) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(listening.os, "fdopen", lambda number, _mode: os.close(number) or Full())
-    answer = hear(listener, *WHOLE)
+    monkeypatch.setattr(listening.os, "fdopen", lambda number, _mode: os.close(number) or FullDisk())
+    answer = hear(engine_client, *WHOLE)
     assert answer.status_code == 507
     assert "No space left on device" in answer.json()["error"]
-    assert left(listener, kept) == []
+    assert left(engine_client, temp_folder) == []
 
 
 def test_a_folder_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +275,7 @@ def test_a_folder_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.status == 507
 
 
-def test_a_file_that_cannot_be_removed_yet(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_removed_yet(temp_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows, while the engine still has it open."""
     held = [True, True]
     unlink = os.unlink
@@ -277,13 +295,13 @@ def test_a_file_that_cannot_be_removed_yet(kept: Path, monkeypatch: pytest.Monke
         spool = Spool()
         spool.write(b"ID3")
         spool.delete()
-        assert len(os.listdir(kept)) == 1
+        assert len(os.listdir(temp_folder)) == 1
         await asyncio.wait_for(removed.wait(), 60)
 
     asyncio.run(delete())
-    assert os.listdir(kept) == []
+    assert os.listdir(temp_folder) == []
 
 
-def test_the_scripts_hear_beside_it(listener, kept: Path) -> None:
-    assert "no speech recogniser" in hear(listener, model="sandbox/whisper").json()["text"]
-    assert left(listener, kept) == []
+def test_the_scripts_hear_beside_it(engine_client, temp_folder: Path) -> None:
+    assert "no speech recogniser" in hear(engine_client, model="sandbox/whisper").json()["text"]
+    assert left(engine_client, temp_folder) == []

@@ -149,8 +149,8 @@ def test_one_that_went_down_keeps_its_models(
 def test_a_list_that_is_none(
     upstream_server, said: bytes, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def get(answering: Any) -> None:
-        stream = answering.raw()
+    async def get(handler: Any) -> None:
+        stream = handler.raw()
         await stream.write(said)
         stream.close()
 
@@ -163,8 +163,8 @@ def test_a_list_that_is_none(
 def test_a_key_that_is_refused_is_told_as_that(
     upstream_server, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def get(answering: Any) -> None:
-        answering.set_status(status)
+    async def get(handler: Any) -> None:
+        handler.set_status(status)
 
     monkeypatch.setattr(upstream_server.handler, "get", get)
     with Sandbox(upstream=upstream_server.url, upstream_key="a-wrong-key") as sandbox:
@@ -174,8 +174,8 @@ def test_a_key_that_is_refused_is_told_as_that(
 def test_one_that_says_nothing_is_not_waited_for(
     upstream_server, connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def get(answering: Any) -> None:
-        await answering.wait(answering.server.left)
+    async def get(handler: Any) -> None:
+        await handler.wait(handler.server.left)
 
     monkeypatch.setattr(upstream_server.handler, "get", get)
     monkeypatch.setattr(upstream, "_TIMEOUT", 0.05)
@@ -195,21 +195,23 @@ def test_one_that_says_nothing_is_not_waited_for(
     ],
 )
 def test_the_model_to_chat_with_is_one_of_its_own(
-    upstream_server, relaying: Sandbox, models: list[str], default: str
+    upstream_server, upstream_sandbox: Sandbox, models: list[str], default: str
 ) -> None:
     upstream_server.models = models
-    assert relaying.default_chat_model == relaying.default_models["chat"] == default
-    assert relaying.default_models["speech"] == "sandbox/tts"
+    assert upstream_sandbox.default_chat_model == upstream_sandbox.default_models["chat"] == default
+    assert upstream_sandbox.default_models["speech"] == "sandbox/tts"
 
 
-def test_the_key_stays_where_it_belongs(upstream_client, relaying: Sandbox) -> None:
+def test_the_key_stays_where_it_belongs(upstream_client, upstream_sandbox: Sandbox) -> None:
     told = [
         upstream_client.get("/v1/models").text,
         upstream_client.chat("upstream/tiny").text,
-        repr(relaying),
-        repr(vars(relaying)),
+        repr(upstream_sandbox),
+        repr(vars(upstream_sandbox)),
     ]
-    assert "our-own-key" not in "".join([*told, repr(relaying.requests), repr(relaying.settings)])
+    assert "our-own-key" not in "".join(
+        [*told, repr(upstream_sandbox.requests), repr(upstream_sandbox.settings)]
+    )
 
 
 def test_it_is_there_after_another_start(upstream_server, connect) -> None:

@@ -16,28 +16,28 @@ import requests
 
 from puq_magics.sandbox.local.process import RunningEngine
 
-PATIENCE = 60.0  # seconds until a test that waits for something gives up
+TIMEOUT = 60.0  # seconds until a test that waits for something gives up
 
 
 @pytest.fixture(autouse=True)
-def _path_of_stub(monkeypatch: pytest.MonkeyPatch) -> None:
+def _stub_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
 
 
 @pytest.fixture
-def ask() -> Callable[[RunningEngine], dict[str, Any]]:
+def engine_info() -> Callable[[RunningEngine], dict[str, Any]]:
     """What a stub engine knows of itself."""
 
-    def _ask(running: RunningEngine) -> dict[str, Any]:
+    def _engine_info(running: RunningEngine) -> dict[str, Any]:
         with requests.Session() as session:
             session.trust_env = False
             headers = {"Authorization": f"Bearer {running.key}"}
-            response = session.get(running.url, headers=headers, timeout=PATIENCE)
+            response = session.get(running.url, headers=headers, timeout=TIMEOUT)
         response.raise_for_status()
         known: dict[str, Any] = response.json()
         return known
 
-    return _ask
+    return _engine_info
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def wait_for_end() -> Iterator[Callable[[str], Callable[[], None]]]:
 
         def _connect(url: str) -> Callable[[], None]:
             at = urlsplit(url)
-            connection = socket.create_connection((at.hostname, at.port or 0), timeout=PATIENCE)
+            connection = socket.create_connection((at.hostname, at.port or 0), timeout=TIMEOUT)
             stack.enter_context(connection)
 
             def _wait() -> None:
@@ -60,7 +60,7 @@ def wait_for_end() -> Iterator[Callable[[str], Callable[[], None]]]:
         yield _connect
 
 
-class Owner:
+class ParentProcess:
     """A process with a stub engine; ``code`` runs in it: may `tell` the test something, `ask` the engine."""
 
     def __init__(self, code: str) -> None:
@@ -89,9 +89,9 @@ class Owner:
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,
         )
-        self.url = self.told()
+        self.url = self.next_message()
 
-    def told(self) -> Any:
+    def next_message(self) -> Any:
         """The next value that it tells."""
         assert self.process.stdout is not None
         return json.loads(self.process.stdout.readline())
@@ -102,12 +102,12 @@ class Owner:
 
 
 @pytest.fixture
-def own() -> Iterator[Callable[[str], Owner]]:
+def start_parent() -> Iterator[Callable[[str], ParentProcess]]:
     with ExitStack() as stack:
 
-        def _own(code: str) -> Owner:
-            owner = Owner(code)
-            stack.callback(owner.close)
-            return owner
+        def _start_parent(code: str) -> ParentProcess:
+            parent_process = ParentProcess(code)
+            stack.callback(parent_process.close)
+            return parent_process
 
-        yield _own
+        yield _start_parent

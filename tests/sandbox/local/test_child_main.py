@@ -71,51 +71,55 @@ def test_what_libraries_print_is_no_answer() -> None:
 
 
 def test_it_ends_when_its_parent_is_killed(
-    own: Callable[[str], Any], wait_for_end: Callable[[str], Callable[[], None]]
+    start_parent: Callable[[str], Any], wait_for_end: Callable[[str], Callable[[], None]]
 ) -> None:
-    owner = own(WAIT)
-    wait = wait_for_end(owner.url)
-    owner.process.send_signal(signal.SIGKILL)
+    parent_process = start_parent(WAIT)
+    wait = wait_for_end(parent_process.url)
+    parent_process.process.send_signal(signal.SIGKILL)
     wait()
 
 
 def test_it_ends_although_a_fork_of_its_parent_holds_the_pipe(
-    own: Callable[[str], Any], wait_for_end: Callable[[str], Callable[[], None]]
+    start_parent: Callable[[str], Any], wait_for_end: Callable[[str], Callable[[], None]]
 ) -> None:
-    owner = own(f"import warnings\nwarnings.simplefilter('ignore')\nif os.fork(): tell('forked')\n{WAIT}")
-    wait = wait_for_end(owner.url)
-    assert owner.told() == "forked"
-    owner.process.send_signal(signal.SIGKILL)
+    parent_process = start_parent(
+        f"import warnings\nwarnings.simplefilter('ignore')\nif os.fork(): tell('forked')\n{WAIT}"
+    )
+    wait = wait_for_end(parent_process.url)
+    assert parent_process.next_message() == "forked"
+    parent_process.process.send_signal(signal.SIGKILL)
     wait()
-    assert owner.process.stdin is not None  # which the fork still reads
-    owner.process.stdin.close()
-    assert owner.process.wait(60) == -signal.SIGKILL
+    assert parent_process.process.stdin is not None  # which the fork still reads
+    parent_process.process.stdin.close()
+    assert parent_process.process.wait(60) == -signal.SIGKILL
 
 
-def test_an_interrupt_of_its_parents_group_does_not_reach_it(own: Callable[[str], Any]) -> None:
-    owner = own(f"try:\n    tell('ready'); {WAIT}\nexcept KeyboardInterrupt:\n    tell(ask())\n")
-    assert owner.told() == "ready"
-    os.killpg(owner.process.pid, signal.SIGINT)
-    assert owner.told() == 200
+def test_an_interrupt_of_its_parents_group_does_not_reach_it(start_parent: Callable[[str], Any]) -> None:
+    parent_process = start_parent(
+        f"try:\n    tell('ready'); {WAIT}\nexcept KeyboardInterrupt:\n    tell(ask())\n"
+    )
+    assert parent_process.next_message() == "ready"
+    os.killpg(parent_process.process.pid, signal.SIGINT)
+    assert parent_process.next_message() == 200
 
 
-def test_a_fork_of_its_parent_does_not_end_it(own: Callable[[str], Any]) -> None:
-    owner = own(
+def test_a_fork_of_its_parent_does_not_end_it(start_parent: Callable[[str], Any]) -> None:
+    parent_process = start_parent(
         "import warnings\nwarnings.simplefilter('ignore')\n"
         "forked = os.fork()\n"
         "if not forked:\n    child.stop(); os._exit(0)\n"
         "os.waitpid(forked, 0)\n"
         "tell(ask())\n"
     )
-    assert owner.told() == 200
+    assert parent_process.next_message() == 200
 
 
 @pytest.mark.parametrize("ending", ["pass", "raise SystemExit(0)"])
 def test_it_ends_with_the_interpreter_which_complains_of_nothing(
-    own: Callable[[str], Any], wait_for_end: Callable[[str], Callable[[], None]], ending: str
+    start_parent: Callable[[str], Any], wait_for_end: Callable[[str], Callable[[], None]], ending: str
 ) -> None:
-    owner = own(f"{WAIT}\n{ending}")
-    wait = wait_for_end(owner.url)
-    _, complaints = owner.process.communicate(timeout=60)
+    parent_process = start_parent(f"{WAIT}\n{ending}")
+    wait = wait_for_end(parent_process.url)
+    _, complaints = parent_process.process.communicate(timeout=60)
     wait()
-    assert (owner.process.returncode, complaints) == (0, b"")
+    assert (parent_process.process.returncode, complaints) == (0, b"")

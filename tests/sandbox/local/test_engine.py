@@ -19,7 +19,7 @@ Gone = asyncio.Future[None]
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Engine]]:
+def make_engine() -> Iterator[Callable[..., Engine]]:
     made: list[Engine] = []
 
     def _make(*behaviour: str, idle: float = 600.0) -> Engine:
@@ -32,14 +32,14 @@ def make() -> Iterator[Callable[..., Engine]]:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Path:
+def load_gate(tmp_path: Path) -> Path:
     """What an engine waits for when it loads; `opened` in a thread, lest the loop waits for a process to read."""
     os.mkfifo(tmp_path / "gate")
     return tmp_path / "gate"
 
 
-async def opened(gate: Path) -> None:
-    await asyncio.to_thread(gate.write_bytes, b"")
+async def opened(load_gate: Path) -> None:
+    await asyncio.to_thread(load_gate.write_bytes, b"")
 
 
 def never() -> Gone:
@@ -53,7 +53,7 @@ async def acquire(engine: Engine) -> int | None:
         return engine.pid
 
 
-class Caller:
+class EngineClient:
     """A client that takes a turn, in a task of its own, and keeps it until it is told to `leave`."""
 
     def __init__(self, engine: Engine) -> None:
@@ -73,21 +73,23 @@ class Caller:
         await self.task
 
 
-async def callers(engine: Engine, number: int) -> list[Caller]:
+async def callers(engine: Engine, number: int) -> list[EngineClient]:
     """So many of them, in line in this order."""
-    made = [Caller(engine) for _ in range(number)]
+    made = [EngineClient(engine) for _ in range(number)]
     await asyncio.sleep(0)  # each runs until it waits
     return made
 
 
-def test_it_is_loaded_when_first_asked_and_stays(make: Callable[..., Engine], ask: Ask) -> None:
-    engine = make()
+def test_it_is_loaded_when_first_asked_and_stays(
+    make_engine: Callable[..., Engine], engine_info: Ask
+) -> None:
+    engine = make_engine()
     assert engine.pid is None
 
     async def scene() -> None:
         async with engine.acquire(never()) as running:
             first = engine.pid
-            assert (await asyncio.to_thread(ask, running))["pid"] == first
+            assert (await asyncio.to_thread(engine_info, running))["pid"] == first
         assert await acquire(engine) == first
 
     asyncio.run(scene())
@@ -95,9 +97,9 @@ def test_it_is_loaded_when_first_asked_and_stays(make: Callable[..., Engine], as
     assert engine.pid is None
 
 
-def test_turns_are_taken_one_at_a_time_in_order(make: Callable[..., Engine]) -> None:
+def test_turns_are_taken_one_at_a_time_in_order(make_engine: Callable[..., Engine]) -> None:
     async def scene() -> None:
-        waiting = await callers(make(), 4)
+        waiting = await callers(make_engine(), 4)
         while waiting:
             await waiting[0].served
             assert not any(caller.served.done() for caller in waiting[1:])
@@ -106,9 +108,9 @@ def test_turns_are_taken_one_at_a_time_in_order(make: Callable[..., Engine]) -> 
     asyncio.run(scene())
 
 
-def test_who_leaves_gives_up_the_place_in_line(make: Callable[..., Engine]) -> None:
+def test_who_leaves_gives_up_the_place_in_line(make_engine: Callable[..., Engine]) -> None:
     async def scene() -> None:
-        first, impatient, cancelled, last = await callers(make(), 4)
+        first, impatient, cancelled, last = await callers(make_engine(), 4)
         await first.served
         impatient.disconnected.set_result(None)
         with pytest.raises(StreamClosedError):
@@ -123,9 +125,9 @@ def test_who_leaves_gives_up_the_place_in_line(make: Callable[..., Engine]) -> N
     asyncio.run(scene())
 
 
-def test_who_leaves_as_the_turn_comes_leaves_it_to_the_next(make: Callable[..., Engine]) -> None:
+def test_who_leaves_as_the_turn_comes_leaves_it_to_the_next(make_engine: Callable[..., Engine]) -> None:
     async def scene() -> None:
-        first, second, last = await callers(make(), 3)
+        first, second, last = await callers(make_engine(), 3)
         await first.served
         second.disconnected.set_result(None)
         await first.leave()  # both in one round of the loop
@@ -137,22 +139,24 @@ def test_who_leaves_as_the_turn_comes_leaves_it_to_the_next(make: Callable[..., 
     asyncio.run(scene())
 
 
-def test_who_leaves_while_it_loads_leaves_it_to_the_next(make: Callable[..., Engine], gate: Path) -> None:
+def test_who_leaves_while_it_loads_leaves_it_to_the_next(
+    make_engine: Callable[..., Engine], load_gate: Path
+) -> None:
     async def scene() -> None:
-        first, second = await callers(make("gate", str(gate)), 2)
+        first, second = await callers(make_engine("gate", str(load_gate)), 2)
         first.disconnected.set_result(None)
         with pytest.raises(StreamClosedError):
             await first.task
         assert not second.served.done()
-        await opened(gate)  # and so the loop runs while it loads
+        await opened(load_gate)  # and so the loop runs while it loads
         await second.served
         await second.leave()
 
     asyncio.run(scene())
 
 
-def test_a_turn_that_fails_ends(make: Callable[..., Engine]) -> None:
-    engine = make()
+def test_a_turn_that_fails_ends(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine()
 
     async def scene() -> None:
         with pytest.raises(LookupError):
@@ -164,9 +168,9 @@ def test_a_turn_that_fails_ends(make: Callable[..., Engine]) -> None:
 
 
 def test_it_is_unloaded_after_idling_and_loaded_again(
-    make: Callable[..., Engine], wait_for_end: Wait
+    make_engine: Callable[..., Engine], wait_for_end: Wait
 ) -> None:
-    engine = make(idle=0)
+    engine = make_engine(idle=0)
 
     async def scene() -> None:
         async with engine.acquire(never()) as running:
@@ -179,8 +183,8 @@ def test_it_is_unloaded_after_idling_and_loaded_again(
     asyncio.run(scene())
 
 
-def test_it_does_not_idle_while_somebody_waits(make: Callable[..., Engine]) -> None:
-    engine = make(idle=0)
+def test_it_does_not_idle_while_somebody_waits(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(idle=0)
 
     async def scene() -> None:
         first, second = await callers(engine, 2)
@@ -195,8 +199,8 @@ def test_it_does_not_idle_while_somebody_waits(make: Callable[..., Engine]) -> N
     asyncio.run(scene())
 
 
-def test_a_new_turn_ends_the_idling(make: Callable[..., Engine]) -> None:
-    engine = make(idle=0.001)
+def test_a_new_turn_ends_the_idling(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(idle=0.001)
 
     async def scene() -> None:
         loop = asyncio.get_running_loop()
@@ -211,9 +215,9 @@ def test_a_new_turn_ends_the_idling(make: Callable[..., Engine]) -> None:
 
 
 def test_what_is_killed_in_mid_answer_is_told_and_started_again(
-    make: Callable[..., Engine], ask: Ask
+    make_engine: Callable[..., Engine], engine_info: Ask
 ) -> None:
-    engine = make()
+    engine = make_engine()
 
     async def scene() -> None:
         async with engine.acquire(never()):
@@ -222,17 +226,17 @@ def test_what_is_killed_in_mid_answer_is_told_and_started_again(
             os.kill(first, signal.SIGKILL)
             assert await engine.exit_description() == "ended by signal 9 (SIGKILL)"
         async with engine.acquire(never()) as running:
-            second = (await asyncio.to_thread(ask, running))["pid"]
+            second = (await asyncio.to_thread(engine_info, running))["pid"]
         assert second != first
 
     asyncio.run(scene())
 
 
 def test_a_connection_that_ends_says_nothing_of_an_engine_that_lives(
-    make: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+    make_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("puq_magics.sandbox.local.engine._DYING", 0)
-    engine = make()
+    engine = make_engine()
 
     async def scene() -> None:
         async with engine.acquire(never()):
@@ -241,9 +245,11 @@ def test_a_connection_that_ends_says_nothing_of_an_engine_that_lives(
     asyncio.run(scene())
 
 
-def test_why_it_cannot_start_and_that_it_is_tried_again(make: Callable[..., Engine], tmp_path: Path) -> None:
+def test_why_it_cannot_start_and_that_it_is_tried_again(
+    make_engine: Callable[..., Engine], tmp_path: Path
+) -> None:
     wanted = tmp_path / "model"
-    engine = make("unless", str(wanted))
+    engine = make_engine("unless", str(wanted))
 
     async def scene() -> None:
         for _ in range(2):
@@ -255,8 +261,8 @@ def test_why_it_cannot_start_and_that_it_is_tried_again(make: Callable[..., Engi
     asyncio.run(scene())
 
 
-def test_stopping_ends_what_is_loading(make: Callable[..., Engine], gate: Path) -> None:
-    engine = make("gate", str(gate))
+def test_stopping_ends_what_is_loading(make_engine: Callable[..., Engine], load_gate: Path) -> None:
+    engine = make_engine("gate", str(load_gate))
 
     async def scene() -> None:
         (caller,) = await callers(engine, 1)
@@ -270,10 +276,10 @@ def test_stopping_ends_what_is_loading(make: Callable[..., Engine], gate: Path) 
     asyncio.run(scene())
 
 
-def test_a_loop_may_end_and_another_go_on_with_it(make: Callable[..., Engine]) -> None:
-    engine = make()
+def test_a_loop_may_end_and_another_go_on_with_it(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine()
 
-    async def left_standing() -> int | None:
+    async def left_running() -> int | None:
         first, _second = await callers(engine, 2)
         await first.served
         return engine.pid
@@ -285,21 +291,21 @@ def test_a_loop_may_end_and_another_go_on_with_it(make: Callable[..., Engine]) -
         await second.leave()
         return engine.pid
 
-    assert asyncio.run(left_standing()) == asyncio.run(scene()) is not None
+    assert asyncio.run(left_running()) == asyncio.run(scene()) is not None
 
 
 def test_a_loop_may_end_while_it_loads(
-    make: Callable[..., Engine], gate: Path, caplog: pytest.LogCaptureFixture
+    make_engine: Callable[..., Engine], load_gate: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = make("gate", str(gate))
+    engine = make_engine("gate", str(load_gate))
 
-    async def left_standing() -> None:
+    async def left_running() -> None:
         await callers(engine, 2)
         while engine.pid is None:
             await asyncio.sleep(0)
 
-    asyncio.run(left_standing())
-    gate.write_bytes(b"")
+    asyncio.run(left_running())
+    load_gate.write_bytes(b"")
     assert asyncio.run(acquire(engine))
     assert caplog.records == []
 
@@ -317,11 +323,13 @@ def test_it_ends_with_its_last_owner(wait_for_end: Wait) -> None:
     wait()
 
 
-def test_several_at_once_are_of_no_concern_to_each_other(make: Callable[..., Engine], ask: Ask) -> None:
+def test_several_at_once_are_of_no_concern_to_each_other(
+    make_engine: Callable[..., Engine], engine_info: Ask
+) -> None:
     async def scene() -> None:
-        made = [make() for _ in range(3)]
+        made = [make_engine() for _ in range(3)]
         taken = [(await callers(engine, 1))[0] for engine in made]
-        told = [await asyncio.to_thread(ask, await caller.served) for caller in taken]
+        told = [await asyncio.to_thread(engine_info, await caller.served) for caller in taken]
         assert [known["pid"] for known in told] == [engine.pid for engine in made]
         for caller in taken:
             await caller.leave()

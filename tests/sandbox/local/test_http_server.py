@@ -18,7 +18,7 @@ from puq_magics.sandbox.local.process import RunningEngine
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningEngine]:
     monkeypatch.syspath_prepend(Path(__file__).parent.parent)
-    engine = Engine("told", "told_engine", ["/v1/do"])
+    engine = Engine("told", "scripted_engine", ["/v1/do"])
 
     async def start() -> RunningEngine:
         async with engine.acquire(asyncio.get_running_loop().create_future()) as running:

@@ -49,37 +49,37 @@ def is_there(pid: int) -> bool:
     return True
 
 
-def test_it_serves_who_knows_the_key(start: Callable[..., EngineProcess], ask: Ask) -> None:
+def test_it_serves_who_knows_the_key(start: Callable[..., EngineProcess], engine_info: Ask) -> None:
     child = ready(start())
     running = child.running()
     assert running.url.startswith("http://127.0.0.1:")
-    assert ask(running)["pid"] == child.pid
+    assert engine_info(running)["pid"] == child.pid
     with pytest.raises(requests.HTTPError, match="401"):
-        ask(RunningEngine(running.url, "another"))
+        engine_info(RunningEngine(running.url, "another"))
     assert child.is_usable
 
 
-def test_nobody_can_read_the_key(start: Callable[..., EngineProcess], ask: Ask) -> None:
+def test_nobody_can_read_the_key(start: Callable[..., EngineProcess], engine_info: Ask) -> None:
     running = ready(start()).running()
-    known = ask(running)
+    known = engine_info(running)
     assert running.key not in str(known)
     assert known["stdin"] == ""
     assert running.key not in repr(running)
 
 
 def test_the_users_own_key_is_none_of_its_business(
-    start: Callable[..., EngineProcess], ask: Ask, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., EngineProcess], engine_info: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PUQ_API_KEY", "secret")
     monkeypatch.setenv("COLOUR", "blue")
-    environ = ask(ready(start()).running())["environ"]
+    environ = engine_info(ready(start()).running())["environ"]
     assert environ["COLOUR"] == "blue"
     assert not [name for name in environ if name.startswith("PUQ_")]
 
 
-def test_it_has_a_session_of_its_own(start: Callable[..., EngineProcess], ask: Ask) -> None:
+def test_it_has_a_session_of_its_own(start: Callable[..., EngineProcess], engine_info: Ask) -> None:
     child = ready(start())
-    assert ask(child.running())["session"] == child.pid != os.getsid(0)
+    assert engine_info(child.running())["session"] == child.pid != os.getsid(0)
 
 
 def test_what_lies_in_the_working_folder_is_not_taken_for_a_library(
