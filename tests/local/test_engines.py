@@ -180,7 +180,7 @@ def test_it_ends_when_its_parent_is_killed(weights: Path) -> None:
         "import sys\n"
         "from puq_magics.sandbox.local.process import EngineProcess\n"
         "child = EngineProcess('puq_magics.sandbox.local.chat_engine', [sys.argv[1]])\n"
-        "child.settled.result()\n"
+        "child.ready.result()\n"
         "print(child.running().url, flush=True)\n"
         "sys.stdin.read()\n"
     )

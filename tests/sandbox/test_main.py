@@ -108,7 +108,7 @@ def test_real_models_behind_it(upstream_server) -> None:
             assert balance == pytest.approx(100 - 0.03 - 0.01)
         finally:
             process.terminate()
-    assert {heard.headers["Authorization"] for heard in upstream_server.heard} == {"Bearer our-own-key"}
+    assert {heard.headers["Authorization"] for heard in upstream_server.requests} == {"Bearer our-own-key"}
     assert "our-own-key" not in " ".join(command)
 
 

@@ -20,14 +20,14 @@ def state() -> State:
 
 def test_out_of_the_box(state: State) -> None:
     assert state.settings == Settings(pace=DEFAULT_PACE, balance=5.0, fail=None, drop_after=None)
-    assert state.pause == 1 / DEFAULT_PACE
+    assert state.chunk_interval == 1 / DEFAULT_PACE
 
 
 def test_only_what_is_given_changes(state: State) -> None:
     state.configure(pace=0, fail="429:2")
     state.configure(drop_after=3, balance=1.5)
     assert state.settings == Settings(pace=0, balance=1.5, fail="429:2", drop_after=3)
-    assert state.pause == 0
+    assert state.chunk_interval == 0
 
 
 def test_none_is_a_value(state: State) -> None:

@@ -76,7 +76,7 @@ class EngineProcess:
         return self._running is not None and not self._killed and not self.ended.done()
 
     def running(self) -> RunningEngine:
-        """Where it serves, once it is settled; raises EngineError where it does not."""
+        """Where it serves, once it is ready; raises EngineError where it does not."""
         if self._running is None:
             raise EngineError(self._why)
         return self._running

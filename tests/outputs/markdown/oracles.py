@@ -27,7 +27,7 @@ def html_of(markdown: str) -> str:
     return str(_parser.render(markdown))
 
 
-class _Walker(HTMLParser):
+class _SafetyChecker(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.faults: list[str] = []
@@ -67,9 +67,9 @@ class _Walker(HTMLParser):
         self.faults.append(f"instruction {data}")
 
 
-def walked(markdown: str) -> _Walker:
+def check_safety(markdown: str) -> _SafetyChecker:
     """Return a walker that has been through the rendered text: its faults, and its words outside code."""
-    walker = _Walker()
+    walker = _SafetyChecker()
     walker.feed(html_of(markdown))
     walker.close()
     return walker
@@ -84,7 +84,7 @@ class _Text(HTMLParser):
         self.text.append(data)
 
 
-def everything(markdown: str) -> str:
+def rendered_text(markdown: str) -> str:
     """Return all words of the rendered text, those of code too."""
     parser = _Text()
     parser.feed(html_of(markdown))
@@ -119,7 +119,7 @@ class _Shape(HTMLParser):
             self.events.append(text)
 
 
-def shape(markdown: str) -> list[str]:
+def rendered_structure(markdown: str) -> list[str]:
     """Return the elements and words of the rendered text, one after the other, but for what does not show."""
     parser = _Shape()
     parser.feed(html_of(markdown))
@@ -127,7 +127,7 @@ def shape(markdown: str) -> list[str]:
     return [event for event in parser.events if event.strip(" \0")]
 
 
-def without_left_fences(markdown: str) -> str:
+def without_unindented_fences(markdown: str) -> str:
     """Return the text without the fenced blocks that every reader agrees on: those at the very left."""
     return _LEFT_FENCE.sub("", markdown)
 
@@ -145,9 +145,9 @@ def label_faults(markdown: str) -> list[str]:
     return faults
 
 
-def dumb_faults(markdown: str) -> list[str]:
+def naive_reader_faults(markdown: str) -> list[str]:
     """Return what a reader who knows no code, no lists and no formulas would fall for outside fences at the left."""
-    text = _OWN_TAGS.sub("", without_left_fences(markdown))
+    text = _OWN_TAGS.sub("", without_unindented_fences(markdown))
     faults = [f"tag at {text[m.start() : m.start() + 30]!r}" for m in _TAG_START.finditer(text)]
     faults += ["image"] * text.count("![")
     faults += ["placeholder"] * len(re.findall(r"@@", text))
@@ -223,4 +223,9 @@ def formula_faults(markdown: str) -> list[str]:
 
 def faults(markdown: str) -> list[str]:
     """Return everything that any of the readers finds wrong with a sanitised text."""
-    return walked(markdown).faults + dumb_faults(markdown) + label_faults(markdown) + formula_faults(markdown)
+    return (
+        check_safety(markdown).faults
+        + naive_reader_faults(markdown)
+        + label_faults(markdown)
+        + formula_faults(markdown)
+    )

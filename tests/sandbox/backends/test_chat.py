@@ -80,7 +80,7 @@ def test_what_the_other_server_hears(upstream_client, upstream_server, upstream_
         "min_p": 0.1,
     }
     assert upstream_client.chat(TINY, max_completion_tokens=9, **further).status_code == 200
-    heard = upstream_server.heard[-1]
+    heard = upstream_server.requests[-1]
     messages = [{"role": "user", "content": "Why is the sky blue?"}]
     assert (heard.method, heard.path) == ("POST", "/v1/chat/completions")
     assert heard.body == {
@@ -91,13 +91,13 @@ def test_what_the_other_server_hears(upstream_client, upstream_server, upstream_
         **further,
     }
     assert heard.headers["Authorization"] == "Bearer our-own-key"
-    assert upstream_sandbox.token not in repr(upstream_server.heard)
+    assert upstream_sandbox.token not in repr(upstream_server.requests)
     assert "gzip" not in heard.headers["Accept-Encoding"]
 
 
 def test_usage_is_asked_for_in_any_case(upstream_client, upstream_server) -> None:
     assert upstream_client.chat(TINY, stream=True, stream_options={"other": 1}).content
-    assert upstream_server.heard[-1].body["stream_options"] == {"other": 1, "include_usage": True}
+    assert upstream_server.requests[-1].body["stream_options"] == {"other": 1, "include_usage": True}
 
 
 def test_each_event_comes_as_it_is_sent(upstream_client, upstream_server, events) -> None:
@@ -109,7 +109,7 @@ def test_each_event_comes_as_it_is_sent(upstream_client, upstream_server, events
             await handler.wait(step)
         await handler.piece(why="stop")
 
-    upstream_server.say = say
+    upstream_server.respond = say
     stream = events(upstream_client.chat(TINY, stream=True))
     for number, step in enumerate(steps):
         assert words([next(stream)]) == f"{number} "
@@ -129,7 +129,7 @@ def test_what_others_do_is_taken(upstream_client, upstream_server, upstream_sand
         "",
         'data: {"choices":[{"index":0,"delta":{"content":" Gott"},"finish_reason":"stop"}]}',
     ]
-    upstream_server.say = raw("\r\n".join(["HTTP/1.0 200 OK", "", *lines]).encode())
+    upstream_server.respond = raw("\r\n".join(["HTTP/1.0 200 OK", "", *lines]).encode())
     sent = upstream_client.chat(TINY, stream=True, stream_options={"include_usage": True}).content.decode()
     *stream, last = sent.removesuffix("\n\n").split("\n\n")
     assert last == "data: [DONE]"
@@ -151,7 +151,7 @@ def test_usage_in_every_chunk_is_charged_once(
             await handler.event({"choices": choices, "usage": usage})
         await handler.event("[DONE]")
 
-    upstream_server.say = say
+    upstream_server.respond = say
     *stream, _done = events(upstream_client.chat(TINY, stream=True))
     assert "usage" not in stream[0]
     assert upstream_sandbox.balance == pytest.approx(100 - 0.01 - 0.03)
@@ -162,7 +162,7 @@ def test_what_is_not_counted_there_is_counted_here(
     upstream_client, upstream_server, upstream_sandbox: Sandbox, usage: object
 ) -> None:
     message = {"role": "assistant", "reasoning_content": "Hm.", "content": "It is so."}
-    upstream_server.say = refusing(200, {"choices": [{"index": 0, "message": message}], "usage": usage})
+    upstream_server.respond = refusing(200, {"choices": [{"index": 0, "message": message}], "usage": usage})
     answer = upstream_client.chat(TINY).json()
     assert answer["choices"][0]["message"] == message
     assert upstream_sandbox.balance == pytest.approx(100 - 0.006 - 0.01 * count("Hm.It is so."))
@@ -175,7 +175,7 @@ def test_reasoning_is_passed_on(upstream_client, upstream_server, events) -> Non
         await handler.piece(why="stop")
         await handler.event("[DONE]")
 
-    upstream_server.say = say
+    upstream_server.respond = say
     *stream, _done = events(upstream_client.chat(TINY, stream=True))
     assert (words(stream, "reasoning_content"), words(stream)) == ("Let me see", "Yes")
 
@@ -227,7 +227,7 @@ def test_refusals(
     code: str | None,
     told: str,
 ) -> None:
-    upstream_server.say = refusing(said, body, Retry_After="3")
+    upstream_server.respond = refusing(said, body, Retry_After="3")
     response = upstream_client.chat(TINY, stream=stream)
     assert response.status_code == status
     assert told in response.json()["error"]
@@ -242,7 +242,7 @@ def test_refusals(
 def test_an_answer_that_is_none(
     upstream_client, upstream_server, upstream_sandbox: Sandbox, body: str
 ) -> None:
-    upstream_server.say = refusing(200, body)
+    upstream_server.respond = refusing(200, body)
     response = upstream_client.chat(TINY)
     assert (response.status_code, response.json()["code"]) == (502, "INTERNAL_ERROR")
     assert "no answer that can be read" in response.json()["error"]
@@ -250,31 +250,31 @@ def test_an_answer_that_is_none(
 
 
 def test_no_redirect_is_followed(upstream_client, upstream_server) -> None:
-    upstream_server.say = refusing(307, "", Location="http://localhost:9/v1/chat/completions")
+    upstream_server.respond = refusing(307, "", Location="http://localhost:9/v1/chat/completions")
     response = upstream_client.chat(TINY)
     assert response.status_code == 502
     assert "redirects to another address (307)" in response.json()["error"]
-    assert len(upstream_server.heard) == 2  # the list, and the chat once
+    assert len(upstream_server.requests) == 2  # the list, and the chat once
 
 
 @pytest.mark.parametrize("field", ["max_tokens", "stream_options"])
 def test_what_is_not_known_there_is_left_out(upstream_client, upstream_server, events, field: str) -> None:
-    usual = upstream_server.say
+    usual = upstream_server.respond
 
     async def say(handler: Any, body: Any) -> None:
         refuse = refusing(422, {"error": f"unknown field {field}"})
         await (refuse if field in body else usual)(handler, body)
 
-    upstream_server.say = say
+    upstream_server.respond = say
     assert list(events(upstream_client.chat(TINY, stream=True, max_completion_tokens=9)))[-1] == "[DONE]"
-    assert [field in heard.body for heard in upstream_server.heard[1:]] == [True, False]
-    assert upstream_server.heard[-1].body["max_completion_tokens"] == 9
+    assert [field in heard.body for heard in upstream_server.requests[1:]] == [True, False]
+    assert upstream_server.requests[-1].body["max_completion_tokens"] == 9
 
 
 def test_a_limit_that_is_too_large_is_no_unknown_field(upstream_client, upstream_server) -> None:
-    upstream_server.say = refusing(400, {"error": "max_tokens is larger than the context"})
+    upstream_server.respond = refusing(400, {"error": "max_tokens is larger than the context"})
     assert upstream_client.chat(TINY, max_completion_tokens=10**6).status_code == 400
-    assert len(upstream_server.heard) == 2
+    assert len(upstream_server.requests) == 2
 
 
 def test_nothing_is_waited_for_behind_the_end(upstream_client, upstream_server) -> None:
@@ -283,15 +283,15 @@ def test_nothing_is_waited_for_behind_the_end(upstream_client, upstream_server) 
         await handler.event("[DONE]")
         await handler.wait(handler.server.left)
 
-    upstream_server.say = say
+    upstream_server.respond = say
     assert upstream_client.chat(TINY, stream=True).text.endswith("data: [DONE]\n\n")
-    assert upstream_server.left.wait(30)
+    assert upstream_server.client_left.wait(30)
 
 
 def test_what_the_client_sent_itself_is_not_left_out(upstream_client, upstream_server) -> None:
-    upstream_server.say = refusing(400, {"error": "max_tokens is not supported"})
+    upstream_server.respond = refusing(400, {"error": "max_tokens is not supported"})
     assert upstream_client.chat(TINY, max_tokens=10**6).status_code == 400
-    assert len(upstream_server.heard) == 2
+    assert len(upstream_server.requests) == 2
 
 
 PIECE = 'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n'
@@ -316,7 +316,7 @@ CHUNKED = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{len(PIECE):x}\
 def test_an_answer_that_breaks_off(
     upstream_client, upstream_server, upstream_sandbox: Sandbox, said: str, told: str
 ) -> None:
-    upstream_server.say = raw(said.encode())
+    upstream_server.respond = raw(said.encode())
     first, last = upstream_client.chat(TINY, stream=True).text.strip().split("\n\n")
     assert json.loads(first.removeprefix("data: "))["choices"][0]["delta"] == {"content": "Hi"}
     error = json.loads(last.removeprefix("data: "))
@@ -332,7 +332,7 @@ def test_an_answer_that_breaks_off(
 def test_an_answer_that_does_not_come(
     upstream_client, upstream_server, upstream_sandbox: Sandbox, stream: bool, said: str
 ) -> None:
-    upstream_server.say = raw(said.encode())
+    upstream_server.respond = raw(said.encode())
     response = upstream_client.chat(TINY, stream=stream)
     assert response.status_code == (502 if "Length" in said else 503)
     assert upstream_server.url in response.json()["error"]
@@ -363,10 +363,10 @@ def test_who_leaves_ends_the_work(upstream_client, upstream_server, stream: bool
         busy.set()
         await handler.wait(handler.server.left)
 
-    upstream_server.say = say
+    upstream_server.respond = say
     leaver = threading.Thread(target=ask_and_leave, args=(upstream_client, stream, began, busy))
     leaver.start()
-    assert upstream_server.left.wait(30)
+    assert upstream_server.client_left.wait(30)
     leaver.join()
     assert upstream_client.get("/v1/models").status_code == 200
 
@@ -398,7 +398,7 @@ def test_signs_of_life_while_nothing_comes(
         await handler.wait(alive[1])
         await handler.piece(why="stop")
 
-    upstream_server.say = say
+    upstream_server.respond = say
     chunks = upstream_client.chat(TINY, stream=True).raw.read_chunked()
     for seen, what in zip(alive, (b"Hello", b"stop"), strict=True):
         assert next(chunks) == b": PROCESSING\n\n"
@@ -417,7 +417,7 @@ def test_a_refusal_after_signs_of_life_is_an_event(
         await handler.wait(alive)
         await refusing(400, TOO_LONG)(handler, body)
 
-    upstream_server.say = say
+    upstream_server.respond = say
     response = upstream_client.chat(TINY, stream=True)
     assert response.status_code == 200
     chunks = response.raw.read_chunked()
@@ -446,13 +446,13 @@ def test_faults_and_an_empty_account_come_first(
     assert upstream_client.chat(TINY).status_code == 200
     assert upstream_sandbox.balance < 0
     assert upstream_client.chat(TINY).status_code == 402
-    assert [heard.method for heard in upstream_server.heard] == ["GET", "POST"]
+    assert [heard.method for heard in upstream_server.requests] == ["GET", "POST"]
 
 
 def test_a_wrong_value_is_refused_here(upstream_client, upstream_server) -> None:
     response = upstream_client.chat(TINY, temperature=3)
     assert (response.status_code, response.json()["code"]) == (400, "VALIDATION_ERROR")
-    assert upstream_server.heard == []
+    assert upstream_server.requests == []
 
 
 def test_the_pace_is_for_scripts(upstream_server, connect) -> None:
@@ -461,7 +461,7 @@ def test_the_pace_is_for_scripts(upstream_server, connect) -> None:
         client = connect(sandbox)
         assert client.chat(TINY).json()["usage"] == USAGE
         assert client.chat(TINY, stream=True).text.endswith("data: [DONE]\n\n")
-        assert "Authorization" not in upstream_server.heard[-1].headers
+        assert "Authorization" not in upstream_server.requests[-1].headers
 
 
 def test_stopping_ends_what_is_under_way(upstream_server, connect) -> None:
@@ -469,10 +469,10 @@ def test_stopping_ends_what_is_under_way(upstream_server, connect) -> None:
         await handler.piece("Once")
         await handler.wait(handler.server.left)
 
-    upstream_server.say = say
+    upstream_server.respond = say
     sandbox = Sandbox(pace=0, upstream=upstream_server.url).start()
     chunks = connect(sandbox).chat(TINY, stream=True).raw.read_chunked()
     assert b"Once" in next(chunks)
     sandbox.stop()
-    assert upstream_server.left.wait(30)
+    assert upstream_server.client_left.wait(30)
     assert "puq-sandbox" not in [thread.name for thread in threading.enumerate()]

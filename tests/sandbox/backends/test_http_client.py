@@ -36,7 +36,7 @@ def says(upstream_server: Any, data: bytes) -> None:
         await stream.write(data)
         stream.close()
 
-    upstream_server.say = say
+    upstream_server.respond = say
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nX-One: 1\r\n"
@@ -108,7 +108,7 @@ def test_no_answer(upstream_server, said: bytes) -> None:
 
 def test_what_is_sent(upstream_server) -> None:
     assert answer(Endpoint(upstream_server.url, "secret"), b'{"stream": true}')[0] == 200
-    heard = upstream_server.heard[-1]
+    heard = upstream_server.requests[-1]
     assert (heard.method, heard.path, heard.body) == ("POST", "/v1/x", {"stream": True})
     assert heard.headers["Host"] == upstream_server.url.split("/")[2]
     assert heard.headers["Authorization"] == "Bearer secret"
@@ -127,10 +127,10 @@ def test_silence_has_an_end(upstream_server, monkeypatch: pytest.MonkeyPatch) ->
     async def say(handler: Any, _body: Any) -> None:
         await handler.wait(handler.server.left)
 
-    upstream_server.say = say
+    upstream_server.respond = say
     with pytest.raises(UnreachableError, match="nothing came for"):
         answer(Endpoint(upstream_server.url))
-    assert upstream_server.left.wait(30)
+    assert upstream_server.client_left.wait(30)
 
 
 def test_the_key_is_in_no_repr() -> None:

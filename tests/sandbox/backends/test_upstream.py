@@ -69,17 +69,17 @@ def test_its_models_are_listed_with_prices(upstream_client, upstream_server) -> 
     assert (last["name"], last["input_price"], last["output_price"]) == ("org/large:7b", 1000.0, 10_000.0)
     assert last["provider"]["code"] == "upstream"
     assert upstream_client.chat("upstream/org/large:7b").json()["model"] == "upstream/org/large:7b"
-    assert upstream_server.heard[-1].body["model"] == "org/large:7b"
+    assert upstream_server.requests[-1].body["model"] == "org/large:7b"
 
 
 def test_the_list_is_not_asked_for_each_time(
     upstream_client, upstream_server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert upstream_server.heard == []  # only when it is needed
+    assert upstream_server.requests == []  # only when it is needed
     for _ in range(3):
         upstream_client.get("/v1/models")
         upstream_client.chat("upstream/tiny")
-    assert [heard.method for heard in upstream_server.heard].count("GET") == 1
+    assert [heard.method for heard in upstream_server.requests].count("GET") == 1
     upstream_server.models = ["tiny", "new"]
     assert "upstream/new" not in codes(upstream_client)
     monkeypatch.setattr(upstream, "_LIST_TTL", 0.0)
@@ -181,7 +181,7 @@ def test_one_that_says_nothing_is_not_waited_for(
     monkeypatch.setattr(upstream, "_TIMEOUT", 0.05)
     with Sandbox(upstream=upstream_server.url) as sandbox:
         assert codes(connect(sandbox)) == list(MODELS)
-        assert upstream_server.left.wait(30)
+        assert upstream_server.client_left.wait(30)
         assert "does not answer within" in sandbox.upstream_error
 
 

@@ -68,7 +68,7 @@ class ParentProcess:
             "import json, os, sys, urllib.request\n"
             "from puq_magics.sandbox.local.process import EngineProcess\n"
             "child = EngineProcess('stub_engine')\n"
-            "child.settled.result()\n"
+            "child.ready.result()\n"
             "def tell(value):\n"
             "    print(json.dumps(value), flush=True)\n"
             "def ask():\n"
