@@ -6,14 +6,14 @@ import struct
 from collections.abc import Callable
 
 # MPEG audio, layer III: bit rates (kbit/s) and sampling rates by the indices in a frame's header.
-_MPEG_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_MPEG_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_RATES = (44_100, 48_000, 32_000)
+_MPEG1_KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_MPEG2_KBITS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_MPEG1_SAMPLE_RATES = (44_100, 48_000, 32_000)
 
 
-def duration(data: bytes, kind: str) -> float | None:
+def audio_duration(data: bytes, audio_format: str) -> float | None:
     """Seconds of audio of a format such as ``wav``; None where the bytes do not tell."""
-    reader = _READERS.get(kind)
+    reader = _READERS.get(audio_format)
     try:
         seconds = reader(data) if reader is not None else None
     except (struct.error, IndexError, ZeroDivisionError):  # cut, or not what it seems
@@ -21,7 +21,7 @@ def duration(data: bytes, kind: str) -> float | None:
     return seconds if seconds and seconds > 0 else None
 
 
-def _wav(data: bytes) -> float | None:
+def _wav_duration(data: bytes) -> float | None:
     """A stream's header does not know the size of what follows: then it is what is there."""
     position, rate = 12, 0
     while position + 8 <= len(data):
@@ -34,7 +34,7 @@ def _wav(data: bytes) -> float | None:
     return None
 
 
-def _flac(data: bytes) -> float | None:
+def _flac_duration(data: bytes) -> float | None:
     """STREAMINFO, the first block: 20 bits of sampling rate, 8 of format, 36 of samples."""
     if not data.startswith(b"fLaC"):
         return None
@@ -42,10 +42,10 @@ def _flac(data: bytes) -> float | None:
     return float((packed & (1 << 36) - 1) / (packed >> 44))
 
 
-def _ogg(data: bytes) -> float | None:
+def _ogg_duration(data: bytes) -> float | None:
     """The position of the last page, in samples: of Opus always 48,000 a second, less what is skipped first."""
-    last = data.rfind(b"OggS")
-    (samples,) = struct.unpack_from("<q", data, last + 6)
+    last_page = data.rfind(b"OggS")
+    (samples,) = struct.unpack_from("<q", data, last_page + 6)
     if (head := data.find(b"OpusHead", 0, 200)) >= 0:
         (skipped,) = struct.unpack_from("<H", data, head + 10)
         return float((samples - skipped) / 48_000)
@@ -55,12 +55,12 @@ def _ogg(data: bytes) -> float | None:
     return None
 
 
-def _mp3(data: bytes) -> float | None:
+def _mp3_duration(data: bytes) -> float | None:
     """The lengths of its frames, one after the other."""
-    position = _after_id3(data)
+    position = _id3_size(data)
     seconds, end = 0.0, len(data) - 4
     while position <= end:
-        frame = _frame(data[position : position + 4])
+        frame = _parse_frame_header(data[position : position + 4])
         if frame is None:
             position = data.find(b"\xff", position + 1)
             if position < 0:
@@ -72,7 +72,7 @@ def _mp3(data: bytes) -> float | None:
     return seconds
 
 
-def _after_id3(data: bytes) -> int:
+def _id3_size(data: bytes) -> int:
     if not data.startswith(b"ID3"):
         return 0
     size = 0
@@ -81,7 +81,7 @@ def _after_id3(data: bytes) -> int:
     return 10 + size
 
 
-def _frame(header: bytes) -> tuple[int, float] | None:
+def _parse_frame_header(header: bytes) -> tuple[int, float] | None:
     """A frame's bytes and seconds, by its first four bytes; None if it is none of layer III."""
     if header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
         return None
@@ -89,15 +89,15 @@ def _frame(header: bytes) -> tuple[int, float] | None:
     bits, rate = header[2] >> 4, header[2] >> 2 & 3
     if version == 1 or bits in (0, 15) or rate == 3:
         return None
-    hertz = _RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]
-    kilobits = (_MPEG_1 if version == 3 else _MPEG_2)[bits]
+    hertz = _MPEG1_SAMPLE_RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]
+    kilobits = (_MPEG1_KBITS if version == 3 else _MPEG2_KBITS)[bits]
     samples = 1152 if version == 3 else 576
     return samples // 8 * kilobits * 1000 // hertz + (header[2] >> 1 & 1), samples / hertz
 
 
 _READERS: dict[str, Callable[[bytes], float | None]] = {
-    "wav": _wav,
-    "flac": _flac,
-    "ogg": _ogg,
-    "mp3": _mp3,
+    "wav": _wav_duration,
+    "flac": _flac_duration,
+    "ogg": _ogg_duration,
+    "mp3": _mp3_duration,
 }

@@ -125,35 +125,38 @@ def _read_error(path: Path, error: Exception) -> InputError:
 
 
 #: Of a file's name that is made from words: how many of them, and characters.
-_WORDS, _CHARACTERS = 6, 40
+_MAX_STEM_WORDS, _MAX_STEM_CHARS = 6, 40
 #: What ends a name as an extension: a few letters, or one of these. ``kite.v2`` and ``1. kite`` have none.
 _EXTENSION = re.compile(r"\.(?:[a-z]{1,4}|mp[234]|m4[abrv]|jp2|3gp|7z)", re.IGNORECASE)
 
 
-def checked_target(
+def check_save_path(
     path: str | Path,
     force: bool = False,
     *,
     extensions: Sequence[str] = (),
     number: int = 1,
-    forcing: str = "force=True (--force)",
+    force_hint: str = "force=True (--force)",
 ) -> Path:
     """The path to write to, ``~`` expanded; raises InputError if it cannot be written, before anything is paid for.
 
     ``extensions`` (such as ``.png``) are those that the data may have: a path without any gets one later, and
-    so all are looked at. ``number`` is how many files there will be: see ``targets``. ``forcing`` is how the one
+    so all are looked at. ``number`` is how many files there will be: see ``output_paths``. ``force_hint`` is
+    how the one
     who gave the path would have a file replaced, for the error's hint.
     """
-    target = _expanded(path)
-    if number == 1 or _is_special(target):
-        _check(target, force, forcing)  # as it was typed: a folder is not a name that lacks an extension
+    target = _expand_save_path(path)
+    if number == 1 or _is_not_a_file(target):
+        _check_writable(
+            target, force, force_hint
+        )  # as it was typed: a folder is not a name that lacks an extension
     for ending in extensions or ("",):
-        for each in targets(target, ending, number):
-            _check(each, force, forcing)
+        for each in output_paths(target, ending, number):
+            _check_writable(each, force, force_hint)
     return target
 
 
-def targets(path: Path, extension: str, number: int = 1) -> list[Path]:
+def output_paths(path: Path, extension: str, number: int = 1) -> list[Path]:
     """Where so many files go: ``x.png``, or ``x-1.png``, ``x-2.png``, …; the extension is for a path without one.
 
     One file that is there already is meant itself, whatever it is called.
@@ -168,31 +171,31 @@ def targets(path: Path, extension: str, number: int = 1) -> list[Path]:
     return [path.with_name(f"{stem}-{n}{suffix}") for n in range(1, number + 1)]
 
 
-def first_free(path: Path) -> Path:
+def first_free_path(path: Path) -> Path:
     """This path, or the first of ``x-2.txt``, ``x-3.txt``, … that nothing has the name of."""
-    if not _is_there(path):
+    if not _name_is_taken(path):
         return path
     stem, suffix = (path.stem, path.suffix) if _has_extension(path) else (path.name, "")
-    return next(other for n in count(2) if not _is_there(other := path.with_name(f"{stem}-{n}{suffix}")))
+    return next(other for n in count(2) if not _name_is_taken(other := path.with_name(f"{stem}-{n}{suffix}")))
 
 
 @contextmanager
-def writing(path: str | Path, force: bool = False) -> Iterator[BinaryIO]:
+def atomic_write(path: str | Path, force: bool = False) -> Iterator[BinaryIO]:
     """A file to write to, which has its name once all is written; after an error or an interrupt there is none.
 
     Raises InputError if it cannot be written. Without ``force`` nothing is overwritten, not even a file that
     appeared meanwhile: then this one stays beside it under a name with a number, which the error tells.
     """
-    target = checked_target(path, force)
+    target = check_save_path(path, force)
     if force and target.is_symlink():
         target = target.resolve()  # what it points to is to change, not the link
     partial = target.with_name(f".{target.stem[:40]}.{token_hex(4)}.part")
     try:
         with partial.open("xb") as file:
             yield file
-        _publish(partial, target, force)
+        _move_into_place(partial, target, force)
     except OSError as exc:
-        raise _unwritable(target, exc) from None
+        raise _write_error(target, exc) from None
     finally:
         with suppress(OSError):
             partial.unlink()
@@ -200,8 +203,8 @@ def writing(path: str | Path, force: bool = False) -> Iterator[BinaryIO]:
 
 def save_bytes(data: bytes, path: str | Path, *, force: bool = False) -> Path:
     """Write a file; return its path. Raises InputError."""
-    target = _expanded(path)
-    with writing(target, force) as file:
+    target = _expand_save_path(path)
+    with atomic_write(target, force) as file:
         file.write(data)
     return target
 
@@ -221,49 +224,49 @@ def save_numbered(data: bytes, folder: Path, words: str, extension: str) -> Path
 
     When the last one with a number holds the same data, it is that one: Run All does not fill the folder.
     """
-    stem, last = stem_of(words), None
+    stem, last = filename_stem(words), None
     for n in count(1):
         target = folder / f"{stem}-{n}{extension}"
-        if _is_there(target):
+        if _name_is_taken(target):
             last = target
             continue
-        if last is not None and _holds(last, data):
+        if last is not None and _has_bytes(last, data):
             return last
-        with writing(target) as file:
+        with atomic_write(target) as file:
             file.write(data)
         return target
     raise AssertionError("numbers do not end")
 
 
-def kept(data: bytes, extension: str) -> Path:
+def save_to_temp_file(data: bytes, extension: str) -> Path:
     """Write data that must not be lost to a temporary file of its own; return its path. Raises InputError."""
     try:
         descriptor, name = tempfile.mkstemp(prefix="puq-", suffix=extension)
         with open(descriptor, "wb") as file:
             file.write(data)
     except OSError as exc:
-        raise _unwritable(Path(tempfile.gettempdir()), exc) from None
+        raise _write_error(Path(tempfile.gettempdir()), exc) from None
     return Path(name)
 
 
-def stem_of(words: str, otherwise: str = "untitled") -> str:
+def filename_stem(words: str, default: str = "untitled") -> str:
     """A file's name of the first words of a text, without its ending: ``a-red-kite``."""
-    parts = re.findall(r"[^\W_]+", words[:400].lower())[:_WORDS]
-    return "-".join(parts)[:_CHARACTERS].strip("-") or otherwise
+    parts = re.findall(r"[^\W_]+", words[:400].lower())[:_MAX_STEM_WORDS]
+    return "-".join(parts)[:_MAX_STEM_CHARS].strip("-") or default
 
 
 def _has_extension(path: Path) -> bool:
     return _EXTENSION.fullmatch(path.suffix) is not None
 
 
-def _holds(path: Path, data: bytes) -> bool:
+def _has_bytes(path: Path, data: bytes) -> bool:
     try:
         return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
     except OSError:  # not for us to read
         return False
 
 
-def _expanded(path: str | Path) -> Path:
+def _expand_save_path(path: str | Path) -> Path:
     if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str):
         raise InputError(f"{path!r} is not the name of a file.", hint="Write one like result.png.")
     if not text.strip() or "\0" in text:
@@ -277,36 +280,36 @@ def _expanded(path: str | Path) -> Path:
     return target
 
 
-def _is_special(target: Path) -> bool:
+def _is_not_a_file(target: Path) -> bool:
     """Whether it is there, and no file: a folder, a device."""
     return os.path.exists(target) and not os.path.isfile(target)
 
 
-def _check(target: Path, force: bool, forcing: str) -> None:
+def _check_writable(target: Path, force: bool, force_hint: str) -> None:
     folder = target.parent
     try:
         if target.is_dir():
             raise InputError(f"{target} is a folder.", hint="Name a file in it.")
         if not folder.is_dir():
             raise InputError(f"there is no folder {folder}.", hint="Make it first, or name another.")
-        if _is_there(target):
-            _check_existing(target, force, forcing)
+        if _name_is_taken(target):
+            _check_existing(target, force, force_hint)
         elif not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(f"the folder {folder} may not be written to.", hint="Name another.")
     except OSError as exc:
-        raise _unwritable(target, exc) from None
+        raise _write_error(target, exc) from None
 
 
-def _check_existing(target: Path, force: bool, forcing: str) -> None:
+def _check_existing(target: Path, force: bool, force_hint: str) -> None:
     if target.exists() and not target.is_file():
         raise InputError(f"{target} is not an ordinary file.", hint="Name another.")
     if not force:
-        raise InputError(f"{target} exists.", hint=f"Name another; or {forcing} replaces it.")
+        raise InputError(f"{target} exists.", hint=f"Name another; or {force_hint} replaces it.")
     if target.exists() and not (os.access(target, os.W_OK) and os.access(target.resolve().parent, os.W_OK)):
         raise InputError(f"{target} may not be written to.", hint="Name another.")
 
 
-def _is_there(target: Path) -> bool:
+def _name_is_taken(target: Path) -> bool:
     """Whether a name is taken, by a link to nothing too. Raises OSError for names that no file can have."""
     try:
         os.lstat(target)
@@ -315,26 +318,26 @@ def _is_there(target: Path) -> bool:
     return True
 
 
-def _publish(partial: Path, target: Path, force: bool) -> None:
+def _move_into_place(partial: Path, target: Path, force: bool) -> None:
     """Give a file that is whole its name."""
     if force:
         if target.exists():
             shutil.copymode(target, partial)
         partial.replace(target)
-    elif not _claim(partial, target):
-        other = _beside(partial, target)
+    elif not _rename_if_free(partial, target):
+        other = _save_under_free_name(partial, target)
         raise InputError(f"{target} has appeared meanwhile.", hint=f"What came was saved as {other}")
 
 
-def _beside(partial: Path, target: Path) -> Path:
+def _save_under_free_name(partial: Path, target: Path) -> Path:
     for n in count(1):
         other = target.with_name(f"{target.stem}-{n}{target.suffix}")
-        if _claim(partial, other):
+        if _rename_if_free(partial, other):
             return other
     raise AssertionError("numbers do not end")
 
 
-def _claim(partial: Path, target: Path) -> bool:
+def _rename_if_free(partial: Path, target: Path) -> bool:
     """Rename, unless the name is taken: ``rename`` alone would overwrite."""
     try:
         os.link(partial, target)
@@ -349,5 +352,5 @@ def _claim(partial: Path, target: Path) -> bool:
     return True
 
 
-def _unwritable(target: Path, exc: OSError) -> InputError:
+def _write_error(target: Path, exc: OSError) -> InputError:
     return InputError(f"{target} cannot be written: {exc.strerror or exc}.", hint="Name another file.")

@@ -13,7 +13,7 @@ from puq_magics.core.errors import InputError, PuqError
 from puq_magics.magics.options import parse_params
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
-from puq_magics.outputs.views.view import View
+from puq_magics.outputs.views.view import ChatView
 from puq_magics.prompts.image_resize import ImageLimits
 from puq_magics.prompts.template import FilledText, fill_template
 from puq_magics.session.chat_call import ChatCall, ChatSpec, chat
@@ -65,9 +65,9 @@ class AnswerProcessor:
 
             schema = Schema.from_spec(args.schema, variables)
         if answer_format == "html":
-            from puq_magics.outputs.results.formats import check_format
+            from puq_magics.outputs.results.formats import check_format_support
 
-            check_format(answer_format)
+            check_format_support(answer_format)
         return cls(session, answer_format, schema, args.all_blocks, _save_path(args), args.force)
 
     @property
@@ -77,7 +77,7 @@ class AnswerProcessor:
             self.schema.instructions if self.schema is not None else _FORMAT_INSTRUCTIONS.get(self.format, "")
         )
 
-    def ask(self, spec: ChatSpec, view: Callable[[], View], out: str | None) -> ChatResult:
+    def ask(self, spec: ChatSpec, view: Callable[[], ChatView], out: str | None) -> ChatResult:
         """Ask, and once more if the answer cannot be read. Raises InvalidResponseError, and as ``chat``."""
         spec = replace(spec, format=self.format, finalize=self._finalize)
         result = chat(self.session, spec, view(), out)
@@ -88,7 +88,7 @@ class AnswerProcessor:
         return result
 
     def _ask_for_repair(
-        self, repair: ChatSpec, first: ChatResult, view: Callable[[], View], out: str | None
+        self, repair: ChatSpec, first: ChatResult, view: Callable[[], ChatView], out: str | None
     ) -> ChatResult:
         """Ask for the repair; where none comes, the first answer is kept, which was paid for. Raises as ``chat``."""
         self._is_repair = True
@@ -107,13 +107,13 @@ class AnswerProcessor:
     def _finalize(self, result: ChatResult) -> None:
         """See ChatSpec."""
         self.problem = None
-        if not result.broken_off and self.format in ("json", "code"):
+        if not result.status and self.format in ("json", "code"):
             self._extract(result)
         if self.problem is not None:
             if self._can_repair(result):
-                result.note(f"{_as_note(self.problem)}; asking once more")
+                result.add_note(f"{_as_note(self.problem)}; asking once more")
                 return
-            result.note(_as_note(self.problem))
+            result.add_note(_as_note(self.problem))
         self._store(result)
 
     def _store(self, result: ChatResult) -> None:
@@ -121,7 +121,7 @@ class AnswerProcessor:
         self._is_stored = bool(result.text) and not result.has_failed
         if self.commit_turn is not None:
             self.commit_turn(result)
-        if self.save is not None and not result.broken_off:
+        if self.save is not None and not result.status:
             self._save(result, self.save)
 
     def _extract(self, result: ChatResult) -> None:
@@ -148,18 +148,18 @@ class AnswerProcessor:
 
     def _add_code_cell(self, result: ChatResult) -> None:
         """Put the code into a new cell, where it is read before anybody runs it."""
-        from puq_magics.outputs.results.formats import cell_source
+        from puq_magics.outputs.results.formats import clean_cell_source
         from puq_magics.prompts.extraction import extract_code
 
         code, skipped = extract_code(result.text, all_blocks=self.all_blocks)
         if not code:
-            result.note("there is no code in the answer")
+            result.add_note("there is no code in the answer")
             return
         if skipped:
             others = "1 block is" if len(skipped) == 1 else f"{len(skipped)} blocks are"
             way = "" if self.all_blocks else " (--all-blocks takes those of one language)"
-            result.note(f"{others} not in the cell below{way}")
-        is_added = self.session.next_cell.add(cell_source(code))
+            result.add_note(f"{others} not in the cell below{way}")
+        is_added = self.session.next_cell.add(clean_cell_source(code))
         where = "added to the cell below" if is_added else "in the cell below"
         result.remarks = (*result.remarks, f"the code is {where}, not run")
 
@@ -189,7 +189,7 @@ class AnswerProcessor:
             question=question,
             fallback_messages=fallback_messages,
             partial_text="",
-            earlier=(result,),
+            previous_attempts=(result,),
             notes=(),
         )
 
@@ -199,7 +199,7 @@ class AnswerProcessor:
         try:
             saved = save_text(_file_content(result, self.all_blocks), path, force=self.force)
         except InputError as error:
-            result.note(f"not saved: {error.message} The answer is in _puq: _puq.save(…)")
+            result.add_note(f"not saved: {error.message} The answer is in _puq: _puq.save(…)")
         else:
             result.remarks = (*result.remarks, f"saved as {saved}")
 
@@ -214,14 +214,14 @@ def _save_path(args: argparse.Namespace) -> Path | None:
 
 def _file_content(result: ChatResult, all_blocks: bool) -> str:
     """What goes into a file: the code, the JSON, HTML without what acts, or the answer as it is."""
-    from puq_magics.outputs.results.formats import pretty_json, safe_html
+    from puq_magics.outputs.results.formats import format_json, sanitize_html
     from puq_magics.prompts.extraction import extract_code
 
     if result.format == "code":
         return extract_code(result.text, all_blocks=all_blocks)[0] or result.text
     if result.format == "html":
-        return safe_html(result.text)
-    return result.text if result.data is None else f"{pretty_json(result.data)}\n"
+        return sanitize_html(result.text)
+    return result.text if result.data is None else f"{format_json(result.data)}\n"
 
 
 def _as_note(problem: PuqError) -> str:

@@ -35,7 +35,7 @@ from puq_magics.session.settings import SANDBOX, SANDBOX_LOCAL, is_sandbox
 if TYPE_CHECKING:
     from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
     from puq_magics.outputs.results.chat import ChatResult
-    from puq_magics.outputs.tables.conversations import ChatTable, ChatTranscript
+    from puq_magics.outputs.tables.conversations import ConversationTable, ConversationTranscript
     from puq_magics.outputs.tables.table import ModelTable
     from puq_magics.outputs.tables.usage_report import UsageReport
     from puq_magics.session.balance import Balance
@@ -90,7 +90,7 @@ class PuqChatsMagics(BaseMagics):
     @no_var_expand
     @line_magic
     @CHATS_COMMAND
-    def puq_chats(self, line: str) -> ChatTable | ChatTranscript | None:
+    def puq_chats(self, line: str) -> ConversationTable | ConversationTranscript | None:
         """List the conversations, with their tokens and estimated costs; ``%puq_chats NAME`` shows one to read.
 
         With an option it is changed or written; without NAME that is the one that PuqMagics.chat names, or the only

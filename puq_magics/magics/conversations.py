@@ -8,9 +8,9 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from IPython.display import display
 
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.outputs.control_chars import plain
-from puq_magics.outputs.results.footer import in_credits
-from puq_magics.outputs.tables.conversations import ChatRow, ChatTable, ChatTranscript
+from puq_magics.outputs.control_chars import strip_control_chars
+from puq_magics.outputs.results.footer import format_credits
+from puq_magics.outputs.tables.conversations import ConversationRow, ConversationTable, ConversationTranscript
 from puq_magics.prompts.conversation.conversation import Conversation
 from puq_magics.prompts.conversation.export import to_markdown
 from puq_magics.prompts.conversation.turns import Turn
@@ -22,7 +22,7 @@ _ACTIONS = ("fork", "reset", "undo", "restore", "system", "save", "load", "expor
 
 def manage_conversations(
     session: Session, args: argparse.Namespace, name: str
-) -> ChatTable | ChatTranscript | None:
+) -> ConversationTable | ConversationTranscript | None:
     """List, show or change, as the options say. Raises InputError."""
     actions = [action for action in _ACTIONS if getattr(args, action) not in (None, False)]
     if len(actions) > 1:
@@ -37,7 +37,7 @@ def manage_conversations(
         named = name or _conversation_of_branch(args.restore, session.conversations)
         messages = _ACTION_HANDLERS[actions[0]](session, args, _resolve_conversation(session, named))
     if not args.quiet:
-        print(plain("\n".join(messages)))  # noqa: T201 - what was asked for
+        print(strip_control_chars("\n".join(messages)))  # noqa: T201 - what was asked for
     return None
 
 
@@ -62,8 +62,8 @@ def _resolve_conversation(session: Session, name: str) -> Conversation:
 
 
 def _show(
-    session: Session, args: argparse.Namespace, value: ChatTable | ChatTranscript
-) -> ChatTable | ChatTranscript:
+    session: Session, args: argparse.Namespace, value: ConversationTable | ConversationTranscript
+) -> ConversationTable | ConversationTranscript:
     if args.out is not None:  # not in _puq: --continue looks there
         session.shell.push({args.out: value})
     if not args.quiet:
@@ -72,14 +72,14 @@ def _show(
     return value
 
 
-def _table(session: Session) -> ChatTable:
+def _table(session: Session) -> ConversationTable:
     costs = _turn_costs(session)
-    return ChatTable([_row(conversation, costs) for conversation in session.conversations])
+    return ConversationTable([_row(conversation, costs) for conversation in session.conversations])
 
 
-def _row(conversation: Conversation, costs: Callable[[Turn], float | None]) -> ChatRow:
+def _row(conversation: Conversation, costs: Callable[[Turn], float | None]) -> ConversationRow:
     turns = conversation.turns
-    return ChatRow(
+    return ConversationRow(
         name=conversation.name,
         turns=len(turns),
         branches=len(conversation.branches),
@@ -90,17 +90,17 @@ def _row(conversation: Conversation, costs: Callable[[Turn], float | None]) -> C
     )
 
 
-def _transcript(session: Session, name: str) -> ChatTranscript:
+def _transcript(session: Session, name: str) -> ConversationTranscript:
     conversation = session.conversations.find(name)
     row = _row(conversation, _turn_costs(session))
     facts = [_format_turns(row.turns), f"about {row.tokens:,} tokens long"]
     if row.estimated_cost is not None:
-        facts.append(f"about {in_credits(row.estimated_cost)}")
+        facts.append(f"about {format_credits(row.estimated_cost)}")
     facts += [
         f"branch {branch.name}: {_format_turns(len(branch.turns))}, {branch.reason}"
         for branch in conversation.branches
     ]
-    return ChatTranscript(conversation, to_markdown(conversation, headings=False), facts)
+    return ConversationTranscript(conversation, to_markdown(conversation, headings=False), facts)
 
 
 def _all_turns(conversation: Conversation) -> list[Turn]:

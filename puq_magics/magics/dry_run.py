@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from puq_magics.core.errors import BudgetError, PuqError
-from puq_magics.outputs.control_chars import plain
+from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.session.budget import Estimate
 from puq_magics.session.calls import Call, to_curl
 from puq_magics.session.session import Session
@@ -28,7 +28,7 @@ def preview(session: Session, call: Call[Any, Any], summary: str = "") -> str:
         f"{size}; {estimate}; nothing was sent",
         _budget_warning(session, estimate),
     ]
-    return "\n\n".join(plain(part) for part in sections if part)
+    return "\n\n".join(strip_control_chars(part) for part in sections if part)
 
 
 def _estimate(session: Session, call: Call[Any, Any]) -> Estimate:

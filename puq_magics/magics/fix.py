@@ -12,7 +12,7 @@ from puq_magics.magics.dry_run import preview
 from puq_magics.magics.options import parse_params
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
-from puq_magics.outputs.results.formats import cell_source
+from puq_magics.outputs.results.formats import clean_cell_source
 from puq_magics.prompts.diagnosis.frames import CellSource
 from puq_magics.prompts.diagnosis.prompt import Diagnosis, diagnose
 from puq_magics.prompts.diagnosis.redaction import SecretMasker, find_environment_secrets
@@ -90,13 +90,15 @@ class _FixedCodeWriter:
         self._masker = masker
 
     def __call__(self, result: ChatResult) -> None:
-        if result.broken_off:
+        if result.status:
             return
         code = fixed_code(result)
         if not code:
-            result.note("the answer has no whole cell: nothing was put below")
+            result.add_note("the answer has no whole cell: nothing was put below")
             return
-        is_added = self._session.next_cell.add(self._masker.unmask(cell_source(code), self._diagnosis.cell))
+        is_added = self._session.next_cell.add(
+            self._masker.unmask(clean_cell_source(code), self._diagnosis.cell)
+        )
         where = "added to the cell below" if is_added else "below"
         result.remarks = (*result.remarks, f"the mended cell is {where}, not run")
 

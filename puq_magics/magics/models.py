@@ -11,7 +11,7 @@ from IPython.display import display
 from puq_magics.api.types import Model
 from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.core.suggestions import closest_match
-from puq_magics.outputs.results.base import PaintedOnce
+from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.tables.table import ModelTable
 from puq_magics.outputs.tables.usage_report import UsageReport
 from puq_magics.session.balance import Balance, fetch_balance
@@ -19,7 +19,7 @@ from puq_magics.session.session import Session
 from puq_magics.session.settings import model_setting
 from puq_magics.widgets.chooser import ModelChooser
 
-T = TypeVar("T", bound=PaintedOnce)
+T = TypeVar("T", bound=DisplayOnce)
 
 
 def list_models(session: Session, args: argparse.Namespace, terms: Sequence[str]) -> ModelTable:

@@ -15,7 +15,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from puq_magics.core.errors import InputError
-from puq_magics.core.files import checked_target
+from puq_magics.core.files import check_save_path
 
 # A word as a shell reads it: quotes keep it together.
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""", re.DOTALL)
@@ -419,4 +419,4 @@ def resolve_save_path(args: argparse.Namespace, extensions: Sequence[str], numbe
     """The path that ``--save`` names; None without it. Raises InputError for one that cannot be written."""
     if args.save is None:
         return None
-    return checked_target(args.save, args.force, extensions=extensions, number=number, forcing="--force")
+    return check_save_path(args.save, args.force, extensions=extensions, number=number, force_hint="--force")

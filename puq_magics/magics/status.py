@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from puq_magics.core.errors import PuqError
-from puq_magics.outputs.results.footer import in_credits
-from puq_magics.outputs.tables.table import show_panel
+from puq_magics.outputs.results.footer import format_credits
+from puq_magics.outputs.tables.table import show_fields
 from puq_magics.session.balance import balance_text
 from puq_magics.session.budget import CostTracker
 from puq_magics.session.session import Session
@@ -19,7 +19,7 @@ _KINDS = ("chat", "image", "speech", "transcription")
 
 def show_status(session: Session) -> None:
     """Show what is in force, where it comes from, and what was spent."""
-    show_panel(list(_rows(session)), in_notebook=session.in_notebook)
+    show_fields(list(_rows(session)), in_notebook=session.in_notebook)
 
 
 def _rows(session: Session) -> Iterator[Row]:
@@ -75,11 +75,11 @@ def _money_rows(session: Session) -> Iterator[Row]:
     budget = session.settings.budget
     if budget is not None:
         left = max(0.0, budget - account.costs.spent(account.balance_drop))
-        yield "budget", f"{in_credits(budget)}, {in_credits(left)} left"
+        yield "budget", f"{format_credits(budget)}, {format_credits(left)} left"
 
 
 def _format_spending(costs: CostTracker) -> str:
-    known = f"about {in_credits(costs.estimated_total)} by estimate" if costs.estimated_total else ""
+    known = f"about {format_credits(costs.estimated_total)} by estimate" if costs.estimated_total else ""
     calls = "1 call" if costs.unpriced_calls == 1 else f"{costs.unpriced_calls:,} calls"
     unpriced_calls = f"{calls} whose cost is not known" if costs.unpriced_calls else ""
     return ", and ".join(words for words in (known, unpriced_calls) if words) or "nothing"

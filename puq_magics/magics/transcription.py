@@ -13,7 +13,7 @@ from typing import Any
 from IPython.display import display
 
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.core.files import first_free, kept, targets
+from puq_magics.core.files import first_free_path, output_paths, save_to_temp_file
 from puq_magics.core.media_types import detect_audio_type
 from puq_magics.magics.dry_run import preview
 from puq_magics.magics.options import CommandLine, resolve_save_path
@@ -56,13 +56,13 @@ def record(
             if isinstance(exc, PuqError):
                 exc.hint = f"{exc.hint} {where}".strip()
                 raise
-            recorder.say(f"Interrupted. {where}".strip(), state="failed")
+            recorder.set_message(f"Interrupted. {where}".strip(), state="failed")
             return
-        recorder.show_result(result.bundle(result.footer.shortened(session.settings.footer)))
+        recorder.show_result(result.bundle(result.footer.with_style(session.settings.footer)))
         places = [f"{name}.text" for name in ("_puq", args.out) if name]
         if spec.save is not None:
             places.append(str(spec.save))
-        recorder.say(f"Transcribed; the text is in {' and '.join(places)}.", state="done")
+        recorder.set_message(f"Transcribed; the text is in {' and '.join(places)}.", state="done")
 
     recorder = Recorder(transcribe_recording)
     display(recorder)
@@ -72,7 +72,7 @@ def _save_recording(data: bytes) -> str:
     """Keep a recording that nothing became of: nobody says the same twice. Says where."""
     kind = detect_audio_type(data)
     try:
-        path = kept(data, kind.extension if kind is not None else ".bin")
+        path = save_to_temp_file(data, kind.extension if kind is not None else ".bin")
     except InputError as exc:
         return f"The recording could not be kept: {exc.message}"
     return f"The recording is kept: %puq_transcribe {path}"
@@ -80,7 +80,7 @@ def _save_recording(data: bytes) -> str:
 
 def _transcribe(session: Session, spec: TranscribeSpec, out: str | None) -> TranscriptResult:
     result = transcribe(session, spec, QuietMediaView(), out)
-    result.is_painted = False  # no cell is running that could have shown it
+    result.already_displayed = False  # no cell is running that could have shown it
     return result
 
 
@@ -117,7 +117,7 @@ def build_spec(session: Session, args: argparse.Namespace, source: AudioInput) -
     params = {"language": args.language, "response_format": args.response_format}
     save = resolve_save_path(args, [".txt"])
     if save is not None and source.path is not None:
-        _check_not_recording(source.path, targets(save, ".txt")[0])
+        _check_not_recording(source.path, output_paths(save, ".txt")[0])
     model = session.model("transcription", args.model, suggest_models=not args.dry_run)
     return TranscribeSpec(model, source, params, stream=args.stream, save=save, force=args.force)
 
@@ -127,7 +127,7 @@ def build_next_spec(session: Session, args: argparse.Namespace, source: AudioInp
     if args.save is None or args.force:
         return build_spec(session, args, source)
     unsaved = argparse.Namespace(**{**vars(args), "save": None})
-    save = first_free(targets(Path(args.save).expanduser(), ".txt")[0])
+    save = first_free_path(output_paths(Path(args.save).expanduser(), ".txt")[0])
     return replace(build_spec(session, unsaved, source), save=save)
 
 

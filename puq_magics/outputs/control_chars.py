@@ -24,7 +24,7 @@ _UNFINISHED = re.compile(
     rf"(?:(?:\x1b\[|\x9b){_CSI_BODY}|{_STRING_START}{_STRING_BODY}\x1b?|\x1b[ -/]{{0,16}}|\r|[\ud800-\udbff])\Z"
 )
 #: Where an unfinished sequence can start.
-_STARTERS = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f\r\ud800-\udbff]")
+_SEQUENCE_START = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f\r\ud800-\udbff]")
 
 #: All that does not stay as it is. One pass: what a sequence stood between must not join.
 _UNWANTED = re.compile(
@@ -38,7 +38,7 @@ _SUSPECT = re.compile(
 )
 
 
-def _instead(match: re.Match[str]) -> str:
+def _replacement(match: re.Match[str]) -> str:
     kind = match.lastgroup
     if kind == "pair":
         return match[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le")
@@ -46,36 +46,36 @@ def _instead(match: re.Match[str]) -> str:
 
 
 def _clean(text: str) -> str:
-    return _UNWANTED.sub(_instead, text) if _SUSPECT.search(text) else text
+    return _UNWANTED.sub(_replacement, text) if _SUSPECT.search(text) else text
 
 
-class PlainFeed:
-    """``plain()`` for text that comes in pieces: a sequence split over two pieces does not leak."""
+class ControlCharFilter:
+    """``strip_control_chars()`` for text that comes in pieces: a sequence split over two pieces does not leak."""
 
     def __init__(self) -> None:
-        self._held = ""
+        self._pending = ""
 
     def feed(self, text: str) -> str:
         """Take more text; return what is certain by now."""
-        text = self._held + text
-        cut = self._cut(text)
-        self._held = text[cut:]
+        text = self._pending + text
+        cut = self._safe_length(text)
+        self._pending = text[cut:]
         return _clean(text[:cut])
 
     def finish(self) -> str:
         """Return what was held back, as the text ends here."""
-        held, self._held = self._held, ""
+        held, self._pending = self._pending, ""
         return _clean(held)
 
     @staticmethod
-    def _cut(text: str) -> int:
+    def _safe_length(text: str) -> int:
         """Where the unfinished tail starts: at its first starter (an ESC may itself end an OSC)."""
         low = max(0, len(text) - MAX_SEQUENCE - 8)
-        if not _STARTERS.search(text, low):
+        if not _SEQUENCE_START.search(text, low):
             return len(text)
         end = len(text)
         position = low
-        while (starter := _STARTERS.search(text, position)) is not None:
+        while (starter := _SEQUENCE_START.search(text, position)) is not None:
             if _UNFINISHED.match(text, starter.start()):
                 return starter.start()
             whole = _SEQUENCE.match(text, starter.start())
@@ -83,7 +83,7 @@ class PlainFeed:
         return end
 
 
-def plain(text: str) -> str:
+def strip_control_chars(text: str) -> str:
     """Return the text as a terminal may safely get it: no escape sequences, of controls only line ends and tabs."""
-    feed = PlainFeed()
+    feed = ControlCharFilter()
     return feed.feed(text) + feed.finish()

@@ -142,7 +142,7 @@ def _single_image(value: Any) -> Any:
         return value
     if isinstance(value, type):
         return None
-    data = getattr(value, "data", None)  # Picture, IPython's Image
+    data = getattr(value, "data", None)  # GeneratedImage, IPython's Image
     if isinstance(data, bytes) and detect_sendable_type(data):
         return data
     if _is_instance_of(value, "IPython.core.display", "Image") and data is None:

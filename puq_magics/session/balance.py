@@ -6,8 +6,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from puq_magics.core.errors import InvalidResponseError, NotFoundError, PuqError
-from puq_magics.outputs.results.base import PaintedOnce
-from puq_magics.outputs.results.footer import in_credits
+from puq_magics.outputs.results.base import DisplayOnce
+from puq_magics.outputs.results.footer import format_credits
 
 if TYPE_CHECKING:
     from puq_magics.session.session import Session
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 _FIRST_FETCH_TIMEOUT = 1.0  # seconds
 
 
-class Balance(PaintedOnce, float):
+class Balance(DisplayOnce, float):
     """Credits; ``change`` is by how much that differs from the first look in this session."""
 
     #: Credits more (or less, below 0) than at the first look.
     change: float = 0.0
 
     def __repr__(self) -> str:
-        words = f"{float(self):,.2f} credits" if 0.1 <= abs(self) < 1e15 else in_credits(self)
+        words = f"{float(self):,.2f} credits" if 0.1 <= abs(self) < 1e15 else format_credits(self)
         if self.change:
             more = "more" if self.change > 0 else "less"
-            words += f"; {in_credits(abs(self.change)).removesuffix(' credits')} {more} than when this session began"
+            change = format_credits(abs(self.change)).removesuffix(" credits")
+            words += f"; {change} {more} than when this session began"
         return words
 
     __str__ = __repr__

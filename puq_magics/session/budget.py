@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from puq_magics.api.types import Model, Usage
 from puq_magics.core.errors import BudgetError
-from puq_magics.outputs.results.footer import in_credits
+from puq_magics.outputs.results.footer import format_credits
 from puq_magics.prompts.token_estimate import estimate_tokens
 
 #: Tokens of an answer whose length nobody has limited, as long as no longer one has come.
@@ -48,7 +48,7 @@ class Estimate:
     basis: str
 
     def __str__(self) -> str:
-        return f"about {in_credits(self.cost)}, {self.basis}" if self.cost is not None else self.basis
+        return f"about {format_credits(self.cost)}, {self.basis}" if self.cost is not None else self.basis
 
 
 def usage_cost(model: Model | None, usage: Usage | None, price_unit: int) -> float | None:
@@ -152,8 +152,8 @@ class CostTracker:
             return
         by = "by the balance" if (balance_drop or 0.0) > self.estimated_total else "by estimate"
         raise BudgetError(
-            f"this call would pass the budget of {in_credits(budget)}: "
-            f"{in_credits(spent)} are spent ({by}), and {_cost_text(estimate)}.",
+            f"this call would pass the budget of {format_credits(budget)}: "
+            f"{format_credits(spent)} are spent ({by}), and {_cost_text(estimate)}.",
             hint=f"Nothing was sent. To go on: %config PuqMagics.budget = {_suggested_budget(spent, estimate)}"
             " (None for no budget)",
         )

@@ -28,10 +28,10 @@ class CallView(Protocol):
     def prepare(self) -> None:
         """Make ready what showing needs; called beside the blocking call, from another thread."""
 
-    def waiting(self, seconds: float) -> None:
+    def show_waiting(self, seconds: float) -> None:
         """Nothing has come yet; called beside the blocking call, from another thread."""
 
-    def retrying(self, retry: Retry) -> None:
+    def show_retry(self, retry: Retry) -> None:
         """The request is about to be made again."""
 
     def abandon(self) -> None:
@@ -51,7 +51,7 @@ class Call(Protocol[R, V]):
     def run(self, router: Router, view: V) -> None:
         """Ask, and take in the answer. Raises PuqError, and KeyboardInterrupt; what came until then is kept."""
 
-    def result(self, broken_off: str) -> R:
+    def result(self, status: str) -> R:
         """The answer as far as it came."""
 
     def usage(self) -> Usage | None:
@@ -81,7 +81,7 @@ class Interrupted(KeyboardInterrupt):
     def _render_traceback_(self) -> list[str]:
         kept = "Nothing had come."
         if self.result is not None and self.result.has_content:
-            kept = f"What had come is kept in _puq. {self.result.how_to_go_on}".rstrip()
+            kept = f"What had come is kept in _puq. {self.result.resume_hint}".rstrip()
         return [f"KeyboardInterrupt: the answer was interrupted. {kept}"]
 
 
@@ -127,7 +127,7 @@ def run_call(session: Session, call: Call[R, V], view: V, out: str | None = None
     if stopped or isinstance(problem, KeyboardInterrupt):
         raise Interrupted.with_result(result)  # afresh: the frames of the old one may hold the key
     if problem is not None:
-        problem.hint = f"{problem.hint} {result.how_to_go_on}".strip()
+        problem.hint = f"{problem.hint} {result.resume_hint}".strip()
         raise problem
     return result
 

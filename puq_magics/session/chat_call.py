@@ -14,7 +14,7 @@ from puq_magics.core.errors import BadRequestError, UnprocessableEntityError
 from puq_magics.outputs.results.base import INTERRUPTED
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.views.progress import Ticker
-from puq_magics.outputs.views.view import View, watch
+from puq_magics.outputs.views.view import ChatView, watch
 from puq_magics.prompts.token_estimate import estimate_message_tokens
 from puq_magics.session.budget import CallInfo, usage_or_estimate
 from puq_magics.session.calls import run_call
@@ -42,7 +42,7 @@ class ChatSpec:
     partial_text: str = ""
     question: Sequence[Message] = ()
     #: The answers that this one is to repair.
-    earlier: Sequence[ChatResult] = ()
+    previous_attempts: Sequence[ChatResult] = ()
     #: What to send, without ``response_format``, to a router that does not take that.
     fallback_messages: Sequence[Message] = ()
     #: How the answer is shown, and which turn of which conversation it is.
@@ -53,7 +53,7 @@ class ChatSpec:
     finalize: Callable[[ChatResult], None] | None = None
 
 
-def chat(session: Session, spec: ChatSpec, view: View, out: str | None = None) -> ChatResult:
+def chat(session: Session, spec: ChatSpec, view: ChatView, out: str | None = None) -> ChatResult:
     """Ask, show the answer as it comes, and keep it; see ``run_call``."""
     return run_call(session, ChatCall(spec), view, out)
 
@@ -85,10 +85,10 @@ class ChatCall:
         params = dict(self._spec.params) | ({"stream": True} if self._spec.stream else {})
         return router.chat_request(self._spec.messages, model=self._spec.model, **params)
 
-    def run(self, router: Router, view: View) -> None:
+    def run(self, router: Router, view: ChatView) -> None:
         """See Call."""
         self._start = monotonic()
-        with Ticker(view.waiting, first=view.prepare):
+        with Ticker(view.show_waiting, setup=view.prepare):
             answer = self._send(router, view)
         if isinstance(answer, ChatCompletion):
             self._completion = answer
@@ -96,14 +96,14 @@ class ChatCall:
         self._stream = answer
         with answer:
             if self._spec.partial_text:
-                view.show(Delta(self._spec.partial_text))
+                view.show_delta(Delta(self._spec.partial_text))
             watch(answer, view)
 
-    def _send(self, router: Router, view: View) -> ChatCompletion | ChatStream:
+    def _send(self, router: Router, view: ChatView) -> ChatCompletion | ChatStream:
         spec = self._spec
         ask = router.stream_chat if spec.stream else router.chat
         try:
-            return ask(spec.messages, model=spec.model, on_retry=view.retrying, **spec.params)
+            return ask(spec.messages, model=spec.model, on_retry=view.show_retry, **spec.params)
         except (BadRequestError, UnprocessableEntityError) as error:
             if not spec.fallback_messages or not _FORMAT_REJECTED.search(error.detail):
                 raise
@@ -112,22 +112,22 @@ class ChatCall:
         self._spec = spec = replace(
             spec, messages=spec.fallback_messages, params=params, fallback_messages=(), notes=notes
         )
-        return ask(spec.messages, model=spec.model, on_retry=view.retrying, **params)
+        return ask(spec.messages, model=spec.model, on_retry=view.show_retry, **params)
 
     def usage(self) -> Usage | None:
         """See Call."""
         answer = self._answer
         return usage_or_estimate(answer.usage, self.info.prompt_tokens, answer.text + answer.reasoning)
 
-    def result(self, broken_off: str) -> ChatResult:
+    def result(self, status: str) -> ChatResult:
         """See Call."""
         spec, answer, stream = self._spec, self._answer, self._stream
-        first = (
+        setup = (
             None
             if stream is None or stream.first_received_at is None
             else stream.first_received_at - self._start
         )
-        failed = broken_off not in ("", INTERRUPTED)
+        failed = status not in ("", INTERRUPTED)
         partial_text = "" if failed and not answer.text else spec.partial_text  # it is where it was
         return ChatResult(
             text=partial_text + answer.text,
@@ -135,14 +135,14 @@ class ChatCall:
             reasoning=answer.reasoning,
             finish_reason=answer.finish_reason,
             usage=answer.usage,
-            time_to_first_token=first,
+            time_to_first_token=setup,
             request_id=answer.request_id,
-            broken_off=broken_off,
+            status=status,
             notes=spec.notes,
             messages=tuple(spec.messages),
             question=tuple(spec.question or spec.messages),
-            earlier=tuple(spec.earlier),
-            asked_model=spec.model,
+            previous_attempts=tuple(spec.previous_attempts),
+            requested_model=spec.model,
             chat=spec.chat,
             turn=spec.turn,
             format=spec.format,
@@ -150,13 +150,13 @@ class ChatCall:
             raw=answer.raw,
         )
 
-    def show(self, result: ChatResult, view: View) -> None:
+    def show(self, result: ChatResult, view: ChatView) -> None:
         """See Call."""
         try:
             if self._spec.finalize is not None:
                 self._spec.finalize(result)
         finally:
-            view.end(result)
+            view.show_result(result)
 
     @property
     def _answer(self) -> ChatCompletion:

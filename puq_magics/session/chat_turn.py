@@ -54,7 +54,7 @@ def total_usage(result: ChatResult, partial_text: str = "") -> Usage | None:
     usage = usage_or_estimate(
         result.usage, estimate_message_tokens(result.messages), result.text.removeprefix(partial_text)
     )
-    for attempt in result.earlier:
+    for attempt in result.previous_attempts:
         usage = add_usage(total_usage(attempt, partial_text), usage)
     return usage
 
@@ -127,7 +127,7 @@ class TurnContext:
                 self.slot.key,
                 self.content,
                 result.text,
-                result.asked_model,
+                result.requested_model,
                 usage,
                 interrupted=result.interrupted,
                 truncated=result.finish_reason == "length",
@@ -139,7 +139,7 @@ class TurnContext:
             lost_turns = len(conversation.turns) < before
         for note in notes:
             if lost_turns:  # later turns: not everybody who runs a cell again expects that
-                result.note(note)
+                result.add_note(note)
             else:
                 result.remarks = (*result.remarks, note)
 
@@ -183,7 +183,7 @@ def find_unfinished_answer(
         if value is not None:
             raise InputError(f"--continue takes no {option}.", hint="It goes on with what was asked.")
     last = session.namespace.get(LAST_RESULT)
-    last = last if isinstance(last, ChatResult) and last.is_cut else None
+    last = last if isinstance(last, ChatResult) and last.is_truncated else None
     name = conversation_name(session, args)
     if not name and args.chat is None and last is not None:
         name = last.chat
@@ -233,13 +233,13 @@ def _extend_turn(
         return
     with session.conversations.locked(conversation) as kept:
         if not kept.turns or kept.turns[-1] is not turn:
-            result.note(f"{kept.name} has changed meanwhile: the rest is in _puq alone")
+            result.add_note(f"{kept.name} has changed meanwhile: the rest is in _puq alone")
             return
         # Another beginning: the whole was asked for once more, as it did not fit its schema.
         update = kept.extend_answer if result.text.startswith(turn.answer) else kept.replace_answer
         notes = update(
             result.text,
-            model=result.asked_model,
+            model=result.requested_model,
             usage=usage,
             interrupted=result.interrupted,
             truncated=result.finish_reason == "length",
@@ -250,7 +250,7 @@ def _extend_turn(
 
 def _from_result(session: Session, last: ChatResult, continue_prompts: Sequence[str]) -> UnfinishedAnswer:
     """One that stands alone; or that failed in a conversation, where the whole becomes its turn."""
-    found = UnfinishedAnswer(question=last.question, text=last.text, model=last.asked_model)
+    found = UnfinishedAnswer(question=last.question, text=last.text, model=last.requested_model)
     if not last.chat or last.turn is None:
         return found
     slot = session.conversations.slot(last.chat, advance=False)

@@ -14,7 +14,7 @@ from puq_magics.core.errors import (
     PermissionDeniedError,
     RateLimitError,
 )
-from puq_magics.outputs.results.footer import in_credits
+from puq_magics.outputs.results.footer import format_credits
 from puq_magics.session.budget import CallInfo
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _balance_hint(session: Session, info: CallInfo) -> str:
     account = session.account()
     account.model_list.fetch_in_background()
     try:
-        said = f"The balance is {in_credits(account.balance(quick=True))}"
+        said = f"The balance is {format_credits(account.balance(quick=True))}"
         account.model_list.wait(_PRICES_TIMEOUT)
     except (APIError, KeyboardInterrupt):
         said = "The balance is 0 or below"

@@ -34,7 +34,7 @@ class ImageSpec:
     params: Mapping[str, Any] = field(default_factory=dict)
     #: What a reader should know of how the prompt was filled.
     notes: Sequence[str] = ()
-    #: Where to save the images; a path that ``checked_target`` gave.
+    #: Where to save the images; a path that ``check_save_path`` gave.
     save: Path | None = None
     #: Whether ``save`` may replace a file.
     force: bool = False
@@ -81,11 +81,11 @@ class ImageCall:
         """See Call."""
         spec = self._spec
         try:
-            with Ticker(view.waiting, first=view.prepare):
+            with Ticker(view.show_waiting, setup=view.prepare):
                 self._images = router.image(
                     spec.prompt,
                     model=spec.model,
-                    on_retry=view.retrying,
+                    on_retry=view.show_retry,
                     on_partial=self._store_images,
                     **spec.params,
                 )
@@ -97,7 +97,7 @@ class ImageCall:
         """See Call."""
         return None if self._images is None else self._images.usage
 
-    def result(self, broken_off: str) -> ImageResult:
+    def result(self, status: str) -> ImageResult:
         """See Call."""
         spec, images = self._spec, self._images
         return ImageResult(
@@ -106,7 +106,7 @@ class ImageCall:
             model=spec.model if images is None else images.model,
             usage=self.usage(),
             request_id=None if images is None else images.request_id,
-            broken_off=broken_off,
+            status=status,
             notes=(*spec.notes, images.note) if images is not None and images.note else spec.notes,
             raw={} if images is None else images.raw,
         )
@@ -119,7 +119,7 @@ class ImageCall:
             except InputError as error:
                 error.hint = f"{error.hint} The images are in _puq: _puq.save(…)".lstrip()
                 self.save_error = error
-        view.show(result)
+        view.show_result(result)
 
     def _store_images(self, images: ImagesResponse) -> None:
         """Take in what there is of an answer that fails, or that somebody stops."""

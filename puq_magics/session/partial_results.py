@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from puq_magics.api.types import join_surrogates
 from puq_magics.core.errors import APIError, InputError
-from puq_magics.core.files import kept
+from puq_magics.core.files import save_to_temp_file
 from puq_magics.core.media_types import describe_non_media, detect_audio_type, detect_image_type
 
 #: What a browser would run has the extension of a text: nobody asked for a page of that.
@@ -31,7 +31,7 @@ def strip_client_hint(error: APIError) -> None:
 def save_partial(error: APIError, payloads: Iterable[bytes]) -> None:
     """Keep what is no result in temporary files of their own; the error says where."""
     try:
-        paths = [str(kept(data, _extension(data))) for data in payloads if data]
+        paths = [str(save_to_temp_file(data, _extension(data))) for data in payloads if data]
     except InputError as exc:  # no room left, say
         error.hint = f"{error.hint} It could not be kept: {exc.message}".lstrip()
         return

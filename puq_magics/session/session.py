@@ -20,7 +20,7 @@ from puq_magics.session.settings import SANDBOX, EffectiveSettings, PuqMagics, m
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
     from puq_magics.core.secret import Secret
-    from puq_magics.outputs.results.base import Paintable
+    from puq_magics.outputs.results.base import Displayable
     from puq_magics.sandbox import Sandbox
     from puq_magics.session.account import Account
     from puq_magics.session.budget import CostTracker
@@ -69,7 +69,7 @@ class Session:
         self.sandbox_manager = SandboxManager(self.credentials)
         #: The base URL that was set before the sandbox took its place.
         self.url_before_sandbox: str | None = None
-        self._displayed: list[Paintable] = []
+        self._displayed: list[Displayable] = []
         self._lock = threading.RLock()  # a Tab looks for models in a thread of its own
         self._router: Router | None = None
         self._router_config: tuple[Any, ...] = ()
@@ -102,14 +102,14 @@ class Session:
         if name is not None:
             self.shell.push({name: result})
 
-    def mark_displayed(self, result: Paintable) -> None:
+    def mark_displayed(self, result: Displayable) -> None:
         """Note that the cell that is running has shown the result: its value is not shown again by this cell."""
-        result.is_painted = True
+        result.already_displayed = True
         self._displayed.append(result)
 
     def _after_cell(self, *_: object) -> None:
         for result in self._displayed:
-            result.is_painted = False
+            result.already_displayed = False
         self._displayed.clear()
 
     def address(self) -> BaseURL:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from puq_magics.api.request import Request
 from puq_magics.core.audio_joining import JOINABLE, can_join, has_no_audio, join, missing_bytes
 from puq_magics.core.errors import APIError, InputError, InvalidResponseError
-from puq_magics.core.files import targets, writing
+from puq_magics.core.files import atomic_write, output_paths
 from puq_magics.core.media_types import AAC, FLAC, MP3, OGG, WAV, MediaType
 from puq_magics.outputs.results import SpeechResult
 from puq_magics.outputs.views.media import MediaView
@@ -50,8 +50,8 @@ class SpeechFile:
             return
         try:
             if self._file is None:
-                self._target = targets(self._target, kind.extension)[0]
-                self._file = self._stack.enter_context(writing(self._target, self._force))
+                self._target = output_paths(self._target, kind.extension)[0]
+                self._file = self._stack.enter_context(atomic_write(self._target, self._force))
             self._file.write(data)
             self._file.flush()
         except (OSError, InputError) as exc:
@@ -109,7 +109,7 @@ class SpeechSpec:
     max_chars: int = 4096
     #: What a reader should know of how the text was filled.
     notes: Sequence[str] = ()
-    #: Where to save the audio; a path that ``checked_target`` gave.
+    #: Where to save the audio; a path that ``check_save_path`` gave.
     save: Path | None = None
     #: Whether ``save`` may replace a file.
     force: bool = False
@@ -191,10 +191,10 @@ class SpeechCall:
         try:
             for piece in self._chunks:
                 if number > 1:
-                    view.progress(len(self._parts), number, "speaking", "parts")
-                with Ticker(view.waiting, first=view.prepare):
+                    view.show_progress(len(self._parts), number, "speaking", "parts")
+                with Ticker(view.show_waiting, setup=view.prepare):
                     stream = router.stream_speech(
-                        piece, model=spec.model, on_retry=view.retrying, **spec.params
+                        piece, model=spec.model, on_retry=view.show_retry, **spec.params
                     )
                 with stream:
                     self._receive(stream, view)
@@ -207,19 +207,19 @@ class SpeechCall:
         """See Call: speech comes without a count."""
         return
 
-    def result(self, broken_off: str) -> SpeechResult:
+    def result(self, status: str) -> SpeechResult:
         """See Call."""
         spec, number = self._spec, len(self._chunks)
         voice = spec.params.get("voice")
         notes = tuple(spec.notes)
-        if broken_off and number > 1:
+        if status and number > 1:
             notes += (f"{len(self._parts)} of {number} parts were spoken",)
-        if self._missing_bytes and not broken_off:
-            from puq_magics.outputs.results.media_html import megabytes
+        if self._missing_bytes and not status:
+            from puq_magics.outputs.results.media_html import format_size
 
-            broken_off = "broken off"
+            status = "broken off"
             notes += (
-                f"the audio is cut: {megabytes(self._missing_bytes)} that its head tells of did not come",
+                f"the audio is cut: {format_size(self._missing_bytes)} that its head tells of did not come",
             )
         return SpeechResult(
             audio=self._joined_so_far() if self._audio is None else self._audio,
@@ -230,13 +230,13 @@ class SpeechCall:
             model=spec.model,
             time_to_first_token=None if self._first_byte_at is None else self._first_byte_at - self._start,
             request_id=self._request_id,
-            broken_off=broken_off,
+            status=status,
             notes=notes,
         )
 
     def show(self, result: SpeechResult, view: MediaView) -> None:
         """See Call."""
-        view.show(result)
+        view.show_result(result)
 
     def add_hint(self, error: APIError) -> None:
         """Say where that is which came before an error; what cannot be a part of the audio is kept in a file."""
@@ -260,9 +260,9 @@ class SpeechCall:
                 self._append(data, stream.type)
                 received += len(data)
             if len(self._chunks) == 1 and received:
-                view.progress(received, 0, "receiving audio")
+                view.show_progress(received, 0, "receiving audio")
             elif not data and not stream.finished:
-                view.waiting(monotonic() - self._start)
+                view.show_waiting(monotonic() - self._start)
 
     def _append(self, data: bytes, kind: MediaType) -> None:
         if self._type is None:

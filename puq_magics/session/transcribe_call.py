@@ -36,7 +36,7 @@ class TranscribeSpec:
     params: Mapping[str, Any] = field(default_factory=dict)
     #: Whether to show the words as they come.
     stream: bool = False
-    #: Where to save the text; a path that ``checked_target`` gave.
+    #: Where to save the text; a path that ``check_save_path`` gave.
     save: Path | None = None
     #: Whether ``save`` may replace a file.
     force: bool = False
@@ -84,7 +84,7 @@ class TranscribeCall:
         """See Call."""
         self._start = monotonic()
         try:
-            with Ticker(view.waiting, first=view.prepare):
+            with Ticker(view.show_waiting, setup=view.prepare):
                 self._send(router, view)
             if self._stream is not None:
                 with self._stream as stream:
@@ -99,10 +99,10 @@ class TranscribeCall:
         heard = self._received
         return None if heard is None else heard.usage
 
-    def result(self, broken_off: str) -> TranscriptResult:
+    def result(self, status: str) -> TranscriptResult:
         """See Call."""
         spec, heard, stream = self._spec, self._received, self._stream
-        first = (
+        setup = (
             None
             if stream is None or stream.first_received_at is None
             else stream.first_received_at - self._start
@@ -110,9 +110,9 @@ class TranscribeCall:
         shared: dict[str, Any] = {
             "model": spec.model,
             "source": spec.source.name,
-            "broken_off": broken_off,
+            "status": status,
             "notes": (spec.source.note,) if spec.source.note else (),
-            "time_to_first_token": first,
+            "time_to_first_token": setup,
         }
         if heard is None:
             return TranscriptResult(text=self._partial_text, **shared)
@@ -129,13 +129,13 @@ class TranscribeCall:
 
     def show(self, result: TranscriptResult, view: MediaView) -> None:
         """See Call."""
-        if self._spec.save is not None and result.has_content and not result.broken_off:
+        if self._spec.save is not None and result.has_content and not result.status:
             try:
                 result.save(self._spec.save, force=self._spec.force)
             except InputError as error:
                 error.hint = f"{error.hint} The text is in _puq: _puq.save(…)".lstrip()
                 self.save_error = error
-        view.show(result)
+        view.show_result(result)
 
     @property
     def _received(self) -> Transcript | None:
@@ -152,8 +152,8 @@ class TranscribeCall:
         options: dict[str, Any] = {
             **spec.params,
             "model": spec.model,
-            "on_retry": view.retrying,
-            "on_progress": lambda sent, size: view.progress(sent, size, words),
+            "on_retry": view.show_retry,
+            "on_progress": lambda sent, size: view.show_progress(sent, size, words),
         }
         if spec.stream:
             self._stream = router.stream_transcription(spec.source.upload, **options)
@@ -166,9 +166,11 @@ class TranscribeCall:
             stream.receive(_POLL_SECONDS)
             seconds = monotonic() - self._start
             if stream.text:
-                view.hear(stream.text, stream.transcribed_seconds, stream.duration, seconds)
+                view.show_partial_transcript(
+                    stream.text, stream.transcribed_seconds, stream.duration, seconds
+                )
             elif not stream.finished:
-                view.waiting(seconds)
+                view.show_waiting(seconds)
 
     def _keep_partial(self, error: APIError) -> None:
         """Keep what came of a failed answer: words here, what is none in a file."""

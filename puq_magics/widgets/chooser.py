@@ -21,10 +21,10 @@ from puq_magics.api.types import model_kind
 
 HERE = Path(__file__).parent
 #: What of all descriptions goes to the front end, in characters: ten thousand long ones would hold up the page.
-DESCRIPTIONS = 400_000
-UNKNOWN = "–"
+MAX_DESCRIPTION_CHARS = 400_000
+UNKNOWN_PRICE = "–"
 #: Shown with the stand-in; where anywidget is missing its widget is an error in a red frame.
-NOTE = """<style>.puq-chooser-box > :has(.jupyter-widgets-error-widget) { display: none }</style>
+FALLBACK_NOTE = """<style>.puq-chooser-box > :has(.jupyter-widgets-error-widget) { display: none }</style>
 This front end has no anywidget: install it where JupyterLab runs for a table with prices."""
 
 
@@ -56,8 +56,8 @@ class ModelLike(Protocol):
         """In the same unit."""
 
 
-Line = str | Callable[[Any], str]
-KindOf = Callable[[Any], str]
+LineTemplate = str | Callable[[Any], str]
+ModelKindFunction = Callable[[Any], str]
 
 
 def _kind_by_code(model: ModelLike) -> str:
@@ -85,7 +85,7 @@ class ModelChooser(anywidget.AnyWidget):
     _css = HERE / "chooser.css"
 
     #: Whether the cell that is running has shown it, so that its value is not shown a second time.
-    is_painted = False
+    already_displayed = False
 
     value = traitlets.Unicode("", help="the code of the chosen model, or ''").tag(sync=True)
     kind = traitlets.Unicode("chat", help="the kind that is shown, or '' for all").tag(sync=True)
@@ -97,18 +97,18 @@ class ModelChooser(anywidget.AnyWidget):
     def __init__(
         self,
         models: Sequence[ModelLike],
-        kind_of: KindOf | None = None,
+        kind_of: ModelKindFunction | None = None,
         kind: str = "chat",
         value: str | None = None,
         *,
         price_unit: str = "",
-        line: Line = "",
+        line: LineTemplate = "",
         **rest: Any,
     ) -> None:
-        self._make_line = line
+        self._line_template = line
         self._kind_of = kind_of or _kind_by_code
-        self._models = {model.code: model for model in _listed(models)}
-        limit = min(200, DESCRIPTIONS // max(1, len(self._models)))
+        self._models = {model.code: model for model in _selectable(models)}
+        limit = min(200, MAX_DESCRIPTION_CHARS // max(1, len(self._models)))
         rows = [_row(model, self._kind_of(model), limit) for model in self._models.values()]
         super().__init__(_rows=rows, _unit=price_unit, kind=kind, value=value or "", **rest)
 
@@ -128,10 +128,14 @@ class ModelChooser(anywidget.AnyWidget):
         model = self.chosen
         if model is None:
             return ""
-        if callable(self._make_line):
-            return _printable(self._make_line(model))
-        fields = {"code": model.code, "name": _words(model.name), "provider": _words(model.provider)}
-        return self._make_line.format(kind=_words(self._kind_of(model)), **fields)
+        if callable(self._line_template):
+            return _to_printable(self._line_template(model))
+        fields = {
+            "code": model.code,
+            "name": _clean_text(model.name),
+            "provider": _clean_text(model.provider),
+        }
+        return self._line_template.format(kind=_clean_text(self._kind_of(model)), **fields)
 
     @property
     def text(self) -> str:
@@ -139,31 +143,33 @@ class ModelChooser(anywidget.AnyWidget):
         if not self.value:
             return "No model chosen."
         model = self.chosen
-        kind = f"{_words(self._kind_of(model))} model" if model is not None else "model (not in the list)"
-        return "\n".join(filter(None, [f"Chosen {kind}: {_printable(self.value)}", self.line]))
+        kind = (
+            f"{_clean_text(self._kind_of(model))} model" if model is not None else "model (not in the list)"
+        )
+        return "\n".join(filter(None, [f"Chosen {kind}: {_to_printable(self.value)}", self.line]))
 
     def with_fallback(self) -> ipywidgets.VBox:
         """The chooser in a box with its `fallback`, which shows only where the chooser does not."""
-        stand_in = fallback(self.models, self._kind_of, self.kind, self.value)
-        traitlets.link((self, "value"), (stand_in, "value"))
-        note = ipywidgets.HTML(NOTE)
-        for widget in (note, stand_in):  # chooser.css hides them: only a front end with anywidget has that
+        combobox = fallback(self.models, self._kind_of, self.kind, self.value)
+        traitlets.link((self, "value"), (combobox, "value"))
+        note = ipywidgets.HTML(FALLBACK_NOTE)
+        for widget in (note, combobox):  # chooser.css hides them: only a front end with anywidget has that
             widget.add_class("puq-chooser-fallback")
-        return _Box((self, note, stand_in), _dom_classes=("puq-chooser-box",))
+        return _Box((self, note, combobox), _dom_classes=("puq-chooser-box",))
 
     @traitlets.observe("value")
-    def _chosen(self, _: object) -> None:
+    def _on_value_change(self, _: object) -> None:
         self._line = [self.value, self.line]
 
     def _ipython_display_(self) -> None:
-        if self.is_painted:
+        if self.already_displayed:
             return
         display(self.with_fallback())
-        handle = display(self._saved(), raw=True, display_id=True)
+        handle = display(self._static_bundle(), raw=True, display_id=True)
         if handle is not None:
-            self.observe(lambda _: handle.update(self._saved(), raw=True), "value")
+            self.observe(lambda _: handle.update(self._static_bundle(), raw=True), "value")
 
-    def _saved(self) -> dict[str, str]:
+    def _static_bundle(self) -> dict[str, str]:
         """What a notebook shows when no kernel runs: a saved notebook holds no widgets."""
         return {
             "text/plain": self.text,
@@ -183,7 +189,7 @@ class _Box(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
 
 def fallback(
     models: Sequence[ModelLike],
-    kind_of: KindOf | None = None,
+    kind_of: ModelKindFunction | None = None,
     kind: str = "chat",
     value: str | None = None,
     **rest: Any,
@@ -193,16 +199,16 @@ def fallback(
     Its ``value`` means what the chooser's does.
     """
     kind_of = kind_of or _kind_by_code
-    codes = [model.code for model in _listed(models) if kind in ("", kind_of(model))]
-    looks = {
+    codes = [model.code for model in _selectable(models) if kind in ("", kind_of(model))]
+    options = {
         "description": "Model",
         "placeholder": f"Type the code of one of {len(codes):,} models",
         "layout": ipywidgets.Layout(width="32em", max_width="100%"),
     }
-    return ipywidgets.Combobox(options=codes, value=value or "", ensure_option=True, **(looks | rest))
+    return ipywidgets.Combobox(options=codes, value=value or "", ensure_option=True, **(options | rest))
 
 
-def _listed(models: Sequence[ModelLike]) -> Iterator[ModelLike]:
+def _selectable(models: Sequence[ModelLike]) -> Iterator[ModelLike]:
     """The models that can be chosen, each code once."""
     seen: set[str] = set()
     for model in models:
@@ -213,23 +219,30 @@ def _listed(models: Sequence[ModelLike]) -> Iterator[ModelLike]:
 
 
 def _row(model: ModelLike, kind: str, limit: int) -> list[str]:
-    description = _words(model.description)
+    description = _clean_text(model.description)
     if len(description) > limit:
         description = description[: max(0, limit - 1)].rstrip() + "…"
     prices = [_price(model.input_price), _price(model.output_price)]
-    return [model.code, _words(model.name), _words(model.provider), _words(kind), *prices, description]
+    return [
+        model.code,
+        _clean_text(model.name),
+        _clean_text(model.provider),
+        _clean_text(kind),
+        *prices,
+        description,
+    ]
 
 
 def _price(price: object) -> str:
     if isinstance(price, bool) or not isinstance(price, int | float) or not math.isfinite(price):
-        return UNKNOWN
+        return UNKNOWN_PRICE
     return f"{price:,.0f}" if abs(price) >= 100_000 else f"{price:,.5g}"
 
 
-def _printable(text: str) -> str:
+def _to_printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
-def _words(text: str | None, limit: int = 300) -> str:
+def _clean_text(text: str | None, limit: int = 300) -> str:
     """One line of printable words: no control or bidi characters, no halves of surrogate pairs."""
-    return " ".join(_printable((text or "")[:limit]).split())
+    return " ".join(_to_printable((text or "")[:limit]).split())

@@ -1,5 +1,5 @@
 // The microphone of a Recorder: records, shows level and time, plays back, hands the bytes to Python.
-// Python speaks through the trait `said`; this side answers with messages, which keep their order.
+// Python speaks through the trait `kernel_message`; this side answers with messages, which keep their order.
 
 const BITS_PER_SECOND = 64_000;
 const SPARE = 16_384; // bytes that may come after the recording was told to stop
@@ -26,8 +26,8 @@ const element = (tag, ...rest) => filled(document.createElement(tag), ...rest);
 
 // One recording; it holds the microphone from its making to its end.
 class Take {
-  constructor(stream, longest, largest) {
-    Object.assign(this, { stream, longest, largest, chunks: [], size: 0 });
+  constructor(stream, max_seconds, max_bytes) {
+    Object.assign(this, { stream, max_seconds, max_bytes, chunks: [], size: 0 });
     this.recorder = new MediaRecorder(stream, { audioBitsPerSecond: BITS_PER_SECOND });
     this.recorder.ondataavailable = ({ data }) => this.keep(data);
     // A microphone that is pulled out ends the recording too; what came until then is kept.
@@ -41,7 +41,7 @@ class Take {
   }
 
   get seconds() {
-    return Math.min((performance.now() - this.begun) / 1000, this.longest);
+    return Math.min((performance.now() - this.begun) / 1000, this.max_seconds);
   }
 
   // The loudest amplitude of the last instant, 0 to 1.
@@ -53,7 +53,7 @@ class Take {
   keep(data) {
     this.chunks.push(data);
     this.size += data.size;
-    if (this.seconds >= this.longest || this.size + SPARE > this.largest) this.recorder.stop();
+    if (this.seconds >= this.max_seconds || this.size + SPARE > this.max_bytes) this.recorder.stop();
   }
 
   finish() {
@@ -67,12 +67,12 @@ class View {
   constructor(model, el) {
     Object.assign(this, { model, el, take: null, blob: null, length: 0, gone: false });
     this.build();
-    this.hear = () => this.take || this.show(model.get("said").state, model.get("said").words);
-    model.on("change:said", this.hear);
+    this.hear = () => this.take || this.show(model.get("kernel_message").state, model.get("kernel_message").words);
+    model.on("change:kernel_message", this.hear);
     this.button.hidden = !navigator.mediaDevices;
     if (this.button.hidden) this.fail(INSECURE);
     else this.show("idle", "Ready to record.");
-    if (model.get("said").state) this.hear(); // from before the page was loaded again
+    if (model.get("kernel_message").state) this.hear(); // from before the page was loaded again
   }
 
   build() {
@@ -132,7 +132,7 @@ class View {
     try {
       stream = await navigator.mediaDevices.getUserMedia({ audio: true });
       if (this.gone) return release(stream);
-      this.take = new Take(stream, this.model.get("longest"), this.model.get("largest"));
+      this.take = new Take(stream, this.model.get("max_seconds"), this.model.get("max_bytes"));
     } catch (error) {
       if (stream) release(stream);
       return this.fail(FAILURES[error.name] ?? `The microphone cannot be used (${error.name}).`);
@@ -159,7 +159,7 @@ class View {
   draw(heard, peak = 0) {
     if (!this.take) return;
     const { level, seconds } = this.take;
-    const time = `${clock(seconds)}, ${clock(this.take.longest - seconds)} left`;
+    const time = `${clock(seconds)}, ${clock(this.take.max_seconds - seconds)} left`;
     if (this.time.textContent !== time) this.time.textContent = time;
     peak = Math.max(level, 0.9 * peak); // so that it falls slower than it rises
     const shown = 1 + Math.log10(peak + 1e-6) / 3; // 60 decibels
@@ -194,7 +194,7 @@ class View {
     this.gone = true;
     this.take?.recorder.stop();
     this.arrival.disconnect();
-    this.model.off("change:said", this.hear);
+    this.model.off("change:kernel_message", this.hear);
     if (["asking", "recording"].includes(this.el.dataset.state)) this.tell("idle", "The recorder was closed.");
     this.forget();
   }

@@ -2,7 +2,7 @@
 
 What is recorded is handed to a function. Widgets' messages reach the kernel only between two cells, so that
 function runs when the cell that showed the recorder has long ended; what it prints would be seen by nobody. It
-speaks through ``say`` and ``show_result`` instead.
+speaks through ``set_message`` and ``show_result`` instead.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ from puq_magics.core.errors import PuqError
 HERE = Path(__file__).parent
 STATES = ("idle", "asking", "recording", "recorded", "transcribing", "done", "failed", "no_microphone")
 #: A recording's limits, in seconds and bytes. Jupyter servers drop a connection that brings over 10 MiB at once.
-LONGEST, LARGEST = 600.0, 8 << 20
+MAX_SECONDS, MAX_BYTES = 600.0, 8 << 20
 #: What the button to upload takes: some systems take .webm and .mp4 for video.
-ACCEPT = "audio/*,.webm,.mp4"
+ACCEPTED_UPLOADS = "audio/*,.webm,.mp4"
 
-OnRecorded = Callable[[bytes, str], None]
+RecordingCallback = Callable[[bytes, str], None]
 
-_NO_RECORDER = "No recorder above? This front end needs anywidget for that."
-_INSTEAD = "Upload an audio file instead (10 MB at most):"
-_SAVED = "A voice recorder was here. Run the cell to record, or transcribe a file: %puq_transcribe talk.mp3"
+_NO_WIDGET_LABEL = "No recorder above? This front end needs anywidget for that."
+_UPLOAD_LABEL = "Upload an audio file instead (10 MB at most):"
+_STATIC_TEXT = (
+    "A voice recorder was here. Run the cell to record, or transcribe a file: %puq_transcribe talk.mp3"
+)
 
 
 class _Microphone(anywidget.AnyWidget):
@@ -40,17 +42,18 @@ class _Microphone(anywidget.AnyWidget):
     _esm = HERE / "recorder.js"
     _css = HERE / "recorder.css"
 
-    longest = traitlets.Float(LONGEST).tag(sync=True)
-    largest = traitlets.Int(LARGEST).tag(sync=True)
+    max_seconds = traitlets.Float(MAX_SECONDS).tag(sync=True)
+    max_bytes = traitlets.Int(MAX_BYTES).tag(sync=True)
     #: What Python said last, as ``state`` and ``words``. The browser answers with messages, which keep their order.
-    said = traitlets.Dict().tag(sync=True)
+    kernel_message = traitlets.Dict().tag(sync=True)
 
 
 class Recorder(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     """Records somebody's voice, or takes a file, and calls ``on_recorded(data, mime)`` with it.
 
     ``mime`` is what the browser calls it (``audio/webm;codecs=opus``, ``audio/ogg;codecs=opus``, ``audio/mp4``, a
-    file's own), and may be empty for a file. A recording ends by itself after ``longest`` seconds or ``largest``
+    file's own), and may be empty for a file. A recording ends by itself after ``max_seconds`` seconds or
+    ``max_bytes``
     bytes. While ``on_recorded`` runs the state is ``transcribing``, and ``done`` when it returns, unless it says
     something itself; what it raises is shown in the recorder, and kept as ``error``.
 
@@ -67,55 +70,59 @@ class Recorder(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     #: What ``on_recorded`` raised last.
     error: BaseException | None = None
 
-    def __init__(self, on_recorded: OnRecorded, *, longest: float = LONGEST, largest: int = LARGEST) -> None:
+    def __init__(
+        self, on_recorded: RecordingCallback, *, max_seconds: float = MAX_SECONDS, max_bytes: int = MAX_BYTES
+    ) -> None:
         self._on_recorded = on_recorded
         self._result: Mapping[str, Any] = {
-            "text/plain": _SAVED,
-            "text/html": f'<em class="puq-recorder-saved">{escape(_SAVED)}</em>',
+            "text/plain": _STATIC_TEXT,
+            "text/html": f'<em class="puq-recorder-saved">{escape(_STATIC_TEXT)}</em>',
         }
         self._result_id = uuid4().hex
-        self._microphone = _Microphone(longest=longest, largest=largest)
-        self._words = ipywidgets.Label(_NO_RECORDER, _dom_classes=("puq-recorder-hint",))
-        self._upload = ipywidgets.FileUpload(accept=ACCEPT, description="Upload audio", tooltip=_INSTEAD)
-        instead = ipywidgets.Label(_INSTEAD)
-        # recorder.css hides this where there is a microphone; without anywidget there is no such sheet.
-        stand_in = ipywidgets.VBox(
-            (self._words, instead, self._upload), _dom_classes=("puq-recorder-stand-in",)
+        self._microphone = _Microphone(max_seconds=max_seconds, max_bytes=max_bytes)
+        self._message_label = ipywidgets.Label(_NO_WIDGET_LABEL, _dom_classes=("puq-recorder-hint",))
+        self._upload = ipywidgets.FileUpload(
+            accept=ACCEPTED_UPLOADS, description="Upload audio", tooltip=_UPLOAD_LABEL
         )
-        super().__init__((self._microphone, stand_in), _dom_classes=("puq-recorder-box",))
-        self._microphone.on_msg(self._heard)
-        self._upload.observe(self._uploaded, "value")
+        upload_label = ipywidgets.Label(_UPLOAD_LABEL)
+        # recorder.css hides this where there is a microphone; without anywidget there is no such sheet.
+        upload_box = ipywidgets.VBox(
+            (self._message_label, upload_label, self._upload), _dom_classes=("puq-recorder-stand-in",)
+        )
+        super().__init__((self._microphone, upload_box), _dom_classes=("puq-recorder-box",))
+        self._microphone.on_msg(self._on_message)
+        self._upload.observe(self._on_upload, "value")
 
-    def say(self, words: str, *, state: str | None = None) -> None:
+    def set_message(self, words: str, *, state: str | None = None) -> None:
         """Show ``words`` (plain text; lines are kept) and, if given, enter ``state``; works from any thread."""
-        self._note(state or self.state, words)
-        self._microphone.said = {"state": self.state, "words": words}
-        self._words.value = words
+        self._set_state(state or self.state, words)
+        self._microphone.kernel_message = {"state": self.state, "words": words}
+        self._message_label.value = words
 
     def show_result(self, bundle: Mapping[str, Any]) -> None:
         """Show a MIME bundle below the recorder, in place of the one before."""
         self._result = bundle
         update_display(dict(bundle), raw=True, display_id=self._result_id)
 
-    def _note(self, state: str, words: str) -> None:
+    def _set_state(self, state: str, words: str) -> None:
         self.state, self.message = state, words
 
-    def _heard(self, _: object, content: Mapping[str, Any], buffers: Sequence[memoryview]) -> None:
+    def _on_message(self, _: object, content: Mapping[str, Any], buffers: Sequence[memoryview]) -> None:
         """Take a message of the microphone: how it is, or a recording."""
         match content:
             case {"kind": "state", "state": str(state), "words": str(words)} if state in STATES:
-                self._note(state, words)
+                self._set_state(state, words)
             case {"kind": "recording", "mime": str(mime)} if len(buffers) == 1:
-                self._take(bytes(buffers[0]), mime)
+                self._handle_recording(bytes(buffers[0]), mime)
 
-    def _uploaded(self, change: Mapping[str, Any]) -> None:
+    def _on_upload(self, change: Mapping[str, Any]) -> None:
         for file in change["new"]:
             self._upload.value = ()  # so that the same file may be chosen again
-            self._take(bytes(file["content"]), str(file["type"]))
+            self._handle_recording(bytes(file["content"]), str(file["type"]))
 
-    def _take(self, data: bytes, mime: str) -> None:
+    def _handle_recording(self, data: bytes, mime: str) -> None:
         self.data, self.mime, self.error = data, mime, None
-        self.say("Transcribing…", state="transcribing")
+        self.set_message("Transcribing…", state="transcribing")
         try:
             self._on_recorded(data, mime)
         except PuqError as exc:
@@ -126,15 +133,15 @@ class Recorder(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
             self._fail(exc, f"{type(exc).__name__}: {exc}")
         else:
             if self.state == "transcribing":
-                self.say("Transcribed.", state="done")
+                self.set_message("Transcribed.", state="done")
 
     def _fail(self, error: BaseException, words: str) -> None:
         self.error = error
-        self.say(words, state="failed")
+        self.set_message(words, state="failed")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
-        return bundle | {"text/plain": _SAVED}
+        return bundle | {"text/plain": _STATIC_TEXT}
 
     def _ipython_display_(self) -> None:
         display(self._repr_mimebundle_(), raw=True)

@@ -6,7 +6,7 @@ Run it by hand: ``python tests/bench/sanitiser.py``. A ratio near 10 between 1 M
 import gc
 import time
 
-from puq_magics.outputs.markdown.feed import MarkdownFeed, safe_markdown
+from puq_magics.outputs.markdown.feed import MarkdownFeed, sanitize_markdown
 
 ANSWER = r"""## Solving it
 
@@ -117,7 +117,7 @@ def text_of(name: str, size: int) -> str:
 def seconds(text: str) -> float:
     """Return how long the text takes as a whole."""
     start = time.process_time()
-    safe_markdown(text)
+    sanitize_markdown(text)
     return time.process_time() - start
 
 

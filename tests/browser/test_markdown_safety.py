@@ -19,7 +19,7 @@ if HOSTILE not in sys.path:
 
 from corpus import PAYLOADS  # noqa: E402
 
-from puq_magics.outputs.markdown.feed import MarkdownFeed, safe_markdown  # noqa: E402
+from puq_magics.outputs.markdown.feed import MarkdownFeed, sanitize_markdown  # noqa: E402
 
 Lab = Callable[..., LabNotebook]
 
@@ -83,8 +83,8 @@ def in_batches(texts: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("frontend", ["lab", "notebook"])
 def test_payloads_do_nothing(lab: Lab, frontend: Frontend) -> None:
-    texts = [safe_markdown(text) for text in PAYLOADS.values()]
-    texts += ["\n\n".join(safe_markdown(f"- {text}") for text in PAYLOADS.values())]
+    texts = [sanitize_markdown(text) for text in PAYLOADS.values()]
+    texts += ["\n\n".join(sanitize_markdown(f"- {text}") for text in PAYLOADS.values())]
     cells = in_batches(texts)
     notebook = lab(*cells, frontend=frontend)
     notebook.run_all()
@@ -99,7 +99,7 @@ def test_payloads_do_nothing(lab: Lab, frontend: Frontend) -> None:
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_payloads_do_nothing_in_a_notebook_that_is_opened_again(lab: Lab, trusted: bool) -> None:
-    texts = [safe_markdown(text) for text in PAYLOADS.values()]
+    texts = [sanitize_markdown(text) for text in PAYLOADS.values()]
     cells = in_batches(texts)
     notebook = lab(*cells)
     notebook.run_all()
@@ -176,7 +176,7 @@ re.compile("\\(x\\)")
 
 @pytest.mark.parametrize("frontend", ["lab", "notebook"])
 def test_readable_text_reads_as_meant(lab: Lab, frontend: Frontend) -> None:
-    notebook = lab(show(safe_markdown(READABLE)), frontend=frontend)
+    notebook = lab(show(sanitize_markdown(READABLE)), frontend=frontend)
     notebook.run_all()
     notebook.wait_until_stable()
     output = notebook.outputs(0)[0]

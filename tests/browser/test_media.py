@@ -115,7 +115,7 @@ def test_a_player_plays(lab: Lab, frontend: Frontend) -> None:
 
 
 def test_it_plays_by_itself_now_and_never_when_the_notebook_is_opened(lab: Lab) -> None:
-    notebook = lab(SETUP, "NotebookMediaView(autoplay=True).show(speech())")
+    notebook = lab(SETUP, "NotebookMediaView(autoplay=True).show_result(speech())")
     notebook.page.mouse.click(600, 500)  # a browser lets a page sound once somebody has touched it
     notebook.run_all()
     notebook.page.wait_for_function("() => document.querySelector('audio').currentTime > 0")
@@ -130,8 +130,9 @@ def test_it_plays_by_itself_now_and_never_when_the_notebook_is_opened(lab: Lab) 
 def test_what_is_too_large_plays_and_is_seen_from_its_file(lab: Lab) -> None:
     notebook = lab(
         SETUP,
-        "view = NotebookMediaView(max_embed_mb=0.001)\nview.show(images(png(300, 200, 2_000), prompt='a: kite #1?'))",
-        "view = NotebookMediaView(max_embed_mb=0.001)\nview.show(speech())",
+        "view = NotebookMediaView(max_embed_mb=0.001)\n"
+        "view.show_result(images(png(300, 200, 2_000), prompt='a: kite #1?'))",
+        "view = NotebookMediaView(max_embed_mb=0.001)\nview.show_result(speech())",
     )
     notebook.run_all()
     assert {path.name for path in notebook.file.parent.glob("*-1.*")} == {
@@ -155,7 +156,7 @@ def test_what_is_too_large_plays_and_is_seen_from_its_file(lab: Lab) -> None:
 
 def test_the_largest_that_is_embedded_arrives(lab: Lab) -> None:
     """Ten megabytes in one message; the server drops what a stream sends faster than it may, but no display."""
-    notebook = lab(SETUP, "NotebookMediaView().show(images(png(64, 64, 9_900_000)))")
+    notebook = lab(SETUP, "NotebookMediaView().show_result(images(png(64, 64, 9_900_000)))")
     notebook.run_all()
 
     def _check() -> None:
@@ -168,11 +169,11 @@ def test_the_largest_that_is_embedded_arrives(lab: Lab) -> None:
 def test_waiting_and_progress_give_way_to_the_result(lab: Lab) -> None:
     notebook = lab(
         SETUP,
-        "now = 0.0\nview = NotebookMediaView(doing='transcribing with a/b', clock=lambda: now)\n"
-        "view.progress(0, 4_000_000, 'sending my_talk.mp3'); now = 2.0\n"
-        "view.progress(1_000_000, 4_000_000, 'sending my_talk.mp3')",
-        "view.progress(4_000_000, 4_000_000, 'sending my_talk.mp3'); view.waiting(12.0)",
-        "view.show(TranscriptResult(text='Good morning.\\n\\nIt is $5 to $6.', source='my_talk.mp3', **CALL))",
+        "now = 0.0\nview = NotebookMediaView(activity='transcribing with a/b', clock=lambda: now)\n"
+        "view.show_progress(0, 4_000_000, 'sending my_talk.mp3'); now = 2.0\n"
+        "view.show_progress(1_000_000, 4_000_000, 'sending my_talk.mp3')",
+        "view.show_progress(4_000_000, 4_000_000, 'sending my_talk.mp3'); view.show_waiting(12.0)",
+        "view.show_result(TranscriptResult(text='Good morning.\\n\\nIt is $5 to $6.', source='my_talk.mp3', **CALL))",
     )
     notebook.run_cell(0)
     notebook.run_cell(1)
@@ -188,7 +189,7 @@ def test_waiting_and_progress_give_way_to_the_result(lab: Lab) -> None:
 
 
 def test_nbconverts_page_keeps_both(lab: Lab) -> None:
-    notebook = lab(SETUP, "images(png(300, 200))", "NotebookMediaView(autoplay=True).show(speech())")
+    notebook = lab(SETUP, "images(png(300, 200))", "NotebookMediaView(autoplay=True).show_result(speech())")
     notebook.run_all()
     file = notebook.save()
     subprocess.run(

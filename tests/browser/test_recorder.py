@@ -290,7 +290,7 @@ def test_keys_on_the_upload_leave_the_cell_alone(lab: Lab, grant_microphone: Cal
     assert recorder_page.page.locator(".jp-Notebook .jp-Cell").count() == 2
 
 
-@pytest.mark.parametrize("limit", ["longest=1.5", "largest=24_000"])
+@pytest.mark.parametrize("limit", ["max_seconds=1.5", "max_bytes=24_000"])
 def test_a_recording_ends_by_itself(lab: Lab, limit: str) -> None:
     recorder_page = RecorderPage(lab(SHOW.replace("Recorder(take)", f"Recorder(take, {limit})"), ASK))
     recorder_page.press("Record")

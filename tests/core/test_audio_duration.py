@@ -7,7 +7,7 @@ import struct
 import pytest
 from media_samples import wav
 
-from puq_magics.core.audio_duration import duration
+from puq_magics.core.audio_duration import audio_duration
 
 
 def ogg(head: bytes, samples: int) -> bytes:
@@ -31,24 +31,24 @@ def mp3(frames: int, header: bytes, size: int) -> bytes:
 @pytest.mark.parametrize("seconds", [0.25, 3.7])
 def test_wav(seconds: float) -> None:
     data = wav(seconds)
-    assert duration(data, "wav") == pytest.approx(seconds)
+    assert audio_duration(data, "wav") == pytest.approx(seconds)
     streamed = data[:40] + b"\xff\xff\xff\xff" + data[44:]  # by a writer who could not know
-    assert duration(streamed, "wav") == pytest.approx(seconds)
+    assert audio_duration(streamed, "wav") == pytest.approx(seconds)
     listed = data[:12] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + data[12:]
-    assert duration(listed, "wav") == pytest.approx(seconds)
-    assert duration(data[: 44 + 8_000], "wav") == pytest.approx(min(seconds, 0.5))
+    assert audio_duration(listed, "wav") == pytest.approx(seconds)
+    assert audio_duration(data[: 44 + 8_000], "wav") == pytest.approx(min(seconds, 0.5))
 
 
 def test_flac() -> None:
-    assert duration(flac(44_100, 44_100 * 5), "flac") == 5.0
-    assert duration(flac(8_000, 1 << 33), "flac") == pytest.approx((1 << 33) / 8_000)
+    assert audio_duration(flac(44_100, 44_100 * 5), "flac") == 5.0
+    assert audio_duration(flac(8_000, 1 << 33), "flac") == pytest.approx((1 << 33) / 8_000)
 
 
 def test_ogg() -> None:
     opus = b"OpusHead\1\1" + struct.pack("<HI", 312, 16_000) + b"\0\0\0"
-    assert duration(ogg(opus, 48_000 * 3 + 312), "ogg") == 3.0
+    assert audio_duration(ogg(opus, 48_000 * 3 + 312), "ogg") == 3.0
     vorbis = b"\x01vorbis" + struct.pack("<IBI", 0, 1, 22_050)
-    assert duration(ogg(vorbis, 22_050 * 3), "ogg") == 3.0
+    assert audio_duration(ogg(vorbis, 22_050 * 3), "ogg") == 3.0
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_ogg() -> None:
 def test_mp3(header: bytes, size: int, samples: int, rate: int) -> None:
     data = mp3(100, header, size)
     seconds = 100 * samples / rate
-    assert duration(data, "mp3") == pytest.approx(seconds)
+    assert audio_duration(data, "mp3") == pytest.approx(seconds)
     tagged = b"ID3\4\0\0\0\0\2\1" + bytes(257) + data + b"TAG" + bytes(125)
-    assert duration(tagged, "mp3") == pytest.approx(seconds)
+    assert audio_duration(tagged, "mp3") == pytest.approx(seconds)
     two = data + b"\0\xff\0junk" + data  # two that were joined
-    assert duration(two, "mp3") == pytest.approx(2 * seconds)
+    assert audio_duration(two, "mp3") == pytest.approx(2 * seconds)
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
@@ -75,11 +75,11 @@ def test_mp3(header: bytes, size: int, samples: int, rate: int) -> None:
     "data", [b"", b"RIFF", b"\xff", b"\xff\xfb", b"OggS", b"fLaC", bytes(100), b"\xff" * 100]
 )
 def test_what_does_not_tell(kind: str, data: bytes) -> None:
-    assert duration(data, kind) is None
+    assert audio_duration(data, kind) is None
 
 
 def test_formats_that_are_not_read() -> None:
-    assert duration(wav(1), "aac") is None
+    assert audio_duration(wav(1), "aac") is None
 
 
 def test_no_header_has_it_fail() -> None:
@@ -97,5 +97,5 @@ def test_no_header_has_it_fail() -> None:
                 data[:at] + b"\0" + data[at + 1 :],
                 data[:at] + b"\xff" + data[at + 1 :],
             ):
-                seconds = duration(changed, kind)
+                seconds = audio_duration(changed, kind)
                 assert seconds is None or isinstance(seconds, float)

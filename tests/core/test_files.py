@@ -17,15 +17,15 @@ import pytest
 
 from puq_magics.core.errors import InputError
 from puq_magics.core.files import (
-    checked_target,
-    first_free,
-    kept,
+    atomic_write,
+    check_save_path,
+    filename_stem,
+    first_free_path,
+    output_paths,
     save_bytes,
     save_numbered,
     save_text,
-    stem_of,
-    targets,
-    writing,
+    save_to_temp_file,
 )
 from puq_magics.outputs.results.media_html import notebook_folder
 
@@ -38,13 +38,13 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_target_is_given_back_and_nothing_is_made(tmp_path: Path) -> None:
-    assert checked_target(tmp_path / "x.png") == tmp_path / "x.png"
+    assert check_save_path(tmp_path / "x.png") == tmp_path / "x.png"
     assert names(tmp_path) == []
 
 
 def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert checked_target("~/x.png") == tmp_path / "x.png"
+    assert check_save_path("~/x.png") == tmp_path / "x.png"
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     "check",
     [
-        checked_target,
-        lambda path: checked_target(path, extensions=[".png"]),
-        lambda path: checked_target(path, extensions=[".png"], forcing="--force"),
+        check_save_path,
+        lambda path: check_save_path(path, extensions=[".png"]),
+        lambda path: check_save_path(path, extensions=[".png"], force_hint="--force"),
         lambda path: save_bytes(b"data", path),
     ],
 )
@@ -98,10 +98,10 @@ def test_what_cannot_be_written(
 def test_force_takes_files_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "mine.png").write_text("mine")
     os.mkfifo(tmp_path / "pipe.png")
-    assert checked_target(tmp_path / "mine.png", force=True).name == "mine.png"
+    assert check_save_path(tmp_path / "mine.png", force=True).name == "mine.png"
     for name in ("pipe.png", ".", "nowhere/x.png"):
         with pytest.raises(InputError):
-            checked_target(tmp_path / name, force=True)
+            check_save_path(tmp_path / name, force=True)
 
 
 @pytest.fixture
@@ -121,10 +121,10 @@ def test_what_may_not_be_written_to(read_only_folder: Path) -> None:
     code = (
         "import os, sys\n"
         "from puq_magics.core.errors import InputError\n"
-        "from puq_magics.core.files import checked_target\n"
+        "from puq_magics.core.files import check_save_path\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
         "for name, force in (('new.png', False), ('new.png', True), ('mine.png', True)):\n"
-        "    try: checked_target(sys.argv[1] + '/' + name, force)\n"
+        "    try: check_save_path(sys.argv[1] + '/' + name, force)\n"
         "    except InputError as exc: print(exc.message)\n"
     )
     command = [sys.executable, "-c", code, str(read_only_folder)]
@@ -138,20 +138,20 @@ def test_all_names_that_may_come_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "kite.jpg").touch()
     (tmp_path / "cat-2.png").touch()
     with pytest.raises(InputError, match=r"kite\.jpg exists"):
-        checked_target(tmp_path / "kite", extensions=endings)
-    assert checked_target(tmp_path / "kite.png", extensions=endings).name == "kite.png"
+        check_save_path(tmp_path / "kite", extensions=endings)
+    assert check_save_path(tmp_path / "kite.png", extensions=endings).name == "kite.png"
     with pytest.raises(InputError, match=r"cat-2\.png exists"):
-        checked_target(tmp_path / "cat.png", number=2)
+        check_save_path(tmp_path / "cat.png", number=2)
     with pytest.raises(InputError, match=r"cat-2\.png exists"):
-        checked_target(tmp_path / "cat", extensions=endings, number=3)
-    assert checked_target(tmp_path / "cat.png", extensions=endings, number=1).name == "cat.png"
+        check_save_path(tmp_path / "cat", extensions=endings, number=3)
+    assert check_save_path(tmp_path / "cat.png", extensions=endings, number=1).name == "cat.png"
 
 
 def test_numbers_and_extensions() -> None:
-    assert targets(Path("a/x.jpg"), ".png") == [Path("a/x.jpg")]
-    assert targets(Path("a/x"), ".png") == [Path("a/x.png")]
-    assert targets(Path("a/x"), ".png", 2) == [Path("a/x-1.png"), Path("a/x-2.png")]
-    assert targets(Path("v1.2.jpg"), ".png", 2) == [Path("v1.2-1.jpg"), Path("v1.2-2.jpg")]
+    assert output_paths(Path("a/x.jpg"), ".png") == [Path("a/x.jpg")]
+    assert output_paths(Path("a/x"), ".png") == [Path("a/x.png")]
+    assert output_paths(Path("a/x"), ".png", 2) == [Path("a/x-1.png"), Path("a/x-2.png")]
+    assert output_paths(Path("v1.2.jpg"), ".png", 2) == [Path("v1.2-1.jpg"), Path("v1.2-2.jpg")]
 
 
 @pytest.mark.parametrize(
@@ -170,35 +170,35 @@ def test_numbers_and_extensions() -> None:
     ],
 )
 def test_what_is_an_extension(tmp_path: Path, name: str, whole: str) -> None:
-    assert targets(tmp_path / name, ".png") == [tmp_path / whole]
-    number_two = targets(tmp_path / name, ".png", 2)[1]
+    assert output_paths(tmp_path / name, ".png") == [tmp_path / whole]
+    number_two = output_paths(tmp_path / name, ".png", 2)[1]
     assert number_two.name == f"{Path(whole).stem}-2{Path(whole).suffix}"
-    assert checked_target(tmp_path / name, extensions=[".png"]) == tmp_path / name
+    assert check_save_path(tmp_path / name, extensions=[".png"]) == tmp_path / name
 
 
 def test_a_file_without_an_extension_is_replaced_itself(tmp_path: Path) -> None:
     (tmp_path / "kite").touch()
     with pytest.raises(InputError, match="kite exists") as caught:
-        checked_target(tmp_path / "kite", extensions=[".png"], forcing="--force")
+        check_save_path(tmp_path / "kite", extensions=[".png"], force_hint="--force")
     assert caught.value.hint == "Name another; or --force replaces it."
-    assert targets(checked_target(tmp_path / "kite", True, extensions=[".png"]), ".png") == [
+    assert output_paths(check_save_path(tmp_path / "kite", True, extensions=[".png"]), ".png") == [
         tmp_path / "kite"
     ]
-    assert checked_target(tmp_path / "kite", extensions=[".png"], number=2)  # kite-1.png and kite-2.png
+    assert check_save_path(tmp_path / "kite", extensions=[".png"], number=2)  # kite-1.png and kite-2.png
 
 
 def test_the_hint_names_the_option_of_magics_too(tmp_path: Path) -> None:
     (tmp_path / "kite.md").touch()
     with pytest.raises(InputError, match=r"kite\.md exists") as caught:
-        checked_target(tmp_path / "kite.md")
+        check_save_path(tmp_path / "kite.md")
     assert caught.value.hint == "Name another; or force=True (--force) replaces it."
 
 
 def test_the_first_name_that_is_free(tmp_path: Path) -> None:
-    assert first_free(tmp_path / "x.txt") == tmp_path / "x.txt"
+    assert first_free_path(tmp_path / "x.txt") == tmp_path / "x.txt"
     for name, free in (("x.txt", "x-2.txt"), ("x-2.txt", "x-3.txt")):
         (tmp_path / name).touch()
-        assert first_free(tmp_path / "x.txt") == tmp_path / free
+        assert first_free_path(tmp_path / "x.txt") == tmp_path / free
 
 
 # --- writing
@@ -206,7 +206,7 @@ def test_the_first_name_that_is_free(tmp_path: Path) -> None:
 
 def write(target: Path, then: Callable[[], object], force: bool = False) -> None:
     """Write a file; before it ends, let something happen."""
-    with writing(target, force) as file:
+    with atomic_write(target, force) as file:
         file.write(b"data")
         file.flush()
         then()
@@ -214,7 +214,7 @@ def write(target: Path, then: Callable[[], object], force: bool = False) -> None
 
 def test_a_file_has_its_name_when_it_is_whole(tmp_path: Path) -> None:
     target = tmp_path / "x.png"
-    with writing(target) as file:
+    with atomic_write(target) as file:
         file.write(b"da")
         assert not target.exists()
         file.write(b"ta")
@@ -298,7 +298,7 @@ def test_of_many_writers_one_gets_the_name_and_none_is_lost(tmp_path: Path) -> N
 
     def _write(n: int) -> None:
         try:
-            with writing(tmp_path / "x.png") as file:
+            with atomic_write(tmp_path / "x.png") as file:
                 file.write(bytes([n]) * 1000)
                 together.wait(30)
         except InputError as exc:
@@ -349,12 +349,12 @@ def test_numbered_files(tmp_path: Path) -> None:
     ],
 )
 def test_names_of_words(words: str, stem: str) -> None:
-    assert stem_of(words) == stem
+    assert filename_stem(words) == stem
 
 
 def test_what_must_not_be_lost_is_kept_for_oneself() -> None:
-    path = kept(b"data", ".mp3")
-    other = kept(b"more", ".mp3")
+    path = save_to_temp_file(b"data", ".mp3")
+    other = save_to_temp_file(b"more", ".mp3")
     try:
         assert path.read_bytes() == b"data"
         assert path.suffix == ".mp3"

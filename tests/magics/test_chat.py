@@ -657,7 +657,7 @@ def test_a_repair_of_what_was_gone_on_with_becomes_the_turn(shell: Any, serve: A
     assert "turn 1 replaced; its earlier answer kept as branch main~1" in shell.names["r"].remarks
     main = shell.session.conversations.find("main")
     assert [(turn.question, turn.answer) for turn in main.turns] == [("Somebody", ANN)]
-    assert [turn.answer for turn in main.branch("main~1").turns] == ['{"nom": "Ann",']
+    assert [turn.answer for turn in main.get_branch("main~1").turns] == ['{"nom": "Ann",']
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -727,7 +727,7 @@ def test_code_goes_into_the_cell_below_and_is_not_run(use_responses: Any, shell:
     use_responses("So:\n\n```python\nx = 1\n```\nDone.")
     assert next_cells(shell, "%puq_chat -f code -o r a number") == ["x = 1"]
     assert "x" not in shell.names
-    assert "the code is in the cell below, not run" in shell.names["r"].footer.plain()
+    assert "the code is in the cell below, not run" in shell.names["r"].footer.to_text()
 
 
 def test_the_first_of_several_blocks_or_all(use_responses: Any, shell: Any) -> None:
@@ -742,7 +742,7 @@ def test_several_answers_of_one_cell_go_into_one_cell_below(use_responses: Any, 
     use_responses("```python\nx = 1\n```", "None.", "```python\ny = 2\n```", "```python\nz = 3\n```")
     asks = "for n in (1, 2, 3):\n    %puq_chat -f code -o r number {{n}}"
     assert next_cells(shell, asks) == ["x = 1\n\n# --- answer 2 ---\ny = 2"]
-    assert "the code is added to the cell below, not run" in shell.names["r"].footer.plain()
+    assert "the code is added to the cell below, not run" in shell.names["r"].footer.to_text()
     assert next_cells(shell, "%puq_chat -f code number 4") == ["z = 3"]
 
 
@@ -823,7 +823,7 @@ def test_what_is_saved_is_what_was_asked_for(use_responses: Any, shell: Any, tmp
     assert (tmp_path / "words.md").read_text() == "Words."
     assert json.loads((tmp_path / "ann.json").read_text()) == json.loads(ANN)
     assert (tmp_path / "code.py").read_text() == "x = 1\n\ny = 2"
-    assert f"saved as {tmp_path}/words.md" in shell.names["r"].footer.plain()
+    assert f"saved as {tmp_path}/words.md" in shell.names["r"].footer.to_text()
 
 
 def test_nothing_is_overwritten_unasked(use_responses: Any, shell: Any, tmp_path: Path) -> None:

@@ -425,7 +425,7 @@ def test_an_interrupt_behind_the_answer_does_not_lose_it(fresh_kernel: Any, serv
         "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
     ]
     assert stopped.screen[-1]["text/plain"].startswith("All of it.")
-    assert fresh_kernel.value("[kept.text, kept.broken_off]") == ["All of it.", ""]
+    assert fresh_kernel.value("[kept.text, kept.status]") == ["All of it.", ""]
     assert fresh_kernel.run("%puq_usage").screen
 
 

@@ -226,7 +226,7 @@ def test_a_wav_that_is_cut_is_told_and_stays_as_it_came(
     use_responses(cut)
     ran = shell.run("%puq_speak --save talk.wav -o talk Hello")
     talk = shell.names["talk"]
-    assert (talk.audio, talk.broken_off) == (cut, "broken off")
+    assert (talk.audio, talk.status) == (cut, "broken off")
     assert (folder / "talk.wav").read_bytes() == cut
     assert "the audio is cut: 40 bytes that its head tells of did not come" in ran.out
 
@@ -276,7 +276,7 @@ def test_what_a_failed_part_leaves(shell: Any, use_responses: UseResponses, fold
     assert isinstance(error, RateLimitError)
     assert "What was spoken is in _puq" in error.hint
     assert talk.audio == wav(1, 2)
-    assert talk.broken_off == "broken off"
+    assert talk.status == "broken off"
     assert "2 of 3 parts were spoken" in talk.notes
     assert "talk.wav" not in files(folder)
 

@@ -243,7 +243,7 @@ def test_the_words_of_an_answer_that_breaks_off_are_kept(
     assert "partial" not in str(ran.error)
     heard = shell.names["heard"]
     assert heard is shell.names["_puq"]
-    assert (heard.text, heard.broken_off) == (words, "broken off")
+    assert (heard.text, heard.status) == (words, "broken off")
     assert ran.out.startswith(words)
     assert not (folder / "heard.txt").exists()
 
@@ -367,7 +367,7 @@ def test_the_words_of_a_stream_that_breaks_off_are_kept(
     assert "The words that came are in _puq." in ran.error.hint
     heard = shell.names["heard"]
     assert heard is shell.names["_puq"]
-    assert (heard.text, heard.broken_off, heard.segments[0].end) == ("Hello", "broken off", 1.5)
+    assert (heard.text, heard.status, heard.segments[0].end) == ("Hello", "broken off", 1.5)
     assert ran.out.startswith("Hello\n")
     assert not (folder / "heard.txt").exists()
 
@@ -437,7 +437,7 @@ def test_a_recording_goes_the_same_way(sandbox_kernel: Any) -> None:
     assert any("application/vnd.jupyter.widget-view+json" in bundle for bundle in cell.screen)
     found = "import gc\nfrom puq_magics.widgets.recorder import Recorder\n"
     found += "(recorder,) = [each for each in gc.get_objects() if isinstance(each, Recorder)]\n"
-    taken = sandbox_kernel.run(found + "recorder._take(talk.audio, 'audio/wav')")
+    taken = sandbox_kernel.run(found + "recorder._handle_recording(talk.audio, 'audio/wav')")
     assert taken.reply["status"] == "ok"
     assert sandbox_kernel.value("[heard.text, _puq is heard, recorder.state, recorder.message]") == [
         "Hello, recorder.",
@@ -460,7 +460,7 @@ recorder = [each for each in gc.get_objects() if isinstance(each, Recorder) and 
 
 def test_a_recording_that_fails_is_told_by_the_recorder(sandbox_kernel: Any) -> None:
     sandbox_kernel.run("%puq_transcribe --record")
-    sandbox_kernel.run(RECORDER + "recorder._take(b'what is this?', 'audio/odd')")
+    sandbox_kernel.run(RECORDER + "recorder._handle_recording(b'what is this?', 'audio/odd')")
     state, words = sandbox_kernel.value("[recorder.state, recorder.message]")
     assert state == "failed"
     assert words.startswith("the recording (audio/odd) cannot be sent: the data is not audio")
@@ -473,7 +473,8 @@ def test_the_text_of_each_recording_has_a_file_of_its_own(sandbox_kernel: Any) -
     sandbox_kernel.run("%puq_speak -q -o one One.\n%puq_speak -q -o two Two.")
     sandbox_kernel.run("%puq_transcribe --record --save words.txt")
     sandbox_kernel.run(
-        RECORDER + "recorder._take(one.audio, 'audio/wav')\nrecorder._take(two.audio, 'audio/wav')"
+        RECORDER
+        + "recorder._handle_recording(one.audio, 'audio/wav')\nrecorder._handle_recording(two.audio, 'audio/wav')"
     )
     assert sandbox_kernel.value("recorder.message").endswith("in _puq.text and words-2.txt.")
     assert (sandbox_kernel.folder / "words.txt").read_text(encoding="utf-8") == "One."
@@ -482,7 +483,7 @@ def test_the_text_of_each_recording_has_a_file_of_its_own(sandbox_kernel: Any) -
         "words.txt exists" in sandbox_kernel.run("%puq_transcribe --record --save words.txt").error["evalue"]
     )
     sandbox_kernel.run("%puq_transcribe --record --save words.txt --force")
-    sandbox_kernel.run(RECORDER + "recorder._take(two.audio, 'audio/wav')")
+    sandbox_kernel.run(RECORDER + "recorder._handle_recording(two.audio, 'audio/wav')")
     assert (sandbox_kernel.folder / "words.txt").read_text(encoding="utf-8") == "Two."
 
 
@@ -491,7 +492,7 @@ def test_an_interrupted_recording_is_kept(sandbox_kernel: Any) -> None:
     sandbox_kernel.run("from unittest.mock import patch\n" + RECORDER)
     sandbox_kernel.run(
         "with patch('puq_magics.api.client.Router.transcribe', side_effect=KeyboardInterrupt):\n"
-        "    recorder._take(talk.audio, 'audio/wav')"
+        "    recorder._handle_recording(talk.audio, 'audio/wav')"
     )
     state, words = sandbox_kernel.value("[recorder.state, recorder.message]")
     assert state == "failed"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.outputs.markdown.feed import PlainFeed, inline, plain
+from puq_magics.outputs.markdown.feed import ControlCharFilter, escape_inline, strip_control_chars
 
 ESC = "\x1b"
 
@@ -35,14 +35,14 @@ ESC = "\x1b"
     ],
 )
 def test_plain(text: str, shown: str) -> None:
-    assert plain(text) == shown
-    feed = PlainFeed()
+    assert strip_control_chars(text) == shown
+    feed = ControlCharFilter()
     assert "".join(map(feed.feed, text)) + feed.finish() == shown
 
 
 def test_words_in_a_sequence_that_never_ends_are_not_swallowed() -> None:
     text = "word " * 2_000
-    assert plain(f"{ESC}]{text}") == text
+    assert strip_control_chars(f"{ESC}]{text}") == text
 
 
 fragments = st.lists(
@@ -58,13 +58,13 @@ fragments = st.lists(
 @given(fragments, st.integers(1, 5))
 def test_the_split_does_not_matter_and_nothing_leaks(parts: list[str], step: int) -> None:
     text = "".join(parts)
-    feed = PlainFeed()
+    feed = ControlCharFilter()
     split = (
         "".join(feed.feed(text[start : start + step]) for start in range(0, len(text), step)) + feed.finish()
     )
-    assert split == plain(text)
+    assert split == strip_control_chars(text)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", split)
-    assert plain(split) == split
+    assert strip_control_chars(split) == split
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_the_split_does_not_matter_and_nothing_leaks(parts: list[str], step: int
     ],
 )
 def test_inline(text: str, shown: str) -> None:
-    assert inline(text) == shown
+    assert escape_inline(text) == shown
 
 
 def test_inline_cuts() -> None:
-    assert inline("x" * 300) == "x" * 199 + "…"
-    assert inline("x" * 200) == "x" * 200
-    assert inline("ab cd", limit=4) == "ab…"
+    assert escape_inline("x" * 300) == "x" * 199 + "…"
+    assert escape_inline("x" * 200) == "x" * 200
+    assert escape_inline("ab cd", limit=4) == "ab…"

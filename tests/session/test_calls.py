@@ -61,7 +61,7 @@ def test_an_interrupt_in_mid_stream(fresh_kernel: Any, serve: Any) -> None:
     assert [cell.contents("display_data") for cell in others] == [[], []]
     assert len(server.requests) == 1
     assert fresh_kernel.value(
-        "[kept.text, kept.interrupted, kept.broken_off, _puq is kept, 'ran' in globals()]"
+        "[kept.text, kept.interrupted, kept.status, _puq is kept, 'ran' in globals()]"
     ) == [
         "The first words",
         True,
@@ -221,7 +221,7 @@ def test_a_broken_answer_is_shown_and_kept_as_far_as_it_came(sandbox_kernel: Any
     (bundle,) = cell.screen
     assert bundle["text/plain"].startswith(text)
     assert "[broken off · sandbox/fail" in bundle["text/plain"]
-    assert sandbox_kernel.value("[_puq is kept, kept.broken_off, kept.interrupted]") == [
+    assert sandbox_kernel.value("[_puq is kept, kept.status, kept.interrupted]") == [
         True,
         "broken off",
         False,
@@ -337,12 +337,18 @@ def test_stopping_the_sandbox_under_an_answer(fresh_kernel: Any) -> None:
     stop = "import threading\nws = get_ipython().magics_manager.registry['PuqChatMagics'].session\n"
     stop += "sandbox, seen = ws.sandbox, threading.Event()\n"
     stop += "thread = threading.Thread(target=lambda: (seen.wait(), sandbox.stop()))\nthread.start()\n"
-    fresh_kernel.run(stop + "from puq_magics.outputs.views.notebook import Screen\npaint = Screen.paint\n")
-    code = "def noted(self, bundle):\n    paint(self, bundle)\n    seen.set()\nScreen.paint = noted\n"
+    fresh_kernel.run(
+        stop
+        + "from puq_magics.outputs.views.notebook import UpdatableDisplay\npaint = UpdatableDisplay.update\n"
+    )
+    code = (
+        "def noted(self, bundle):\n    paint(self, bundle)\n    seen.set()\nUpdatableDisplay.update = noted\n"
+    )
     cell = fresh_kernel.run(
-        code + "try:\n    %puq_chat -m sandbox/stall hi\nfinally:\n    Screen.paint = paint; thread.join()"
+        code
+        + "try:\n    %puq_chat -m sandbox/stall hi\nfinally:\n    UpdatableDisplay.update = paint; thread.join()"
     )
     assert cell.error["ename"] == "APIConnectionError"
-    assert fresh_kernel.value("_puq.broken_off") == "broken off"
+    assert fresh_kernel.value("_puq.status") == "broken off"
     fresh_kernel.run("%puq_sandbox stop\n%puq_sandbox --pace 0")
     assert fresh_kernel.run("%puq_chat hi").reply["status"] == "ok"

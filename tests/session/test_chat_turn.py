@@ -11,7 +11,7 @@ import pytest
 
 from puq_magics.core.errors import InputError
 from puq_magics.outputs.results import ChatResult
-from puq_magics.outputs.views.view import QuietView
+from puq_magics.outputs.views.view import QuietChatView
 from puq_magics.prompts.token_estimate import estimate_message_tokens
 from puq_magics.session.budget import usage_or_estimate
 from puq_magics.session.chat_call import ChatSpec, chat
@@ -405,11 +405,11 @@ def test_an_interrupted_answer_is_kept_and_marked(fresh_kernel: Any, serve: Any)
 def test_to_go_on_with_a_cut_off_answer(use_responses: Any, shell: Any) -> None:
     server = use_responses(respond_truncated, " three.")
     shell.run("%puq_chat -t 0 -s Count. one to three")
-    assert shell.names["_puq"].is_cut
+    assert shell.names["_puq"].is_truncated
     ran = shell.run("r = %puq_chat --continue")
     assert ran.out.startswith("One, two, three.\n")
     assert shell.names["r"].text == "One, two, three."
-    assert not shell.names["r"].is_cut
+    assert not shell.names["r"].is_truncated
     messages = server.requests[1].json["messages"]
     assert messages[:-1] == [
         {"role": "system", "content": "Count."},
@@ -514,7 +514,7 @@ def test_first_turns_at_the_same_time_are_turns_of_one_conversation(sandbox_shel
 def test_an_answer_that_cannot_be_kept_is_shown_to_its_end(sandbox_shell: Any) -> None:
     ended: list[ChatResult] = []
 
-    class _Ending(QuietView):
+    class _Ending(QuietChatView):
         def end(self, result: ChatResult) -> None:
             ended.append(result)
 

@@ -28,12 +28,12 @@ def test_the_last_result_is_no_clutter(sandbox_shell: Any) -> None:
 
 
 def test_painted_marks_end_with_the_cell(sandbox_shell: Any) -> None:
-    sandbox_shell.run("%puq_chat hi\ninside = _puq.is_painted")
+    sandbox_shell.run("%puq_chat hi\ninside = _puq.already_displayed")
     assert sandbox_shell.names["inside"] is True
-    assert sandbox_shell.names[LAST_RESULT].is_painted is False
+    assert sandbox_shell.names[LAST_RESULT].already_displayed is False
     ran = sandbox_shell.attempt("%puq_chat hi\nr = _puq\n1/0")
     assert isinstance(ran.error, ZeroDivisionError)
-    assert sandbox_shell.names["r"].is_painted is False
+    assert sandbox_shell.names["r"].already_displayed is False
 
 
 def test_outputs_go_where_the_shell_is(sandbox_shell: Any, sandbox_kernel: Any) -> None:

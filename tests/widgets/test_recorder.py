@@ -43,8 +43,8 @@ def states(recorder: Recorder) -> list[str]:
 
 def shown(recorder: Recorder) -> tuple[str, str]:
     """What the browser was told last, with and without anywidget."""
-    said: dict[str, str] = recorder._microphone.said
-    assert recorder._words.value == said["words"] == recorder.message
+    said: dict[str, str] = recorder._microphone.kernel_message
+    assert recorder._message_label.value == said["words"] == recorder.message
     assert said["state"] == recorder.state
     return said["state"], said["words"]
 
@@ -73,9 +73,9 @@ def test_the_function_may_speak_for_itself() -> None:
     said: list[str] = []
 
     def transcribe(data: bytes, mime: str) -> None:
-        recorder.say("Sending, 40 %")
+        recorder.set_message("Sending, 40 %")
         said.append(shown(recorder)[1])
-        recorder.say("12 words in English.", state="done")
+        recorder.set_message("12 words in English.", state="done")
 
     recorder = Recorder(transcribe)
     entered = states(recorder)
@@ -114,7 +114,7 @@ def test_the_browser_says_how_it_is(state: str) -> None:
     recorder = Recorder(ignore)
     recorder._microphone._handle_custom_msg({"kind": "state", "state": state, "words": "So."}, [])
     assert (recorder.state, recorder.message) == (state, "So.")
-    assert recorder._microphone.said == {}  # it is not told its own words
+    assert recorder._microphone.kernel_message == {}  # it is not told its own words
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_other_messages_do_nothing(content: Any, buffers: list[bytes]) -> None:
 
 
 def test_limits_reach_the_browser() -> None:
-    microphone = Recorder(ignore, longest=5, largest=1000)._microphone
-    assert (microphone.longest, microphone.largest) == (5, 1000)
+    microphone = Recorder(ignore, max_seconds=5, max_bytes=1000)._microphone
+    assert (microphone.max_seconds, microphone.max_bytes) == (5, 1000)
 
 
 KERNEL_CODE = """
@@ -156,7 +156,7 @@ def test_a_kernel_shows_words_for_later_and_the_result_in_their_place(notebook: 
     assert "%puq_transcribe" in widget["text/plain"]
     assert set(words) == {"text/plain", "text/html"}
     assert words["text/plain"] == widget["text/plain"]
-    cell = notebook.run("recorder._take(b'hello', '')")
+    cell = notebook.run("recorder._handle_recording(b'hello', '')")
     (update,) = cell.contents("update_display_data")
     assert update["data"] == {"text/plain": "hello", "text/markdown": "*heard*"}
     assert notebook.run("recorder").screen[1] == update["data"]  # shown again, with what it has
@@ -165,7 +165,7 @@ def test_a_kernel_shows_words_for_later_and_the_result_in_their_place(notebook: 
 def test_a_recorder_says_what_it_is() -> None:
     recorder = Recorder(ignore)
     assert repr(recorder) == "<Recorder idle>"
-    recorder.say("Two\nlines.", state="failed")
+    recorder.set_message("Two\nlines.", state="failed")
     assert repr(recorder) == r"<Recorder failed 'Two\nlines.'>"
 
 

@@ -9,8 +9,8 @@ import copy
 import re
 
 from puq_magics.outputs.markdown import links
-from puq_magics.outputs.markdown.fences import Fence, Indented
-from puq_magics.outputs.markdown.inline import End, render
+from puq_magics.outputs.markdown.fences import FencedCode, IndentedCode
+from puq_magics.outputs.markdown.inline import BlockEnd, render
 
 _QUOTE = re.compile(r"(?:[ ]{0,3}>[ ]?+)+")
 _MARKERS = re.compile(r"[ ]*(?:(?:[-*+]|\d{1,9}[.)])(?:[ \t]++|\Z))+")
@@ -21,80 +21,80 @@ _DISPLAY_MARK = re.compile(r"\$\$|(?<!\\)\\[\[\]]|(?<!\\)\\(?:begin|end)\{[A-Za-
 _CODE_IN_LINE = re.compile(r"`[^`]*`")
 
 #: A last line that could still turn out to be anything: a bullet, a rule, a fence, a delimiter row, a task.
-_UNDECIDED = re.compile(
+_AMBIGUOUS = re.compile(
     r"[-*+=_#>~|:` \t]{1,400}\Z|[ ]*(?:[-*+][ ]+)?\d{1,9}[.)]?[ ]*\Z|[ ]*(?:[-*+]|\d{1,9}[.)])[ ]+\[[ xX]?\]?[ ]*\Z"
 )
-_HALF_FENCE = re.compile(r"[ ]*(?:`{3}|~{3})[^`]*\Z")
+_PARTIAL_FENCE = re.compile(r"[ ]*(?:`{3}|~{3})[^`]*\Z")
 
 #: A display formula that is not closed within so many characters is none.
-_LONGEST_DISPLAY = 4_000
+_MAX_DISPLAY_CHARS = 4_000
 
 
-class Blocks:
+class BlockParser:
     """Takes lines (without their ends), gives safe Markdown."""
 
     def __init__(self) -> None:
-        self.done: list[str] = []  # safe lines of finished blocks
-        self.size = 0  # their characters
+        self.output_lines: list[str] = []  # safe lines of finished blocks
+        self.output_size = 0  # their characters
         self.lines: list[str] = []  # the running text at hand, without the quote's marks
         self.length = 0  # its characters, or those of the code at hand
-        self.marks = ""  # the quote's marks before each of its lines
-        self.fence: Fence | None = None  # the code at hand
-        self.display = ""  # what closes the display formula that is open
+        self.quote_prefix = ""  # the quote's marks before each of its lines
+        self.fence: FencedCode | None = None  # the code at hand
+        self.math_closer = ""  # what closes the display formula that is open
         self.is_table = False
         self.header: list[str] = []  # the table's first two rows, safe, once they are there
         self.in_list = False
         self.item_column = 0  # where the text of the last list item starts
         self.after_blank = True  # in the source
-        self.put_blank = True  # in the output
-        self.shift = 0  # spaces taken off each line since a list was cut in two
-        self.is_fresh = True  # no line yet, or none since the cut
-        self.growing = False
+        self.output_ends_blank = True  # in the output
+        self.dedent = 0  # spaces taken off each line since a list was cut in two
+        self.is_at_start = True  # no line yet, or none since the cut
+        self.is_streaming = False
 
     # -- lines ------------------------------------------------------------------------------------
 
     def add(self, line: str) -> None:
         """Take the next line."""
-        self.is_fresh = False
+        self.is_at_start = False
         if self.fence is not None:
-            if self.fence.takes(line):
+            if self.fence.add_line(line):
                 self.length += len(line) + 1
                 if self.fence.closed:
                     self.close()
                 return
             self.close()
-        line = self._shifted(line)
+        line = self._dedent_line(line)
         quote = _QUOTE.match(line) if ">" in line else None
-        marks = quote[0] if quote else ""
-        body = line[len(marks) :]
-        if self.display and self._same_quote(marks) and self._continue_display(body):
+        quote_prefix = quote[0] if quote else ""
+        body = line[len(quote_prefix) :]
+        if self.math_closer and self._same_quote(quote_prefix) and self._continue_display_math(body):
             return
         if not body.strip():
             self.close()
-            self._put(marks.rstrip())
-        elif not self._start_code(body, marks):
-            self._text(body, marks)
+            self._emit(quote_prefix.rstrip())
+        elif not self._start_code(body, quote_prefix):
+            self._add_text(body, quote_prefix)
         self.after_blank = not body.strip()
 
-    def _same_quote(self, marks: str) -> bool:
-        return marks.count(">") == self.marks.count(">")
+    def _same_quote(self, quote_prefix: str) -> bool:
+        return quote_prefix.count(">") == self.quote_prefix.count(">")
 
-    def _shifted(self, line: str) -> str:
+    def _dedent_line(self, line: str) -> str:
         if line and line[0] not in " \t":
-            self.shift = 0
+            self.dedent = 0
             return line
         stripped = line.lstrip(" \t")
         lead = line[: len(line) - len(stripped)].expandtabs(4)
         if stripped:
-            self.shift = min(self.shift, len(lead))
-        return lead[self.shift :] + stripped
+            self.dedent = min(self.dedent, len(lead))
+        return lead[self.dedent :] + stripped
 
-    def _start_code(self, body: str, marks: str) -> bool:
+    def _start_code(self, body: str, quote_prefix: str) -> bool:
         """Start a code block if the line does: fenced, or indented outside a list."""
         column = self.item_column if self.in_list else 0
-        if self.after_blank and not marks and not self.lines and body.startswith(" " * (column + 4)):
-            self.fence = Indented(column)
-            return self.fence.takes(body)
+        if self.after_blank and not quote_prefix and not self.lines and body.startswith(" " * (column + 4)):
+            self.fence = IndentedCode(column)
+            return self.fence.add_line(body)
         if "```" not in body and "~~~" not in body:
             return False
         markers = _MARKERS.match(body)
@@ -107,74 +107,79 @@ class Blocks:
         if markers:
             self.item_column = len(before)
         self.in_list = bool(markers) or (self.in_list and bool(indent))
-        at_left = not marks and not self.in_list
-        self.fence = Fence(
-            found["fence"], found["info"], indent + self.shift, marks, before + found["indent"], at_left
+        is_unindented = not quote_prefix and not self.in_list
+        self.fence = FencedCode(
+            found["fence"],
+            found["info"],
+            indent + self.dedent,
+            quote_prefix,
+            before + found["indent"],
+            is_unindented,
         )
         return True
 
-    def _text(self, body: str, marks: str) -> None:
+    def _add_text(self, body: str, quote_prefix: str) -> None:
         markers = _MARKERS.match(body)
         if markers:
             self.item_column = len(markers[0].expandtabs(4))
         self.in_list = bool(markers) or (self.in_list and (body[0] == " " or not self.after_blank))
-        same = self._same_quote(marks)
+        same = self._same_quote(quote_prefix)
         if same and self.is_table and "|" in body:
-            self._row(body)
+            self._add_table_row(body)
             return
         row = _ROW.match(body) is not None
         heading = not row and _HEADING_OR_RULE.match(body) is not None
         if markers or row or heading or self.is_table or not same or not self.lines:
             self.close()
-            self.marks = marks
-        definition = links.definition(body) if not self.lines and "]:" in body else None
+            self.quote_prefix = quote_prefix
+        definition = links.safe_definition(body) if not self.lines and "]:" in body else None
         if definition is not None:
-            self._put(marks + definition)
-            self._put(marks.rstrip())  # or the next line could be read as its title
+            self._emit(quote_prefix + definition)
+            self._emit(quote_prefix.rstrip())  # or the next line could be read as its title
             return
         self.is_table = row
         self._append(body)
-        if heading and not self.display and not self.growing:
+        if heading and not self.math_closer and not self.is_streaming:
             self.close()
 
     def _append(self, body: str) -> None:
         self.lines.append(body)
         self.length += len(body) + 1
         if not self.is_table and ("$$" in body or "\\" in body):
-            self._watch_display(body)
+            self._track_display_math(body)
 
-    def _row(self, body: str) -> None:
+    def _add_table_row(self, body: str) -> None:
         """Take another row of a table: the first waits for the second, which says that it is a table."""
         self._append(body)
-        if not self.growing:
+        if not self.is_streaming:
             self.close(in_table=True)
 
     # -- display formulas: blank lines and bullets inside do not end them ---------------------------
 
-    def _watch_display(self, body: str) -> None:
+    def _track_display_math(self, body: str) -> None:
         line = _CODE_IN_LINE.sub("", body)
         for found in _DISPLAY_MARK.finditer(line):
             mark = found[0]
-            if self.display:
-                self.display = "" if mark == self.display else self.display
+            if self.math_closer:
+                self.math_closer = "" if mark == self.math_closer else self.math_closer
             elif line[: found.start()].strip(" -*+0123456789.)"):
                 break  # within a sentence: it has no blank lines
             elif mark == "$$":
-                self.display = "$$"
+                self.math_closer = "$$"
             elif mark == "\\[":
-                self.display = "\\]"
+                self.math_closer = "\\]"
             elif mark.startswith("\\begin"):
-                self.display = "\\end" + mark[6:]
+                self.math_closer = "\\end" + mark[6:]
 
-    def _continue_display(self, body: str) -> bool:
-        if self.length > _LONGEST_DISPLAY or _FENCE.match(body):
+    def _continue_display_math(self, body: str) -> bool:
+        if self.length > _MAX_DISPLAY_CHARS or _FENCE.match(body):
             return False
         self._append(body)
         return True
 
     # -- the end of a block -------------------------------------------------------------------------
 
-    def close(self, end: End = End.BLOCK, *, in_table: bool = False) -> None:
+    def close(self, end: BlockEnd = BlockEnd.COMPLETE, *, in_table: bool = False) -> None:
         """Finish the block at hand. ``in_table``: more rows of the same table come."""
         if self.fence is not None:
             self._close_code(self.fence)
@@ -182,52 +187,52 @@ class Blocks:
             self._close_rows(end)
         elif self.lines:
             text = render("\n".join(self.lines), end)
-            self._put_text(text)
-        self.lines, self.length, self.display = [], 0, ""
+            self._emit_text(text)
+        self.lines, self.length, self.math_closer = [], 0, ""
         if not in_table:
             self.is_table, self.header = False, []
 
-    def _close_rows(self, end: End) -> None:
+    def _close_rows(self, end: BlockEnd) -> None:
         last = len(self.lines) - 1
         rows = [
-            render(line, end if index == last else End.BLOCK, in_table=True).replace("\n", " ")
+            render(line, end if index == last else BlockEnd.COMPLETE, in_table=True).replace("\n", " ")
             for index, line in enumerate(self.lines)
         ]
         if not self.header and len(rows) == 2:
-            self.header = [self.marks + row for row in rows]
-        self._put_text("\n".join(rows))
+            self.header = [self.quote_prefix + row for row in rows]
+        self._emit_text("\n".join(rows))
 
-    def _close_code(self, fence: Fence) -> None:
+    def _close_code(self, fence: FencedCode) -> None:
         self.fence = None
-        if fence.at_left:
-            self._put("")
+        if fence.is_unindented:
+            self._emit("")
         lines = fence.safe_lines()
-        self.done.extend(lines)
-        self.size += sum(map(len, lines)) + len(lines)
-        self.put_blank = False
-        if fence.at_left:
-            self._put("")
-        self.after_blank = fence.at_left
+        self.output_lines.extend(lines)
+        self.output_size += sum(map(len, lines)) + len(lines)
+        self.output_ends_blank = False
+        if fence.is_unindented:
+            self._emit("")
+        self.after_blank = fence.is_unindented
 
-    def _put_text(self, text: str) -> None:
+    def _emit_text(self, text: str) -> None:
         # For some parsers a definition's label may go on over blocks, into a fence: no bracket stays open.
         closed = text.rfind("]") + 1
         if text.find("[", closed) >= 0:
             text = text[:closed] + text[closed:].replace("[", "&#91;")
         for line in text.split("\n") if text else ():
-            self._put(self.marks + line)
+            self._emit(self.quote_prefix + line)
 
-    def _put(self, line: str) -> None:
+    def _emit(self, line: str) -> None:
         """Put out a line of running text; a blank one only where the one before is not."""
-        if line or not self.put_blank:
-            self.done.append(line)
-            self.size += len(line) + 1
-        self.put_blank = not line
+        if line or not self.output_ends_blank:
+            self.output_lines.append(line)
+            self.output_size += len(line) + 1
+        self.output_ends_blank = not line
 
     @property
-    def held(self) -> int:
+    def buffered_size(self) -> int:
         """Characters taken and not yet given away, about."""
-        return self.size + self.length
+        return self.output_size + self.length
 
     def may_close(self, line: str) -> bool:
         """Say whether the line, of which more may come, could end the code at hand."""
@@ -235,69 +240,69 @@ class Blocks:
 
     # -- cutting a long answer ------------------------------------------------------------------------
 
-    def is_clean_cut(self, line: str) -> bool:
+    def is_clean_break(self, line: str) -> bool:
         """Say whether nothing would be torn apart if another output began with this line."""
-        if self.fence is not None or self.display or not line or line[0] in " \t|>":
+        if self.fence is not None or self.math_closer or not line or line[0] in " \t|>":
             return False
         return (
             self.after_blank or _HEADING_OR_RULE.match(line) is not None or _MARKERS.match(line) is not None
         )
 
-    def cut(self, line: str, *, longest_header: int) -> str:
+    def split_before(self, line: str, *, longest_header: int) -> str:
         """Finish before this line, return what is finished, and go on with what was open, standing by itself.
 
         A table's header is repeated if it has no more than ``longest_header`` characters.
         """
-        fence, header, marks = self.fence, self.header, self.marks
-        torn_row = self.is_table and bool(header) and sum(map(len, header)) <= longest_header
+        fence, header, quote_prefix = self.fence, self.header, self.quote_prefix
+        continues_table = self.is_table and bool(header) and sum(map(len, header)) <= longest_header
         self.close()
-        text = self.take()
-        self.after_blank = self.put_blank = self.is_fresh = True
+        text = self.flush()
+        self.after_blank = self.output_ends_blank = self.is_at_start = True
         if fence is not None:
-            self.fence = fence.continued()
-        elif torn_row and line.lstrip("> ").startswith("|"):
-            self.is_table, self.header, self.marks = True, header, marks
+            self.fence = fence.reopened()
+        elif continues_table and line.lstrip("> ").startswith("|"):
+            self.is_table, self.header, self.quote_prefix = True, header, quote_prefix
             for row in header:
-                self._put(row)
+                self._emit(row)
         else:
-            self.shift += len(line) - len(line.lstrip(" "))
+            self.dedent += len(line) - len(line.lstrip(" "))
             self.in_list = False
         return text
 
-    def take(self) -> str:
+    def flush(self) -> str:
         """Return and forget the finished blocks."""
-        text = "\n".join(self.done).strip("\n")
-        self.done, self.size = [], 0
+        text = "\n".join(self.output_lines).strip("\n")
+        self.output_lines, self.output_size = [], 0
         return text
 
     # -- a growing end ------------------------------------------------------------------------------
 
-    def ended_by(self, line: str) -> str:
+    def preview(self, line: str) -> str:
         """Return the whole as it is best shown while more of ``line`` may come; this object stays as it is."""
-        twin = copy.copy(self)
-        twin.done, twin.lines, twin.growing = [], list(self.lines), True
+        copied = copy.copy(self)
+        copied.output_lines, copied.lines, copied.is_streaming = [], list(self.lines), True
         if self.fence is not None:
-            twin.fence = copy.copy(self.fence)
-            twin.fence.lines = list(self.fence.lines)
-        twin._grow(line)
-        return "\n".join(self.done + twin.done).strip("\n")
+            copied.fence = copy.copy(self.fence)
+            copied.fence.lines = list(self.fence.lines)
+        copied._add_partial_line(line)
+        return "\n".join(self.output_lines + copied.output_lines).strip("\n")
 
-    def _grow(self, line: str) -> None:
+    def _add_partial_line(self, line: str) -> None:
         half_table = self.is_table and not self.header
-        if line and not self._is_undecided(line):
+        if line and not self._is_ambiguous(line):
             self.add(line)
         if self.is_table and not self.header and (half_table or len(self.lines) == 1):
             self.lines = []
-        self.close(End.MORE)
+        self.close(BlockEnd.STREAMING)
 
-    def _is_undecided(self, line: str) -> bool:
+    def _is_ambiguous(self, line: str) -> bool:
         if self.fence is not None:
             return self.may_close(line)
         quote = _QUOTE.match(line)
         body = line[quote.end() :] if quote else line
         markers = _MARKERS.match(body)
         return bool(
-            _UNDECIDED.match(body or line)
-            or _HALF_FENCE.match(body, markers.end() if markers else 0)
+            _AMBIGUOUS.match(body or line)
+            or _PARTIAL_FENCE.match(body, markers.end() if markers else 0)
             or (not self.lines and links.is_unfinished_definition(body))
         )

@@ -8,8 +8,8 @@ trusted to be fences: all parsers agree on those, and so does the search for for
 import re
 
 #: What Markdown or HTML could read something into, as entities (for ``str.translate``).
-PUNCTUATION = {ord(c): f"&#{ord(c)};" for c in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"}
-_BLOCK_ESCAPES = {**PUNCTUATION, ord("\n"): "&#10;", ord("\t"): "&#9;"}
+PUNCTUATION_ENTITIES = {ord(c): f"&#{ord(c)};" for c in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"}
+_BLOCK_ESCAPES = {**PUNCTUATION_ENTITIES, ord("\n"): "&#10;", ord("\t"): "&#9;"}
 
 # An opening bracket that nothing closes could start the label of a definition that goes on *over* later blocks:
 # some parsers let it, right into a fence.
@@ -27,7 +27,7 @@ _INFO = re.compile(r"[\s{.]*([A-Za-z0-9+#._-]{1,40})")
 _TICKS = re.compile(r"`{3,}")
 
 
-def language(info: str) -> str:
+def parse_language(info: str) -> str:
     """Return the language of a fence's info string, ``""`` for none; diagrams that front ends draw become text."""
     match = _INFO.match(info)
     if match is None:
@@ -36,7 +36,7 @@ def language(info: str) -> str:
     return "text" if word.lower().startswith("mermaid") else word
 
 
-def span(content: str, *, joined: bool = False, in_table: bool = False) -> str:
+def inline_code(content: str, *, joined: bool = False, in_table: bool = False) -> str:
     """Return inline code. ``joined``: it follows a raw backtick or ``$`` without a space."""
     content = content.replace("\n", " ")
     if content.startswith(" ") and content.endswith(" ") and content.strip():
@@ -44,17 +44,17 @@ def span(content: str, *, joined: bool = False, in_table: bool = False) -> str:
     if in_table:
         content = content.replace(r"\|", "|")
     if joined or _UNSAFE_SPAN.search(content):
-        return f"<code>{content.translate(PUNCTUATION)}</code>"
+        return f"<code>{content.translate(PUNCTUATION_ENTITIES)}</code>"
     return f"`{content}`"
 
 
 def _literal_block(lang: str, lines: list[str]) -> str:
-    attribute = f' class="language-{lang.translate(PUNCTUATION)}"' if lang else ""
+    attribute = f' class="language-{lang.translate(PUNCTUATION_ENTITIES)}"' if lang else ""
     body = "\n".join(lines).translate(_BLOCK_ESCAPES)
     return f"<pre><code{attribute}>{body}</code></pre>"
 
 
-def block(lang: str, lines: list[str]) -> list[str]:
+def code_block(lang: str, lines: list[str]) -> list[str]:
     """Return the lines of a code block that stands at the very left."""
     body = "\n".join(lines)
     if _MATH_IN_FENCE.search(body):
@@ -64,7 +64,7 @@ def block(lang: str, lines: list[str]) -> list[str]:
     return [fence + lang, *lines, fence]
 
 
-def contained_block(lang: str, lines: list[str], first: str, rest: str) -> list[str]:
+def nested_code_block(lang: str, lines: list[str], first: str, rest: str) -> list[str]:
     """Return the lines of a code block in a list or a quote; ``first`` and ``rest`` are the lines' prefixes."""
     if _UNSAFE_IN_CONTAINER.search("\n".join(lines)):
         return [first + _literal_block(lang, lines)]

@@ -5,14 +5,14 @@ import unicodedata
 
 _DELIMITERS = re.compile(r"\*+|_+|~~")
 #: Further back than this an open delimiter is taken for a plain sign.
-_REACH = 400
-_LONGEST_LABEL = 200
+_MAX_LOOKBACK = 400
+_MAX_LABEL_CHARS = 200
 
 
 def close_emphasis(pieces: list[str], opaque: list[bool]) -> str:
     """Join the pieces of a growing block; those marked opaque hold no Markdown that could be completed."""
     pieces = list(pieces)
-    _open_label(pieces, opaque)
+    _strip_open_label(pieces, opaque)
     while pieces and not (stripped := pieces[-1].rstrip(" \n")):
         pieces.pop()
     if not pieces:
@@ -27,7 +27,7 @@ def close_emphasis(pieces: list[str], opaque: list[bool]) -> str:
     return text + closing
 
 
-def _open_label(pieces: list[str], opaque: list[bool]) -> None:
+def _strip_open_label(pieces: list[str], opaque: list[bool]) -> None:
     """Take the brackets off ``[words`` and ``[words]`` at the end, in place: most become links."""
     seen = 0
     for index in range(len(pieces) - 1, -1, -1):
@@ -47,7 +47,7 @@ def _open_label(pieces: list[str], opaque: list[bool]) -> None:
             _drop_last_bracket(pieces, index)
             return
         seen += len(piece)
-        if seen > _LONGEST_LABEL:
+        if seen > _MAX_LABEL_CHARS:
             return
 
 
@@ -56,20 +56,20 @@ def _drop_last_bracket(pieces: list[str], opening: int) -> None:
         pieces[-1] = pieces[-1][:-1]
 
 
-def _is_sign(character: str) -> bool:
+def _is_punctuation(character: str) -> bool:
     return character == "\0" or unicodedata.category(character)[0] in "PS"
 
 
-def _flanks(before: str, after: str) -> tuple[bool, bool]:
+def _flanking(before: str, after: str) -> tuple[bool, bool]:
     """Whether a run of delimiters between these characters is left-flanking, right-flanking (CommonMark 6.2)."""
     space_before, space_after = before.isspace(), after.isspace()
-    sign_before, sign_after = _is_sign(before), _is_sign(after)
+    sign_before, sign_after = _is_punctuation(before), _is_punctuation(after)
     left = not space_after and (not sign_after or space_before or sign_before)
     right = not space_before and (not sign_before or space_after or sign_after)
     return left, right
 
 
-def _close(stack: list[list[str]], run: str) -> str:
+def _close_delimiters(stack: list[list[str]], run: str) -> str:
     """Close what ``run`` closes on the stack; return what is left of the run."""
     while run and any(entry[0][0] == run[0] for entry in stack):
         while stack[-1][0][0] != run[0]:
@@ -85,16 +85,16 @@ def _close(stack: list[list[str]], run: str) -> str:
 def _open_delimiters(text: str) -> tuple[str, int]:
     """Return what closes the emphasis that is open at the end, and how much of a last run leads nowhere."""
     stack: list[list[str]] = []
-    for match in _DELIMITERS.finditer(text, max(0, len(text) - _REACH)):
+    for match in _DELIMITERS.finditer(text, max(0, len(text) - _MAX_LOOKBACK)):
         run = match[0]
         before = text[match.start() - 1] if match.start() else " "
         at_end = match.end() == len(text)
         after = " " if at_end else text[match.end()]
-        left, right = _flanks(before, after)
+        left, right = _flanking(before, after)
         if run[0] == "_" and left and right:
-            left, right = _is_sign(before), _is_sign(after)
+            left, right = _is_punctuation(before), _is_punctuation(after)
         if right:
-            run = _close(stack, run)
+            run = _close_delimiters(stack, run)
         if run and at_end:
             return "".join(entry[0] for entry in reversed(stack)), len(run)
         if run and left and not (run == "*" and before.isalnum()):

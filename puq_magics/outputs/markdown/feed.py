@@ -8,18 +8,27 @@ and their running text is made harmless under any parse (``markdown_inline``).
 import re
 from typing import NamedTuple
 
-from puq_magics.outputs.control_chars import PlainFeed, plain
-from puq_magics.outputs.markdown.blocks import Blocks
-from puq_magics.outputs.markdown.code import PUNCTUATION
-from puq_magics.outputs.markdown.inline import BACKSLASH, DOLLAR, End
+from puq_magics.outputs.control_chars import ControlCharFilter, strip_control_chars
+from puq_magics.outputs.markdown.blocks import BlockParser
+from puq_magics.outputs.markdown.code import PUNCTUATION_ENTITIES
+from puq_magics.outputs.markdown.inline import BACKSLASH, DOLLAR, BlockEnd
 
-__all__ = ["MarkdownFeed", "PlainFeed", "Segment", "inline", "plain", "safe_markdown"]
+__all__ = [
+    "ControlCharFilter",
+    "MarkdownFeed",
+    "MarkdownSegment",
+    "escape_inline",
+    "sanitize_markdown",
+    "strip_control_chars",
+]
 
 #: A sign that means nothing between two letters or digits, as in a model's or a file's name.
-_SIGN = re.compile(r"(?<![A-Za-z0-9])[!-/:-@\[-`{-~]|[!-+:-@\[-^`{-~]|[-_,./](?![A-Za-z0-9])|(?<=[wW]{3})\.")
+_PUNCTUATION = re.compile(
+    r"(?<![A-Za-z0-9])[!-/:-@\[-`{-~]|[!-+:-@\[-^`{-~]|[-_,./](?![A-Za-z0-9])|(?<=[wW]{3})\."
+)
 
 
-class Segment(NamedTuple):
+class MarkdownSegment(NamedTuple):
     """As much of an answer as one output holds."""
 
     #: Safe, standing by itself.
@@ -36,116 +45,125 @@ class MarkdownFeed:
 
     def __init__(self, *, segment_size: int | None = 8_000) -> None:
         self._size = segment_size
-        self._controls = PlainFeed()
-        self._blocks = Blocks()
+        self._filter = ControlCharFilter()
+        self._blocks = BlockParser()
         self._line: list[str] = []  # the last line, of which more may come
         self._line_length = 0
-        self._taken: list[str] = []  # what the segment holds, but for the last line
+        self._segment_text: list[str] = []  # what the segment holds, but for the last line
         self._frame: str | None = None
 
     @property
     def text(self) -> str:
         """The words of the segment that is growing."""
-        return "".join(self._taken) + "".join(self._line)
+        return "".join(self._segment_text) + "".join(self._line)
 
-    def feed(self, text: str) -> list[Segment]:
+    def feed(self, text: str) -> list[MarkdownSegment]:
         """Take more of the answer; return the segments that this completed, oldest first.
 
         A segment never changes again. It ends at a block boundary once
         it holds about ``segment_size`` characters; at twice that at any line's end, with an open fence closed
         and opened again in the next, and a table's header repeated.
         """
-        text = self._controls.feed(text)
+        text = self._filter.feed(text)
         if not text:
             return []
         self._frame = None
-        return self._take(text)
+        return self._take_text(text)
 
-    def _take(self, text: str) -> list[Segment]:
-        segments: list[Segment] = []
+    def _take_text(self, text: str) -> list[MarkdownSegment]:
+        segments: list[MarkdownSegment] = []
         first, *others = text.split("\n")
-        self._grow(first, segments)
+        self._extend_line(first, segments)
         for part in others:
-            self._add("".join(self._line), segments, "\n")
+            self._add_line("".join(self._line), segments, "\n")
             self._line, self._line_length = [], 0
-            self._grow(part, segments)
+            self._extend_line(part, segments)
         return segments
 
-    def _grow(self, part: str, segments: list[Segment]) -> None:
+    def _extend_line(self, part: str, segments: list[MarkdownSegment]) -> None:
         """Add to the last line; one that is too long for an output is cut at a space."""
         if not part:
             return
         self._line.append(part)
         self._line_length += len(part)
-        if self._size is None or self._blocks.held + self._line_length <= 2 * self._size:
+        if self._size is None or self._blocks.buffered_size + self._line_length <= 2 * self._size:
             return
         line, limit = "".join(self._line), 2 * self._size
-        self._cut_if_full(line, segments)
+        self._start_segment_if_full(line, segments)
         while len(line) > limit:
             end = line.rfind(" ", limit // 2, limit) + 1 or limit
-            self._add(line[:end], segments, "")
+            self._add_line(line[:end], segments, "")
             line = line[end:]
-            self._cut_if_full(line, segments)
+            self._start_segment_if_full(line, segments)
         self._line, self._line_length = [line], len(line)
 
-    def _add(self, line: str, segments: list[Segment], end: str) -> None:
+    def _add_line(self, line: str, segments: list[MarkdownSegment], end: str) -> None:
         blocks = self._blocks
-        if self._size is not None and blocks.held >= self._size and blocks.is_clean_cut(line):
-            self._cut(line, segments, self._size)
+        if self._size is not None and blocks.buffered_size >= self._size and blocks.is_clean_break(line):
+            self._start_segment(line, segments, self._size)
         else:
-            self._cut_if_full(line, segments)
+            self._start_segment_if_full(line, segments)
         blocks.add(line)
-        self._taken.append(line + end)
+        self._segment_text.append(line + end)
 
-    def _cut(self, line: str, segments: list[Segment], size: int) -> None:
-        segments.append(Segment(self._blocks.cut(line, longest_header=size // 4), "".join(self._taken)))
-        self._taken = []
+    def _start_segment(self, line: str, segments: list[MarkdownSegment], size: int) -> None:
+        segments.append(
+            MarkdownSegment(
+                self._blocks.split_before(line, longest_header=size // 4), "".join(self._segment_text)
+            )
+        )
+        self._segment_text = []
 
-    def _cut_if_full(self, line: str, segments: list[Segment]) -> None:
+    def _start_segment_if_full(self, line: str, segments: list[MarkdownSegment]) -> None:
         """Cut before this line, of which more may come, if it does not fit any more."""
         blocks = self._blocks
-        if self._size is None or blocks.is_fresh or not line.strip() or self._size > 2 * blocks.held:
+        if (
+            self._size is None
+            or blocks.is_at_start
+            or not line.strip()
+            or self._size > 2 * blocks.buffered_size
+        ):
             return
-        if blocks.held + len(line) > 2 * self._size and not blocks.may_close(line):
-            self._cut(line, segments, self._size)
+        if blocks.buffered_size + len(line) > 2 * self._size and not blocks.may_close(line):
+            self._start_segment(line, segments, self._size)
 
     def frame(self) -> str:
         """Return safe Markdown of the growing segment, what is half there at its end completed or held back."""
         if self._frame is None:
             self._line = ["".join(self._line)]
-            self._frame = self._blocks.ended_by(self._line[0])
+            self._frame = self._blocks.preview(self._line[0])
         return self._frame
 
-    def finish(self) -> Segment:
+    def finish(self) -> MarkdownSegment:
         """End the text; return its last segment. What is appended to its Markdown stands by itself."""
         self._size = None  # no more cuts
-        self._take(self._controls.finish())
+        self._take_text(self._filter.finish())
         text = self.text
         if line := "".join(self._line):
             self._blocks.add(line)
-        self._line, self._line_length, self._frame, self._taken = [], 0, None, []
-        self._blocks.close(End.NOTHING)
-        return Segment(self._blocks.take(), text)
+        self._line, self._line_length, self._frame, self._segment_text = [], 0, None, []
+        self._blocks.close(BlockEnd.END_OF_TEXT)
+        return MarkdownSegment(self._blocks.flush(), text)
 
 
-def safe_markdown(text: str) -> str:
+def sanitize_markdown(text: str) -> str:
     """Return model text that is complete as safe Markdown."""
     feed = MarkdownFeed(segment_size=None)
     feed.feed(text)
     return feed.finish().markdown
 
 
-def inline(text: str, limit: int = 200) -> str:
+def escape_inline(text: str, limit: int = 200) -> str:
     """Return untrusted words (a name, a server's message) as they stand literally in a line of Markdown or HTML.
 
     Longer texts end in … after ``limit`` characters of their own.
     """
-    text = " ".join(plain(text).split())
+    text = " ".join(strip_control_chars(text).split())
     if len(text) > limit:
         text = text[: max(0, limit - 1)].rstrip() + "…"
-    return _SIGN.sub(_literally, text)
+    return _PUNCTUATION.sub(_escape_sign, text)
 
 
-def _literally(match: re.Match[str]) -> str:
+def _escape_sign(match: re.Match[str]) -> str:
     sign = match[0]
-    return {"$": DOLLAR, "\\": BACKSLASH}.get(sign) or PUNCTUATION[ord(sign)]
+    return {"$": DOLLAR, "\\": BACKSLASH}.get(sign) or PUNCTUATION_ENTITIES[ord(sign)]

@@ -5,49 +5,52 @@ from dataclasses import dataclass, field
 
 from puq_magics.outputs.markdown import code
 
-_CLOSER = re.compile(r"([ ]*)(`{3,}|~{3,})[ \t]*\Z")
-_INNER_OPENER = re.compile(r"[ ]*(?:`{3,}|~{3,})[ ]*[A-Za-z]")
+_CLOSING_FENCE = re.compile(r"([ ]*)(`{3,}|~{3,})[ \t]*\Z")
+_NESTED_OPENING_FENCE = re.compile(r"[ ]*(?:`{3,}|~{3,})[ ]*[A-Za-z]")
 #: Languages in which models write fences inside a fence of the same length.
-_NESTING = frozenset({"markdown", "md", "mdx", "myst", "qmd", "rmd"})
+_MARKDOWN_LANGUAGES = frozenset({"markdown", "md", "mdx", "myst", "qmd", "rmd"})
 
 
 @dataclass
-class Fence:
+class FencedCode:
     """A fenced block that is being read.
 
-    ``indent`` is its column after the quote's ``marks``; ``before`` is what stands between those and the fence.
+    ``indent`` is its column after the quote's ``quote_prefix``; ``prefix`` is what stands between those and
+    the fence.
     """
 
     fence: str
     info: str
     indent: int
-    marks: str = ""
-    before: str = ""
-    at_left: bool = True
+    quote_prefix: str = ""
+    prefix: str = ""
+    is_unindented: bool = True
     lines: list[str] = field(default_factory=list)
     closed: bool = False
-    inner: int = 0  # fences open inside this one
+    nested_fences: int = 0  # fences open inside this one
 
     def _body(self, line: str) -> str | None:
-        depth = self.marks.count(">")
+        depth = self.quote_prefix.count(">")
         if not depth:
             return line
         quote = re.match(rf"(?:[ ]{{0,3}}>[ ]?+){{{depth}}}", line)
         return None if quote is None else line[quote.end() :]
 
-    def takes(self, line: str) -> bool:
+    def add_line(self, line: str) -> bool:
         """Take a line; False when it is outside the quote that the fence stands in, and so ends it."""
         body = self._body(line)
         if body is None:
             return False
-        found = _CLOSER.match(body)
+        found = _CLOSING_FENCE.match(body)
         if found and found[2].startswith(self.fence) and len(found[1]) - self.indent < 4:
-            if not self.inner:
+            if not self.nested_fences:
                 self.closed = True
                 return True
-            self.inner -= 1
-        elif code.language(self.info).lower() in _NESTING and _INNER_OPENER.match(body):
-            self.inner += 1
+            self.nested_fences -= 1
+        elif code.parse_language(self.info).lower() in _MARKDOWN_LANGUAGES and _NESTED_OPENING_FENCE.match(
+            body
+        ):
+            self.nested_fences += 1
         spaces = len(body) - len(body.lstrip(" "))
         self.lines.append(body[min(self.indent, spaces) :])
         return True
@@ -59,24 +62,31 @@ class Fence:
 
     def safe_lines(self) -> list[str]:
         """Return the block as safe Markdown."""
-        lang = code.language(self.info)
-        if self.at_left:
-            return code.block(lang, self.lines)
-        first = self.marks + self.before
-        return code.contained_block(lang, self.lines, first, self.marks + " " * self.indent)
+        lang = code.parse_language(self.info)
+        if self.is_unindented:
+            return code.code_block(lang, self.lines)
+        first = self.quote_prefix + self.prefix
+        return code.nested_code_block(lang, self.lines, first, self.quote_prefix + " " * self.indent)
 
-    def continued(self) -> "Fence":
+    def reopened(self) -> "FencedCode":
         """Return the same fence for the rest of its lines, to stand by itself."""
-        return Fence(self.fence, self.info, self.indent, self.marks, at_left=True, inner=self.inner)
+        return FencedCode(
+            self.fence,
+            self.info,
+            self.indent,
+            self.quote_prefix,
+            is_unindented=True,
+            nested_fences=self.nested_fences,
+        )
 
 
-class Indented(Fence):
+class IndentedCode(FencedCode):
     """A block of code by indentation; ``column`` is where the text around it starts, 0 outside lists."""
 
     def __init__(self, column: int = 0) -> None:
-        super().__init__("", "", column, before=" " * column, at_left=not column)
+        super().__init__("", "", column, prefix=" " * column, is_unindented=not column)
 
-    def takes(self, line: str) -> bool:
+    def add_line(self, line: str) -> bool:
         """Take a line; False when it is not indented enough, and so ends the code."""
         width = self.indent + 4
         if line.strip() and not line.startswith(" " * width):
@@ -94,8 +104,8 @@ class Indented(Fence):
             self.lines.pop()
         return super().safe_lines()
 
-    def continued(self) -> "Fence":
+    def reopened(self) -> "FencedCode":
         """Return the same block for the rest of its lines."""
-        rest = Indented(self.indent)
-        rest.at_left = True
+        rest = IndentedCode(self.indent)
+        rest.is_unindented = True
         return rest

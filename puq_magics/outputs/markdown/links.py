@@ -3,7 +3,7 @@
 import re
 from urllib.parse import quote
 
-from puq_magics.outputs.markdown.code import PUNCTUATION
+from puq_magics.outputs.markdown.code import PUNCTUATION_ENTITIES
 
 _URL = r"(?:[^\s()<>]|\([^\s()<>]{0,500}\)){0,2000}"
 _TITLE = r"""(?:"[^"\\\n]{0,300}"|'[^'\\\n]{0,300}')"""
@@ -28,7 +28,7 @@ _ENCODE = re.compile(
 )
 
 
-def target(url: str) -> str | None:
+def safe_url(url: str) -> str | None:
     """Return the link target in a form that every parser takes as a whole, or None when it is not allowed."""
     if not _ALLOWED.match(url):
         return None
@@ -36,15 +36,15 @@ def target(url: str) -> str | None:
 
 
 def _title(quoted: str | None) -> str:
-    return f' "{quoted[1:-1].translate(PUNCTUATION)}"' if quoted else ""
+    return f' "{quoted[1:-1].translate(PUNCTUATION_ENTITIES)}"' if quoted else ""
 
 
-def inline_target(text: str, position: int) -> tuple[str, int] | None:
+def parse_target(text: str, position: int) -> tuple[str, int] | None:
     """Read ``(target "title")`` at ``position``; return its safe form and where it ends, None if it is not one."""
     match = _INLINE.match(text, position)
     if match is None:
         return None
-    url = target(match[1] if match[1] is not None else match[2])
+    url = safe_url(match[1] if match[1] is not None else match[2])
     return None if url is None else (f"({url}{_title(match[3])})", match.end())
 
 
@@ -53,12 +53,12 @@ def is_unfinished_target(text: str, position: int) -> bool:
     return _INLINE_SO_FAR.match(text, position) is not None
 
 
-def definition(line: str) -> str | None:
+def safe_definition(line: str) -> str | None:
     """Return the safe form of a link reference definition (``[label]: target "title"``), None if it is not one."""
     match = _DEFINITION.match(line)
     if match is None:
         return None
-    url = target(match[2] or match[3])
+    url = safe_url(match[2] or match[3])
     return None if url is None else f"[{match[1]}]: {url}{_title(match[4])}"
 
 

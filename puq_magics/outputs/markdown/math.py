@@ -14,13 +14,13 @@ _FORBIDDEN = re.compile(
     r"|rule|[hv]space|m?kern|[hm]skip|raise|lower|[lr]lap|move(?:left|right))(?![a-zA-Z])"
 )
 # Spacing commands are harmless in small doses; far larger ones would lay a formula over the rest of the page.
-_SPACING = re.compile(
+_SMALL_SPACING = re.compile(
     r"\\(?:rule|[hv]space\*?|m?kern|[hm]skip|raise|lower|move(?:left|right))\s*\{?-?(?:\d{0,2}(?:\.\d+)?)"
     r"\s?(?:em|ex|pt|px|mu|cm|mm|in)(?![a-z])|\\[lr]lap(?![a-zA-Z])"
 )
 
 _ENVIRONMENT = re.compile(r"\\(begin|end)\{([^{}\n]*)\}")
-_PLAIN_NAME = re.compile(r"[A-Za-z]{1,20}\*?\Z")
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z]{1,20}\*?\Z")
 _ENVIRONMENT_NAMES = (
     "align aligned alignat alignedat array bmatrix Bmatrix cases CD dcases displaymath eqnarray equation flalign"
     " gather gathered math matrix multline pmatrix rcases smallmatrix split subarray vmatrix Vmatrix"
@@ -33,8 +33,8 @@ _JUPYTER_TOKEN = re.compile(r"\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]", re.I)
 _COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%[^\n]*")
 _BARE_PERCENT = re.compile(r"(?<!\\)%")
 _LABEL = re.compile(r"\\label\s*\{[^{}]*\}")
-_INNER = re.compile(r"(?<!\\)\$([^$]*)(?<!\\)\$")  # a formula in the words of a formula
-_REPAIRS = re.compile(
+_NESTED_FORMULA = re.compile(r"(?<!\\)\$([^$]*)(?<!\\)\$")  # a formula in the words of a formula
+_MARKDOWN_IN_TEX = re.compile(
     r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=[(:\[])|@(?=@)|~(?=~)|&(?=[#\w])|[wW]{3}(?=\.)|:(?=//)|`"
 )
 _TEX_SIGN = re.compile(r"[\\^_={}]")
@@ -54,7 +54,7 @@ def _balanced(tex: str, token: re.Pattern[str]) -> bool:
     return depth == 0
 
 
-def _repair(match: re.Match[str]) -> str:
+def _separate(match: re.Match[str]) -> str:
     return "‘" if match[0] == "`" else match[0] + " "
 
 
@@ -65,18 +65,18 @@ def _one_line(tex: str) -> str:
     return " ".join(tex.split())
 
 
-def typeset(tex: str, *, in_table: bool = False) -> str | None:
+def sanitize_tex(tex: str, *, in_table: bool = False) -> str | None:
     """Return the formula (without delimiters) as it may stand in Markdown, or None when it must not be typeset."""
-    tex = _INNER.sub(r"\\(\1\\)", _LABEL.sub(" ", _one_line(tex)).strip())
+    tex = _NESTED_FORMULA.sub(r"\\(\1\\)", _LABEL.sub(" ", _one_line(tex)).strip())
     if not tex or "$" in tex.replace(r"\$", ""):
         return None
-    if _FORBIDDEN.search(_SPACING.sub(" ", tex)):
+    if _FORBIDDEN.search(_SMALL_SPACING.sub(" ", tex)):
         return None
     if not (_balanced(tex, _TEX_TOKEN) and _balanced(tex, _JUPYTER_TOKEN)):
         return None
     if in_table:
         tex = tex.replace(r"\|", r"\Vert ").replace("|", r"\vert ")
-    tex = _REPAIRS.sub(_repair, tex)
+    tex = _MARKDOWN_IN_TEX.sub(_separate, tex)
     closed = tex.rfind("]") + 1
     tex = tex[:closed] + tex[closed:].replace("[", r"\lbrack ")
     return tex + " " if tex.endswith("\\") else tex
@@ -106,7 +106,7 @@ def may_be_formula(rest: str) -> bool:
     return not rest[0].isspace() and rest.count(" ") < 5
 
 
-def environments(text: str) -> dict[int, int]:
+def find_environments(text: str) -> dict[int, int]:
     r"""Return where each outermost ``\begin{…}`` of a mathematical environment starts, and where its end ends."""
     spans: dict[int, int] = {}
     stack: list[tuple[str, int]] = []
@@ -125,4 +125,4 @@ def environments(text: str) -> dict[int, int]:
 
 def is_environment(name: str) -> bool:
     """Say whether ``name`` is an environment that MathJax typesets by itself."""
-    return _PLAIN_NAME.match(name) is not None and name.rstrip("*") in _MATH_ENVIRONMENTS
+    return _ENVIRONMENT_NAME.match(name) is not None and name.rstrip("*") in _MATH_ENVIRONMENTS

@@ -17,43 +17,50 @@ if TYPE_CHECKING:
     from puq_magics.core.media_types import MediaType
 
 
-class Paintable(Protocol):
+class Displayable(Protocol):
     """What can be told that it is shown already."""
 
-    is_painted: bool
+    already_displayed: bool
 
 
-class PaintedOnce:
+class DisplayOnce:
     """A value that shows itself by its MIME bundle, except in the cell that has shown it already."""
 
     #: Whether the cell that is running has shown it.
-    is_painted: bool = False
+    already_displayed: bool = False
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         raise NotImplementedError
 
     def _ipython_display_(self) -> None:
-        if self.is_painted:
+        if self.already_displayed:
             if sys.stdout.isatty():
                 sys.stdout.write("\r\x1b[K")  # a terminal has written its `Out[n]:` already
         else:
             display(self._repr_mimebundle_(), raw=True)
 
 
-#: ``broken_off`` of an answer that a person stopped.
+#: ``status`` of an answer that a person stopped.
 INTERRUPTED = "interrupted"
 
 #: Megabytes of images or sound, as files, that a display holds, if nobody says otherwise; what is larger is linked.
 #: In the notebook each takes a third more, as base64, and while it is shown several times that in memory.
 MAX_EMBED_MB = 10.0
 
-_LONGEST_REPR = 60
+_MAX_REPR_CHARS = 60
 #: Extensions of one format.
-_SAME = {".jpeg": ".jpg", ".jpe": ".jpg", ".oga": ".ogg", ".opus": ".ogg", ".wave": ".wav", ".mp4": ".m4a"}
+_EXTENSION_ALIASES = {
+    ".jpeg": ".jpg",
+    ".jpe": ".jpg",
+    ".oga": ".ogg",
+    ".opus": ".ogg",
+    ".wave": ".wav",
+    ".mp4": ".m4a",
+}
 
 
 @dataclass(repr=False, kw_only=True)
-class Result(PaintedOnce):
+class Result(DisplayOnce):
     """What is known of a call, beside what it gave."""
 
     #: The model that answered, as the router names it.
@@ -70,18 +77,18 @@ class Result(PaintedOnce):
     #: The router's id for the request.
     request_id: str | None = None
     #: ``interrupted`` or ``broken off`` when the answer is not whole; empty when it is.
-    broken_off: str = ""
+    status: str = ""
     #: What a reader should know, such as that a table in the prompt was cut.
     notes: Sequence[str] = field(default=())
     #: The router's JSON.
     raw: Mapping[str, Any] = field(default_factory=dict)
     #: Whether the cell that is running has shown it, so that its value is not shown a second time.
-    is_painted: bool = field(default=False, init=False, compare=False)
+    already_displayed: bool = field(default=False, init=False, compare=False)
 
     @property
     def interrupted(self) -> bool:
         """Whether a person stopped the answer."""
-        return self.broken_off == INTERRUPTED
+        return self.status == INTERRUPTED
 
     @property
     def has_content(self) -> bool:
@@ -89,20 +96,20 @@ class Result(PaintedOnce):
         raise NotImplementedError
 
     @property
-    def how_to_go_on(self) -> str:
+    def resume_hint(self) -> str:
         """What gets the rest of what broke off; empty where nothing does."""
         return ""
 
     @property
     def footer(self) -> Footer:
         """Model, what came of it, tokens, cost and seconds, and what is amiss."""
-        footer = Footer.of(
+        footer = Footer.from_call(
             model=self.model,
             usage=self.usage,
             cost=self.cost,
             seconds=self.latency,
             finish_reason=self.finish_reason,
-            broken_off=self.broken_off,
+            status=self.status,
             notes=self.notes,
             is_empty=self._is_empty,
         )
@@ -119,7 +126,7 @@ class Result(PaintedOnce):
         """What the footer says of the data."""
         return ()
 
-    def note(self, words: str) -> None:
+    def add_note(self, words: str) -> None:
         """Add to the notes, once."""
         if words not in self.notes:
             self.notes = (*self.notes, words)
@@ -136,17 +143,17 @@ class Result(PaintedOnce):
         return self.bundle(self.footer)
 
     def __repr__(self) -> str:
-        from puq_magics.outputs.control_chars import plain
+        from puq_magics.outputs.control_chars import strip_control_chars
 
-        words = " ".join(plain(str(self)[:400]).split())
-        shown = words[:_LONGEST_REPR] + "…" if len(words) > _LONGEST_REPR else words
-        return f"<{type(self).__name__} {shown!r} {self.footer.plain()}>"
+        words = " ".join(strip_control_chars(str(self)[:400]).split())
+        shown = words[:_MAX_REPR_CHARS] + "…" if len(words) > _MAX_REPR_CHARS else words
+        return f"<{type(self).__name__} {shown!r} {self.footer.to_text()}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"is_painted": False}  # of a copy, nothing was shown
+        return self.__dict__ | {"already_displayed": False}  # of a copy, nothing was shown
 
 
-class Savable(Protocol):
+class MediaFile(Protocol):
     """What holds the bytes of one file."""
 
     #: Where it was saved last.
@@ -162,22 +169,24 @@ class MediaResult(Result):
     max_embed_mb: float = field(default=MAX_EMBED_MB, compare=False)
 
     @property
-    def files(self) -> list[tuple[Savable, bytes, str]]:
+    def files(self) -> list[tuple[MediaFile, bytes, str]]:
         """What can be saved, its bytes, and the words to name it after."""
         raise NotImplementedError
 
-    def beyond_limit(self) -> list[tuple[Savable, bytes, str]]:
+    def oversized_files(self) -> list[tuple[MediaFile, bytes, str]]:
         """Those of the files that a display does not hold: it holds the first ones, up to the limit."""
-        room, beyond = self.max_embed_mb * 1_000_000, []
+        remaining, oversized = self.max_embed_mb * 1_000_000, []
         for file in self.files:
-            if len(file[1]) <= room:
-                room -= len(file[1])
+            if len(file[1]) <= remaining:
+                remaining -= len(file[1])
             else:
-                beyond.append(file)
-        return beyond
+                oversized.append(file)
+        return oversized
 
-    def _note_format(self, path: Path, kind: MediaType) -> None:
+    def _note_format_mismatch(self, path: Path, kind: MediaType) -> None:
         """Note that a file's name says another format than its bytes, if it does."""
-        said, right = path.suffix.lower(), kind.extension
-        if _SAME.get(said, said) != _SAME.get(right, right):
-            self.note(f"{path.name} holds {kind.format.upper()}, whatever its name says")
+        given_extension, true_extension = path.suffix.lower(), kind.extension
+        if _EXTENSION_ALIASES.get(given_extension, given_extension) != _EXTENSION_ALIASES.get(
+            true_extension, true_extension
+        ):
+            self.add_note(f"{path.name} holds {kind.format.upper()}, whatever its name says")

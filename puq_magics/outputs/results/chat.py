@@ -29,9 +29,9 @@ class ChatResult(Result):
     #: What the whole text answers: the messages that were sent, but for those that asked to go on with it.
     question: Sequence[Mapping[str, Any]] = field(default=())
     #: The answers that this one was to repair, as they came; see ``attempts``.
-    earlier: Sequence[ChatResult] = field(default=())
+    previous_attempts: Sequence[ChatResult] = field(default=())
     #: The model's name as it was sent.
-    asked_model: str = ""
+    requested_model: str = ""
     #: The conversation that it is part of, and its turn there: cell and call; empty and None where it stands alone.
     chat: str = ""
     turn: tuple[str, int] | None = None
@@ -51,7 +51,7 @@ class ChatResult(Result):
     @property
     def attempts(self) -> tuple[str, ...]:
         """The texts of all tries, in order: those that did not do, and last the one that is ``text``."""
-        return (*(each.text for each in self.earlier), self.text)
+        return (*(each.text for each in self.previous_attempts), self.text)
 
     @property
     def has_content(self) -> bool:
@@ -59,19 +59,19 @@ class ChatResult(Result):
         return bool(self.text or self.reasoning)
 
     @property
-    def is_cut(self) -> bool:
+    def is_truncated(self) -> bool:
         """Whether there is more to come of it: ``%puq_chat --continue`` asks for that."""
-        return bool(self.text) and (bool(self.broken_off) or self.finish_reason == "length")
+        return bool(self.text) and (bool(self.status) or self.finish_reason == "length")
 
     @property
-    def how_to_go_on(self) -> str:
+    def resume_hint(self) -> str:
         """See Result."""
-        return "%puq_chat --continue goes on with it." if self.is_cut else ""
+        return "%puq_chat --continue goes on with it." if self.is_truncated else ""
 
     @property
     def has_failed(self) -> bool:
         """Whether it broke off, and not because a person stopped it."""
-        return bool(self.broken_off) and not self.interrupted
+        return bool(self.status) and not self.interrupted
 
     @property
     def _is_empty(self) -> bool:
@@ -86,16 +86,16 @@ class ChatResult(Result):
 
     def to_frame(self) -> Any:
         """The data as a pandas DataFrame. Raises InputError where there is none, or it is no table."""
-        from puq_magics.outputs.results.formats import frame
+        from puq_magics.outputs.results.formats import json_to_dataframe
 
         if self.data is None:
             hint = "Ask with -f json, or with --schema '[name, age int]'."
             raise InputError("this answer holds no data.", hint=hint)
-        return frame(self.data)
+        return json_to_dataframe(self.data)
 
     def bundle(self, footer: Footer) -> dict[str, str]:
         """See Result; as its format says."""
-        from puq_magics.outputs.markdown.feed import plain, safe_markdown
+        from puq_magics.outputs.markdown.feed import sanitize_markdown, strip_control_chars
         from puq_magics.outputs.results import formats
 
         if self.format == "text":
@@ -106,15 +106,15 @@ class ChatResult(Result):
             return formats.json_bundle(self.data, footer)
         if self.format == "html":
             return formats.html_bundle(self.text, footer)
-        folded = f"{folded_reasoning(self.reasoning)}\n\n" if self.reasoning else ""
+        collapsed = f"{collapsed_reasoning(self.reasoning)}\n\n" if self.reasoning else ""
         return {
-            "text/markdown": footer.below_markdown(folded + safe_markdown(self.text)),
-            "text/plain": footer.below_plain(plain(self.text)),
+            "text/markdown": footer.append_to_markdown(collapsed + sanitize_markdown(self.text)),
+            "text/plain": footer.append_to_text(strip_control_chars(self.text)),
         }
 
 
-def folded_reasoning(reasoning: str) -> str:
+def collapsed_reasoning(reasoning: str) -> str:
     """A model's reasoning as safe Markdown, folded."""
-    from puq_magics.outputs.markdown.feed import safe_markdown
+    from puq_magics.outputs.markdown.feed import sanitize_markdown
 
-    return f"<details><summary>Reasoning</summary>\n\n{safe_markdown(reasoning)}\n\n</details>"
+    return f"<details><summary>Reasoning</summary>\n\n{sanitize_markdown(reasoning)}\n\n</details>"

@@ -8,7 +8,7 @@ from math import floor, log10
 
 from puq_magics.api.types import Usage
 
-_FINISHES = {
+_FINISH_REASON_WARNINGS = {
     "length": "cut off at the token limit",
     "content_filter": "cut off by the content filter",
 }
@@ -22,7 +22,7 @@ class Footer:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(
+    def from_call(
         cls,
         *,
         model: str,
@@ -30,7 +30,7 @@ class Footer:
         cost: float | None = None,
         seconds: float | None = None,
         finish_reason: str | None = None,
-        broken_off: str = "",
+        status: str = "",
         notes: Sequence[str] = (),
         is_empty: bool = False,
     ) -> Footer:
@@ -39,41 +39,41 @@ class Footer:
         if usage is not None:
             facts.append(f"{usage.total_tokens:,} tokens")
         if cost is not None:
-            facts.append(f"about {in_credits(cost)}")
+            facts.append(f"about {format_credits(cost)}")
         if seconds is not None:
             facts.append(f"{seconds:.1f} s")
-        warnings = [words for words in (_FINISHES.get(finish_reason or ""), broken_off) if words]
+        warnings = [words for words in (_FINISH_REASON_WARNINGS.get(finish_reason or ""), status) if words]
         if is_empty and not warnings:
             warnings.append("no text came")
         return cls(tuple(facts), (*warnings, *notes))
 
-    def shortened(self, style: str) -> Footer:
+    def with_style(self, style: str) -> Footer:
         """As the setting ``footer`` says: ``full``; ``short``, the model alone; ``none``. Warnings stay."""
         facts = {"full": self.facts, "short": self.facts[:1], "none": ()}[style]
         return Footer(facts, self.warnings)
 
-    def plain(self) -> str:
+    def to_text(self) -> str:
         """One line of plain text."""
-        from puq_magics.outputs.control_chars import plain
+        from puq_magics.outputs.control_chars import strip_control_chars
 
-        return plain(" · ".join([*self.warnings, *self.facts])).replace("\n", " ")
+        return strip_control_chars(" · ".join([*self.warnings, *self.facts])).replace("\n", " ")
 
-    def below_plain(self, text: str) -> str:
+    def append_to_text(self, text: str) -> str:
         """The text with the footer in brackets below it."""
-        line = self.plain()
+        line = self.to_text()
         return "\n\n".join(part for part in (text, f"[{line}]" if line else "") if part)
 
-    def below_markdown(self, safe: str) -> str:
+    def append_to_markdown(self, safe: str) -> str:
         """The same in Markdown; ``safe`` is safe already."""
-        from puq_magics.outputs.markdown.feed import inline
+        from puq_magics.outputs.markdown.feed import escape_inline
 
-        parts = [f"**⚠ {inline(words)}**" for words in self.warnings]
-        parts += [inline(fact) for fact in self.facts]
+        parts = [f"**⚠ {escape_inline(words)}**" for words in self.warnings]
+        parts += [escape_inline(fact) for fact in self.facts]
         line = f"<sub>{' · '.join(parts)}</sub>" if parts else ""
         return "\n\n".join(part for part in (safe, line) if part)
 
 
-def in_credits(amount: float) -> str:
+def format_credits(amount: float) -> str:
     """An amount for people: cents of large ones, two digits of small ones, and never an exponent."""
     size = abs(amount)
     if size >= 10 or size == 0:

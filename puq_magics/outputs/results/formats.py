@@ -13,10 +13,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from puq_magics.core.errors import ConfigurationError, InputError
-from puq_magics.outputs.control_chars import plain
+from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown import code as markdown_code
 from puq_magics.outputs.results.footer import Footer
-from puq_magics.outputs.tables.table import without
+from puq_magics.outputs.tables.table import missing_package_error
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 Format: TypeAlias = Literal["text", "code", "json", "html"]
 
 #: Elements that only say how words look or hang together. No style, no class, no id: nothing can lie over the page.
-_NAMES = """
+_ALLOWED_TAGS = """
 a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure
 h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp section small span strong sub summary sup
 table tbody td tfoot th thead tr u ul var
 """
-_ATTRIBUTES = {
+_ALLOWED_ATTRIBUTES = {
     "*": {"title", "lang", "dir"},
     "a": {"href"},
     "img": {"src", "alt", "width", "height"},
@@ -39,17 +39,17 @@ _ATTRIBUTES = {
     "details": {"open"},
 }
 #: Pictures come with the answer or not at all: one that is loaded tells its server who reads.
-_PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*\Z", re.I)
-_LINK = re.compile(r"(?:https?://|mailto:)", re.I)
+_DATA_IMAGE_URL = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*\Z", re.I)
+_ALLOWED_LINK = re.compile(r"(?:https?://|mailto:)", re.I)
 _TAG = re.compile(r'(<(?:[^">]|"[^"]*")*>)')
 #: A picture of which nothing is left to see.
-_NO_PICTURE = re.compile(r"<img(?![^>]*\s(?:src|alt)=)[^>]*>")
+_EMPTY_IMG = re.compile(r"<img(?![^>]*\s(?:src|alt)=)[^>]*>")
 #: What the front end's search for formulas looks for; formulas can hold links that run code.
-_MATH = re.compile(r"[$\\]")
+_MATH_DELIMITER = re.compile(r"[$\\]")
 _OUTER_FENCE = re.compile(r"\s*(`{3,}|~{3,})[ \t]*(?:x?html)?[ \t]*\n(.*?)\n?\1[ \t]*\s*\Z", re.S | re.I)
 
 
-def check_format(name: str) -> None:
+def check_format_support(name: str) -> None:
     """Raise ConfigurationError where a format cannot be shown here: before the call, as the answer costs."""
     if name == "html":
         _sanitizer()
@@ -60,43 +60,43 @@ def check_format(name: str) -> None:
 
 def text_bundle(text: str, footer: Footer) -> dict[str, str]:
     """The answer as it stands, in type of one width: no Markdown, no formulas."""
-    return {"text/plain": footer.below_plain(plain(text))}
+    return {"text/plain": footer.append_to_text(strip_control_chars(text))}
 
 
 def code_bundle(blocks: Sequence[tuple[str, str]], footer: Footer) -> dict[str, str]:
     """Blocks of code, each a language (or "") and its lines."""
-    clean = [(markdown_code.language(language), plain(code)) for language, code in blocks]
-    fences = ["\n".join(markdown_code.block(language, code.split("\n"))) for language, code in clean]
+    clean = [(markdown_code.parse_language(language), strip_control_chars(code)) for language, code in blocks]
+    fences = ["\n".join(markdown_code.code_block(language, code.split("\n"))) for language, code in clean]
     return {
-        "text/markdown": footer.below_markdown("\n\n".join(fences)),
-        "text/plain": footer.below_plain("\n\n".join(code for _, code in clean)),
+        "text/markdown": footer.append_to_markdown("\n\n".join(fences)),
+        "text/plain": footer.append_to_text("\n\n".join(code for _, code in clean)),
     }
 
 
 def json_bundle(data: Any, footer: Footer) -> dict[str, str]:
     """Data as JSON on several lines."""
-    return code_bundle([("json", pretty_json(data))], footer)
+    return code_bundle([("json", format_json(data))], footer)
 
 
 def html_bundle(text: str, footer: Footer) -> dict[str, str]:
     """An answer's HTML without all that acts. Raises ConfigurationError without a sanitiser."""
-    line = footer.plain()
-    below = f"<p><small>{_no_math(escape(line))}</small></p>" if line else ""
+    line = footer.to_text()
+    below = f"<p><small>{_escape_math(escape(line))}</small></p>" if line else ""
     return {
-        "text/html": f"<div>{safe_html(text)}</div>{below}",
-        "text/plain": footer.below_plain(plain(text)),
+        "text/html": f"<div>{sanitize_html(text)}</div>{below}",
+        "text/plain": footer.append_to_text(strip_control_chars(text)),
     }
 
 
-def pretty_json(data: Any) -> str:
+def format_json(data: Any) -> str:
     """JSON with two spaces a level, all letters as they are."""
     # Half a surrogate pair has no UTF-8; a message of the kernel could not be sent.
     return json.dumps(data, indent=2, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
 
 
-def cell_source(code: str) -> str:
+def clean_cell_source(code: str) -> str:
     """Code as it may stand in a cell: without signs that make it read otherwise than it runs."""
-    return plain(code).strip("\n")
+    return strip_control_chars(code).strip("\n")
 
 
 # -- HTML
@@ -113,51 +113,51 @@ def _sanitizer() -> Any:
     return nh3
 
 
-def safe_html(text: str) -> str:
+def sanitize_html(text: str) -> str:
     """Return HTML of an untrusted writer of which nothing active remains.
 
     No scripts, styles, forms, frames, pictures from elsewhere, formulas, or attributes beyond a few; links lead to
     https, http and mail addresses only. Raises ConfigurationError without the package nh3.
     """
     clean: str = _sanitizer().clean(
-        unfenced(plain(text)),
-        tags=set(_NAMES.split()),
+        strip_outer_fence(strip_control_chars(text)),
+        tags=set(_ALLOWED_TAGS.split()),
         clean_content_tags={"script", "style", "template", "noscript", "title", "svg", "math"},
-        attributes={tag: set(names) for tag, names in _ATTRIBUTES.items()},
-        attribute_filter=_filtered,
+        attributes={tag: set(names) for tag, names in _ALLOWED_ATTRIBUTES.items()},
+        attribute_filter=_filter_attribute,
         url_schemes={"http", "https", "mailto", "data"},
         strip_comments=True,
         link_rel="noopener noreferrer nofollow",
     )
     parts = _TAG.split(clean)  # every second one is a tag
-    return "".join(_NO_PICTURE.sub("", part) if n % 2 else _no_math(part) for n, part in enumerate(parts))
+    return "".join(_EMPTY_IMG.sub("", part) if n % 2 else _escape_math(part) for n, part in enumerate(parts))
 
 
-def unfenced(text: str) -> str:
+def strip_outer_fence(text: str) -> str:
     """The HTML of an answer that is one fenced block as a whole."""
     found = _OUTER_FENCE.match(text)
     return found[2] if found else text
 
 
-def _filtered(_tag: str, name: str, value: str) -> str | None:
+def _filter_attribute(_tag: str, name: str, value: str) -> str | None:
     if name == "src":
-        return value if _PICTURE.match(value) else None
+        return value if _DATA_IMAGE_URL.match(value) else None
     if name == "href":
-        return value if _LINK.match(value) else None
+        return value if _ALLOWED_LINK.match(value) else None
     if name in ("width", "height", "colspan", "rowspan", "start"):
         return value if re.fullmatch(r"\d{1,4}", value) else None
     return value
 
 
-def _no_math(text: str) -> str:
+def _escape_math(text: str) -> str:
     """Text between tags in which no search for formulas finds one: a tag stands in each of its signs' way."""
-    return _MATH.sub(lambda match: f"<span>&#{ord(match[0])};</span>", text)
+    return _MATH_DELIMITER.sub(lambda match: f"<span>&#{ord(match[0])};</span>", text)
 
 
 # -- tables
 
 
-def frame(data: Any) -> DataFrame:
+def json_to_dataframe(data: Any) -> DataFrame:
     """Return JSON data as a pandas DataFrame.
 
     A list of objects gives a row each; an object whose values are all lists a column each; an object that holds one
@@ -168,12 +168,12 @@ def frame(data: Any) -> DataFrame:
     try:
         from pandas import DataFrame, json_normalize
     except ImportError:
-        raise without("pandas", "A table") from None
+        raise missing_package_error("pandas", "A table") from None
     if isinstance(data, Mapping):
         values = list(data.values())
-        if len(values) == 1 and _is_records(values[0]):
+        if len(values) == 1 and _is_list_of_objects(values[0]):
             data = values[0]
-        elif values and _are_columns(values):
+        elif values and _are_equal_columns(values):
             return DataFrame(dict(data))
         else:
             data = [data]
@@ -182,18 +182,18 @@ def frame(data: Any) -> DataFrame:
             f"A {type(data).__name__} is no table.",
             hint="Ask for a list of objects: --schema '[name, age int]'.",
         )
-    if _is_records(data):
+    if _is_list_of_objects(data):
         return json_normalize(data)
     if data and all(isinstance(row, list) for row in data):
         return DataFrame(data)
     return DataFrame({"value": data})
 
 
-def _is_records(value: object) -> bool:
+def _is_list_of_objects(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
 
 
-def _are_columns(values: Sequence[object]) -> bool:
+def _are_equal_columns(values: Sequence[object]) -> bool:
     """Whether these are lists of one length that hold no objects."""
-    lists = [value for value in values if isinstance(value, list) and not _is_records(value)]
+    lists = [value for value in values if isinstance(value, list) and not _is_list_of_objects(value)]
     return len(lists) == len(values) and len({len(column) for column in lists}) == 1

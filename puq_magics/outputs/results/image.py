@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from puq_magics.core.errors import ConfigurationError, InputError
-from puq_magics.outputs.results.base import MAX_EMBED_MB, MediaResult, Savable
+from puq_magics.outputs.results.base import MAX_EMBED_MB, MediaFile, MediaResult
 from puq_magics.outputs.results.footer import Footer
 
 if TYPE_CHECKING:
     from puq_magics.core.media_types import MediaType
 
 
-class Generated(Protocol):
+class ImageLike(Protocol):
     """An image as the client reads it out of an answer."""
 
     @property
@@ -30,7 +30,7 @@ class Generated(Protocol):
 
 
 @dataclass(repr=False, kw_only=True)
-class Picture:
+class GeneratedImage:
     """One image: its bytes as they came, and what they are by themselves.
 
     Raises InputError for bytes that are not PNG, JPEG or WebP.
@@ -70,10 +70,10 @@ class Picture:
         An extension of another format is kept as it is written. Raises InputError for an existing file, unless
         ``force``.
         """
-        from puq_magics.core.files import checked_target, save_bytes, targets
+        from puq_magics.core.files import check_save_path, output_paths, save_bytes
 
-        target = checked_target(path, force, extensions=[self.type.extension])
-        saved = save_bytes(self.data, targets(target, self.type.extension)[0], force=force)
+        target = check_save_path(path, force, extensions=[self.type.extension])
+        saved = save_bytes(self.data, output_paths(target, self.type.extension)[0], force=force)
         self.path = saved.absolute()
         return saved
 
@@ -97,29 +97,29 @@ class Picture:
         return f"{size}{self.format.upper()}"
 
     def __repr__(self) -> str:
-        return f"<Picture {self}, {len(self.data):,} bytes>"
+        return f"<GeneratedImage {self}, {len(self.data):,} bytes>"
 
     def _puq_text_(self) -> str:
-        return _described([self], self.prompt)
+        return _describe([self], self.prompt)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        from puq_magics.outputs.results.media_html import pictures_bundle
+        from puq_magics.outputs.results.media_html import images_bundle
 
-        return pictures_bundle([self], [len(self.data) <= MAX_EMBED_MB * 1_000_000], Footer(), MAX_EMBED_MB)
+        return images_bundle([self], [len(self.data) <= MAX_EMBED_MB * 1_000_000], Footer(), MAX_EMBED_MB)
 
 
 @dataclass(repr=False, kw_only=True)
 class ImageResult(MediaResult):
     """The images that came of a prompt.
 
-    ``images`` may be given as bytes or as the client's images; each becomes a Picture.
+    ``images`` may be given as bytes or as the client's images; each becomes a GeneratedImage.
     """
 
-    images: Sequence[Picture]
+    images: Sequence[GeneratedImage]
     prompt: str
 
     def __post_init__(self) -> None:
-        self.images = tuple(_picture(image, self.prompt) for image in self.images)
+        self.images = tuple(_to_image(image, self.prompt) for image in self.images)
 
     def save(self, path: str | Path, *, force: bool = False) -> list[Path]:
         """Write the images to ``path``, several to ``x-1.png``, ``x-2.png``, …; return the paths.
@@ -127,20 +127,20 @@ class ImageResult(MediaResult):
         A path without an extension gets the right one; one of another format is kept, and noted. None is written
         if one of the files exists, unless ``force``: then InputError is raised.
         """
-        from puq_magics.core.files import checked_target
+        from puq_magics.core.files import check_save_path
 
         extensions = [image.type.extension for image in self.images]
-        target = checked_target(path, force, extensions=extensions, number=len(self.images))
-        paths = [image.save(name, force=force) for name, image in self._named(target)]
+        target = check_save_path(path, force, extensions=extensions, number=len(self.images))
+        paths = [image.save(name, force=force) for name, image in self._target_paths(target)]
         for name, image in zip(paths, self.images, strict=True):
-            self._note_format(name, image.type)
+            self._note_format_mismatch(name, image.type)
         return paths
 
-    def _named(self, target: Path) -> list[tuple[Path, Picture]]:
-        from puq_magics.core.files import targets
+    def _target_paths(self, target: Path) -> list[tuple[Path, GeneratedImage]]:
+        from puq_magics.core.files import output_paths
 
         number = len(self.images)
-        names = [targets(target, image.type.extension, number)[n] for n, image in enumerate(self.images)]
+        names = [output_paths(target, image.type.extension, number)[n] for n, image in enumerate(self.images)]
         return list(zip(names, self.images, strict=True))
 
     @property
@@ -152,37 +152,37 @@ class ImageResult(MediaResult):
     def _facts(self) -> tuple[str, ...]:
         if not self.images:
             return ("no image",)
-        kinds = list(dict.fromkeys(str(image) for image in self.images))
+        formats = list(dict.fromkeys(str(image) for image in self.images))
         number = () if len(self.images) == 1 else (f"{len(self.images)} images",)
-        return (*number, *kinds) if len(kinds) == 1 else number
+        return (*number, *formats) if len(formats) == 1 else number
 
     def __str__(self) -> str:
-        return _described(self.images, self.prompt)
+        return _describe(self.images, self.prompt)
 
     @property
-    def files(self) -> list[tuple[Savable, bytes, str]]:
+    def files(self) -> list[tuple[MediaFile, bytes, str]]:
         """See MediaResult."""
         return [(image, image.data, self.prompt) for image in self.images]
 
     def bundle(self, footer: Footer) -> dict[str, str]:
         """See Result; the images in a row that wraps, with the prompt as alternative text."""
-        from puq_magics.outputs.results.media_html import pictures_bundle
+        from puq_magics.outputs.results.media_html import images_bundle
 
-        linked = [id(file) for file, *_ in self.beyond_limit()]
+        linked = [id(file) for file, *_ in self.oversized_files()]
         embedded = [id(image) not in linked for image in self.images]
-        return pictures_bundle(self.images, embedded, footer, self.max_embed_mb)
+        return images_bundle(self.images, embedded, footer, self.max_embed_mb)
 
 
-def _picture(image: Picture | Generated | bytes, prompt: str) -> Picture:
-    if isinstance(image, Picture):
+def _to_image(image: GeneratedImage | ImageLike | bytes, prompt: str) -> GeneratedImage:
+    if isinstance(image, GeneratedImage):
         return image
     if isinstance(image, bytes | bytearray | memoryview):
-        return Picture(data=bytes(image), prompt=prompt)
-    return Picture(data=image.data, prompt=prompt, revised_prompt=image.revised_prompt or "")
+        return GeneratedImage(data=bytes(image), prompt=prompt)
+    return GeneratedImage(data=image.data, prompt=prompt, revised_prompt=image.revised_prompt or "")
 
 
-def _described(images: Sequence[Picture], prompt: str) -> str:
-    kinds = ", ".join(dict.fromkeys(str(image) for image in images))
+def _describe(images: Sequence[GeneratedImage], prompt: str) -> str:
+    formats = ", ".join(dict.fromkeys(str(image) for image in images))
     what = "no image" if not images else "an image" if len(images) == 1 else f"{len(images)} images"
-    size = f" ({kinds})" if kinds else ""
+    size = f" ({formats})" if formats else ""
     return f"{what}{size} of “{prompt}”" if prompt else f"{what}{size}"

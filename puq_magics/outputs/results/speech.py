@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from puq_magics.core.errors import InputError
-from puq_magics.outputs.results.base import MediaResult, Savable
+from puq_magics.outputs.results.base import MediaFile, MediaResult
 from puq_magics.outputs.results.footer import Footer
 
 if TYPE_CHECKING:
@@ -39,15 +39,15 @@ class SpeechResult(MediaResult):
                 )
             self.type = kind
         if self.path is not None:  # it was written as it came
-            self._note_format(self.path, self.type)
+            self._note_format_mismatch(self.path, self.type)
             self.path = self.path.absolute()
 
     @property
     def duration(self) -> float | None:
         """Seconds, where the audio tells; None where it does not."""
-        from puq_magics.core.audio_duration import duration
+        from puq_magics.core.audio_duration import audio_duration
 
-        return duration(self.audio, self.type.format)
+        return audio_duration(self.audio, self.type.format)
 
     @property
     def format(self) -> str:
@@ -59,12 +59,12 @@ class SpeechResult(MediaResult):
 
         An extension of another format is kept, and noted. Raises InputError for an existing file, unless ``force``.
         """
-        from puq_magics.core.files import checked_target, save_bytes, targets
+        from puq_magics.core.files import check_save_path, output_paths, save_bytes
 
-        target = checked_target(path, force, extensions=[self.type.extension])
-        saved = save_bytes(self.audio, targets(target, self.type.extension)[0], force=force)
+        target = check_save_path(path, force, extensions=[self.type.extension])
+        saved = save_bytes(self.audio, output_paths(target, self.type.extension)[0], force=force)
         self.path = saved.absolute()
-        self._note_format(saved, self.type)
+        self._note_format_mismatch(saved, self.type)
         return saved
 
     @property
@@ -74,19 +74,22 @@ class SpeechResult(MediaResult):
 
     @property
     def _facts(self) -> tuple[str, ...]:
-        from puq_magics.outputs.results.media_html import clock
+        from puq_magics.outputs.results.media_html import format_duration
 
         if not self.audio:
             return ("no audio",)
         seconds = self.duration
-        known = (self.voice, f"{clock(seconds)} of {self.format.upper()}" if seconds else self.format.upper())
+        known = (
+            self.voice,
+            f"{format_duration(seconds)} of {self.format.upper()}" if seconds else self.format.upper(),
+        )
         return tuple(words for words in known if words)
 
     def __str__(self) -> str:
         return self.text
 
     @property
-    def files(self) -> list[tuple[Savable, bytes, str]]:
+    def files(self) -> list[tuple[MediaFile, bytes, str]]:
         """See MediaResult."""
         return [(self, self.audio, self.text)] if self.audio else []
 

@@ -11,7 +11,7 @@ from puq_magics.outputs.results.base import Result
 from puq_magics.outputs.results.footer import Footer
 
 #: Extensions that no text should have.
-_OF_MEDIA = frozenset(
+_MEDIA_EXTENSIONS = frozenset(
     [
         ".png",
         ".jpg",
@@ -32,7 +32,7 @@ _OF_MEDIA = frozenset(
 )
 
 
-class Spoken(Protocol):
+class SegmentLike(Protocol):
     """A part of a transcript, as the client reads it."""
 
     @property
@@ -54,7 +54,7 @@ class TranscriptResult(Result):
 
     text: str
     #: Parts with their times; empty unless they were asked for.
-    segments: Sequence[Spoken] = field(default=())
+    segments: Sequence[SegmentLike] = field(default=())
     #: The language as the router names it; empty when it does not.
     language: str = ""
     #: Seconds of audio; None when the router does not say.
@@ -67,12 +67,12 @@ class TranscriptResult(Result):
 
         A name that says audio or an image is kept, and noted.
         """
-        from puq_magics.core.files import checked_target, save_text, targets
+        from puq_magics.core.files import check_save_path, output_paths, save_text
 
-        target = checked_target(path, force, extensions=[".txt"])
-        saved = save_text(self.text, targets(target, ".txt")[0], force=force)
-        if saved.suffix.lower() in _OF_MEDIA:
-            self.note(f"{saved.name} holds text, whatever its name says")
+        target = check_save_path(path, force, extensions=[".txt"])
+        saved = save_text(self.text, output_paths(target, ".txt")[0], force=force)
+        if saved.suffix.lower() in _MEDIA_EXTENSIONS:
+            self.add_note(f"{saved.name} holds text, whatever its name says")
         return saved
 
     @property
@@ -86,9 +86,9 @@ class TranscriptResult(Result):
 
     @property
     def _facts(self) -> tuple[str, ...]:
-        from puq_magics.outputs.results.media_html import clock
+        from puq_magics.outputs.results.media_html import format_duration
 
-        length = f"{clock(self.duration)} of audio" if self.duration else ""
+        length = f"{format_duration(self.duration)} of audio" if self.duration else ""
         return tuple(words for words in (self.source, self.language, length) if words)
 
     def __str__(self) -> str:

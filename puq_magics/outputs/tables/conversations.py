@@ -6,28 +6,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from puq_magics.outputs.results.base import PaintedOnce
-from puq_magics.outputs.results.footer import in_credits
-from puq_magics.outputs.tables.table import Cell, Column, Table, frame, number
+from puq_magics.outputs.results.base import DisplayOnce
+from puq_magics.outputs.results.footer import format_credits
+from puq_magics.outputs.tables.table import CellValue, Column, Table, format_number, make_dataframe
 
 
-def _cost(value: float | None) -> str:
-    return "unknown" if value is None else in_credits(value).removesuffix(" credits")
+def _format_cost(value: float | None) -> str:
+    return "unknown" if value is None else format_credits(value).removesuffix(" credits")
 
 
 _COLUMNS = (
     Column("name"),
-    Column("turns", number, "right"),
-    Column("branches", number, "right"),
-    Column("tokens", number, "right"),
-    Column("estimated cost", _cost, "right"),
+    Column("turns", format_number, "right"),
+    Column("branches", format_number, "right"),
+    Column("tokens", format_number, "right"),
+    Column("estimated cost", _format_cost, "right"),
     Column("system"),
     Column("last question"),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRow:
+class ConversationRow:
     """One conversation, summed up."""
 
     name: str
@@ -41,38 +41,38 @@ class ChatRow:
     last_question: str
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[CellValue, ...]:
         """As a row of the table."""
         facts = (self.turns, self.branches, self.tokens, self.estimated_cost)
         return (self.name, *facts, self.system, self.last_question)
 
 
-class ChatTable(PaintedOnce, Sequence[ChatRow]):
+class ConversationTable(DisplayOnce, Sequence[ConversationRow]):
     """Conversations as a sequence that shows itself as a table."""
 
-    def __init__(self, rows: Sequence[ChatRow]) -> None:
+    def __init__(self, rows: Sequence[ConversationRow]) -> None:
         self._rows = tuple(rows)
 
     def to_frame(self) -> Any:
         """A pandas DataFrame, one row a conversation. Raises ConfigurationError without pandas."""
         names = [column.title.replace(" ", "_") for column in _COLUMNS]
-        return frame(names, [row.cells for row in self._rows])
+        return make_dataframe(names, [row.cells for row in self._rows])
 
     @overload
-    def __getitem__(self, index: int) -> ChatRow: ...
+    def __getitem__(self, index: int) -> ConversationRow: ...
     @overload
-    def __getitem__(self, index: slice) -> ChatTable: ...
-    def __getitem__(self, index: int | slice) -> ChatRow | ChatTable:
-        return ChatTable(self._rows[index]) if isinstance(index, slice) else self._rows[index]
+    def __getitem__(self, index: slice) -> ConversationTable: ...
+    def __getitem__(self, index: int | slice) -> ConversationRow | ConversationTable:
+        return ConversationTable(self._rows[index]) if isinstance(index, slice) else self._rows[index]
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __iter__(self) -> Iterator[ChatRow]:
+    def __iter__(self) -> Iterator[ConversationRow]:
         return iter(self._rows)
 
     def __repr__(self) -> str:
-        return f"<ChatTable {', '.join(row.name for row in self._rows) or 'no conversations'}>"
+        return f"<ConversationTable {', '.join(row.name for row in self._rows) or 'no conversations'}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         caption = f"{len(self)} conversation{'' if len(self) == 1 else 's'}; costs in credits"
@@ -81,7 +81,7 @@ class ChatTable(PaintedOnce, Sequence[ChatRow]):
         return Table(_COLUMNS, rows, caption, empty=empty).bundle()
 
 
-class ChatTranscript(PaintedOnce):
+class ConversationTranscript(DisplayOnce):
     """A conversation to read. ``conversation`` is the conversation itself."""
 
     def __init__(self, conversation: Any, markdown: str, facts: Sequence[str] = ()) -> None:
@@ -93,14 +93,14 @@ class ChatTranscript(PaintedOnce):
         return self._markdown
 
     def __repr__(self) -> str:
-        return f"<ChatTranscript of {self.conversation!r}>"
+        return f"<ConversationTranscript of {self.conversation!r}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        from puq_magics.outputs.markdown.feed import plain, safe_markdown
+        from puq_magics.outputs.markdown.feed import sanitize_markdown, strip_control_chars
         from puq_magics.outputs.results.footer import Footer
 
         footer = Footer(self._facts)
         return {
-            "text/markdown": footer.below_markdown(safe_markdown(self._markdown)),
-            "text/plain": footer.below_plain(plain(self._markdown)),
+            "text/markdown": footer.append_to_markdown(sanitize_markdown(self._markdown)),
+            "text/plain": footer.append_to_text(strip_control_chars(self._markdown)),
         }

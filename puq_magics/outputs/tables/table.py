@@ -18,13 +18,13 @@ from IPython.display import display
 
 from puq_magics.api.types import Model, model_kind
 from puq_magics.core.errors import ConfigurationError
-from puq_magics.outputs.control_chars import plain
-from puq_magics.outputs.results.base import PaintedOnce
+from puq_magics.outputs.control_chars import strip_control_chars
+from puq_magics.outputs.results.base import DisplayOnce
 
 
-def show_panel(rows: Sequence[tuple[str, str]], *, in_notebook: bool) -> None:
+def show_fields(rows: Sequence[tuple[str, str]], *, in_notebook: bool) -> None:
     """Show labels and what they stand for."""
-    rows = [(label, plain(words).replace("\n", " ")) for label, words in rows]
+    rows = [(label, strip_control_chars(words).replace("\n", " ")) for label, words in rows]
     width = max(len(label) for label, _ in rows)
     text = "\n".join(f"{label:<{width}}  {words}" for label, words in rows)
     if not in_notebook:
@@ -39,14 +39,14 @@ def show_panel(rows: Sequence[tuple[str, str]], *, in_notebook: bool) -> None:
 
 
 #: Rows that are shown if nobody says otherwise, and characters of a cell.
-ROWS, CELL = 200, 80
-_NARROWEST, _LEAST_NAME = 8, 40  # columns of a terminal, for words, and for what names a row
-_GAP = "  "
+MAX_ROWS, MAX_CELL_CHARS = 200, 80
+_MIN_COLUMN_WIDTH, _MIN_NAME_WIDTH = 8, 40  # columns of a terminal, for words, and for what names a row
+_COLUMN_GAP = "  "
 #: Keeps front ends from reading formulas into names with dollar signs.
-_NO_MATH = "tex2jax_ignore mathjax_ignore"
+_NO_MATH_CLASSES = "tex2jax_ignore mathjax_ignore"
 
 #: Sorts by the numbers in ``data-n``, else by the words; cells without either stay last.
-_SORT = """
+_SORT_SCRIPT = """
 (() => {
   const box = document.currentScript?.parentElement, table = box?.querySelector("table");
   if (!table) return;
@@ -84,10 +84,10 @@ _SORT = """
 })();
 """
 
-Cell = str | int | float | bool | None
+CellValue = str | int | float | bool | None
 
 
-def number(value: Cell) -> str:
+def format_number(value: CellValue) -> str:
     """A number in full, without an exponent unless it is tiny; nothing for None."""
     if not isinstance(value, int | float):
         return value or ""
@@ -98,7 +98,7 @@ def number(value: Cell) -> str:
     return f"{value:,.10f}".rstrip("0").rstrip(".")
 
 
-def words(value: Cell) -> str:
+def format_text(value: CellValue) -> str:
     """Words on one line, yes and no for flags."""
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -110,7 +110,7 @@ class Column:
     """A column: its title, and how its cells become text."""
 
     title: str
-    format: Callable[[Any], str] = words
+    format: Callable[[Any], str] = format_text
     align: Literal["left", "right"] = "left"
 
 
@@ -119,13 +119,13 @@ class Table:
     """Rows to be shown: the first ``limit`` of them, and ``more`` says how to see the rest."""
 
     columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[CellValue]]
     caption: str = ""
     #: A last row that sums up, and stays where it is.
-    foot: Sequence[Cell] | None = None
+    foot: Sequence[CellValue] | None = None
     #: Sentences below it.
     notes: Sequence[str] = ()
-    limit: int = ROWS
+    limit: int = MAX_ROWS
     #: How many rows there are, where ``rows`` holds only the first.
     total: int | None = None
     more: str = ""
@@ -135,21 +135,23 @@ class Table:
     def text(self, width: int | None = None) -> str:
         """Aligned columns, fitted to a width in characters: the terminal's, if none is given."""
         if not self.rows:
-            return "\n".join([*_lines(self.caption), f"({_one_line(self.empty)})", *self._below()])
-        foot = [] if self.foot is None else [self._texts(self.foot)]
-        grid = [[column.title for column in self.columns], *self._shown(), *foot]
-        widths = [max(map(_width, cells)) for cells in zip(*grid, strict=True)]
-        _fit(widths, width or shutil.get_terminal_size((110, 24)).columns, self.columns)
-        lines = [_line(cells, widths, self.columns) for cells in grid]
-        rule = _GAP.join("─" * size for size in widths)
+            return "\n".join(
+                [*_caption_lines(self.caption), f"({_one_line(self.empty)})", *self._note_lines()]
+            )
+        foot = [] if self.foot is None else [self._format_cells(self.foot)]
+        grid = [[column.title for column in self.columns], *self._formatted_rows(), *foot]
+        widths = [max(map(_display_width, cells)) for cells in zip(*grid, strict=True)]
+        _fit_widths(widths, width or shutil.get_terminal_size((110, 24)).columns, self.columns)
+        lines = [_format_row(cells, widths, self.columns) for cells in grid]
+        rule = _COLUMN_GAP.join("─" * size for size in widths)
         if foot:
             lines.insert(-1, rule)
-        return "\n".join([*_lines(self.caption), lines[0], rule, *lines[1:], *self._below()])
+        return "\n".join([*_caption_lines(self.caption), lines[0], rule, *lines[1:], *self._note_lines()])
 
     def html(self) -> str:
         """A table; where scripts run, its headers are buttons that sort the rows shown."""
         caption = f"<caption>{escape(_one_line(self.caption))}</caption>" if self.caption else ""
-        below = "".join(f"<div>{escape(note)}</div>" for note in self._below())
+        below = "".join(f"<div>{escape(note)}</div>" for note in self._note_lines())
         if not self.rows:
             return (
                 f"<div class='tex2jax_ignore mathjax_ignore'>({escape(_one_line(self.empty))}){below}</div>"
@@ -160,111 +162,111 @@ class Table:
             for column, style in zip(self.columns, aligned, strict=True)
         )
         sources = islice(self.rows, self.limit)
-        body = "".join(map(_html_row, sources, self._shown(), repeat(aligned)))
-        foot = "" if self.foot is None else _html_row(self.foot, self._texts(self.foot), aligned)
+        body = "".join(map(_html_row, sources, self._formatted_rows(), repeat(aligned)))
+        foot = "" if self.foot is None else _html_row(self.foot, self._format_cells(self.foot), aligned)
         return (
-            f"<div class='{_NO_MATH}' style='overflow: auto; max-height: 32em'>"
+            f"<div class='{_NO_MATH_CLASSES}' style='overflow: auto; max-height: 32em'>"
             f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody><tfoot>{foot}</tfoot></table>{below}"
-            f"<script>{_SORT}</script></div>"
+            f"<script>{_SORT_SCRIPT}</script></div>"
         )
 
     def bundle(self) -> dict[str, str]:
         """Both, by their MIME types."""
         return {"text/html": self.html(), "text/plain": self.text()}
 
-    def _shown(self) -> list[list[str]]:
-        return [self._texts(row) for row in islice(self.rows, self.limit)]
+    def _formatted_rows(self) -> list[list[str]]:
+        return [self._format_cells(row) for row in islice(self.rows, self.limit)]
 
-    def _texts(self, row: Sequence[Cell]) -> list[str]:
+    def _format_cells(self, row: Sequence[CellValue]) -> list[str]:
         return [_one_line(column.format(cell)) for column, cell in zip(self.columns, row, strict=True)]
 
-    def _below(self) -> list[str]:
+    def _note_lines(self) -> list[str]:
         rest = (len(self.rows) if self.total is None else self.total) - min(len(self.rows), self.limit)
         more = [f"… and {rest:,} more{f': {self.more}' if self.more else '.'}"] if rest > 0 else []
         return [_one_line(line, 400) for line in (*more, *self.notes)]
 
 
-def _lines(caption: str) -> list[str]:
+def _caption_lines(caption: str) -> list[str]:
     return [_one_line(caption, 400)] if caption else []
 
 
-def _one_line(text: str, limit: int = CELL) -> str:
+def _one_line(text: str, limit: int = MAX_CELL_CHARS) -> str:
     """Untrusted text as one line of plain text."""
     if not (text.isascii() and text.isprintable()):
-        text = " ".join(plain(text[: 4 * limit]).split())
+        text = " ".join(strip_control_chars(text[: 4 * limit]).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _html_row(row: Sequence[Cell], texts: Sequence[str], styles: Sequence[str]) -> str:
+def _html_row(row: Sequence[CellValue], texts: Sequence[str], styles: Sequence[str]) -> str:
     return f"<tr>{''.join(map(_html_cell, row, texts, styles))}</tr>"
 
 
-def _html_cell(value: Cell, text: str, style: str) -> str:
+def _html_cell(value: CellValue, text: str, style: str) -> str:
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     sorting = f" data-n='{float(value or 0)!r}'" if numeric else ""
     return f"<td{style}{sorting}>{escape(text)}</td>"
 
 
-def _width(text: str) -> int:
+def _display_width(text: str) -> int:
     """Columns of a terminal that a text takes."""
     if text.isascii():
         return len(text)
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def _fit(widths: list[int], total: int, columns: Sequence[Column]) -> None:
+def _fit_widths(widths: list[int], total: int, columns: Sequence[Column]) -> None:
     """Make the widest columns of words narrower, until all fit or none can give more."""
-    over = sum(widths) + len(_GAP) * (len(widths) - 1) - total
+    over = sum(widths) + len(_COLUMN_GAP) * (len(widths) - 1) - total
     # The first column names the row: it gives last, for a name that is cut cannot be typed.
-    givers = [i for i, column in enumerate(columns) if i and column.align == "left"]
+    shrinkable = [i for i, column in enumerate(columns) if i and column.align == "left"]
     while over > 0:
-        widest = max(givers, key=widths.__getitem__, default=0)
-        if widths[widest] <= _NARROWEST:
-            if widest == 0 or not columns or columns[0].align != "left" or widths[0] <= _LEAST_NAME:
+        widest = max(shrinkable, key=widths.__getitem__, default=0)
+        if widths[widest] <= _MIN_COLUMN_WIDTH:
+            if widest == 0 or not columns or columns[0].align != "left" or widths[0] <= _MIN_NAME_WIDTH:
                 return
             widest = 0
         widths[widest] -= 1
         over -= 1
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> str:
-    fitted = [_padded(*piece) for piece in zip(cells, widths, columns, strict=True)]
-    return _GAP.join(fitted).rstrip()
+def _format_row(cells: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> str:
+    fitted = [_pad(*piece) for piece in zip(cells, widths, columns, strict=True)]
+    return _COLUMN_GAP.join(fitted).rstrip()
 
 
-def _padded(text: str, width: int, column: Column) -> str:
-    if _width(text) > width:
-        while _width(text) >= width:
+def _pad(text: str, width: int, column: Column) -> str:
+    if _display_width(text) > width:
+        while _display_width(text) >= width:
             text = text[:-1]
         text += "…"
-    blank = " " * (width - _width(text))
+    blank = " " * (width - _display_width(text))
     return blank + text if column.align == "right" else text + blank
 
 
 # --- models --------------------------------------------------------------------------------------------------------
 
 #: What a model is for: by a function of the model, or by its code.
-Kinds = Callable[[Model], str] | Mapping[str, str]
+KindLookup = Callable[[Model], str] | Mapping[str, str]
 
 _MODEL_COLUMNS = (
     Column("code"),
     Column("name"),
     Column("provider"),
     Column("kind"),
-    Column("input price", number, "right"),
-    Column("output price", number, "right"),
+    Column("input price", format_number, "right"),
+    Column("output price", format_number, "right"),
     Column("enabled"),
 )
 
 
-class ModelTable(PaintedOnce, Sequence[Model]):
+class ModelTable(DisplayOnce, Sequence[Model]):
     """Models as a sequence that shows itself as a table. ``kind_of`` says what they are for; else their names do."""
 
     def __init__(
         self,
         models: Sequence[Model],
         *,
-        kind_of: Kinds | None = None,
+        kind_of: KindLookup | None = None,
         price_unit: str = "credits per 1M tokens",
     ) -> None:
         self._models = tuple(models)
@@ -280,16 +282,16 @@ class ModelTable(PaintedOnce, Sequence[Model]):
     def to_frame(self) -> Any:
         """A pandas DataFrame, one row a model. Raises ConfigurationError without pandas."""
         names = [column.title.replace(" ", "_") for column in _MODEL_COLUMNS]
-        return frame(names, [self._row(model) for model in self._models])
+        return make_dataframe(names, [self._row(model) for model in self._models])
 
     def table(self) -> Table:
         """What is shown."""
         count = f"{len(self):,} model{'' if len(self) == 1 else 's'}; prices in {self._price_unit}"
         more = "name words, --kind or --provider to see fewer; .to_frame() holds all."
-        rows = [self._row(model) for model in self._models[:ROWS]]
+        rows = [self._row(model) for model in self._models[:MAX_ROWS]]
         return Table(_MODEL_COLUMNS, rows, count, total=len(self), more=more, empty="no models")
 
-    def _row(self, model: Model) -> tuple[Cell, ...]:
+    def _row(self, model: Model) -> tuple[CellValue, ...]:
         prices = (model.input_price, model.output_price)
         return (model.code, model.name, model.provider, self.kind(model), *prices, model.enabled)
 
@@ -309,24 +311,24 @@ class ModelTable(PaintedOnce, Sequence[Model]):
         return iter(self._models)
 
     def __repr__(self) -> str:
-        some = ", ".join(_one_line(model.code) for model in self._models[:3])
+        first_codes = ", ".join(_one_line(model.code) for model in self._models[:3])
         more = ", …" if len(self) > 3 else ""
-        return f"<ModelTable {len(self):,} models{': ' if some else ''}{some}{more}>"
+        return f"<ModelTable {len(self):,} models{': ' if first_codes else ''}{first_codes}{more}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         return self.table().bundle()
 
 
-def frame(names: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
+def make_dataframe(names: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
     """A pandas DataFrame. Raises ConfigurationError without pandas."""
     try:
         from pandas import DataFrame
     except ImportError:
-        raise without("pandas", "a DataFrame") from None
+        raise missing_package_error("pandas", "a DataFrame") from None
     return DataFrame([list(row) for row in rows], columns=list(names))
 
 
-def without(package: str, purpose: str) -> ConfigurationError:
+def missing_package_error(package: str, purpose: str) -> ConfigurationError:
     """The error where a package of the extra ``data`` is missing."""
     return ConfigurationError(
         f"{purpose} needs {package}.", hint="Install it: %pip install 'puq_magics[data]'"

@@ -6,11 +6,18 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, overload
 
-from puq_magics.outputs.results.base import PaintedOnce
-from puq_magics.outputs.tables.table import Cell, Column, Table, frame, number, without
+from puq_magics.outputs.results.base import DisplayOnce
+from puq_magics.outputs.tables.table import (
+    CellValue,
+    Column,
+    Table,
+    format_number,
+    make_dataframe,
+    missing_package_error,
+)
 
 
-class Noted(Protocol):
+class LedgerEntryLike(Protocol):
     """An entry of the ledger, as far as it is looked at here."""
 
     @property
@@ -64,7 +71,7 @@ class UsageRow:
     failures: int
 
     @classmethod
-    def of(cls, name: str, entries: Sequence[Noted]) -> UsageRow:
+    def from_entries(cls, name: str, entries: Sequence[LedgerEntryLike]) -> UsageRow:
         """The row of these entries."""
         firsts = [e.time_to_first_token for e in entries if e.time_to_first_token is not None]
         costs = [entry.cost for entry in entries if entry.cost is not None]
@@ -84,62 +91,64 @@ class UsageRow:
         )
 
 
-def _seconds(value: float | None) -> str:
+def _format_seconds(value: float | None) -> str:
     return "" if value is None else f"{value:,.1f}"
 
 
-def _first(value: float | None) -> str:
+def _format_first_token(value: float | None) -> str:
     return "" if value is None else f"{value:,.2f}"
 
 
-def _credits(value: float | None) -> str:
+def _format_cost(value: float | None) -> str:
     """Two significant digits, as it is an estimate."""
     return (
-        "unknown" if value is None else number(float(f"{value:.2g}") if abs(value) < 10 else round(value, 2))
+        "unknown"
+        if value is None
+        else format_number(float(f"{value:.2g}") if abs(value) < 10 else round(value, 2))
     )
 
 
 #: Title, field, format, and whether it is shown even where nothing is in it.
 _COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
-    ("calls", "calls", number, True),
-    ("prompt tokens", "prompt_tokens", number, True),
-    ("completion tokens", "completion_tokens", number, True),
-    ("images", "images", number, False),
-    ("characters", "characters", number, False),
-    ("seconds of sound", "audio_seconds", _seconds, False),
-    ("seconds", "seconds", _seconds, True),
-    ("to first token", "time_to_first_token", _first, True),
-    ("estimated cost", "estimated_cost", _credits, True),
-    ("failures", "failures", number, True),
+    ("calls", "calls", format_number, True),
+    ("prompt tokens", "prompt_tokens", format_number, True),
+    ("completion tokens", "completion_tokens", format_number, True),
+    ("images", "images", format_number, False),
+    ("characters", "characters", format_number, False),
+    ("seconds of sound", "audio_seconds", _format_seconds, False),
+    ("seconds", "seconds", _format_seconds, True),
+    ("to first token", "time_to_first_token", _format_first_token, True),
+    ("estimated cost", "estimated_cost", _format_cost, True),
+    ("failures", "failures", format_number, True),
 )
-_FRAME = tuple(UsageRow.__slots__)
+_ROW_FIELDS = tuple(UsageRow.__slots__)
 
 
-class UsageReport(PaintedOnce, Sequence[UsageRow]):
+class UsageReport(DisplayOnce, Sequence[UsageRow]):
     """A sequence of what each model used, the dearest first, that shows itself as tables."""
 
     def __init__(
-        self, entries: Iterable[Noted], *, title: str = "this session", notes: Sequence[str] = ()
+        self, entries: Iterable[LedgerEntryLike], *, title: str = "this session", notes: Sequence[str] = ()
     ) -> None:
         entries = tuple(entries)
         self._title = title
         self._notes = tuple(notes)
         self._entries = entries
         self._one_session = len({entry.session for entry in entries}) < 2
-        rows = _grouped(entries, lambda entry: entry.model, lambda entry: entry.model)
+        rows = _group_by(entries, lambda entry: entry.model, lambda entry: entry.model)
         #: A row for each model, the dearest first.
-        self.by_model = tuple(sorted(rows, key=_dearness))
+        self.by_model = tuple(sorted(rows, key=_by_cost))
         #: A row for each cell, in the order of their first calls; those of several sessions stay apart.
-        self.by_cell = tuple(_grouped(entries, lambda entry: (entry.session, entry.cell), self._cell_name))
+        self.by_cell = tuple(_group_by(entries, lambda entry: (entry.session, entry.cell), self._cell_name))
         #: All together.
-        self.total = UsageRow.of("total", entries)
+        self.total = UsageRow.from_entries("total", entries)
 
     def to_frame(self, by: str = "model") -> Any:
         """A pandas DataFrame, one row a ``model``, ``cell`` or ``call``. Raises ConfigurationError without pandas."""
         if by == "call":
             return _calls_frame(self._entries)
-        names = (by, *_FRAME[1:])
-        return frame(names, [[getattr(row, name) for name in _FRAME] for row in self._rows(by)])
+        names = (by, *_ROW_FIELDS[1:])
+        return make_dataframe(names, [[getattr(row, name) for name in _ROW_FIELDS] for row in self._rows(by)])
 
     def plot(self, what: str | None = None) -> Any:
         """Bars by model, as matplotlib Axes: of ``cost`` or ``tokens``; of cost where any is known, if not said.
@@ -152,7 +161,7 @@ class UsageReport(PaintedOnce, Sequence[UsageRow]):
         try:
             from matplotlib import pyplot
         except ImportError:
-            raise without("matplotlib", "a plot") from None
+            raise missing_package_error("matplotlib", "a plot") from None
         rows = self.by_model[::-1]
         _, axes = pyplot.subplots(figsize=(7, 1 + 0.4 * len(rows)), layout="constrained")
         names = [row.name.replace("$", r"\$") for row in rows]  # no formulas
@@ -173,7 +182,7 @@ class UsageReport(PaintedOnce, Sequence[UsageRow]):
             raise ValueError(f"to_frame() takes 'model', 'cell' or 'call', not {by!r}")
         return self.by_model if by == "model" else self.by_cell
 
-    def _cell_name(self, entry: Noted) -> str:
+    def _cell_name(self, entry: LedgerEntryLike) -> str:
         name = f"In [{entry.cell}]" if entry.cell.isdecimal() else entry.cell or "no cell"
         return name if self._one_session else f"{name} of session {entry.session[:8]}"
 
@@ -181,25 +190,25 @@ class UsageReport(PaintedOnce, Sequence[UsageRow]):
         caption = f"Usage of {self._title}"
         total = self.total if len(self.by_model) > 1 else None
         if len(self.by_cell) < 2 or not self._one_session:  # cells of old sessions tell nobody anything
-            return [_table(self.by_model, "model", caption, self._below(), total=total)]
+            return [_make_table(self.by_model, "model", caption, self._note_lines(), total=total)]
         return [
-            _table(self.by_model, "model", caption, (), total=total),
-            _table(self.by_cell, "cell", "By cell", self._below(), ".to_frame('cell') holds all."),
+            _make_table(self.by_model, "model", caption, (), total=total),
+            _make_table(self.by_cell, "cell", "By cell", self._note_lines(), ".to_frame('cell') holds all."),
         ]
 
-    def _below(self) -> list[str]:
-        said = []
+    def _note_lines(self) -> list[str]:
+        notes = []
         if self.total.estimated_cost is not None:
-            said.append(
+            notes.append(
                 "Costs are estimates, in credits, by prices or by the balance's fall; %puq_balance is the truth."
             )
             if self.total.without_cost:
                 count = self.total.without_cost
-                said.append(
+                notes.append(
                     f"{count:,} call{' has' if count == 1 else 's have'} no estimate and"
                     f" {'is' if count == 1 else 'are'} not in the cost."
                 )
-        return [*said, *self._notes]
+        return [*notes, *self._notes]
 
     @overload
     def __getitem__(self, index: int) -> UsageRow: ...
@@ -216,7 +225,7 @@ class UsageReport(PaintedOnce, Sequence[UsageRow]):
 
     def __repr__(self) -> str:
         total = self.total
-        cost = "" if total.estimated_cost is None else f", about {_credits(total.estimated_cost)} credits"
+        cost = "" if total.estimated_cost is None else f", about {_format_cost(total.estimated_cost)} credits"
         tokens = total.prompt_tokens + total.completion_tokens
         calls = f"{total.calls:,} call{'' if total.calls == 1 else 's'}"
         return f"<UsageReport of {self._title}: {calls}, {tokens:,} tokens{cost}>"
@@ -229,20 +238,22 @@ class UsageReport(PaintedOnce, Sequence[UsageRow]):
         }
 
 
-def _grouped(
-    entries: Iterable[Noted], key: Callable[[Noted], Hashable], name: Callable[[Noted], str]
+def _group_by(
+    entries: Iterable[LedgerEntryLike],
+    key: Callable[[LedgerEntryLike], Hashable],
+    name: Callable[[LedgerEntryLike], str],
 ) -> list[UsageRow]:
-    groups: dict[Hashable, list[Noted]] = {}
+    groups: dict[Hashable, list[LedgerEntryLike]] = {}
     for entry in entries:
         groups.setdefault(key(entry), []).append(entry)
-    return [UsageRow.of(name(group[0]), group) for group in groups.values()]
+    return [UsageRow.from_entries(name(group[0]), group) for group in groups.values()]
 
 
-def _dearness(row: UsageRow) -> tuple[float, int]:
+def _by_cost(row: UsageRow) -> tuple[float, int]:
     return -(row.estimated_cost or 0.0), -(row.prompt_tokens + row.completion_tokens)
 
 
-def _table(
+def _make_table(
     rows: Sequence[UsageRow],
     first: str,
     caption: str,
@@ -253,15 +264,15 @@ def _table(
     shown = [column for column in _COLUMNS if column[3] or any(getattr(row, column[1]) for row in rows)]
     columns = [Column(first), *(Column(title, form, "right") for title, _, form, _ in shown)]
 
-    def _cells(row: UsageRow) -> list[Cell]:
+    def _row_cells(row: UsageRow) -> list[CellValue]:
         return [row.name, *(getattr(row, name) for _, name, _, _ in shown)]
 
-    foot = None if total is None else _cells(total)
-    cells = [_cells(row) for row in rows]
+    foot = None if total is None else _row_cells(total)
+    cells = [_row_cells(row) for row in rows]
     return Table(columns, cells, caption, foot=foot, notes=notes, more=more, empty="no calls yet")
 
 
 def _calls_frame(entries: Sequence[Any]) -> Any:
     """One row an entry, with all that the ledger holds of it."""
     names = [column.name for column in fields(entries[0])] if entries else ["at", "session", "cell", "model"]
-    return frame(names, [[getattr(entry, name) for name in names] for entry in entries])
+    return make_dataframe(names, [[getattr(entry, name) for name in names] for entry in entries])

@@ -1,6 +1,6 @@
 """What shows images, speech and transcripts while they are made, and when they are there.
 
-All three views have the methods of MediaView. ``waiting`` and ``progress`` may be called from any thread.
+All three views have the methods of MediaView. ``show_waiting`` and ``show_progress`` may be called from any thread.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from uuid import uuid4
 
 from puq_magics.api.request import Retry
 from puq_magics.core.errors import InputError
-from puq_magics.outputs.control_chars import PlainFeed
+from puq_magics.outputs.control_chars import ControlCharFilter
 from puq_magics.outputs.results import SpeechResult, TranscriptResult
-from puq_magics.outputs.results.base import MAX_EMBED_MB, MediaResult, Result, Savable
-from puq_magics.outputs.views.progress import ERASE_LINE, Progress, Status, status_bundle
+from puq_magics.outputs.results.base import MAX_EMBED_MB, MediaFile, MediaResult, Result
+from puq_magics.outputs.views.progress import ERASE_LINE, CallStatus, ProgressBar, status_bundle
 
 
-def save_large(result: MediaResult, folder: Path | None = None) -> None:
+def save_oversized_files(result: MediaResult, folder: Path | None = None) -> None:
     """Save, beside the notebook, what of a result is too large for it and was not saved before."""
     from puq_magics.outputs.results.media_html import notebook_folder
 
-    for file, data, words in result.beyond_limit():
+    for file, data, words in result.oversized_files():
         if file.path is None:
-            _keep(result, file, data, words, folder or notebook_folder())
+            _save_with_fallback(result, file, data, words, folder or notebook_folder())
 
 
-def _keep(result: Result, file: Savable, data: bytes, words: str, folder: Path) -> None:
+def _save_with_fallback(result: Result, file: MediaFile, data: bytes, words: str, folder: Path) -> None:
     """Save a file of a result under a free name; where that cannot be, as a temporary file, which is noted."""
-    from puq_magics.core.files import kept, save_numbered
+    from puq_magics.core.files import save_numbered, save_to_temp_file
 
     try:
         file.path = save_numbered(data, folder, words, file.type.extension)
     except InputError as exc:
         try:
-            file.path = kept(data, file.type.extension)
+            file.path = save_to_temp_file(data, file.type.extension)
         except InputError:
-            result.note(f"{exc.message} What came is in the result alone: .save() writes it.")
+            result.add_note(f"{exc.message} What came is in the result alone: .save() writes it.")
         else:
-            result.note(f"{exc.message} What came is kept in {file.path}")
+            result.add_note(f"{exc.message} What came is kept in {file.path}")
 
 
-def saved_lines(result: Result, folder: Path) -> list[str]:
+def save_unsaved_files(result: Result, folder: Path) -> list[str]:
     """Save what was not saved before; a line for each file, saying where it is."""
-    from puq_magics.outputs.results.media_html import megabytes, shown_path
+    from puq_magics.outputs.results.media_html import display_path, format_size
 
     lines = []
     for file, data, words in result.files if isinstance(result, MediaResult) else ():
         if file.path is None:
-            _keep(result, file, data, words, folder)
-        where = "not saved" if file.path is None else f"saved {shown_path(file.path)}"
-        lines.append(f"{where} ({megabytes(len(data))})")
+            _save_with_fallback(result, file, data, words, folder)
+        where = "not saved" if file.path is None else f"saved {display_path(file.path)}"
+        lines.append(f"{where} ({format_size(len(data))})")
     return lines
 
 
@@ -64,23 +64,25 @@ class MediaView(Protocol):
     def prepare(self) -> None:
         """Make ready what showing needs; called beside the blocking call, from another thread."""
 
-    def waiting(self, seconds: float) -> None:
+    def show_waiting(self, seconds: float) -> None:
         """Nothing has come yet; called beside the blocking call, from another thread."""
 
-    def retrying(self, retry: Retry) -> None:
+    def show_retry(self, retry: Retry) -> None:
         """The request is about to be made again."""
 
-    def progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
+    def show_progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
         """So much of a transfer or of a longer work is done; a ``total`` of 0 is not known."""
 
-    def hear(self, text: str, reached: float | None, length: float | None, seconds: float) -> None:
+    def show_partial_transcript(
+        self, text: str, reached: float | None, length: float | None, seconds: float
+    ) -> None:
         """So much of a transcript is there by now.
 
         It goes up to ``reached`` of the recording's ``length``, both in seconds and None where that is not known;
         ``seconds`` have passed since the request.
         """
 
-    def show(self, result: Result) -> None:
+    def show_result(self, result: Result) -> None:
         """It is there; the result holds all of it."""
 
     def abandon(self) -> None:
@@ -90,41 +92,41 @@ class MediaView(Protocol):
 class _StatusView(ABC):
     """Says what is waited for, one line after another in the same place."""
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, status: CallStatus) -> None:
         self._status = status
 
-    def waiting(self, seconds: float) -> None:
+    def show_waiting(self, seconds: float) -> None:
         """See MediaView."""
         with self._status.lock:
-            self._say(self._status.waits(seconds))
+            self._show_status(self._status.on_tick(seconds))
 
-    def retrying(self, retry: Retry) -> None:
+    def show_retry(self, retry: Retry) -> None:
         """See MediaView."""
         with self._status.lock:
-            self._say(self._status.notes(retry))
+            self._show_status(self._status.on_retry(retry))
 
-    def progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
+    def show_progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
         """See MediaView."""
         with self._status.lock:
-            if (progress := self._status.goes_on(done, total, words, unit)) is not None:
-                self._say(progress)
+            if (progress := self._status.on_progress(done, total, words, unit)) is not None:
+                self._show_status(progress)
 
     @abstractmethod
-    def _say(self, status: Progress | str) -> None:
+    def _show_status(self, status: ProgressBar | str) -> None:
         """Show it in the place of what was said before; the status is locked."""
 
 
 class NotebookMediaView(_StatusView):
     """One display, updated while there is something to wait for and replaced by the result.
 
-    ``doing`` says what is made, such as ``drawing with openai/gpt-image-1``. What is larger than ``max_embed_mb``
+    ``activity`` says what is made, such as ``drawing with openai/gpt-image-1``. What is larger than ``max_embed_mb``
     megabytes is saved in ``folder`` (the notebook's, if None) and linked. ``autoplay`` plays speech once, now.
     """
 
     def __init__(
         self,
         *,
-        doing: str = "waiting",
+        activity: str = "waiting",
         footer: str = "full",
         live: bool = True,
         max_embed_mb: float = MAX_EMBED_MB,
@@ -132,61 +134,67 @@ class NotebookMediaView(_StatusView):
         folder: Path | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        from puq_magics.outputs.views.notebook import Screen
+        from puq_magics.outputs.views.notebook import UpdatableDisplay
 
-        super().__init__(Status(doing, clock))
+        super().__init__(CallStatus(activity, clock))
         self._footer = footer
         self._live = live
         self._max_embed_mb = max_embed_mb
         self._autoplay = autoplay
         self._folder = folder
-        self._screen = Screen()
+        self._display = UpdatableDisplay()
 
     def prepare(self) -> None:
         """See MediaView."""
         import puq_magics.outputs.results.media_html  # noqa: F401 - takes its time the first time
 
-    def hear(self, text: str, reached: float | None, length: float | None, seconds: float) -> None:
+    def show_partial_transcript(
+        self, text: str, reached: float | None, length: float | None, seconds: float
+    ) -> None:
         """See MediaView."""
         with self._status.lock:
-            if self._live and not self._status.closed and self._status.frame_is_due():
-                from puq_magics.outputs.results.media_html import growing_bundle
+            if self._live and not self._status.closed and self._status.claim_frame():
+                from puq_magics.outputs.results.media_html import partial_transcript_bundle
 
-                self._screen.paint(growing_bundle(text, self._status.hears(reached, length, seconds)))
+                self._display.update(
+                    partial_transcript_bundle(
+                        text, self._status.format_transcript_status(reached, length, seconds)
+                    )
+                )
 
-    def show(self, result: Result) -> None:
+    def show_result(self, result: Result) -> None:
         """See MediaView."""
         if isinstance(result, MediaResult):
             result.max_embed_mb = self._max_embed_mb
-            save_large(result, self._folder)
-        bundle = result.bundle(result.footer.shortened(self._footer))
+            save_oversized_files(result, self._folder)
+        bundle = result.bundle(result.footer.with_style(self._footer))
         with self._status.lock:
             self._status.closed = True
             if self._autoplay and self._live and isinstance(result, SpeechResult):
-                bundle = self._play(bundle)
-            self._screen.paint(bundle)
+                bundle = self._start_playback(bundle)
+            self._display.update(bundle)
 
     def abandon(self) -> None:
         """See MediaView."""
         with self._status.lock:
             self._status.closed = True
-            if not self._screen.is_empty:
-                self._screen.paint(status_bundle("Nothing came."))
+            if not self._display.is_empty:
+                self._display.update(status_bundle("Nothing came."))
 
-    def _say(self, status: Progress | str) -> None:
+    def _show_status(self, status: ProgressBar | str) -> None:
         if not self._live or self._status.closed:
             return
-        self._status.mark()
-        self._screen.paint(status.bundle() if isinstance(status, Progress) else status_bundle(status))
+        self._status.mark_painted()
+        self._display.update(status.bundle() if isinstance(status, ProgressBar) else status_bundle(status))
 
-    def _play(self, bundle: dict[str, str]) -> dict[str, str]:
+    def _start_playback(self, bundle: dict[str, str]) -> dict[str, str]:
         """Have the player start when it appears.
 
         By a script in the frame before, which the player's replaces: an ``autoplay`` in the last one would
         be saved, and speak whenever the notebook is opened.
         """
         name = f"puq-{uuid4().hex[:12]}"
-        self._screen.paint({"text/html": _PLAY.replace("NAME", name), "text/plain": ""})
+        self._display.update({"text/html": _AUTOPLAY_SCRIPT.replace("NAME", name), "text/plain": ""})
         return bundle | {"text/html": bundle["text/html"].replace("<audio ", f'<audio id="{name}" ', 1)}
 
 
@@ -199,27 +207,27 @@ class TerminalMediaView(_StatusView):
     def __init__(
         self,
         *,
-        doing: str = "waiting",
+        activity: str = "waiting",
         footer: str = "full",
         live: bool = True,
         folder: Path | None = None,
         clock: Callable[[], float] = monotonic,
         out: Callable[[], TextIO] | None = None,
     ) -> None:
-        super().__init__(Status(doing, clock))
+        super().__init__(CallStatus(activity, clock))
         self._footer = footer
         self._live = live
         self._folder = folder
         self._out = out or (lambda: sys.stdout)
-        self._written = False
+        self._status_shown = False
         #: The words of a transcript that are printed.
-        self._heard = ""
-        self._feed = PlainFeed()
+        self._printed_text = ""
+        self._feed = ControlCharFilter()
 
     def prepare(self) -> None:
         """See MediaView."""
 
-    def hear(
+    def show_partial_transcript(
         self,
         text: str,
         reached: float | None,  # noqa: ARG002 - words that are printed leave no place for a status
@@ -229,21 +237,25 @@ class TerminalMediaView(_StatusView):
         """See MediaView."""
         with self._status.lock:
             if self._live and not self._status.closed:
-                self._say_on(text)
+                self._print_new_text(text)
 
-    def show(self, result: Result) -> None:
+    def show_result(self, result: Result) -> None:
         """See MediaView."""
-        from puq_magics.outputs.markdown.feed import plain
+        from puq_magics.outputs.markdown.feed import strip_control_chars
 
-        lines = saved_lines(result, self._folder or Path.cwd())
-        footer = result.footer.shortened(self._footer).plain()
+        lines = save_unsaved_files(result, self._folder or Path.cwd())
+        footer = result.footer.with_style(self._footer).to_text()
         with self._status.lock:
-            if isinstance(result, TranscriptResult) and self._heard and result.text.startswith(self._heard):
-                self._say_on(result.text)
+            if (
+                isinstance(result, TranscriptResult)
+                and self._printed_text
+                and result.text.startswith(self._printed_text)
+            ):
+                self._print_new_text(result.text)
             elif isinstance(result, TranscriptResult):
-                lines.append(plain(result.text))
+                lines.append(strip_control_chars(result.text))
             lines += [f"[{footer}]"] if footer else []
-            self._end()
+            self._close()
             out = self._out()
             out.write("\n".join([*lines, ""]))
             out.flush()
@@ -251,37 +263,37 @@ class TerminalMediaView(_StatusView):
     def abandon(self) -> None:
         """See MediaView."""
         with self._status.lock:
-            self._end()
+            self._close()
 
-    def _say(self, status: Progress | str) -> None:
-        from puq_magics.outputs.markdown.feed import plain
+    def _show_status(self, status: ProgressBar | str) -> None:
+        from puq_magics.outputs.markdown.feed import strip_control_chars
 
         out = self._out()
-        if self._live and not self._status.closed and not self._heard and out.isatty():
-            self._status.mark()
-            self._written = True
-            out.write(f"{ERASE_LINE}… {plain(str(status))}")
+        if self._live and not self._status.closed and not self._printed_text and out.isatty():
+            self._status.mark_painted()
+            self._status_shown = True
+            out.write(f"{ERASE_LINE}… {strip_control_chars(str(status))}")
             out.flush()
 
-    def _say_on(self, text: str) -> None:
+    def _print_new_text(self, text: str) -> None:
         """Print what is new of a transcript."""
-        self._erase()
+        self._erase_status()
         out = self._out()
-        out.write(self._feed.feed(text[len(self._heard) :]))
+        out.write(self._feed.feed(text[len(self._printed_text) :]))
         out.flush()
-        self._heard = text
+        self._printed_text = text
 
-    def _erase(self) -> None:
+    def _erase_status(self) -> None:
         """Take the status off the screen."""
-        if self._written:
-            self._written = False
+        if self._status_shown:
+            self._status_shown = False
             self._out().write(ERASE_LINE)
             self._out().flush()
 
-    def _end(self) -> None:
+    def _close(self) -> None:
         self._status.closed = True
-        self._erase()
-        if self._heard:
+        self._erase_status()
+        if self._printed_text:
             self._out().write(self._feed.finish() + "\n")
             self._out().flush()
 
@@ -292,19 +304,21 @@ class QuietMediaView:
     def prepare(self) -> None:
         """See MediaView."""
 
-    def waiting(self, seconds: float) -> None:
+    def show_waiting(self, seconds: float) -> None:
         """See MediaView."""
 
-    def retrying(self, retry: Retry) -> None:
+    def show_retry(self, retry: Retry) -> None:
         """See MediaView."""
 
-    def progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
+    def show_progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
         """See MediaView."""
 
-    def hear(self, text: str, reached: float | None, length: float | None, seconds: float) -> None:
+    def show_partial_transcript(
+        self, text: str, reached: float | None, length: float | None, seconds: float
+    ) -> None:
         """See MediaView."""
 
-    def show(self, result: Result) -> None:
+    def show_result(self, result: Result) -> None:
         """See MediaView."""
 
     def abandon(self) -> None:
@@ -312,7 +326,7 @@ class QuietMediaView:
 
 
 #: Waits for the player, which the next frame brings, and starts it.
-_PLAY = """<script>(() => {
+_AUTOPLAY_SCRIPT = """<script>(() => {
   const end = Date.now() + 10000;
   const look = () => {
     const player = document.getElementById("NAME");

@@ -20,14 +20,14 @@ from IPython.display import DisplayHandle, display
 
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
-from puq_magics.outputs.results.chat import ChatResult, folded_reasoning
+from puq_magics.outputs.results.chat import ChatResult, collapsed_reasoning
 
 if TYPE_CHECKING:
     from puq_magics.outputs.markdown.feed import MarkdownFeed
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
+def defer_interrupts() -> Iterator[None]:
     """Let an interrupt come behind these few lines, not in them.
 
     Python runs its signal handlers in the main thread, and there alone can they be changed.
@@ -35,30 +35,33 @@ def deferred() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
-    came: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    previous_handler = signal.getsignal(signal.SIGINT)
+    received: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: received.append((number, frame)))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if came and callable(before):
-            before(*came[0])
+        signal.signal(signal.SIGINT, previous_handler)
+        if received and callable(previous_handler):
+            previous_handler(*received[0])
 
 
-Bundle = dict[str, str]
-_PAUSE_SHOWN = (0.5, 2.0)  # seconds after which to say that nothing comes: at first, and in mid-answer
-_TICKS = (1.0, 5.0)  # seconds between the ticks of a short wait, and of a long one
-_LINGER = 0.01  # seconds for words to gather before they are read, when no frame is due
-_BURST = 500  # characters in one reading after which there is nothing to wait for
+MimeBundle = dict[str, str]
+_SILENCE_SHOWN_AFTER = (
+    0.5,
+    2.0,
+)  # seconds after which to say that nothing comes: at first, and in mid-answer
+_TICK_INTERVALS = (1.0, 5.0)  # seconds between the ticks of a short wait, and of a long one
+_COALESCE_SECONDS = 0.01  # seconds for words to gather before they are read, when no frame is due
+_BURST_CHARS = 500  # characters in one reading after which there is nothing to wait for
 
 
-class Pace:
+class FrameRateLimiter:
     """When the next frame may come, by what frames cost the browser and the connection."""
 
     def __init__(self) -> None:
         self._bytes_allowed = 1_000_000.0
-        self._looked = monotonic()
+        self._refilled_at = monotonic()
 
     @staticmethod
     def interval(markdown: str, size: int) -> float:
@@ -67,36 +70,38 @@ class Pace:
         floor = 0.05 if size < 4_000 else 0.08
         return max(floor, render / 0.15, size / 55_000)
 
-    def spend(self, size: int) -> float:
+    def reserve_bytes(self, size: int) -> float:
         """Seconds to wait before a message of ``size`` bytes that must be sent, at 600 kB/s in the long run."""
         now = monotonic()
-        self._bytes_allowed = min(1_000_000.0, self._bytes_allowed + 600_000 * (now - self._looked)) - size
-        self._looked = now
+        self._bytes_allowed = (
+            min(1_000_000.0, self._bytes_allowed + 600_000 * (now - self._refilled_at)) - size
+        )
+        self._refilled_at = now
         return max(0.0, -self._bytes_allowed / 600_000)
 
 
-class Screen:
+class UpdatableDisplay:
     """One output of a cell, published and then updated."""
 
     def __init__(self) -> None:
         self._handle: DisplayHandle | None = None
-        self._last: Bundle = {}
+        self._last_bundle: MimeBundle = {}
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was shown yet."""
         return self._handle is None
 
-    def paint(self, bundle: Bundle) -> None:
+    def update(self, bundle: MimeBundle) -> None:
         """Show this in place of what it shows now."""
-        if bundle == self._last:
+        if bundle == self._last_bundle:
             return
         if self._handle is None:
-            with deferred():  # shown, but with its handle lost, it would be shown a second time
+            with defer_interrupts():  # shown, but with its handle lost, it would be shown a second time
                 self._handle = display(bundle, raw=True, display_id=True)
         else:
             self._handle.update(bundle, raw=True)
-        self._last = bundle
+        self._last_bundle = bundle
 
 
 class NotebookView:
@@ -105,15 +110,15 @@ class NotebookView:
     def __init__(self, *, footer: str = "full", live: bool = True) -> None:
         self._footer = footer
         self._live = live
-        self._pace = Pace()
-        self._screen = Screen()
-        self._reasoning_screen: Screen | None = None
-        self._shown = 0  # characters of the answer that the feed has
+        self._rate_limiter = FrameRateLimiter()
+        self._display = UpdatableDisplay()
+        self._reasoning_display: UpdatableDisplay | None = None
+        self._shown_chars = 0  # characters of the answer that the feed has
         self._reasoning = ""
-        self._dirty = False
-        self._due = 0.0
-        self._heard = monotonic()
-        self._ticked = 0.0
+        self._needs_repaint = False
+        self._next_frame_at = 0.0
+        self._last_delta_at = monotonic()
+        self._last_tick = 0.0
         self._note, self._note_until = "", 0.0
         self._lock = Lock()  # a ticker and a retry can paint at the same time
 
@@ -124,148 +129,153 @@ class NotebookView:
         return MarkdownFeed() if self._live else MarkdownFeed(segment_size=None)
 
     def prepare(self) -> None:
-        """See View."""
+        """See ChatView."""
         _ = self._feed  # the first one of a session takes its time to import
 
-    def waiting(self, seconds: float) -> None:
-        """See View."""
+    def show_waiting(self, seconds: float) -> None:
+        """See ChatView."""
         if self._live:
-            again = monotonic() < self._note_until
-            self._status(self._note if again else f"Waiting … {seconds:.0f} s")
+            note_is_current = monotonic() < self._note_until
+            self._show_status(self._note if note_is_current else f"Waiting … {seconds:.0f} s")
 
-    def retrying(self, retry: Retry) -> None:
-        """See View."""
+    def show_retry(self, retry: Retry) -> None:
+        """See ChatView."""
         if self._live:
             self._note, self._note_until = str(retry), monotonic() + retry.delay
-            self._status(self._note)
+            self._show_status(self._note)
 
-    def show(self, delta: Delta) -> None:
-        """See View."""
-        self._heard, self._ticked = monotonic(), 0.0
+    def show_delta(self, delta: Delta) -> None:
+        """See ChatView."""
+        self._last_delta_at, self._last_tick = monotonic(), 0.0
         self._reasoning += delta.reasoning
         if delta.text:
-            if self._live and not self._shown:
-                self._fold_reasoning()
-            self._take(delta.text)
-        self._dirty = True
+            if self._live and not self._shown_chars:
+                self._show_reasoning()
+            self._append_text(delta.text)
+        self._needs_repaint = True
         self._refresh()
-        if self._dirty and self._live and len(delta.text) < _BURST:
-            sleep(min(_LINGER, max(0.0, self._due - monotonic())))
+        if self._needs_repaint and self._live and len(delta.text) < _BURST_CHARS:
+            sleep(min(_COALESCE_SECONDS, max(0.0, self._next_frame_at - monotonic())))
 
-    def patience(self) -> float | None:
-        """See View."""
+    def idle_timeout(self) -> float | None:
+        """See ChatView."""
         if not self._live:
             return None
         now = monotonic()
-        if self._dirty:
-            return max(0.0, self._due - now)
-        silence = now - self._heard
-        if silence < self._quiet:
-            return self._quiet - silence
-        return max(0.0, self._ticked + _TICKS[silence > 10] - silence)
+        if self._needs_repaint:
+            return max(0.0, self._next_frame_at - now)
+        silence = now - self._last_delta_at
+        if silence < self._silence_limit:
+            return self._silence_limit - silence
+        return max(0.0, self._last_tick + _TICK_INTERVALS[silence > 10] - silence)
 
-    def idle(self) -> None:
-        """See View."""
-        if self._dirty:
+    def show_idle(self) -> None:
+        """See ChatView."""
+        if self._needs_repaint:
             self._refresh()
             return
-        silence = monotonic() - self._heard
-        if self._live and silence >= self._quiet:
-            self._ticked = silence
-            self._paint(
-                f"*… {silence:.0f} s without a word*" if self._shown else f"*Waiting … {silence:.0f} s*"
+        silence = monotonic() - self._last_delta_at
+        if self._live and silence >= self._silence_limit:
+            self._last_tick = silence
+            self._paint_frame(
+                f"*… {silence:.0f} s without a word*" if self._shown_chars else f"*Waiting … {silence:.0f} s*"
             )
 
-    def end(self, result: ChatResult) -> None:
-        """See View."""
+    def show_result(self, result: ChatResult) -> None:
+        """See ChatView."""
         self._reasoning = result.reasoning
-        self._fold_reasoning()
-        self._take(result.text[self._shown :])
-        footer = result.footer.shortened(self._footer)
+        self._show_reasoning()
+        self._append_text(result.text[self._shown_chars :])
+        footer = result.footer.with_style(self._footer)
         last = self._feed.finish()
-        self._publish(footer.below_markdown(last.markdown), footer.below_plain(last.text))
+        self._publish(footer.append_to_markdown(last.markdown), footer.append_to_text(last.text))
 
     def abandon(self) -> None:
-        """See View."""
-        if not self._screen.is_empty:
-            self._status("No answer.")
+        """See ChatView."""
+        if not self._display.is_empty:
+            self._show_status("No answer.")
 
     @property
-    def _quiet(self) -> float:
-        return _PAUSE_SHOWN[bool(self._shown)]
+    def _silence_limit(self) -> float:
+        return _SILENCE_SHOWN_AFTER[bool(self._shown_chars)]
 
-    def _take(self, text: str) -> None:
+    def _append_text(self, text: str) -> None:
         segments = self._feed.feed(text)
-        self._shown += len(text)
+        self._shown_chars += len(text)
         for segment in segments:
             self._publish(segment.markdown, segment.text)
-            self._screen = Screen()
+            self._display = UpdatableDisplay()
 
     def _refresh(self) -> None:
         """Paint a frame, if one is due."""
-        if self._live and monotonic() >= self._due:
-            self._paint()
+        if self._live and monotonic() >= self._next_frame_at:
+            self._paint_frame()
 
-    def _paint(self, note: str = "") -> None:
+    def _paint_frame(self, note: str = "") -> None:
         markdown = self._feed.frame()
-        if not self._shown:
+        if not self._shown_chars:
             note = note or f"*Reasoning … {len(self._reasoning):,} characters*"
         shown = "\n\n".join(part for part in (markdown, note) if part)
-        if not shown and self._screen.is_empty:
+        if not shown and self._display.is_empty:
             return  # all that came is held back
         size = self._publish(shown, self._feed.text)
-        self._dirty = False
-        self._due = monotonic() + self._pace.interval(markdown, size)
+        self._needs_repaint = False
+        self._next_frame_at = monotonic() + self._rate_limiter.interval(markdown, size)
 
     def _publish(self, markdown: str, text: str) -> int:
         """Paint it; give its size on the wire."""
         size = (
             len(markdown.encode()) + len(text.encode()) + 700
         )  # and a message's frame: close enough for a limit
-        if wait := self._pace.spend(size):
+        if wait := self._rate_limiter.reserve_bytes(size):
             sleep(wait)
-        self._screen.paint({"text/markdown": markdown, "text/plain": text})
+        self._display.update({"text/markdown": markdown, "text/plain": text})
         return size
 
-    def _status(self, words: str) -> None:
-        from puq_magics.outputs.markdown.feed import inline, plain
+    def _show_status(self, words: str) -> None:
+        from puq_magics.outputs.markdown.feed import escape_inline, strip_control_chars
 
         with self._lock:
-            self._screen.paint({"text/markdown": f"*{inline(words)}*", "text/plain": plain(words)})
+            self._display.update(
+                {"text/markdown": f"*{escape_inline(words)}*", "text/plain": strip_control_chars(words)}
+            )
 
-    def _fold_reasoning(self) -> None:
+    def _show_reasoning(self) -> None:
         """Show the reasoning, once words follow it: in the output that said that there is some."""
         if not self._reasoning:
             return
-        if self._reasoning_screen is None:
-            self._reasoning_screen = self._screen
-            self._screen = Screen()
-        self._reasoning_screen.paint(reasoning_bundle(self._reasoning))
+        if self._reasoning_display is None:
+            self._reasoning_display = self._display
+            self._display = UpdatableDisplay()
+        self._reasoning_display.update(reasoning_bundle(self._reasoning))
 
 
-def reasoning_bundle(reasoning: str) -> Bundle:
+def reasoning_bundle(reasoning: str) -> MimeBundle:
     """A model's reasoning, folded."""
-    from puq_magics.outputs.markdown.feed import plain
+    from puq_magics.outputs.markdown.feed import strip_control_chars
 
-    return {"text/markdown": folded_reasoning(reasoning), "text/plain": f"[Reasoning]\n{plain(reasoning)}"}
+    return {
+        "text/markdown": collapsed_reasoning(reasoning),
+        "text/plain": f"[Reasoning]\n{strip_control_chars(reasoning)}",
+    }
 
 
-_BETWEEN = 0.25  # seconds between two counts of characters
+_COUNT_INTERVAL = 0.25  # seconds between two counts of characters
 
 
-class WholeView(NotebookView):
+class BufferedNotebookView(NotebookView):
     """Counts the characters of an answer as they come, and shows it as its format says at its end."""
 
     _characters = 0
 
-    def show(self, delta: Delta) -> None:
-        """See View."""
-        self._heard, self._ticked = monotonic(), 0.0
+    def show_delta(self, delta: Delta) -> None:
+        """See ChatView."""
+        self._last_delta_at, self._last_tick = monotonic(), 0.0
         self._characters += len(delta.text) + len(delta.reasoning)
-        if self._live and monotonic() >= self._due:
-            self._status(f"… {self._characters:,} characters")
-            self._due = monotonic() + _BETWEEN
+        if self._live and monotonic() >= self._next_frame_at:
+            self._show_status(f"… {self._characters:,} characters")
+            self._next_frame_at = monotonic() + _COUNT_INTERVAL
 
-    def end(self, result: ChatResult) -> None:
-        """See View."""
-        self._screen.paint(result.bundle(result.footer.shortened(self._footer)))
+    def show_result(self, result: ChatResult) -> None:
+        """See ChatView."""
+        self._display.update(result.bundle(result.footer.with_style(self._footer)))

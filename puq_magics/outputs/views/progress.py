@@ -24,14 +24,14 @@ class Ticker:
         self,
         tick: Callable[[float], None],
         *,
-        first: Callable[[], None] = lambda: None,
+        setup: Callable[[], None] = lambda: None,
         delay: float = 0.5,
-        every: float = 1.0,
+        interval: float = 1.0,
     ) -> None:
         self._tick = tick
-        self._first = first
+        self._setup = setup
         self._delay = delay
-        self._every = every
+        self._interval = interval
         self._stopped = threading.Event()
         # ipykernel finds the cell that an output belongs to in the context.
         context = contextvars.copy_context()
@@ -51,45 +51,45 @@ class Ticker:
 
     def _run(self) -> None:
         start = monotonic()
-        self._first()
+        self._setup()
         delay = self._delay
         while not self._stopped.wait(delay):
             self._tick(monotonic() - start)
-            delay = self._every
+            delay = self._interval
 
 
 #: What takes back the line of a terminal that is being written.
 ERASE_LINE = "\r\x1b[K"
-_SHOWN_AFTER = 1.0  # seconds
-_BETWEEN = 1.0  # seconds between two paintings
-_BETWEEN_FRAMES = 0.2  # seconds between two paintings of words that grow
-_WIDTH = 24  # signs of a bar in plain text
+_SHOW_AFTER_SECONDS = 1.0  # seconds
+_REPAINT_INTERVAL = 1.0  # seconds between two paintings
+_FRAME_INTERVAL = 0.2  # seconds between two paintings of words that grow
+_BAR_WIDTH = 24  # signs of a bar in plain text
 
 
-class Progress:
+class ProgressBar:
     """A bar with the amounts beside it: bytes, or so many of a ``unit`` such as ``parts``."""
 
     def __init__(self, words: str, unit: str = "bytes", *, clock: Callable[[], float] = monotonic) -> None:
         #: What is done, such as ``sending talk.mp3``.
-        self.words = words
+        self.label = words
         self._unit = unit
         self._clock = clock
         self._start = clock()
         self._done = self._total = 0
 
-    def reach(self, done: int, total: int) -> None:
+    def update(self, done: int, total: int) -> None:
         """So much is done now; a ``total`` of 0 is not known."""
         self._done, self._total = max(0, done), max(0, total)
 
     @property
     def is_running(self) -> bool:
         """Whether there is more to do, and enough time has passed to show it."""
-        return self.is_long and not (self._total and self._done >= self._total)
+        return self.is_worth_showing and not (self._total and self._done >= self._total)
 
     @property
-    def is_long(self) -> bool:
+    def is_worth_showing(self) -> bool:
         """Whether it takes long enough to be shown."""
-        return self._seconds >= _SHOWN_AFTER
+        return self._seconds >= _SHOW_AFTER_SECONDS
 
     @property
     def amounts(self) -> str:
@@ -109,89 +109,89 @@ class Progress:
         return self._clock() - self._start
 
     @property
-    def _share(self) -> float:
+    def _fraction(self) -> float:
         return min(1.0, self._done / self._total) if self._total else 0.0
 
     def __str__(self) -> str:
-        filled = round(self._share * _WIDTH)
-        bar = f"[{'#' * filled}{'-' * (_WIDTH - filled)}] " if self._total else ""
-        return f"{self.words} {bar}{self.amounts} · {self._seconds:.0f} s"
+        filled = round(self._fraction * _BAR_WIDTH)
+        bar = f"[{'#' * filled}{'-' * (_BAR_WIDTH - filled)}] " if self._total else ""
+        return f"{self.label} {bar}{self.amounts} · {self._seconds:.0f} s"
 
     def bundle(self) -> dict[str, str]:
         """As a display has it."""
-        from puq_magics.outputs.markdown.feed import inline, plain
+        from puq_magics.outputs.markdown.feed import escape_inline, strip_control_chars
 
-        words = f"{self.words} · {self.amounts} · {self._seconds:.0f} s"
-        bar = f'<progress max="100" value="{self._share * 100:.0f}"></progress> ' if self._total else ""
+        words = f"{self.label} · {self.amounts} · {self._seconds:.0f} s"
+        bar = f'<progress max="100" value="{self._fraction * 100:.0f}"></progress> ' if self._total else ""
         return {
-            "text/html": f"<p>{bar}<em>{inline(words)}</em></p>",
-            "text/plain": plain(str(self)),
+            "text/html": f"<p>{bar}<em>{escape_inline(words)}</em></p>",
+            "text/plain": strip_control_chars(str(self)),
         }
 
 
-class Status:
+class CallStatus:
     """What to paint of one call, and when; to be used under its ``lock``, from any thread."""
 
-    def __init__(self, doing: str, clock: Callable[[], float]) -> None:
-        self._doing = doing
+    def __init__(self, activity: str, clock: Callable[[], float]) -> None:
+        self._activity = activity
         self._clock = clock
-        self._progress: Progress | None = None
+        self._progress: ProgressBar | None = None
         self._note, self._note_until = "", 0.0
-        self._painted = -_BETWEEN
+        self._painted_at = -_REPAINT_INTERVAL
         self.closed = False
         self.lock = Lock()
 
-    def waits(self, seconds: float) -> Progress | str:
+    def on_tick(self, seconds: float) -> ProgressBar | str:
         """What to paint on a tick."""
         if self._clock() < self._note_until:
             return self._note
         if self._progress is not None and self._progress.is_running:
             return self._progress
-        return f"{self._doing} · {seconds:.0f} s"
+        return f"{self._activity} · {seconds:.0f} s"
 
-    def notes(self, retry: Retry) -> str:
+    def on_retry(self, retry: Retry) -> str:
         """What to paint of a retry, until its pause is over."""
         self._note, self._note_until = str(retry), self._clock() + retry.delay
         self._progress = None  # what was sent is sent again
         return self._note
 
-    def goes_on(self, done: int, total: int, words: str, unit: str) -> Progress | None:
+    def on_progress(self, done: int, total: int, words: str, unit: str) -> ProgressBar | None:
         """What to paint of a progress; None when it is too early."""
-        if self._progress is None or self._progress.words != words:
-            self._progress = Progress(words, unit, clock=self._clock)
-        self._progress.reach(done, total)
-        if not self._progress.is_long or self._clock() < self._painted + _BETWEEN:
+        if self._progress is None or self._progress.label != words:
+            self._progress = ProgressBar(words, unit, clock=self._clock)
+        self._progress.update(done, total)
+        if not self._progress.is_worth_showing or self._clock() < self._painted_at + _REPAINT_INTERVAL:
             return None
         return self._progress
 
-    def frame_is_due(self) -> bool:
+    def claim_frame(self) -> bool:
         """Whether words that grow may be painted again; if so, that is taken as done."""
-        due = self._clock() >= self._painted + _BETWEEN_FRAMES
+        due = self._clock() >= self._painted_at + _FRAME_INTERVAL
         if due:
-            self.mark()
+            self.mark_painted()
         return due
 
-    def hears(self, reached: float | None, length: float | None, seconds: float) -> str:
+    def format_transcript_status(self, reached: float | None, length: float | None, seconds: float) -> str:
         """How far a transcript is, which takes so many ``seconds`` by now; see MediaView."""
-        from puq_magics.outputs.results.media_html import clock
+        from puq_magics.outputs.results.media_html import format_duration
 
-        far = ""
+        position = ""
         if reached is not None:
             # What a head says can be too little: of an MP3 of no constant rate it is guessed.
-            of_all = f" of {clock(length)}" if length and length >= reached else ""
-            far = f" · {clock(reached)}{of_all}"
-        return f"{self._doing}{far} · {seconds:.0f} s"
+            of_total = f" of {format_duration(length)}" if length and length >= reached else ""
+            position = f" · {format_duration(reached)}{of_total}"
+        return f"{self._activity}{position} · {seconds:.0f} s"
 
-    def mark(self) -> None:
+    def mark_painted(self) -> None:
         """It was painted now."""
-        self._painted = self._clock()
+        self._painted_at = self._clock()
 
 
 def status_bundle(words: str) -> dict[str, str]:
     """A line that says what is going on, or how it went; safe whatever the words are."""
-    from puq_magics.outputs.markdown.feed import inline, plain
+    from puq_magics.outputs.markdown.feed import escape_inline, strip_control_chars
 
-    return {"text/html": f"<p><em>{inline(words)}</em></p>", "text/plain": plain(words)}
+    return {"text/html": f"<p><em>{escape_inline(words)}</em></p>", "text/plain": strip_control_chars(words)}
 
 
 class TransferView:
@@ -208,37 +208,37 @@ class TransferView:
         self._in_notebook = in_notebook
         self._out = out or (lambda: sys.stdout)
         self._live = live and (in_notebook or self._out().isatty())
-        self._status = Status("", clock)
+        self._status = CallStatus("", clock)
         self._written = False
         if in_notebook:
-            from puq_magics.outputs.views.notebook import Screen
+            from puq_magics.outputs.views.notebook import UpdatableDisplay
 
-            self._screen = Screen()
+            self._display = UpdatableDisplay()
 
     def report(self, words: str, done: int, total: int) -> None:
         """So many bytes of something are done."""
-        if self._live and (progress := self._status.goes_on(done, total, words, "bytes")) is not None:
-            self._status.mark()
+        if self._live and (progress := self._status.on_progress(done, total, words, "bytes")) is not None:
+            self._status.mark_painted()
             self._paint(progress)
 
     def end(self, words: str) -> None:
         """Nothing goes on any more; this is how it went."""
         if self._in_notebook:
-            self._screen.paint(status_bundle(words))
+            self._display.update(status_bundle(words))
             return
-        from puq_magics.outputs.markdown.feed import plain
+        from puq_magics.outputs.markdown.feed import strip_control_chars
 
         erase = ERASE_LINE if self._written else ""
-        self._write(f"{erase}{plain(words)}\n")
+        self._write(f"{erase}{strip_control_chars(words)}\n")
 
-    def _paint(self, progress: Progress) -> None:
+    def _paint(self, progress: ProgressBar) -> None:
         if self._in_notebook:
-            self._screen.paint(progress.bundle())
+            self._display.update(progress.bundle())
             return
-        from puq_magics.outputs.markdown.feed import plain
+        from puq_magics.outputs.markdown.feed import strip_control_chars
 
         self._written = True
-        self._write(f"{ERASE_LINE}… {plain(str(progress))}")
+        self._write(f"{ERASE_LINE}… {strip_control_chars(str(progress))}")
 
     def _write(self, text: str) -> None:
         out = self._out()

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
-from puq_magics.outputs.markdown.feed import PlainFeed, plain
+from puq_magics.outputs.markdown.feed import ControlCharFilter, strip_control_chars
 from puq_magics.outputs.results.chat import ChatResult
 
 _ERASE_LINE = "\r\x1b[K"
@@ -24,73 +24,73 @@ class TerminalView:
         self._footer = footer
         self._live = live
         self._out = out or (lambda: sys.stdout)
-        self._text = PlainFeed()
-        self._shown = 0  # characters of the answer
-        self._reasoning = 0
-        self._status = False
+        self._filter = ControlCharFilter()
+        self._shown_chars = 0  # characters of the answer
+        self._reasoning_chars = 0
+        self._status_shown = False
         self._note = ""
         self._note_until = 0.0
 
     def prepare(self) -> None:
-        """See View."""
+        """See ChatView."""
 
-    def waiting(self, seconds: float) -> None:
-        """See View."""
-        noted = monotonic() < self._note_until
-        self._say(self._note if noted else f"… waiting {seconds:.0f} s")
+    def show_waiting(self, seconds: float) -> None:
+        """See ChatView."""
+        note_is_current = monotonic() < self._note_until
+        self._show_status(self._note if note_is_current else f"… waiting {seconds:.0f} s")
 
-    def retrying(self, retry: Retry) -> None:
-        """See View."""
+    def show_retry(self, retry: Retry) -> None:
+        """See ChatView."""
         self._note, self._note_until = f"… {retry}", monotonic() + retry.delay
-        self._say(self._note)
+        self._show_status(self._note)
 
-    def show(self, delta: Delta) -> None:
-        """See View."""
+    def show_delta(self, delta: Delta) -> None:
+        """See ChatView."""
         if not self._live:
             return
-        self._reasoning += len(delta.reasoning)
+        self._reasoning_chars += len(delta.reasoning)
         if delta.text:
-            self._print(self._text.feed(delta.text), len(delta.text))
+            self._print(self._filter.feed(delta.text), len(delta.text))
         else:
-            self._say(f"… reasoning, {self._reasoning:,} characters")
+            self._show_status(f"… reasoning, {self._reasoning_chars:,} characters")
 
-    def patience(self) -> float | None:
-        """See View."""
+    def idle_timeout(self) -> float | None:
+        """See ChatView."""
         return None
 
-    def idle(self) -> None:
-        """See View."""
+    def show_idle(self) -> None:
+        """See ChatView."""
 
-    def end(self, result: ChatResult) -> None:
-        """See View."""
-        self._print(self._text.feed(result.text[self._shown :]) + self._text.finish(), 0)
-        line = result.footer.shortened(self._footer).plain()
+    def show_result(self, result: ChatResult) -> None:
+        """See ChatView."""
+        self._print(self._filter.feed(result.text[self._shown_chars :]) + self._filter.finish(), 0)
+        line = result.footer.with_style(self._footer).to_text()
         out = self._out()
         out.write(f"\n[{line}]\n" if line else "\n")
         out.flush()
 
     def abandon(self) -> None:
-        """See View."""
-        self._clear()
+        """See ChatView."""
+        self._clear_status()
 
     def _print(self, text: str, size: int) -> None:
-        self._clear()
-        self._shown += size
+        self._clear_status()
+        self._shown_chars += size
         out = self._out()
         out.write(text)
         out.flush()
 
-    def _say(self, words: str) -> None:
+    def _show_status(self, words: str) -> None:
         """A line that the next one takes the place of; only where that can be."""
         out = self._out()
-        if self._live and not self._shown and out.isatty():
-            self._status = True
-            out.write(_ERASE_LINE + plain(words))
+        if self._live and not self._shown_chars and out.isatty():
+            self._status_shown = True
+            out.write(_ERASE_LINE + strip_control_chars(words))
             out.flush()
 
-    def _clear(self) -> None:
-        if self._status:
-            self._status = False
+    def _clear_status(self) -> None:
+        if self._status_shown:
+            self._status_shown = False
             out = self._out()
             out.write(_ERASE_LINE)
             out.flush()

@@ -12,68 +12,68 @@ if TYPE_CHECKING:
     from puq_magics.api.chat import ChatStream
 
 
-class View(Protocol):
+class ChatView(Protocol):
     """Shows one answer."""
 
     def prepare(self) -> None:
         """Make ready what showing needs; called beside the blocking call, from another thread."""
 
-    def waiting(self, seconds: float) -> None:
+    def show_waiting(self, seconds: float) -> None:
         """Nothing has come yet; called beside the blocking call, from another thread."""
 
-    def retrying(self, retry: Retry) -> None:
+    def show_retry(self, retry: Retry) -> None:
         """The request is about to be made again."""
 
-    def show(self, delta: Delta) -> None:
+    def show_delta(self, delta: Delta) -> None:
         """More has come."""
 
-    def patience(self) -> float | None:
+    def idle_timeout(self) -> float | None:
         """Seconds until ``idle`` is to be called if nothing comes; None for never."""
 
-    def idle(self) -> None:
+    def show_idle(self) -> None:
         """Nothing came for that long."""
 
-    def end(self, result: ChatResult) -> None:
+    def show_result(self, result: ChatResult) -> None:
         """The answer has ended, well or not; the result holds all of it."""
 
     def abandon(self) -> None:
         """There is no answer; an error says why."""
 
 
-def watch(stream: ChatStream, view: View) -> None:
+def watch(stream: ChatStream, view: ChatView) -> None:
     """Show a stream until it ends; its errors pass through."""
     while not stream.finished:
-        delta = stream.receive(view.patience())
+        delta = stream.receive(view.idle_timeout())
         if delta:
-            view.show(delta)
+            view.show_delta(delta)
         elif not stream.finished:
-            view.idle()
+            view.show_idle()
 
 
-class QuietView:
+class QuietChatView:
     """Shows nothing."""
 
     def prepare(self) -> None:
-        """See View."""
+        """See ChatView."""
 
-    def waiting(self, seconds: float) -> None:
-        """See View."""
+    def show_waiting(self, seconds: float) -> None:
+        """See ChatView."""
 
-    def retrying(self, retry: Retry) -> None:
-        """See View."""
+    def show_retry(self, retry: Retry) -> None:
+        """See ChatView."""
 
-    def show(self, delta: Delta) -> None:
-        """See View."""
+    def show_delta(self, delta: Delta) -> None:
+        """See ChatView."""
 
-    def patience(self) -> float | None:
-        """See View."""
+    def idle_timeout(self) -> float | None:
+        """See ChatView."""
         return None
 
-    def idle(self) -> None:
-        """See View."""
+    def show_idle(self) -> None:
+        """See ChatView."""
 
-    def end(self, result: ChatResult) -> None:
-        """See View."""
+    def show_result(self, result: ChatResult) -> None:
+        """See ChatView."""
 
     def abandon(self) -> None:
-        """See View."""
+        """See ChatView."""

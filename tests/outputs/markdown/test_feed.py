@@ -5,7 +5,7 @@ import re
 import oracles
 import pytest
 
-from puq_magics.outputs.markdown.feed import MarkdownFeed, safe_markdown
+from puq_magics.outputs.markdown.feed import MarkdownFeed, sanitize_markdown
 
 RICH = r"""# A **rich** title with `code`
 
@@ -73,7 +73,7 @@ def frames() -> list[str]:
     for character in RICH:
         assert feed.feed(character) == []
         found.append(feed.frame())
-    assert feed.finish() == (safe_markdown(RICH), RICH)
+    assert feed.finish() == (sanitize_markdown(RICH), RICH)
     return found
 
 
@@ -89,7 +89,7 @@ def test_every_frame_is_harmless(frames: list[str]) -> None:
 
 
 def test_formulas_are_whole_or_not_there(frames: list[str]) -> None:
-    whole = set(oracles.formulas(safe_markdown(RICH)))
+    whole = set(oracles.formulas(sanitize_markdown(RICH)))
     for frame in frames:
         assert set(oracles.formulas(frame)) <= whole
 

@@ -3,7 +3,7 @@
 import oracles
 import pytest
 
-from puq_magics.outputs.markdown.feed import safe_markdown
+from puq_magics.outputs.markdown.feed import sanitize_markdown
 
 BENIGN = {
     "headings": "# One\n\n## Two ##\n\nThree\n=====\n\nFour\n----\n\n---\n\n***\n",
@@ -42,12 +42,12 @@ BENIGN = {
 @pytest.mark.parametrize("name", BENIGN)
 def test_benign_text_renders_as_it_is(name: str) -> None:
     text = BENIGN[name]
-    assert oracles.rendered_structure(safe_markdown(text)) == oracles.rendered_structure(text)
+    assert oracles.rendered_structure(sanitize_markdown(text)) == oracles.rendered_structure(text)
 
 
 @pytest.mark.parametrize("name", BENIGN)
 def test_making_benign_text_safe_is_itself_safe(name: str) -> None:
-    assert oracles.faults(safe_markdown(BENIGN[name])) == []
+    assert oracles.faults(sanitize_markdown(BENIGN[name])) == []
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_making_benign_text_safe_is_itself_safe(name: str) -> None:
     ],
 )
 def test_formulas_are_those_meant(text: str, formulas: list[str] | None) -> None:
-    safe = safe_markdown(text)
+    safe = sanitize_markdown(text)
     found = oracles.formulas(safe)
     if formulas is None:
         assert len(found) == 1
@@ -106,35 +106,35 @@ def test_formulas_are_those_meant(text: str, formulas: list[str] | None) -> None
     ],
 )
 def test_a_formula_with_a_forbidden_command_shows_as_code(formula: str) -> None:
-    safe = safe_markdown(f"a ${formula}$ b")
+    safe = sanitize_markdown(f"a ${formula}$ b")
     assert oracles.formulas(safe) == []
     assert oracles.rendered_text(safe) == f"a ${formula}$ b\n"
 
 
 def test_prices_read_as_prices() -> None:
-    assert oracles.rendered_text(safe_markdown("from $5 to $6")) == "from $5 to $6\n"
+    assert oracles.rendered_text(sanitize_markdown("from $5 to $6")) == "from $5 to $6\n"
     # The dollar is alone in its element: MathJax, which reads the page again, does not pair it.
-    assert oracles.check_safety(safe_markdown("$5 to $6")).text[:2] == ["$", "5 to "]
+    assert oracles.check_safety(sanitize_markdown("$5 to $6")).text[:2] == ["$", "5 to "]
 
 
 def test_a_fence_inside_a_markdown_fence_of_the_same_length_does_not_end_it() -> None:
-    safe = safe_markdown("```markdown\n# T\n```python\nx\n```\nmore\n```\nafter\n")
+    safe = sanitize_markdown("```markdown\n# T\n```python\nx\n```\nmore\n```\nafter\n")
     assert safe == "````markdown\n# T\n```python\nx\n```\nmore\n````\n\nafter"
 
 
 @pytest.mark.parametrize("info", ["mermaid", "Mermaid", "mermaid x", "{mermaid}", "{.mermaid}", "mermaid-js"])
 def test_diagrams_are_text(info: str) -> None:
-    assert safe_markdown(f"```{info}\ngraph\n```") == "```text\ngraph\n```"
+    assert sanitize_markdown(f"```{info}\ngraph\n```") == "```text\ngraph\n```"
 
 
 def test_line_breaks_in_a_table_and_small_tags_stay() -> None:
-    safe = safe_markdown("| a<br>b<br/>c | H<sub>2</sub>O<sup> </p> |\n|---|---|\n")
+    safe = sanitize_markdown("| a<br>b<br/>c | H<sub>2</sub>O<sup> </p> |\n|---|---|\n")
     assert safe.startswith("| a<br>b<br>c | H<sub>2</sub>O&lt;sup> &lt;/p> |")
 
 
 def test_a_line_break_at_a_line_s_start_does_not_stop_markdown() -> None:
-    assert "<strong>b</strong>" in oracles.html_of(safe_markdown("<br>\n**b**"))
+    assert "<strong>b</strong>" in oracles.html_of(sanitize_markdown("<br>\n**b**"))
 
 
 def test_entities_of_controls_show_as_they_are_spelt() -> None:
-    assert oracles.rendered_text(safe_markdown("&#x202e; &#27; &#8203;")) == "&#x202e; &#27; \u200b\n"
+    assert oracles.rendered_text(sanitize_markdown("&#x202e; &#27; &#8203;")) == "&#x202e; &#27; \u200b\n"

@@ -8,7 +8,7 @@ from corpus import PAYLOADS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from puq_magics.outputs.markdown.feed import MarkdownFeed, inline, safe_markdown
+from puq_magics.outputs.markdown.feed import MarkdownFeed, escape_inline, sanitize_markdown
 
 _SIGNS = "< > & ! [ ] ( ) ` `` ``` ~~~ $ $$ { } \\ \\\\ \\( \\) \\[ \\] @ @@ 0 * ** _ ~ | # : \" ' % ]( ]: !["
 _WORDS = "&#36; &lt [a [a]: http://x.com/ www.x. <http://x.com> <br> \\href{javascript:x}{y}"
@@ -48,7 +48,7 @@ hostile = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=4)), m
 
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_a_payload_is_harmless(name: str) -> None:
-    assert oracles.faults(safe_markdown(PAYLOADS[name])) == []
+    assert oracles.faults(sanitize_markdown(PAYLOADS[name])) == []
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
@@ -63,7 +63,7 @@ def test_a_payload_is_harmless_inside_other_blocks(name: str) -> None:
         ("[a `", ""),
     ]:
         text = first + payload.replace("\n", "\n" + rest)
-        assert oracles.faults(safe_markdown(text)) == []
+        assert oracles.faults(sanitize_markdown(text)) == []
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
@@ -76,9 +76,9 @@ def test_every_frame_of_a_payload_is_harmless(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_a_payload_is_words_inline(name: str) -> None:
-    walker = oracles.check_safety(inline(PAYLOADS[name]))
+    walker = oracles.check_safety(escape_inline(PAYLOADS[name]))
     assert walker.faults == []
-    assert "\n" not in inline(PAYLOADS[name])
+    assert "\n" not in escape_inline(PAYLOADS[name])
 
 
 def test_the_oracles_see_the_payloads_unsanitised() -> None:
@@ -102,7 +102,7 @@ def test_the_oracles_see_the_payloads_unsanitised() -> None:
 @given(hostile)
 @example("[a\n\n```\n]: javascript:1\n<img src=x onerror=alert(1)>\n```")
 def test_any_mixture_is_harmless(text: str) -> None:
-    assert oracles.faults(safe_markdown(text)) == []
+    assert oracles.faults(sanitize_markdown(text)) == []
 
 
 @settings(max_examples=200, deadline=None)
@@ -138,6 +138,6 @@ def test_the_way_a_text_is_split_does_not_matter(text: str, size: int | None, ch
 @given(st.lists(st.sampled_from(WORDS)))
 def test_words_stay(parts: list[str]) -> None:
     text = " ".join(parts)
-    shown = "".join(oracles.rendered_text(safe_markdown(text)))
+    shown = "".join(oracles.rendered_text(sanitize_markdown(text)))
     for word in ("alpha", "beta", "<b>", "</i>", "<!--x-->"):
         assert shown.count(word) == text.count(word)

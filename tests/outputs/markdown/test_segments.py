@@ -3,7 +3,7 @@
 import oracles
 import pytest
 
-from puq_magics.outputs.markdown.feed import MarkdownFeed, safe_markdown
+from puq_magics.outputs.markdown.feed import MarkdownFeed, sanitize_markdown
 
 
 def segments_of(text: str, size: int) -> list[str]:
@@ -84,6 +84,6 @@ def test_without_a_size_there_are_no_segments() -> None:
 
 
 def test_finish_ends_what_is_open() -> None:
-    assert safe_markdown("```py\nx") == "```py\nx\n```"
-    assert safe_markdown("a $$x^2") == "a $$x^2$$"
-    assert safe_markdown("") == ""
+    assert sanitize_markdown("```py\nx") == "```py\nx\n```"
+    assert sanitize_markdown("a $$x^2") == "a $$x^2$$"
+    assert sanitize_markdown("") == ""

@@ -11,13 +11,13 @@ from markdown_it import MarkdownIt
 from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.outputs.results.footer import Footer
 from puq_magics.outputs.results.formats import (
-    cell_source,
-    check_format,
+    check_format_support,
+    clean_cell_source,
     code_bundle,
-    frame,
     html_bundle,
     json_bundle,
-    safe_html,
+    json_to_dataframe,
+    sanitize_html,
     text_bundle,
 )
 
@@ -89,7 +89,7 @@ class HTMLFaultFinder(HTMLParser):
 
 @pytest.mark.parametrize("html", HOSTILE)
 def test_nothing_active_remains(html: str) -> None:
-    assert HTMLFaultFinder(safe_html(f"<p>before</p>{html}<p>after</p>")).found == []
+    assert HTMLFaultFinder(sanitize_html(f"<p>before</p>{html}<p>after</p>")).found == []
 
 
 @given(
@@ -98,7 +98,7 @@ def test_nothing_active_remains(html: str) -> None:
     ).map("".join)
 )
 def test_nothing_active_remains_of_any_mixture(html: str) -> None:
-    assert HTMLFaultFinder(safe_html(html)).found == []
+    assert HTMLFaultFinder(sanitize_html(html)).found == []
 
 
 def test_the_faults_are_seen() -> None:
@@ -112,10 +112,10 @@ def test_what_is_harmless_stays() -> None:
         '<details open=""><summary>more</summary><p lang="de">ja</p></details>'
         '<img src="data:image/png;base64,AAAA" alt="x" width="3">'
     )
-    assert safe_html(html) == html
-    assert safe_html('<p>A picture: <img src="https://example.org/x.png">.</p>') == "<p>A picture: .</p>"
-    assert safe_html('<img src="x" alt="a tree">') == '<img alt="a tree">'
-    link = safe_html("<a href='https://example.org/?a=1&b=$2'>x</a>")
+    assert sanitize_html(html) == html
+    assert sanitize_html('<p>A picture: <img src="https://example.org/x.png">.</p>') == "<p>A picture: .</p>"
+    assert sanitize_html('<img src="x" alt="a tree">') == '<img alt="a tree">'
+    link = sanitize_html("<a href='https://example.org/?a=1&b=$2'>x</a>")
     assert 'href="https://example.org/?a=1&amp;b=$2"' in link
     assert 'rel="noopener noreferrer nofollow"' in link
 
@@ -124,7 +124,7 @@ def test_what_is_harmless_stays() -> None:
     "tex", [r"$\href{javascript:alert(1)}{x}$", r"\(\href{x}{y}\)", r"\begin{a}", "&#36;x&#36;"]
 )
 def test_no_formula_can_be_found(tex: str) -> None:
-    runs = HTMLFaultFinder(safe_html(f"<p>{tex}</p>")).runs
+    runs = HTMLFaultFinder(sanitize_html(f"<p>{tex}</p>")).runs
     assert [run for run in runs if ("$" in run or "\\" in run) and len(run) > 1] == []
     assert "".join(runs) == tex.replace("&#36;", "$")
 
@@ -137,7 +137,7 @@ def test_html_cannot_leave_its_place() -> None:
 
 
 def test_html_in_a_fence() -> None:
-    assert safe_html("```html\n<b>x</b>\n```\n") == "<b>x</b>"
+    assert sanitize_html("```html\n<b>x</b>\n```\n") == "<b>x</b>"
 
 
 def test_without_a_sanitiser_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,10 +148,10 @@ def test_without_a_sanitiser_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
             raise ImportError(name)
         return real(name, *args)
 
-    check_format("html")
+    check_format_support("html")
     monkeypatch.setattr(builtins, "__import__", without)
-    check_format("json")
-    for call in (lambda: check_format("html"), lambda: html_bundle("<b>", FOOTER)):
+    check_format_support("json")
+    for call in (lambda: check_format_support("html"), lambda: html_bundle("<b>", FOOTER)):
         with pytest.raises(ConfigurationError, match=r"puq_magics\[html\]"):
             call()
 
@@ -182,7 +182,7 @@ def test_json_is_pretty_and_cannot_leave_its_block() -> None:
 
 
 def test_a_cell_reads_as_it_runs() -> None:
-    assert cell_source("\nx = 'a\u202eb\u2066'  # \x1b[0m\n\n") == "x = 'ab'  # "
+    assert clean_cell_source("\nx = 'a\u202eb\u2066'  # \x1b[0m\n\n") == "x = 'ab'  # "
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_cell_reads_as_it_runs() -> None:
     ],
 )
 def test_data_as_a_table(data: object, columns: list[object], rows: list[list[object]]) -> None:
-    table = frame(data)
+    table = json_to_dataframe(data)
     assert list(table.columns) == columns
     assert table.to_numpy().tolist() == rows
 
@@ -208,4 +208,4 @@ def test_data_as_a_table(data: object, columns: list[object], rows: list[list[ob
 @pytest.mark.parametrize("data", [5, "words", None, True])
 def test_what_is_no_table(data: object) -> None:
     with pytest.raises(InputError, match="is no table"):
-        frame(data)
+        json_to_dataframe(data)

@@ -17,8 +17,14 @@ from media_samples import CALL_FIELDS, png, wav
 from puq_magics.core.media_types import MP3
 from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
 from puq_magics.outputs.results.footer import Footer
-from puq_magics.outputs.results.image import Picture
-from puq_magics.outputs.results.media_html import clock, megabytes, paragraphs, relative_link, shown_path
+from puq_magics.outputs.results.image import GeneratedImage
+from puq_magics.outputs.results.media_html import (
+    display_path,
+    format_duration,
+    format_size,
+    paragraphs,
+    relative_link,
+)
 
 #: All that our own HTML has; nothing that anybody else wrote may add to it.
 ATTRIBUTES = {
@@ -276,7 +282,7 @@ def test_many_words_are_folded() -> None:
 
 
 def test_speech_that_was_interrupted_before_anything_came() -> None:
-    reader, plainly = read(speech(audio=b"", type=MP3, broken_off="interrupted"))
+    reader, plainly = read(speech(audio=b"", type=MP3, status="interrupted"))
     assert reader.of("audio") == []
     assert (
         plainly
@@ -376,11 +382,11 @@ def test_the_footer_is_that_of_an_answer() -> None:
 
 def test_paths_do_not_say_whose_they_are(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(work_folder.parent))
-    assert shown_path(work_folder.parent / "music" / "x.mp3") == "~/music/x.mp3"
-    assert shown_path(work_folder / "x.mp3") == "x.mp3"
-    assert shown_path(Path("/elsewhere/x.mp3")) == "/elsewhere/x.mp3"
+    assert display_path(work_folder.parent / "music" / "x.mp3") == "~/music/x.mp3"
+    assert display_path(work_folder / "x.mp3") == "x.mp3"
+    assert display_path(Path("/elsewhere/x.mp3")) == "/elsewhere/x.mp3"
     monkeypatch.setenv("HOME", "")
-    assert shown_path(work_folder.parent / "x.mp3") == f"{work_folder.parent}/x.mp3"
+    assert display_path(work_folder.parent / "x.mp3") == f"{work_folder.parent}/x.mp3"
 
 
 def test_links_are_relative_to_the_notebook(
@@ -389,8 +395,8 @@ def test_links_are_relative_to_the_notebook(
     assert relative_link(Path("x y.png")) == "x%20y.png"
     assert relative_link(work_folder / "a" / "x.png") == "a/x.png"
     assert relative_link(work_folder.parent / "x.png") is None
-    assert shown_path(work_folder / "a" / "x.png") == "a/x.png"
-    assert shown_path(work_folder.parent / "x\x07.png") == f"{work_folder.parent}/x.png"
+    assert display_path(work_folder / "a" / "x.png") == "a/x.png"
+    assert display_path(work_folder.parent / "x\x07.png") == f"{work_folder.parent}/x.png"
     alias = tmp_path_factory.mktemp("alias") / "link"
     alias.symlink_to(work_folder)
     assert relative_link(alias / "x.png") == "x.png"
@@ -408,7 +414,7 @@ def test_links_are_relative_to_the_notebook(
     ],
 )
 def test_sizes(size: float, words: str) -> None:
-    assert megabytes(size) == words
+    assert format_size(size) == words
 
 
 @pytest.mark.parametrize(
@@ -416,13 +422,13 @@ def test_sizes(size: float, words: str) -> None:
     [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1:00 min"), (185, "3:05 min"), (3785, "1:03:05 h")],
 )
 def test_times(seconds: float, words: str) -> None:
-    assert clock(seconds) == words
+    assert format_duration(seconds) == words
 
 
 @pytest.mark.parametrize(
     "result",
     [
-        ImageResult(images=[Picture(data=png(2, 2, 3_000_000))], prompt="a kite", **CALL_FIELDS),
+        ImageResult(images=[GeneratedImage(data=png(2, 2, 3_000_000))], prompt="a kite", **CALL_FIELDS),
         SpeechResult(audio=b"ID3" + bytes(3_000_000), text="Hello", **CALL_FIELDS),
     ],
 )

@@ -14,8 +14,8 @@ from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.outputs.results import (
     INTERRUPTED,
     ChatResult,
+    GeneratedImage,
     ImageResult,
-    Picture,
     Result,
     SpeechResult,
     TranscriptResult,
@@ -50,7 +50,7 @@ def test_attributes_of_a_real_answer(sandbox_shell: Any) -> None:
     assert result.request_id.startswith("req_")
     assert result.raw["choices"][0]["message"]["content"] == result.text
     assert result.messages == ({"role": "user", "content": "hi"},)
-    assert (result.broken_off, result.interrupted, result.notes, result.alternatives) == ("", False, (), {})
+    assert (result.status, result.interrupted, result.notes, result.alternatives) == ("", False, (), {})
     assert str(result) == result.text
 
 
@@ -127,11 +127,11 @@ def test_copies_and_pickles_are_equal(result: ChatResult) -> None:
 
 def test_whether_it_is_painted_is_no_part_of_it(result: ChatResult) -> None:
     other = dataclasses.replace(result)
-    result.is_painted = True
+    result.already_displayed = True
     assert other == result
     for copied in (copy.copy(result), dataclasses.replace(result), pickle.loads(pickle.dumps(result))):  # noqa: S301
-        assert copied.is_painted is False
-    assert result.is_painted
+        assert copied.already_displayed is False
+    assert result.already_displayed
 
 
 def test_its_bundle_is_safe(result: ChatResult) -> None:
@@ -144,10 +144,10 @@ def test_its_bundle_is_safe(result: ChatResult) -> None:
 
 
 def test_it_is_displayed_unless_it_is_painted(result: ChatResult, shell: Any, capsys: Any) -> None:
-    result.is_painted = True
+    result.already_displayed = True
     result._ipython_display_()
     assert capsys.readouterr().out == ""
-    result.is_painted = False
+    result.already_displayed = False
     result._ipython_display_()
     assert "Bold" in capsys.readouterr().out
 
@@ -180,15 +180,15 @@ def test_save_says_where_it_cannot(result: ChatResult, tmp_path: Path) -> None:
 
 
 def test_interrupted() -> None:
-    assert ChatResult(text="", model="m", broken_off=INTERRUPTED).interrupted
-    assert not ChatResult(text="", model="m", broken_off="broken off").interrupted
+    assert ChatResult(text="", model="m", status=INTERRUPTED).interrupted
+    assert not ChatResult(text="", model="m", status="broken off").interrupted
 
 
 # --- images, speech, transcripts
 
 
 @dataclasses.dataclass(frozen=True)
-class Generated:
+class ImageLike:
     """As the client gives an image."""
 
     data: bytes
@@ -204,7 +204,7 @@ class SegmentStub:
     text: str
 
 
-def images(*data: bytes | Generated, prompt: str = "a red kite", **more: Any) -> ImageResult:
+def images(*data: bytes | ImageLike, prompt: str = "a red kite", **more: Any) -> ImageResult:
     return ImageResult(images=data or (png(30, 20),), prompt=prompt, **CALL_FIELDS | more)  # type: ignore[arg-type]
 
 
@@ -226,7 +226,7 @@ ALL: dict[str, Result] = {"images": images(), "speech": speech(), "transcript": 
 @pytest.mark.parametrize("name", ALL)
 def test_media_are_copied_and_pickled_like_answers(name: str) -> None:
     result = ALL[name]
-    result.is_painted = True
+    result.already_displayed = True
     for other in (
         copy.copy(result),
         copy.deepcopy(result),
@@ -235,18 +235,18 @@ def test_media_are_copied_and_pickled_like_answers(name: str) -> None:
     ):
         assert other == result
         assert other is not result
-        assert not other.is_painted
+        assert not other.already_displayed
         assert other._repr_mimebundle_() == result._repr_mimebundle_()
-    result.is_painted = False
+    result.already_displayed = False
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_media_are_shown_unless_they_are_painted(name: str, shell: Any, capsys: Any) -> None:
     result = copy.copy(ALL[name])
-    result.is_painted = True
+    result.already_displayed = True
     result._ipython_display_()
     assert capsys.readouterr().out == ""
-    result.is_painted = False
+    result.already_displayed = False
     result._ipython_display_()
     assert "[a/b · " in capsys.readouterr().out
 
@@ -262,14 +262,14 @@ def test_the_repr_of_media_is_one_line_without_bytes(name: str) -> None:
 
 
 def test_a_picture_knows_what_it_is() -> None:
-    (picture,) = images(Generated(png(30, 20), "a kite, red")).images
+    (picture,) = images(ImageLike(png(30, 20), "a kite, red")).images
     assert (picture.format, picture.width, picture.height) == ("png", 30, 20)
     assert (picture.type.mime, picture.type.extension) == ("image/png", ".png")
     assert (picture.prompt, picture.revised_prompt) == ("a red kite", "a kite, red")
     assert picture.data == png(30, 20)
-    assert repr(picture) == f"<Picture 30 × 20 PNG, {len(picture.data)} bytes>"
-    assert str(Picture(data=webp(512, 256))) == "512 × 256 WEBP"
-    assert str(Picture(data=b"\xff\xd8\xff" + bytes(9))) == "JPEG"
+    assert repr(picture) == f"<GeneratedImage 30 × 20 PNG, {len(picture.data)} bytes>"
+    assert str(GeneratedImage(data=webp(512, 256))) == "512 × 256 WEBP"
+    assert str(GeneratedImage(data=b"\xff\xd8\xff" + bytes(9))) == "JPEG"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_to_pil() -> None:
         return
     assert picture.to_pil().size == (30, 20)
     with pytest.raises(InputError, match="cannot be decoded"):
-        Picture(data=png(300, 300)[:60]).to_pil()
+        GeneratedImage(data=png(300, 300)[:60]).to_pil()
 
 
 def test_without_pillow_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,14 +413,14 @@ def test_what_is_too_large_for_a_display() -> None:
     result = images(png(3, 2, 400), png(3, 2), png(3, 2, 700), png(3, 2))
     result.max_embed_mb = 0.001
     assert [
-        file is image for (file, *_), image in zip(result.beyond_limit(), result.images[2:3], strict=True)
+        file is image for (file, *_), image in zip(result.oversized_files(), result.images[2:3], strict=True)
     ] == [True]
-    assert len(images().beyond_limit()) == 0
-    assert len(speech(max_embed_mb=0.001).beyond_limit()) == 1
+    assert len(images().oversized_files()) == 0
+    assert len(speech(max_embed_mb=0.001).oversized_files()) == 1
 
 
 def test_an_interrupted_one_says_so() -> None:
-    result = speech(broken_off=INTERRUPTED)
+    result = speech(status=INTERRUPTED)
     assert result.interrupted
     assert result._repr_mimebundle_()["text/plain"].endswith(
         "[interrupted · a/b · alloy · 1.5 s of WAV · 3 tokens · 1.2 s]"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from puq_magics.api.types import Model, read_models
-from puq_magics.outputs.tables.table import Column, ModelTable, Table, number
+from puq_magics.outputs.tables.table import Column, ModelTable, Table, format_number
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e'\"&$x$\n</table><script>"
 
@@ -49,7 +49,9 @@ class HTMLTableReader(HTMLParser):
 
 
 NAMES_AND_SIZES = Table(
-    [Column("name"), Column("size", number, "right")], [["one", 1], ["two", 2_000], ["none", None]], "Sizes"
+    [Column("name"), Column("size", format_number, "right")],
+    [["one", 1], ["two", 2_000], ["none", None]],
+    "Sizes",
 )
 
 
@@ -70,7 +72,7 @@ def test_as_html() -> None:
 
 
 def test_a_foot_stays_below() -> None:
-    table = Table([Column("a"), Column("b", number, "right")], [["x", 1], ["y", 2]], foot=["total", 3])
+    table = Table([Column("a"), Column("b", format_number, "right")], [["x", 1], ["y", 2]], foot=["total", 3])
     assert table.text().splitlines()[-2:] == ["─────  ─", "total  3"]
     assert "<tfoot><tr>" in table.html()
     assert HTMLTableReader(table.html()).rows[-1] == ["total", "3"]
@@ -79,7 +81,7 @@ def test_a_foot_stays_below() -> None:
 @pytest.mark.parametrize("width", [20, 40, 60])
 def test_words_are_cut_to_the_width_and_numbers_are_not(width: int) -> None:
     table = Table(
-        [Column("code"), Column("name"), Column("n", number, "right")],
+        [Column("code"), Column("name"), Column("n", format_number, "right")],
         [["provider/a-model-with-a-long-name", "模型" * 20, 1_234.5], ["b", "e\u0301" * 3, 1.0]],
     )
     lines = table.text(width).splitlines()
@@ -118,14 +120,14 @@ def test_a_long_cell_is_cut() -> None:
 
 def test_many_rows_are_counted_and_it_is_said_how_to_see_them() -> None:
     table = Table(
-        [Column("n", number)], [[i] for i in range(2_160)], more="ask for more.", notes=["And this."]
+        [Column("n", format_number)], [[i] for i in range(2_160)], more="ask for more.", notes=["And this."]
     )
     last = ["… and 1,960 more: ask for more.", "And this."]
     assert table.text().splitlines()[-2:] == last
     read = HTMLTableReader(table.html())
     assert len(read.rows) == 1 + 200
     assert all(line in read.rest for line in last)
-    exact = Table([Column("n", number)], [[i] for i in range(200)])
+    exact = Table([Column("n", format_number)], [[i] for i in range(200)])
     assert "more" not in exact.text()
 
 
@@ -150,7 +152,7 @@ def test_no_rows() -> None:
     ],
 )
 def test_numbers(value: Any, text: str) -> None:
-    assert number(value) == text
+    assert format_number(value) == text
 
 
 # --- models --------------------------------------------------------------------------------------------------------

@@ -84,8 +84,8 @@ def bundles(cell: Any) -> list[dict[str, str]]:
 
 def test_one_display_is_updated_and_never_cleared(sample_kernel: Any) -> None:
     cell = sample_kernel.run(
-        "view = NotebookMediaView(doing='drawing with a/b <x>')\n"
-        "view.prepare(); view.waiting(0.6); view.waiting(12.4); view.show(images)"
+        "view = NotebookMediaView(activity='drawing with a/b <x>')\n"
+        "view.prepare(); view.show_waiting(0.6); view.show_waiting(12.4); view.show_result(images)"
     )
     assert cell.kinds == ["display_data", "update_display_data", "update_display_data"]
     first, second, last = bundles(cell)
@@ -103,12 +103,12 @@ def test_the_seconds_tick_beside_a_call_that_blocks(sample_kernel: Any) -> None:
         "import threading\n"
         "seen = threading.Event()\n"
         "class Watched(NotebookMediaView):\n"
-        "    def waiting(self, seconds):\n"
-        "        super().waiting(seconds); seen.set()\n"
-        "view = Watched(doing='drawing')\n"
-        "with Ticker(view.waiting, first=view.prepare, delay=0.01):\n"
+        "    def show_waiting(self, seconds):\n"
+        "        super().show_waiting(seconds); seen.set()\n"
+        "view = Watched(activity='drawing')\n"
+        "with Ticker(view.show_waiting, setup=view.prepare, delay=0.01):\n"
         "    assert seen.wait(30)\n"
-        "view.show(images)"
+        "view.show_result(images)"
     )
     assert cell.reply["status"] == "ok", cell.reply
     assert bundles(cell)[0]["text/plain"] == "drawing · 0 s"
@@ -118,8 +118,8 @@ def test_the_seconds_tick_beside_a_call_that_blocks(sample_kernel: Any) -> None:
 def test_without_live_there_is_one_display_and_no_update(sample_kernel: Any) -> None:
     cell = sample_kernel.run(
         "view = NotebookMediaView(live=False, autoplay=True, clock=clock)\n"
-        "view.waiting(1); view.retrying(Retry('busy', 1.0, 1, 2)); view.progress(1, 9, 'sending')\n"
-        "clock.now = 9; view.progress(2, 9, 'sending'); view.show(speech)"
+        "view.show_waiting(1); view.show_retry(Retry('busy', 1.0, 1, 2)); view.show_progress(1, 9, 'sending')\n"
+        "clock.now = 9; view.show_progress(2, 9, 'sending'); view.show_result(speech)"
     )
     assert cell.kinds == ["display_data"]
     assert "<script" not in cell.all_content_json
@@ -128,9 +128,9 @@ def test_without_live_there_is_one_display_and_no_update(sample_kernel: Any) -> 
 
 def test_a_retry_is_told_while_it_pauses(sample_kernel: Any) -> None:
     cell = sample_kernel.run(
-        "view = NotebookMediaView(doing='drawing', clock=clock)\n"
-        "view.retrying(Retry('too many requests', 5.0, 1, 2)); clock.now = 4; view.waiting(4.0)\n"
-        "clock.now = 6; view.waiting(6.0)"
+        "view = NotebookMediaView(activity='drawing', clock=clock)\n"
+        "view.show_retry(Retry('too many requests', 5.0, 1, 2)); clock.now = 4; view.show_waiting(4.0)\n"
+        "clock.now = 6; view.show_waiting(6.0)"
     )
     assert [bundle["text/plain"] for bundle in bundles(cell)] == [
         "too many requests; trying again in 5.0 s (1 of 2)",
@@ -140,9 +140,9 @@ def test_a_retry_is_told_while_it_pauses(sample_kernel: Any) -> None:
 
 def test_progress_is_shown_after_a_second_and_once_a_second(sample_kernel: Any) -> None:
     cell = sample_kernel.run(
-        "view = NotebookMediaView(doing='transcribing', clock=clock)\n"
+        "view = NotebookMediaView(activity='transcribing', clock=clock)\n"
         "for tenth in range(35):\n"
-        "    clock.now = tenth / 10; view.progress(tenth * 100_000, 4_000_000, 'sending talk.mp3')"
+        "    clock.now = tenth / 10; view.show_progress(tenth * 100_000, 4_000_000, 'sending talk.mp3')"
     )
     assert [bundle["text/plain"][-19:] for bundle in bundles(cell)] == [
         "1.0 of 4.0 MB · 1 s",
@@ -151,7 +151,7 @@ def test_progress_is_shown_after_a_second_and_once_a_second(sample_kernel: Any) 
     ]
     assert 'value="75"' in cell.screen[0]["text/html"]
     cell = sample_kernel.run(
-        "view.waiting(3.6); view.progress(4_000_000, 4_000_000, 'sending talk.mp3'); view.waiting(4.6)"
+        "view.show_waiting(3.6); view.show_progress(4_000_000, 4_000_000, 'sending talk.mp3'); view.show_waiting(4.6)"
     )
     assert "3.4 of 4.0 MB" in bundles(cell)[0]["text/plain"]
     assert bundles(cell)[-1]["text/plain"] == "transcribing · 5 s"
@@ -160,21 +160,20 @@ def test_progress_is_shown_after_a_second_and_once_a_second(sample_kernel: Any) 
 def test_a_short_transfer_is_not_shown(sample_kernel: Any) -> None:
     cell = sample_kernel.run(
         "clock.now = 0; view = NotebookMediaView(clock=clock)\n"
-        "for part in range(9): clock.now = part / 10; view.progress(part, 9, 'sending')\n"
-        "view.show(images)"
+        "for part in range(9): clock.now = part / 10; view.show_progress(part, 9, 'sending')\n"
+        "view.show_result(images)"
     )
     assert cell.kinds == ["display_data"]
 
 
 def test_nothing_is_painted_over_the_result(sample_kernel: Any) -> None:
-    late = (
-        "view.waiting(9); view.retrying(Retry('busy', 1.0, 1, 2)); clock.now += 9; view.progress(1, 9, 'x')"
-    )
+    late = "view.show_waiting(9); view.show_retry(Retry('busy', 1.0, 1, 2)); clock.now += 9; "
+    late += "view.show_progress(1, 9, 'x')"
     cell = sample_kernel.run(
-        f"view = NotebookMediaView(clock=clock); view.progress(0, 9, 'x'); view.show(images); {late}"
+        f"view = NotebookMediaView(clock=clock); view.show_progress(0, 9, 'x'); view.show_result(images); {late}"
     )
     assert cell.kinds == ["display_data"]
-    cell = sample_kernel.run(f"view = NotebookMediaView(); view.waiting(1); view.abandon(); {late}")
+    cell = sample_kernel.run(f"view = NotebookMediaView(); view.show_waiting(1); view.abandon(); {late}")
     assert [bundle["text/plain"] for bundle in bundles(cell)] == ["waiting · 1 s", "Nothing came."]
 
 
@@ -191,12 +190,16 @@ def test_a_call_that_fails_at_once_shows_nothing(sample_kernel: Any) -> None:
     ],
 )
 def test_the_footer(sample_kernel: Any, style: str, footer: str) -> None:
-    cell = sample_kernel.run(f"images.notes = ('cut',); NotebookMediaView(footer={style!r}).show(images)")
+    cell = sample_kernel.run(
+        f"images.notes = ('cut',); NotebookMediaView(footer={style!r}).show_result(images)"
+    )
     assert cell.screen[0]["text/plain"] == f"[image 30 × 20 PNG, “a red kite”]{footer}"
 
 
 def test_speech_plays_by_itself_now_and_not_from_the_notebook(sample_kernel: Any) -> None:
-    cell = sample_kernel.run("view = NotebookMediaView(autoplay=True); view.waiting(1); view.show(speech)")
+    cell = sample_kernel.run(
+        "view = NotebookMediaView(autoplay=True); view.show_waiting(1); view.show_result(speech)"
+    )
     _, starter, last = bundles(cell)
     (name,) = re.findall(r'getElementById\("(puq-[0-9a-f]+)"\)', starter["text/html"])
     assert f'<audio id="{name}" controls' in last["text/html"]
@@ -204,14 +207,14 @@ def test_speech_plays_by_itself_now_and_not_from_the_notebook(sample_kernel: Any
     assert "<script" not in last["text/html"]
     assert cell.screen == [last]
     assert "id=" not in sample_kernel.run("speech").screen[0]["text/html"]
-    assert "<script" not in sample_kernel.run("NotebookMediaView().show(speech)").all_content_json
+    assert "<script" not in sample_kernel.run("NotebookMediaView().show_result(speech)").all_content_json
 
 
 def test_large_ones_are_saved_beside_the_notebook_once(sample_kernel: Any) -> None:
     sample_kernel.run(
         "many = ImageResult(images=[png(3, 2), png(4, 4, 9_000), png(5, 5, 9_000)], prompt='A red kite', **CALL)"
     )
-    cell = sample_kernel.run("NotebookMediaView(max_embed_mb=0.005).show(many)")
+    cell = sample_kernel.run("NotebookMediaView(max_embed_mb=0.005).show_result(many)")
     assert sorted(path.name for path in sample_kernel.folder.glob("*.png")) == [
         "a-red-kite-1.png",
         "a-red-kite-2.png",
@@ -221,7 +224,7 @@ def test_large_ones_are_saved_beside_the_notebook_once(sample_kernel: Any) -> No
     assert bundle["text/html"].count("data:image/png") == 1
     assert "2 of 3: " in bundle["text/html"]
     assert sample_kernel.run("many").screen == [bundle]
-    sample_kernel.run("NotebookMediaView(max_embed_mb=0.005).show(many)")
+    sample_kernel.run("NotebookMediaView(max_embed_mb=0.005).show_result(many)")
     assert len(list(sample_kernel.folder.glob("*.png"))) == 2
     assert sample_kernel.value("[str(image.path) for image in many.images]") == [
         "None",
@@ -233,7 +236,7 @@ def test_large_ones_are_saved_beside_the_notebook_once(sample_kernel: Any) -> No
 def test_what_cannot_be_saved_beside_the_notebook_is_kept(sample_kernel: Any, tmp_path: Path) -> None:
     cell = sample_kernel.run(
         "from pathlib import Path\n"
-        f"NotebookMediaView(max_embed_mb=0.001, folder=Path({str(tmp_path / 'gone')!r})).show(speech)"
+        f"NotebookMediaView(max_embed_mb=0.001, folder=Path({str(tmp_path / 'gone')!r})).show_result(speech)"
     )
     kept = Path(sample_kernel.value("str(speech.path)"))
     assert kept.read_bytes() == wav(1.5)
@@ -245,12 +248,12 @@ def test_what_cannot_be_saved_beside_the_notebook_is_kept(sample_kernel: Any, tm
 
 def test_a_transcript_that_grows(sample_kernel: Any) -> None:
     cell = sample_kernel.run(
-        "view = NotebookMediaView(doing='listening with a/b', clock=clock)\n"
-        "view.hear('One <two>', 3.0, 125.0, 1.2)\n"
-        "view.hear('One <two> three', 6.0, 125.0, 1.3)\n"  # too soon
-        "clock.now = 1.0; view.hear('word ' * 2000 + 'end', 126.0, 125.0, 9.0)\n"
-        "view.show(TranscriptResult(text='One.', **CALL))\n"
-        "clock.now = 2.0; view.hear('late', None, None, 9.0)"
+        "view = NotebookMediaView(activity='listening with a/b', clock=clock)\n"
+        "view.show_partial_transcript('One <two>', 3.0, 125.0, 1.2)\n"
+        "view.show_partial_transcript('One <two> three', 6.0, 125.0, 1.3)\n"  # too soon
+        "clock.now = 1.0; view.show_partial_transcript('word ' * 2000 + 'end', 126.0, 125.0, 9.0)\n"
+        "view.show_result(TranscriptResult(text='One.', **CALL))\n"
+        "clock.now = 2.0; view.show_partial_transcript('late', None, None, 9.0)"
     )
     assert cell.reply["status"] == "ok", cell.reply
     first, long, last = bundles(cell)
@@ -268,8 +271,8 @@ def test_a_transcript_that_grows(sample_kernel: Any) -> None:
 def test_a_transcript_that_grows_is_shown_once_without_live(sample_kernel: Any) -> None:
     cell = sample_kernel.run(
         "view = NotebookMediaView(live=False)\n"
-        "view.hear('One', 3.0, 125.0, 1.2)\n"
-        "view.show(TranscriptResult(text='One.', **CALL))"
+        "view.show_partial_transcript('One', 3.0, 125.0, 1.2)\n"
+        "view.show_result(TranscriptResult(text='One.', **CALL))"
     )
     assert cell.kinds == ["display_data"]
 
@@ -280,7 +283,7 @@ def test_a_transcript_that_grows_is_shown_once_without_live(sample_kernel: Any) 
 def test_media_are_saved_and_the_path_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     out = io.StringIO()
-    TerminalMediaView(out=lambda: out).show(image_result(png(4, 4), png(5, 5)))
+    TerminalMediaView(out=lambda: out).show_result(image_result(png(4, 4), png(5, 5)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-red-kite-1.png", "a-red-kite-2.png"]
     assert out.getvalue() == (
         f"saved a-red-kite-1.png ({len(png(4, 4))} bytes)\n"
@@ -293,15 +296,15 @@ def test_what_was_saved_is_not_saved_again(tmp_path: Path) -> None:
     result = speech_result()
     result.save(tmp_path / "mine.wav")
     out = io.StringIO()
-    TerminalMediaView(footer="none", folder=tmp_path, out=lambda: out).show(result)
+    TerminalMediaView(footer="none", folder=tmp_path, out=lambda: out).show_result(result)
     assert out.getvalue() == f"saved {tmp_path}/mine.wav (24 kB)\n"
     assert [path.name for path in tmp_path.iterdir()] == ["mine.wav"]
 
 
 def test_speech_of_which_nothing_came_is_no_file(tmp_path: Path) -> None:
     out = io.StringIO()
-    result = SpeechResult(audio=b"", text="Good morning.", type=MP3, broken_off="interrupted", **CALL_FIELDS)
-    TerminalMediaView(folder=tmp_path, out=lambda: out).show(result)
+    result = SpeechResult(audio=b"", text="Good morning.", type=MP3, status="interrupted", **CALL_FIELDS)
+    TerminalMediaView(folder=tmp_path, out=lambda: out).show_result(result)
     assert out.getvalue() == "[interrupted · a/b · no audio · 3 tokens · 1.2 s]\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -309,7 +312,7 @@ def test_speech_of_which_nothing_came_is_no_file(tmp_path: Path) -> None:
 def test_what_cannot_be_saved_here_is_kept(tmp_path: Path) -> None:
     out = io.StringIO()
     result = speech_result()
-    TerminalMediaView(folder=tmp_path / "gone", out=lambda: out).show(result)
+    TerminalMediaView(folder=tmp_path / "gone", out=lambda: out).show_result(result)
     assert result.path is not None
     assert result.path.read_bytes() == result.audio
     result.path.unlink()
@@ -319,7 +322,7 @@ def test_what_cannot_be_saved_here_is_kept(tmp_path: Path) -> None:
 
 def test_a_transcript_is_printed_without_what_steers_a_terminal() -> None:
     out = io.StringIO()
-    TerminalMediaView(out=lambda: out).show(
+    TerminalMediaView(out=lambda: out).show_result(
         TranscriptResult(text="Good\x1b[2J morning.", source="a\x1b[31m", **CALL_FIELDS)
     )
     assert out.getvalue() == "Good morning.\n[a/b · a · 3 tokens · 1.2 s]\n"
@@ -327,28 +330,28 @@ def test_a_transcript_is_printed_without_what_steers_a_terminal() -> None:
 
 def test_the_status_is_one_line_that_is_rewritten(tmp_path: Path) -> None:
     out, clock = FakeTTY(), FakeClock()
-    view = TerminalMediaView(doing="transcribing\x1b[2J", folder=tmp_path, clock=clock, out=lambda: out)
-    view.waiting(0.6)
+    view = TerminalMediaView(activity="transcribing\x1b[2J", folder=tmp_path, clock=clock, out=lambda: out)
+    view.show_waiting(0.6)
     assert out.getvalue() == f"{ERASE}… transcribing · 1 s"
-    view.retrying(Retry("too many requests", 1.5, 1, 2))
+    view.show_retry(Retry("too many requests", 1.5, 1, 2))
     assert out.getvalue().endswith(f"{ERASE}… too many requests; trying again in 1.5 s (1 of 2)")
     clock.now = 2.0
-    view.progress(0, 4_000_000, "sending talk.mp3")
+    view.show_progress(0, 4_000_000, "sending talk.mp3")
     clock.now = 4.0
-    view.progress(2_000_000, 4_000_000, "sending talk.mp3")
+    view.show_progress(2_000_000, 4_000_000, "sending talk.mp3")
     assert out.getvalue().endswith(
         f"{ERASE}… sending talk.mp3 [############------------] 2.0 of 4.0 MB · 2 s"
     )
-    view.show(TranscriptResult(text="Hello.", **CALL_FIELDS))
+    view.show_result(TranscriptResult(text="Hello.", **CALL_FIELDS))
     assert out.getvalue().endswith(f"{ERASE}Hello.\n[a/b · 3 tokens · 1.2 s]\n")
-    view.waiting(5.0)
+    view.show_waiting(5.0)
     assert out.getvalue().endswith(" s]\n")
 
 
 def test_a_call_that_fails_leaves_no_status() -> None:
     out = FakeTTY()
     view = TerminalMediaView(out=lambda: out)
-    view.waiting(0.6)
+    view.show_waiting(0.6)
     view.abandon()
     assert out.getvalue().endswith(ERASE)
 
@@ -359,11 +362,11 @@ def test_no_status_on_a_pipe_or_without_live(kind: type[io.StringIO], live: bool
     clock = FakeClock()
     view = TerminalMediaView(live=live, clock=clock, out=lambda: out)
     view.prepare()
-    view.waiting(0.6)
-    view.retrying(Retry("too many requests", 1.5, 1, 2))
-    view.progress(0, 9, "sending")
+    view.show_waiting(0.6)
+    view.show_retry(Retry("too many requests", 1.5, 1, 2))
+    view.show_progress(0, 9, "sending")
     clock.now = 9.0
-    view.progress(1, 9, "sending")
+    view.show_progress(1, 9, "sending")
     view.abandon()
     assert out.getvalue() == ""
 
@@ -372,9 +375,9 @@ def test_in_a_real_terminal(tmp_path: Path) -> None:
     code = (
         f"{SETUP}\n"
         "from puq_magics.outputs.views.media import TerminalMediaView\n"
-        "view = TerminalMediaView(doing='drawing')\n"
-        "view.waiting(1.0)\n"
-        "view.show(images)\n"
+        "view = TerminalMediaView(activity='drawing')\n"
+        "view.show_waiting(1.0)\n"
+        "view.show_result(images)\n"
         "images\n"
     )
     terminal, ours = pty.openpty()
@@ -399,34 +402,34 @@ def test_in_a_real_terminal(tmp_path: Path) -> None:
 
 def test_the_words_of_a_transcript_are_printed_as_they_come(tmp_path: Path) -> None:
     out, clock = FakeTTY(), FakeClock()
-    view = TerminalMediaView(doing="listening", folder=tmp_path, clock=clock, out=lambda: out)
-    view.waiting(1.0)
-    view.hear("Hello", 1.0, 4.0, 1.0)
-    view.hear("Hello \x1b[3", 2.0, 4.0, 1.5)
-    view.hear("Hello \x1b[31mthere", 3.0, None, 2.0)
-    view.waiting(3.0)
-    view.show(TranscriptResult(text="Hello \x1b[31mthere.", **CALL_FIELDS))
+    view = TerminalMediaView(activity="listening", folder=tmp_path, clock=clock, out=lambda: out)
+    view.show_waiting(1.0)
+    view.show_partial_transcript("Hello", 1.0, 4.0, 1.0)
+    view.show_partial_transcript("Hello \x1b[3", 2.0, 4.0, 1.5)
+    view.show_partial_transcript("Hello \x1b[31mthere", 3.0, None, 2.0)
+    view.show_waiting(3.0)
+    view.show_result(TranscriptResult(text="Hello \x1b[31mthere.", **CALL_FIELDS))
     words = out.getvalue().split(ERASE)[-1]
     assert words.startswith("Hello there.\n[")
     assert words.count("\n") == 2
-    view.hear("more", None, None, 4.0)
+    view.show_partial_transcript("more", None, None, 4.0)
     assert out.getvalue().endswith(words)
 
 
 def test_words_that_became_others_are_printed_anew(tmp_path: Path) -> None:
     out = io.StringIO()
     view = TerminalMediaView(footer="none", folder=tmp_path, out=lambda: out)
-    view.hear("Helo", None, None, 1.0)
-    view.show(TranscriptResult(text="Hello there.", **CALL_FIELDS))
+    view.show_partial_transcript("Helo", None, None, 1.0)
+    view.show_result(TranscriptResult(text="Hello there.", **CALL_FIELDS))
     assert out.getvalue() == "Helo\nHello there.\n"
 
 
 def test_words_come_at_once_without_live(tmp_path: Path) -> None:
     out = io.StringIO()
     view = TerminalMediaView(footer="none", live=False, folder=tmp_path, out=lambda: out)
-    view.hear("Hello", None, None, 1.0)
+    view.show_partial_transcript("Hello", None, None, 1.0)
     assert out.getvalue() == ""
-    view.show(TranscriptResult(text="Hello there.", **CALL_FIELDS))
+    view.show_result(TranscriptResult(text="Hello there.", **CALL_FIELDS))
     assert out.getvalue() == "Hello there.\n"
 
 
@@ -434,10 +437,10 @@ def test_quiet_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.chdir(tmp_path)
     view = QuietMediaView()
     view.prepare()
-    view.waiting(1.0)
-    view.retrying(Retry("busy", 1.0, 1, 2))
-    view.progress(1, 2, "sending")
-    view.show(image_result())
+    view.show_waiting(1.0)
+    view.show_retry(Retry("busy", 1.0, 1, 2))
+    view.show_progress(1, 2, "sending")
+    view.show_result(image_result())
     view.abandon()
     assert capsys.readouterr().out == ""
     assert list(tmp_path.iterdir()) == []

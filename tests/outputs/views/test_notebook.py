@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.outputs.views.notebook import deferred
+from puq_magics.outputs.views.notebook import defer_interrupts
 
 HOSTILE = (
     "<script>alert(1)</script> ![x](http://collector.example/p.png) <img src=x onerror=alert(1)>\n\n"
@@ -294,7 +294,7 @@ def test_an_interrupt_comes_behind_the_step() -> None:
     done = []
 
     def step() -> None:
-        with deferred():
+        with defer_interrupts():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("the step")
 
@@ -306,20 +306,20 @@ def test_an_interrupt_comes_behind_the_step() -> None:
 
 def test_without_one_nothing_is_changed() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with deferred():
+    with defer_interrupts():
         pass
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_an_error_passes_and_the_handler_is_back() -> None:
-    with pytest.raises(ValueError, match="of the step"), deferred():
+    with pytest.raises(ValueError, match="of the step"), defer_interrupts():
         raise ValueError("of the step")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_in_another_thread_there_is_nothing_to_do() -> None:
     def step() -> bool:
-        with deferred():
+        with defer_interrupts():
             return threading.current_thread() is threading.main_thread()
 
     with ThreadPoolExecutor(1) as pool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.outputs.views.progress import Progress, Ticker, TransferView
+from puq_magics.outputs.views.progress import ProgressBar, Ticker, TransferView
 
 
 class FakeClock:
@@ -23,12 +23,12 @@ class FakeClock:
 
 def test_it_is_shown_once_it_takes_long() -> None:
     clock = FakeClock()
-    progress = Progress("sending talk.mp3", clock=clock)
-    progress.reach(1, 10)
-    assert (progress.is_long, progress.is_running) == (False, False)
+    progress = ProgressBar("sending talk.mp3", clock=clock)
+    progress.update(1, 10)
+    assert (progress.is_worth_showing, progress.is_running) == (False, False)
     clock.now += 1
-    assert (progress.is_long, progress.is_running) == (True, True)
-    progress.reach(10, 10)
+    assert (progress.is_worth_showing, progress.is_running) == (True, True)
+    progress.update(10, 10)
     assert progress.is_running is False
 
 
@@ -45,19 +45,19 @@ def test_it_is_shown_once_it_takes_long() -> None:
 )
 def test_words(done: int, total: int, unit: str, words: str) -> None:
     clock = FakeClock()
-    progress = Progress("sending", unit, clock=clock)
+    progress = ProgressBar("sending", unit, clock=clock)
     clock.now += 12
-    progress.reach(done, total)
+    progress.update(done, total)
     assert str(progress) == progress.bundle()["text/plain"] == f"{words} · 12 s"
 
 
 def test_as_a_display_has_it() -> None:
-    progress = Progress("sending <b>.mp3", clock=FakeClock())
-    progress.reach(1_000_000, 3_000_000)
+    progress = ProgressBar("sending <b>.mp3", clock=FakeClock())
+    progress.update(1_000_000, 3_000_000)
     assert progress.bundle()["text/html"] == (
         '<p><progress max="100" value="33"></progress> <em>sending &#60;b&#62;&#46;mp3 · 1.0 of 3.0 MB · 0 s</em></p>'
     )
-    progress.reach(1_000_000, 0)
+    progress.update(1_000_000, 0)
     assert "<progress" not in progress.bundle()["text/html"]
 
 
@@ -68,7 +68,7 @@ def test_it_ticks_beside_the_call_in_the_calls_context() -> None:
     ticks: Queue[tuple[float, str, str]] = Queue()
     WHO.set("the cell")
     with Ticker(
-        lambda s: ticks.put((s, WHO.get(), threading.current_thread().name)), delay=0.001, every=0.001
+        lambda s: ticks.put((s, WHO.get(), threading.current_thread().name)), delay=0.001, interval=0.001
     ):
         first, second = ticks.get(timeout=30), ticks.get(timeout=30)
     assert 0 < first[0] < second[0]
@@ -77,7 +77,7 @@ def test_it_ticks_beside_the_call_in_the_calls_context() -> None:
 
 def test_nothing_ticks_after_the_end() -> None:
     ticks: Queue[float] = Queue()
-    with Ticker(ticks.put, delay=0.001, every=0.001):
+    with Ticker(ticks.put, delay=0.001, interval=0.001):
         ticks.get(timeout=30)
     seen = ticks.qsize()
     assert "puq-ticker" not in [thread.name for thread in threading.enumerate()]

@@ -32,11 +32,11 @@ def result(text: str, **more: Any) -> ChatResult:
 def test_text_as_it_comes_then_the_footer(kind: type[io.StringIO]) -> None:
     out = kind()
     view = TerminalView(out=lambda: out)
-    view.show(Delta("Hello"))
+    view.show_delta(Delta("Hello"))
     assert out.getvalue() == "Hello"
-    view.show(Delta(" you"))
+    view.show_delta(Delta(" you"))
     assert out.getvalue() == "Hello you"
-    view.end(result("Hello you!"))
+    view.show_result(result("Hello you!"))
     assert out.getvalue() == "Hello you!\n[a/b]\n"
 
 
@@ -45,18 +45,18 @@ def test_text_as_it_comes_then_the_footer(kind: type[io.StringIO]) -> None:
 )
 def test_the_footer(footer: str, end: str) -> None:
     out = io.StringIO()
-    TerminalView(footer=footer, out=lambda: out).end(result("Hello", latency=2.0))
+    TerminalView(footer=footer, out=lambda: out).show_result(result("Hello", latency=2.0))
     assert out.getvalue() == f"Hello{end}"
 
 
 def test_without_live_all_comes_at_the_end() -> None:
     out = FakeTTY()
     view = TerminalView(live=False, out=lambda: out)
-    view.waiting(1.0)
-    view.retrying(Retry("too many requests", 1.0, 1, 2))
-    view.show(Delta("Hello"))
+    view.show_waiting(1.0)
+    view.show_retry(Retry("too many requests", 1.0, 1, 2))
+    view.show_delta(Delta("Hello"))
     assert out.getvalue() == ""
-    view.end(result("Hello"))
+    view.show_result(result("Hello"))
     assert out.getvalue() == "Hello\n[a/b]\n"
 
 
@@ -66,8 +66,8 @@ def test_control_characters_are_taken_out_however_they_are_split(size: int) -> N
     view = TerminalView(out=lambda: out)
     text = "a\x1b[31mred\x1b[0m \x1b]8;;http://c.example\x07link\x1b]8;;\x07 \x1b]0;title\x1b\\\x08\x07\x9b2Jb\tc\n\u202ed\r\ne"  # noqa: E501
     for start in range(0, len(text), size):
-        view.show(Delta(text[start : start + size]))
-    view.end(result(text))
+        view.show_delta(Delta(text[start : start + size]))
+    view.show_result(result(text))
     shown = out.getvalue()
     assert shown == "ared link b\tc\nd\ne\n[a/b]\n"
 
@@ -75,34 +75,34 @@ def test_control_characters_are_taken_out_however_they_are_split(size: int) -> N
 def test_the_status_line_gives_way_to_the_words() -> None:
     out = FakeTTY()
     view = TerminalView(out=lambda: out)
-    view.waiting(0.6)
+    view.show_waiting(0.6)
     assert out.getvalue() == f"{ERASE}… waiting 1 s"
-    view.retrying(Retry("too many requests\x1b[2J", 1.5, 1, 2))
+    view.show_retry(Retry("too many requests\x1b[2J", 1.5, 1, 2))
     assert out.getvalue().endswith(f"{ERASE}… too many requests; trying again in 1.5 s (1 of 2)")
-    view.show(Delta(reasoning="hm" * 600))
+    view.show_delta(Delta(reasoning="hm" * 600))
     assert out.getvalue().endswith(f"{ERASE}… reasoning, 1,200 characters")
-    view.show(Delta("Hello"))
+    view.show_delta(Delta("Hello"))
     assert out.getvalue().endswith(f"{ERASE}Hello")
-    view.waiting(3.0)
-    view.end(result("Hello"))
+    view.show_waiting(3.0)
+    view.show_result(result("Hello"))
     assert out.getvalue().endswith(f"{ERASE}Hello\n[a/b]\n")
 
 
 def test_the_notice_of_a_retry_ends_with_its_pause() -> None:
     out = FakeTTY()
     view = TerminalView(out=lambda: out)
-    view.retrying(Retry("too many requests", 60.0, 1, 2))
-    view.waiting(1.0)
+    view.show_retry(Retry("too many requests", 60.0, 1, 2))
+    view.show_waiting(1.0)
     assert out.getvalue().endswith("trying again in 60.0 s (1 of 2)")
-    view.retrying(Retry("too many requests", 0.0, 2, 2))
-    view.waiting(61.0)
+    view.show_retry(Retry("too many requests", 0.0, 2, 2))
+    view.show_waiting(61.0)
     assert out.getvalue().endswith("… waiting 61 s")
 
 
 def test_a_call_that_fails_leaves_no_status() -> None:
     out = FakeTTY()
     view = TerminalView(out=lambda: out)
-    view.waiting(0.6)
+    view.show_waiting(0.6)
     view.abandon()
     assert out.getvalue().endswith(ERASE)
 
@@ -110,9 +110,9 @@ def test_a_call_that_fails_leaves_no_status() -> None:
 def test_no_status_where_lines_cannot_be_erased() -> None:
     out = io.StringIO()
     view = TerminalView(out=lambda: out)
-    view.waiting(0.6)
-    view.retrying(Retry("too many requests", 1.5, 1, 2))
-    view.show(Delta(reasoning="hm"))
+    view.show_waiting(0.6)
+    view.show_retry(Retry("too many requests", 1.5, 1, 2))
+    view.show_delta(Delta(reasoning="hm"))
     view.abandon()
     assert out.getvalue() == ""
 
@@ -120,8 +120,8 @@ def test_no_status_where_lines_cannot_be_erased() -> None:
 def test_an_interrupted_answer_says_so() -> None:
     out = io.StringIO()
     view = TerminalView(footer="none", out=lambda: out)
-    view.show(Delta("Half an"))
-    view.end(result("Half an", broken_off="interrupted"))
+    view.show_delta(Delta("Half an"))
+    view.show_result(result("Half an", status="interrupted"))
     assert out.getvalue() == "Half an\n[interrupted]\n"
 
 

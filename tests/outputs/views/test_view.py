@@ -10,10 +10,10 @@ from puq_magics.core.errors import StreamError
 from puq_magics.outputs.results import ChatResult
 from puq_magics.outputs.views.notebook import NotebookView
 from puq_magics.outputs.views.terminal import TerminalView
-from puq_magics.outputs.views.view import QuietView, View, watch
+from puq_magics.outputs.views.view import ChatView, QuietChatView, watch
 
 
-class RecordingView(QuietView):
+class RecordingView(QuietChatView):
     """Notes what it is told."""
 
     def __init__(self, patience: float | None = None) -> None:
@@ -21,13 +21,13 @@ class RecordingView(QuietView):
         self.idled = 0
         self._patience = patience
 
-    def show(self, delta: Delta) -> None:
+    def show_delta(self, delta: Delta) -> None:
         self.deltas.append(delta)
 
-    def patience(self) -> float | None:
+    def idle_timeout(self) -> float | None:
         return self._patience
 
-    def idle(self) -> None:
+    def show_idle(self) -> None:
         self.idled += 1
 
 
@@ -37,11 +37,20 @@ def router(sandbox: Any) -> Any:
         yield router
 
 
-@pytest.mark.parametrize("view", [QuietView(), NotebookView(), TerminalView()])
-def test_each_is_a_view(view: View) -> None:
-    public = [name for name in vars(View) if not name.startswith("_")]
+@pytest.mark.parametrize("view", [QuietChatView(), NotebookView(), TerminalView()])
+def test_each_is_a_view(view: ChatView) -> None:
+    public = [name for name in vars(ChatView) if not name.startswith("_")]
     assert [name for name in public if not callable(getattr(view, name))] == []
-    assert {"prepare", "waiting", "retrying", "show", "patience", "idle", "end", "abandon"} == set(public)
+    assert {
+        "prepare",
+        "show_waiting",
+        "show_retry",
+        "show_delta",
+        "idle_timeout",
+        "show_idle",
+        "show_result",
+        "abandon",
+    } == set(public)
 
 
 def test_every_word_is_shown_in_order(router: Router) -> None:
@@ -79,11 +88,11 @@ def test_errors_pass_through_after_what_came(router: Router) -> None:
 
 
 def test_quiet_shows_nothing(capsys: Any) -> None:
-    view = QuietView()
-    view.waiting(1.0)
-    view.show(Delta("words"))
-    view.idle()
-    view.end(ChatResult(text="words", model="a/b"))
+    view = QuietChatView()
+    view.show_waiting(1.0)
+    view.show_delta(Delta("words"))
+    view.show_idle()
+    view.show_result(ChatResult(text="words", model="a/b"))
     view.abandon()
-    assert view.patience() is None
+    assert view.idle_timeout() is None
     assert capsys.readouterr() == ("", "")

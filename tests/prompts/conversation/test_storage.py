@@ -413,7 +413,7 @@ def test_further_fields_are_ignored(path: Path) -> None:
 
 
 def test_only_what_was_asked_and_answered_is_written(path: Path) -> None:
-    left_out = ("key", "run", "continued", "system", "cut")
+    left_out = ("key", "execution", "continue_prompts", "system", "truncated")
     fields = {field for field in Turn.__dataclass_fields__ if field not in left_out}
     example().save(path)
     document = json.loads(path.read_text(encoding="utf-8"))

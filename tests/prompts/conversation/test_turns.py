@@ -40,7 +40,7 @@ def test_what_is_sent_is_a_copy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "whole"), [({}, True), ({"interrupted": True}, False), ({"cut": True}, False)]
+    ("facts", "whole"), [({}, True), ({"interrupted": True}, False), ({"truncated": True}, False)]
 )
 def test_an_answer_is_whole_unless_something_ended_it(facts: Any, whole: bool) -> None:
     assert Turn(None, "?", "!", **facts).is_complete is whole
