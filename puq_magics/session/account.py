@@ -85,3 +85,13 @@ class Account:
                 self._has_balance = False
             except APIError:  # the call itself will say what is wrong
                 self.last_balance = None
+
+
+def available_models(account: Account, kind: str = "chat", limit: int = 8) -> str:
+    """List some models of a kind, as a sentence; empty where there is none. Raises APIError."""
+    listed = account.model_list.fetch().values()
+    codes = [model.code for model in listed if model.enabled and account.kind(model.code) == kind]
+    if not codes:
+        return ""
+    more = f" and {len(codes) - limit} more" if len(codes) > limit else ""
+    return f" This key can use {', '.join(codes[:limit])}{more}."

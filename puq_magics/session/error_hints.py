@@ -15,10 +15,10 @@ from puq_magics.core.errors import (
     RateLimitError,
 )
 from puq_magics.outputs.results.footer import format_credits
+from puq_magics.session.account import available_models
 from puq_magics.session.budget import CallInfo
 
 if TYPE_CHECKING:
-    from puq_magics.session.account import Account
     from puq_magics.session.session import Session
 
 _PRICES_TIMEOUT = 3.0  # seconds to wait for prices that make an error clearer
@@ -39,16 +39,6 @@ def add_hint(error: APIStatusError, session: Session, info: CallInfo) -> None:
         error.hint = _model_hint(session, info)
     elif isinstance(error, RateLimitError):
         error.hint = f"Try again {_retry_time(error.retry_after)}."
-
-
-def available_models(account: Account, kind: str = "chat", limit: int = 8) -> str:
-    """A sentence that lists some models of a kind. Raises APIError."""
-    listed = account.model_list.fetch().values()
-    codes = [model.code for model in listed if model.enabled and account.kind(model.code) == kind]
-    if not codes:
-        return ""
-    more = f" and {len(codes) - limit} more" if len(codes) > limit else ""
-    return f" This key can use {', '.join(codes[:limit])}{more}."
 
 
 def _key_hint(session: Session) -> str:

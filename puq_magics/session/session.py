@@ -249,7 +249,7 @@ class Session:
             ledger.close()
 
     def _no_model_error(self, kind: str, suggest_models: bool) -> PuqError:
-        from puq_magics.session.error_hints import available_models
+        from puq_magics.session.account import available_models
 
         setting = model_setting(kind)
         hint = f"Name one with -m, or for the session: %config PuqMagics.{setting} = 'provider/model'"

@@ -7,9 +7,8 @@ import pytest
 
 from puq_magics.api.client import Router
 from puq_magics.core.errors import MissingKeyError
-from puq_magics.session.account import Account
+from puq_magics.session.account import Account, available_models
 from puq_magics.session.budget import CostTracker
-from puq_magics.session.error_hints import available_models
 from puq_magics.session.settings import PuqMagics
 
 KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
