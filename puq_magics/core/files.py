@@ -1,6 +1,7 @@
-"""Files that are whole or not there, and never take the place of another unasked.
+"""Reading and writing of whole files.
 
-A file is written under another name beside its target and renamed at the end.
+A file is written under a temporary name beside its target and renamed at the end, so that it is complete or absent.
+Existing files are replaced only with ``force``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -21,38 +22,40 @@ from typing import BinaryIO
 from puq_magics.core.errors import InputError
 from puq_magics.core.suggestions import did_you_mean
 
-#: Bytes that are enough to tell an image, and to see that a file is no text.
+#: Bytes that are enough to detect an image, and to see that a file is not text.
 SNIFF_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class FileContent:
-    """A file's bytes: all of them, or its beginning."""
+    """All bytes of a file, or its beginning."""
 
     data: bytes
-    #: Bytes of the whole file.
+    #: Size of the whole file, in bytes.
     size: int
 
     @property
     def is_whole(self) -> bool:
-        """Whether there is nothing more."""
+        """True if ``data`` is the whole file."""
         return len(self.data) >= self.size
 
 
-def expand_path(text: str) -> Path:
-    """The path that was typed; ``~`` is the home folder. Raises InputError for what cannot be one."""
-    if "\0" in text:
-        raise InputError("there is a zero byte in the path.", hint="Write the path anew.")
+def expand_path(path: str | os.PathLike[str], *, hint: str = "Write the path in full.") -> Path:
+    """Return the path with ``~`` replaced by the home folder.
+
+    Raises InputError for what cannot be a path: no string, an empty one, a zero byte, an unknown user.
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise InputError(f"{quote_name(path)} is not the name of a file.", hint=hint)
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise InputError(
-            f"{quote_name(text)} names nobody's home folder.", hint="Write the path in full."
-        ) from None
+        raise InputError(f"unknown user in path {quote_name(text)}.", hint=hint) from None
 
 
 def path_exists(path: Path) -> bool:
-    """Whether something stands at this path, if only something that may not be read."""
+    """Return whether the path exists, even if it may not be read."""
     try:
         return path.exists()
     except PermissionError:
@@ -62,7 +65,7 @@ def path_exists(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is a folder."""
+    """Return whether the path is a folder."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -70,28 +73,34 @@ def is_folder(path: Path) -> bool:
 
 
 def read_file(path: Path, choose_size: Callable[[bytes, int], int]) -> FileContent:
-    """The bytes of a file; ``wanted`` says from its start and its size how many.
+    """Read a file; ``choose_size`` gets its first bytes and its size, and returns how many bytes to read.
 
-    Raises InputError for a folder, a device, an empty file, and one that is not there any more or cannot be read.
+    Raises InputError for a folder, a device, an empty file, and one that is missing or cannot be read.
     """
     try:
-        kind = path.stat().st_mode
-        if not stat.S_ISREG(kind):  # opening a pipe could wait for ever
-            said = "is a folder" if stat.S_ISDIR(kind) else "is not a file"
-            raise InputError(f"{quote_name(path.name)} {said}.", hint="Give the path of a file.")
+        check_is_file(path)
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             start = file.read(SNIFF_BYTES)
             data = start + file.read(max(choose_size(start, size) - len(start), 0))
     except (OSError, ValueError) as error:
-        raise _read_error(path, error) from None
+        raise read_error(path.name, error) from None
     if not data:
-        raise InputError(f"{quote_name(path.name)} is empty.", hint="There is nothing in it to send.")
+        raise InputError(f"{quote_name(path.name)} is empty.", hint="Check that it was written completely.")
     return FileContent(data, max(size, len(data)))
 
 
+def check_is_file(path: Path, hint: str = "Give the path of a file.") -> os.stat_result:
+    """Return the file's details. Raises InputError for a folder or a device, OSError for what is missing."""
+    details = path.stat()
+    if not stat.S_ISREG(details.st_mode):  # opening a pipe could wait for ever
+        kind = "is a folder" if stat.S_ISDIR(details.st_mode) else "is not a file"
+        raise InputError(f"{quote_name(path.name)} {kind}.", hint=hint)
+    return details
+
+
 def missing_file_error(text: str, path: Path) -> InputError:
-    """The error for a path at which there is nothing, with the nearest name in its folder."""
+    """Return the error for a path that does not exist; suggests the nearest name in its folder."""
     folder = path.parent
     here = f"The working folder is {Path.cwd()}."
     if not path_exists(folder):
@@ -101,9 +110,27 @@ def missing_file_error(text: str, path: Path) -> InputError:
     )
 
 
-def quote_name(text: str) -> str:
-    """A name as a message quotes it: on one line, and not endless."""
-    quoted = repr(text)
+def missing_name_error(name: str, variables: Iterable[str], hint: str) -> InputError:
+    """Return the error for a name that is neither a file nor a variable; suggests the nearest variable."""
+    message = f"there is neither a file nor a variable named {quote_name(name)}."
+    return InputError(message, hint=did_you_mean(name, variables) or hint)
+
+
+def read_error(path: object, error: Exception) -> InputError:
+    """Return the error for a file that is missing or cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(
+            f"there is no file {quote_name(path)}.", hint="Check the path and the working folder."
+        )
+    reason = (error.strerror or "") if isinstance(error, OSError) else str(error)
+    return InputError(
+        f"{quote_name(path)} cannot be read ({reason.lower()}).", hint="Check the path and its permissions."
+    )
+
+
+def quote_name(name: object) -> str:
+    """Return a name or a path as a message quotes it: on one line, and not longer than 120 characters."""
+    quoted = repr(os.fspath(name) if isinstance(name, os.PathLike) else name)
     return quoted if len(quoted) <= 120 else f"{quoted[:119]}…"
 
 
@@ -114,19 +141,9 @@ def _list_names(folder: Path) -> list[str]:
         return []
 
 
-def _read_error(path: Path, error: Exception) -> InputError:
-    name = quote_name(path.name)
-    if isinstance(error, FileNotFoundError):
-        return InputError(f"there is no file {name} any more.", hint="Nothing was sent; look where it went.")
-    reason = (error.strerror or "") if isinstance(error, OSError) else str(error)
-    return InputError(
-        f"{name} cannot be read ({reason.lower()}).", hint="Check the path and its permissions."
-    )
-
-
-#: Of a file's name that is made from words: how many of them, and characters.
+#: Limits of a file name that is made from a text: in words, in characters.
 _MAX_STEM_WORDS, _MAX_STEM_CHARS = 6, 40
-#: What ends a name as an extension: a few letters, or one of these. ``kite.v2`` and ``1. kite`` have none.
+#: An extension is a few letters, or one of these: ``kite.v2`` and ``1. kite`` have none.
 _EXTENSION = re.compile(r"\.(?:[a-z]{1,4}|mp[234]|m4[abrv]|jp2|3gp|7z)", re.IGNORECASE)
 
 
@@ -138,18 +155,16 @@ def check_save_path(
     number: int = 1,
     force_hint: str = "force=True (--force)",
 ) -> Path:
-    """The path to write to, ``~`` expanded; raises InputError if it cannot be written, before anything is paid for.
+    """Return the path to write to, with ``~`` expanded; raise InputError if it cannot be written.
 
-    ``extensions`` (such as ``.png``) are those that the data may have: a path without any gets one later, and
-    so all are looked at. ``number`` is how many files there will be: see ``output_paths``. ``force_hint`` is
-    how the one
-    who gave the path would have a file replaced, for the error's hint.
+    Call it before a request is paid for. ``extensions`` (such as ``.png``) are those that the data may have: a path
+    without an extension gets one of them later, and so all are checked. ``number`` is the number of files (see
+    ``output_paths``). ``force_hint`` names the option that replaces a file, for the error's hint.
     """
     target = _expand_save_path(path)
     if number == 1 or _is_not_a_file(target):
-        _check_writable(
-            target, force, force_hint
-        )  # as it was typed: a folder is not a name that lacks an extension
+        # As it was typed: a folder is not a name that lacks an extension.
+        _check_writable(target, force, force_hint)
     for ending in extensions or ("",):
         for each in output_paths(target, ending, number):
             _check_writable(each, force, force_hint)
@@ -157,9 +172,9 @@ def check_save_path(
 
 
 def output_paths(path: Path, extension: str, number: int = 1) -> list[Path]:
-    """Where so many files go: ``x.png``, or ``x-1.png``, ``x-2.png``, …; the extension is for a path without one.
+    """Return the paths of ``number`` files: ``x.png``, or ``x-1.png``, ``x-2.png`` and so on.
 
-    One file that is there already is meant itself, whatever it is called.
+    The extension is added to a path without one. A single file that exists keeps its name, whatever it is.
     """
     if not path.name:  # a folder such as `.`
         return [path]
@@ -172,7 +187,7 @@ def output_paths(path: Path, extension: str, number: int = 1) -> list[Path]:
 
 
 def first_free_path(path: Path) -> Path:
-    """This path, or the first of ``x-2.txt``, ``x-3.txt``, … that nothing has the name of."""
+    """Return this path, or the first of ``x-2.txt``, ``x-3.txt`` and so on that does not exist."""
     if not _name_is_taken(path):
         return path
     stem, suffix = (path.stem, path.suffix) if _has_extension(path) else (path.name, "")
@@ -181,14 +196,14 @@ def first_free_path(path: Path) -> Path:
 
 @contextmanager
 def atomic_write(path: str | Path, force: bool = False) -> Iterator[BinaryIO]:
-    """A file to write to, which has its name once all is written; after an error or an interrupt there is none.
+    """Open a file to write to, which gets its name at the end; after an error or an interrupt there is none.
 
-    Raises InputError if it cannot be written. Without ``force`` nothing is overwritten, not even a file that
-    appeared meanwhile: then this one stays beside it under a name with a number, which the error tells.
+    Raises InputError if it cannot be written. Without ``force`` nothing is overwritten: if a file of that name
+    appears meanwhile, the data is saved beside it under a numbered name, which the error states.
     """
     target = check_save_path(path, force)
     if force and target.is_symlink():
-        target = target.resolve()  # what it points to is to change, not the link
+        target = target.resolve()  # replace the file that the link points to, not the link
     partial = target.with_name(f".{target.stem[:40]}.{token_hex(4)}.part")
     try:
         with partial.open("xb") as file:
@@ -202,7 +217,7 @@ def atomic_write(path: str | Path, force: bool = False) -> Iterator[BinaryIO]:
 
 
 def save_bytes(data: bytes, path: str | Path, *, force: bool = False) -> Path:
-    """Write a file; return its path. Raises InputError."""
+    """Write a whole file and return its path. Raises InputError."""
     target = _expand_save_path(path)
     with atomic_write(target, force) as file:
         file.write(data)
@@ -210,21 +225,21 @@ def save_bytes(data: bytes, path: str | Path, *, force: bool = False) -> Path:
 
 
 def save_text(text: str, path: str | Path, *, force: bool = False) -> Path:
-    """Write a text as UTF-8; return its path. Raises InputError."""
+    """Write a text as UTF-8 and return its path. Raises InputError."""
     try:
         data = text.encode()
     except UnicodeEncodeError:
-        hint = "Write the characters you need: text.encode('utf-8', 'replace')"
-        raise InputError("this text has half a character, which no file can hold.", hint=hint) from None
+        hint = "Replace it first: text.encode('utf-8', 'replace')"
+        raise InputError("this text has half a surrogate pair, which UTF-8 cannot hold.", hint=hint) from None
     return save_bytes(data, path, force=force)
 
 
-def save_numbered(data: bytes, folder: Path, words: str, extension: str) -> Path:
-    """Write a file named after some words with the first number that is free; return its path. Raises InputError.
+def save_numbered(data: bytes, folder: Path, title: str, extension: str) -> Path:
+    """Write a file named after a title, with the first free number, and return its path. Raises InputError.
 
-    When the last one with a number holds the same data, it is that one: Run All does not fill the folder.
+    If the last numbered file holds the same data, it is returned instead: Run All does not fill the folder.
     """
-    stem, last = filename_stem(words), None
+    stem, last = filename_stem(title), None
     for n in count(1):
         target = folder / f"{stem}-{n}{extension}"
         if _name_is_taken(target):
@@ -239,7 +254,7 @@ def save_numbered(data: bytes, folder: Path, words: str, extension: str) -> Path
 
 
 def save_to_temp_file(data: bytes, extension: str) -> Path:
-    """Write data that must not be lost to a temporary file of its own; return its path. Raises InputError."""
+    """Write data that must not be lost to a new temporary file and return its path. Raises InputError."""
     try:
         descriptor, name = tempfile.mkstemp(prefix="puq-", suffix=extension)
         with open(descriptor, "wb") as file:
@@ -249,9 +264,9 @@ def save_to_temp_file(data: bytes, extension: str) -> Path:
     return Path(name)
 
 
-def filename_stem(words: str, default: str = "untitled") -> str:
-    """A file's name of the first words of a text, without its ending: ``a-red-kite``."""
-    parts = re.findall(r"[^\W_]+", words[:400].lower())[:_MAX_STEM_WORDS]
+def filename_stem(text: str, default: str = "untitled") -> str:
+    """Return a file name made of a text's first words, without an extension: ``a-red-kite``."""
+    parts = re.findall(r"[^\W_]+", text[:400].lower())[:_MAX_STEM_WORDS]
     return "-".join(parts)[:_MAX_STEM_CHARS].strip("-") or default
 
 
@@ -262,26 +277,19 @@ def _has_extension(path: Path) -> bool:
 def _has_bytes(path: Path, data: bytes) -> bool:
     try:
         return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
-    except OSError:  # not for us to read
+    except OSError:
         return False
 
 
 def _expand_save_path(path: str | Path) -> Path:
-    if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str):
-        raise InputError(f"{path!r} is not the name of a file.", hint="Write one like result.png.")
-    if not text.strip() or "\0" in text:
-        raise InputError(f"{text!r} is not the name of a file.", hint="Write one like result.png.")
-    try:
-        target = Path(text).expanduser()
-    except RuntimeError:
-        raise InputError(f"{text} names nobody's home folder.", hint="Write the path in full.") from None
-    if text.endswith(("/", os.sep)) and not os.path.isdir(target):
-        raise InputError(f"{text} is a folder, which is not there.", hint="Make it, and name a file in it.")
+    target = expand_path(path, hint="Write a file name like result.png.")
+    if os.fspath(path).endswith(("/", os.sep)) and not os.path.isdir(target):
+        raise InputError(f"there is no folder {path}.", hint="Make it first, and name a file in it.")
     return target
 
 
 def _is_not_a_file(target: Path) -> bool:
-    """Whether it is there, and no file: a folder, a device."""
+    """Return whether the path is something other than a file: a folder, a device."""
     return os.path.exists(target) and not os.path.isfile(target)
 
 
@@ -295,7 +303,7 @@ def _check_writable(target: Path, force: bool, force_hint: str) -> None:
         if _name_is_taken(target):
             _check_existing(target, force, force_hint)
         elif not os.access(folder, os.W_OK | os.X_OK):
-            raise InputError(f"the folder {folder} may not be written to.", hint="Name another.")
+            raise InputError(f"the folder {folder} is not writable.", hint="Name another.")
     except OSError as exc:
         raise _write_error(target, exc) from None
 
@@ -306,11 +314,11 @@ def _check_existing(target: Path, force: bool, force_hint: str) -> None:
     if not force:
         raise InputError(f"{target} exists.", hint=f"Name another; or {force_hint} replaces it.")
     if target.exists() and not (os.access(target, os.W_OK) and os.access(target.resolve().parent, os.W_OK)):
-        raise InputError(f"{target} may not be written to.", hint="Name another.")
+        raise InputError(f"{target} is not writable.", hint="Name another.")
 
 
 def _name_is_taken(target: Path) -> bool:
-    """Whether a name is taken, by a link to nothing too. Raises OSError for names that no file can have."""
+    """Return whether a name is taken, by a broken link too. Raises OSError for names that no file can have."""
     try:
         os.lstat(target)
     except FileNotFoundError:
@@ -319,14 +327,14 @@ def _name_is_taken(target: Path) -> bool:
 
 
 def _move_into_place(partial: Path, target: Path, force: bool) -> None:
-    """Give a file that is whole its name."""
+    """Rename a complete file to its target."""
     if force:
         if target.exists():
             shutil.copymode(target, partial)
         partial.replace(target)
     elif not _rename_if_free(partial, target):
         other = _save_under_free_name(partial, target)
-        raise InputError(f"{target} has appeared meanwhile.", hint=f"What came was saved as {other}")
+        raise InputError(f"{target} has appeared meanwhile.", hint=f"The data was saved as {other}")
 
 
 def _save_under_free_name(partial: Path, target: Path) -> Path:

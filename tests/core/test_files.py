@@ -56,7 +56,7 @@ def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (".", "is a folder"),
         ("there", "is a folder"),
         ("there/", "is a folder"),
-        ("nowhere/", "is a folder, which is not there"),
+        ("nowhere/", "there is no folder nowhere/"),
         ("nowhere/x.png", "no folder nowhere"),
         ("mine.png/x.png", "no folder mine.png"),
         ("mine.png", "mine.png exists"),
@@ -66,7 +66,7 @@ def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (None, "None is not the name of a file"),
         (b"bytes", "is not the name of a file"),
         ("nothing.png", "nothing.png exists"),
-        ("~nobody-of-this-name/x.png", "nobody's home"),
+        ("~nobody-of-this-name/x.png", "unknown user"),
         ("x" * 300, "cannot be written"),
     ],
 )
@@ -129,8 +129,8 @@ def test_what_may_not_be_written_to(read_only_folder: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(read_only_folder)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    folder = f"the folder {read_only_folder} may not be written to."
-    assert ran.stdout.splitlines() == [folder, folder, f"{read_only_folder}/mine.png may not be written to."]
+    folder = f"the folder {read_only_folder} is not writable."
+    assert ran.stdout.splitlines() == [folder, folder, f"{read_only_folder}/mine.png is not writable."]
 
 
 def test_all_names_that_may_come_are_looked_at(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_of_many_writers_one_gets_the_name_and_none_is_lost(tmp_path: Path) -> N
 
 def test_a_text_that_no_file_can_hold(tmp_path: Path) -> None:
     assert save_text("Grüße 🎈\r\n", tmp_path / "x.txt").read_bytes() == "Grüße 🎈\r\n".encode()
-    with pytest.raises(InputError, match="half a character"):
+    with pytest.raises(InputError, match="half a surrogate pair"):
         save_text("\ud83d", tmp_path / "y.txt")
     assert names(tmp_path) == ["x.txt"]
 

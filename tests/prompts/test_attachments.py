@@ -97,7 +97,7 @@ def test_home_is_expanded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("USERPROFILE", str(folder))
     (folder / "a.txt").write_text("A")
     assert text("~/a.txt").startswith("File a.txt:")
-    assert "nobody's home" in refused("~nobody-of-this-name/a.txt").message
+    assert "unknown user" in refused("~nobody-of-this-name/a.txt").message
 
 
 def test_an_existing_file_wins_and_the_note_says_so(folder: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_large_image_is_scaled_down(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message", "hint"),
     [
-        (b"", "'f.x' is empty.", "nothing"),
+        (b"", "'f.x' is empty.", "completely"),
         (b" \n", "f.x is empty.", "nothing"),
         (b"\x00\x01\x02", "f.x cannot be sent: it is neither UTF-8 text nor an image", "UTF-8"),
         ("naïve".encode("latin-1"), "neither UTF-8 text", "Save text as UTF-8"),
@@ -186,7 +186,7 @@ def test_files_that_cannot_be_sent(folder: Path, content: bytes, message: str, h
         ("qqqqq", "neither a file nor a variable named 'qqqqq'", "It takes"),
         ("fig.axes[0]", "there is no file 'fig.axes[0]'.", "x = fig.axes[0], then -a x"),
         ("https://example.org/a.png", "is an address.", "Download it"),
-        ("a\0b", "zero byte", "anew"),
+        ("a\0b", "not the name of a file", "in full"),
         ("x" * 5_000, "there is neither a file nor a variable named 'xxx", "It takes"),
         ("x/" * 3_000, "there is no folder", "working folder"),
         ("two\nlines.txt", r"there is no file 'two\nlines.txt'", "working folder"),
@@ -213,7 +213,7 @@ class VanishingNamespace(dict[str, Any]):
 
 def test_a_file_that_disappears(folder: Path) -> None:
     (folder / "gone").write_text("x")
-    assert refused("gone", VanishingNamespace(folder / "gone")).message == "there is no file 'gone' any more."
+    assert refused("gone", VanishingNamespace(folder / "gone")).message == "there is no file 'gone'."
 
 
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
