@@ -161,7 +161,7 @@ class AnswerProcessor:
             result.add_note(f"{others} not in the cell below{way}")
         is_added = self.session.next_cell.add(clean_cell_source(code))
         where = "added to the cell below" if is_added else "in the cell below"
-        result.remarks = (*result.remarks, f"the code is {where}, not run")
+        result.add_note(f"the code is {where}, not run", is_warning=False)
 
     def _can_repair(self, result: ChatResult) -> bool:
         can = (
@@ -201,7 +201,7 @@ class AnswerProcessor:
         except InputError as error:
             result.add_note(f"not saved: {error.message} The answer is in _puq: _puq.save(…)")
         else:
-            result.remarks = (*result.remarks, f"saved as {saved}")
+            result.add_note(f"saved as {saved}", is_warning=False)
 
 
 def _save_path(args: argparse.Namespace) -> Path | None:

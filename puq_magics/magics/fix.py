@@ -100,7 +100,7 @@ class _FixedCodeWriter:
             self._masker.unmask(clean_cell_source(code), self._diagnosis.cell)
         )
         where = "added to the cell below" if is_added else "below"
-        result.remarks = (*result.remarks, f"the mended cell is {where}, not run")
+        result.add_note(f"the mended cell is {where}, not run", is_warning=False)
 
 
 def fixed_code(result: ChatResult) -> str:

@@ -141,7 +141,7 @@ class TurnContext:
             if lost_turns:  # later turns: not everybody who runs a cell again expects that
                 result.add_note(note)
             else:
-                result.remarks = (*result.remarks, note)
+                result.add_note(note, is_warning=False)
 
 
 #: What the model is told, unless the user says it.
@@ -245,7 +245,8 @@ def _extend_turn(
             truncated=result.finish_reason == "length",
             continue_prompts=continue_prompts,
         )
-    result.remarks = (*result.remarks, *notes)
+    for note in notes:
+        result.add_note(note, is_warning=False)
 
 
 def _from_result(session: Session, last: ChatResult, continue_prompts: Sequence[str]) -> UnfinishedAnswer:

@@ -15,11 +15,11 @@ Lab = Callable[..., LabNotebook]
 
 SETUP = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parents[1] / "samples")!r})
-from media_samples import CALL, png, wav
+from media_samples import CALL_FIELDS, png, wav
 from puq_magics.outputs.views.media import NotebookMediaView
 from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
-def images(*data, prompt="a red kite"): return ImageResult(images=data, prompt=prompt, **CALL)
-def speech(text="Good morning."): return SpeechResult(audio=wav(20), text=text, **CALL)
+def images(*data, prompt="a red kite"): return ImageResult(images=data, prompt=prompt, **CALL_FIELDS)
+def speech(text="Good morning."): return SpeechResult(audio=wav(20), text=text, **CALL_FIELDS)
 """
 
 _IMAGES = """images => images.map(image => {
@@ -173,7 +173,7 @@ def test_waiting_and_progress_give_way_to_the_result(lab: Lab) -> None:
         "view.show_progress(0, 4_000_000, 'sending my_talk.mp3'); now = 2.0\n"
         "view.show_progress(1_000_000, 4_000_000, 'sending my_talk.mp3')",
         "view.show_progress(4_000_000, 4_000_000, 'sending my_talk.mp3'); view.show_waiting(12.0)",
-        "view.show_result(TranscriptResult(text='Good morning.\\n\\nIt is $5 to $6.', source='my_talk.mp3', **CALL))",
+        "view.show_result(TranscriptResult(text='Good morning.\\n\\nIt is $5 to $6.', source='my_talk.mp3', **CALL_FIELDS))",
     )
     notebook.run_cell(0)
     notebook.run_cell(1)

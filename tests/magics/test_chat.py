@@ -654,7 +654,7 @@ def test_a_repair_of_what_was_gone_on_with_becomes_the_turn(shell: Any, serve: A
     assert "--continue" in str(shell.error(f"%puq_chat -c main --schema '{SCHEMA}' Somebody"))
     shell.run(f"%puq_chat -c main --continue --schema '{SCHEMA}' -o r")
     assert shell.names["r"].data == {"name": "Ann", "age": 41}
-    assert "turn 1 replaced; its earlier answer kept as branch main~1" in shell.names["r"].remarks
+    assert "turn 1 replaced; its earlier answer kept as branch main~1" in shell.names["r"].notes
     main = shell.session.conversations.find("main")
     assert [(turn.question, turn.answer) for turn in main.turns] == [("Somebody", ANN)]
     assert [turn.answer for turn in main.get_branch("main~1").turns] == ['{"nom": "Ann",']

@@ -254,7 +254,7 @@ def test_the_mended_cell_is_put_below_and_not_run(shell_with_answer: Any) -> Non
     shell.run("%puq_fix -f code")
     assert shell.ip.rl_next_input == "x = 1\nprint(x)"
     assert shell.names["x"] == 7
-    assert "the mended cell is below, not run" in shell.names["_puq"].remarks
+    assert "the mended cell is below, not run" in shell.names["_puq"].notes
     assert "whole of the mended cell" in user(shell.server.requests[0].json)
 
 

@@ -515,7 +515,7 @@ def test_an_answer_that_cannot_be_kept_is_shown_to_its_end(sandbox_shell: Any) -
     ended: list[ChatResult] = []
 
     class _Ending(QuietChatView):
-        def end(self, result: ChatResult) -> None:
+        def show_result(self, result: ChatResult) -> None:
             ended.append(result)
 
     def _fail(result: ChatResult) -> None:

@@ -192,16 +192,16 @@ def test_chooser_and_fallback_have_one_value() -> None:
     assert "anywidget" in note.value
 
 
-def test_displayed_by_itself_it_leaves_a_text_that_follows_the_choice(notebook: Any) -> None:
+def test_displayed_by_itself_it_leaves_a_text_that_follows_the_choice(fresh_kernel: Any) -> None:
     setup = (
         "from puq_magics.api.types import Model\n"
         "from puq_magics.widgets.chooser import ModelChooser\n"
         f"ModelChooser([Model('a/<b>', 'B')], line={LINE!r})"
     )
-    box, text = notebook.run(setup).screen
+    box, text = fresh_kernel.run(setup).screen
     assert box["text/plain"] == "Model chooser"
     assert "application/vnd.jupyter.widget-view+json" in box
     assert text["text/plain"] == "No model chosen."
-    (update,) = notebook.run("_.value = 'a/<b>'").screen
+    (update,) = fresh_kernel.run("_.value = 'a/<b>'").screen
     assert update["text/plain"] == "Chosen chat model: a/<b>\n%config PuqMagics.chat_model = 'a/<b>'"
     assert "a/&lt;b&gt;" in update["text/html"]

@@ -59,6 +59,12 @@ _EXTENSION_ALIASES = {
 }
 
 
+class DetailNote(str):
+    """A note that the footer shows as a fact, and not as a warning."""
+
+    __slots__ = ()
+
+
 @dataclass(repr=False, kw_only=True)
 class Result(DisplayOnce):
     """What is known of a call, beside what it gave."""
@@ -110,7 +116,7 @@ class Result(DisplayOnce):
             seconds=self.latency,
             finish_reason=self.finish_reason,
             status=self.status,
-            notes=self.notes,
+            notes=[note for note in self.notes if not isinstance(note, DetailNote)],
             is_empty=self._is_empty,
         )
         model, *others = footer.facts
@@ -126,10 +132,10 @@ class Result(DisplayOnce):
         """What the footer says of the data."""
         return ()
 
-    def add_note(self, words: str) -> None:
-        """Add to the notes, once."""
-        if words not in self.notes:
-            self.notes = (*self.notes, words)
+    def add_note(self, text: str, *, is_warning: bool = True) -> None:
+        """Add a note unless it is there already; the footer marks warnings, and shows other notes as facts."""
+        if text not in self.notes:
+            self.notes = (*self.notes, text if is_warning else DetailNote(text))
 
     def _puq_text_(self) -> str:
         """What stands in a prompt for it."""

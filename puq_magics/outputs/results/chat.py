@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.outputs.results.base import Result
+from puq_magics.outputs.results.base import DetailNote, Result
 from puq_magics.outputs.results.footer import Footer
 
 
@@ -39,8 +39,6 @@ class ChatResult(Result):
     format: str = "markdown"
     #: The JSON in it, where JSON was asked for.
     data: Any = None
-    #: What was done with it, such as that it was saved.
-    remarks: Sequence[str] = field(default=())
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the text to a file, as UTF-8. Raises InputError for an existing file, unless ``force``."""
@@ -79,7 +77,8 @@ class ChatResult(Result):
 
     @property
     def _facts(self) -> tuple[str, ...]:
-        return (*((f"in {self.chat}",) if self.chat else ()), *self.remarks)
+        details = [note for note in self.notes if isinstance(note, DetailNote)]
+        return (*((f"in {self.chat}",) if self.chat else ()), *details)
 
     def __str__(self) -> str:
         return self.text

@@ -26,7 +26,7 @@ HERE = str(Path(__file__).parents[2] / "samples")
 #: What a cell of the kernel begins with.
 SETUP = f"""
 import sys; sys.path.insert(0, {HERE!r})
-from media_samples import CALL, png, wav
+from media_samples import CALL_FIELDS, png, wav
 from puq_magics.core.media_types import MP3
 from puq_magics.api.request import Retry
 from puq_magics.outputs.views.media import NotebookMediaView
@@ -36,8 +36,8 @@ class Clock:
     now = 0.0
     def __call__(self): return self.now
 clock = Clock()
-images = ImageResult(images=[png(30, 20)], prompt="a red kite", **CALL)
-speech = SpeechResult(audio=wav(1.5), text="Good morning.", **CALL)
+images = ImageResult(images=[png(30, 20)], prompt="a red kite", **CALL_FIELDS)
+speech = SpeechResult(audio=wav(1.5), text="Good morning.", **CALL_FIELDS)
 """
 
 
@@ -212,7 +212,7 @@ def test_speech_plays_by_itself_now_and_not_from_the_notebook(sample_kernel: Any
 
 def test_large_ones_are_saved_beside_the_notebook_once(sample_kernel: Any) -> None:
     sample_kernel.run(
-        "many = ImageResult(images=[png(3, 2), png(4, 4, 9_000), png(5, 5, 9_000)], prompt='A red kite', **CALL)"
+        "many = ImageResult(images=[png(3, 2), png(4, 4, 9_000), png(5, 5, 9_000)], prompt='A red kite', **CALL_FIELDS)"
     )
     cell = sample_kernel.run("NotebookMediaView(max_embed_mb=0.005).show_result(many)")
     assert sorted(path.name for path in sample_kernel.folder.glob("*.png")) == [
@@ -252,7 +252,7 @@ def test_a_transcript_that_grows(sample_kernel: Any) -> None:
         "view.show_partial_transcript('One <two>', 3.0, 125.0, 1.2)\n"
         "view.show_partial_transcript('One <two> three', 6.0, 125.0, 1.3)\n"  # too soon
         "clock.now = 1.0; view.show_partial_transcript('word ' * 2000 + 'end', 126.0, 125.0, 9.0)\n"
-        "view.show_result(TranscriptResult(text='One.', **CALL))\n"
+        "view.show_result(TranscriptResult(text='One.', **CALL_FIELDS))\n"
         "clock.now = 2.0; view.show_partial_transcript('late', None, None, 9.0)"
     )
     assert cell.reply["status"] == "ok", cell.reply
@@ -272,7 +272,7 @@ def test_a_transcript_that_grows_is_shown_once_without_live(sample_kernel: Any) 
     cell = sample_kernel.run(
         "view = NotebookMediaView(live=False)\n"
         "view.show_partial_transcript('One', 3.0, 125.0, 1.2)\n"
-        "view.show_result(TranscriptResult(text='One.', **CALL))"
+        "view.show_result(TranscriptResult(text='One.', **CALL_FIELDS))"
     )
     assert cell.kinds == ["display_data"]
 
