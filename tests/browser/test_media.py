@@ -173,7 +173,8 @@ def test_waiting_and_progress_give_way_to_the_result(lab: Lab) -> None:
         "view.show_progress(0, 4_000_000, 'sending my_talk.mp3'); now = 2.0\n"
         "view.show_progress(1_000_000, 4_000_000, 'sending my_talk.mp3')",
         "view.show_progress(4_000_000, 4_000_000, 'sending my_talk.mp3'); view.show_waiting(12.0)",
-        "view.show_result(TranscriptResult(text='Good morning.\\n\\nIt is $5 to $6.', source='my_talk.mp3', **CALL_FIELDS))",
+        "text = 'Good morning.\\n\\nIt is $5 to $6.'\n"
+        "view.show_result(TranscriptResult(text=text, source='my_talk.mp3', **CALL_FIELDS))",
     )
     notebook.run_cell(0)
     notebook.run_cell(1)

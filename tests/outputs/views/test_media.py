@@ -212,7 +212,8 @@ def test_speech_plays_by_itself_now_and_not_from_the_notebook(sample_kernel: Any
 
 def test_large_ones_are_saved_beside_the_notebook_once(sample_kernel: Any) -> None:
     sample_kernel.run(
-        "many = ImageResult(images=[png(3, 2), png(4, 4, 9_000), png(5, 5, 9_000)], prompt='A red kite', **CALL_FIELDS)"
+        "three = [png(3, 2), png(4, 4, 9_000), png(5, 5, 9_000)]\n"
+        "many = ImageResult(images=three, prompt='A red kite', **CALL_FIELDS)"
     )
     cell = sample_kernel.run("NotebookMediaView(max_embed_mb=0.005).show_result(many)")
     assert sorted(path.name for path in sample_kernel.folder.glob("*.png")) == [
