@@ -164,7 +164,7 @@ class Conversations:
     def find(self, name: str) -> Conversation:
         """The conversation of that name. Raises InputError."""
         from puq_magics.core.suggestions import did_you_mean
-        from puq_magics.prompts.conversation.conversation import validate_name
+        from puq_magics.prompts.conversation.turns import validate_name
 
         name = validate_name(name)
         if name in self._named:

@@ -155,7 +155,7 @@ class PuqMagics(Configurable):
 
     @validate("chat")
     def _check_chat(self, proposal: Mapping[str, Any]) -> str | None:
-        from puq_magics.prompts.conversation.conversation import validate_name
+        from puq_magics.prompts.conversation.turns import validate_name
 
         value: str | None = proposal["value"]
         with _as_trait_error():

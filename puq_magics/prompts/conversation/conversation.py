@@ -16,7 +16,6 @@ a branch as well; so nothing that was answered is ever lost, unless ``forget`` i
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,11 +34,10 @@ from puq_magics.prompts.conversation.turns import (
     user_message,
     validate_content,
     validate_key,
+    validate_name,
 )
 from puq_magics.prompts.token_estimate import estimate_tokens
 
-_MAX_NAME_LENGTH = 64
-_NAME_PATTERN = re.compile(r"\w[\w.-]*")
 _BRANCH_NUMBER = re.compile(r"~[0-9]+\Z")
 
 
@@ -329,7 +327,8 @@ class Conversation:
         """Read what ``save`` wrote, under its own name or another. Raises InputError."""
         from puq_magics.prompts.conversation.storage import load
 
-        return load(path, name)
+        name, system, turns, branches = load(path, name)
+        return cls(name, system, turns, branches=branches)
 
     def export(self, path: str | Path, force: bool = False) -> Path:
         """Write the line for people to read; return the path. Raises InputError, as ``save`` does.
@@ -390,15 +389,6 @@ class Conversation:
         middle = [message for turn in kept for message in turn.messages]
         split = len(always) - len(last)
         return [*always[:split], *middle, *last], notes
-
-
-def validate_name(name: str) -> str:
-    """The name of a conversation, in Unicode's composed form. Raises InputError for what cannot be one."""
-    composed = unicodedata.normalize("NFC", name) if isinstance(name, str) else ""
-    if _NAME_PATTERN.fullmatch(composed) and len(composed) <= _MAX_NAME_LENGTH:
-        return composed
-    hint = "A name has letters, digits and . _ -, and begins with a letter or digit"
-    raise InputError(f"{short_repr(name)} is not a name for a conversation.", hint=f"{hint}: essay-2.")
 
 
 def _validate_system(words: str | None) -> str | None:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.prompts.conversation.conversation import Conversation
 from puq_magics.prompts.conversation.storage import encode_json, expand_path, write_file
-from puq_magics.prompts.conversation.turns import Turn, is_text_part
+from puq_magics.prompts.conversation.turns import ConversationData, Turn, is_text_part
 
 _CONTROL_CHARS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|[\ud800-\udfff]")
 # What means something at the beginning of a line of Markdown, and what does anywhere; within words `_` means nothing.
@@ -48,7 +47,7 @@ class _Section:
     images: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-def export(conversation: Conversation, path: str | Path, force: bool = False) -> Path:
+def export(conversation: ConversationData, path: str | Path, force: bool = False) -> Path:
     """Write the line of a conversation as its path's ending says; return the path. Raises InputError."""
     suffix = expand_path(path).suffix.lower()
     if suffix not in (".md", ".markdown", ".ipynb"):
@@ -62,7 +61,7 @@ def export(conversation: Conversation, path: str | Path, force: bool = False) ->
     return write_file(path, to_markdown(conversation).encode(), force)
 
 
-def to_markdown(conversation: Conversation, *, headings: bool = True) -> str:
+def to_markdown(conversation: ConversationData, *, headings: bool = True) -> str:
     """The line as a Markdown document; of images it says that they were there.
 
     Without ``headings``, as a part of another document, whose table of contents is its own, bold words stand there.
@@ -75,7 +74,7 @@ def to_markdown(conversation: Conversation, *, headings: bool = True) -> str:
     return "\n".join(parts)
 
 
-def to_notebook(conversation: Conversation) -> dict[str, Any]:
+def to_notebook(conversation: ConversationData) -> dict[str, Any]:
     """The line as a notebook's JSON (nbformat 4.5), a cell for each question and each answer, images included."""
     cells = [
         _markdown_cell(section.id, f"## {section.heading}\n\n{section.text}", section.images)
@@ -90,11 +89,11 @@ def _markdown_cell(cell_id: str, source: str, images: Mapping[str, Mapping[str, 
     return {"cell_type": "markdown", "id": cell_id, "metadata": {}, "source": source} | attachments
 
 
-def _title(conversation: Conversation) -> str:
+def _title(conversation: ConversationData) -> str:
     return f"Conversation {_code_span(conversation.name)}" if conversation.name else "Conversation"
 
 
-def _sections(conversation: Conversation, *, embed: bool) -> Iterator[_Section]:
+def _sections(conversation: ConversationData, *, embed: bool) -> Iterator[_Section]:
     system = ""
     for number, turn in enumerate(conversation.turns, 1):
         if turn.system != system:

@@ -50,13 +50,22 @@ from typing import Any, NoReturn
 
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
-from puq_magics.prompts.conversation.conversation import Conversation, validate_name
-from puq_magics.prompts.conversation.turns import Branch, Turn, TurnKey, validate_content
+from puq_magics.prompts.conversation.turns import (
+    Branch,
+    ConversationData,
+    Turn,
+    TurnKey,
+    validate_content,
+    validate_name,
+)
 
 FORMAT = "puq_magics conversation"
 VERSION = 1
 #: Bytes of a file that are read, and so those that are written.
 MAX_FILE_BYTES = 100_000_000
+
+#: A conversation's name, system prompt, turns and branches.
+LoadedConversation = tuple[str, str | None, tuple[Turn, ...], list[Branch]]
 
 _PERSISTENT_CELL_ID = re.compile(
     r"(?!\d{1,7}\Z)[A-Za-z0-9_-]{1,64}"
@@ -68,7 +77,7 @@ _COPY_HINT = "Take another copy of it."
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-def save(conversation: Conversation, path: str | Path, force: bool = False) -> Path:
+def save(conversation: ConversationData, path: str | Path, force: bool = False) -> Path:
     """Write all of a conversation; return the path. Raises InputError."""
     data = encode_json(_to_document(conversation))
     if len(data) > MAX_FILE_BYTES:
@@ -81,7 +90,7 @@ def save(conversation: Conversation, path: str | Path, force: bool = False) -> P
     return write_file(path, data, force)
 
 
-def _to_document(conversation: Conversation) -> dict[str, Any]:
+def _to_document(conversation: ConversationData) -> dict[str, Any]:
     pool: dict[int, tuple[int, Turn]] = {}
 
     def indices(turns: Sequence[Turn]) -> list[int]:
@@ -218,8 +227,8 @@ def expand_path(path: str | Path) -> Path:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def load(path: str | Path, name: str | None = None) -> Conversation:
-    """Read a conversation, under its own name or another. Raises InputError, which names the file."""
+def load(path: str | Path, name: str | None = None) -> LoadedConversation:
+    """Read a conversation from a file; ``name`` replaces the stored name. Raises InputError, which names the file."""
     source = expand_path(path)
     chosen = None if name is None else validate_name(name)
     document = _parse_document(_read_bytes(source), source)
@@ -283,7 +292,7 @@ def _not_json_error(data: bytes, source: Path) -> InputError:
     return InputError(f"{source} is not JSON.", hint="Name a file that --save wrote.")
 
 
-def _conversation_from_json(document: Mapping[str, Any], chosen: str | None) -> Conversation:
+def _conversation_from_json(document: Mapping[str, Any], chosen: str | None) -> LoadedConversation:
     """Raises ValueError with what is amiss, and InputError."""
     own = _get_string(document, "name", "it")
     name = chosen if chosen is not None else validate_name(own) if own else ""
@@ -298,7 +307,7 @@ def _conversation_from_json(document: Mapping[str, Any], chosen: str | None) -> 
     ]
     if len({branch.name for branch in branches}) < len(branches):
         raise ValueError("two of its branches have the same number")
-    return Conversation(name, system, _get_line(document, "line", turns, "it"), branches=branches)
+    return name, system, _get_line(document, "line", turns, "it"), branches
 
 
 def _get_system(fields: Mapping[str, Any], label: str, otherwise: str | None) -> str | None:

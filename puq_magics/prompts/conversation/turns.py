@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import isfinite
 from textwrap import shorten
-from typing import Any
+from typing import Any, Protocol
 
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
@@ -19,6 +21,8 @@ TurnKey = tuple[str, int]
 #: What a user's message says: words, or parts such as ``{"type": "text", …}`` and ``{"type": "image_url", …}``.
 MessageContent = str | Sequence[Mapping[str, Any]]
 
+_MAX_NAME_LENGTH = 64
+_NAME_PATTERN = re.compile(r"\w[\w.-]*")
 _MAX_DEPTH = 50  # lists and objects within each other, in a part
 
 
@@ -118,6 +122,35 @@ class Branch:
     def number(self) -> int:
         """The number in its name."""
         return int(self.name.rpartition("~")[2])
+
+
+class ConversationData(Protocol):
+    """The parts of a conversation that are saved and exported."""
+
+    @property
+    def name(self) -> str:
+        """Name; empty for an unnamed conversation."""
+
+    @property
+    def system(self) -> str | None:
+        """System prompt of the next questions; None for none."""
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Turns of the current line, oldest first."""
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Earlier lines, oldest first."""
+
+
+def validate_name(name: str) -> str:
+    """Return the name of a conversation in Unicode's composed form (NFC). Raises InputError for an invalid one."""
+    composed = unicodedata.normalize("NFC", name) if isinstance(name, str) else ""
+    if _NAME_PATTERN.fullmatch(composed) and len(composed) <= _MAX_NAME_LENGTH:
+        return composed
+    hint = "A name has letters, digits and . _ -, and begins with a letter or digit"
+    raise InputError(f"{short_repr(name)} is not a name for a conversation.", hint=f"{hint}: essay-2.")
 
 
 def validate_content(content: object) -> str | tuple[dict[str, Any], ...]:
