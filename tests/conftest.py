@@ -74,7 +74,7 @@ class Shell:
 
     @property
     def session(self) -> Any:
-        return self.ip.magics_manager.registry["PuqChatMagics"].session
+        return self.ip.magics_manager.registry["PuqCommands"].session
 
     def attempt(self, code: str) -> CellOutcome:
         self._capsys.readouterr()

@@ -1,13 +1,12 @@
-"""What ``%puq_chats`` does; imported when it is asked for."""
+"""List, show and change conversations."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Container, Iterable, Sequence
 
-from IPython.display import display
-
 from puq_magics.core.errors import InputError, PuqError
+from puq_magics.magics.views import show_value
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.outputs.tables.conversations import ConversationRow, ConversationTable, ConversationTranscript
@@ -16,39 +15,37 @@ from puq_magics.prompts.conversation.export import to_markdown
 from puq_magics.prompts.conversation.turns import Turn
 from puq_magics.session.session import Session
 
-_PRICES_TIMEOUT = 0.3  # seconds to wait for a list of prices that is on its way
-_ACTIONS = ("fork", "reset", "undo", "restore", "system", "save", "load", "export")
+_PRICES_TIMEOUT = 0.3  # seconds to wait for prices that are being fetched
 
 
 def manage_conversations(
     session: Session, args: argparse.Namespace, name: str
 ) -> ConversationTable | ConversationTranscript | None:
-    """List, show or change, as the options say. Raises InputError."""
-    actions = [action for action in _ACTIONS if getattr(args, action) not in (None, False)]
+    """List, show or change conversations, by the options. Raises InputError."""
+    actions = [action for action in (*_ACTIONS, "load") if getattr(args, action) not in (None, False)]
     if len(actions) > 1:
-        raise InputError(
-            f"--{actions[0]} and --{actions[1]} do not go together.", hint="Ask for one at a time."
-        )
-    if not actions:
-        return _show(session, args, _transcript(session, name) if name else _table(session))
+        raise InputError(f"--{actions[0]} and --{actions[1]} cannot be combined.", hint="Use one at a time.")
+    if not actions:  # not in _puq, where --continue looks for an answer
+        value = _transcript(session, name) if name else _table(session)
+        return show_value(session, value, args, is_result=False)
     if actions == ["load"]:
         messages = _load(session, args, name)
     else:
-        named = name or _conversation_of_branch(args.restore, session.conversations)
-        messages = _ACTION_HANDLERS[actions[0]](session, args, _resolve_conversation(session, named))
+        name = name or _conversation_of_branch(args.restore, session.conversations)
+        messages = _ACTIONS[actions[0]](session, args, _resolve_conversation(session, name))
     if not args.quiet:
-        print(strip_control_chars("\n".join(messages)))  # noqa: T201 - what was asked for
+        print(strip_control_chars("\n".join(messages)))  # noqa: T201 - the requested output
     return None
 
 
 def _conversation_of_branch(branch: str | None, conversations: Container[str]) -> str:
-    """The conversation that a branch's name begins with, as in ``main~1``; empty for none."""
+    """Return the conversation that a branch's name begins with, as in ``main~1``; empty if none."""
     name = (branch or "").rpartition("~")[0]
     return name if name and name in conversations else ""
 
 
 def _resolve_conversation(session: Session, name: str) -> Conversation:
-    """The one that is named, or set, or the only one. Raises InputError."""
+    """Return the conversation of that name, else the one that is set, else the only one. Raises InputError."""
     conversations = session.conversations
     names = conversations.names
     name = name or session.settings.chat or (names[0] if len(names) == 1 else "")
@@ -56,20 +53,6 @@ def _resolve_conversation(session: Session, name: str) -> Conversation:
         hint = f"Name one of {', '.join(names)}." if names else "A cell begins one: %%puq_chat -c main"
         raise InputError("the conversation is not named.", hint=hint)
     return conversations.find(name)
-
-
-# --- to look at ----------------------------------------------------------------------------------------------------
-
-
-def _show(
-    session: Session, args: argparse.Namespace, value: ConversationTable | ConversationTranscript
-) -> ConversationTable | ConversationTranscript:
-    if args.out is not None:  # not in _puq: --continue looks there
-        session.shell.push({args.out: value})
-    if not args.quiet:
-        display(value)
-    session.mark_displayed(value)
-    return value
 
 
 def _table(session: Session) -> ConversationTable:
@@ -104,7 +87,7 @@ def _transcript(session: Session, name: str) -> ConversationTranscript:
 
 
 def _all_turns(conversation: Conversation) -> list[Turn]:
-    """Every turn once, whether it is in the line, in branches, or in several."""
+    """Return every turn once, from the conversation and its branches."""
     lines = [conversation.turns, *(branch.turns for branch in conversation.branches)]
     return list({id(turn): turn for line in lines for turn in line}.values())
 
@@ -115,7 +98,7 @@ def _sum_or_none(costs: Iterable[float | None]) -> float | None:
 
 
 def _turn_costs(session: Session) -> Callable[[Turn], float | None]:
-    """What a turn cost, by the prices that are known; they are asked for, but hardly waited for."""
+    """Return a function of a turn's cost, by the known prices; unknown ones are fetched in the background."""
     if not any(each.turns or each.branches for each in session.conversations):
         return lambda _: None
     try:
@@ -127,50 +110,35 @@ def _turn_costs(session: Session) -> Callable[[Turn], float | None]:
     return lambda turn: account.cost(turn.model, turn.usage)
 
 
-# --- to change -----------------------------------------------------------------------------------------------------
-
-
 def _load(session: Session, args: argparse.Namespace, name: str) -> Sequence[str]:
     conversation = Conversation.load(args.load, name or None)
     if not conversation.name:
         raise InputError(
             f"the conversation in {args.load} has no name.", hint="Write %puq_chats NAME --load …"
         )
-    _check_free(session, conversation.name, args.force)
-    session.conversations.add(conversation)
-    return [f"{conversation.name} is here: {_count_turns(conversation)}."]
+    _add(session, conversation, args.force)
+    return [f"{conversation.name} is loaded: {_format_turns(len(conversation.turns))}."]
 
 
 def _fork(session: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
     copy = conversation.fork(args.fork)
-    _check_free(session, copy.name, args.force)
-    session.conversations.add(copy)
-    return [f"{copy.name} goes on from {conversation.name}: {_count_turns(copy)}."]
+    _add(session, copy, args.force)
+    return [f"{copy.name}, forked from {conversation.name}: {_format_turns(len(copy.turns))}."]
 
 
-def _check_free(session: Session, name: str, force: bool) -> None:
-    if name in session.conversations and not force:
+def _add(session: Session, conversation: Conversation, force: bool) -> None:
+    if conversation.name in session.conversations and not force:
         raise InputError(
-            f"there is a conversation {name} already.", hint="Give another name; or --force replaces it."
+            f"there is a conversation {conversation.name} already.",
+            hint="Use another name, or --force to replace it.",
         )
-
-
-def _reset(_: Session, __: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
-    return conversation.reset() or (f"{conversation.name} has no turns.",)
-
-
-def _undo(_: Session, __: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
-    return conversation.undo()
-
-
-def _restore(_: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
-    return conversation.restore_branch(args.restore)
+    session.conversations.add(conversation)
 
 
 def _set_system_prompt(_: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
     conversation.system = args.system
-    words = "has a new system prompt" if args.system else "has no system prompt of its own any more"
-    return [f"{conversation.name} {words}."]
+    change = "has a new system prompt" if args.system else "no longer has a system prompt of its own"
+    return [f"{conversation.name} {change}."]
 
 
 def _save(_: Session, args: argparse.Namespace, conversation: Conversation) -> Sequence[str]:
@@ -181,19 +149,16 @@ def _export(_: Session, args: argparse.Namespace, conversation: Conversation) ->
     return [f"{conversation.name} is written to {conversation.export(args.export, args.force)}."]
 
 
-def _count_turns(conversation: Conversation) -> str:
-    return _format_turns(len(conversation.turns))
-
-
 def _format_turns(number: int) -> str:
     return "1 turn" if number == 1 else f"{number:,} turns"
 
 
-_ACTION_HANDLERS: dict[str, Callable[[Session, argparse.Namespace, Conversation], Sequence[str]]] = {
+#: The options that act on one conversation; each returns the lines to print.
+_ACTIONS: dict[str, Callable[[Session, argparse.Namespace, Conversation], Sequence[str]]] = {
     "fork": _fork,
-    "reset": _reset,
-    "undo": _undo,
-    "restore": _restore,
+    "reset": lambda _, __, conversation: conversation.reset() or (f"{conversation.name} has no turns.",),
+    "undo": lambda _, __, conversation: conversation.undo(),
+    "restore": lambda _, args, conversation: conversation.restore_branch(args.restore),
     "system": _set_system_prompt,
     "save": _save,
     "export": _export,

@@ -1,4 +1,4 @@
-"""The options of the magics: declared once, documented by argparse, and taken off the front of a raw prompt."""
+"""Options of the magics: declared once, documented by argparse, and parsed off the front of a raw prompt."""
 
 from __future__ import annotations
 
@@ -7,47 +7,65 @@ import json
 import keyword
 import re
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from IPython.core.error import UsageError
 
 from puq_magics.core.errors import InputError
-from puq_magics.core.files import check_save_path
 
-# A word as a shell reads it: quotes keep it together.
+F = TypeVar("F", bound=Callable[..., Any])
+
+# A shell word: quotes keep it together.
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""", re.DOTALL)
 
-# What the shell itself reads: it would break, or give up its ``_``.
-_IPYTHON_NAMES = frozenset(
-    ("In", "Out", "_", "__", "___", "_ih", "_oh", "_dh", "exit", "quit", "get_ipython")
-)
+# Names that IPython itself uses: the shell would break, or lose its ``_``.
+_IPYTHON_NAMES = ("In", "Out", "_", "__", "___", "_ih", "_oh", "_dh", "exit", "quit", "get_ipython")
+_CELL_HINT = "Write the prompt below, in the cell."
+
+
+class UnknownOptionError(InputError):
+    """An option that the magic does not have."""
+
+    #: The option as typed, and similar ones that exist.
+    name: str
+    suggestions: Sequence[str]
+
+    def __init__(self, name: str, suggestions: Sequence[str] = (), *, hint: str = "") -> None:
+        guess = f" Did you mean {suggestions[0]}?" if suggestions else ""
+        super().__init__(f"there is no option {name}.{guess}", hint=hint)
+        self.name, self.suggestions = name, suggestions
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: its spellings, what argparse is told, and whether a value follows."""
+    """One option: its flags, and the arguments of argparse's ``add_argument``."""
 
     flags: tuple[str, ...]
     argparse_kwargs: dict[str, Any]
-    #: What Tab offers for the value: ``chat model``, ``variable``, ``path``, ``voice``, ``chat``; else its choices.
+    #: The kind of completions for its value, such as ``chat model`` or ``path``; else its choices.
     completes: str = ""
 
     @property
     def takes_value(self) -> bool:
-        """Whether a value follows."""
+        """True if a value follows."""
         return "action" not in self.argparse_kwargs or self.argparse_kwargs["action"] == "append"
 
 
 def option(*flags: str, completes: str = "", **argparse_kwargs: Any) -> Option:
-    """Declare an option, in argparse's words."""
+    """Declare an option with the arguments of ``add_argument``."""
     return Option(flags, argparse_kwargs, completes)
 
 
+def flag(*flags: str, help: str, **argparse_kwargs: Any) -> Option:  # noqa: A002 - argparse's name
+    """Declare an option without a value."""
+    return Option(flags, {"action": "store_true", "help": help, **argparse_kwargs})
+
+
 def parse_variable_name(text: str) -> str:
-    """The name of a variable, as ``-o`` takes it."""
+    """Parse the variable name of ``-o``."""
     if not text.isidentifier() or keyword.iskeyword(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a name for a variable")
     if text in _IPYTHON_NAMES:
@@ -55,232 +73,116 @@ def parse_variable_name(text: str) -> str:
     return text
 
 
-def parse_number(text: str) -> float:
-    """A number, as ``-t`` takes it."""
+def parse_number(text: str, description: str = "number") -> float:
+    """Parse a finite number, such as that of ``-t``."""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if value != value or abs(value) == float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {description}")
     return value
 
 
 def parse_positive_int(text: str) -> int:
-    """A whole number above 0, as ``--max-tokens`` takes it."""
+    """Parse a whole number above 0, such as that of ``--max-tokens``."""
     if not text.isascii() or not text.isdigit() or int(text[:12]) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text[:12])
 
 
-def parse_image_size(text: str) -> str:
-    """A size in pixels, as ``--size`` takes it; ``auto`` leaves it to the model."""
-    if text != "auto" and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it like 1024x1024")
-    return text
-
-
-def parse_speed(text: str) -> float:
-    """How fast to speak, as ``--speed`` takes it."""
-    value = parse_number(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a speed above 0; 1 is the usual one")
-    return value
-
-
-def model_option(kind: str, setting: str) -> Option:
-    """``-m`` of a magic that asks models of a kind."""
-    words = f"the model, or an alias; else PuqMagics.{setting}"
-    return option("-m", "--model", help=words, completes=f"{kind} model")
-
-
-MODEL = model_option("chat", "chat_model")
-SYSTEM = option("-s", "--system", help="the system prompt; with the first turn of a conversation, that one's")
-TEMPERATURE = option(
-    "-t", "--temperature", type=parse_number, help="how freely to choose words; 0 is the least"
-)
-MAX_TOKENS = option("--max-tokens", type=parse_positive_int, help="the most tokens to answer with")
-NO_STREAM = option("--no-stream", action="store_true", help="wait for the whole answer")
-OUT = option(
-    "-o",
-    "--out",
-    type=parse_variable_name,
-    metavar="NAME",
-    completes="variable",
-    help="the variable that gets the result",
-)
-RAW = option("--raw", action="store_true", help="fill no {{name}}")
-PARAM = option(
-    "--param",
-    action="append",
-    metavar="KEY=VALUE",
-    help="a further field of the request; JSON when it is JSON",
-)
-QUIET = option("-q", "--quiet", action="store_true", help="show nothing")
-DRY_RUN = option("--dry-run", action="store_true", help="show the request as a curl line, and send nothing")
-SAVE = option("--save", metavar="PATH", completes="path", help="a file to keep the result in")
-FORCE = option("--force", action="store_true", help="let --save replace a file")
-
-CHAT = option(
-    "-c",
-    "--chat",
-    metavar="NAME",
-    completes="chat",
-    help="the conversation to join; else PuqMagics.chat; '' for none",
-)
-CONTINUE = option(
-    "--continue",
-    dest="continue_",
-    action="store_true",
-    help="go on with the last answer, which was interrupted or cut off",
-)
-ATTACH = option(
-    "-a",
-    "--attach",
-    action="append",
-    metavar="PATH|NAME",
-    completes="path or variable",
-    help="a file, or a variable with an image, a figure or a text, to send along; may be repeated",
-)
-FORMAT = option(
-    "-f",
-    "--format",
-    choices=("markdown", "text", "code", "json", "html"),
-    help="what to make of the answer: code goes into a new cell, json gives .data",
-)
-SCHEMA = option(
-    "--schema",
-    metavar="NAME|PATH|FIELDS",
-    completes="schema or path",
-    help="the JSON to answer with: a JSON Schema, a pydantic model, a dataclass, or like 'name, age int'",
-)
-ALL_BLOCKS = option(
-    "--all-blocks", action="store_true", help="with -f code: all blocks of code, not the first"
-)
-
-IMAGE_MODEL = model_option("image", "image_model")
-SIZE = option(
-    "--size", type=parse_image_size, completes="size", help="like 1024x1024; else PuqMagics.image_size"
-)
-COUNT = option("-n", "--count", type=parse_positive_int, help="how many images")
-
-SPEECH_MODEL = model_option("speech", "speech_model")
-VOICE = option("--voice", completes="voice", help="the voice, like alloy; else PuqMagics.voice")
-AUDIO_FORMAT = option(
-    "--audio-format", choices=("mp3", "wav", "opus", "flac", "aac"), help="the file format to ask for"
-)
-SPEED = option("--speed", type=parse_speed, help="how fast to speak; 1 is the usual")
-AUTOPLAY = option("--autoplay", action="store_true", help="start to play at once")
-
-TRANSCRIBE_MODEL = model_option("transcription", "transcribe_model")
-LANGUAGE = option("--language", completes="language", help="the language that is spoken, like en")
-RESPONSE_FORMAT = option(
-    "--response-format",
-    choices=("json", "verbose_json", "text"),
-    help="how the router answers; verbose_json has the times of each segment",
-)
-STREAM = option("--stream", action="store_true", help="show the words while the rest is still being heard")
-RECORD = option("--record", action="store_true", help="record with the microphone")
-
-
 class CommandLine:
-    """The options of one magic; a decorator for its function, and the reader of its lines."""
+    """The options of one magic: a decorator for its function, and the parser of its lines.
 
-    def __init__(self, *options: Option) -> None:
-        self._options = options
+    ``argument`` is the kind of completions for an argument that is no option, and ``repeats`` allows several.
+    """
+
+    def __init__(self, *options: Option, argument: str = "", repeats: bool = False) -> None:
+        #: The options, as declared.
+        self.options = options
+        self.argument = argument
+        self.repeats = repeats
         self._by_flag = {flag: opt for opt in options for flag in opt.flags}
-        self._function: Callable[..., Any] | None = None
+        self._function: Any = None
         self._cached_parser: Any = None
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: F) -> F:
         """Decorate the magic, so that ``%magic?`` documents its options.
 
-        They become ``magic_arguments`` when they are first wanted: a dozen parsers would take a good part of the time
-        of ``%load_ext``.
+        They become ``magic_arguments`` on first use: a dozen parsers would take a good part of the time of
+        ``%load_ext``.
         """
         self._function = function
         function.command_line = self  # type: ignore[attr-defined]  # for Tab
-        function.getdoc = self.documentation  # type: ignore[attr-defined]  # IPython asks for it before __doc__
+        function.getdoc = self.documentation  # type: ignore[attr-defined]  # IPython calls it before __doc__
         return function
 
     def documentation(self) -> str:
-        """The magic's documentation, options included."""
+        """Return the magic's documentation, options included."""
         _ = self._parser
-        return (self._function and self._function.__doc__) or ""
+        return self._function.__doc__ or ""
 
     @property
     def _parser(self) -> Any:
         if self._cached_parser is None:
             from IPython.core.magic_arguments import argument, magic_arguments
 
-            function: Any = self._function
-            for opt in reversed(self._options):
+            function = self._function
+            for opt in reversed(self.options):
                 function = argument(*opt.flags, **opt.argparse_kwargs)(function)
             self._cached_parser = magic_arguments()(function).parser
             self._cached_parser.allow_abbrev = False  # a mistyped flag is an error, not another flag
+            self._cached_parser.exit_on_error = False  # raise ArgumentError, which has fields
         return self._cached_parser
 
-    @property
-    def options(self) -> tuple[Option, ...]:
-        """The options, as declared."""
-        return self._options
-
     def parse(self, line: str) -> tuple[argparse.Namespace, str]:
-        """Take the options off the front of a line; the rest comes back raw, quotes and all.
+        """Parse the options at the front of a line, up to ``--``; return the rest raw, quotes included.
 
-        ``--`` ends the options. Raises InputError.
+        Raises InputError.
+        """
+        option_words, end, _ = self._scan_options(line, 0)
+        return self._parse_words(option_words), line[end:].strip()
+
+    def parse_intermixed(self, line: str) -> tuple[argparse.Namespace, list[str]]:
+        """Parse a line of arguments with options anywhere among them. Raises InputError."""
+        option_words, position, options_ended = self._scan_options(line, 0)
+        arguments: list[str] = []
+        while word := self._next_word(line, position):
+            arguments.append(word[0])
+            position = word[1]
+            if not options_ended:
+                more, position, options_ended = self._scan_options(line, position)
+                option_words += more
+        return self._parse_words(option_words), arguments
+
+    def parse_with_argument(self, line: str, hint: str) -> tuple[argparse.Namespace, str]:
+        """Parse a line of options and at most one argument, which is empty when there is none.
+
+        Raises InputError, with ``hint`` for a second argument.
+        """
+        args, arguments = self.parse_intermixed(line)
+        if len(arguments) > 1:
+            raise InputError(f"unexpected argument {arguments[1]!r}.", hint=hint)
+        return args, "".join(arguments)
+
+    def _scan_options(self, line: str, position: int) -> tuple[list[str], int, bool]:
+        """Collect the options from ``position`` on.
+
+        Returns the words, the position behind them, and True where ``--`` ended the options.
         """
         words: list[str] = []
-        position = 0
         while word := self._next_word(line, position):
             text, end = word
             if not line[position:].lstrip().startswith("-") or text == "-":  # a quoted one is the prompt's
                 break
             position = end
             if text == "--":
-                break
+                return words, position, True
             words.append(text)
-            if self._takes_value(text):
-                value = self._next_word(line, position, value_of=text)
-                if value is None:
-                    break
+            if self._takes_value(text) and (value := self._next_word(line, position, value_of=text)):
                 words.append(value[0])
                 position = value[1]
-        return self._parse_words(words), line[position:].strip()
-
-    def parse_with_argument(self, line: str, hint: str) -> tuple[argparse.Namespace, str]:
-        """Read a line without a prompt: options before and behind one word, which is empty when there is none.
-
-        Raises InputError, with ``hint`` for a second word.
-        """
-        args, rest = self.parse(line)
-        word, *trailing = rest.split(None, 1) or [""]
-        if trailing:
-            options = f"{line.rstrip().removesuffix(rest)} {trailing[0]}"
-            args, left = self.parse(options)
-            if left:
-                raise InputError(f"{left!r} is one too many.", hint=hint)
-        return args, word
-
-    def parse_intermixed(self, line: str) -> tuple[argparse.Namespace, list[str]]:
-        """Read a line of words with options anywhere among them. Raises InputError."""
-        args, rest = self.parse(line)
-        words: list[str] = []
-        while rest:
-            text, end = self._next_word(rest, 0) or ("", len(rest))
-            words.append(text)
-            trailing = rest[end:].strip()
-            if trailing.startswith("-") and not trailing.startswith("-- "):
-                more, trailing = self.parse(trailing)
-                self._merge(args, more)
-            rest = trailing
-        return args, words
-
-    def _merge(self, args: argparse.Namespace, more: argparse.Namespace) -> None:
-        """Take over what was given; a flag or value that was not has its default."""
-        for name, value in vars(more).items():
-            if value != self._parser.get_default(name):
-                setattr(args, name, value)
+        return words, position, False
 
     def _next_word(self, line: str, position: int, *, value_of: str = "") -> tuple[str, int] | None:
         start = position + len(line[position:]) - len(line[position:].lstrip())
@@ -288,7 +190,7 @@ class CommandLine:
             return None
         match = _WORD.match(line, start)
         if match is None or (match.end() < len(line) and not line[match.end()].isspace()):
-            # No shell word, such as one with a lone apostrophe: the prompt's own; as a value it would be half of it.
+            # Not a shell word, such as one with a lone apostrophe: part of the prompt; a value would be cut in half.
             word = line[start:].split(None, 1)[0]
             if value_of and ("'" in word or '"' in word):
                 raise InputError(
@@ -303,72 +205,66 @@ class CommandLine:
         return found is not None and found.takes_value
 
     def _parse_words(self, words: Sequence[str]) -> argparse.Namespace:
-        self._check_flags(words)
         try:
-            namespace: argparse.Namespace = self._parser.parse_args(self._attach_values(words))
+            namespace: argparse.Namespace = self._parser.parse_args(self._checked_options(words))
+        except argparse.ArgumentError as exc:
+            raise InputError(f"{exc.argument_name}: {exc.message}.", hint=self._usage_hint()) from None
         except UsageError as exc:
-            raise InputError(f"{str(exc).removeprefix('argument ')}.", hint=self._usage_hint()) from None
+            raise InputError(f"{exc}.", hint=self._usage_hint()) from None
         for value in vars(namespace).values():
-            if isinstance(value, list) and (not value or [] in value):  # what argparse makes of it
+            if isinstance(value, list) and (not value or [] in value):  # argparse's result for ``-a --``
                 raise InputError("-- is not a value.", hint=self._usage_hint())
         return namespace
 
-    def _check_flags(self, words: Sequence[str]) -> None:
+    def _checked_options(self, words: Sequence[str]) -> list[str]:
+        """Check the flags, and attach values, ``-t=-1``: argparse would parse ``-1`` as an option."""
+        checked: list[str] = []
         value_follows = False
         for word in words:
             if value_follows:
-                value_follows = False
-                continue
-            name = word.split("=", 1)[0]
-            known = name in self._by_flag or (not name.startswith("--") and name[:2] in self._by_flag)
-            if name in ("-h", "--help") and not known:
-                raise InputError(f"%{self._parser.prog.lstrip('%')}? shows the options.")
-            if not known:
-                prefixed = [flag for flag in self._by_flag if len(name) > 2 and flag.startswith(name)]
-                nearest_flags = prefixed or _nearest_flags(name, self._by_flag)
-                suggestion = f" Did you mean {nearest_flags[0]}?" if nearest_flags else ""
-                raise InputError(f"there is no option {name}.{suggestion}", hint=self._usage_hint())
-            value_follows = self._takes_value(word)
-
-    def _attach_values(self, words: Sequence[str]) -> list[str]:
-        """``-t -1`` as ``-t=-1``: argparse would take the value for an option."""
-        attached: list[str] = []
-        value_follows = False
-        for word in words:
-            if value_follows:
-                attached.append(f"{attached.pop()}={word}")
+                checked[-1] += f"={word}"
                 value_follows = False
             else:
-                attached.append(word)
+                self._check_flag(word.split("=", 1)[0])
+                checked.append(word)
                 value_follows = self._takes_value(word)
-        return attached
+        return checked
+
+    def _check_flag(self, name: str) -> None:
+        if name in self._by_flag or (not name.startswith("--") and name[:2] in self._by_flag):
+            return
+        if name in ("-h", "--help"):
+            raise InputError(f"%{self._name}? shows the options.")
+        suggestions = [flag for flag in self._by_flag if len(name) > 2 and flag.startswith(name)]
+        if not suggestions:
+            from puq_magics.core.suggestions import closest_match
+
+            suggestions = [near] if (near := closest_match(name, self._by_flag)) else []
+        raise UnknownOptionError(name, suggestions, hint=self._usage_hint())
+
+    @property
+    def _name(self) -> str:
+        return str(self._parser.prog).lstrip("%")
 
     def _usage_hint(self) -> str:
-        more = f"%{self._parser.prog.lstrip('%')}? says more."
-        if not self._options:
-            return f"It has none; {more}"
-        longest = [max(opt.flags, key=len) for opt in self._options]
-        return f"The options are {', '.join(longest)}; -- ends them, {more}"
+        if not self.options:
+            return f"It has no options; %{self._name}? explains it."
+        longest = [max(opt.flags, key=len) for opt in self.options]
+        return f"The options are {', '.join(longest)}; -- ends them, %{self._name}? explains them."
 
 
 def parse_options_only(command: CommandLine, line: str) -> argparse.Namespace:
-    """Read a line that has options at most. Raises InputError."""
+    """Parse a line without arguments. Raises InputError."""
     args, rest = command.parse(line)
     if rest:
-        raise InputError(f"{rest!r} is one too many.", hint="This magic takes options only.")
+        raise InputError(f"unexpected argument {rest!r}.", hint="This magic takes options only.")
     return args
-
-
-def _nearest_flags(name: str, known: Iterable[str]) -> list[str]:
-    from difflib import get_close_matches
-
-    return get_close_matches(name, known, n=1)
 
 
 def parse_params(
     pairs: Sequence[str] | None, reserved: Sequence[str], client_parameters: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """``--param KEY=VALUE`` as fields of the request, the last one of a key winning. Raises InputError."""
+    """Parse ``--param KEY=VALUE`` into fields of the request; the last value of a key wins. Raises InputError."""
     params: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
@@ -386,37 +282,31 @@ def parse_params(
     return params
 
 
-_PROMPT_HINT = "The prompt goes below, into the cell."
-
-
 def parse_prompt(
     command: CommandLine, name: str, line: str, cell: str | None, *, promptless_option: str = ""
 ) -> tuple[argparse.Namespace, str]:
-    """The options, and the prompt as it was typed. Raises InputError, for an empty prompt too.
+    """Parse the options, and return them with the prompt as typed.
 
-    ``without`` names the option that does without a prompt.
+    In a cell magic, the line may name the model. Raises InputError, also for an empty prompt, unless
+    ``promptless_option`` is set.
     """
     if cell is None:
         args, prompt = command.parse(line)
     else:
-        args, prompt = _parse_cell_line(command, line), cell.strip("\n")
+        args, model = command.parse_with_argument(line, _CELL_HINT)
+        if model and args.model is not None:
+            raise InputError(f"unexpected argument {model!r}: -m names the model.", hint=_CELL_HINT)
+        args.model, prompt = model or args.model, cell.strip("\n")
     if not prompt.strip() and not getattr(args, promptless_option, False):
         hint = f"Write it below %%{name}, or after the options of %{name}."
         raise InputError("the prompt is empty.", hint=hint)
     return args, prompt
 
 
-def _parse_cell_line(command: CommandLine, line: str) -> argparse.Namespace:
-    """The line of a cell: options, and the model as a word of its own, before or after them."""
-    args, word = command.parse_with_argument(line, _PROMPT_HINT)
-    if word and args.model is not None:
-        raise InputError(f"{word!r} is one too many: -m names the model.", hint=_PROMPT_HINT)
-    args.model = word or args.model
-    return args
-
-
 def resolve_save_path(args: argparse.Namespace, extensions: Sequence[str], number: int = 1) -> Path | None:
-    """The path that ``--save`` names; None without it. Raises InputError for one that cannot be written."""
+    """Return the path of ``--save``; None without it. Raises InputError for one that cannot be written."""
     if args.save is None:
         return None
+    from puq_magics.core.files import check_save_path
+
     return check_save_path(args.save, args.force, extensions=extensions, number=number, force_hint="--force")

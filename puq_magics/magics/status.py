@@ -1,35 +1,55 @@
-"""The status panel of ``%puq``; imported when it is asked for."""
+"""Show the status panel, the balance, and the usage."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 
 from puq_magics.core.errors import PuqError
+from puq_magics.magics.views import show_value
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.outputs.tables.table import show_fields
-from puq_magics.session.balance import balance_text
+from puq_magics.outputs.tables.usage_report import UsageReport
+from puq_magics.session.balance import Balance, balance_text, fetch_balance
 from puq_magics.session.budget import CostTracker
 from puq_magics.session.session import Session
-from puq_magics.session.settings import model_setting
+from puq_magics.session.settings import MODEL_KINDS, model_setting
 
-Row = tuple[str, str]
-_BALANCE_TIMEOUT = 3.0  # seconds for the balance: the panel is there to look at quickly
-_KINDS = ("chat", "image", "speech", "transcription")
+_BALANCE_TIMEOUT = 3.0  # seconds: the panel is to appear quickly
+
+
+def show_balance(session: Session) -> Balance:
+    """Show the balance. Raises APIError."""
+    balance = fetch_balance(session)
+    print(balance)  # noqa: T201 - the requested output
+    session.mark_displayed(balance)
+    return balance
+
+
+def report_usage(session: Session, args: argparse.Namespace) -> UsageReport:
+    """Show the usage of this session, or of all."""
+    ledger = session.ledger
+    title = "all sessions" if args.all else "this session"
+    if args.all and not ledger.enabled:
+        title = "this session: the ledger is off"
+    notes = [ledger.problem] if ledger.problem else []
+    entries = ledger.entries(all_sessions=args.all)
+    return show_value(session, UsageReport(entries, title=title, notes=notes), args)
 
 
 def show_status(session: Session) -> None:
-    """Show what is in force, where it comes from, and what was spent."""
+    """Show the effective settings with their sources, the balance and the spending."""
     show_fields(list(_rows(session)), in_notebook=session.in_notebook)
 
 
-def _rows(session: Session) -> Iterator[Row]:
+def _rows(session: Session) -> Iterator[tuple[str, str]]:
     is_connected = True
     try:
         yield from _connection_rows(session)
     except PuqError as error:
         yield "problem", str(error)
         is_connected = False
-    if is_connected or not session.effective.is_sandbox:  # a sandbox that cannot start knows no models
+    if is_connected or not session.effective.is_sandbox:  # a sandbox that cannot start has no models
         yield from _model_rows(session)
     settings = session.settings
     for name in ("voice", "image_size", "system", "temperature", "max_tokens"):
@@ -44,22 +64,24 @@ def _rows(session: Session) -> Iterator[Row]:
         yield "ledger", problem
 
 
-def _connection_rows(session: Session) -> Iterator[Row]:
+def _connection_rows(session: Session) -> Iterator[tuple[str, str]]:
     effective = session.effective
     address = session.address()
-    _ = effective.auth_scheme, effective.timeout  # a wrong one is said here, not at the next call
+    _ = effective.auth_scheme, effective.timeout  # an invalid one is reported here, not at the next call
     yield "router", f"{address.url} ({effective.base_url_source})"
     try:
         credential = session.credential(address)
     finally:
         if problem := session.credentials.keyring_problem:
             yield "keyring", problem
-    key = f"…{credential.key.tail} from {credential.source}" if credential else "none, and none is needed"
-    yield "key", key
+    yield (
+        "key",
+        f"…{credential.key.tail} from {credential.source}" if credential else "none, and none is needed",
+    )
 
 
-def _model_rows(session: Session) -> Iterator[Row]:
-    for kind in _KINDS:
+def _model_rows(session: Session) -> Iterator[tuple[str, str]]:
+    for kind in filter(model_setting, MODEL_KINDS):
         model = session.default_model(kind)
         if model:
             label = "model" if kind == "chat" else model_setting(kind).removesuffix("_model")
@@ -68,7 +90,7 @@ def _model_rows(session: Session) -> Iterator[Row]:
             yield "model", "not set: use -m, or %puq_choose"
 
 
-def _money_rows(session: Session) -> Iterator[Row]:
+def _money_rows(session: Session) -> Iterator[tuple[str, str]]:
     account = session.account()
     yield "balance", balance_text(session, _BALANCE_TIMEOUT)
     yield "spent", _format_spending(account.costs)
@@ -79,7 +101,8 @@ def _money_rows(session: Session) -> Iterator[Row]:
 
 
 def _format_spending(costs: CostTracker) -> str:
-    known = f"about {format_credits(costs.estimated_total)} by estimate" if costs.estimated_total else ""
-    calls = "1 call" if costs.unpriced_calls == 1 else f"{costs.unpriced_calls:,} calls"
-    unpriced_calls = f"{calls} whose cost is not known" if costs.unpriced_calls else ""
-    return ", and ".join(words for words in (known, unpriced_calls) if words) or "nothing"
+    parts = [f"about {format_credits(costs.estimated_total)} (estimate)"] if costs.estimated_total else []
+    if costs.unpriced_calls:
+        calls = "1 call" if costs.unpriced_calls == 1 else f"{costs.unpriced_calls:,} calls"
+        parts.append(f"{calls} of unknown cost")
+    return ", and ".join(parts) or "nothing"

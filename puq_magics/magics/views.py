@@ -1,19 +1,25 @@
-"""What shows images, speech and transcripts, as the settings and the options say."""
+"""Choose the view of a call by the settings and options."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TypeVar
 
+from IPython.display import display
+
+from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.views.media import MediaView, NotebookMediaView, QuietMediaView, TerminalMediaView
 from puq_magics.outputs.views.view import ChatView, QuietChatView
 from puq_magics.session.session import Session
 
-#: Formats that make sense only once they are whole.
+T = TypeVar("T", bound=DisplayOnce)
+
+#: Formats that are shown only when complete.
 _UNSTREAMED_FORMATS = ("json", "html")
 
 
 def chat_view(session: Session, args: argparse.Namespace, answer_format: str = "markdown") -> ChatView:
-    """The view of one call; text is printed as it comes, in a notebook too."""
+    """Return the view of one chat call; the format ``text`` is printed, in a notebook too."""
     footer, live = session.settings.footer, session.effective.live
     if args.quiet:
         return QuietChatView()
@@ -33,7 +39,7 @@ def chat_view(session: Session, args: argparse.Namespace, answer_format: str = "
 def media_view(
     session: Session, args: argparse.Namespace, activity: str, *, autoplay: bool = False
 ) -> MediaView:
-    """The view of one call; ``activity`` says what goes on while it waits."""
+    """Return the view of one media call; ``activity`` describes it while it runs."""
     settings, live = session.settings, session.effective.live
     if args.quiet:
         return QuietMediaView()
@@ -49,9 +55,21 @@ def media_view(
 
 
 def autoplay_warning(session: Session, args: argparse.Namespace) -> str:
-    """Why ``--autoplay`` starts nothing here, as a note; empty where it does."""
+    """Return a note why ``--autoplay`` has no effect; empty where it has."""
     if args.quiet:
         return "not played: -q shows no player"
     if not session.in_notebook:
         return "not played: a terminal has no player"
     return "" if session.effective.live else "not played: displays are not updated (PuqMagics.live)"
+
+
+def show_value(session: Session, value: T, args: argparse.Namespace, *, is_result: bool = True) -> T:
+    """Show a value unless ``-q``, and store it under the name of ``-o``; a result in ``_puq`` as well."""
+    if is_result:
+        session.store_result(value, args.out)
+    elif args.out is not None:
+        session.shell.push({args.out: value})
+    if not args.quiet:
+        display(value)
+    session.mark_displayed(value)
+    return value

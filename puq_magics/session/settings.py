@@ -18,6 +18,8 @@ from puq_magics.core.errors import ConfigurationError, PuqError
 #: Base URLs that name a local router instead: a scripted one, and one with real models on this machine.
 SANDBOX, SANDBOX_LOCAL = "sandbox", "sandbox-local"
 
+#: Kinds of models; no magic calls those for embeddings.
+MODEL_KINDS = ("chat", "image", "speech", "transcription", "embedding")
 _KIND_SETTINGS = {
     "chat": "chat_model",
     "image": "image_model",
@@ -64,7 +66,7 @@ class PuqMagics(Configurable):
     transcribe_model = _model_trait("transcription", "PUQ_TRANSCRIBE_MODEL", "openai/whisper-1")
     model_kinds = Dict(
         key_trait=Unicode(),
-        value_trait=Enum(("chat", "image", "speech", "transcription", "embedding")),
+        value_trait=Enum(MODEL_KINDS),
         help="What models are for, where their name says another thing: "
         '{"acme/echo-1": "speech"}; a * stands for any characters.',
     ).tag(config=True)

@@ -32,7 +32,7 @@ CASES = {
 _SETUP = f"""
 %load_ext puq_magics
 %puq_sandbox --pace 0
-session = get_ipython().magics_manager.registry["PuqChatMagics"].session
+session = get_ipython().magics_manager.registry["PuqCommands"].session
 session.start_sandbox(models={MODELS})
 names = ["a"]
 """

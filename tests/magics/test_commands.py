@@ -224,7 +224,7 @@ def test_without_the_library(shell: Any, getpass_answers: list[str], monkeypatch
 
 def test_the_sandbox_takes_no_key(shell: Any, getpass_answers: list[str], system_keyring: Keyring) -> None:
     shell.run("%puq_sandbox")
-    assert "key of its own" in str(shell.error("%puq_login --keyring"))
+    assert "its own key" in str(shell.error("%puq_login --keyring"))
     assert getpass_answers == []
     assert system_keyring.looks == 0
 
@@ -369,7 +369,7 @@ def test_counts_that_are_none_do_not_count(shell: Any, serve: Any, count: int) -
 def test_a_call_whose_cost_is_not_known_is_said(shell: Any, serve: Any) -> None:
     server = serve(answer({"prompt_tokens": 1, "completion_tokens": 1}), serves_lists=True)
     shell.run(f"%config PuqMagics.base_url = '{server.url}'\n%puq_chat -m a/odd hi")
-    assert "1 call whose cost is not known" in shell.run("%puq").out
+    assert "1 call of unknown cost" in shell.run("%puq").out
 
 
 def test_another_key_does_not_renew_the_budget(shell: Any, serve: Any, getpass_answers: list[str]) -> None:
@@ -432,8 +432,8 @@ def test_an_interrupt_behind_the_answer_does_not_lose_it(fresh_kernel: Any, serv
 @pytest.mark.parametrize(
     ("magic", "words"),
     [
-        ("puq_chat", ("--temperature", "how freely", "{{name}}")),
-        ("puq_image", ("--size", "how many images")),
+        ("puq_chat", ("--temperature", "sampling temperature", "{{name}}")),
+        ("puq_image", ("--size", "number of images")),
         ("puq_speak", ("--voice", "--autoplay")),
         ("puq_transcribe", ("--record", "--language")),
         ("puq_models", ("--kind", "--provider")),

@@ -194,10 +194,10 @@ def test_an_export_to_hand_in(conversation_shell: Any, tmp_path: Path, ending: s
 
 
 def test_what_cannot_be_told(conversation_shell: Any) -> None:
-    assert "do not go together" in str(conversation_shell.error("%puq_chats main --reset --undo"))
+    assert "cannot be combined" in str(conversation_shell.error("%puq_chats main --reset --undo"))
     assert "no conversation 'mian'" in str(conversation_shell.error("%puq_chats mian"))
     assert "'main'" in str(conversation_shell.error("%puq_chats mian"))
-    assert "one too many" in str(conversation_shell.error("%puq_chats main other"))
+    assert "unexpected argument" in str(conversation_shell.error("%puq_chats main other"))
     for name in ("'a b'", '"a b"', "a/b"):
         error = conversation_shell.error(f"%puq_chats {name}")
         assert "is not a name for a conversation" in error.message

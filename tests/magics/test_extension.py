@@ -182,12 +182,12 @@ def test_loading_is_light_in_a_kernel(make_kernel: Any) -> None:
     assert len(new) <= MOST_MODULES, new
 
 
-def test_a_kernel_unloads_and_reloads(notebook: Any) -> None:
-    threads = notebook.value("sorted(t.name for t in __import__('threading').enumerate())")
+def test_a_kernel_unloads_and_reloads(fresh_kernel: Any) -> None:
+    threads = fresh_kernel.value("sorted(t.name for t in __import__('threading').enumerate())")
     cells = ["%puq_sandbox --pace 0", "%puq_chat -q hi", "%reload_ext puq_magics", "%puq_sandbox --pace 0"]
     cells += ["%puq_chat -q hi", "%unload_ext puq_magics"]
-    assert [cell.reply["status"] for cell in notebook.run_all(cells)] == ["ok"] * len(cells)
-    assert notebook.value("sorted(t.name for t in __import__('threading').enumerate())") == threads
+    assert [cell.reply["status"] for cell in fresh_kernel.run_all(cells)] == ["ok"] * len(cells)
+    assert fresh_kernel.value("sorted(t.name for t in __import__('threading').enumerate())") == threads
     sockets = "__import__('psutil').Process().net_connections('tcp')"
-    assert notebook.value(f"[str(c) for c in {sockets} if c.status == 'CLOSE_WAIT']") == []
-    assert notebook.value("'_puq' in globals()") is False
+    assert fresh_kernel.value(f"[str(c) for c in {sockets} if c.status == 'CLOSE_WAIT']") == []
+    assert fresh_kernel.value("'_puq' in globals()") is False

@@ -43,7 +43,7 @@ def test_words_kinds_and_providers_narrow_it_wherever_they_stand(shell: Any, san
 def test_a_provider_that_is_not_there(shell: Any, sandbox: Any) -> None:
     error = shell.error("%puq_models --provider sandbx")
     assert isinstance(error, InputError)
-    assert "Did you mean sandbox?" in str(error)
+    assert "Did you mean 'sandbox'?" in str(error)
 
 
 def test_kinds_that_are_corrected(shell: Any, sandbox: Any) -> None:
@@ -87,7 +87,7 @@ def test_a_choice_is_in_force_at_once_for_its_kind(sandbox_kernel: Any) -> None:
     assert sandbox_kernel.run("%puq_chat -q -o answer hi").reply["status"] == "ok"
     assert sandbox_kernel.value("answer.model") == "sandbox/short"
     sandbox_kernel.run("chooser.value = 'sandbox/image'")
-    sandbox_kernel.run("settings = get_ipython().magics_manager.registry['PuqChatMagics'].session.settings")
+    sandbox_kernel.run("settings = get_ipython().magics_manager.registry['PuqCommands'].session.settings")
     assert sandbox_kernel.value("[settings.chat_model, settings.image_model]") == [
         "sandbox/short",
         "sandbox/image",

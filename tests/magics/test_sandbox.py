@@ -51,7 +51,7 @@ def test_magics_without_arguments_take_none(shell: Any, magic: str) -> None:
     assert "takes options only" in str(shell.error(f"%{magic} now"))
     error = shell.error(f"%{magic} --now")
     assert "there is no option --now" in str(error)
-    assert f"%{magic}? says more" in str(error)
+    assert f"%{magic}? explains" in str(error)
 
 
 def test_the_sandbox_starts_answers_and_stops(shell: Any) -> None:
@@ -116,8 +116,8 @@ def test_faults_can_be_called_off(shell: Any) -> None:
         ("--drop-after x", "whole number above 0"),
         ("--pce 5", "Did you mean --pace?"),
         ("--pace", "expected one argument"),
-        ("sotp", "'sotp' is no action"),
-        ("start now", "'now' is one too many"),
+        ("sotp", "unknown action 'sotp'"),
+        ("start now", "unexpected argument 'now'"),
     ],
 )
 def test_wrong_values_change_nothing(shell: Any, line: str, words: str) -> None:
@@ -169,7 +169,7 @@ def test_what_it_does_wrong_is_said_and_taken_back(shell: Any) -> None:
     assert "cut after 3 chunks" in shell.run("%puq_sandbox --pace 0 --drop-after 3 --fail 429:1").out
     assert shell.session.sandbox.settings.drop_after == 3
     said = shell.run("%puq_sandbox --drop-after 0 --fail 0").out
-    assert "On purpose" not in said
+    assert "Simulated faults" not in said
     assert shell.session.sandbox.settings.drop_after is None
 
 
@@ -298,7 +298,7 @@ def test_a_strangers_notebook_does_not_get_the_upstreams_key(
     monkeypatch.setenv("PUQ_UPSTREAM_KEY", KEY)
     getpass_answers.append("  ")
     shell.run("%puq_sandbox --pace 0 --upstream https://router.invalid/v1")
-    assert getpass_answers == ["API key for router.invalid, or nothing where it takes none: "]
+    assert getpass_answers == ["API key for router.invalid (empty if it needs none): "]
     assert shell.session.sandbox_manager.backends.upstream_key is None
     getpass_answers[:] = [KEY]
     shell.run("%puq_sandbox --upstream https://other.invalid/v1")

@@ -334,7 +334,7 @@ def test_no_retries_when_none_are_wanted(sandbox_shell: Any, sandbox: Any) -> No
 
 def test_stopping_the_sandbox_under_an_answer(fresh_kernel: Any) -> None:
     fresh_kernel.run("%puq_sandbox --pace 0")
-    stop = "import threading\nws = get_ipython().magics_manager.registry['PuqChatMagics'].session\n"
+    stop = "import threading\nws = get_ipython().magics_manager.registry['PuqCommands'].session\n"
     stop += "sandbox, seen = ws.sandbox, threading.Event()\n"
     stop += "thread = threading.Thread(target=lambda: (seen.wait(), sandbox.stop()))\nthread.start()\n"
     fresh_kernel.run(

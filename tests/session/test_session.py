@@ -38,7 +38,7 @@ def test_painted_marks_end_with_the_cell(sandbox_shell: Any) -> None:
 
 def test_outputs_go_where_the_shell_is(sandbox_shell: Any, sandbox_kernel: Any) -> None:
     assert sandbox_shell.session.in_notebook is False
-    session = "get_ipython().magics_manager.registry['PuqChatMagics'].session"
+    session = "get_ipython().magics_manager.registry['PuqCommands'].session"
     assert sandbox_kernel.value(f"{session}.in_notebook") is True
 
 

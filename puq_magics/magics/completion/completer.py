@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from puq_magics.magics.commands import BaseMagics
+from puq_magics.magics.commands import PuqCommands
 from puq_magics.magics.completion.candidates import Candidates, CompletionItem, filter_by_prefix
 from puq_magics.magics.completion.cursor import CursorPosition, PartialLine, locate_cursor, parse_partial_line
 from puq_magics.magics.completion.expressions import (
@@ -76,7 +76,7 @@ class Completer:
         return {
             name: function.command_line
             for magics in registered
-            if isinstance(magics, BaseMagics)
+            if isinstance(magics, PuqCommands)
             for name, function in magics.magics[kind].items()
             if hasattr(function, "command_line")
         }

@@ -339,7 +339,8 @@ def tab(sandbox_shell: Any, caplog: pytest.LogCaptureFixture) -> Iterator[TabCom
 
 
 def test_options_come_with_their_help(tab: TabCompleter) -> None:
-    assert tab.types("%puq_chat --te¦") == {"--temperature": "how freely to choose words; 0 is the least"}
+    description = "sampling temperature; 0 is the most deterministic"
+    assert tab.types("%puq_chat --te¦") == {"--temperature": description}
     assert tab("%puq_chat --m¦ hello") == ["--model", "--max-tokens"]
     assert tab("%puq_chat ¦")[:2] == ["--model", "--system"]
     assert {"-m", "--model", "-q"} <= set(tab("%puq_chat -¦"))
@@ -636,7 +637,7 @@ def complete(kernel: Any, marked: str) -> dict[str, Any]:
     return reply
 
 
-KNOW = "get_ipython().magics_manager.registry['PuqChatMagics'].session.account().model_list.fetch();"
+KNOW = "get_ipython().magics_manager.registry['PuqCommands'].session.account().model_list.fetch();"
 
 
 @pytest.mark.parametrize(
@@ -666,7 +667,7 @@ def test_a_front_end_gets_the_help_as_types(sandbox_kernel: Any) -> None:
 
 
 def test_two_thousand_models(sandbox_kernel: Any) -> None:
-    start = "get_ipython().magics_manager.registry['PuqChatMagics'].session.start_sandbox(models=2000);"
+    start = "get_ipython().magics_manager.registry['PuqCommands'].session.start_sandbox(models=2000);"
     assert sandbox_kernel.run(f"{start}\n{KNOW}").reply["status"] == "ok"
     matches = complete(sandbox_kernel, "%puq_chat -m ¦")["matches"]
     assert len(matches) > 300
