@@ -1,9 +1,8 @@
-"""An answer's body, read as it comes.
+"""Read an answer's body as it comes.
 
-``PolledBody`` waits on the response's own socket, so that a reader can look away (to paint, to tick) without a
-second thread, and reads the framing itself: http.client's way of doing so blocks inside a chunk's size. It needs
-parts of urllib3 and http.client that are not public; where they are not as expected, ``ThreadedBody`` does the
-same with public calls alone.
+``PolledSource`` waits on the response's own socket, so that the caller can return (to update a display) without a
+second thread, and reads the framing itself: http.client blocks inside a chunk's size. It needs parts of urllib3
+and http.client that are not public; where these differ, ``ThreadedSource`` does the same with public calls alone.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from queue import Empty, Queue
 from time import monotonic
 from typing import Any, Protocol
 
-# A chunk's size line, with its extensions, or a trailer: longer is no honest framing.
+# Limit of a chunk's size line, with its extensions, and of a trailer.
 _MAX_LINE_BYTES = 1 << 14
 _MOST_TRAILERS = 100
 _CHUNK_SIZE_LINE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 
 
 class Framing(Protocol):
-    """Tells a body from what HTTP puts around it."""
+    """Separates a body from what HTTP puts around it (RFC 9112)."""
 
     #: Whether all of the body has come.
     ended: bool
@@ -36,17 +35,15 @@ class Framing(Protocol):
     reusable: bool
 
     def decode(self, data: bytes) -> bytes:
-        """The part of ``data``, which is not empty, that is body; may be nothing. Raises HTTPException."""
+        """Return the part of ``data``, which is not empty, that is body. Raises HTTPException."""
 
     def end(self) -> None:
-        """The connection ended. Raises IncompleteRead when the body had not."""
+        """Handle the end of the connection. Raises IncompleteRead if the body is incomplete."""
 
 
 def make_framing(chunked: bool, length: int | None) -> Framing:
-    """The framing that an answer's headers tell; ``length`` is in bytes, None when they do not say."""
-    if chunked:
-        return ChunkedFraming()
-    return CloseDelimitedFraming() if length is None else ContentLengthFraming(length)
+    """Return the framing that an answer's headers state; ``length`` in bytes, None if they state none."""
+    return ChunkedFraming() if chunked else LengthFraming(length)
 
 
 class ChunkedFraming:
@@ -61,7 +58,7 @@ class ChunkedFraming:
         self._trailers = 0
 
     def decode(self, data: bytes) -> bytes:
-        """See Framing."""
+        """Return the part of ``data`` that is body."""
         parts: list[bytes] = []
         offset = 0
         while offset < len(data) and not self.ended:
@@ -74,11 +71,11 @@ class ChunkedFraming:
             else:
                 offset = self._take_line(data, offset)
         if offset < len(data):
-            self.reusable = False  # bytes that nobody asked for
+            self.reusable = False  # bytes after the body's end
         return b"".join(parts)
 
     def end(self) -> None:
-        """See Framing."""
+        """Handle the end of the connection."""
         if not self.ended:
             raise IncompleteRead(b"")
 
@@ -116,9 +113,9 @@ class ChunkedFraming:
 
 
 def _consume_whole_chunks(data: bytes, offset: int, parts: list[bytes]) -> int:
-    """Add the chunks that lie in ``data`` whole and plain, from ``at`` on; give where the next thing begins.
+    """Append the complete chunks of ``data`` from ``offset`` on to ``parts``; return the offset after them.
 
-    Most of a stream is this, and this takes a third of the time of reading line by line.
+    A fast path: it takes a third of the time of reading line by line.
     """
     while True:
         start = data.find(b"\r\n", offset, offset + 8) + 2
@@ -135,16 +132,18 @@ def _consume_whole_chunks(data: bytes, offset: int, parts: list[bytes]) -> int:
         offset = end + 2
 
 
-class ContentLengthFraming:
-    """``Content-Length`` (section 6.2)."""
+class LengthFraming:
+    """``Content-Length`` (section 6.2), or without one a body that ends with its connection (6.3, item 8)."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int | None) -> None:
         self.ended = length == 0
-        self.reusable = True
+        self.reusable = length is not None
         self._bytes_left = length
 
     def decode(self, data: bytes) -> bytes:
-        """See Framing."""
+        """Return the part of ``data`` that is body."""
+        if self._bytes_left is None:
+            return data
         if len(data) > self._bytes_left:
             self.reusable = False
         body = data[: self._bytes_left]
@@ -153,58 +152,46 @@ class ContentLengthFraming:
         return body
 
     def end(self) -> None:
-        """See Framing."""
-        if not self.ended:
+        """Handle the end of the connection."""
+        if not self.ended and self._bytes_left is not None:
             raise IncompleteRead(b"", self._bytes_left)
-
-
-class CloseDelimitedFraming:
-    """A body that ends with its connection (section 6.3, item 8)."""
-
-    def __init__(self) -> None:
-        self.ended = False
-        self.reusable = False
-
-    def decode(self, data: bytes) -> bytes:
-        """See Framing."""
-        return data
-
-    def end(self) -> None:
-        """See Framing."""
         self.ended = True
 
 
-#: Enough for a burst, little enough to look up now and then.
+#: Bytes of one read: large enough for a burst, small enough to return often.
 READ_SIZE = 1 << 16
 _IDENTITY = ("", "identity")
 _GZIP = ("gzip", "x-gzip")
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class Body(Protocol):
-    """The decoded bytes of one answer."""
+class BodySource(Protocol):
+    """The bytes of one answer's body, as the router sent them."""
 
-    def receive(self, timeout: float | None = None) -> bytes | None:
-        """What has come; ``b""`` at the end and once closed; None when nothing came within ``wait`` seconds."""
+    def read(self, timeout: float | None) -> bytes | None:
+        """Return the next bytes: ``b""`` at the end, None if none came within ``timeout`` seconds.
+
+        Bytes that hold only framing may give None early. Raises TimeoutError after the read timeout.
+        """
 
     def close(self) -> None:
         """Close the connection, unless the body was read to its end."""
 
 
 def open_body(raw: Any, read_timeout: float) -> Body:
-    """The body of a urllib3 response that was opened without preloading."""
+    """Return the body of a urllib3 response that was opened without preloading."""
     encoding = str(raw.headers.get("content-encoding", "")).strip().lower()
-    if encoding not in _IDENTITY + _GZIP:  # not asked for; urllib3 may know it
-        return ThreadedBody(raw, decode=True)
-    gunzip = GzipDecoder() if encoding in _GZIP else None
-    source = _buffered_socket(raw)
-    if source is None:
-        return ThreadedBody(raw, gunzip=gunzip)
-    return PolledBody(raw, *source, read_timeout, gunzip=gunzip)
+    if encoding not in _IDENTITY + _GZIP:  # not requested; urllib3 may know it
+        return Body(ThreadedSource(raw, decode=True))
+    buffered_socket = _buffered_socket(raw)
+    source: BodySource = (
+        ThreadedSource(raw) if buffered_socket is None else PolledSource(raw, *buffered_socket, read_timeout)
+    )
+    return Body(source, GzipDecoder() if encoding in _GZIP else None)
 
 
 def _buffered_socket(raw: Any) -> tuple[BufferedReader, socket.socket] | None:
-    """The parts that are not public: http.client's buffer and the socket below it."""
+    """Return the parts that are not public: http.client's buffer and the socket below it."""
     buffered = getattr(getattr(raw, "_fp", None), "fp", None)
     sock = getattr(getattr(buffered, "raw", None), "_sock", None)
     if isinstance(buffered, BufferedReader) and isinstance(sock, socket.socket):
@@ -212,25 +199,51 @@ def _buffered_socket(raw: Any) -> tuple[BufferedReader, socket.socket] | None:
     return None
 
 
-class PolledBody:
+class Body:
+    """The decompressed bytes of one answer."""
+
+    def __init__(self, source: BodySource, gunzip: GzipDecoder | None = None) -> None:
+        self.source = source
+        self._gunzip = gunzip
+        self._ended = False
+
+    def receive(self, timeout: float | None = None) -> bytes | None:
+        """Return the bytes that came since the last call.
+
+        ``b""`` at the end and once closed; None if none came within ``timeout`` seconds (None waits for them).
+        Raises TimeoutError when no byte came for as long as the read timeout says.
+        """
+        if self._gunzip and (held := self._gunzip.more(READ_SIZE)):
+            return held
+        start = monotonic()
+        while not self._ended:
+            data = self.source.read(None if timeout is None else max(start + timeout - monotonic(), 0))
+            if data is None:
+                return None
+            if not data:
+                self._ended = True
+                if self._gunzip:
+                    self._gunzip.finish()
+            elif decoded := self._gunzip.decode(data, READ_SIZE) if self._gunzip else data:
+                return decoded
+        return b""
+
+    def close(self) -> None:
+        """Close the connection, unless the body was read to its end."""
+        self._ended, self._gunzip = True, None
+        self.source.close()
+
+
+class PolledSource:
     """Waits with a selector, on the calling thread."""
 
-    def __init__(
-        self,
-        raw: Any,
-        buffered: BufferedReader,
-        sock: socket.socket,
-        read_timeout: float,
-        *,
-        gunzip: GzipDecoder | None = None,
-    ) -> None:
+    def __init__(self, raw: Any, buffered: BufferedReader, sock: socket.socket, read_timeout: float) -> None:
         self._raw = raw
         self._sock = sock
         self._read_timeout = read_timeout
-        self._gunzip = gunzip
         self._framing = make_framing(raw.chunked, raw.length_remaining)
         self._ended = False
-        self._failure: OSError | None = None  # met behind bytes that had to be given first
+        self._failure: OSError | None = None  # raised after the bytes that came before it
         self._last_received = monotonic()
         self._socket_timeout = sock.gettimeout()
         sock.settimeout(0)
@@ -238,42 +251,32 @@ class PolledBody:
         self._selector = selectors.DefaultSelector()
         self._selector.register(sock, selectors.EVENT_READ)
 
-    def receive(self, timeout: float | None = None) -> bytes | None:
-        """See Body. Raises TimeoutError when no byte came for as long as the read timeout says."""
-        if self._gunzip and (held := self._gunzip.more(READ_SIZE)):
-            return held
+    def read(self, timeout: float | None) -> bytes | None:
+        """Return the next bytes: ``b""`` at the end, None if none came within ``timeout`` seconds."""
         start = monotonic()
         while not self._ended:
             if self._framing.ended:
-                self._finish()
+                self._release()
                 break
             data = self._read_available()
             if data is None:
                 if not self._wait(None if timeout is None else start + timeout - monotonic()):
                     return None
-            elif decoded := self._decode(data):
-                return decoded
+            elif not data:
+                self._framing.end()
+            elif body := self._framing.decode(data):
+                return body
         return b""
 
     def close(self) -> None:
-        """See Body."""
+        """Close the connection, unless the body was read to its end."""
         self._selector.close()
         if not self._ended:
             self._ended = True
-            self._gunzip = None
             self._raw.close()
 
-    def _decode(self, data: bytes) -> bytes:
-        if not data:
-            self._framing.end()
-            return b""
-        body = self._framing.decode(data)
-        return self._gunzip.decode(body, READ_SIZE) if self._gunzip else body
-
-    def _finish(self) -> None:
-        """The body is whole: give the connection back, to be used again."""
-        if self._gunzip:
-            self._gunzip.end()
+    def _release(self) -> None:
+        """Return the connection to its pool, to be used again."""
         if self._framing.reusable:
             self._sock.settimeout(self._socket_timeout)
             self._raw._fp.close()
@@ -284,7 +287,7 @@ class PolledBody:
         self._selector.close()
 
     def _read_available(self) -> bytes | None:
-        """What can be read without waiting, about READ_SIZE at most; None when that is nothing."""
+        """Read without waiting, about READ_SIZE bytes at most; None if there are none."""
         if self._failure is not None:
             raise self._failure
         parts, self._buffered = [self._buffered] if self._buffered else [], b""
@@ -308,10 +311,10 @@ class PolledBody:
         self._last_received = monotonic()
         return b"".join(parts)
 
-    def _wait(self, left: float | None) -> bool:
-        """Whether the socket became readable, which may mean part of a TLS record, in so many seconds."""
+    def _wait(self, remaining: float | None) -> bool:
+        """Wait for the socket to become readable; False if it did not within ``remaining`` seconds."""
         patience = self._last_received + self._read_timeout - monotonic()
-        limit = patience if left is None else min(patience, left)
+        limit = patience if remaining is None else min(patience, remaining)
         if self._selector.select(max(limit, 0)):
             return True
         if limit >= patience:
@@ -320,71 +323,76 @@ class PolledBody:
 
 
 def _read_buffered(buffered: BufferedReader) -> bytes:
-    """What is in the buffer of a socket that does not block."""
+    """Return what is in the buffer of a socket that does not block."""
     try:
         return buffered.read(len(buffered.peek(1)))
     except (*_WOULD_BLOCK, ConnectionError):
         return b""
 
 
-class ThreadedBody:
-    """Public calls alone: a thread reads, a queue hands over."""
+class ThreadedSource:
+    """Uses public calls alone: a thread reads when bytes are requested, and a queue hands them over.
 
-    def __init__(self, raw: Any, *, gunzip: GzipDecoder | None = None, decode: bool = False) -> None:
+    It never reads ahead: a connection whose body nobody read to its end must not return to the pool. Bytes after
+    the body's end are lost in http.client's buffer, so the connection is used again after them, too.
+    """
+
+    def __init__(self, raw: Any, *, decode: bool = False) -> None:
         self._raw = raw
-        self._gunzip = gunzip
         self._decode = decode
-        self._queue: Queue[bytes | BaseException] = Queue(maxsize=64)
+        self._requests = threading.Semaphore(0)
+        self._requested = False
+        self._results: Queue[bytes | BaseException] = Queue()
         self._ended = False
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="puq-body", daemon=True)
-        self._thread.start()
+        self._closed = False
+        self._thread: threading.Thread | None = None  # started by the first read: an interrupt may meet it there
 
-    def receive(self, timeout: float | None = None) -> bytes | None:
-        """See Body."""
-        if self._gunzip and (held := self._gunzip.more(READ_SIZE)):
-            return held
-        start = monotonic()
-        while not self._ended:
-            try:
-                item = self._queue.get(
-                    timeout=None if timeout is None else max(start + timeout - monotonic(), 0)
-                )
-            except Empty:
-                return None
-            self._ended = not item or isinstance(item, BaseException)
-            if isinstance(item, BaseException):
-                raise item
-            if self._gunzip and not item:
-                self._gunzip.end()
-            elif decoded := self._gunzip.decode(item, READ_SIZE) if self._gunzip else item:
-                return decoded
-        return b""
+    def read(self, timeout: float | None) -> bytes | None:
+        """Return the next bytes: ``b""`` at the end, None if none came within ``timeout`` seconds."""
+        if self._ended:
+            return b""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="puq-body", daemon=True)
+            self._thread.start()
+        if not self._requested:
+            self._requested = True
+            self._requests.release()
+        try:
+            result = self._results.get(timeout=timeout)
+        except Empty:
+            return None
+        self._requested = False
+        self._ended = not result or isinstance(result, BaseException)
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     def close(self) -> None:
-        """See Body."""
-        self._ended = True
-        self._gunzip = None
-        self._closed.set()
+        """Close the connection, unless the body was read to its end."""
+        self._ended = self._closed = True
+        self._requests.release()
+        if self._thread is None or not self._thread.is_alive():
+            self._raw.close()
+            return
         with suppress(ValueError, RuntimeError, OSError):
             self._raw.shutdown()  # wakes the reading thread, which then closes
-        with suppress(Empty):
-            while True:
-                self._queue.get_nowait()
 
-    def _read(self) -> None:
-        item: bytes | BaseException = b"more"
-        while item and not isinstance(item, BaseException) and not self._closed.is_set():
+    def _run(self) -> None:
+        result: bytes | BaseException = b"more"
+        while result and not isinstance(result, BaseException):
+            self._requests.acquire()
+            if self._closed:
+                break
             try:
-                item = self._raw.read1(READ_SIZE, decode_content=self._decode)
-            except Exception as exc:  # noqa: BLE001 - handed over, to be raised on the reader's thread
-                item = exc
-            self._queue.put(item)
+                result = self._raw.read1(READ_SIZE, decode_content=self._decode)
+            except Exception as exc:  # noqa: BLE001 - raised on the caller's thread
+                result = exc
+            self._results.put(result)
         self._raw.close()
 
 
 class GzipDecoder:
-    """Gzip, incrementally, of several members, never more at a time than asked for."""
+    """Decompress gzip of several members incrementally, with a limit on each output."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
@@ -394,12 +402,12 @@ class GzipDecoder:
         self._pending = b""
 
     def decode(self, data: bytes, limit: int) -> bytes:
-        """Up to ``limit`` bytes of what was compressed; ``more`` gives the rest. Raises zlib.error."""
+        """Return up to ``limit`` decompressed bytes; ``more`` returns the rest. Raises zlib.error."""
         self._pending += data
         return self.more(limit)
 
     def more(self, limit: int) -> bytes:
-        """Up to ``limit`` further bytes of what was fed before."""
+        """Return up to ``limit`` further bytes of the data passed to ``decode``."""
         decoded = b""
         while (self._pending or self._has_more_output) and not decoded:
             try:
@@ -416,8 +424,8 @@ class GzipDecoder:
                 self._next_member()
         return decoded
 
-    def end(self) -> None:
-        """No more will come. Raises EOFError within a member."""
+    def finish(self) -> None:
+        """Finish decoding. Raises EOFError if a gzip member is incomplete."""
         if self._in_member:
             raise EOFError("the compressed data ended early")
 

@@ -246,12 +246,14 @@ class _Response:
         self._redactor = SecretRedactor(key) if key is not None and status >= 400 else None
 
     def receive(self, timeout: float | None = None) -> bytes | None:
-        outcome: bytes | _Failure | None = self._capture_errors(lambda: self._body.receive(timeout))
-        if isinstance(outcome, _Failure):
-            return _raise(outcome.error)
-        if outcome is None or self._redactor is None:
-            return outcome
-        return self._redactor.feed(outcome) or (None if outcome else b"")
+        while True:
+            outcome: bytes | _Failure | None = self._capture_errors(lambda: self._body.receive(timeout))
+            if isinstance(outcome, _Failure):
+                return _raise(outcome.error)
+            if outcome is None or self._redactor is None:
+                return outcome
+            if (redacted := self._redactor.feed(outcome)) or not outcome:
+                return redacted
 
     def redact(self, text: str) -> str:
         return text if self._key is None else text.replace(self._key.reveal(), "…")

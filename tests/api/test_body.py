@@ -35,11 +35,10 @@ from raw_server import (
 
 from puq_magics.api.body import (
     ChunkedFraming,
-    CloseDelimitedFraming,
-    ContentLengthFraming,
     GzipDecoder,
-    PolledBody,
-    ThreadedBody,
+    LengthFraming,
+    PolledSource,
+    ThreadedSource,
     make_framing,
 )
 from puq_magics.api.types import Delta
@@ -110,7 +109,9 @@ def test_the_first_words_come_while_the_rest_is_held_back(
         connection.send(rest)
 
     with RawServer(script, tls=tls) as server, router_for(server) as router, ask(router) as stream:
-        assert isinstance(stream._response._body, PolledBody if body_reader == "polled" else ThreadedBody)  # type: ignore[attr-defined]
+        assert isinstance(
+            stream._response._body.source, PolledSource if body_reader == "polled" else ThreadedSource
+        )  # type: ignore[attr-defined]
         assert next(iter(stream)) == Delta("first")
         while stream.receive(0) == Delta():  # bytes without words
             pass
@@ -318,7 +319,7 @@ def gunzip(*parts: bytes, limit: int = 10) -> bytes:
             assert len(out) <= limit
             decoded.append(out)
             out = gunzipper.more(limit)
-    gunzipper.end()
+    gunzipper.finish()
     return b"".join(decoded)
 
 
@@ -377,8 +378,8 @@ def cut(data: bytes, cuts: list[int]) -> list[bytes]:
 
 def test_the_headers_choose() -> None:
     assert isinstance(make_framing(True, None), ChunkedFraming)
-    assert isinstance(make_framing(False, 0), ContentLengthFraming)
-    assert isinstance(make_framing(False, None), CloseDelimitedFraming)
+    assert isinstance(make_framing(False, 0), LengthFraming)
+    assert not make_framing(False, None).reusable
 
 
 @given(
@@ -439,7 +440,7 @@ def test_what_is_no_chunk(wire: bytes) -> None:
 
 
 def test_bytes_behind_the_body_spoil_the_connection() -> None:
-    chunked, counted = ChunkedFraming(), ContentLengthFraming(2)
+    chunked, counted = ChunkedFraming(), LengthFraming(2)
     assert chunked.decode(b"2\r\nab\r\n0\r\n\r\nHTTP/1.1 200") == b"ab"
     assert counted.decode(b"abc") == b"ab"
     for framing in (chunked, counted):
@@ -448,7 +449,7 @@ def test_bytes_behind_the_body_spoil_the_connection() -> None:
 
 
 def test_a_counted_body() -> None:
-    framing = ContentLengthFraming(5)
+    framing = LengthFraming(5)
     assert framing.decode(b"abc") == b"abc"
     with pytest.raises(IncompleteRead) as caught:
         framing.end()
@@ -457,11 +458,11 @@ def test_a_counted_body() -> None:
     assert framing.ended
     assert framing.reusable
     framing.end()
-    assert ContentLengthFraming(0).ended
+    assert LengthFraming(0).ended
 
 
 def test_an_unbounded_body_ends_with_its_connection() -> None:
-    framing = CloseDelimitedFraming()
+    framing = LengthFraming(None)
     assert framing.decode(b"0\r\n\r\n") == b"0\r\n\r\n"
     assert not framing.ended
     framing.end()

@@ -33,6 +33,8 @@ from puq_magics.core.errors import (
     StreamError,
 )
 
+pytestmark = pytest.mark.usefixtures("body_reader")  # each test with both readers
+
 FIRST = event(delta("some ")) + event(delta("words"))
 WHOLE = FIRST + STOP
 BALANCE = answer({"balance": 5.0})

@@ -20,6 +20,8 @@ from puq_magics.api import Router, Upload
 from puq_magics.api.request import Timeouts
 from puq_magics.core.errors import APIConnectionError, APIStatusError, APITimeoutError, InputError, PuqError
 
+pytestmark = pytest.mark.usefixtures("body_reader")  # each test with both readers
+
 HEARD = answer({"text": "Hello."})
 LONG = 64 << 20  # bytes: more than the buffers between two sockets hold
 
