@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from puq_magics.api.chat import ChatStream
     from puq_magics.api.client import Router
     from puq_magics.api.images import GeneratedImage, ImagesResponse
+    from puq_magics.api.request import Transport
+    from puq_magics.api.response import Response
     from puq_magics.api.speech import Speech, SpeechStream
     from puq_magics.api.transcription import Transcript, TranscriptSegment, TranscriptStream
-    from puq_magics.api.transport import Response, Transport
     from puq_magics.api.types import ChatCompletion, Delta, Model, Usage
     from puq_magics.api.uploads import Upload
     from puq_magics.core.errors import APIError, PuqError
@@ -33,14 +34,14 @@ _MODULES = {
     "MediaType": "puq_magics.core.media_types",
     "Model": "puq_magics.api.types",
     "PuqError": "puq_magics.core.errors",
-    "Response": "puq_magics.api.transport",
+    "Response": "puq_magics.api.response",
     "Router": "puq_magics.api.client",
     "Speech": "puq_magics.api.speech",
     "SpeechStream": "puq_magics.api.speech",
     "Transcript": "puq_magics.api.transcription",
     "TranscriptSegment": "puq_magics.api.transcription",
     "TranscriptStream": "puq_magics.api.transcription",
-    "Transport": "puq_magics.api.transport",
+    "Transport": "puq_magics.api.request",
     "Upload": "puq_magics.api.uploads",
     "Usage": "puq_magics.api.types",
 }

@@ -345,7 +345,9 @@ class ThreadedSource:
         self._results: Queue[bytes | BaseException] = Queue()
         self._ended = False
         self._closed = False
-        self._thread: threading.Thread | None = None  # started by the first read: an interrupt may meet it there
+        self._thread: threading.Thread | None = (
+            None  # started by the first read: an interrupt may meet it there
+        )
 
     def read(self, timeout: float | None) -> bytes | None:
         """Return the next bytes: ``b""`` at the end, None if none came within ``timeout`` seconds."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from puq_magics.api.error_body import append_detail, not_json_error, parse_error_json, raise_for_error_object
 from puq_magics.api.sse import ServerSentEvent, SSEDecoder
 from puq_magics.api.types import (
     ChatCompletion,
@@ -19,18 +20,10 @@ from puq_magics.api.types import (
     read_choices,
     read_usage,
 )
-from puq_magics.core.errors import (
-    APIConnectionError,
-    APIError,
-    InvalidResponseError,
-    StreamError,
-    append_detail,
-    parse_error_body,
-    parse_error_json,
-)
+from puq_magics.core.errors import APIConnectionError, APIError, InvalidResponseError, StreamError
 
 if TYPE_CHECKING:
-    from puq_magics.api.transport import Response
+    from puq_magics.api.response import Response
 
 _DONE = "[DONE]"
 _BOM = b"\xef\xbb\xbf"
@@ -357,11 +350,7 @@ def read_completion(answer: Any, model: str, request_id: str | None) -> ChatComp
     """A whole answer's JSON as a value. Raises StreamError or InvalidResponseError when it holds none."""
     if not isinstance(answer, dict):
         raise InvalidResponseError("the answer is not a JSON object.", hint="Check the base URL.")
-    if answer.get("error"):
-        words, _ = parse_error_json(answer)
-        raise InvalidResponseError(
-            append_detail("the router answered with an error", words), hint="Try again."
-        )
+    raise_for_error_object(answer)
     choices = {choice.index: choice for choice in read_choices(answer)}
     if not choices:
         raise InvalidResponseError("the answer holds no choices.", hint="Check the base URL.")
@@ -376,17 +365,4 @@ def read_completion(answer: Any, model: str, request_id: str | None) -> ChatComp
         request_id=request_id,
         alternatives={index: join_surrogates([choice.text]) for index, choice in choices.items()},
         raw=answer,
-    )
-
-
-def not_json_error(body: bytes) -> InvalidResponseError:
-    """The error for a body that should have been JSON."""
-    words, _ = parse_error_body(body)
-    if not words:
-        return InvalidResponseError(
-            "the answer is empty.", hint="Check the base URL; a proxy may stand between."
-        )
-    return InvalidResponseError(
-        append_detail("the answer is not JSON", words),
-        hint="Check the base URL; a proxy may have answered in its place.",
     )

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
 from puq_magics.api.chat import ChatStream, read_completion
-from puq_magics.api.request import Request, Retry, Timeouts, form_request, json_request
-from puq_magics.api.response import iter_body, read_error_body, read_json, redact_errors, request_id
-from puq_magics.api.transport import RequestsTransport, Response, Transport, retry_after
+from puq_magics.api.error_body import make_status_error
+from puq_magics.api.request import Request, Retry, Timeouts, Transport, form_request, json_request
+from puq_magics.api.response import (
+    Response,
+    iter_body,
+    parse_retry_after,
+    read_error_body,
+    read_json,
+    read_request_id,
+    redact_errors,
+)
+from puq_magics.api.transport import RequestsTransport
 from puq_magics.api.types import ChatCompletion, Message, Model, read_balance, read_models
-from puq_magics.core.errors import APIStatusError, ConfigurationError, InputError, make_status_error
+from puq_magics.core.errors import APIStatusError, ConfigurationError, InputError
 from puq_magics.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -24,10 +32,7 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT, _LIST_TIMEOUT, _CHAT_TIMEOUT, _MEDIA_TIMEOUT = 10.0, 30.0, 120.0, 300.0  # seconds
 _MAX_TRANSCRIPT_BYTES = 64 << 20  # bytes
-_UNKNOWN_FIELD_PATTERN = (
-    r"(?:unknown|unrecogni[sz]ed|unexpected|unsupported|additional|extra|invalid)[\w ]*"
-    r"(?:field|param|propert|argument|key|input|option)"
-)
+_USAGE_OPTION = ("stream_options", "include_usage")
 OnRetry = Callable[[Retry], None]
 
 
@@ -112,7 +117,7 @@ class Router:
         request = self.chat_request(messages, model=model, **(params | {"stream": None}))
         response = self._send(request, on_retry)
         with redact_errors(response):
-            return read_completion(read_json(response), model, request_id(response))
+            return read_completion(read_json(response), model, read_request_id(response))
 
     def stream_chat(
         self, messages: str | Sequence[Message], *, model: str, on_retry: OnRetry | None = None, **params: Any
@@ -120,7 +125,7 @@ class Router:
         """Ask, and read the answer as it comes; close the stream, or use it in a ``with``."""
         params["stream"] = True
         response = self._send_with_usage(messages, model, on_retry, params)
-        return ChatStream(response, model, request_id(response))
+        return ChatStream(response, model, read_request_id(response))
 
     def _send_with_usage(
         self, messages: str | Sequence[Message], model: str, on_retry: OnRetry | None, params: dict[str, Any]
@@ -130,11 +135,8 @@ class Router:
         try:
             return self._send(request, on_retry)
         except APIStatusError as error:
-            if (
-                not self._include_usage
-                or "stream_options" in params
-                or not _rejects_usage_option(error, params)
-            ):
+            can_omit = self._include_usage and "stream_options" not in params
+            if not can_omit or not error.rejects_field(_USAGE_OPTION, ("model", "messages", *params)):
                 raise
         request = self.chat_request(messages, model=model, include_usage=False, **params)
         response = self._send(request, on_retry)
@@ -179,7 +181,12 @@ class Router:
         max_images = max(asked, MAX_IMAGES) if isinstance(asked, int) else MAX_IMAGES
         with closing(response), redact_errors(response):
             return read_images(
-                iter_body(response), model, request_id(response), download, on_partial, max_images=max_images
+                iter_body(response),
+                model,
+                read_request_id(response),
+                download,
+                on_partial,
+                max_images=max_images,
             )
 
     def image_request(self, prompt: str, *, model: str, **params: Any) -> Request:
@@ -211,7 +218,7 @@ class Router:
         from puq_magics.api.speech import SpeechStream
 
         response = self._send(self.speech_request(text, model=model, **params), on_retry)
-        return SpeechStream(response, request_id(response))
+        return SpeechStream(response, read_request_id(response))
 
     def speech_request(self, text: str, *, model: str, **params: Any) -> Request:
         """The request that ``speech`` and ``stream_speech`` send. Raises InputError."""
@@ -248,7 +255,7 @@ class Router:
         )
         response = self._send(request, on_retry)
         with closing(response), redact_errors(response):
-            return read_transcript(iter_body(response, _MAX_TRANSCRIPT_BYTES), request_id(response))
+            return read_transcript(iter_body(response, _MAX_TRANSCRIPT_BYTES), read_request_id(response))
 
     def stream_transcription(
         self,
@@ -269,7 +276,7 @@ class Router:
             upload, model=model, on_progress=on_progress, **(params | {"stream": True})
         )
         response = self._send(request, on_retry)
-        return TranscriptStream(response, request_id(response))
+        return TranscriptStream(response, read_request_id(response))
 
     def transcription_request(
         self,
@@ -313,8 +320,8 @@ class Router:
         raise make_status_error(
             response.status,
             read_error_body(response),
-            request_id=request_id(response),
-            retry_after=retry_after(response.headers),
+            request_id=read_request_id(response),
+            retry_after=parse_retry_after(response.headers),
             sent_file=request.has_file,
         )
 
@@ -360,14 +367,3 @@ def _extra_params(params: Mapping[str, Any], reserved: Collection[str]) -> dict[
                 f"{name} is not a further field.", hint="There is an argument of its own for it."
             )
     return {name: value for name, value in params.items() if value is not None and name != "stream"}
-
-
-def _rejects_usage_option(error: APIStatusError, params: Mapping[str, Any]) -> bool:
-    """Whether a refusal can be about ``stream_options``, which older servers do not know."""
-    if error.status not in (400, 422):
-        return False
-    if not error.detail or re.search(r"stream_options|include_usage", error.detail):
-        return True
-    others = "|".join(re.escape(name) for name in ("model", "messages", *params))
-    about_a_field = re.search(_UNKNOWN_FIELD_PATTERN, error.detail, re.IGNORECASE) is not None
-    return about_a_field and re.search(rf"\b(?:{others})\b", error.detail) is None

@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from puq_magics.api.base64_json import DecodedField, StreamingBase64Decoder
-from puq_magics.api.chat import not_json_error
+from puq_magics.api.error_body import not_json_error, raise_for_error_object
 from puq_magics.api.types import Usage, join_surrogates, read_usage
-from puq_magics.core.errors import APIError, InvalidResponseError, append_detail, parse_error_json
+from puq_magics.core.errors import APIError, InvalidResponseError
 from puq_magics.core.media_types import (
     MediaType,
     describe_non_media,
@@ -178,11 +178,7 @@ class _ImagesReader:
             raise _not_json_error(decoder.json_text) from None
         if not isinstance(answer, dict):
             raise InvalidResponseError("the answer is not a JSON object.", hint="Check the base URL.")
-        if answer.get("error"):
-            words, _ = parse_error_json(answer)
-            raise InvalidResponseError(
-                append_detail("the router answered with an error", words), hint="Try again."
-            )
+        raise_for_error_object(answer)
         data = answer.get("data")
         entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
         if not entries:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import InputError
 
 if TYPE_CHECKING:
+    from puq_magics.api.response import Response
     from puq_magics.api.uploads import MultipartForm
 
 
@@ -76,6 +77,24 @@ class Retry:
 
     def __str__(self) -> str:
         return f"{self.reason.rstrip('.')}; trying again in {self.delay:.1f} s ({self.attempt} of {self.max_retries})"
+
+
+class Transport(Protocol):
+    """Sends requests to one router."""
+
+    @property
+    def address(self) -> BaseURL:
+        """The router's base URL."""
+
+    @property
+    def auth_scheme(self) -> str:
+        """The scheme before the key in the ``Authorization`` header; ``none`` sends no key."""
+
+    def send(self, request: Request, on_retry: Callable[[Retry], None] | None = None) -> Response:
+        """Send a request, with retries if the router surely did not process it. Raises APIConnectionError."""
+
+    def close(self) -> None:
+        """Close the connections."""
 
 
 def _form_options(form: MultipartForm) -> list[str]:

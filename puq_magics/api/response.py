@@ -1,17 +1,16 @@
-"""An answer's body as a whole, and what all answers have."""
+"""Responses: the interface of a transport's answer, and how to read its body."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
 
-from puq_magics.api.chat import not_json_error
+from puq_magics.api.error_body import not_json_error
 from puq_magics.core.errors import APIError, InvalidResponseError, PuqError
-
-if TYPE_CHECKING:
-    from puq_magics.api.transport import Response
 
 #: Bytes of an answer's body, at most.
 MAX_BODY_BYTES = 256 << 20
@@ -19,29 +18,52 @@ _MAX_ERROR_BYTES = 1 << 16  # bytes
 _ERROR_READ_TIMEOUT = 5.0  # seconds for each part of an error's body
 
 
+class Response(Protocol):
+    """An answer whose status and headers have been received."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers; names are case-insensitive."""
+
+    def receive(self, timeout: float | None = None) -> bytes | None:
+        """Return the next bytes of the body: ``b""`` at its end, None if none came within ``timeout`` seconds."""
+
+    def redact(self, text: str) -> str:
+        """Return the text without the API key, which a router may echo."""
+
+    def close(self) -> None:
+        """Close the connection, unless the body was read to its end."""
+
+
+def too_large_error(
+    limit: int, hint: str = "Check the base URL.", python_hint: str = ""
+) -> InvalidResponseError:
+    """Return the error for a body of more than ``limit`` bytes."""
+    return InvalidResponseError(
+        f"the answer is larger than {limit:,} bytes.", hint=hint, python_hint=python_hint
+    )
+
+
 def iter_body(response: Response, limit: int = MAX_BODY_BYTES) -> Iterator[bytes]:
-    """The body as it comes; closes the response. Raises InvalidResponseError past ``limit`` bytes."""
+    """Yield the parts of the body and close the response. Raises InvalidResponseError past ``limit`` bytes."""
     size = 0
     try:
         while (part := response.receive()) != b"":
             size += len(part or b"")
             if size > limit:
-                raise InvalidResponseError(
-                    f"the answer is larger than {limit:,} bytes.", hint="Check the base URL."
-                )
+                raise too_large_error(limit)
             yield part or b""
     finally:
         response.close()
 
 
-def read_body(response: Response, limit: int = MAX_BODY_BYTES) -> bytes:
-    """The whole body. Raises InvalidResponseError past ``limit`` bytes."""
-    return b"".join(iter_body(response, limit))
-
-
 def read_json(response: Response) -> Any:
-    """The body's JSON. Raises InvalidResponseError when it is not."""
-    body = read_body(response)
+    """Return the decoded JSON of the body. Raises InvalidResponseError if it is not JSON."""
+    body = b"".join(iter_body(response))
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -50,7 +72,7 @@ def read_json(response: Response) -> Any:
 
 
 def read_error_body(response: Response) -> bytes:
-    """An error's body, as far as anyone reads it and as it came: the status is known, and says more."""
+    """Return the beginning of an error's body, up to where it breaks off: the status says more."""
     body = b""
     try:
         while len(body) < _MAX_ERROR_BYTES and (part := response.receive(_ERROR_READ_TIMEOUT)):
@@ -64,7 +86,7 @@ def read_error_body(response: Response) -> bytes:
 
 @contextmanager
 def redact_errors(response: Response) -> Iterator[None]:
-    """Errors that quote the answer quote it without the key."""
+    """Remove the API key from errors that quote the answer."""
     try:
         yield
     except PuqError as error:
@@ -72,7 +94,22 @@ def redact_errors(response: Response) -> Iterator[None]:
         raise
 
 
-def request_id(response: Response) -> str | None:
-    """The router's id for the request; None when it gave none."""
+def read_request_id(response: Response) -> str | None:
+    """Return the router's id for the request, or None."""
     value = response.headers.get("x-request-id")
     return value if value is None else "".join(c for c in value[:200] if c.isprintable())
+
+
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a ``Retry-After`` header, given as a number or as a date; None without one."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from puq_magics.core.errors import APIError, InvalidResponseError, append_detail, parse_error_body
+from puq_magics.api.error_body import append_detail, parse_error_body
+from puq_magics.core.errors import APIError, InvalidResponseError
 from puq_magics.core.media_types import SNIFF_BYTES, MediaType, describe_non_media, detect_audio_type
 
 if TYPE_CHECKING:
-    from puq_magics.api.transport import Response
+    from puq_magics.api.response import Response
 
 _LONGEST_WORDS = 1 << 16  # bytes of words that came instead
 _LONGEST_OTHER = 1 << 20  # and of what is nothing known

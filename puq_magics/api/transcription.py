@@ -9,20 +9,19 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.sse import SSEDecoder
-from puq_magics.api.types import Usage, join_surrogates, read_choices, read_number, read_usage
-from puq_magics.core.errors import (
-    APIError,
-    InvalidResponseError,
-    StreamError,
+from puq_magics.api.error_body import (
     append_detail,
     parse_error_body,
     parse_error_json,
+    raise_for_error_object,
 )
+from puq_magics.api.sse import SSEDecoder
+from puq_magics.api.types import Usage, join_surrogates, read_choices, read_number, read_usage
+from puq_magics.core.errors import APIError, InvalidResponseError, StreamError
 from puq_magics.core.media_types import describe_non_media
 
 if TYPE_CHECKING:
-    from puq_magics.api.transport import Response
+    from puq_magics.api.response import Response
 
 
 # A transcript may begin with a brace or a bracket of its own: {laughs}, <v Roger>.
@@ -89,11 +88,7 @@ def _parse_transcript(body: bytes, request_id: str | None) -> Transcript:
 
 
 def _from_json(answer: Mapping[str, Any], request_id: str | None) -> Transcript:
-    if answer.get("error"):
-        words, _ = parse_error_json(answer)
-        raise InvalidResponseError(
-            append_detail("the router answered with an error", words), hint="Try again."
-        )
+    raise_for_error_object(answer)
     segments = read_segments(answer.get("segments"))
     text = answer.get("text")
     if not isinstance(text, str):

@@ -14,9 +14,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http.client import HTTPException, IncompleteRead, InvalidURL
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import requests
 import requests.auth
@@ -26,6 +25,7 @@ from puq_magics.api.base_url import BaseURL
 from puq_magics.api.body import Body, open_body
 from puq_magics.api.http_session import create_session, user_agent
 from puq_magics.api.request import Request, Retry
+from puq_magics.api.response import Response, parse_retry_after
 from puq_magics.core.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -46,45 +46,6 @@ _AUTH_SCHEME_PATTERN = re.compile(
 )  # less than HTTP allows: it is shown in shell commands, too
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=BaseException)
-
-
-class Response(Protocol):
-    """An answer whose head has come."""
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers, by names in any case."""
-
-    def receive(self, timeout: float | None = None) -> bytes | None:
-        """What has come of the body; ``b""`` at its end; None when nothing came within ``wait`` seconds."""
-
-    def redact(self, text: str) -> str:
-        """The text without the key, should the router have sent it back."""
-
-    def close(self) -> None:
-        """Close the connection, unless the body was read to its end."""
-
-
-class Transport(Protocol):
-    """Sends requests to one router."""
-
-    @property
-    def address(self) -> BaseURL:
-        """Where the router is."""
-
-    @property
-    def auth_scheme(self) -> str:
-        """The word before the key; ``none`` sends no key."""
-
-    def send(self, request: Request, on_retry: Callable[[Retry], None] | None = None) -> Response:
-        """Send it, with retries where the router surely did not process it; raises APIConnectionError."""
-
-    def close(self) -> None:
-        """Close the connections."""
 
 
 class RequestsTransport:
@@ -211,7 +172,7 @@ class RequestsTransport:
             if not (answer.status in (429, 503) or (request.is_idempotent and answer.status >= 500)):
                 return None
             reason = "too many requests" if answer.status == 429 else f"the router answered {answer.status}"
-            requested_delay = retry_after(answer.headers)
+            requested_delay = parse_retry_after(answer.headers)
             if requested_delay is not None:
                 if requested_delay > MAX_RETRY_AFTER:
                     return None
@@ -280,21 +241,6 @@ def _headers(request: Request, content_type: str | None) -> dict[str, str]:
     if content_type is not None:
         headers["Content-Type"] = content_type
     return headers
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a ``Retry-After`` asks to wait, given as a number or as a date; None without one."""
-    value = headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def translate_exception(exc: BaseException, address: BaseURL) -> PuqError:

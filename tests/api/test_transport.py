@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import email.utils
 import http.client
 import inspect
 import logging
@@ -13,7 +12,6 @@ import socket
 import ssl
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +21,6 @@ import pytest
 import requests
 import urllib3
 from clients import KEY, MODEL, ask, router_for, shown, words
-from hypothesis import given
-from hypothesis import strategies as st
 from raw_server import (
     COMPLETION,
     Connection,
@@ -41,7 +37,7 @@ from puq_magics import __version__
 from puq_magics.api.base_url import BaseURL
 from puq_magics.api.client import Router
 from puq_magics.api.request import Retry
-from puq_magics.api.transport import RequestsTransport, retry_after, translate_exception
+from puq_magics.api.transport import RequestsTransport, translate_exception
 from puq_magics.core.errors import (
     APIConnectionError,
     APIError,
@@ -507,33 +503,6 @@ def test_a_certificates_file_that_is_missing(monkeypatch: pytest.MonkeyPatch) ->
         pytest.raises(APIConnectionError, match=r"TLS CA certificate bundle.*/nowhere/ca\.pem"),
     ):
         router.balance()
-
-
-# Retry-After
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("", None),
-        ("0", 0),
-        ("7", 7),
-        (" 2.5 ", 2.5),
-        ("-3", 0),
-        ("soon", None),
-        ("nan", 0),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
-    ],
-)
-def test_retry_after(value: str, seconds: float | None) -> None:
-    assert retry_after({"retry-after": value}) == seconds
-
-
-def test_retry_after_as_a_date() -> None:
-    in_a_minute = email.utils.formatdate(time.time() + 60, usegmt=True)
-    assert 50 < (retry_after({"retry-after": in_a_minute}) or 0) <= 60
-    assert retry_after({}) is None
-
 
 
 # The one door: every exception of the libraries below has an error of ours

@@ -1,176 +1,16 @@
+"""Errors: how they render, and the fields that they carry."""
+
 from __future__ import annotations
 
 import copy
-import json
 import pickle
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from puq_magics.core import errors
-from puq_magics.core.errors import (
-    APIError,
-    APIStatusError,
-    AuthenticationError,
-    BadRequestError,
-    NotFoundError,
-    PaymentRequiredError,
-    PermissionDeniedError,
-    PuqError,
-    RateLimitError,
-    ServerError,
-    StreamError,
-    UnprocessableEntityError,
-    make_status_error,
-    parse_error_body,
-    parse_error_json,
-)
+from puq_magics.core.errors import APIError, APIStatusError, PuqError, StreamError
 
 CLASSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PuqError)]
-PAGE = b"<!DOCTYPE html><html><head><style>b{}</style><title>\n502 Bad&nbsp;Gateway </title></head><body>cloud</body>"
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (400, BadRequestError),
-        (401, AuthenticationError),
-        (402, PaymentRequiredError),
-        (403, PermissionDeniedError),
-        (404, NotFoundError),
-        (422, UnprocessableEntityError),
-        (429, RateLimitError),
-        (500, ServerError),
-        (503, ServerError),
-        (529, ServerError),
-        (418, APIStatusError),
-        (499, APIStatusError),
-    ],
-)
-def test_each_status_has_its_error(status: int, kind: type[APIStatusError]) -> None:
-    error = make_status_error(status, b'{"error": "no", "code": "C"}', request_id="r1", retry_after=3.0)
-    assert type(error) is kind
-    assert (error.status, error.code, error.detail, error.request_id) == (status, "C", "no", "r1")
-    assert error.retry_after == 3.0
-    assert error.partial == ""
-    assert str(status) in error.message
-    assert error.message.endswith(": no.")
-    assert error.hint
-
-
-@pytest.mark.parametrize(
-    ("body", "words", "code"),
-    [
-        (b'{"error": "text", "code": "VALIDATION_ERROR"}', "text", "VALIDATION_ERROR"),
-        (
-            b'{"error": {"message": "text", "code": "model_not_found", "type": "t"}}',
-            "text",
-            "model_not_found",
-        ),
-        (b'{"error": {"message": "text", "code": null}, "code": 7}', "text", "7"),
-        (b'{"error": {"error": {"message": "text"}}}', "text", None),
-        (b'{"error": true, "message": "text"}', "text", None),
-        (b'{"error": "", "message": "text"}', "text", None),
-        (b'{"success": false, "message": "text"}', "text", None),
-        (b'{"detail": "text"}', "text", None),
-        (b'{"detail": [{"msg": "t\\u00e9xt"}]}', '[{"msg": "téxt"}]', None),
-        (b'{"errors": {"message": "text"}}', "text", None),
-        (b'"text"', "text", None),
-        (b'\xef\xbb\xbf{"error": "text"}', "text", None),
-        (b'{"error": {"code": {"not": "a code"}}}', "", None),
-        (b"{}", "", None),
-        (b"null", "", None),
-        (b"", "", None),
-        (b"  \n", "", None),
-        (b"plain\n  text\x1b[31m \xff", "plain text [31m \ufffd", None),
-        (b'{"error": "a\\nb\\u001b[2Jc\\u202ed\\ud83d"}', "a b [2Jc d", None),
-        (PAGE, "an HTML page, “502 Bad Gateway”", None),
-        (
-            b"<html><body><h1>Bad</h1><script>let x = 1</script> gateway</body>",
-            "an HTML page, “Bad gateway”",
-            None,
-        ),
-        (b"<html></html>", "an HTML page", None),
-        (b'{"error": "cut', '{"error": "cut', None),
-    ],
-)
-def test_the_words_of_every_kind_of_body(body: bytes, words: str, code: str | None) -> None:
-    assert parse_error_body(body) == (words, code)
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "message"),
-    [
-        (
-            401,
-            b'{"error": "Unauthorized: Invalid or expired API key"}',
-            "the router does not accept the API key (401 Unauthorized): Invalid or expired API key.",
-        ),
-        (402, b"", "the balance is spent, or the plan's limit is reached (402 Payment Required)."),
-        (
-            404,
-            b"404 page not found",
-            "the router has no such model or endpoint (404 Not Found): page not found.",
-        ),
-        (404, b"Not Found", "the router has no such model or endpoint (404 Not Found)."),
-        (404, b"Nothing found!", "the router has no such model or endpoint (404 Not Found): Nothing found!"),
-        (502, PAGE, "the router failed (502 Bad Gateway): an HTML page, “502 Bad Gateway”."),
-        (599, b"", "the router failed (599)."),
-        (418, b'{"error": "short."}', "the router refused the request (418 I'm a Teapot): short."),
-    ],
-)
-def test_sentences(status: int, body: bytes, message: str) -> None:
-    assert make_status_error(status, body).message == message
-
-
-def test_a_long_body_is_cut() -> None:
-    error = make_status_error(500, b"word " * 100_000)
-    assert len(error.message) < 400
-    assert error.message.endswith("…")
-    assert (
-        len(make_status_error(400, json.dumps({"error": "x", "code": "c" * 1000}).encode()).code or "") == 80
-    )
-
-
-def test_an_error_is_found_however_deep_it_is() -> None:
-    deep: object = "text"
-    for _ in range(5000):
-        deep = {"error": deep}
-    assert parse_error_json(deep) == ("text", None)
-    nested: object = "text"
-    for _ in range(100_000):
-        nested = [nested]
-    assert parse_error_json({"error": nested}) == ("…", None)
-    assert parse_error_body(b'{"error": ' + b"[" * 60_000)[0].startswith('{"error": [[')
-
-
-_KEYS = st.sampled_from(["error", "message", "code", "x"])
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner),
-)
-
-
-@given(
-    body=st.binary(max_size=200) | _JSON.map(lambda value: json.dumps(value).encode()),
-    status=st.integers(400, 599),
-)
-def test_any_body_makes_one_plain_sentence(body: bytes, status: int) -> None:
-    error = make_status_error(status, body)
-    assert error.message.isprintable()
-    assert error.message.rstrip("”\"')").endswith((".", "!", "?", "…"))
-    error.message.encode("utf-8")
-
-
-def test_too_large() -> None:
-    file = make_status_error(413, b'{"error": "25 MB at most"}', sent_file=True)
-    assert file.message.startswith("the file is too large for the router (413 ")
-    assert file.message.endswith("): 25 MB at most.")
-    assert "MP3, Opus" in file.hint
-    other = make_status_error(413, b"")
-    assert other.message.startswith("the request is too large for the router (413 ")
-    assert "base URL" not in file.hint + other.hint
 
 
 def test_it_renders_as_plain_lines() -> None:
@@ -184,12 +24,10 @@ def test_it_renders_as_plain_lines() -> None:
 def test_every_error_is_documented_and_survives_a_pickle(kind: type[PuqError]) -> None:
     assert kind.__name__ in (errors.__doc__ or "")
     error = (
-        make_status_error(429, b'{"error": "slow", "code": "C"}', request_id="r", retry_after=2.0)
+        kind("slow.", status=429, code="C", detail="slow", request_id="r", retry_after=2.0)
         if issubclass(kind, APIStatusError)
         else kind("it broke.", hint="Mend it.")
     )
-    if isinstance(error, APIStatusError):
-        error.__class__ = kind
     error.partial = "what came"
     for twin in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):  # noqa: S301 - our own
         assert type(twin) is kind
@@ -203,17 +41,25 @@ def test_failed_requests_are_told_from_refused_input() -> None:
     assert not issubclass(errors.ConfigurationError, APIError)
 
 
+def test_a_hint_for_python_code_is_apart() -> None:
+    error = PuqError("it broke.", hint="Mend it.", python_hint="See .partial.")
+    assert error._render_traceback_() == ["PuqError: it broke.", "Mend it. See .partial."]
+    assert str(error) == "it broke. Mend it. See .partial."
+    error.python_hint = ""
+    assert str(error) == "it broke. Mend it."
+
+
 @pytest.mark.parametrize(
-    ("status", "body"),
+    ("status", "detail", "rejects"),
     [
-        (422, {"error": "The prompt is too long: it has 4,051 tokens, and the model's context holds 2,048"}),
-        (400, {"error": {"message": "This model's maximum context length is 8192 tokens.", "type": "x"}}),
-        (400, {"error": {"message": "Too many tokens", "code": "context_length_exceeded"}}),
+        (400, "", True),
+        (422, "Unknown parameter: response_format", True),
+        (400, "extra fields not permitted", True),
+        (400, "unknown field 'seed'", False),
+        (400, "the prompt is too long", False),
+        (429, "", False),
     ],
 )
-def test_who_sent_too_much_is_told_to_send_less(status: int, body: object) -> None:
-    assert make_status_error(status, json.dumps(body).encode()).hint.startswith("Send less: a shorter prompt")
-
-
-def test_another_context_is_none() -> None:
-    assert make_status_error(400, b'{"error": "No context given"}').hint == "Check the model and the options."
+def test_rejected_fields(status: int, detail: str, rejects: bool) -> None:
+    error = APIStatusError("no.", status=status, detail=detail)
+    assert error.rejects_field(["response_format"], others=["model", "seed"]) is rejects

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from puq_magics.core.errors import APIConnectionError, StreamError, make_status_error
+from puq_magics.api.error_body import make_status_error
+from puq_magics.core.errors import APIConnectionError, StreamError
 from puq_magics.session.ledger import VERSION, Ledger, LedgerEntry, default_path, outcome_of
 
 SECRET = "sk-THE-REAL-KEY-0123456789"

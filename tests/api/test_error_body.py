@@ -1,0 +1,184 @@
+"""Error bodies of any shape, and the errors made of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from puq_magics.api.error_body import make_status_error, parse_error_body, parse_error_json
+from puq_magics.core.errors import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    UnprocessableEntityError,
+)
+
+PAGE = b"<!DOCTYPE html><html><head><style>b{}</style><title>\n502 Bad&nbsp;Gateway </title></head><body>cloud</body>"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, BadRequestError),
+        (401, AuthenticationError),
+        (402, PaymentRequiredError),
+        (403, PermissionDeniedError),
+        (404, NotFoundError),
+        (422, UnprocessableEntityError),
+        (429, RateLimitError),
+        (500, ServerError),
+        (503, ServerError),
+        (529, ServerError),
+        (418, APIStatusError),
+        (499, APIStatusError),
+    ],
+)
+def test_each_status_has_its_error(status: int, kind: type[APIStatusError]) -> None:
+    error = make_status_error(status, b'{"error": "no", "code": "C"}', request_id="r1", retry_after=3.0)
+    assert type(error) is kind
+    assert (error.status, error.code, error.detail, error.request_id) == (status, "C", "no", "r1")
+    assert error.retry_after == 3.0
+    assert error.partial == ""
+    assert str(status) in error.message
+    assert error.message.endswith(": no.")
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "code"),
+    [
+        (b'{"error": "text", "code": "VALIDATION_ERROR"}', "text", "VALIDATION_ERROR"),
+        (
+            b'{"error": {"message": "text", "code": "model_not_found", "type": "t"}}',
+            "text",
+            "model_not_found",
+        ),
+        (b'{"error": {"message": "text", "code": null}, "code": 7}', "text", "7"),
+        (b'{"error": {"error": {"message": "text"}}}', "text", None),
+        (b'{"error": true, "message": "text"}', "text", None),
+        (b'{"error": "", "message": "text"}', "text", None),
+        (b'{"success": false, "message": "text"}', "text", None),
+        (b'{"detail": "text"}', "text", None),
+        (b'{"detail": [{"msg": "t\\u00e9xt"}]}', '[{"msg": "téxt"}]', None),
+        (b'{"errors": {"message": "text"}}', "text", None),
+        (b'"text"', "text", None),
+        (b'\xef\xbb\xbf{"error": "text"}', "text", None),
+        (b'{"error": {"code": {"not": "a code"}}}', "", None),
+        (b"{}", "", None),
+        (b"null", "", None),
+        (b"", "", None),
+        (b"  \n", "", None),
+        (b"plain\n  text\x1b[31m \xff", "plain text [31m \ufffd", None),
+        (b'{"error": "a\\nb\\u001b[2Jc\\u202ed\\ud83d"}', "a b [2Jc d", None),
+        (PAGE, "an HTML page, “502 Bad Gateway”", None),
+        (
+            b"<html><body><h1>Bad</h1><script>let x = 1</script> gateway</body>",
+            "an HTML page, “Bad gateway”",
+            None,
+        ),
+        (b"<html></html>", "an HTML page", None),
+        (b'{"error": "cut', '{"error": "cut', None),
+    ],
+)
+def test_the_words_of_every_kind_of_body(body: bytes, words: str, code: str | None) -> None:
+    assert parse_error_body(body) == (words, code)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (
+            401,
+            b'{"error": "Unauthorized: Invalid or expired API key"}',
+            "the router does not accept the API key (401 Unauthorized): Invalid or expired API key.",
+        ),
+        (402, b"", "the balance is used up, or the plan's limit is reached (402 Payment Required)."),
+        (
+            404,
+            b"404 page not found",
+            "the router has no such model or endpoint (404 Not Found): page not found.",
+        ),
+        (404, b"Not Found", "the router has no such model or endpoint (404 Not Found)."),
+        (404, b"Nothing found!", "the router has no such model or endpoint (404 Not Found): Nothing found!"),
+        (502, PAGE, "the router failed (502 Bad Gateway): an HTML page, “502 Bad Gateway”."),
+        (599, b"", "the router failed (599)."),
+        (418, b'{"error": "short."}', "the router rejected the request (418 I'm a Teapot): short."),
+    ],
+)
+def test_sentences(status: int, body: bytes, message: str) -> None:
+    assert make_status_error(status, body).message == message
+
+
+def test_a_long_body_is_cut() -> None:
+    error = make_status_error(500, b"word " * 100_000)
+    assert len(error.message) < 400
+    assert error.message.endswith("…")
+    assert (
+        len(make_status_error(400, json.dumps({"error": "x", "code": "c" * 1000}).encode()).code or "") == 80
+    )
+
+
+def test_an_error_is_found_however_deep_it_is() -> None:
+    deep: object = "text"
+    for _ in range(5000):
+        deep = {"error": deep}
+    assert parse_error_json(deep) == ("text", None)
+    nested: object = "text"
+    for _ in range(100_000):
+        nested = [nested]
+    assert parse_error_json({"error": nested}) == ("…", None)
+    assert parse_error_body(b'{"error": ' + b"[" * 60_000)[0].startswith('{"error": [[')
+
+
+_KEYS = st.sampled_from(["error", "message", "code", "x"])
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner),
+)
+
+
+@given(
+    body=st.binary(max_size=200) | _JSON.map(lambda value: json.dumps(value).encode()),
+    status=st.integers(400, 599),
+)
+def test_any_body_makes_one_plain_sentence(body: bytes, status: int) -> None:
+    error = make_status_error(status, body)
+    assert error.message.isprintable()
+    assert error.message.rstrip("”\"')").endswith((".", "!", "?", "…"))
+    error.message.encode("utf-8")
+
+
+def test_too_large() -> None:
+    file = make_status_error(413, b'{"error": "25 MB at most"}', sent_file=True)
+    assert file.message.startswith("the file is too large for the router (413 ")
+    assert file.message.endswith("): 25 MB at most.")
+    assert "MP3, Opus" in file.hint
+    other = make_status_error(413, b"")
+    assert other.message.startswith("the request is too large for the router (413 ")
+    assert "base URL" not in file.hint + other.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (422, {"error": "The prompt is too long: it has 4,051 tokens, and the model's context holds 2,048"}),
+        (400, {"error": {"message": "This model's maximum context length is 8192 tokens.", "type": "x"}}),
+        (400, {"error": {"message": "Too many tokens", "code": "context_length_exceeded"}}),
+    ],
+)
+def test_who_sent_too_much_is_told_to_send_less(status: int, body: object) -> None:
+    error = make_status_error(status, json.dumps(body).encode())
+    assert error.hint.startswith("Send less: a shorter prompt")
+    assert error.reason == "context_length"
+
+
+def test_another_context_is_none() -> None:
+    assert make_status_error(400, b'{"error": "No context given"}').hint == "Check the model and the options."
