@@ -102,7 +102,7 @@ class CommandLine:
         self.options = options
         self.argument = argument
         self.repeats = repeats
-        self._by_flag = {flag: opt for opt in options for flag in opt.flags}
+        self.by_flag = {flag: opt for opt in options for flag in opt.flags}
         self._function: Any = None
         self._cached_parser: Any = None
 
@@ -121,6 +121,10 @@ class CommandLine:
         """Return the magic's documentation, options included."""
         _ = self._parser
         return self._function.__doc__ or ""
+
+    def takes_value(self, flag: str) -> bool:
+        """Return True if a value follows this flag."""
+        return flag in self.by_flag and self.by_flag[flag].takes_value
 
     @property
     def _parser(self) -> Any:
@@ -179,7 +183,7 @@ class CommandLine:
             if text == "--":
                 return words, position, True
             words.append(text)
-            if self._takes_value(text) and (value := self._next_word(line, position, value_of=text)):
+            if self.takes_value(text) and (value := self._next_word(line, position, value_of=text)):
                 words.append(value[0])
                 position = value[1]
         return words, position, False
@@ -199,10 +203,6 @@ class CommandLine:
                 )
             return word, start + len(word)
         return "".join(shlex.split(match.group())), match.end()
-
-    def _takes_value(self, word: str) -> bool:
-        found = self._by_flag.get(word)
-        return found is not None and found.takes_value
 
     def _parse_words(self, words: Sequence[str]) -> argparse.Namespace:
         try:
@@ -227,19 +227,19 @@ class CommandLine:
             else:
                 self._check_flag(word.split("=", 1)[0])
                 checked.append(word)
-                value_follows = self._takes_value(word)
+                value_follows = self.takes_value(word)
         return checked
 
     def _check_flag(self, name: str) -> None:
-        if name in self._by_flag or (not name.startswith("--") and name[:2] in self._by_flag):
+        if name in self.by_flag or (not name.startswith("--") and name[:2] in self.by_flag):
             return
         if name in ("-h", "--help"):
             raise InputError(f"%{self._name}? shows the options.")
-        suggestions = [flag for flag in self._by_flag if len(name) > 2 and flag.startswith(name)]
+        suggestions = [flag for flag in self.by_flag if len(name) > 2 and flag.startswith(name)]
         if not suggestions:
             from puq_magics.core.suggestions import closest_match
 
-            suggestions = [near] if (near := closest_match(name, self._by_flag)) else []
+            suggestions = [near] if (near := closest_match(name, self.by_flag)) else []
         raise UnknownOptionError(name, suggestions, hint=self._usage_hint())
 
     @property

@@ -1,8 +1,7 @@
-"""What Tab offers at a cursor: where it stands, what can stand there, and how that is written."""
+"""Completion at a cursor: the magic and word it is in, and the items for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from puq_magics.magics.commands import PuqCommands
@@ -19,22 +18,12 @@ from puq_magics.magics.completion.expressions import (
 from puq_magics.magics.options import CommandLine, Option
 from puq_magics.session.session import Session
 
-#: What a magic's argument is, where it has one.
-_ARGUMENT_KINDS = {
-    "puq_sandbox": "action",
-    "puq_transcribe": "path or variable",
-    "puq_models": "provider",
-    "puq_choose": "provider",
-    "puq_chats": "chat",
-}
-#: What follows an option that does not say so itself.
-_OPTION_VALUE_KINDS = {"--fail": "fault"}
-_MOST_MODELS = 400  # before the options of a line; IPython takes 500 completions in all
+_MAX_ARGUMENTS = 400  # before the options of a line; IPython takes 500 completions in all
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionResult:
-    """What is offered instead of ``fragment``, which stands before the cursor; best first."""
+    """Items to replace ``fragment``, the text before the cursor; best first."""
 
     fragment: str
     items: list[CompletionItem]
@@ -48,134 +37,118 @@ class Completer:
         self._candidates = Candidates(session)
 
     def complete(self, text: str, offset: int) -> CompletionResult | None:
-        """What can stand at a cursor; None where it is not for us to say."""
+        """Return the completions at ``offset`` characters of a cell; None outside of this package's magics."""
         lines, cells = self._registered_commands("line"), self._registered_commands("cell")
         cursor = locate_cursor(text, offset, lines, cells)
         if cursor is None:
             return None
         if cursor.part == "setting":
             fragment = cursor.before.lstrip()
-            return CompletionResult(
-                fragment, self._candidates.setting_values(cursor.name, fragment, cursor.after)
-            )
+            items = self._candidates.setting_values(cursor.name, fragment, cursor.after)
+            return CompletionResult(fragment, items)
         command = (lines if cursor.part == "line" else cells)[cursor.name]
-        options = {flag: option for option in command.options for flag in option.flags}
-        if "--raw" in options and (found := self._complete_expression(cursor, options)) is not None:
-            return found
+        if "--raw" in command.by_flag and (result := self._complete_expression(cursor, command)) is not None:
+            return result
         if cursor.part == "body":
             return CompletionResult("", [])
-        line = parse_partial_line(
-            cursor.before, _takes_value(options), prompt=cursor.part == "line" and cursor.name in cells
-        )
-        line = _join_path_words(cursor, line)
-        return CompletionResult(line.fragment, self._complete_word(cursor, line, options))
+        has_prompt = cursor.part == "line" and cursor.name in cells
+        line = parse_partial_line(cursor.before, command.takes_value, prompt=has_prompt)
+        line = _join_path_words(cursor, line, command)
+        return CompletionResult(line.fragment, self._complete_word(cursor, line, command))
 
     def _registered_commands(self, kind: str) -> dict[str, CommandLine]:
-        """Our magics, as they are registered now; IPython's own are not looked at, which would load the lazy ones."""
-        registered = self._session.shell.magics_manager.registry.values()
-        return {
-            name: function.command_line
-            for magics in registered
-            if isinstance(magics, PuqCommands)
-            for name, function in magics.magics[kind].items()
-            if hasattr(function, "command_line")
-        }
+        """Return the command lines of the registered magics of a kind, ``line`` or ``cell``, by name."""
+        commands = self._session.shell.magics_manager.registry.get(PuqCommands.__name__)
+        functions = {} if commands is None else commands.magics[kind]
+        return {name: function.command_line for name, function in functions.items()}
 
     # In a line -------------------------------------------------------------------------------------------------
 
     def _complete_word(
-        self, cursor: CursorPosition, line: PartialLine, options: Mapping[str, Option]
+        self, cursor: CursorPosition, line: PartialLine, command: CommandLine
     ) -> list[CompletionItem]:
         if line.option:
-            return self._option_values(line, options.get(line.option), cursor.after)
+            return self._option_values(line, command.by_flag.get(line.option), cursor.after)
         if line.fragment.startswith("-") and not line.options_ended:
-            return _flag_items(line, options)
+            return _flag_items(line, command)
         items: list[CompletionItem] = []
-        if value_kind := self._argument_kind(cursor, line, options):
-            items = self._candidates.items(value_kind, line.fragment, cursor.after)[:_MOST_MODELS]
+        if value_kind := _argument_kind(cursor, line, command):
+            items = self._candidates.items(value_kind, line.fragment, cursor.after)[:_MAX_ARGUMENTS]
         if not line.fragment and not line.options_ended:
-            items += _flag_items(line, options)
+            items += _flag_items(line, command)
         return items
-
-    def _argument_kind(self, cursor: CursorPosition, line: PartialLine, options: Mapping[str, Option]) -> str:
-        """What can stand for the word at the cursor, which is no option: the model of a cell, once."""
-        if cursor.part == "line":
-            repeated = cursor.name in ("puq_models", "puq_choose")
-            return _ARGUMENT_KINDS.get(cursor.name, "") if repeated or not line.words else ""
-        model = options.get("-m")
-        if model is None or line.words or set(model.flags) & set(line.flags):
-            return ""
-        return model.completes
 
     def _option_values(self, line: PartialLine, option: Option | None, after: str) -> list[CompletionItem]:
         if option is None:
             return []
         if choices := option.argparse_kwargs.get("choices"):
-            return filter_by_prefix(
-                (CompletionItem(str(choice), "choice") for choice in choices), line.fragment
-            )
-        value_kind = option.completes or next(
-            (_OPTION_VALUE_KINDS[flag] for flag in option.flags if flag in _OPTION_VALUE_KINDS), ""
-        )
-        return self._candidates.items(value_kind, line.fragment, after)
+            items = (CompletionItem(str(choice), "choice") for choice in choices)
+            return filter_by_prefix(items, line.fragment)
+        return self._candidates.items(option.completes, line.fragment, after)
 
     # In a prompt -----------------------------------------------------------------------------------------------
 
-    def _complete_expression(
-        self, cursor: CursorPosition, options: Mapping[str, Option]
-    ) -> CompletionResult | None:
+    def _complete_expression(self, cursor: CursorPosition, command: CommandLine) -> CompletionResult | None:
         expression = parse_partial_expression(cursor.before)
-        if expression is None or self._is_raw(cursor, options):
+        if expression is None or _is_raw(cursor, command):
             return None
         items = self._expression_items(expression, cursor.after)
-        fragment = expression.fragment
         if expression.kind != "key":
-            items = filter_by_prefix(items, fragment)
-        return CompletionResult(fragment, items)
-
-    def _is_raw(self, cursor: CursorPosition, options: Mapping[str, Option]) -> bool:
-        line = f"{cursor.head if cursor.part == 'body' else cursor.before} "
-        return "--raw" in parse_partial_line(line, _takes_value(options), prompt=cursor.part == "line").flags
+            items = filter_by_prefix(items, expression.fragment)
+        return CompletionResult(expression.fragment, items)
 
     def _expression_items(self, expression: PartialExpression, after: str) -> list[CompletionItem]:
         if expression.kind == "name":
             return list(self._candidates.variables(hidden=expression.fragment.startswith("_")))
         if expression.kind == "filter":
-            return [CompletionItem(*words) for words in iter_filters()]
+            return [CompletionItem(*item) for item in iter_filters()]
         if expression.kind == "other":
             return []
         value = resolve_path(expression.path, self._session.namespace)
         if expression.kind == "key":
             return _key_items(value, expression.fragment, after)
-        return [CompletionItem(*words) for words in iter_members(value)]
+        return [CompletionItem(*item) for item in iter_members(value)]
 
 
-def _takes_value(options: Mapping[str, Option]) -> Callable[[str], bool]:
-    return lambda flag: flag in options and options[flag].takes_value
+def _argument_kind(cursor: CursorPosition, line: PartialLine, command: CommandLine) -> str:
+    """Return the kind of the argument at the cursor; in the line of a cell, that is the model, once."""
+    if cursor.part == "line":
+        return command.argument if command.repeats or not line.words else ""
+    model = command.by_flag.get("-m")
+    if model is None or line.words or set(model.flags) & set(line.flags):
+        return ""
+    return model.completes
 
 
-def _join_path_words(cursor: CursorPosition, line: PartialLine) -> PartialLine:
-    """A path may have spaces in it as it stands, where nothing else is named: ``%puq_transcribe my talk.mp3``."""
-    whole = " ".join((*line.words, line.fragment))
-    is_path = "path" in _ARGUMENT_KINDS.get(cursor.name, "") and cursor.part == "line"
-    if is_path and not line.option and not line.fragment.startswith("-") and cursor.before.endswith(whole):
-        return replace(line, fragment=whole, words=())
+def _is_raw(cursor: CursorPosition, command: CommandLine) -> bool:
+    line = f"{cursor.head if cursor.part == 'body' else cursor.before} "
+    return "--raw" in parse_partial_line(line, command.takes_value, prompt=cursor.part == "line").flags
+
+
+def _join_path_words(cursor: CursorPosition, line: PartialLine, command: CommandLine) -> PartialLine:
+    """Join the words of a path that has spaces and no quotes: ``%puq_transcribe my talk.mp3``."""
+    path = " ".join((*line.words, line.fragment))
+    takes_path = "path" in command.argument and cursor.part == "line"
+    if takes_path and not line.option and not line.fragment.startswith("-") and cursor.before.endswith(path):
+        return replace(line, fragment=path, words=())
     return line
 
 
-def _flag_items(line: PartialLine, options: Mapping[str, Option]) -> list[CompletionItem]:
-    """The options that are not given yet, in the order of their help; short ones where one dash is typed."""
+def _flag_items(line: PartialLine, command: CommandLine) -> list[CompletionItem]:
+    """Return the flags that are not given yet, in the order of the help; short ones only after one dash."""
     items = []
-    for option in {id(each): each for each in options.values()}.values():
+    for option in command.options:
         if option.argparse_kwargs.get("action") == "append" or not set(option.flags) & set(line.flags):
-            words = str(option.argparse_kwargs.get("help", "option"))
-            items += [CompletionItem(flag, words) for flag in sorted(option.flags, key=len, reverse=True)]
+            description = str(option.argparse_kwargs["help"])
+            items += [
+                CompletionItem(flag, description) for flag in sorted(option.flags, key=len, reverse=True)
+            ]
     prefix = line.fragment if line.fragment.startswith("-") else "--"
     return filter_by_prefix(items, prefix)
 
 
 def _key_items(value: object, fragment: str, after: str) -> list[CompletionItem]:
-    """Keys as they are written between brackets: closed, unless that is done behind the cursor already."""
+    """Return the keys as they are written between brackets, with the closing ones that are not there yet."""
     quote = fragment[:1] if fragment[:1] in ("'", '"') else ""
     items = []
     for key, kind in iter_keys(value):

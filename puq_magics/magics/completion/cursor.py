@@ -1,4 +1,4 @@
-"""Where in a cell the cursor stands: in the line of a magic, in its body, at a setting; and at which word."""
+"""Position of the cursor: in the line or the body of a magic, or at a setting; and the word it is in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-#: What ``%time`` and its like run is a line of its own.
+#: ``%time`` and similar magics run another line.
 _PREFIX = r"\s*(?:%(?:time|timeit|prun|memit)\s+)?(?:[^%\"'#=]*=\s*)?"
 _CELL_LINE = re.compile(r"\s*%%(?P<name>\w+)(?P<rest>(?:\s.*)?)", re.DOTALL)
 _SETTING = re.compile(r"\s*%config\s+PuqMagics\.(?P<name>\w+)\s*=\s*(?P<value>.*)", re.DOTALL)
@@ -17,10 +17,10 @@ _SPACE = re.compile(r"\s*")
 
 @dataclass(frozen=True, slots=True)
 class CursorPosition:
-    """What stands before and behind the cursor, as far as it is of one magic.
+    """Position of the cursor within one magic, with the text before and after it.
 
     ``part`` is ``line`` (of a line magic), ``head`` (the line of a cell magic), ``body``, or ``setting`` of
-    ``%config PuqMagics``, with the setting's name and what stands behind its ``=``.
+    ``%config PuqMagics``; then ``name`` is the setting, and ``before`` the text after its ``=``.
     """
 
     part: str
@@ -33,23 +33,23 @@ class CursorPosition:
 
 @dataclass(frozen=True, slots=True)
 class PartialLine:
-    """The word at the cursor, as it is typed up to there."""
+    """A line parsed up to the cursor, and the word at it."""
 
     fragment: str
-    #: The option whose value it is; empty when it is none.
+    #: The option whose value the word is; else empty.
     option: str = ""
     #: The flags before it.
     flags: tuple[str, ...] = ()
     #: The words before it that are neither options nor values.
     words: tuple[str, ...] = ()
-    #: Whether options can no longer come: the prompt has begun, or ``--`` stood before.
+    #: True if no options can follow: the prompt has begun, or ``--`` came before.
     options_ended: bool = False
 
 
 def locate_cursor(
     text: str, offset: int, lines: Collection[str], cells: Collection[str]
 ) -> CursorPosition | None:
-    """Where the cursor stands in a cell; None outside of the magics named.
+    """Locate the cursor in a cell; None outside of the named magics.
 
     ``lines`` and ``cells`` name the line and the cell magics; ``offset`` counts characters of ``text``.
     """
@@ -60,7 +60,7 @@ def locate_cursor(
             return _cursor_in_cell(text, offset, head["name"], start + head.start("rest"), end)
         if offset <= end:
             return None
-        start = end + 1  # the body of another's, such as %%time
+        start = end + 1  # the body of another magic, such as %%time
         if not text.startswith("%%", start):
             break
     return _cursor_in_line(text, offset, lines)
@@ -94,7 +94,7 @@ def _cursor_in_line(text: str, offset: int, lines: Collection[str]) -> CursorPos
 
 
 def parse_partial_line(before: str, takes_value: Callable[[str], bool], *, prompt: bool) -> PartialLine:
-    """Read the words of a line up to the cursor; the first plain one begins the ``prompt``, where there is one."""
+    """Parse the words of a line up to the cursor; with ``prompt`` the first that is no option begins the prompt."""
     flags: list[str] = []
     words: list[str] = []
     option, options_ended, position = "", False, 0
@@ -138,7 +138,7 @@ def _parse_last_word(
 
 
 def _split_option(raw: str, takes_value: Callable[[str], bool]) -> tuple[str, str | None]:
-    """``--size=1024x1024`` and ``-mfast`` hold their values, ``-q`` holds none."""
+    """Split ``--size=1024x1024`` or ``-mfast`` into flag and value; ``-q`` has none."""
     flag, equals, value = raw.partition("=")
     if equals:
         return flag, value
@@ -148,16 +148,16 @@ def _split_option(raw: str, takes_value: Callable[[str], bool]) -> tuple[str, st
 
 
 def split_quote(fragment: str) -> tuple[str, str]:
-    """The quote that a word begins with, if any, and what it says so far."""
+    """Return the quote that a word begins with, if any, and the unquoted text."""
     quote = fragment[:1] if fragment[:1] in ("'", '"') else ""
     text = fragment[len(quote) :]
     return quote, text if quote == "'" else re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
 
 
 def quote_word(text: str, quote: str, *, is_open: bool = False, after: str = "") -> str:
-    """A value as one word of the line, in the quote that was typed.
+    """Return a value as one word of the line, in the quote that was typed.
 
-    ``is_open`` leaves the quote open, as for a folder; and where it is closed ``after`` the cursor, it is not again.
+    The closing quote is left out with ``is_open``, for a folder, or when it is in the text ``after`` the cursor.
     """
     if not quote:
         return re.sub(r"""([\s"'\\])""", r"\\\1", text)

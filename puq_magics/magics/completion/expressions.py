@@ -1,6 +1,6 @@
-"""What is being typed after ``{{`` in a prompt, and what could stand there: names, keys, attributes, filters.
+"""Completion of ``{{`` expressions in prompts: names, keys, attributes and filters.
 
-Values are looked at, never asked: no property, no ``__getattr__`` and no ``__getitem__`` of the user's runs.
+Values are inspected statically: no property, ``__getattr__`` or ``__getitem__`` of the user's runs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from types import (
     ClassMethodDescriptorType,
     FunctionType,
     GetSetDescriptorType,
+    MappingProxyType,
     MemberDescriptorType,
     MethodDescriptorType,
     WrapperDescriptorType,
@@ -24,7 +25,7 @@ from typing import Any
 
 from puq_magics.prompts.template import MAX_EXPRESSION_CHARS
 
-#: What can be said of a value: the word, and what it is.
+#: Pairs of a name and its kind, which is shown beside it.
 NamesAndKinds = Iterator[tuple[str, str]]
 
 _OPENING = re.compile(r"(?<!\{)\{\{(?!\{)")
@@ -37,7 +38,7 @@ _FILTER = re.compile(r"(?<!\|)\|\s*(?P<word>\w*)$")
 _NAME = re.compile(r"(?:^|[^\w.\"'|)\]}])(?P<word>(?:[^\W\d]\w*)?)$")
 _STEPS = re.compile(r"""\.\s*(?P<name>\w+)|\[\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<index>\d+))""")
 
-_MAX_KEYS = 1_000  # keys of one value that are looked at
+_MAX_KEYS = 1_000  # keys of one value that are inspected
 _METHOD_TYPES = (
     FunctionType,
     BuiltinFunctionType,
@@ -47,31 +48,12 @@ _METHOD_TYPES = (
     classmethod,
     staticmethod,
 )
-# What changes a value, which the sandbox of the expressions does not let happen.
-_MUTATING_METHODS = frozenset(
-    (
-        *(
-            "add",
-            "append",
-            "clear",
-            "difference_update",
-            "discard",
-            "extend",
-            "insert",
-            "intersection_update",
-        ),
-        *(
-            "pop",
-            "popitem",
-            "remove",
-            "reverse",
-            "setdefault",
-            "sort",
-            "symmetric_difference_update",
-            "update",
-        ),
-    )
-)
+# Methods that change a value, which the sandbox of the expressions forbids: immutable types do not have them.
+_MUTATING_METHODS = (
+    (set(dir(list)) - set(dir(tuple)))
+    | (set(dir(set)) - set(dir(frozenset)))
+    | (set(dir(dict)) - set(dir(MappingProxyType)))
+) - {"copy", "fromkeys"}
 _MISSING = object()
 
 
@@ -85,16 +67,19 @@ class PartialExpression:
 
 
 def parse_partial_expression(before: str) -> PartialExpression | None:
-    """What is being typed in a ``{{`` that is still open at the end of ``before``.
+    """Parse the unfinished expression at the end of ``before``.
 
-    None outside of one; an Expression of the kind ``other`` where nothing can be offered, as in a string.
+    Returns None outside of ``{{``, and a PartialExpression of kind ``other`` where nothing can be completed, such as
+    in a string.
     """
     line = before[before.rfind("\n") + 1 :][-MAX_EXPRESSION_CHARS:]
     openings = list(_OPENING.finditer(line))
     if not openings:
         return None
     source = line[openings[-1].end() :]
-    masked = _STRING.sub(lambda match: "_" * len(match.group()), source)  # what strings hold hides nothing
+    masked = _STRING.sub(
+        lambda match: "_" * len(match.group()), source
+    )  # braces and bars in strings do not count
     if "}}" in masked:
         return None
     is_open_string = '"' in masked or "'" in masked
@@ -108,7 +93,7 @@ def parse_partial_expression(before: str) -> PartialExpression | None:
 
 
 def resolve_path(path: str, namespace: Mapping[str, Any]) -> object:
-    """The value of ``row["title"].words[0]``, as far as plain reading gets; else a value without members."""
+    """Return the value of a path such as ``row["title"].words[0]``; if it cannot be read, one without members."""
     root = re.match(r"\w+", path)
     value = namespace.get(root.group(), _MISSING) if root else _MISSING
     for step in _STEPS.finditer(path):
@@ -147,7 +132,7 @@ def _get_attribute(value: Any, name: str) -> object:
 
 
 def _instance_dict(value: object) -> Mapping[str, Any]:
-    """Its attributes, unless a class of its own makes them up."""
+    """Return the attributes of a value, unless its class computes ``__dict__`` itself."""
     for cls in _classes(value):
         descriptor = _class_dict(cls).get("__dict__")
         if isinstance(descriptor, GetSetDescriptorType | MemberDescriptorType):
@@ -169,7 +154,7 @@ def _class_dict(cls: type) -> Mapping[str, Any]:
 
 
 def iter_keys(value: Any) -> NamesAndKinds:
-    """What can stand in ``value["…"]``: keys and columns, as they are written there, without the quotes of words."""
+    """Yield the keys and columns for ``value["…"]``, without quotes."""
     if _is_frame(value):
         keys: Any = value.columns
     else:
@@ -182,7 +167,7 @@ def iter_keys(value: Any) -> NamesAndKinds:
 
 
 def iter_members(value: object) -> NamesAndKinds:
-    """What can stand in ``value.…``: data first, then properties, then methods; nothing that begins with ``_``."""
+    """Yield the members for ``value.…``: data, then properties, then methods; none that begin with ``_``."""
     if value is not _MISSING:
         yield from ((name, kind) for name, kind in _members(value) if name.isidentifier() and name[0] != "_")
 
@@ -203,7 +188,7 @@ def _members(value: object) -> NamesAndKinds:
 
 
 def _is_frame(value: object) -> bool:
-    """Whether it is a DataFrame: by its class, not by what it says of itself."""
+    """Return True for a DataFrame, judged by its real class, not by ``__class__``."""
     frame = getattr(sys.modules.get("pandas"), "DataFrame", None)
     return isinstance(frame, type) and issubclass(type(value), frame)
 
@@ -213,7 +198,7 @@ def _type_name(value: object) -> str:
 
 
 def iter_filters() -> NamesAndKinds:
-    """What can stand behind ``|``: our own filters first."""
+    """Yield the filters for ``|``: this package's first."""
     from puq_magics.prompts.filters import JINJA_FILTERS, PUQ_FILTERS
 
     yield from ((name, "filter") for name in PUQ_FILTERS)

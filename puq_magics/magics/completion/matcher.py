@@ -1,6 +1,6 @@
-"""Tab in the magics' lines and prompts: a matcher of IPython's completer, which the kernel and terminals share.
+"""Matcher for IPython's completer, which the kernel and terminals share.
 
-Loaded with the extension, so it is small; what it offers is imported by the first completion that asks for it.
+It is loaded with the extension, so it is small; the completer is imported by the first completion.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 MATCHER_ID = "puq_magics"
 _log = logging.getLogger(__name__)
 
-# ``\alpha`` and its like are IPython's to complete, in a prompt too.
+# IPython completes ``\alpha`` and other LaTeX symbols, in prompts too.
 _LATEX_SYMBOL = re.compile(r"\\[^\W\d_]\w*$")
 
 
 class _Completions(list[SimpleCompletion]):
-    """A list that IPython takes for one with completions even when it is empty.
+    """A list that is never empty to IPython.
 
-    Only a matcher that has some may keep the others out, and in prose Python's names would be in the way.
+    Only a matcher with completions can suppress others, and in prose Python's names would be a nuisance.
     """
 
     def __len__(self) -> int:
@@ -36,12 +36,12 @@ class _Completions(list[SimpleCompletion]):
 
 
 def install(session: Session) -> None:
-    """Offer completions from now on."""
+    """Add the matcher of this session."""
     session.shell.Completer.custom_matchers.append(_create_matcher(session))
 
 
 def uninstall(shell: InteractiveShell) -> None:
-    """Offer none any more."""
+    """Remove the matcher."""
     matchers: list[Any] = shell.Completer.custom_matchers
     matchers[:] = [each for each in matchers if getattr(each, "matcher_identifier", "") != MATCHER_ID]
 
@@ -59,7 +59,7 @@ def _create_matcher(session: Session) -> Callable[[CompletionContext], dict[str,
 
                 completers.append(Completer(session))
             found = completers[0].complete(context.full_text, _offset(context))
-        except Exception:  # noqa: BLE001 - a Tab that fails must not be in anybody's way
+        except Exception:  # noqa: BLE001 - a completion that fails must not disturb others
             _log.debug("a completion failed", exc_info=True)
             return no_completions
         if found is None or (not found.items and _LATEX_SYMBOL.search(context.text_until_cursor)):
