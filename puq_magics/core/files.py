@@ -203,7 +203,12 @@ def atomic_write(path: str | Path, force: bool = False) -> Iterator[BinaryIO]:
     """
     target = check_save_path(path, force)
     if force and target.is_symlink():
-        target = target.resolve()  # replace the file that the link points to, not the link
+        try:
+            target = target.resolve()  # replace the file that the link points to, not the link
+        except RuntimeError:
+            raise InputError(
+                f"{target} cannot be written: symlink loop.", hint="Name another file."
+            ) from None
     partial = target.with_name(f".{target.stem[:40]}.{token_hex(4)}.part")
     try:
         with partial.open("xb") as file:

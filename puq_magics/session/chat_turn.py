@@ -103,7 +103,7 @@ class TurnContext:
             first: list[Message] = [{"role": "system", "content": system}] if system else []
             return [*first, {"role": "user", "content": self.content}], ()
         messages, notes = self.slot.conversation.preview(
-            self.slot.key, self.content, system=system, **context_limits(self.session)
+            self.content, key=self.slot.key, system=system, **context_limits(self.session)
         )
         return list(messages), notes
 
@@ -124,11 +124,11 @@ class TurnContext:
         with conversations.locked(self.slot.conversation) as conversation:
             before = len(conversation.turns)
             notes = conversation.commit(
-                self.slot.key,
                 self.content,
                 result.text,
-                result.requested_model,
-                usage,
+                key=self.slot.key,
+                model=result.requested_model,
+                usage=usage,
                 interrupted=result.interrupted,
                 truncated=result.finish_reason == "length",
                 continue_prompts=self.continue_prompts,

@@ -16,7 +16,7 @@ from puq_magics.session.conversations import CellTracker, Conversations, Partial
 def asked(conversations: Conversations, question: str) -> None:
     """Ask and answer, as a call does."""
     slot = conversations.slot("main")
-    slot.conversation.commit(slot.key, question, "…")
+    slot.conversation.commit(question, "…", key=slot.key)
     conversations.add(slot.conversation)
 
 
@@ -169,7 +169,7 @@ def test_a_conversation_is_kept_with_its_first_turn(notebook: FakeShell) -> None
     notebook.begin("a")
     slot = conversations.slot("main")
     assert (len(conversations), "main" in conversations) == (0, False)
-    slot.conversation.commit(slot.key, "one", "1")
+    slot.conversation.commit("one", "1", key=slot.key)
     conversations.add(slot.conversation)
     assert conversations.find("main") is slot.conversation
     assert conversations.slot("main").conversation is slot.conversation

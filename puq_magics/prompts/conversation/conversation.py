@@ -1,26 +1,25 @@
-"""A conversation: turns, each a question and its answer, and the branches that re-running left behind.
+"""Conversations: turns of a question and its answer, and branches that keep replaced turns.
 
 >>> from puq_magics import Conversation, Router
 >>> chat = Conversation("main", system="Be brief.")
 >>> with Router(api_key=…) as router:
-...     messages, notes = chat.preview(None, "What is a monad?")  # nothing is stored yet
-...     answer = router.chat(messages, model="openai/gpt-4o-mini")
-...     chat.commit(None, "What is a monad?", answer.text, model=answer.model, usage=answer.usage)
+...     answer = chat.ask(router, "What is a monad?", model="openai/gpt-4o-mini")
+...     print(answer.text)
 
-A turn may have a key: the cell that asked, and the ordinal of the question within one execution of that cell. A
-question whose cell has turns here already takes their place, and all that came after goes with them: the line as it
-was is kept as a branch. Turns leave the line only this way, or by ``undo``, ``reset`` and ``restore``, which keep
-a branch as well; so nothing that was answered is ever lost, unless ``forget`` is told to.
+A turn may have a key: the id of the notebook cell, and the ordinal of the question within one execution of that cell.
+A question from a cell that already has turns replaces them and everything after them; the previous line of turns is
+kept as a branch. ``undo``, ``reset`` and ``restore_branch`` keep a branch as well, so that no answer is lost unless
+``delete_branch`` is called.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
@@ -38,11 +37,19 @@ from puq_magics.prompts.conversation.turns import (
 )
 from puq_magics.prompts.token_estimate import estimate_tokens
 
+if TYPE_CHECKING:
+    from puq_magics.api.client import Router
+    from puq_magics.api.types import ChatCompletion
+
 _BRANCH_NUMBER = re.compile(r"~[0-9]+\Z")
 
 
 class Conversation:
-    """Turns in order, and branches. Raises InputError for a name, a system prompt or turns that are not such."""
+    """A line of turns, and the branches that hold earlier lines.
+
+    ``name`` has letters, digits and ``. _ -``; ``system`` is the system prompt of questions that have none of their
+    own. Raises InputError for an invalid name, system prompt, turn or branch.
+    """
 
     def __init__(
         self,
@@ -57,79 +64,115 @@ class Conversation:
         self._turns = tuple(turns)
         self._branches = tuple(branches)
         if not all(isinstance(turn, Turn) for turn in self._turns):
-            raise InputError("the turns are not turns.", hint="Add them with commit(…).")
+            raise InputError("turns must be Turn objects.", hint="Add them with commit(…).")
         if not all(
             isinstance(branch, Branch) and _BRANCH_NUMBER.search(branch.name) for branch in self._branches
         ):
-            raise InputError("the branches are not branches.", hint="Their names are like main~1.")
+            raise InputError("branches must be Branch objects.", hint="Their names are like main~1.")
         self._last_branch_number = max((branch.number for branch in self._branches), default=0)
         self._executions: dict[str, int] = {}
 
-    # --- what there is ---------------------------------------------------------------------------------------
+    # --- contents --------------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
-        """Letters, digits and ``. _ -``; empty for one without a name."""
+        """Name; empty for an unnamed conversation."""
         return self._name
 
     @property
     def system(self) -> str | None:
-        """The system prompt of questions to come, unless they have their own; None for none.
-
-        Each turn keeps the one that it was asked with.
-        """
+        """System prompt of the next questions; None for none. Each turn keeps the one that it was sent with."""
         return self._system
 
     @system.setter
-    def system(self, words: str | None) -> None:
-        self._system = _validate_system(words) or None
+    def system(self, prompt: str | None) -> None:
+        self._system = _validate_system(prompt) or None
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """The line: what the model is told, oldest first."""
+        """Turns of the current line, oldest first: the context of the next question."""
         return self._turns
 
     @property
     def branches(self) -> tuple[Branch, ...]:
-        """Lines as they were, oldest first; a branch never changes, and keeps its name."""
+        """Earlier lines, oldest first; a branch never changes, and keeps its name."""
         return self._branches
 
     @property
     def tokens(self) -> int:
-        """How many tokens the system prompt and the turns have, estimated at four characters each."""
+        """Estimated tokens of the system prompt and the turns, at four characters a token."""
         return estimate_tokens(self.system or "") + sum(turn.tokens for turn in self._turns)
 
     def __repr__(self) -> str:
-        facts = [_pluralize(len(self._turns), "turn", "turns"), f"about {self.tokens:,} tokens"]
+        facts = [_pluralize(len(self._turns), "turn"), f"about {self.tokens:,} tokens"]
         if self._branches:
-            facts.insert(1, _pluralize(len(self._branches), "branch", "branches"))
+            facts.insert(1, _pluralize(len(self._branches), "branch", "es"))
         return f"<Conversation {self._name or 'without a name'}: {', '.join(facts)}>"
 
-    # --- asking ----------------------------------------------------------------------------------------------
+    # --- questions and answers -------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        router: Router,
+        text: MessageContent,
+        *,
+        model: str,
+        key: TurnKey | None = None,
+        system: str | None = None,
+        limit_tokens: int | None = None,
+        limit_turns: int | None = None,
+        **params: Any,
+    ) -> ChatCompletion:
+        """Send a question with the turns before it, store the answer as a turn, and return it.
+
+        ``text`` is a string, or a list of content parts. ``model`` is a model's name, such as
+        ``"openai/gpt-4o-mini"``; ``params`` are further parameters of `Router.chat`, such as ``temperature``. The
+        other parameters are those of `preview`. A request that fails stores nothing. Raises InputError for invalid
+        arguments, and APIError when the request fails.
+
+        >>> chat = Conversation("essay", system="Be brief.")
+        >>> answer = chat.ask(router, "Name three rivers.", model=model, max_completion_tokens=200)
+        >>> chat.turns[-1].answer == answer.text
+        True
+        """
+        messages, _ = self.preview(
+            text, key=key, system=system, limit_tokens=limit_tokens, limit_turns=limit_turns
+        )
+        completion = router.chat(messages, model=model, **params)
+        self.commit(
+            text,
+            completion.text,
+            key=key,
+            model=completion.model,
+            usage=completion.usage,
+            truncated=completion.finish_reason == "length",
+            system=system,
+        )
+        return completion
 
     def begin_execution(self, cell: str) -> None:
-        """A new execution of this cell begins: whatever it asks takes the place of all it had asked before.
+        """Begin a new execution of a cell: its next answers replace those of its earlier executions.
 
-        Nothing changes until an answer is committed. Without this, a question takes the place of the turn with
-        the same key, and goes to the end when there is none.
+        Nothing changes until an answer is committed. Without this call, a question replaces only the turn with the
+        same key, or is added at the end.
         """
         self._executions[cell] = self._executions.get(cell, 0) + 1
 
     def preview(
         self,
-        key: TurnKey | None,
         content: MessageContent,
         *,
+        key: TurnKey | None = None,
         system: str | None = None,
         limit_tokens: int | None = None,
         limit_turns: int | None = None,
     ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-        """The messages to ask this with, and notes on what they leave out; nothing is stored.
+        """Return the messages to send with a question, and notes on omitted turns; store nothing.
 
-        They are the system prompt (``system`` takes the place of the conversation's own; empty is none), the turns
-        that come before this question's place, and the question. The limits count all messages' tokens,
-        estimated, and the earlier turns; the oldest turns are left out, always whole, and never the system prompt
-        or the question. A ``key`` of None is a question at the end. Raises InputError.
+        The messages are the system prompt, the turns before the question's position, and the question. ``system``
+        replaces the conversation's system prompt; an empty string is none. Without a ``key`` the question is added
+        at the end. ``limit_tokens`` limits the estimated tokens of all messages, ``limit_turns`` the number of
+        earlier turns: the oldest turns are omitted, never the system prompt or the question. Raises InputError.
         """
         question = user_message(validate_content(content))
         earlier = self._turns[: self._insert_position(validate_key(key))]
@@ -138,60 +181,60 @@ class Conversation:
     def messages(
         self, system: str | None = None, limit_tokens: int | None = None, limit_turns: int | None = None
     ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-        """The conversation as messages, and notes; as ``preview``, with the last turn for the question.
+        """Return the conversation as messages, and notes on omitted turns; the parameters are those of `preview`.
 
-        An interrupted answer that comes last can be gone on with; see ``extend``.
+        The last turn is never omitted. If its answer was interrupted, the model can continue it.
         """
         last = self._turns[-1].messages if self._turns else []
         return self._build_messages(self._turns[:-1], last, system, limit_tokens, limit_turns)
 
     def commit(
         self,
-        key: TurnKey | None,
         content: MessageContent,
         answer: str,
         model: str = "",
         usage: Usage | None = None,
         *,
+        key: TurnKey | None = None,
         interrupted: bool = False,
         truncated: bool = False,
         at: datetime | None = None,
         continue_prompts: Sequence[str] = (),
         system: str | None = None,
     ) -> tuple[str, ...]:
-        """Store a turn in its place; return notes on what it did to others, for the footer.
+        """Store a turn at its position; return notes on the turns that it replaced.
 
-        ``system`` is the system prompt that it was asked with, as for ``preview``. An answer without any words is
-        not stored, as no router takes one back. Raises InputError.
+        ``interrupted`` and ``truncated`` mark an answer that was stopped, or that ended at the token limit; ``at`` is
+        the time of the answer, now by default. ``system`` is the system prompt that was sent, as for `preview`. An
+        empty answer is not stored, as no router accepts one in a message. Raises InputError.
         """
-        key, held = validate_key(key), validate_content(content)
+        key, content = validate_key(key), validate_content(content)
         if not isinstance(answer, str):
             raise InputError("the answer is not a string.", hint="Give the answer's text.")
         if not answer:
-            return (f"nothing was answered, so nothing is added to {self._display_name}",)
-        execution = 0 if key is None else self._executions.get(key[0], 0)
+            return (f"the answer is empty, so nothing is added to {self._display_name}",)
         turn = Turn(
             key,
-            held,
+            content,
             answer,
             model,
             usage,
             interrupted,
             at or datetime.now(UTC),
-            execution,
-            tuple(continue_prompts),
-            _validate_system(self.system if system is None else system) or "",
-            truncated,
+            execution=0 if key is None else self._executions.get(key[0], 0),
+            continue_prompts=tuple(continue_prompts),
+            system=_validate_system(self.system if system is None else system) or "",
+            truncated=truncated,
         )
-        place = self._insert_position(key)
-        left = len(self._turns) - place
-        if not left:
+        position = self._insert_position(key)
+        replaced = len(self._turns) - position
+        if not replaced:
             self._turns = (*self._turns, turn)
             return ()
-        what = f"turn {place + 1} replaced"
-        branch = self._replace_turns((*self._turns[:place], turn), what)
-        kept = "its earlier answer" if left == 1 else _pluralize(left - 1, "later turn", "later turns")
-        return (f"{what}; {kept} kept as branch {branch}",)
+        reason = f"turn {position + 1} replaced"
+        branch = self._replace_turns((*self._turns[:position], turn), reason)
+        kept = "its earlier answer" if replaced == 1 else _pluralize(replaced - 1, "later turn")
+        return (f"{reason}; {kept} kept as branch {branch}",)
 
     def extend_answer(
         self,
@@ -203,24 +246,18 @@ class Conversation:
         truncated: bool = False,
         continue_prompts: Sequence[str] = (),
     ) -> tuple[str, ...]:
-        """The last answer went on: ``answer`` is all of it, from its beginning. The tokens add up.
+        """Replace the last answer by a longer version of it; ``usage`` is added to that of the turn.
 
-        Return notes as the others do: none, since nothing is replaced. Raises InputError when there is no turn, or
-        the answer does not begin as it did before.
+        ``continue_prompts`` are the user's texts that asked the model to continue. Return no notes, since nothing is
+        lost. Raises InputError when there is no turn, or the new answer does not start with the previous one.
         """
-        if not self._turns:
-            raise InputError(
-                f"{self._display_name} has no answer to go on with.", hint="Ask something first."
-            )
-        last = self._turns[-1]
+        last = self._last_turn("continue")
         if not answer.startswith(last.answer):
             raise InputError(
-                "the answer does not begin with what there was of it.",
-                hint="Give all of it, from its beginning.",
+                "the new answer does not start with the previous one.", hint="Give the whole answer."
             )
-        longer = last.with_answer(
-            answer, model, add_usage(last.usage, usage), interrupted, truncated, continue_prompts
-        )
+        usage = add_usage(last.usage, usage)
+        longer = last.with_answer(answer, model, usage, interrupted, truncated, continue_prompts)
         self._turns = (*self._turns[:-1], longer)
         return ()
 
@@ -234,71 +271,73 @@ class Conversation:
         truncated: bool = False,
         continue_prompts: Sequence[str] = (),
     ) -> tuple[str, ...]:
-        """Another answer takes the place of the last one; return notes, which name the branch that keeps that.
+        """Replace the last answer; return notes, which name the branch that keeps the previous one.
 
-        Raises InputError when there is no turn, or the answer is no text.
+        Raises InputError when there is no turn, or the answer is empty or not a string.
         """
-        if not self._turns:
-            raise InputError(f"{self._display_name} has no answer to replace.", hint="Ask something first.")
+        last = self._last_turn("replace")
         if not isinstance(answer, str) or not answer:
-            raise InputError("the answer is no text.", hint="Give the answer's text.")
-        last = self._turns[-1]
-        other = replace(
-            last.with_answer(answer, model, usage, interrupted, truncated, continue_prompts),
-            at=datetime.now(UTC),
-        )
-        what = f"turn {len(self._turns)} replaced"
-        branch = self._replace_turns((*self._turns[:-1], other), what)
-        return (f"{what}; its earlier answer kept as branch {branch}",)
+            raise InputError("the answer is not a string, or empty.", hint="Give the answer's text.")
+        other = last.with_answer(answer, model, usage, interrupted, truncated, continue_prompts)
+        reason = f"turn {len(self._turns)} replaced"
+        branch = self._replace_turns((*self._turns[:-1], replace(other, at=datetime.now(UTC))), reason)
+        return (f"{reason}; its earlier answer kept as branch {branch}",)
+
+    def _last_turn(self, action: str) -> Turn:
+        if not self._turns:
+            raise InputError(f"{self._display_name} has no answer to {action}.", hint="Ask something first.")
+        return self._turns[-1]
 
     # --- going back ------------------------------------------------------------------------------------------
 
     def undo(self) -> tuple[str, ...]:
-        """Take the last turn off; return notes, which name the branch. Raises InputError when there is none."""
+        """Remove the last turn; return notes, which name the branch. Raises InputError when there is none."""
         if not self._turns:
-            raise InputError(f"{self._display_name} has no turn to undo.", hint="See its branches.")
+            raise InputError(
+                f"{self._display_name} has no turn to undo.", hint="Its branches hold earlier turns."
+            )
         number = len(self._turns)
         branch = self._replace_turns(self._turns[:-1], f"turn {number} undone")
         return (f"turn {number} undone; it is kept in branch {branch}",)
 
     def reset(self) -> tuple[str, ...]:
-        """Begin again without any turns; the system prompt stays. Return notes, which name the branch."""
+        """Remove all turns, and keep the system prompt; return notes, which name the branch."""
         if not self._turns:
             return ()
         number = len(self._turns)
         branch = self._replace_turns((), "reset")
-        return (f"{_pluralize(number, 'turn', 'turns')} kept as branch {branch}",)
+        return (f"{_pluralize(number, 'turn')} kept as branch {branch}",)
 
     def restore_branch(self, branch: str) -> tuple[str, ...]:
-        """Bring a branch back, by its name or number (``main~2``, ``2``); what is there is kept as a branch too.
+        """Make a branch the current line; the line that it replaces is kept as a branch, too.
 
-        The system prompt is that of the branch again. Return notes. Raises InputError when there is no such branch.
+        ``branch`` is its name or number (``main~2``, ``2``); its system prompt is restored as well. Return notes.
+        Raises InputError when there is no such branch.
         """
-        found = self.get_branch(branch)
-        number = len(found.turns)
-        notes = [f"branch {found.name} is back: {_pluralize(number, 'turn', 'turns')}"]
-        kept = self._replace_turns(found.turns, f"{found.name} restored")
-        if kept and kept != found.name:
-            notes.append(f"what was there is kept as branch {kept}")
-        if found.system != self._system:
-            self._system = found.system
-            words = "the system prompt is" if found.system else "there is no system prompt,"
-            notes.append(f"{words} as it was in {found.name}")
+        restored = self.get_branch(branch)
+        notes = [f"branch {restored.name} restored: {_pluralize(len(restored.turns), 'turn')}"]
+        kept = self._replace_turns(restored.turns, f"{restored.name} restored")
+        if kept and kept != restored.name:
+            notes.append(f"the previous turns are kept as branch {kept}")
+        if restored.system != self._system:
+            self._system = restored.system
+            state = "the system prompt is" if restored.system else "there is no system prompt,"
+            notes.append(f"{state} as it was in {restored.name}")
         return tuple(notes)
 
     def delete_branch(self, branch: str) -> None:
-        """Drop a branch for good; turns that it has in common with others stay in those. Raises InputError."""
-        found = self.get_branch(branch)
-        self._branches = tuple(each for each in self._branches if each is not found)
+        """Delete a branch; turns that other branches share are kept there. Raises InputError."""
+        deleted = self.get_branch(branch)
+        self._branches = tuple(each for each in self._branches if each is not deleted)
 
     def fork(self, name: str) -> Conversation:
-        """Another conversation with the same system prompt and turns, which goes its own way. Raises InputError."""
+        """Return an independent copy with the same system prompt and turns. Raises InputError."""
         other = Conversation(validate_name(name), self.system, self._turns)
         other._executions = dict(self._executions)
         return other
 
     def get_branch(self, name: str) -> Branch:
-        """The branch of this name or number. Raises InputError."""
+        """Return the branch of this name or number. Raises InputError."""
         wanted = str(name)
         for branch in self._branches:
             if wanted == branch.name or wanted.removeprefix("~") == str(branch.number):
@@ -307,16 +346,12 @@ class Conversation:
         hint = f"There are: {names}." if names else "It has none yet."
         raise InputError(f"{self._display_name} has no branch {short_repr(wanted)}.", hint=hint)
 
-    def count_common_turns(self, branch: str) -> int:
-        """How many turns a branch and the line have in common, from the first on. Raises InputError."""
-        return len(list(_common_prefix(self._turns, self.get_branch(branch).turns)))
-
     # --- files -----------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path, force: bool = False) -> Path:
-        """Write all of it to a JSON file; return its path. Raises InputError, for an existing one unless ``force``.
+        """Write the conversation to a JSON file and return its path; ``force`` replaces an existing file.
 
-        The format is documented in ``puq_magics.prompts.conversation.storage``.
+        Raises InputError. The format is documented in ``puq_magics.prompts.conversation.storage``.
         """
         from puq_magics.prompts.conversation.storage import save
 
@@ -324,16 +359,16 @@ class Conversation:
 
     @classmethod
     def load(cls, path: str | Path, name: str | None = None) -> Conversation:
-        """Read what ``save`` wrote, under its own name or another. Raises InputError."""
+        """Read a file that ``save`` wrote; ``name`` replaces the stored name. Raises InputError."""
         from puq_magics.prompts.conversation.storage import load
 
         name, system, turns, branches = load(path, name)
         return cls(name, system, turns, branches=branches)
 
     def export(self, path: str | Path, force: bool = False) -> Path:
-        """Write the line for people to read; return the path. Raises InputError, as ``save`` does.
+        """Write the current line as a readable document and return its path; ``force`` replaces an existing file.
 
-        A name that ends in ``.md`` gets Markdown, one in ``.ipynb`` a notebook.
+        A path that ends in ``.md`` gets Markdown, one in ``.ipynb`` a notebook. Raises InputError.
         """
         from puq_magics.prompts.conversation.export import export
 
@@ -346,22 +381,22 @@ class Conversation:
         return f"the conversation {self._name}".rstrip()
 
     def _insert_position(self, key: TurnKey | None) -> int:
-        """Where in the line a question goes; what stands there and after it would leave.
+        """Return the index at which a question is inserted; the turns from there on are replaced.
 
-        That is at the first turn that is left from an earlier execution of its cell, whatever its ordinal: should
-        this one ask less, or its first question fail, none of the old turns is taken for its own.
+        That is the first turn from an earlier execution of its cell, whatever its ordinal: if this execution sends
+        fewer questions, or its first one fails, none of the old turns is mistaken for its own.
         """
         if key is not None:
             execution = self._executions.get(key[0], 0)
-            for place, turn in enumerate(self._turns):
+            for index, turn in enumerate(self._turns):
                 if turn.key == key or (
                     turn.key is not None and turn.key[0] == key[0] and turn.execution != execution
                 ):
-                    return place
+                    return index
         return len(self._turns)
 
     def _replace_turns(self, line: tuple[Turn, ...], reason: str) -> str:
-        """Make another line the line; return the name of the branch that has the old one (empty, if it was)."""
+        """Replace the current line; return the name of the branch that keeps it (empty if it was empty)."""
         old = self._turns
         name = (
             next((each.name for each in self._branches if _starts_with(each.turns, old)), "") if old else ""
@@ -369,7 +404,7 @@ class Conversation:
         if old and not name and not _starts_with(line, old):
             self._last_branch_number += 1
             name = f"{self._name}~{self._last_branch_number}"
-            # First, so that an interrupt between the two loses nothing.
+            # The branch comes first, so that an interrupt between the two loses nothing.
             self._branches = (*self._branches, Branch(name, old, reason, system=self._system))
         self._turns = line
         return name
@@ -382,8 +417,8 @@ class Conversation:
         limit_tokens: int | None,
         limit_turns: int | None,
     ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-        words = self.system if system is None else _validate_system(system)
-        always = ([{"role": "system", "content": words}] if words else []) + last
+        prompt = self.system if system is None else _validate_system(system)
+        always = ([{"role": "system", "content": prompt}] if prompt else []) + last
         fixed = sum(estimate_tokens(message["content"]) for message in always)
         kept, notes = _fit_to_limits(earlier, fixed, limit_tokens, limit_turns)
         middle = [message for turn in kept for message in turn.messages]
@@ -391,16 +426,16 @@ class Conversation:
         return [*always[:split], *middle, *last], notes
 
 
-def _validate_system(words: str | None) -> str | None:
-    if words is not None and not isinstance(words, str):
+def _validate_system(prompt: str | None) -> str | None:
+    if prompt is not None and not isinstance(prompt, str):
         raise InputError("the system prompt is not a string.", hint="Give it as str, or None for none.")
-    return words
+    return prompt
 
 
 def _fit_to_limits(
     turns: Sequence[Turn], fixed: int, limit_tokens: int | None, limit_turns: int | None
 ) -> tuple[Sequence[Turn], tuple[str, ...]]:
-    """The latest turns that the limits leave room for, and what to say of the others."""
+    """Return the latest turns within the limits, and notes on the omitted ones."""
     _check_limit(limit_tokens, "tokens", least=1)
     _check_limit(limit_turns, "turns", least=0)
     first = len(turns)
@@ -415,11 +450,7 @@ def _fit_to_limits(
     notes = []
     if first:
         by_turns = limit_turns is not None and len(turns) - first >= limit_turns
-        limit = (
-            _pluralize(limit_turns or 0, "earlier turn", "earlier turns")
-            if by_turns
-            else f"about {limit_tokens:,} tokens"
-        )
+        limit = _pluralize(limit_turns or 0, "earlier turn") if by_turns else f"about {limit_tokens:,} tokens"
         left = "the oldest turn" if first == 1 else f"the {first:,} oldest turns"
         notes.append(f"{left} of {len(turns):,} left out: the context's limit is {limit}")
     if limit_tokens is not None and fixed > limit_tokens:
@@ -427,24 +458,16 @@ def _fit_to_limits(
     return turns[first:], tuple(notes)
 
 
-def _check_limit(limit: object, what: str, least: int) -> None:
+def _check_limit(limit: object, unit: str, least: int) -> None:
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < least):
         raise InputError(
-            f"{short_repr(limit)} is not a number of {what}.", hint=f"Give a whole number from {least}."
+            f"{short_repr(limit)} is not a number of {unit}.", hint=f"Give a whole number from {least}."
         )
 
 
-def _common_prefix(one: Iterable[Turn], other: Iterable[Turn]) -> Iterator[Turn]:
-    """The turns that both begin with."""
-    for turn, twin in zip(one, other, strict=False):
-        if turn is not twin:
-            return
-        yield turn
-
-
 def _starts_with(line: Sequence[Turn], start: Sequence[Turn]) -> bool:
-    return len(list(_common_prefix(line, start))) == len(start)
+    return len(line) >= len(start) and all(turn is other for turn, other in zip(line, start, strict=False))
 
 
-def _pluralize(number: int, one: str, several: str) -> str:
-    return f"{number:,} {one if number == 1 else several}"
+def _pluralize(number: int, noun: str, ending: str = "s") -> str:
+    return f"{number:,} {noun}{'' if number == 1 else ending}"

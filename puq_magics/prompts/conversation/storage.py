@@ -1,4 +1,4 @@
-"""Conversations as files of JSON, whole or not there.
+"""JSON files of conversations.
 
 The format, version 1, is one object, in UTF-8::
 
@@ -7,49 +7,47 @@ The format, version 1, is one object, in UTF-8::
      "version": 1,
      "name": "main",                  letters, digits and . _ -; "" for none
      "system": "Be brief.",           or null
-     "turns": [                       each turn once, whether it is in the line, in branches, or in several
+     "turns": [                       each turn once, even if it is in several branches
       {
-       "cell": "3f2a9c1e",            the id in the notebook of the cell that asked, or null
-       "ordinal": 0,                  which of the cell's questions it is, or null
+       "cell": "3f2a9c1e",            the id of the cell in the notebook, or null
+       "ordinal": 0,                  the ordinal of the question within the cell, or null
        "content": "What is a monad?", or a list of parts: {"type": "text", "text": …}, {"type": "image_url", …}, …
        "answer": "A monoid …",
-       "model": "openai/gpt-4o-mini", "" where nobody said
+       "model": "openai/gpt-4o-mini", "" if unknown
        "usage": {"prompt_tokens": 9, "completion_tokens": 40, "total_tokens": 49},   or null
        "interrupted": false,
-       "cut": true,                   that the answer ended at the token limit; left out where it did not
-       "continued": ["Go on."],       the user's words at which the answer went on; left out where there are none
-       "system": "Be a pirate.",      what it was asked with, "" for none; left out where that is the system above
+       "cut": true,                   the answer ended at the token limit; omitted otherwise
+       "continued": ["Go on."],       the user's texts that asked to continue the answer; omitted if there are none
+       "system": "Be a pirate.",      the system prompt of this turn, "" for none; omitted if it is the one above
        "at": "2026-01-31T12:00:00+00:00"
       }
      ],
      "line": [0, 2],                  the conversation: indices into the turns, oldest first
      "branches": [
       {"number": 1, "turns": [0, 1], "why": "turn 2 replaced", "at": "2026-01-31T12:05:00+00:00",
-       "system": null}                the conversation's then; left out where that is the system above
+       "system": null}                the conversation's system prompt then; omitted if it is the one above
      ]
     }
 
-Further fields are ignored. A reader refuses a higher version. Only what was asked and answered is written, no
-key and no setting; a cell is written only if its id is one of the notebook file's own: an execution count means
-another cell after a restart, and some front ends' ids are paths on this machine.
+Unknown fields are ignored, higher versions are refused. No key and no setting is written. A cell's id is written only
+if it is one of the notebook file: an execution count means another cell after a restart, and the ids of some front
+ends are paths of this machine.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import stat
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from secrets import token_hex
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
+from puq_magics.core.files import expand_path, read_error, save_bytes
 from puq_magics.prompts.conversation.turns import (
     Branch,
     ConversationData,
@@ -59,35 +57,35 @@ from puq_magics.prompts.conversation.turns import (
     validate_name,
 )
 
+_T = TypeVar("_T")
 FORMAT = "puq_magics conversation"
 VERSION = 1
-#: Bytes of a file that are read, and so those that are written.
+#: Size limit of a file, in bytes.
 MAX_FILE_BYTES = 100_000_000
 
 #: A conversation's name, system prompt, turns and branches.
 LoadedConversation = tuple[str, str | None, tuple[Turn, ...], list[Branch]]
 
-_PERSISTENT_CELL_ID = re.compile(
-    r"(?!\d{1,7}\Z)[A-Za-z0-9_-]{1,64}"
-)  # nbformat's cell ids, but for execution counts
+# nbformat's cell ids, except execution counts
+_PERSISTENT_CELL_ID = re.compile(r"(?!\d{1,7}\Z)[A-Za-z0-9_-]{1,64}")
 _USAGE_FIELDS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_COPY_HINT = "Take another copy of it."
+_COPY_HINT = "Restore the file from a backup, or save the conversation again."
+_TYPE_NAMES = {str: "a string", int: "a number", bool: "true or false", list: "a list", dict: "an object"}
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
 def save(conversation: ConversationData, path: str | Path, force: bool = False) -> Path:
-    """Write all of a conversation; return the path. Raises InputError."""
+    """Write a conversation to a file and return its path. Raises InputError."""
     data = encode_json(_to_document(conversation))
     if len(data) > MAX_FILE_BYTES:
-        megabytes = (
-            f"{len(data) / 1e6:,.0f} MB, more than the {MAX_FILE_BYTES / 1e6:,.0f} that would be read again"
-        )
         raise InputError(
-            f"the conversation comes to {megabytes}.", hint="Forget some branches, or export it instead."
+            f"the conversation takes {len(data) / 1e6:,.0f} MB, more than the {MAX_FILE_BYTES / 1e6:,.0f} MB that "
+            "can be loaded again.",
+            hint="Delete some branches, or export it instead.",
         )
-    return write_file(path, data, force)
+    return save_bytes(data, path, force=force)
 
 
 def _to_document(conversation: ConversationData) -> dict[str, Any]:
@@ -102,7 +100,7 @@ def _to_document(conversation: ConversationData) -> dict[str, Any]:
             "number": branch.number,
             "turns": indices(branch.turns),
             "why": branch.reason,
-            "at": _format_time(branch.at),
+            "at": branch.at.isoformat(),
         }
         | ({"system": branch.system} if branch.system != conversation.system else {})
         for branch in conversation.branches
@@ -119,10 +117,10 @@ def _to_document(conversation: ConversationData) -> dict[str, Any]:
 
 
 def _turn_to_json(turn: Turn, system: str) -> dict[str, Any]:
-    lasts = turn.key is not None and _PERSISTENT_CELL_ID.fullmatch(turn.key[0])
-    cell, ordinal = turn.key if turn.key is not None and lasts else (None, None)
+    is_persistent = turn.key is not None and _PERSISTENT_CELL_ID.fullmatch(turn.key[0])
+    cell, ordinal = turn.key if turn.key is not None and is_persistent else (None, None)
     usage = turn.usage
-    written: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "cell": cell,
         "ordinal": ordinal,
         "content": turn.content,
@@ -130,98 +128,23 @@ def _turn_to_json(turn: Turn, system: str) -> dict[str, Any]:
         "model": turn.model,
         "usage": None if usage is None else {name: getattr(usage, name) for name in _USAGE_FIELDS},
         "interrupted": turn.interrupted,
-        "at": _format_time(turn.at),
+        "at": turn.at.isoformat(),
     }
     if turn.truncated:
-        written["cut"] = True
+        fields["cut"] = True
     if turn.continue_prompts:
-        written["continued"] = turn.continue_prompts
+        fields["continued"] = turn.continue_prompts
     if turn.system != system:
-        written["system"] = turn.system
-    return written
-
-
-def _format_time(at: datetime) -> str:
-    return at.isoformat()
+        fields["system"] = turn.system
+    return fields
 
 
 def encode_json(document: Mapping[str, Any]) -> bytes:
-    """A JSON document in UTF-8, readable where it can be: with half a character in it, all is escaped."""
+    """Encode a document as UTF-8; with a lone surrogate in it, as ASCII with escapes."""
     try:
         return (json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
     except UnicodeEncodeError:
         return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
-
-
-def write_file(path: str | Path, data: bytes, force: bool = False) -> Path:
-    """Write a file beside its target and rename it at the end; return the path, ``~`` expanded.
-
-    Without ``force`` nothing is overwritten, not even what appears meanwhile. Raises InputError.
-    """
-    target = expand_path(path)
-    try:
-        _check_target(target, force)
-        # With force, what a link points to is to change, not the link.
-        _write_atomically(target.resolve() if force else target, data, force)
-    except FileExistsError:
-        raise InputError(
-            f"{target} exists.", hint="Name another file; or --force (in Python force=True) replaces it."
-        ) from None
-    except (OSError, RuntimeError) as exc:  # RuntimeError: a link that leads to itself
-        words = getattr(exc, "strerror", None) or "its links lead nowhere"
-        raise InputError(f"{target} cannot be written: {words}.", hint="Name another file.") from None
-    return target
-
-
-def _write_atomically(target: Path, data: bytes, force: bool) -> None:
-    partial = target.with_name(f".{target.stem[:40]}.{token_hex(4)}.part")
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-        _move_into_place(partial, target, force)
-    finally:
-        with suppress(OSError):
-            partial.unlink()
-
-
-def _check_target(target: Path, force: bool) -> None:
-    if target.is_dir():
-        raise InputError(f"{target} is a folder.", hint="Name a file in it.")
-    if not target.parent.is_dir():
-        raise InputError(f"there is no folder {target.parent}.", hint="Make it first, or name another.")
-    if force and target.exists() and not target.is_file():
-        raise InputError(f"{target} is not an ordinary file.", hint="Name another.")
-    if not force and os.path.lexists(target):
-        raise FileExistsError
-
-
-def _move_into_place(partial: Path, target: Path, force: bool) -> None:
-    if force:
-        if target.exists():
-            shutil.copymode(target, partial)
-        partial.replace(target)
-        return
-    try:
-        os.link(partial, target)  # a rename would overwrite
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        target.open("xb").close()
-        partial.replace(target)
-
-
-def expand_path(path: str | Path) -> Path:
-    """The path that was given, ``~`` expanded. Raises InputError for what cannot be a file's."""
-    text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
-    if not text.strip() or "\0" in text:
-        raise InputError(f"{path!r} is not the name of a file.", hint="Write one like main.json.")
-    try:
-        target = Path(text).expanduser()
-    except RuntimeError:
-        raise InputError(f"{text} names nobody's home folder.", hint="Write the path in full.") from None
-    if not target.name:
-        raise InputError(f"{text} is a folder.", hint="Name a file in it.")
-    return target
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
@@ -230,39 +153,31 @@ def expand_path(path: str | Path) -> Path:
 def load(path: str | Path, name: str | None = None) -> LoadedConversation:
     """Read a conversation from a file; ``name`` replaces the stored name. Raises InputError, which names the file."""
     source = expand_path(path)
-    chosen = None if name is None else validate_name(name)
+    new_name = None if name is None else validate_name(name)
     document = _parse_document(_read_bytes(source), source)
     try:
-        return _conversation_from_json(document, chosen)
-    except ValueError as exc:
-        words = str(exc)
+        return _conversation_from_json(_Fields(document, "it"), new_name)
     except InputError as exc:
-        words = exc.message.rstrip(".")
-    raise InputError(f"{source} is not a whole conversation: {words}.", hint=_COPY_HINT)
+        message = f"{source} is not a complete conversation: {exc.message}"
+    raise InputError(message, hint=_COPY_HINT)
 
 
 def _read_bytes(source: Path) -> bytes:
+    hint = "Give the path of a saved conversation."
     try:
         details = source.stat()
         if not stat.S_ISREG(details.st_mode):  # opening a pipe could wait for ever
             kind = "a folder" if stat.S_ISDIR(details.st_mode) else "not a file"
-            raise InputError(f"{source} is {kind}.", hint="Name a conversation's file.")
-        with source.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1) if details.st_size <= MAX_FILE_BYTES else None
-    except FileNotFoundError:
-        raise InputError(f"there is no file {source}.", hint=f"The working folder is {Path.cwd()}.") from None
+            raise InputError(f"{source} is {kind}.", hint=hint)
+        if details.st_size > MAX_FILE_BYTES:
+            raise InputError(f"{source} is larger than {MAX_FILE_BYTES / 1e6:,.0f} MB.", hint=hint)
+        return source.read_bytes()
     except OSError as exc:
-        raise InputError(f"{source} cannot be read: {exc.strerror or exc}.", hint="Name another.") from None
-    if data is None or len(data) > MAX_FILE_BYTES:
-        raise InputError(
-            f"{source} is larger than {MAX_FILE_BYTES / 1e6:,.0f} MB.",
-            hint="No conversation that was saved is.",
-        )
-    return data
+        raise read_error(source, exc) from None
 
 
 def _parse_document(data: bytes, source: Path) -> dict[str, Any]:
-    """The file's object, which says that it is a conversation of a version that can be read."""
+    """Return the file's object, after checking its format and version."""
     try:
         document = json.loads(data.decode("utf-8-sig"), parse_constant=_reject_constant)
     except (ValueError, RecursionError):
@@ -270,13 +185,13 @@ def _parse_document(data: bytes, source: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{source} is not a conversation of puq_magics.", hint="Name one that --save wrote.")
     version = document.get("version")
-    if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
+    if type(version) is int and version > VERSION:
         raise InputError(
             f"{source} is from a later puq_magics (its format is {version}, this one reads {VERSION}).",
             hint="Upgrade: pip install -U puq_magics",
         )
-    if isinstance(version, bool) or version != VERSION:
-        raise InputError(f"{source} does not say which version of the format it has.", hint=_COPY_HINT)
+    if type(version) is not int or version != VERSION:
+        raise InputError(f"{source} has no valid format version.", hint=_COPY_HINT)
     return document
 
 
@@ -288,132 +203,122 @@ def _not_json_error(data: bytes, source: Path) -> InputError:
     if not data.strip():
         return InputError(f"{source} is empty.", hint=_COPY_HINT)
     if FORMAT.encode() in data[:200]:
-        return InputError(f"{source} is cut or damaged: its JSON is not whole.", hint=_COPY_HINT)
+        return InputError(f"{source} is truncated or damaged: its JSON is incomplete.", hint=_COPY_HINT)
     return InputError(f"{source} is not JSON.", hint="Name a file that --save wrote.")
 
 
-def _conversation_from_json(document: Mapping[str, Any], chosen: str | None) -> LoadedConversation:
-    """Raises ValueError with what is amiss, and InputError."""
-    own = _get_string(document, "name", "it")
-    name = chosen if chosen is not None else validate_name(own) if own else ""
-    system = _get_system(document, "it", None)
-    turns = [
-        _turn_from_json(turn, f"turn {n}", system or "")
-        for n, turn in enumerate(_get_list(document, "turns", "it"))
-    ]
+@dataclass(frozen=True)
+class _Fields:
+    """Fields of an object of the document, checked as they are read. Methods raise InputError."""
+
+    values: Mapping[str, Any]
+    #: Name of the object in errors, such as ``turn 2``.
+    label: str
+
+    def get(self, key: str, kind: type[_T]) -> _T:
+        value = self.values.get(key)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise InputError(f"{self.label} needs {_TYPE_NAMES[kind]} as {key!r}.", hint=_COPY_HINT)
+        return value
+
+    def get_optional(self, key: str, kind: type[_T], default: _T | None = None) -> _T | None:
+        """Return a field that may be omitted (for the default) or null."""
+        if key not in self.values:
+            return default
+        return None if self.values[key] is None else self.get(key, kind)
+
+    def get_count(self, key: str) -> int:
+        count = self.get(key, int)
+        if count < 0:
+            raise self.error(f"a negative {key!r}")
+        return count
+
+    def get_time(self) -> datetime:
+        try:
+            at = datetime.fromisoformat(self.get("at", str))
+            return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise self.error("an invalid timestamp") from None
+
+    def get_turns(self, key: str, turns: Sequence[Turn]) -> tuple[Turn, ...]:
+        indices = self.get(key, list)
+        if not all(type(index) is int and 0 <= index < len(turns) for index in indices):
+            raise self.error("an invalid index of a turn")
+        return tuple(turns[index] for index in indices)
+
+    def get_objects(self, key: str, label: str, start: int) -> list[_Fields]:
+        return [_as_fields(value, f"{label} {n}") for n, value in enumerate(self.get(key, list), start)]
+
+    def error(self, problem: str) -> InputError:
+        return InputError(f"{self.label} has {problem}.", hint=_COPY_HINT)
+
+
+def _as_fields(value: object, label: str) -> _Fields:
+    if not isinstance(value, dict):
+        raise InputError(f"{label} is not an object.", hint=_COPY_HINT)
+    return _Fields(value, label)
+
+
+def _conversation_from_json(document: _Fields, new_name: str | None) -> LoadedConversation:
+    stored_name = document.get("name", str)
+    name = new_name if new_name is not None else validate_name(stored_name) if stored_name else ""
+    system = document.get_optional("system", str)
+    turns = [_turn_from_json(fields, system or "") for fields in document.get_objects("turns", "turn", 0)]
     branches = [
-        _branch_from_json(branch, turns, name, f"branch {n}", system)
-        for n, branch in enumerate(_get_list(document, "branches", "it"), 1)
+        _branch_from_json(fields, turns, name, system)
+        for fields in document.get_objects("branches", "branch", 1)
     ]
     if len({branch.name for branch in branches}) < len(branches):
-        raise ValueError("two of its branches have the same number")
-    return name, system, _get_line(document, "line", turns, "it"), branches
+        raise document.error("two branches of the same number")
+    return name, system, document.get_turns("line", turns), branches
 
 
-def _get_system(fields: Mapping[str, Any], label: str, otherwise: str | None) -> str | None:
-    system = fields.get("system", otherwise)
-    if system is not None and not isinstance(system, str):
-        raise ValueError(f"{label} has a system prompt that is not a string")
-    return system
-
-
-def _branch_from_json(
-    value: object, turns: Sequence[Turn], name: str, label: str, system: str | None
-) -> Branch:
-    fields = _check_object(value, label)
-    number = fields.get("number")
-    if not _is_count(number) or number == 0:
-        raise ValueError(f"{label} has no number")
-    line = _get_line(fields, "turns", turns, label)
-    reason, at = _get_string(fields, "why", label), _get_time(fields, label)
-    return Branch(f"{name}~{number}", line, reason, at, _get_system(fields, label, system) or None)
-
-
-def _get_line(fields: Mapping[str, Any], key: str, turns: Sequence[Turn], label: str) -> tuple[Turn, ...]:
-    indices = _get_list(fields, key, label)
-    if not all(_is_count(index) and index < len(turns) for index in indices):
-        raise ValueError(f"{label} has turns that are not there")
-    return tuple(turns[index] for index in indices)
-
-
-def _turn_from_json(value: object, label: str, system: str) -> Turn:
-    fields = _check_object(value, label)
-    answer = _get_string(fields, "answer", label)
-    if not answer:
-        raise ValueError(f"{label} has an empty answer")
-    return Turn(
-        _get_key(fields, label),
-        validate_content(fields.get("content")),
-        answer,
-        _get_string(fields, "model", label),
-        _usage_from_json(fields.get("usage"), label),
-        _get_flag(fields, "interrupted", label),
-        _get_time(fields, label),
-        continue_prompts=_get_continue_prompts(fields, label),
-        system=_get_system(fields, label, system) or "",
-        truncated=_get_flag(fields, "cut", label),
+def _branch_from_json(fields: _Fields, turns: Sequence[Turn], name: str, system: str | None) -> Branch:
+    number = fields.get_count("number")
+    if number == 0:
+        raise fields.error("the number 0")
+    return Branch(
+        f"{name}~{number}",
+        fields.get_turns("turns", turns),
+        fields.get("why", str),
+        fields.get_time(),
+        fields.get_optional("system", str, system) or None,
     )
 
 
-def _get_flag(fields: Mapping[str, Any], key: str, label: str) -> bool:
-    value = fields.get(key, False)
-    if not isinstance(value, bool):
-        raise ValueError(f"{label} does not say whether it was {key}")
-    return value
+def _turn_from_json(fields: _Fields, system: str) -> Turn:
+    answer = fields.get("answer", str)
+    if not answer:
+        raise fields.error("an empty answer")
+    continue_prompts = fields.get_optional("continued", list) or []
+    if not all(isinstance(prompt, str) for prompt in continue_prompts):
+        raise fields.error("a 'continued' that is not a list of strings")
+    return Turn(
+        _key_from_json(fields),
+        validate_content(fields.values.get("content")),
+        answer,
+        fields.get("model", str),
+        _usage_from_json(fields),
+        fields.get_optional("interrupted", bool) or False,
+        fields.get_time(),
+        continue_prompts=tuple(continue_prompts),
+        system=fields.get_optional("system", str, system) or "",
+        truncated=fields.get_optional("cut", bool) or False,
+    )
 
 
-def _get_continue_prompts(fields: Mapping[str, Any], label: str) -> tuple[str, ...]:
-    words = fields.get("continued", [])
-    if not isinstance(words, list) or not all(isinstance(each, str) for each in words):
-        raise ValueError(f"{label} has a 'continued' that is no list of strings")
-    return tuple(words)
-
-
-def _get_key(fields: Mapping[str, Any], label: str) -> TurnKey | None:
-    cell, ordinal = fields.get("cell"), fields.get("ordinal")
+def _key_from_json(fields: _Fields) -> TurnKey | None:
+    cell = fields.get_optional("cell", str)
     if cell is None:
         return None
-    if not isinstance(cell, str) or not cell or not _is_count(ordinal):
-        raise ValueError(f"{label} has a cell or an ordinal that is none")
-    return cell, int(ordinal or 0)
+    if not cell:
+        raise fields.error("an empty 'cell'")
+    return cell, fields.get_count("ordinal")
 
 
-def _usage_from_json(value: object, label: str) -> Usage | None:
+def _usage_from_json(fields: _Fields) -> Usage | None:
+    value = fields.values.get("usage")
     if value is None:
         return None
-    counts = [_check_object(value, f"{label}'s usage").get(name) for name in _USAGE_FIELDS]
-    if not all(_is_count(count) for count in counts):
-        raise ValueError(f"{label} has a usage that is not numbers")
-    return Usage(*(int(count or 0) for count in counts))
-
-
-def _get_time(fields: Mapping[str, Any], label: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(_get_string(fields, "at", label))
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError(f"{label} has a time that is none") from None
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _check_object(value: object, label: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{label} is not an object")
-    return value
-
-
-def _get_list(fields: Mapping[str, Any], key: str, label: str) -> list[Any]:
-    value = fields.get(key)
-    if not isinstance(value, list):
-        raise ValueError(f"{label} has no list of {key!r}")
-    return value
-
-
-def _get_string(fields: Mapping[str, Any], key: str, label: str) -> str:
-    value = fields.get(key)
-    if not isinstance(value, str):
-        raise ValueError(f"{label} has no {key!r}, or one that is not a string")
-    return value
+    counts = _as_fields(value, f"the usage of {fields.label}")
+    return Usage(*(counts.get_count(name) for name in _USAGE_FIELDS))

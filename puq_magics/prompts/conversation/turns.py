@@ -1,4 +1,4 @@
-"""Turns of a conversation, each a question and its answer, and branches, which are lines of them."""
+"""Turns of a conversation (a question and its answer), and branches (earlier lines of turns)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
 from puq_magics.prompts.token_estimate import estimate_tokens
 
-#: Which question this is: the cell's id, and the ordinal of the question within one execution of the cell. Where
-#: the front end sends no ids, the execution count stands for the cell, as ``In[5]`` or ``5``.
+#: The cell's id, and the ordinal of the question within one execution of the cell. Where the front end sends no
+#: ids, the cell's id is the execution count, as ``In[5]`` or ``5``.
 TurnKey = tuple[str, int]
-#: What a user's message says: words, or parts such as ``{"type": "text", …}`` and ``{"type": "image_url", …}``.
+#: Content of a user's message: text, or parts such as ``{"type": "text", …}`` and ``{"type": "image_url", …}``.
 MessageContent = str | Sequence[Mapping[str, Any]]
 
 _MAX_NAME_LENGTH = 64
 _NAME_PATTERN = re.compile(r"\w[\w.-]*")
-_MAX_DEPTH = 50  # lists and objects within each other, in a part
+_MAX_DEPTH = 50  # nesting of a content part
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,56 +31,54 @@ class Turn:
     """A question and its answer."""
 
     key: TurnKey | None
-    #: Words, or parts.
+    #: The question: text, or content parts.
     content: str | tuple[Mapping[str, Any], ...]
-    #: The model's own words.
+    #: The model's text, unchanged.
     answer: str
-    #: The model that answered, as the router names it; empty when nobody said.
+    #: The model's name at the router; empty if unknown.
     model: str = ""
     usage: Usage | None = None
-    #: Whether the answer was stopped, so that only its beginning is here.
+    #: True if the answer was stopped, so that it is incomplete.
     interrupted: bool = False
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    #: Which execution of its cell it is from.
+    #: Execution of its cell, counted from 1; 0 outside of cells.
     execution: int = field(default=0, repr=False, compare=False)
-    #: The words, the user's own, at which the model went on with the answer; none of them is sent again.
+    #: The user's texts that asked to continue the answer; they are not sent again.
     continue_prompts: tuple[str, ...] = ()
-    #: The system prompt that it was asked with; empty for none.
+    #: The system prompt that was sent; empty for none.
     system: str = ""
-    #: Whether the answer ended at the token limit, so that only its beginning is here.
+    #: True if the answer ended at the token limit, so that it is incomplete.
     truncated: bool = False
 
     def __repr__(self) -> str:
-        asked, with_answer = (
-            repr(shorten(words, 60, placeholder="…")) for words in (self.question, self.answer)
-        )
+        question, answer = (repr(shorten(text, 60, placeholder="…")) for text in (self.question, self.answer))
         facts = [
             self.model,
             *(["interrupted"] if self.interrupted else []),
-            *(["cut"] if self.truncated else []),
+            *(["truncated"] if self.truncated else []),
         ]
-        return f"<Turn {asked} → {with_answer}{''.join(f', {fact}' for fact in facts if fact)}>"
+        return f"<Turn {question} → {answer}{''.join(f', {fact}' for fact in facts if fact)}>"
 
     @property
     def question(self) -> str:
-        """The words of the question, without what is not text."""
+        """Text of the question, without parts of other types."""
         if isinstance(self.content, str):
             return self.content
         return "\n\n".join(part["text"] for part in self.content if is_text_part(part))
 
     @property
     def is_complete(self) -> bool:
-        """Whether the answer came to its end."""
+        """True if the answer was neither interrupted nor truncated."""
         return not (self.interrupted or self.truncated)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """As they are sent."""
+        """The turn as the two messages that are sent."""
         return [user_message(self.content), {"role": "assistant", "content": self.answer}]
 
     @property
     def tokens(self) -> int:
-        """How many tokens it has, estimated."""
+        """Estimated number of tokens."""
         return estimate_tokens(self.content) + estimate_tokens(self.answer)
 
     def with_answer(
@@ -92,7 +90,7 @@ class Turn:
         truncated: bool,
         continue_prompts: Sequence[str],
     ) -> Turn:
-        """The same question with another answer, for which the model was told to go on at ``continued`` as well."""
+        """Return a copy with another answer; ``continue_prompts`` are added to those of the turn."""
         return replace(
             self,
             answer=answer,
@@ -106,16 +104,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Branch:
-    """The line of turns as it was before some of them left it."""
+    """An earlier line of turns, kept when some of them were replaced or removed."""
 
     #: Such as ``main~1``.
     name: str
-    #: All of them, from the first.
+    #: All turns, from the first.
     turns: tuple[Turn, ...]
-    #: What happened then, for people: ``turn 2 replaced``.
+    #: The cause, for display: ``turn 2 replaced``.
     reason: str = ""
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    #: The conversation's system prompt then; None for none.
+    #: The conversation's system prompt at that time; None for none.
     system: str | None = None
 
     @property
@@ -154,36 +152,36 @@ def validate_name(name: str) -> str:
 
 
 def validate_content(content: object) -> str | tuple[dict[str, Any], ...]:
-    """A question's words or parts, as a copy of their own. Raises InputError for what is neither."""
+    """Return a question's text, or a copy of its parts. Raises InputError if it is neither."""
     if isinstance(content, str):
         if not content.strip():
-            raise InputError("the question is empty.", hint="Write some words.")
+            raise InputError("the question is empty.", hint="Write a prompt.")
         return content
     parts = (
         list(content) if isinstance(content, Sequence) and not isinstance(content, bytes | bytearray) else []
     )
     if not parts or not all(_is_content_part(part) for part in parts):
         raise InputError(
-            "the question is neither words nor a list of parts.",
+            "the question must be text or a list of content parts.",
             hint='A part is like {"type": "text", "text": "Hello"}.',
         )
     return tuple(_copy_plain_data(dict(part)) for part in parts)
 
 
 def is_text_part(part: Mapping[str, Any]) -> bool:
-    """Whether a part is words."""
+    """Return whether a part is text."""
     return bool(part["type"] == "text")
 
 
 def validate_key(key: object) -> TurnKey | None:
-    """A turn's key. Raises InputError for what is none."""
+    """Return a turn's key. Raises InputError for an invalid one."""
     match key:
         case None:
             return None
         case (str(cell), int(ordinal)) if cell and ordinal >= 0 and not isinstance(ordinal, bool):
             return cell, ordinal
     raise InputError(
-        f"{short_repr(key)} is not a turn's key.", hint="It is a cell's id and an ordinal from 0, or None."
+        f"{short_repr(key)} is not a turn's key.", hint="Give a cell's id and an ordinal from 0, or None."
     )
 
 
@@ -194,7 +192,7 @@ def _is_content_part(part: object) -> bool:
 
 
 def _copy_plain_data(value: Any, depth: int = 0) -> Any:
-    """A copy of plain data, so that no change elsewhere reaches it. Raises InputError for other data."""
+    """Return a deep copy of plain data. Raises InputError for other data."""
     if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
         return value
     if depth < _MAX_DEPTH:
@@ -208,13 +206,13 @@ def _copy_plain_data(value: Any, depth: int = 0) -> Any:
 
 
 def user_message(content: str | tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
-    """A question as it is sent."""
-    said = content if isinstance(content, str) else [_copy_plain_data(part) for part in content]
-    return {"role": "user", "content": said}
+    """Return a question as a message."""
+    copied = content if isinstance(content, str) else [_copy_plain_data(part) for part in content]
+    return {"role": "user", "content": copied}
 
 
 def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
-    """The tokens of two calls; None where nothing is known of either."""
+    """Return the tokens of two calls together; None if both are unknown."""
     if one is None or other is None:
         return one or other
     return Usage(
@@ -225,6 +223,6 @@ def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
 
 
 def short_repr(value: object) -> str:
-    """A value as an error quotes it."""
-    words = repr(value[:60] if isinstance(value, str) else value)
-    return words if len(words) <= 80 else f"{words[:79]}…"
+    """Return a value as an error quotes it: at most 80 characters."""
+    text = repr(value[:60] if isinstance(value, str) else value)
+    return text if len(text) <= 80 else f"{text[:79]}…"

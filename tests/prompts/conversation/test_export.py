@@ -28,16 +28,16 @@ def image(url: str) -> dict[str, Any]:
 
 def of(question: Any, answer: str, **facts: Any) -> Conversation:
     chat = Conversation("main")
-    chat.commit(None, question, answer, at=AT, **facts)
+    chat.commit(question, answer, at=AT, **facts)
     return chat
 
 
 def test_a_document() -> None:
     chat = Conversation("main", "Be brief.")
     chat.commit(
-        None, "What is a *monad*?", "A **monoid** …\n\n- of\n- endofunctors", "m/1", Usage(9, 40, 49), at=AT
+        "What is a *monad*?", "A **monoid** …\n\n- of\n- endofunctors", "m/1", Usage(9, 40, 49), at=AT
     )
-    chat.commit(None, "Why:\n```\nx\n```", "One, two,", interrupted=True, at=AT)
+    chat.commit("Why:\n```\nx\n```", "One, two,", interrupted=True, at=AT)
     assert (
         to_markdown(chat)
         == """\
@@ -71,7 +71,7 @@ x
 
 ## Answer 2
 
-> 2026-01-31 12:30 UTC · **interrupted: this is as far as the answer came**
+> 2026-01-31 12:30 UTC · **interrupted: the answer is incomplete**
 >
 > One, two,
 """
@@ -81,7 +81,7 @@ x
 def test_the_system_prompt_stands_where_it_changes() -> None:
     chat = Conversation("main", "Be brief.")
     for number, system in enumerate([None, None, "Be a *pirate*.", "", None], 1):
-        chat.commit(None, f"{number}?", "!", system=system)
+        chat.commit(f"{number}?", "!", system=system)
     chat.system = "Be kind."
     assert headings(to_markdown(chat)) == [
         "Conversation `main`",
@@ -104,7 +104,7 @@ def test_a_conversation_that_has_no_turns_yet_shows_its_system_prompt() -> None:
 
 
 def test_an_answer_that_was_cut_says_so() -> None:
-    assert "**cut off at the token limit: this is as far as the answer came**" in to_markdown(
+    assert "**cut off at the token limit: the answer is incomplete**" in to_markdown(
         of("?", "One, two,", truncated=True)
     )
 
@@ -152,8 +152,8 @@ def kinds(markdown: str) -> set[str]:
 @pytest.mark.parametrize("words", HOSTILE)
 def test_the_shape_survives_whatever_is_said(words: str) -> None:
     chat = Conversation("main", words)
-    chat.commit(None, words, words, words, at=AT)
-    chat.commit(None, "?", "the end", at=AT)
+    chat.commit(words, words, words, at=AT)
+    chat.commit("?", "the end", at=AT)
     document = to_markdown(chat)
     assert headings(document) == [
         "Conversation `main`",
@@ -312,8 +312,8 @@ notes.md
 def test_a_notebook(tmp_path: Path) -> None:
     chat = Conversation("main", "Be brief.")
     parts = [{"type": "text", "text": "What is this?"}, image(f"data:image/png;base64,{PNG}")]
-    chat.commit(None, parts, "A **cat**.\n\n```\nopen", "m/1", at=AT)
-    chat.commit(None, "Sure?", "Yes.", at=AT)
+    chat.commit(parts, "A **cat**.\n\n```\nopen", "m/1", at=AT)
+    chat.commit("Sure?", "Yes.", at=AT)
     target = chat.export(tmp_path / "main.ipynb")
     notebook = nbformat.read(target, as_version=nbformat.NO_CONVERT)
     nbformat.validate(notebook)
@@ -338,7 +338,7 @@ def test_the_ending_decides(tmp_path: Path) -> None:
     assert chat.export(tmp_path / "a.MD").read_text(encoding="utf-8") == to_markdown(chat)
     assert json.loads(chat.export(tmp_path / "a.ipynb").read_text(encoding="utf-8")) == to_notebook(chat)
     for name in ("a.pdf", "a", "a.md.gz"):
-        with pytest.raises(InputError, match=r"neither \.md nor \.ipynb"):
+        with pytest.raises(InputError, match=r"does not end in \.md or \.ipynb"):
             chat.export(tmp_path / name)
     with pytest.raises(InputError, match="is not the name of a file"):
         chat.export("")
@@ -349,7 +349,7 @@ def test_the_ending_decides(tmp_path: Path) -> None:
 
 def test_half_a_character_does_not_stop_it(tmp_path: Path) -> None:
     chat = Conversation("x", "\udc00")
-    chat.commit(None, "\ud800?", "\udfff", "m\ud800", at=AT)
+    chat.commit("\ud800?", "\udfff", "m\ud800", at=AT)
     assert "\N{REPLACEMENT CHARACTER}?" in chat.export(tmp_path / "x.md").read_text(encoding="utf-8")
     chat.export(tmp_path / "x.ipynb")
 
@@ -363,6 +363,4 @@ def test_nothing_to_export(tmp_path: Path) -> None:
 def test_the_words_at_which_an_answer_went_on() -> None:
     chat = of("Count.", "One,", interrupted=True)
     chat.extend_answer("One, two.", continue_prompts=["*More*, please."])
-    assert to_markdown(chat).endswith(
-        "> *Gone on with, when told:*\n>\n> > \\*More\\*, please.\n>\n> One, two.\n"
-    )
+    assert to_markdown(chat).endswith("> *Continued after:*\n>\n> > \\*More\\*, please.\n>\n> One, two.\n")

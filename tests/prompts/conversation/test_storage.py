@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from puq_magics.api.types import Usage
+from puq_magics.core import files
 from puq_magics.core.errors import InputError
-from puq_magics.prompts.conversation import storage as conversation_files
+from puq_magics.prompts.conversation import storage
 from puq_magics.prompts.conversation.conversation import Conversation
 from puq_magics.prompts.conversation.storage import MAX_FILE_BYTES
 from puq_magics.prompts.conversation.turns import Turn
@@ -28,9 +29,9 @@ PARTS = [
 
 def example() -> Conversation:
     chat = Conversation("main", "Be brief.")
-    chat.commit(("3f2a9c1e", 0), "Wie heißt 数学?", "Mathematik", "m/1", Usage(9, 4, 13), at=AT)
-    chat.commit(("aaaa-bbbb", 0), PARTS, "A ca", "m/1", interrupted=True, at=AT)
-    chat.commit(("aaaa-bbbb", 0), PARTS, "A cat", "m/1", at=AT)
+    chat.commit("Wie heißt 数学?", "Mathematik", "m/1", Usage(9, 4, 13), at=AT, key=("3f2a9c1e", 0))
+    chat.commit(PARTS, "A ca", "m/1", interrupted=True, at=AT, key=("aaaa-bbbb", 0))
+    chat.commit(PARTS, "A cat", "m/1", at=AT, key=("aaaa-bbbb", 0))
     return chat
 
 
@@ -85,9 +86,9 @@ def test_the_format_is_as_documented(path: Path) -> None:
 
 def test_system_prompts_and_marks_of_cut_answers_come_back(path: Path) -> None:
     chat = Conversation("main", "Be brief.")
-    chat.commit(None, "1", "a")
-    chat.commit(("cell-a", 0), "2", "b", system="Be a pirate.", truncated=True)
-    chat.commit(("cell-b", 0), "3", "c", system="")
+    chat.commit("1", "a")
+    chat.commit("2", "b", system="Be a pirate.", truncated=True, key=("cell-a", 0))
+    chat.commit("3", "c", system="", key=("cell-b", 0))
     chat.system = None
     chat.undo()
     chat.system = "Be kind."
@@ -132,7 +133,7 @@ def test_a_file_of_before_turns_had_system_prompts(path: Path) -> None:
 )
 def test_a_cell_is_kept_if_it_is_the_same_after_a_restart(path: Path, cell: str, lasts: bool) -> None:
     chat = Conversation("main")
-    chat.commit((cell, 3), "?", "!")
+    chat.commit("?", "!", key=(cell, 3))
     chat.save(path)
     assert Conversation.load(path).turns[0].key == ((cell, 3) if lasts else None)
     assert (json.dumps(cell) in path.read_text(encoding="utf-8")) is lasts
@@ -141,12 +142,12 @@ def test_a_cell_is_kept_if_it_is_the_same_after_a_restart(path: Path, cell: str,
 def test_a_cell_of_a_loaded_conversation_runs_again(path: Path) -> None:
     chat = Conversation("main")
     for n in range(3):
-        chat.commit(("cell-a", n), "?", f"a{n}")
-    chat.commit(("cell-b", 0), "?", "b0")
+        chat.commit("?", f"a{n}", key=("cell-a", n))
+    chat.commit("?", "b0", key=("cell-b", 0))
     chat.save(path)
     loaded = Conversation.load(path)
     loaded.begin_execution("cell-a")
-    loaded.commit(("cell-a", 0), "?", "A0")
+    loaded.commit("?", "A0", key=("cell-a", 0))
     assert [turn.answer for turn in loaded.turns] == ["A0"]
     assert [turn.answer for turn in loaded.branches[0].turns] == ["a0", "a1", "a2", "b0"]
 
@@ -165,7 +166,7 @@ def test_it_is_loaded_under_another_name(path: Path) -> None:
 def test_any_words_come_back(tmp_path_factory: pytest.TempPathFactory, question: str, answer: str) -> None:
     target = tmp_path_factory.getbasetemp() / "any.json"
     chat = Conversation("x", answer)
-    chat.commit(None, f"?{question}", answer)
+    chat.commit(f"?{question}", answer)
     chat.save(target, force=True)
     turn = Conversation.load(target).turns[0]
     assert (turn.content, turn.answer) == (f"?{question}", answer)
@@ -173,7 +174,7 @@ def test_any_words_come_back(tmp_path_factory: pytest.TempPathFactory, question:
 
 def test_half_a_character_comes_back(path: Path) -> None:
     chat = Conversation("x")
-    chat.commit(None, "?\ud83d", "é\ude00")
+    chat.commit("?\ud83d", "é\ude00")
     chat.save(path)
     assert Conversation.load(path).turns[0].answer == "é\ude00"
 
@@ -192,11 +193,11 @@ def test_nothing_is_overwritten_unasked(path: Path) -> None:
 
 
 def test_what_appears_meanwhile_is_not_overwritten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation_files, "_check_target", lambda *_: path.write_text("mine"))
-    with pytest.raises(InputError, match="exists"):
+    monkeypatch.setattr(files, "check_save_path", lambda path, *_: path.write_text("mine") and path)
+    with pytest.raises(InputError, match="has appeared meanwhile"):
         example().save(path)
     assert path.read_text() == "mine"
-    assert [each.name for each in path.parent.iterdir()] == ["main.json"]
+    assert Conversation.load(path.with_name("main-1.json")).name == "main"
 
 
 def test_a_file_system_without_links(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +244,7 @@ def test_a_link_stays_one(path: Path, tmp_path: Path) -> None:
         ("a\0b", "is not the name of a file"),
         (None, "is not the name of a file"),
         (".", "is a folder"),
-        ("~no-such-person-here/x.json", "nobody's home"),
+        ("~no-such-person-here/x.json", "unknown user in path"),
         ("no-such-folder/x.json", "there is no folder"),
         ("x" * 300 + ".json", "cannot be written"),
     ],
@@ -275,8 +276,8 @@ def test_a_link_to_itself(path: Path) -> None:
 
 
 def test_what_would_not_be_read_again_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation_files, "MAX_FILE_BYTES", 500)
-    with pytest.raises(InputError, match="more than the 0 that would be read again"):
+    monkeypatch.setattr(storage, "MAX_FILE_BYTES", 500)
+    with pytest.raises(InputError, match="more than the 0 MB that can be loaded again"):
         example().save(path)
     assert not path.exists()
 
@@ -302,7 +303,7 @@ def test_a_file_cut_anywhere_is_refused(path: Path) -> None:
         path.write_bytes(whole[:size])
         message = refused(path)
         if size > 40:
-            assert message == "FILE is cut or damaged: its JSON is not whole."
+            assert message == "FILE is truncated or damaged: its JSON is incomplete."
     path.write_bytes(whole)
     assert Conversation.load(path).name == "main"
 
@@ -323,11 +324,11 @@ def test_a_file_cut_anywhere_is_refused(path: Path) -> None:
         ),
         (
             b'{"format": "puq_magics conversation"}',
-            "FILE does not say which version of the format it has.",
+            "FILE has no valid format version.",
         ),
         (
             b'{"format": "puq_magics conversation", "version": true}',
-            "FILE does not say which version of the format it has.",
+            "FILE has no valid format version.",
         ),
     ],
 )
@@ -337,7 +338,7 @@ def test_other_files(path: Path, data: bytes, words: str) -> None:
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    assert refused(tmp_path / "nothing.json") == "there is no file FILE."
+    assert refused(tmp_path / "nothing.json") == "there is no file 'FILE'."
     assert refused(tmp_path) == "FILE is a folder."
     os.mkfifo(tmp_path / "pipe")
     assert refused(tmp_path / "pipe") == "FILE is not a file."
@@ -363,35 +364,38 @@ Change = Callable[[dict[str, Any]], Any]
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda d: d.update(name=5), "it has no 'name'"),
+        (lambda d: d.update(name=5), "it needs a string as 'name'"),
         (lambda d: d.update(name="a b"), "is not a name for a conversation"),
-        (lambda d: d.update(system=5), "it has a system prompt that is not a string"),
-        (lambda d: d["turns"][1].update(system=5), "turn 1 has a system prompt that is not a string"),
-        (lambda d: d["turns"][1].update(cut="no"), "turn 1 does not say whether it was cut"),
-        (lambda d: d["branches"][0].update(system=5), "branch 1 has a system prompt that is not a string"),
-        (lambda d: d.pop("turns"), "it has no list of 'turns'"),
-        (lambda d: d.pop("line"), "it has no list of 'line'"),
-        (lambda d: d.pop("branches"), "it has no list of 'branches'"),
+        (lambda d: d.update(system=5), "it needs a string as 'system'"),
+        (lambda d: d["turns"][1].update(system=5), "turn 1 needs a string as 'system'"),
+        (lambda d: d["turns"][1].update(cut="no"), "turn 1 needs true or false as 'cut'"),
+        (lambda d: d["branches"][0].update(system=5), "branch 1 needs a string as 'system'"),
+        (lambda d: d.pop("turns"), "it needs a list as 'turns'"),
+        (lambda d: d.pop("line"), "it needs a list as 'line'"),
+        (lambda d: d.pop("branches"), "it needs a list as 'branches'"),
         (lambda d: d["turns"].__setitem__(0, "x"), "turn 0 is not an object"),
         (lambda d: d["turns"][1].update(content=""), "the question is empty"),
-        (lambda d: d["turns"][1].update(content=5), "neither words nor a list of parts"),
-        (lambda d: d["turns"][1].update(answer=None), "turn 1 has no 'answer'"),
+        (lambda d: d["turns"][1].update(content=5), "must be text or a list of content parts"),
+        (lambda d: d["turns"][1].update(answer=None), "turn 1 needs a string as 'answer'"),
         (lambda d: d["turns"][1].update(answer=""), "turn 1 has an empty answer"),
-        (lambda d: d["turns"][1].update(model=None), "turn 1 has no 'model'"),
-        (lambda d: d["turns"][1].update(usage=5), "turn 1's usage is not an object"),
-        (lambda d: d["turns"][0]["usage"].update(total_tokens=-1), "turn 0 has a usage that is not numbers"),
-        (lambda d: d["turns"][1].update(interrupted="no"), "does not say whether it was interrupted"),
-        (lambda d: d["turns"][1].update(at="yesterday"), "turn 1 has a time that is none"),
-        (lambda d: d["turns"][1].update(at="0001-01-01T00:00:00+14:00"), "turn 1 has a time that is none"),
-        (lambda d: d["turns"][1].update(cell=5), "turn 1 has a cell or an ordinal that is none"),
-        (lambda d: d["turns"][1].update(ordinal=None), "turn 1 has a cell or an ordinal that is none"),
-        (lambda d: d.update(line=[0, 3]), "it has turns that are not there"),
-        (lambda d: d.update(line=[-1]), "it has turns that are not there"),
-        (lambda d: d.update(line=[True]), "it has turns that are not there"),
-        (lambda d: d["branches"][0].update(turns=[9]), "branch 1 has turns that are not there"),
-        (lambda d: d["branches"][0].update(number=0), "branch 1 has no number"),
-        (lambda d: d["branches"][0].update(why=None), "branch 1 has no 'why'"),
-        (lambda d: d["branches"].append(d["branches"][0]), "two of its branches have the same number"),
+        (lambda d: d["turns"][1].update(model=None), "turn 1 needs a string as 'model'"),
+        (lambda d: d["turns"][1].update(usage=5), "the usage of turn 1 is not an object"),
+        (
+            lambda d: d["turns"][0]["usage"].update(total_tokens=-1),
+            "the usage of turn 0 has a negative 'total_tokens'",
+        ),
+        (lambda d: d["turns"][1].update(interrupted="no"), "turn 1 needs true or false as 'interrupted'"),
+        (lambda d: d["turns"][1].update(at="yesterday"), "turn 1 has an invalid timestamp"),
+        (lambda d: d["turns"][1].update(at="0001-01-01T00:00:00+14:00"), "turn 1 has an invalid timestamp"),
+        (lambda d: d["turns"][1].update(cell=5), "turn 1 needs a string as 'cell'"),
+        (lambda d: d["turns"][1].update(ordinal=None), "turn 1 needs a number as 'ordinal'"),
+        (lambda d: d.update(line=[0, 3]), "it has an invalid index of a turn"),
+        (lambda d: d.update(line=[-1]), "it has an invalid index of a turn"),
+        (lambda d: d.update(line=[True]), "it has an invalid index of a turn"),
+        (lambda d: d["branches"][0].update(turns=[9]), "branch 1 has an invalid index of a turn"),
+        (lambda d: d["branches"][0].update(number=0), "branch 1 has the number 0"),
+        (lambda d: d["branches"][0].update(why=None), "branch 1 needs a string as 'why'"),
+        (lambda d: d["branches"].append(d["branches"][0]), "it has two branches of the same number"),
     ],
 )
 def test_a_field_that_is_not_what_it_should_be(path: Path, change: Change, words: str) -> None:
@@ -400,7 +404,7 @@ def test_a_field_that_is_not_what_it_should_be(path: Path, change: Change, words
     change(document)
     path.write_text(json.dumps(document))
     message = refused(path)
-    assert message.startswith("FILE is not a whole conversation: ")
+    assert message.startswith("FILE is not a complete conversation: ")
     assert words in message
 
 
@@ -430,4 +434,4 @@ def test_the_words_at_which_an_answer_went_on(path: Path) -> None:
     assert everything(Conversation.load(path)) == everything(chat)
     document["turns"][0]["continued"] = "More."
     path.write_text(json.dumps(document))
-    assert "'continued' that is no list of strings" in refused(path)
+    assert "needs a list as 'continued'" in refused(path)
