@@ -1,11 +1,9 @@
-import string
 import struct
 import zlib
 
 import pytest
 
-from puq_magics.sandbox.scripted import drawing as font
-from puq_magics.sandbox.scripted.drawing import WORDS, Canvas, band_height, draw, mix, stamp, write_png
+from puq_magics.sandbox.scripted.drawing import STAMP, draw, text_rows, write_png
 
 
 def notes(png: bytes) -> dict[bytes, bytes]:
@@ -59,135 +57,6 @@ def test_a_notebook_can_hold_it() -> None:
     assert len(draw("A lighthouse by the sea", 1024, 1024)) < 150_000
 
 
-WHITE = (255, 255, 255)
-
-
-def red(canvas: Canvas) -> list[list[int]]:
-    return [list(row[::3]) for row in canvas.rows]
-
-
-def test_mixing() -> None:
-    assert mix((0, 100, 200), (100, 0, 200), 0) == (0, 100, 200)
-    assert mix((0, 100, 200), (100, 0, 200), 0.5) == (50, 50, 200)
-    assert mix((0, 100, 200), (100, 0, 200), 1) == (100, 0, 200)
-
-
-def test_spans_are_cut_at_the_edges() -> None:
-    canvas = Canvas(4, 2)
-    canvas.span(0, -5, 2, (1, 2, 3))
-    canvas.span(1, 3, 9, (1, 2, 3))
-    for y in (-1, 2):
-        canvas.span(y, 0, 4, WHITE)
-    assert red(canvas) == [[1, 1, 0, 0], [0, 0, 0, 1]]
-    assert bytes(canvas.rows[0][:6]) == bytes([1, 2, 3, 1, 2, 3])
-
-
-def test_a_veil_and_a_blend() -> None:
-    canvas = Canvas(3, 1)
-    canvas.veil(0, 1, 9, (100, 200, 50), 0.5)
-    canvas.blend(0, 0, (100, 200, 50), 0.1)
-    canvas.blend(7, 0, WHITE, 1)
-    assert list(canvas.rows[0]) == [10, 20, 5, 50, 100, 25, 50, 100, 25]
-
-
-def test_a_disc_covers_its_area_and_is_round() -> None:
-    canvas = Canvas(40, 40)
-    canvas.disc(20, 20, 10, WHITE)
-    covered = sum(map(sum, red(canvas))) / 255
-    assert abs(covered - 314.16) < 3
-    rows = red(canvas)
-    assert rows[20][20] == 255
-    assert rows == rows[::-1] == [row[::-1] for row in rows]
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    assert (
-        max(
-            abs(a - b)
-            for row, column in zip(rows, columns, strict=True)
-            for a, b in zip(row, column, strict=True)
-        )
-        < 80
-    )
-
-
-def test_a_disc_over_the_edge() -> None:
-    canvas = Canvas(10, 10)
-    canvas.disc(0, 0, 5, WHITE, 0.5)
-    assert red(canvas)[0][0] == 128
-    canvas.disc(100, 100, 5, WHITE)
-    assert red(canvas)[9][9] == 0
-
-
-def test_what_is_below_a_line() -> None:
-    canvas = Canvas(5, 4)
-    colours = [(10, 0, 0), (20, 0, 0), (30, 0, 0), (40, 0, 0)]
-    canvas.below([2, 2.5, 0, -3, 9], colours)
-    assert red(canvas) == [
-        [0, 0, 10, 10, 0],
-        [0, 0, 20, 20, 0],
-        [30, 15, 30, 30, 0],
-        [40, 40, 40, 40, 0],
-    ]
-
-
-def dots(text: str) -> set[tuple[int, int]]:
-    return {(x + more, y) for x, y, length in font.pixels(text) for more in range(length)}
-
-
-def test_every_sign_of_ascii_has_a_shape_of_its_own() -> None:
-    signs = [sign for sign in string.printable if not sign.isspace()] + ["·", "□"]
-    shapes = {frozenset(dots(sign)) for sign in signs}
-    assert len(shapes) == len(signs) == 96
-    for sign in signs:
-        assert font.plain(sign) == sign
-        assert all(0 <= x < font.width(sign) and 0 <= y < font.HEIGHT for x, y in dots(sign))
-
-
-def test_rows_of_a_sign_are_all_as_wide() -> None:
-    for sign, glyph in font._glyphs().items():
-        assert len({len(row) for row in glyph}) == 1, sign
-        assert font.CAPITAL <= len(glyph) <= font.HEIGHT
-        assert set("".join(glyph)) <= {"#", "."}
-
-
-def test_signs_stand_side_by_side() -> None:
-    assert dots("Hi") == dots("H") | {(x + font.width("H") + 1, y) for x, y in dots("i")}
-    assert font.width("Hi") == font.width("H") + 1 + font.width("i")
-    assert font.width("") == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "result"),
-    [
-        ("A  fox\n and\t a hen", "A fox and a hen"),
-        ("Größe, café – “naïve”…", 'Grosse, cafe - "naive"...'),
-        ("日本 🦊", "□□ □"),
-        ("e\u0301a\u200db", "eab"),
-        ("", ""),
-    ],
-)
-def test_other_signs_become_plain_ones_or_boxes(text: str, result: str) -> None:
-    assert font.plain(text) == result
-
-
-def test_wrapping() -> None:
-    text = "SANDBOX · not made by a model"
-    for room in (50, 80, 200):
-        lines = font.wrap(text, room)
-        assert all(font.width(line) <= room for line in lines)
-        assert " ".join(lines) == text
-    assert font.wrap("incomprehensibilities", 20) != []
-    assert font.wrap("", 20) == []
-
-
-def test_shortening() -> None:
-    text = "a quick brown fox jumps over the lazy dog"
-    assert font.shorten(text, 1000) == text
-    short = font.shorten(text, 100)
-    assert short.endswith(" ...")
-    assert font.width(short) <= 100
-    assert font.shorten(text, 3) == ""
-
-
 def chunks(png: bytes) -> list[tuple[bytes, bytes]]:
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     place, found = 8, []
@@ -211,45 +80,33 @@ def test_what_is_in_it() -> None:
     assert found[3][1] == b""
 
 
-STAMP_WHITE = b"\xff\xff\xff"
+WHITE = b"\xff\xff\xff"
 
 
-def stamped(width: int, height: int, prompt: str) -> Canvas:
-    canvas = Canvas(width, height)
-    stamp(canvas, prompt)
-    return canvas
+def pixel_rows(png: bytes, width: int) -> list[bytes]:
+    data, size = pixels(png), 3 * width + 1
+    return [data[start + 1 : start + size] for start in range(0, len(data), size)]
 
 
-def has(canvas: Canvas, text: str, dot: int) -> bool:
-    """Whether these words stand in white somewhere on the canvas, to the last dot."""
-    strokes = list(font.pixels(text))
-    across, down = font.width(text) * dot, font.CAPITAL * dot
+def shows(rows: list[bytes], text: str, dot: int) -> bool:
+    """Check whether the text is written in white somewhere, to the last dot, and nothing else is in its place."""
+    wanted = [[is_set for is_set in line for _ in range(dot)] for line in text_rows(text) for _ in range(dot)]
+    written = [[row[3 * x : 3 * x + 3] == WHITE for x in range(len(row) // 3)] for row in rows]
     return any(
-        all(
-            canvas.rows[y + dy * dot][3 * (x + dx * dot) : 3 * (x + (dx + n) * dot)] == STAMP_WHITE * n * dot
-            for dx, dy, n in strokes
-        )
-        for y in range(canvas.height - down)
-        for x in range(min(20, canvas.width - across + 1))
+        all(written[y + dy][x : x + len(line)] == line for dy, line in enumerate(wanted))
+        for y in range(len(rows) - len(wanted) + 1)
+        for x in range(min(20, len(written[0]) - len(wanted[0]) + 1))
     )
 
 
 @pytest.mark.parametrize(
     ("width", "height", "dot"), [(256, 256, 1), (512, 512, 2), (1024, 768, 2), (1024, 1024, 3), (2048, 64, 1)]
 )
-def test_the_words_are_there_in_one_line(width: int, height: int, dot: int) -> None:
-    assert has(stamped(width, height, "A fox"), WORDS, dot)
+def test_the_stamp_is_in_one_line(width: int, height: int, dot: int) -> None:
+    assert shows(pixel_rows(draw("A fox", width, height), width), STAMP, dot)
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (64, 2048), (100, 80)])
-def test_in_a_narrow_image_they_are_all_there_in_lines(width: int, height: int) -> None:
-    canvas = stamped(width, height, "A fox")
-    for line in ("SANDBOX", "model"):
-        assert any(has(canvas, words, 1) for words in (line, f"a {line}", f"by a {line}", "made by a model"))
-    assert band_height(width, height) <= height
-
-
-def test_the_prompt_is_in_the_band() -> None:
-    one, other = stamped(256, 256, "A fox"), stamped(256, 256, "A hen")
-    assert one.rows != other.rows
-    assert one.rows[: 256 - band_height(256, 256)] == [bytes(3 * 256)] * (256 - band_height(256, 256))
+def test_in_a_narrow_image_the_stamp_takes_several_lines(width: int, height: int) -> None:
+    rows = pixel_rows(draw("A fox", width, height), width)
+    assert all(shows(rows, line, 1) for line in ("SANDBOX", "not made", "by a model"))
