@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.types import Message
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.magics.options import parse_params
+from puq_magics.magics.options import chat_params
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.views.view import ChatView
@@ -229,10 +229,6 @@ def _as_note(problem: PuqError) -> str:
     return instruction[:1].lower() + instruction[1:]
 
 
-_RESERVED = ("model", "messages", "stream", "temperature", "max_completion_tokens")
-_CLIENT_PARAMETERS = ("self", "on_retry")  # names of the client's own
-
-
 @dataclass(frozen=True)
 class ChatInput:
     """Options and a prompt, and the variables that it may name."""
@@ -258,15 +254,6 @@ class ChatInput:
             parts, notes = (*parts, *found.parts), (*notes, *found.notes)
         return ([{"type": "text", "text": filled.text}, *parts] if parts else filled.text), notes
 
-    def params(self) -> dict[str, Any]:
-        """Further fields of the request; those that are None are not sent. Raises InputError."""
-        args, settings = self.args, self.session.settings
-        params: dict[str, Any] = {
-            "temperature": settings.temperature if args.temperature is None else args.temperature,
-            "max_completion_tokens": args.max_tokens or settings.max_tokens,
-        }
-        return params | parse_params(args.param, _RESERVED, _CLIENT_PARAMETERS)
-
     def model(self, default: str | None = None) -> str:
         """The model to ask. Raises ConfigurationError."""
         args = self.args
@@ -280,20 +267,6 @@ class ChatInput:
         return fill_template(text, self.variables, limit=self.session.settings.max_value_chars, images=images)
 
 
-def format_messages(messages: Sequence[Message], notes: Sequence[str] = ()) -> str:
-    """Messages, for people, and below them the notes that would stand in the footer."""
-    said = [f"{message['role']}: {_format_content(message['content'])}" for message in messages]
-    return "\n\n".join([*said, *notes])
-
-
-def _format_content(content: object) -> str:
-    if not isinstance(content, list | tuple):
-        return str(content)
-    from puq_magics.prompts.conversation.export import describe_part
-
-    return "\n\n".join(str(part.get("text") or f"with it: {describe_part(part)}") for part in content)
-
-
 def ask(
     session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
 ) -> ChatResult | None:
@@ -302,9 +275,9 @@ def ask(
     typed = ChatInput(session, args, prompt, variables)
     spec = _build_continuation(typed, answering) if args.continue_ else _build_question(typed, answering)
     if args.dry_run:
-        from puq_magics.magics.dry_run import preview
+        from puq_magics.magics.dry_run import format_messages, show_dry_run
 
-        print(preview(session, ChatCall(spec), summary=format_messages(spec.messages, spec.notes)))  # noqa: T201 - what was asked for
+        show_dry_run(session, ChatCall(spec), format_messages(spec.messages, spec.notes))
         return None
     return answering.ask(spec, lambda: chat_view(session, args, answering.format), args.out)
 
@@ -317,7 +290,7 @@ def _build_question(typed: ChatInput, answering: AnswerProcessor) -> ChatSpec:
     joining = TurnContext.from_args(typed.session, args, content, None if system is None else system.text)
     answering.commit_turn = joining.commit_turn
     messages, omitted_notes = joining.messages("" if schema is not None else answering.fallback_messages)
-    params, fallback_messages = typed.params(), list[Message]()
+    params, fallback_messages = chat_params(typed.args, typed.session.settings), list[Message]()
     if schema is not None and "response_format" not in params:
         params["response_format"] = schema.response_format
         fallback_messages, _ = joining.messages(answering.fallback_messages)
@@ -344,7 +317,7 @@ def _build_continuation(typed: ChatInput, answering: AnswerProcessor) -> ChatSpe
         typed.model(default=last.model),
         last.messages(instruction.text),
         stream=not typed.args.no_stream,
-        params=typed.params(),
+        params=chat_params(typed.args, typed.session.settings),
         notes=(*instruction.notes, *last.notes),
         partial_text=last.text,
         question=last.question,

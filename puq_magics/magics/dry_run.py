@@ -1,49 +1,60 @@
-"""``--dry-run``: what a call would send, and what it may cost."""
+"""Dry run: show the request of a call as ``curl``, and its estimated cost; nothing is sent."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from puq_magics.api.types import Message
 from puq_magics.core.errors import BudgetError, PuqError
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.session.budget import Estimate
 from puq_magics.session.calls import Call, to_curl
 from puq_magics.session.session import Session
 
-#: The data of an image, which nobody reads; what stands there instead says how much there is.
+#: The data of an image, which nobody reads: its length is shown in its place.
 _IMAGE_DATA = re.compile(r"(data:[\w./+-]+;base64,[A-Za-z0-9+/]{24})([A-Za-z0-9+/=]{200,})")
 
 
-def preview(session: Session, call: Call[Any, Any], summary: str = "") -> str:
-    """The request as a key-free ``curl`` line, what is told in words, and an estimate; nothing is sent."""
+def show_dry_run(session: Session, call: Call[Any, Any], summary: str) -> None:
+    """Print the request as a key-free ``curl`` line, the summary, and an estimate. Raises PuqError."""
     info = call.info
     size = f"about {max(1, info.prompt_tokens):,} tokens of prompt" if info.kind == "chat" else info.kind
     estimate = _estimate(session, call)
-    sections = [
-        _IMAGE_DATA.sub(
-            lambda found: f"{found[1]}…({len(found[2]):,} more characters)", to_curl(session, call)
-        ),
-        summary,
-        f"{size}; {estimate}; nothing was sent",
-        _budget_warning(session, estimate),
-    ]
-    return "\n\n".join(strip_control_chars(part) for part in sections if part)
+    curl = _IMAGE_DATA.sub(
+        lambda match: f"{match[1]}…({len(match[2]):,} more characters)", to_curl(session, call)
+    )
+    sections = [curl, summary, f"{size}; {estimate}; nothing was sent", _budget_warning(session, estimate)]
+    print("\n\n".join(strip_control_chars(section) for section in sections if section))  # noqa: T201
+
+
+def format_messages(messages: Sequence[Message], notes: Sequence[str] = ()) -> str:
+    """Format messages for reading, followed by the notes of a footer."""
+    texts = [f"{message['role']}: {_format_content(message['content'])}" for message in messages]
+    return "\n\n".join([*texts, *notes])
+
+
+def _format_content(content: object) -> str:
+    if not isinstance(content, list | tuple):
+        return str(content)
+    from puq_magics.prompts.conversation.export import describe_part
+
+    return "\n\n".join(str(part.get("text") or f"with it: {describe_part(part)}") for part in content)
 
 
 def _estimate(session: Session, call: Call[Any, Any]) -> Estimate:
-    """By the prices that are known: a dry run asks for none."""
+    """Estimate the cost from the cached prices: a dry run fetches none."""
     try:
         account = session.account()
-    except PuqError:  # no key as yet
-        return Estimate(None, "the cost is not known without a key")
+    except PuqError:  # no key
+        return Estimate(None, "its cost is unknown without a key")
     if not account.model_list.cached:
-        return Estimate(None, "what it may cost is not known yet: %puq_models fetches the prices")
+        return Estimate(None, "its cost is unknown: %puq_models fetches the prices")
     return account.estimate(call.info)
 
 
 def _budget_warning(session: Session, estimate: Estimate) -> str:
-    """What the budget would say; what others spent meanwhile is not looked at."""
     budget = session.settings.budget
     if budget is None or estimate.cost is None:
         return ""

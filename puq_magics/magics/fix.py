@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import linecache
 import os
-from typing import TYPE_CHECKING, Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.magics.dry_run import preview
-from puq_magics.magics.options import parse_params
+from puq_magics.magics.dry_run import format_messages, show_dry_run
+from puq_magics.magics.options import chat_params
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.formats import clean_cell_source
@@ -21,12 +20,6 @@ from puq_magics.session.chat_call import ChatCall, ChatSpec, chat
 from puq_magics.session.last_exception import Failure
 from puq_magics.session.session import Session
 
-if TYPE_CHECKING:
-    from puq_magics.outputs.results.chat import ChatResult
-
-
-_RESERVED = ("model", "messages", "stream", "temperature", "max_completion_tokens")
-_CLIENT_PARAMETERS = ("self", "on_retry")  # names of the client's own
 # What %%time, %%timeit and %%prun give the body of their cell for a file name.
 _BODY_FILENAMES = ("<timed exec>", "<timed eval>", "<magic-timeit>")
 
@@ -56,7 +49,7 @@ def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> 
         session, args, diagnosis, _FixedCodeWriter(session, diagnosis, masker) if wants_fix else None
     )
     if args.dry_run:
-        print(preview(session, ChatCall(spec), summary=_format_diagnosis(diagnosis)))  # noqa: T201 - what was asked for
+        show_dry_run(session, ChatCall(spec), format_messages(diagnosis.messages, diagnosis.notes))
         return None
     return chat(session, spec, chat_view(session, args, spec.format), args.out)
 
@@ -64,17 +57,11 @@ def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> 
 def _build_spec(
     session: Session, args: argparse.Namespace, diagnosis: Diagnosis, finalize: _FixedCodeWriter | None
 ) -> ChatSpec:
-    settings = session.settings
-    params: dict[str, Any] = {
-        "temperature": settings.temperature if args.temperature is None else args.temperature,
-        "max_completion_tokens": args.max_tokens or settings.max_tokens,
-    }
-    params |= parse_params(args.param, _RESERVED, _CLIENT_PARAMETERS)
     return ChatSpec(
         session.model("chat", args.model, suggest_models=not args.dry_run),
         diagnosis.messages,
         stream=not args.no_stream,
-        params=params,
+        params=chat_params(args, session.settings),
         notes=diagnosis.notes,
         format="text" if args.format == "text" else "markdown",
         finalize=finalize,
@@ -155,9 +142,3 @@ def _known_secrets(session: Session) -> list[str]:
     credential = session.credentials.find(session.address())
     ours = [credential.key.reveal()] if credential is not None else []
     return ours + find_environment_secrets(os.environ)
-
-
-def _format_diagnosis(diagnosis: Diagnosis) -> str:
-    """What is sent, for people."""
-    messages = [f"{message['role']}: {message['content']}" for message in diagnosis.messages]
-    return "\n\n".join([*messages, *diagnosis.notes])

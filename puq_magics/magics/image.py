@@ -7,16 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from puq_magics.core.media_types import JPEG, PNG, WEBP
-from puq_magics.magics.dry_run import preview
-from puq_magics.magics.options import parse_params, resolve_save_path
+from puq_magics.magics.dry_run import show_dry_run
+from puq_magics.magics.options import image_params, resolve_save_path
 from puq_magics.magics.views import media_view
 from puq_magics.outputs.results import ImageResult
 from puq_magics.prompts.template import FilledText, fill_template
 from puq_magics.session.image_call import ImageCall, ImageSpec, image
 from puq_magics.session.session import Session
 
-_RESERVED = ("model", "prompt", "size", "n")
-_CLIENT_PARAMETERS = ("self", "on_retry", "keep")  # names of the client's own
 _EXTENSIONS = [kind.extension for kind in (PNG, JPEG, WEBP)]
 
 
@@ -26,8 +24,7 @@ def generate_image(
     """Have images made as the options say, and show them; None when nothing is to be sent. Raises PuqError."""
     spec = _build_spec(session, args, prompt, variables)
     if args.dry_run:
-        summary = f"prompt: {spec.prompt}"
-        print(preview(session, ImageCall(spec), summary=summary))  # noqa: T201 - what was asked for
+        show_dry_run(session, ImageCall(spec), f"prompt: {spec.prompt}")
         return None
     activity = "drawing" if spec.count == 1 else f"drawing {spec.count} images"
     return image(session, spec, media_view(session, args, f"{activity} with {spec.model}"), args.out)
@@ -37,8 +34,13 @@ def _build_spec(
     session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
 ) -> ImageSpec:
     filled = FilledText(prompt) if args.raw else fill_template(prompt, variables)
-    params: dict[str, Any] = {"size": args.size or session.settings.image_size, "n": args.count}
-    params |= parse_params(args.param, _RESERVED, _CLIENT_PARAMETERS)
     save = resolve_save_path(args, _EXTENSIONS, number=args.count or 1)
     model = session.model("image", args.model, suggest_models=not args.dry_run)
-    return ImageSpec(model, filled.text, params, notes=filled.notes, save=save, force=args.force)
+    return ImageSpec(
+        model,
+        filled.text,
+        image_params(args, session.settings),
+        notes=filled.notes,
+        save=save,
+        force=args.force,
+    )

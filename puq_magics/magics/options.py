@@ -10,11 +10,14 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.error import UsageError
 
 from puq_magics.core.errors import InputError
+
+if TYPE_CHECKING:
+    from puq_magics.session.settings import PuqMagics
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,6 +26,12 @@ _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""", re.DOTAL
 
 # Names that IPython itself uses: the shell would break, or lose its ``_``.
 _IPYTHON_NAMES = ("In", "Out", "_", "__", "___", "_ih", "_oh", "_dh", "exit", "quit", "get_ipython")
+#: Fields of requests that ``--param`` cannot set, by the kind of the model.
+_FIELDS_WITH_OPTIONS = {
+    "chat": ("model", "messages", "stream", "temperature", "max_completion_tokens"),
+    "image": ("model", "prompt", "size", "n"),
+}
+_CLIENT_PARAMETERS = ("self", "on_retry", "on_partial")  # parameters of Router's methods
 _CELL_HINT = "Write the prompt below, in the cell."
 
 
@@ -261,20 +270,36 @@ def parse_options_only(command: CommandLine, line: str) -> argparse.Namespace:
     return args
 
 
-def parse_params(
-    pairs: Sequence[str] | None, reserved: Sequence[str], client_parameters: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Parse ``--param KEY=VALUE`` into fields of the request; the last value of a key wins. Raises InputError."""
+def chat_params(args: argparse.Namespace, settings: PuqMagics) -> dict[str, Any]:
+    """Return the further fields of a chat request, by options and settings; None is not sent. Raises InputError."""
+    params: dict[str, Any] = {
+        "temperature": settings.temperature if args.temperature is None else args.temperature,
+        "max_completion_tokens": args.max_tokens or settings.max_tokens,
+    }
+    return params | parse_params(args.param, "chat")
+
+
+def image_params(args: argparse.Namespace, settings: PuqMagics) -> dict[str, Any]:
+    """Return the further fields of an image request, as ``chat_params`` does."""
+    params: dict[str, Any] = {"size": args.size or settings.image_size, "n": args.count}
+    return params | parse_params(args.param, "image")
+
+
+def parse_params(pairs: Sequence[str] | None, kind: str) -> dict[str, Any]:
+    """Parse ``--param KEY=VALUE`` into fields of a request of this kind; the last value of a key wins.
+
+    Raises InputError, also for a field that has an option.
+    """
     params: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
         key = key.strip()
         if not equals or not key:
             raise InputError(f"--param {pair} has no value.", hint="Write it like --param seed=7.")
-        if key in reserved:
-            raise InputError(f"{key} is not for --param.", hint="There is an option of its own for it.")
-        if key in client_parameters:
-            raise InputError(f"--param cannot send a field named {key}.", hint="Leave it out.")
+        if key in _FIELDS_WITH_OPTIONS[kind]:
+            raise InputError(f"{key} is not for --param.", hint="Use the option or argument for it.")
+        if key in _CLIENT_PARAMETERS:
+            raise InputError(f"--param cannot send a field named {key}.", hint="Remove it.")
         try:
             params[key] = json.loads(text)
         except ValueError:

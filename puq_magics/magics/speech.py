@@ -8,7 +8,7 @@ from typing import Any
 
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import AAC, FLAC, M4A, MP3, OGG, WAV, WEBM
-from puq_magics.magics.dry_run import preview
+from puq_magics.magics.dry_run import show_dry_run
 from puq_magics.magics.options import resolve_save_path
 from puq_magics.magics.views import autoplay_warning, media_view
 from puq_magics.outputs.results import SpeechResult
@@ -26,7 +26,7 @@ def synthesize_speech(
     """Have a text spoken as the options say, and show it; None when nothing is to be sent. Raises PuqError."""
     spec = _build_spec(session, args, text, variables)
     if args.dry_run:
-        print(preview(session, SpeechCall(spec), summary=_format_parts(spec)))  # noqa: T201 - what was asked for
+        show_dry_run(session, SpeechCall(spec), _format_parts(spec))
         return None
     view = media_view(session, args, f"speaking with {spec.model}", autoplay=args.autoplay)
     return speak(session, spec, view, args.out)

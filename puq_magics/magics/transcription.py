@@ -8,15 +8,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from IPython.display import display
 
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.files import first_free_path, output_paths, save_to_temp_file
 from puq_magics.core.media_types import detect_audio_type
-from puq_magics.magics.dry_run import preview
-from puq_magics.magics.options import CommandLine, resolve_save_path
+from puq_magics.magics.dry_run import show_dry_run
+from puq_magics.magics.options import CommandLine, UnknownOptionError, resolve_save_path
 from puq_magics.magics.views import media_view
 from puq_magics.outputs.results import TranscriptResult
 from puq_magics.outputs.views.media import QuietMediaView
@@ -106,7 +106,7 @@ def run_transcription(
     spec = build_spec(session, args, find_audio(audio_name, variables))
     if args.dry_run:
         summary = f"{spec.source.name}: {spec.source.upload.size:,} bytes, sent as {spec.source.upload.name}"
-        print(preview(session, TranscribeCall(spec), summary=summary))  # noqa: T201 - what was asked for
+        show_dry_run(session, TranscribeCall(spec), summary)
         return None
     view = media_view(session, args, f"listening with {spec.model}")
     return transcribe(session, spec, view, args.out)
@@ -170,14 +170,13 @@ def parse_transcribe_line(command: CommandLine, line: str) -> tuple[argparse.Nam
     return args, rest  # a file's name, with a dash in it
 
 
-def _may_be_path(problem: InputError) -> bool:
-    """Whether it is about an option that no other one is near: then the word may be a part of a path."""
-    return problem.message.startswith("there is no option") and "Did you mean" not in problem.message
+def _may_be_path(problem: InputError) -> TypeGuard[UnknownOptionError]:
+    """Return True for an unknown option that is like no other: it may be a part of a path."""
+    return isinstance(problem, UnknownOptionError) and not problem.suggestions
 
 
 def _with_path_hint(problem: InputError) -> InputError:
-    """Say how to write a path that begins with a dash, where that may be meant."""
-    name = problem.message.removeprefix("there is no option ").removesuffix(".")
-    if _may_be_path(problem) and ("." in name or exists(name)):
-        problem.hint = f"If it is a file, write ./{name}"
+    """Add how to write a path that begins with a dash, if the option may be one."""
+    if _may_be_path(problem) and ("." in problem.name or exists(problem.name)):
+        problem.hint = f"If it is a file, write ./{problem.name}"
     return problem

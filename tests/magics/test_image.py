@@ -154,7 +154,7 @@ def test_variables_are_filled_in(shell: Any, use_responses: UseResponses) -> Non
         ("--save folder -n 2 A kite", "folder is a folder"),
         ("--save /dev/null A kite", "not an ordinary file"),
         ('--save "" A kite', "'' is not the name of a file"),
-        ("--param keep=x A kite", "cannot send a field named keep"),
+        ("--param on_partial=x A kite", "cannot send a field named on_partial"),
         ("--save there.png A kite", "there.png exists"),
         ("--save there A kite", "there.png exists"),
         ("--save some -n 3 A kite", "some-2.webp exists"),

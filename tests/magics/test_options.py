@@ -147,8 +147,8 @@ def test_two_dashes_are_no_value(line: str) -> None:
 
 
 def test_params() -> None:
-    assert parse_params(None, ()) == {}
-    assert parse_params(["a=1", "b= x ", "c={}", " d =[1]", "a=2"], ()) == {
+    assert parse_params(None, "chat") == {}
+    assert parse_params(["a=1", "b= x ", "c={}", " d =[1]", "a=2"], "chat") == {
         "a": 2,
         "b": " x ",
         "c": {},
