@@ -19,7 +19,7 @@ from puq_magics.sandbox.backends.speech import (
 )
 from puq_magics.sandbox.handlers import AccountHandler
 from puq_magics.sandbox.models import ModelEntry
-from puq_magics.sandbox.scripted.hearing import mark
+from puq_magics.sandbox.scripted.hearing import remember_speech
 from puq_magics.sandbox.scripted.speech import (
     ENGINE,
     FORMATS,
@@ -35,8 +35,6 @@ from puq_magics.sandbox.validation import Json, invalid
 
 #: Bytes of one piece.
 _PIECE: Final = 16 * 1024
-#: Seconds of silence between the mark and the words, so that nothing clicks.
-_BREATH: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -107,9 +105,8 @@ class SpeechHandler(AccountHandler):
         return spoken
 
     async def _file(self, sound: PcmAudio, request: SpeechRequest, engine: str) -> tuple[bytes, str]:
-        breath = bytes(2 * round(sound.rate * _BREATH))
-        marked = PcmAudio(sound.rate, mark(request.text) + breath + sound.samples)
-        work = asyncio.to_thread(write_audio, marked, request.text, engine, request.format)
+        remember_speech(sound.samples, request.text)
+        work = asyncio.to_thread(write_audio, sound, request.text, engine, request.format)
         try:
             return await self.await_or_disconnect(work)
         except EncoderMissingError:

@@ -223,12 +223,12 @@ async def say_hello(handler: UpstreamHandler, body: dict[str, Any]) -> None:
         )
         return
     handler.set_header("Content-Type", "text/event-stream")
-    await handler.piece(role="assistant")
+    await handler.send_delta(role="assistant")
     for text in ("Hello", " there."):
-        await handler.piece(text)
-    await handler.piece(why="stop")
+        await handler.send_delta(text)
+    await handler.send_delta(why="stop")
     if (body.get("stream_options") or {}).get("include_usage"):
-        await handler.event(
+        await handler.send_event(
             {
                 "id": "theirs",
                 "object": "chat.completion.chunk",
@@ -237,7 +237,7 @@ async def say_hello(handler: UpstreamHandler, body: dict[str, Any]) -> None:
                 "usage": usage,
             }
         )
-    await handler.event("[DONE]")
+    await handler.send_event("[DONE]")
 
 
 @pytest.fixture

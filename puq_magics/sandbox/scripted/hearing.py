@@ -1,101 +1,102 @@
-"""What an uploaded recording is, and what the sandbox knows of it: heard as it comes, kept nowhere."""
+"""Detect the format of an upload, and recognise the sandbox's own speech in it while it arrives."""
 
 from __future__ import annotations
 
-import sys
-from array import array
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import Final, TypeAlias
+from hashlib import sha256
+from typing import Final
 
-from puq_magics.sandbox.scripted.speech import WavHeader, pack, parse_wav_header, text_from_label, unpack
+from puq_magics.sandbox.scripted.speech import WavHeader, parse_wav_header, text_from_label
 
-Sound: TypeAlias = bytes | bytearray
-
-#: Of 32,768.
-LEVEL: Final = 8
-_BEGINNING: Final = bytes.fromhex("b5c7e39a6d1f5a0c")
-_SAMPLES_PER_BYTE: Final = 8
-#: Bytes of sound that a byte of text takes.
-_WIDTH: Final = _SAMPLES_PER_BYTE * 2
-_LONGEST: Final = 0xFFFF
+#: Samples by which an utterance is looked up, and the number of utterances that are remembered.
+_KEY_SAMPLES: Final = 512
+_MAX_UTTERANCES: Final = 1000
+#: Maps the high byte of a sample to its sign. Signs, unlike samples, survive a change of volume.
+_SIGN: Final = bytes(byte < 128 for byte in range(256))
 
 
 @dataclass(frozen=True)
-class MarkMatch:
-    """Words, and the place in the sound where they begin, in bytes."""
+class _Utterance:
+    """Speech of this process: its text, its length in samples, and the hash of their signs."""
 
-    place: int
     text: str
+    length: int
+    digest: bytes
 
 
-def mark(text: str) -> bytes:
-    """The 16-bit samples that stand before an utterance of that text."""
-    packed = pack(text)
-    if len(packed) > _LONGEST:
-        raise ValueError("The text is too long for a mark")
-    return _sound(_BEGINNING + len(packed).to_bytes(2, "big") + packed, LEVEL)
+_utterances: OrderedDict[bytes, dict[int, _Utterance]] = OrderedDict()
+_lock = threading.Lock()
 
 
-def beginnings(samples: Sound) -> tuple[bytes, ...]:
-    """How marks may begin in a sound that starts with these samples."""
-    first = next((abs(sample) for sample in _numbers(samples) if sample), LEVEL)
-    return tuple(_sound(_BEGINNING, level) for level in sorted({LEVEL, min(first, 0x7FFF)}))
+def remember_speech(samples: bytes, text: str) -> None:
+    """Remember 16-bit samples, so that a SpeechMatcher in this process recognises them."""
+    signs = samples[1::2].translate(_SIGN)
+    key = signs[:_KEY_SAMPLES]
+    if len(key) < _KEY_SAMPLES or len(set(signs)) == 1:  # silences are all alike
+        return
+    with _lock:
+        known = _utterances.setdefault(key, {})
+        known[len(signs)] = _Utterance(text, len(signs), sha256(signs).digest())
+        _utterances.move_to_end(key)
+        while len(_utterances) > _MAX_UTTERANCES:
+            _utterances.popitem(last=False)
 
 
-def length_at(sound: Sound, place: int) -> int | None:
-    """How many bytes the mark at this place takes; None when too little of it is there to tell."""
-    start = place + _WIDTH * len(_BEGINNING)
-    head = sound[start : start + _WIDTH * 2]
-    if len(head) < _WIDTH * 2:
-        return None
-    return _WIDTH * (len(_BEGINNING) + 2 + int.from_bytes(_bytes(head), "big"))
+class _Reading:
+    """One way to read sound as a row of remembered utterances."""
 
+    def __init__(self, start: int, matches: tuple[tuple[_Utterance, int], ...] = ()) -> None:
+        self.start = start
+        #: Each utterance, and the sample at which it begins.
+        self.matches = matches
+        self._key = bytearray()
+        self._hash = sha256()
+        self._count = 0
+        self._candidates: list[_Utterance] | None = None
 
-def text_at(sound: Sound, place: int, length: int) -> str | None:
-    """The words of the mark at this place; None where it only began like one."""
-    start = place + _WIDTH * (len(_BEGINNING) + 2)
-    there = max(0, min(place + length, len(sound)) - start) // _WIDTH * _WIDTH
-    return unpack(_bytes(sound[start : start + there]))
+    @property
+    def is_over(self) -> bool:
+        """Whether no remembered utterance can follow."""
+        return self._candidates is not None and not self._candidates
 
-
-def _sound(data: bytes, level: int) -> bytes:
-    table = _table(level)
-    return b"".join([table[byte] for byte in data])
-
-
-@cache
-def _table(level: int) -> tuple[bytes, ...]:
-    """The samples of each byte."""
-    low, high = (number.to_bytes(2, "little", signed=True) for number in (-level, level))
-    return tuple(
-        b"".join(high if byte >> bit & 1 else low for bit in range(7, -1, -1)) for byte in range(256)
-    )
-
-
-def _numbers(sound: Sound) -> array[int]:
-    numbers = array("h", sound)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers
-
-
-def _bytes(sound: Sound) -> bytes:
-    """The bytes whose bits these samples are."""
-    bits = "".join(["1" if sample > 0 else "0" for sample in _numbers(sound)])
-    return int(bits or "0", 2).to_bytes(len(bits) // 8, "big")
+    def feed(self, signs: bytes) -> Iterator[_Reading]:
+        """Take the signs of more samples; yield the readings that go on behind an utterance found whole."""
+        if self._candidates is None:
+            missing = _KEY_SAMPLES - len(self._key)
+            self._key += signs[:missing]
+            signs = signs[missing:]
+            if len(self._key) < _KEY_SAMPLES:
+                return
+            with _lock:
+                known = list(_utterances.get(bytes(self._key), {}).values())
+            self._candidates = sorted(known, key=lambda utterance: utterance.length)
+            self._hash.update(self._key)
+            self._count = _KEY_SAMPLES
+        while self._candidates:
+            missing = self._candidates[0].length - self._count
+            self._hash.update(signs[:missing])
+            self._count += len(signs[:missing])
+            signs = signs[missing:]
+            if self._count < self._candidates[0].length:
+                return
+            utterance = self._candidates.pop(0)
+            if self._hash.digest() == utterance.digest:
+                following = _Reading(self.start + utterance.length, (*self.matches, (utterance, self.start)))
+                yield from following.feed(signs)
+                yield following
 
 
 #: So much of the beginning and of the end is kept, in bytes: labels stand there.
 _ENDS: Final = 64 * 1024
-#: How much of the samples shows how loud marks are, in bytes.
-_FIRST_SAMPLES: Final = 1024
 #: What a second takes in a compressed recording, in bytes, for want of better knowledge: 128 kbit/s.
 _BYTES_PER_SECOND: Final = 16_000
 
 
 def detect_audio_format(data: bytes) -> str | None:
-    """What a file is by its first bytes; None for no audio that the API takes."""
+    """Return the audio format by a file's first bytes; None for what the API does not take."""
     if data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE":
         return "WAV"
     if data.startswith(b"ID3"):
@@ -113,7 +114,7 @@ def detect_audio_format(data: bytes) -> str | None:
 
 @dataclass(frozen=True)
 class RecognizedText:
-    """Words of the sandbox's own, and when they are said, in seconds."""
+    """Text that the sandbox spoke, and when, in seconds."""
 
     text: str
     start: float
@@ -121,36 +122,49 @@ class RecognizedText:
 
 
 class SpeechMatcher:
-    """Listens to a file piece by piece, and finds the words of the sandbox's own speech in it."""
+    """Recognises the sandbox's own speech in a file that is fed in pieces, and keeps none of it."""
 
     def __init__(self) -> None:
         self.size = 0
         self._beginning = bytearray()
         self._ending = b""
         self._head: WavHeader | None = None
-        #: Nothing of the sandbox's own can be in it, but for a label.
-        self._deaf = False
-        self._signs: tuple[bytes, ...] = ()
-        self._found: list[MarkMatch] = []
-        #: What may still have a mark in it, and where in the file it begins.
-        self._open = bytearray()
-        self._open_at = 0
+        self._odd_byte = b""
+        #: By the sample at which they go on; empty when nothing of the sandbox's own can follow.
+        self._readings: dict[int, _Reading] = {0: _Reading(0)}
+        self._best: tuple[tuple[_Utterance, int], ...] = ()
 
     def feed(self, data: bytes) -> None:
-        """Listen on."""
+        """Take more of the file."""
+        before = self.size
         self.size += len(data)
         if len(self._beginning) < _ENDS:
             self._beginning += data[: _ENDS - len(self._beginning)]
         self._ending = data[-_ENDS:] if len(data) >= _ENDS else (self._ending + data)[-_ENDS:]
-        if not self._deaf:
-            self._open += data
-            self._listen(final=False)
+        if self._head is not None:
+            self._match(data)
+        elif before < _ENDS:
+            self._head = parse_wav_header(bytes(self._beginning))
+            if self._head is not None and self._head.is_pcm16:
+                rest = max(0, self.size - len(self._beginning))
+                self._match(bytes(self._beginning[self._head.start :]) + data[len(data) - rest :])
 
     def close(self) -> None:
-        """Say that it is over."""
-        if not self._deaf:
-            self._listen(final=True)
-        self._open.clear()
+        """Finish: nothing more will come."""
+        self._readings.clear()
+
+    def _match(self, samples: bytes) -> None:
+        """Follow every reading through more samples."""
+        if not self._readings or self._head is None or not self._head.is_pcm16:
+            return
+        samples = self._odd_byte + samples
+        self._odd_byte = samples[len(samples) // 2 * 2 :]
+        signs = samples[1::2].translate(_SIGN)
+        for reading in list(self._readings.values()):
+            for following in reading.feed(signs):
+                self._readings.setdefault(following.start, following)
+                self._best = max(self._best, following.matches, key=_matched_samples)
+        self._readings = {start: reading for start, reading in self._readings.items() if not reading.is_over}
 
     @property
     def kind(self) -> str | None:
@@ -176,50 +190,16 @@ class SpeechMatcher:
 
     @property
     def spoken(self) -> tuple[RecognizedText, ...]:
-        """What the sandbox said in it, in order; nothing when it is a recording of anything else."""
-        if self._found and self._head is not None:
-            head = self._head
-            starts = [max(0, found.place - head.start) / head.bytes_per_second for found in self._found]
-            ends = [*starts[1:], self.estimated_seconds]
-            return tuple(map(RecognizedText, (found.text for found in self._found), starts, ends))
+        """The text of the sandbox's own speech and when it is said; empty where there is none."""
+        if self._head is not None and self._best:
+            rate = self._head.rate
+            return tuple(
+                RecognizedText(utterance.text, start / rate, (start + utterance.length) / rate)
+                for utterance, start in self._best
+            )
         label = text_from_label(bytes(self._beginning)) or text_from_label(self._ending)
         return () if label is None else (RecognizedText(label, 0.0, self.estimated_seconds),)
 
-    def _listen(self, *, final: bool) -> None:
-        """Find marks, once the head says how they would begin; stop where there can be none."""
-        if not self._signs:
-            self._head = parse_wav_header(bytes(self._beginning))
-            known = self._head is not None and len(self._beginning) >= self._head.start + _FIRST_SAMPLES
-            if not (known or final or len(self._beginning) >= _ENDS):
-                return
-            if self._head is None or not self._head.is_pcm16:
-                self._deaf = True
-                self._open.clear()
-                return
-            samples = self._beginning[self._head.start :][:_FIRST_SAMPLES]
-            self._signs = beginnings(samples[: len(samples) // 2 * 2])
-        self._find(final=final)
 
-    def _find(self, *, final: bool) -> None:
-        """Take every mark that is here whole, and forget all that can be none."""
-        while (place := self._next()) is not None:
-            length = length_at(self._open, place)
-            if length is None or place + length > len(self._open):
-                if not final:
-                    self._forget(place)
-                    return
-                length = len(self._open)
-            text = text_at(self._open, place, length)
-            if text is not None:
-                self._found.append(MarkMatch(self._open_at + place, text))
-            self._forget(place + (2 if text is None else length))
-        self._forget(max(0, len(self._open) - max(map(len, self._signs)) + 1))
-
-    def _next(self) -> int | None:
-        """Where the next mark may begin."""
-        places = [place for sign in self._signs if (place := self._open.find(sign)) >= 0]
-        return min(places, default=None)
-
-    def _forget(self, count: int) -> None:
-        del self._open[:count]
-        self._open_at += count
+def _matched_samples(matches: tuple[tuple[_Utterance, int], ...]) -> int:
+    return sum(utterance.length for utterance, _ in matches)

@@ -9,10 +9,7 @@ import re
 import shutil
 import struct
 import subprocess
-import sys
 import unicodedata
-import zlib
-from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,64 +17,32 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final
 
-#: The longest text in UTF-8, in bytes; more has been tampered with.
-_LONGEST: Final = 1024 * 1024
-
-
-def pack(text: str) -> bytes:
-    """The text as bytes."""
-    return zlib.compress(text.encode("utf-8", "replace"), 9)
-
-
-def unpack(data: bytes) -> str | None:
-    """The text again; None for what is not whole."""
-    unpacker = zlib.decompressobj()
-    try:
-        text = unpacker.decompress(data, _LONGEST)
-        return text.decode() if unpacker.eof else None
-    except (zlib.error, UnicodeDecodeError):
-        return None
-
-
 RATE: Final = 22050
-#: Semitones of a pentatonic scale over three octaves: whatever follows whatever, it sounds well.
-_SCALE: Final = tuple(octave * 12 + step for octave in range(3) for step in (0, 2, 4, 7, 9))
 #: Seconds at speed 1.
-_NOTE: Final = 0.075
+_LETTER: Final = 0.075
 _BETWEEN_WORDS: Final = 0.09
 _BETWEEN_SENTENCES: Final = 0.3
-_LOUDNESS: Final = 7000
+_AMPLITUDE: Final = 9000
+_SEMITONES: Final = 24
 
 
 def tones(text: str, *, pitch: float, speed: float) -> bytes:
-    """16-bit samples at `RATE`; ``pitch`` is the lowest note in Hz."""
+    """Return 16-bit samples at `RATE`, a tone per letter; ``pitch`` is the lowest one in Hz."""
     sounds = []
     for word in text.split():
         letters = [letter for letter in unicodedata.normalize("NFKD", word.lower()) if letter.isalnum()]
-        sounds += [_note(pitch, ord(letter) % len(_SCALE), _NOTE / speed) for letter in letters]
-        chunk_interval = _BETWEEN_SENTENCES if word[-1] in ".!?:;" else _BETWEEN_WORDS
-        sounds.append(_silence(chunk_interval / speed))
+        sounds += [_tone(pitch, ord(letter) % _SEMITONES, _LETTER / speed) for letter in letters]
+        pause = _BETWEEN_SENTENCES if word[-1] in ".!?:;" else _BETWEEN_WORDS
+        sounds.append(bytes(2 * round(pause / speed * RATE)))
     return b"".join(sounds)
 
 
-def _silence(seconds: float) -> bytes:
-    return bytes(2 * round(seconds * RATE))
-
-
 @lru_cache(maxsize=256)
-def _note(pitch: float, step: int, seconds: float) -> bytes:
-    """A plucked note: it starts quickly, dies away, and ends in silence."""
-    turn = 2 * math.pi * pitch * 2 ** (_SCALE[step] / 12) / RATE
-    count = round(seconds * RATE)
-    samples = array("h")
-    for place in range(count):
-        done = place / count
-        shape = min(1.0, done * 12) * (1 - done) ** 1.5
-        wave = math.sin(turn * place) + 0.35 * math.sin(2 * turn * place) + 0.12 * math.sin(3 * turn * place)
-        samples.append(int(_LOUDNESS * shape * wave))
-    if sys.byteorder == "big":
-        samples.byteswap()
-    return samples.tobytes()
+def _tone(pitch: float, semitones: int, seconds: float) -> bytes:
+    """A sine that dies away, so that nothing clicks."""
+    step, count = 2 * math.pi * pitch * 2 ** (semitones / 12) / RATE, round(seconds * RATE)
+    samples = [round(_AMPLITUDE * (1 - n / count) * math.sin(step * n)) for n in range(count)]
+    return struct.pack(f"<{count}h", *samples)
 
 
 #: What streams write where nobody knows the length yet is this or more, in bytes.
@@ -275,13 +240,13 @@ def text_from_label(data: bytes) -> str | None:
     if found is None:
         return None
     try:
-        return unpack(base64.b64decode(found[1], validate=True))
+        return base64.b64decode(found[1], validate=True).decode() or None
     except ValueError:
         return None
 
 
 def _label(text: str) -> str:
-    return f"puq-sandbox:{base64.b64encode(pack(text)).decode()};"
+    return f"puq-sandbox:{base64.b64encode(text.encode('utf-8', 'replace')).decode()};"
 
 
 def _encode(pcm: PcmAudio, comment: str, encoder: _SoundfileFormat) -> bytes:

@@ -105,9 +105,9 @@ def test_each_event_comes_as_it_is_sent(upstream_client, upstream_server, events
 
     async def say(handler: Any, _body: Any) -> None:
         for number, step in enumerate(steps):
-            await handler.piece(f"{number} ")
+            await handler.send_delta(f"{number} ")
             await handler.wait(step)
-        await handler.piece(why="stop")
+        await handler.send_delta(why="stop")
 
     upstream_server.respond = say
     stream = events(upstream_client.chat(TINY, stream=True))
@@ -148,8 +148,8 @@ def test_usage_in_every_chunk_is_charged_once(
                 {"index": 0, "delta": {"content": "x"}, "finish_reason": "stop" if number == 3 else None}
             ]
             usage = {"prompt_tokens": 10, "completion_tokens": number}
-            await handler.event({"choices": choices, "usage": usage})
-        await handler.event("[DONE]")
+            await handler.send_event({"choices": choices, "usage": usage})
+        await handler.send_event("[DONE]")
 
     upstream_server.respond = say
     *stream, _done = events(upstream_client.chat(TINY, stream=True))
@@ -170,10 +170,10 @@ def test_what_is_not_counted_there_is_counted_here(
 
 def test_reasoning_is_passed_on(upstream_client, upstream_server, events) -> None:
     async def say(handler: Any, _body: Any) -> None:
-        await handler.piece(reasoning_content="Let me see")
-        await handler.piece("Yes")
-        await handler.piece(why="stop")
-        await handler.event("[DONE]")
+        await handler.send_delta(reasoning_content="Let me see")
+        await handler.send_delta("Yes")
+        await handler.send_delta(why="stop")
+        await handler.send_event("[DONE]")
 
     upstream_server.respond = say
     *stream, _done = events(upstream_client.chat(TINY, stream=True))
@@ -279,8 +279,8 @@ def test_a_limit_that_is_too_large_is_no_unknown_field(upstream_client, upstream
 
 def test_nothing_is_waited_for_behind_the_end(upstream_client, upstream_server) -> None:
     async def say(handler: Any, _body: Any) -> None:
-        await handler.piece("Hello", "stop")
-        await handler.event("[DONE]")
+        await handler.send_delta("Hello", "stop")
+        await handler.send_event("[DONE]")
         await handler.wait(handler.server.left)
 
     upstream_server.respond = say
@@ -359,7 +359,7 @@ def test_who_leaves_ends_the_work(upstream_client, upstream_server, stream: bool
 
     async def say(handler: Any, _body: Any) -> None:
         if began:
-            await (handler.piece("Once upon a time") if stream else handler.flush())
+            await (handler.send_delta("Once upon a time") if stream else handler.flush())
         busy.set()
         await handler.wait(handler.server.left)
 
@@ -394,9 +394,9 @@ def test_signs_of_life_while_nothing_comes(
 
     async def say(handler: Any, _body: Any) -> None:
         await handler.wait(alive[0])
-        await handler.piece("Hello")
+        await handler.send_delta("Hello")
         await handler.wait(alive[1])
-        await handler.piece(why="stop")
+        await handler.send_delta(why="stop")
 
     upstream_server.respond = say
     chunks = upstream_client.chat(TINY, stream=True).raw.read_chunked()
@@ -466,7 +466,7 @@ def test_the_pace_is_for_scripts(upstream_server, connect) -> None:
 
 def test_stopping_ends_what_is_under_way(upstream_server, connect) -> None:
     async def say(handler: Any, _body: Any) -> None:
-        await handler.piece("Once")
+        await handler.send_delta("Once")
         await handler.wait(handler.server.left)
 
     upstream_server.respond = say
