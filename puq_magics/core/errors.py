@@ -11,6 +11,9 @@ PuqError
     ├── APIConnectionError           no answer: no connection, an unknown host name, a cut connection
     │   └── APITimeoutError          no byte within the time limit
     ├── InvalidResponseError         the answer is not what the API promises
+    │   ├── InvalidAnswerError       the model's answer does not have the requested form: ``repair_prompt``
+    │   │   ├── NotJSONError         the answer is not JSON
+    │   │   └── SchemaMismatchError  the answer does not match the schema: ``violations``
     │   ├── RedirectError            the router redirects; the request was not sent on
     │   └── StreamError              a stream ended in an error; ``partial`` holds its beginning
     └── APIStatusError               the router rejected the request: ``status``, ``code``, ``request_id``
@@ -109,6 +112,36 @@ class APITimeoutError(APIConnectionError):
 
 class InvalidResponseError(APIError):
     """The answer is not what the API promises."""
+
+
+class InvalidAnswerError(InvalidResponseError):
+    """The model's answer does not have the requested form; ``partial`` is its text."""
+
+    #: Message to the model that asks for a corrected answer.
+    repair_prompt: str
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        answer: str = "",
+        repair_prompt: str = "",
+        hint: str = "The answer's text is kept.",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.partial = answer
+        self.repair_prompt = repair_prompt
+
+
+class NotJSONError(InvalidAnswerError):
+    """The answer is not JSON."""
+
+
+class SchemaMismatchError(InvalidAnswerError):
+    """The answer does not match the schema."""
+
+    #: Problems in the answer, one line each; a single one if it is not JSON.
+    violations: tuple[str, ...] = ()
 
 
 class RedirectError(InvalidResponseError):

@@ -52,8 +52,9 @@ class OpenFence:
             if not self._nested:
                 return True
             self._nested -= 1
-        elif self.language in _NESTING_LANGUAGES and _NESTED_OPENING_LINE.match(line):
-            self._nested += 1
+        elif self.language in _NESTING_LANGUAGES:
+            nested = _NESTED_OPENING_LINE.match(line)
+            self._nested += nested is not None and nested["marker"].startswith(self.marker)
         return False
 
     def strip_prefix(self, line: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.types import Message
-from puq_magics.core.errors import InputError, PuqError
+from puq_magics.core.errors import InputError, InvalidAnswerError, PuqError
 from puq_magics.magics.options import chat_params
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
@@ -81,7 +81,7 @@ class AnswerProcessor:
         """Ask, and once more if the answer cannot be read. Raises InvalidResponseError, and as ``chat``."""
         spec = replace(spec, format=self.format, finalize=self._finalize)
         result = chat(self.session, spec, view(), out)
-        if self.problem is not None and self._can_repair(result):
+        if isinstance(self.problem, InvalidAnswerError) and self._can_repair(result):
             result = self._ask_for_repair(self._repair_spec(spec, result, self.problem), result, view, out)
         if self.problem is not None:
             raise self.problem from None
@@ -165,16 +165,18 @@ class AnswerProcessor:
 
     def _can_repair(self, result: ChatResult) -> bool:
         can = (
-            bool(result.text) and result.finish_reason != "length" and hasattr(self.problem, "repair_prompt")
+            bool(result.text)
+            and result.finish_reason != "length"
+            and isinstance(self.problem, InvalidAnswerError)
         )
         return can and not self._is_repair
 
-    def _repair_spec(self, spec: ChatSpec, result: ChatResult, problem: PuqError) -> ChatSpec:
+    def _repair_spec(self, spec: ChatSpec, result: ChatResult, problem: InvalidAnswerError) -> ChatSpec:
         """The same question, with the answer that does not do and what is wrong with it behind it."""
         messages = [
             *result.messages,
             {"role": "assistant", "content": result.text},
-            {"role": "user", "content": getattr(problem, "repair_prompt", problem.message)},
+            {"role": "user", "content": problem.repair_prompt},
         ]
         refused = bool(spec.fallback_messages) and tuple(spec.fallback_messages) == tuple(result.messages)
         params = {

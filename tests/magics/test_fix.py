@@ -255,7 +255,7 @@ def test_the_mended_cell_is_put_below_and_not_run(shell_with_answer: Any) -> Non
     assert shell.ip.rl_next_input == "x = 1\nprint(x)"
     assert shell.names["x"] == 7
     assert "the mended cell is below, not run" in shell.names["_puq"].notes
-    assert "whole of the mended cell" in user(shell.server.requests[0].json)
+    assert "whole of the fixed cell" in user(shell.server.requests[0].json)
 
 
 def test_secrets_of_the_cell_are_put_back_into_it(shell_with_answer: Any) -> None:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from puq_magics.core.errors import NotJSONError
 from puq_magics.prompts.extraction import (
     CodeBlock,
-    NotJSONError,
     extract_code,
     extract_code_blocks,
     extract_json,

@@ -10,8 +10,8 @@ import pydantic
 import pytest
 from jsonschema import Draft202012Validator
 
-from puq_magics.core.errors import ConfigurationError, InputError
-from puq_magics.prompts.schema.schema import Schema, SchemaMismatchError
+from puq_magics.core.errors import ConfigurationError, InputError, SchemaMismatchError
+from puq_magics.prompts.schema.schema import Schema
 
 PERSON = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 SHORT = Schema.from_spec("name, age int, tags [str]")
@@ -72,18 +72,18 @@ def test_what_changes_later_changes_nothing() -> None:
         ("", {}, "empty"),
         ("Persn", {"Person": Person}, "Did you mean 'Person'?"),
         ("persn", {}, 'write "persn str"'),
-        ("gone.json", {}, "no file 'gone.json'"),
-        ("./gone", {}, "no file"),
+        ("gone.json", {}, "no schema file 'gone.json'"),
+        ("./gone", {}, "no schema file"),
         ("name, age itn", {}, "Did you mean 'int'?"),
         ('{"type": ', {}, "not JSON"),
-        ("n", {"n": 5}, "The variable n is no schema"),
+        ("n", {"n": 5}, "The variable n is not a schema"),
         ("n", {"n": int}, "it is int"),
-        ("n", {"n": Person("Ada")}, "Name its class: Person."),
-        ("n", {"n": Model(name="Ada")}, "Name its class: Model."),
+        ("n", {"n": Person("Ada")}, "Give its class: Person."),
+        ("n", {"n": Model(name="Ada")}, "Give its class: Model."),
         ("n", {"n": "n"}, "no variable and no file named 'n'"),
         ("pydantic.BaseModel", {}, "no variable and no file named 'pydantic.BaseModel'"),
         ("module.Preson", {"module.Person": 1}, "Did you mean 'module.Person'?"),
-        ("typing.List", {}, "A class of a module needs a variable of its own"),
+        ("typing.List", {}, "Assign the class to a variable first"),
         ("typing.Dict[str, int]", {}, "no variable and no file named 'typing.Dict[str, int]'"),
         ("full-name", {}, 'write "full-name str"'),
         ("a" * 300 + ".b", {}, "a…'"),
