@@ -7,15 +7,76 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from puq_magics.api.client import Router
-    from puq_magics.core.errors import PuqError
+    from puq_magics.api import (
+        APIConnectionError,
+        APIError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        BudgetError,
+        ConfigurationError,
+        InputError,
+        InvalidResponseError,
+        InvalidURLError,
+        MissingKeyError,
+        MissingVariableError,
+        NotFoundError,
+        PaymentRequiredError,
+        PermissionDeniedError,
+        PuqError,
+        RateLimitError,
+        RedirectError,
+        Router,
+        ServerError,
+        StreamError,
+        UnprocessableEntityError,
+        Upload,
+    )
     from puq_magics.core.version import __version__
+    from puq_magics.outputs.results import ChatResult, ImageResult, SpeechResult, TranscriptResult
     from puq_magics.prompts.conversation.conversation import Conversation
 
+# Imported when they are used, so that `%load_ext` is quick; all others are api's.
+_MODULES = {
+    "ChatResult": "puq_magics.outputs.results",
+    "Conversation": "puq_magics.prompts.conversation.conversation",
+    "ImageResult": "puq_magics.outputs.results",
+    "SpeechResult": "puq_magics.outputs.results",
+    "TranscriptResult": "puq_magics.outputs.results",
+    "__version__": "puq_magics.core.version",
+}
+
 __all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BudgetError",
+    "ChatResult",
+    "ConfigurationError",
     "Conversation",
+    "ImageResult",
+    "InputError",
+    "InvalidResponseError",
+    "InvalidURLError",
+    "MissingKeyError",
+    "MissingVariableError",
+    "NotFoundError",
+    "PaymentRequiredError",
+    "PermissionDeniedError",
     "PuqError",
+    "RateLimitError",
+    "RedirectError",
     "Router",
+    "ServerError",
+    "SpeechResult",
+    "StreamError",
+    "TranscriptResult",
+    "UnprocessableEntityError",
+    "Upload",
     "__version__",
     "load_ipython_extension",
     "unload_ipython_extension",
@@ -30,7 +91,7 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
 
 
 def unload_ipython_extension(ipython: InteractiveShell) -> None:
-    """Take them away again."""
+    """Remove the magics."""
     from puq_magics.magics.extension import unload
 
     unload(ipython)
@@ -40,17 +101,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Conversation":
-        from puq_magics.prompts.conversation.conversation import Conversation
+if not TYPE_CHECKING:  # a type checker reports names that do not exist
 
-        return Conversation
-    if name == "__version__":
-        from puq_magics.core.version import __version__
+    def __getattr__(name: str) -> Any:
+        from importlib import import_module
 
-        return __version__
-    if name not in ("PuqError", "Router"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from puq_magics import api
-
-    return getattr(api, name)
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULES.get(name, "puq_magics.api")), name)

@@ -1,9 +1,11 @@
-"""The router's HTTP API as plain Python; knows nothing of IPython.
+"""The router's HTTP API as plain Python; imports nothing of IPython.
 
 >>> from puq_magics.api import Router
->>> with Router(api_key=…) as router, router.stream_chat("Hello", model="openai/gpt-4o-mini") as stream:
-...     for delta in stream:
-...         print(delta.text, end="")
+>>> with Router(token, base_url=base_url) as router:
+...     with router.stream_chat("Hello", model="sandbox/chat") as stream:
+...         text = "".join(delta.text for delta in stream)
+>>> text == stream.text
+True
 """
 
 from __future__ import annotations
@@ -15,62 +17,159 @@ if TYPE_CHECKING:
     from puq_magics.api.chat import ChatStream
     from puq_magics.api.client import Router
     from puq_magics.api.images import GeneratedImage, ImagesResponse
-    from puq_magics.api.request import Transport
+    from puq_magics.api.params import ChatParams, ImageParams, SpeechParams, TranscriptionParams
+    from puq_magics.api.request import Request, Retry, Transport
     from puq_magics.api.response import Response
     from puq_magics.api.speech import Speech, SpeechStream
     from puq_magics.api.transcription import Transcript, TranscriptSegment, TranscriptStream
     from puq_magics.api.types import ChatCompletion, Delta, Model, Usage
     from puq_magics.api.uploads import Upload
-    from puq_magics.core.errors import APIError, PuqError
+    from puq_magics.core.errors import (
+        APIConnectionError,
+        APIError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        BudgetError,
+        ConfigurationError,
+        InputError,
+        InvalidResponseError,
+        InvalidURLError,
+        MissingKeyError,
+        MissingVariableError,
+        NotFoundError,
+        PaymentRequiredError,
+        PermissionDeniedError,
+        PuqError,
+        RateLimitError,
+        RedirectError,
+        ServerError,
+        StreamError,
+        UnprocessableEntityError,
+    )
     from puq_magics.core.media_types import MediaType
 
-_MODULES = {
-    "APIError": "puq_magics.core.errors",
-    "ChatCompletion": "puq_magics.api.types",
-    "ChatStream": "puq_magics.api.chat",
-    "Delta": "puq_magics.api.types",
-    "GeneratedImage": "puq_magics.api.images",
-    "ImagesResponse": "puq_magics.api.images",
-    "MediaType": "puq_magics.core.media_types",
-    "Model": "puq_magics.api.types",
-    "PuqError": "puq_magics.core.errors",
-    "Response": "puq_magics.api.response",
-    "Router": "puq_magics.api.client",
-    "Speech": "puq_magics.api.speech",
-    "SpeechStream": "puq_magics.api.speech",
-    "Transcript": "puq_magics.api.transcription",
-    "TranscriptSegment": "puq_magics.api.transcription",
-    "TranscriptStream": "puq_magics.api.transcription",
-    "Transport": "puq_magics.api.request",
-    "Upload": "puq_magics.api.uploads",
-    "Usage": "puq_magics.api.types",
+# Imported when they are used, so that `%load_ext` does not import requests.
+_NAMES = {
+    "puq_magics.api.chat": ("ChatStream",),
+    "puq_magics.api.client": ("Router",),
+    "puq_magics.api.images": (
+        "GeneratedImage",
+        "ImagesResponse",
+    ),
+    "puq_magics.api.params": (
+        "ChatParams",
+        "ImageParams",
+        "SpeechParams",
+        "TranscriptionParams",
+    ),
+    "puq_magics.api.request": (
+        "Request",
+        "Retry",
+        "Transport",
+    ),
+    "puq_magics.api.response": ("Response",),
+    "puq_magics.api.speech": (
+        "Speech",
+        "SpeechStream",
+    ),
+    "puq_magics.api.transcription": (
+        "Transcript",
+        "TranscriptSegment",
+        "TranscriptStream",
+    ),
+    "puq_magics.api.types": (
+        "ChatCompletion",
+        "Delta",
+        "Model",
+        "Usage",
+    ),
+    "puq_magics.api.uploads": ("Upload",),
+    "puq_magics.core.errors": (
+        "APIConnectionError",
+        "APIError",
+        "APIStatusError",
+        "APITimeoutError",
+        "AuthenticationError",
+        "BadRequestError",
+        "BudgetError",
+        "ConfigurationError",
+        "InputError",
+        "InvalidResponseError",
+        "InvalidURLError",
+        "MissingKeyError",
+        "MissingVariableError",
+        "NotFoundError",
+        "PaymentRequiredError",
+        "PermissionDeniedError",
+        "PuqError",
+        "RateLimitError",
+        "RedirectError",
+        "ServerError",
+        "StreamError",
+        "UnprocessableEntityError",
+    ),
+    "puq_magics.core.media_types": ("MediaType",),
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "APIConnectionError",
     "APIError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BudgetError",
     "ChatCompletion",
+    "ChatParams",
     "ChatStream",
+    "ConfigurationError",
     "Delta",
     "GeneratedImage",
+    "ImageParams",
     "ImagesResponse",
+    "InputError",
+    "InvalidResponseError",
+    "InvalidURLError",
     "MediaType",
+    "MissingKeyError",
+    "MissingVariableError",
     "Model",
+    "NotFoundError",
+    "PaymentRequiredError",
+    "PermissionDeniedError",
     "PuqError",
+    "RateLimitError",
+    "RedirectError",
+    "Request",
     "Response",
+    "Retry",
     "Router",
+    "ServerError",
     "Speech",
+    "SpeechParams",
     "SpeechStream",
+    "StreamError",
     "Transcript",
     "TranscriptSegment",
     "TranscriptStream",
+    "TranscriptionParams",
     "Transport",
+    "UnprocessableEntityError",
     "Upload",
     "Usage",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Lazy, so that `%load_ext` does not wait for requests.
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if not TYPE_CHECKING:  # a type checker reports names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULES[name]), name)

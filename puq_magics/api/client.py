@@ -1,14 +1,21 @@
-"""The router: one method for each endpoint."""
+"""Client of the router: one method for each endpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
 from puq_magics.api.chat import ChatStream, read_completion
 from puq_magics.api.error_body import make_status_error
+from puq_magics.api.params import (
+    ChatParams,
+    ImageParams,
+    SpeechParams,
+    TranscriptionParams,
+    request_fields,
+)
 from puq_magics.api.request import Request, Retry, Timeouts, Transport, form_request, json_request
 from puq_magics.api.response import (
     Response,
@@ -37,13 +44,17 @@ OnRetry = Callable[[Retry], None]
 
 
 class Router:
-    """A router's HTTP API.
+    """Client of a router's HTTP API.
 
-    ``timeout`` is in seconds without a byte, to connect or in mid-answer; None means 10 to connect, 120 in a chat,
-    300 for media, 30 for lists. ``transport`` takes the place of the network.
+    Methods that send a paid request take the usual parameters by name (see ``puq_magics.api.params``), and further
+    ones in ``extra_body``; parameters that are None are not sent. Every method raises APIStatusError if the router
+    rejects the request, APIConnectionError if it cannot be reached, InvalidResponseError for any other answer.
+    ``on_retry`` is called with a Retry before each pause.
 
-    >>> router = Router(api_key=…)
-    >>> router.chat("What is a cell?", model="openai/gpt-4o-mini").text
+    >>> with Router(token, base_url=base_url) as router:
+    ...     answer = router.chat("What is a cell?", model="sandbox/chat", temperature=0)
+    >>> answer.finish_reason
+    'stop'
     """
 
     def __init__(
@@ -57,6 +68,12 @@ class Router:
         allow_http: bool = False,
         transport: Transport | None = None,
     ) -> None:
+        """Create a client; no request is sent.
+
+        ``timeout`` is in seconds without a byte, to connect or during an answer; None means 10 to connect, 120 in a
+        chat, 300 for media, 30 for lists. ``max_retries`` counts tries after the first; ``allow_http`` allows plain
+        http to another machine; ``transport`` replaces the network. Raises ConfigurationError for invalid settings.
+        """
         try:
             key = Secret(api_key) if isinstance(api_key, str) else api_key
         finally:
@@ -86,12 +103,12 @@ class Router:
 
     @property
     def address(self) -> BaseURL:
-        """Where the router is."""
+        """The router's base URL."""
         return self._transport.address
 
     @property
     def auth_scheme(self) -> str:
-        """The word before the key."""
+        """The scheme before the key in the ``Authorization`` header."""
         return self._transport.auth_scheme
 
     def close(self) -> None:
@@ -99,59 +116,107 @@ class Router:
         self._transport.close()
 
     def models(self, *, enabled_only: bool = True, on_retry: OnRetry | None = None) -> tuple[Model, ...]:
-        """The models: with a puq.ai router, enabled ones only unless asked otherwise."""
+        """Return the models that the key can use, or with ``enabled_only=False`` all of them.
+
+        >>> [model.code for model in router.models() if model.code.endswith("/echo")]
+        ['sandbox/echo']
+        """
         params = {"enabled": "1"} if enabled_only else {}
         request = Request("GET", "/v1/models", self._timeouts(_LIST_TIMEOUT), params=params)
         models = read_models(read_json(self._send(request, on_retry)))
         return tuple(model for model in models if model.enabled or not enabled_only)
 
     def balance(self, *, on_retry: OnRetry | None = None) -> float:
-        """What is left on the account, in credits."""
+        """Return the account's balance, in credits.
+
+        >>> router.balance() > 0
+        True
+        """
         request = Request("GET", "/v1/credits/balance", self._timeouts(_LIST_TIMEOUT))
         return read_balance(read_json(self._send(request, on_retry)))
 
     def chat(
-        self, messages: str | Sequence[Message], *, model: str, on_retry: OnRetry | None = None, **params: Any
+        self,
+        messages: str | Sequence[Message],
+        *,
+        model: str,
+        on_retry: OnRetry | None = None,
+        **params: Unpack[ChatParams],
     ) -> ChatCompletion:
-        """Ask, and wait for the whole answer. ``params`` are further fields of the request; None is not sent."""
-        request = self.chat_request(messages, model=model, **(params | {"stream": None}))
+        """Send a text or a list of messages, and return the complete answer.
+
+        Raises InputError, before anything is sent, for what cannot be a message.
+
+        >>> messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+        >>> answer = router.chat(messages, model="sandbox/chat", max_completion_tokens=100)
+        >>> answer.usage.completion_tokens <= 100
+        True
+        """
+        request = self.chat_request(messages, model=model, **params)
         response = self._send(request, on_retry)
         with redact_errors(response):
             return read_completion(read_json(response), model, read_request_id(response))
 
     def stream_chat(
-        self, messages: str | Sequence[Message], *, model: str, on_retry: OnRetry | None = None, **params: Any
+        self,
+        messages: str | Sequence[Message],
+        *,
+        model: str,
+        on_retry: OnRetry | None = None,
+        **params: Unpack[ChatParams],
     ) -> ChatStream:
-        """Ask, and read the answer as it comes; close the stream, or use it in a ``with``."""
-        params["stream"] = True
+        """Send a text or a list of messages, and return the answer as a stream; use it in a ``with``.
+
+        Raises what ``chat`` raises; the stream raises StreamError if the answer is incomplete.
+
+        >>> with router.stream_chat("Hello", model="sandbox/chat") as stream:
+        ...     text = "".join(delta.text for delta in stream)
+        >>> text == stream.completion.text
+        True
+        """
         response = self._send_with_usage(messages, model, on_retry, params)
         return ChatStream(response, model, read_request_id(response))
 
     def _send_with_usage(
-        self, messages: str | Sequence[Message], model: str, on_retry: OnRetry | None, params: dict[str, Any]
+        self, messages: str | Sequence[Message], model: str, on_retry: OnRetry | None, params: ChatParams
     ) -> Response:
-        """Ask for the usage, too; where that is refused go without, now and from then on."""
-        request = self.chat_request(messages, model=model, **params)
+        """Send a chat request that asks for the usage; if the router rejects that, stop asking for it."""
+        request = self.chat_request(messages, model=model, stream=True, **params)
         try:
             return self._send(request, on_retry)
         except APIStatusError as error:
-            can_omit = self._include_usage and "stream_options" not in params
-            if not can_omit or not error.rejects_field(_USAGE_OPTION, ("model", "messages", *params)):
+            fields = request_fields("chat", params)
+            can_omit = self._include_usage and "stream_options" not in fields
+            if not can_omit or not error.rejects_field(
+                _USAGE_OPTION, ("model", "messages", "stream", *fields)
+            ):
                 raise
-        request = self.chat_request(messages, model=model, include_usage=False, **params)
+        request = self.chat_request(messages, model=model, stream=True, include_usage=False, **params)
         response = self._send(request, on_retry)
         self._include_usage = False
         return response
 
     def chat_request(
-        self, messages: str | Sequence[Message], *, model: str, include_usage: bool = True, **params: Any
+        self,
+        messages: str | Sequence[Message],
+        *,
+        model: str,
+        stream: bool = False,
+        include_usage: bool = True,
+        **params: Unpack[ChatParams],
     ) -> Request:
-        """The request that ``chat`` and (with ``stream=True``) ``stream_chat`` send. Raises InputError."""
+        """Return the request of ``chat``, or with ``stream`` that of ``stream_chat``. Raises InputError.
+
+        >>> print(router.chat_request("Hello", model="sandbox/chat").body.decode())
+        {"model": "sandbox/chat", "messages": [{"role": "user", "content": "Hello"}]}
+        """
         payload: dict[str, Any] = {"model": self._validate_model(model), "messages": _messages(messages)}
-        payload |= {name: value for name, value in params.items() if value is not None}
-        if payload.get("stream") and include_usage and self._include_usage:
-            payload.setdefault("stream_options", {"include_usage": True})
-        accept = "text/event-stream" if payload.get("stream") else "application/json"
+        payload |= request_fields("chat", params)
+        if stream:
+            payload["stream"] = True
+            if include_usage and self._include_usage:
+                payload.setdefault("stream_options", {"include_usage": True})
+        accept = "text/event-stream" if stream else "application/json"
         return json_request("/v1/chat/completions", payload, self._timeouts(_CHAT_TIMEOUT), accept=accept)
 
     def image(
@@ -161,24 +226,25 @@ class Router:
         model: str,
         on_retry: OnRetry | None = None,
         on_partial: Callable[[ImagesResponse], None] | None = None,
-        **params: Any,
+        **params: Unpack[ImageParams],
     ) -> ImagesResponse:
-        """Have images made. ``params`` are further fields of the request, such as ``size`` and ``n``.
+        """Generate images and return them. Images that the router names by URL are downloaded, without the key.
 
-        Images that the router names by an address are fetched from there, without the key. Raises
-        InvalidResponseError for
-        what is not PNG, JPEG or WebP; its ``partial`` are the Images that came. ``keep`` is told these, too, before
-        any error or interrupt leaves, so that a KeyboardInterrupt loses nothing that was paid for.
+        Raises InvalidResponseError for anything but PNG, JPEG or WebP; its ``partial`` holds the images received.
+        ``on_partial`` is called with these before an error or an interrupt is raised.
+
+        >>> image = router.image("A cat", model="sandbox/image", size="256x256").images[0]
+        >>> image.type.format, image.width, image.height
+        ('png', 256, 256)
         """
-        from puq_magics.api.image_download import (
-            ImageDownloader,  # media are imported when they are asked for
-        )
+        # Media modules are imported when they are used.
+        from puq_magics.api.image_download import ImageDownloader
         from puq_magics.api.images import MAX_IMAGES, read_images
 
         response = self._send(self.image_request(prompt, model=model, **params), on_retry)
         download = ImageDownloader(loopback=self.address.is_loopback)
-        asked = params.get("n")
-        max_images = max(asked, MAX_IMAGES) if isinstance(asked, int) else MAX_IMAGES
+        number = request_fields("image", params).get("n")
+        max_images = max(number, MAX_IMAGES) if isinstance(number, int) else MAX_IMAGES
         with closing(response), redact_errors(response):
             return read_images(
                 iter_body(response),
@@ -189,48 +255,69 @@ class Router:
                 max_images=max_images,
             )
 
-    def image_request(self, prompt: str, *, model: str, **params: Any) -> Request:
-        """The request that ``image`` sends. Raises InputError."""
+    def image_request(self, prompt: str, *, model: str, **params: Unpack[ImageParams]) -> Request:
+        """Return the request of ``image``. Raises InputError.
+
+        >>> router.image_request("A cat", model="sandbox/image", n=2).path
+        '/v1/images/generations'
+        """
         payload = {
             "model": self._validate_model(model, "openai/gpt-image-1.5"),
             "prompt": _require_text(prompt, "the prompt"),
         }
         return json_request(
             "/v1/images/generations",
-            payload | _extra_params(params, payload),
+            payload | request_fields("image", params),
             self._timeouts(_MEDIA_TIMEOUT),
             accept="application/json",
         )
 
-    def speech(self, text: str, *, model: str, on_retry: OnRetry | None = None, **params: Any) -> Speech:
-        """Have a text spoken, and wait for all of it. Raises what a SpeechStream raises."""
+    def speech(
+        self, text: str, *, model: str, on_retry: OnRetry | None = None, **params: Unpack[SpeechParams]
+    ) -> Speech:
+        """Convert text to speech and return all of the audio.
+
+        Raises InvalidResponseError if the answer is not audio; ``partial`` holds the bytes received.
+
+        >>> speech = router.speech("Hello there.", model="sandbox/tts", voice="alloy", response_format="wav")
+        >>> speech.type.mime
+        'audio/wav'
+        """
         from puq_magics.api.speech import read_speech
 
         return read_speech(self.stream_speech(text, model=model, on_retry=on_retry, **params))
 
     def stream_speech(
-        self, text: str, *, model: str, on_retry: OnRetry | None = None, **params: Any
+        self, text: str, *, model: str, on_retry: OnRetry | None = None, **params: Unpack[SpeechParams]
     ) -> SpeechStream:
-        """Have a text spoken, and read the audio as it comes; close the stream, or use it in a ``with``.
+        """Convert text to speech and return the audio as a stream; use it in a ``with``.
 
-        ``params`` are further fields of the request, such as ``voice``, ``response_format`` and ``speed``.
+        >>> with router.stream_speech("Hello there.", model="sandbox/tts") as stream:
+        ...     size = sum(len(data) for data in stream)
+        >>> size > 1000
+        True
         """
         from puq_magics.api.speech import SpeechStream
 
         response = self._send(self.speech_request(text, model=model, **params), on_retry)
         return SpeechStream(response, read_request_id(response))
 
-    def speech_request(self, text: str, *, model: str, **params: Any) -> Request:
-        """The request that ``speech`` and ``stream_speech`` send. Raises InputError."""
+    def speech_request(self, text: str, *, model: str, **params: Unpack[SpeechParams]) -> Request:
+        """Return the request of ``speech`` and ``stream_speech``. Raises InputError.
+
+        >>> router.speech_request("Hello", model="sandbox/tts", speed=1.5).path
+        '/v1/audio/speech'
+        """
         payload = {
             "model": self._validate_model(model, "openai/tts-1"),
             "input": _require_text(text, "the text to speak"),
         }
-        if params.get("response_format") == "pcm":
-            raise InputError("pcm is samples without a header, which nothing plays.", hint="Ask for wav.")
+        fields = request_fields("speech", params)
+        if fields.get("response_format") == "pcm":
+            raise InputError("pcm is samples without a header, which no player plays.", hint="Use wav.")
         return json_request(
             "/v1/audio/speech",
-            payload | _extra_params(params, payload),
+            payload | fields,
             self._timeouts(_MEDIA_TIMEOUT),
             accept="audio/*, */*;q=0.5",
         )
@@ -242,17 +329,20 @@ class Router:
         model: str,
         on_retry: OnRetry | None = None,
         on_progress: OnProgress | None = None,
-        **params: Any,
+        **params: Unpack[TranscriptionParams],
     ) -> Transcript:
-        """Have a recording written down. ``params`` are further fields, such as ``language`` and ``response_format``.
+        """Transcribe a recording and return its text.
 
-        The file is read as it is sent; ``on_progress`` is told the bytes sent and the bytes in all, on this thread.
+        The file is read while it is sent; ``on_progress`` is called with the bytes sent and the bytes in all.
+
+        >>> from puq_magics.api import Upload
+        >>> speech = router.speech("Hello there.", model="sandbox/tts", response_format="wav")
+        >>> router.transcribe(Upload.from_bytes(speech.data), model="sandbox/whisper", language="en").text
+        'Hello there.'
         """
         from puq_magics.api.transcription import read_transcript
 
-        request = self.transcription_request(
-            upload, model=model, on_progress=on_progress, **(params | {"stream": False})
-        )
+        request = self.transcription_request(upload, model=model, on_progress=on_progress, **params)
         response = self._send(request, on_retry)
         with closing(response), redact_errors(response):
             return read_transcript(iter_body(response, _MAX_TRANSCRIPT_BYTES), read_request_id(response))
@@ -264,16 +354,22 @@ class Router:
         model: str,
         on_retry: OnRetry | None = None,
         on_progress: OnProgress | None = None,
-        **params: Any,
+        **params: Unpack[TranscriptionParams],
     ) -> TranscriptStream:
-        """Have a recording written down, and read the words as they come; close the stream, or use it in a ``with``.
+        """Transcribe a recording and return its text as a stream; use it in a ``with``.
 
-        A router that does not stream transcripts answers as a whole, which the stream reads too.
+        If the router does not stream transcripts, the stream yields the whole text at once.
+
+        >>> from puq_magics.api import Upload
+        >>> speech = router.speech("Hello there.", model="sandbox/tts", response_format="wav")
+        >>> with router.stream_transcription(Upload.from_bytes(speech.data), model="sandbox/whisper") as stream:
+        ...     print("".join(stream))
+        Hello there.
         """
         from puq_magics.api.transcription import TranscriptStream
 
         request = self.transcription_request(
-            upload, model=model, on_progress=on_progress, **(params | {"stream": True})
+            upload, model=model, on_progress=on_progress, stream=True, **params
         )
         response = self._send(request, on_retry)
         return TranscriptStream(response, read_request_id(response))
@@ -285,27 +381,29 @@ class Router:
         model: str,
         on_progress: OnProgress | None = None,
         stream: bool = False,
-        **params: Any,
+        **params: Unpack[TranscriptionParams],
     ) -> Request:
-        """The request that ``transcribe`` and (with ``stream``) ``stream_transcription`` send. Raises InputError."""
+        """Return the request of ``transcribe``, or with ``stream`` that of ``stream_transcription``.
+
+        Raises InputError.
+        """
         from puq_magics.api.uploads import MultipartForm, Upload, form_fields
 
         if not isinstance(upload, Upload):
-            raise InputError("a recording is sent as an Upload.", hint="Make one by Upload.from_path(…).")
-        fields = {"model": self._validate_model(model, "openai/whisper-1")} | _extra_params(params, ("file",))
-        form = MultipartForm(form_fields(fields | ({"stream": True} if stream else {})), upload, on_progress)
+            raise InputError("the recording is not an Upload.", hint="Create one with Upload.from_path(…).")
+        fields = {"model": self._validate_model(model, "openai/whisper-1")}
+        fields |= request_fields("transcription", params) | ({"stream": True} if stream else {})
+        form = MultipartForm(form_fields(fields), upload, on_progress)
         accept = "text/event-stream, */*;q=0.5" if stream else "*/*"
         return form_request("/v1/audio/transcriptions", form, self._timeouts(_MEDIA_TIMEOUT), accept=accept)
 
     def _validate_model(self, name: str, example: str = "openai/gpt-4o-mini") -> str:
-        """A model's name, as it is sent."""
+        """Return a model's name as it is sent. Raises InputError."""
         if not isinstance(name, str) or not name.strip():
-            raise InputError(
-                "the name of a model is missing.", hint=f"Name it provider/model, like {example}."
-            )
+            raise InputError("the model is missing.", hint=f"Name it provider/model, like {example}.")
         if self.address.is_puq_ai and "/" not in name:
             raise InputError(
-                f"{name!r} is not the name of a model of {self.address.host}.",
+                f"{name!r} is not a model name of {self.address.host}.",
                 hint=f"Name it provider/model, like {example}.",
             )
         return name
@@ -331,7 +429,7 @@ def _is_valid_timeout(value: object) -> bool:
 
 
 def _messages(messages: object) -> list[Any]:
-    """What was typed, or a conversation."""
+    """Return the messages of a text or a conversation. Raises InputError."""
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]
     listed = (
@@ -341,29 +439,16 @@ def _messages(messages: object) -> list[Any]:
     )
     if not listed or not all(isinstance(message, Mapping) for message in listed):
         raise InputError(
-            "the messages are neither words nor a list of messages.",
+            "the messages are neither text nor a list of messages.",
             hint='A message is like {"role": "user", "content": "Hello"}.',
         )
     return listed
 
 
 def _require_text(text: object, what: str) -> str:
-    """A text that is one, and not empty."""
+    """Return a text that is not empty. Raises InputError."""
     if not isinstance(text, str):
         raise InputError(f"{what} is not a string.", hint="Give it as str.")
     if not text.strip():
-        raise InputError(f"{what} is empty.", hint="Write some words.")
+        raise InputError(f"{what} is empty.", hint="Write some text.")
     return text
-
-
-def _extra_params(params: Mapping[str, Any], reserved: Collection[str]) -> dict[str, Any]:
-    """The parameters that are sent: None is not, nor ``stream``, which the methods decide.
-
-    Raises InputError for one that has an argument of its own.
-    """
-    for name in reserved:
-        if name in params:
-            raise InputError(
-                f"{name} is not a further field.", hint="There is an argument of its own for it."
-            )
-    return {name: value for name, value in params.items() if value is not None and name != "stream"}

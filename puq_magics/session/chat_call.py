@@ -82,8 +82,10 @@ class ChatCall:
 
     def request(self, router: Router) -> Request:
         """See Call."""
-        params = dict(self._spec.params) | ({"stream": True} if self._spec.stream else {})
-        return router.chat_request(self._spec.messages, model=self._spec.model, **params)
+        spec = self._spec
+        return router.chat_request(
+            spec.messages, model=spec.model, stream=spec.stream, extra_body=spec.params
+        )
 
     def run(self, router: Router, view: ChatView) -> None:
         """See Call."""
@@ -103,7 +105,7 @@ class ChatCall:
         spec = self._spec
         ask = router.stream_chat if spec.stream else router.chat
         try:
-            return ask(spec.messages, model=spec.model, on_retry=view.show_retry, **spec.params)
+            return ask(spec.messages, model=spec.model, on_retry=view.show_retry, extra_body=spec.params)
         except (BadRequestError, UnprocessableEntityError) as error:
             if not spec.fallback_messages or not _FORMAT_REJECTED.search(error.detail):
                 raise
@@ -112,7 +114,7 @@ class ChatCall:
         self._spec = spec = replace(
             spec, messages=spec.fallback_messages, params=params, fallback_messages=(), notes=notes
         )
-        return ask(spec.messages, model=spec.model, on_retry=view.show_retry, **params)
+        return ask(spec.messages, model=spec.model, on_retry=view.show_retry, extra_body=params)
 
     def usage(self) -> Usage | None:
         """See Call."""

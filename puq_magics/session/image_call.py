@@ -75,7 +75,7 @@ class ImageCall:
 
     def request(self, router: Router) -> Request:
         """See Call."""
-        return router.image_request(self._spec.prompt, model=self._spec.model, **self._spec.params)
+        return router.image_request(self._spec.prompt, model=self._spec.model, extra_body=self._spec.params)
 
     def run(self, router: Router, view: MediaView) -> None:
         """See Call."""
@@ -87,7 +87,7 @@ class ImageCall:
                     model=spec.model,
                     on_retry=view.show_retry,
                     on_partial=self._store_images,
-                    **spec.params,
+                    extra_body=spec.params,
                 )
         except APIError as error:
             self._keep_partial(error)

@@ -183,7 +183,7 @@ class SpeechCall:
 
     def request(self, router: Router) -> Request:
         """See Call; of several, the first."""
-        return router.speech_request(self._chunks[0], model=self._spec.model, **self._spec.params)
+        return router.speech_request(self._chunks[0], model=self._spec.model, extra_body=self._spec.params)
 
     def run(self, router: Router, view: MediaView) -> None:
         """See Call."""
@@ -194,7 +194,7 @@ class SpeechCall:
                     view.show_progress(len(self._parts), number, "speaking", "parts")
                 with Ticker(view.show_waiting, setup=view.prepare):
                     stream = router.stream_speech(
-                        piece, model=spec.model, on_retry=view.show_retry, **spec.params
+                        piece, model=spec.model, on_retry=view.show_retry, extra_body=spec.params
                     )
                 with stream:
                     self._receive(stream, view)

@@ -77,8 +77,9 @@ class TranscribeCall:
     def request(self, router: Router) -> Request:
         """See Call."""
         spec = self._spec
-        params = {**spec.params, "stream": spec.stream}
-        return router.transcription_request(spec.source.upload, model=spec.model, **params)
+        return router.transcription_request(
+            spec.source.upload, model=spec.model, stream=spec.stream, extra_body=spec.params
+        )
 
     def run(self, router: Router, view: MediaView) -> None:
         """See Call."""
@@ -150,7 +151,7 @@ class TranscribeCall:
         spec = self._spec
         words = f"sending {spec.source.upload.name}"
         options: dict[str, Any] = {
-            **spec.params,
+            "extra_body": spec.params,
             "model": spec.model,
             "on_retry": view.show_retry,
             "on_progress": lambda sent, size: view.show_progress(sent, size, words),

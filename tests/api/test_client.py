@@ -237,9 +237,11 @@ def test_both_shapes_of_errors_and_pages_and_nothing(body: Any, detail: str) -> 
 
 def test_only_what_was_given_is_sent() -> None:
     with RawServer(responds(answer(COMPLETION), HELLO)) as server, router_for(server) as router:
-        completion = router.chat("Hi", model=MODEL, temperature=0, max_completion_tokens=None, stream=True)
+        completion = router.chat(
+            "Hi", model=MODEL, temperature=0, max_completion_tokens=None, extra_body={"stream": True}
+        )
         assert completion.usage == Usage(3, 2, 5)
-        assert words(ask(router, temperature=0.5, stream=False)) == "Hello"
+        assert words(ask(router, temperature=0.5, extra_body={"stream": False})) == "Hello"
     assert server.requests[0].json == {
         "model": MODEL,
         "messages": [{"role": "user", "content": "Hi"}],
@@ -330,7 +332,7 @@ def test_usage_is_given_up_where_it_is_refused_and_that_is_remembered(body: Any,
 def test_a_refusal_of_something_else_is_told_at_once(body: Any, status: int) -> None:
     with RawServer(responds(answer(body, status), HELLO)) as server, router_for(server) as router:
         with pytest.raises(Exception, match=str(status)):
-            ask(router, top_k=1)
+            ask(router, extra_body={"top_k": 1})
         assert words(ask(router)) == "Hello"
     assert ["stream_options" in asked.json for asked in server.requests] == [True, True]
 
@@ -406,7 +408,7 @@ def test_messages_are_words_or_messages(messages: Any) -> None:
 
 @pytest.mark.parametrize("model", [None, 5, "", " ", b"a/b", ["a/b"]])
 def test_a_model_is_named_by_words(model: Any) -> None:
-    with Router(KEY) as router, pytest.raises(InputError, match="name of a model is missing"):
+    with Router(KEY) as router, pytest.raises(InputError, match="the model is missing"):
         router.stream_chat("Hello", model=model)
 
 

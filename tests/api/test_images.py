@@ -317,7 +317,7 @@ def test_no_more_images_than_were_asked_for() -> None:
 def test_an_image_over_the_network() -> None:
     said = {"created": 0, "data": [entry(png(4, 4))]}
     with RawServer(responds(answer(said, X_Request_Id="r7"))) as server, router_for(server) as router:
-        images = router.image("a cat", model=MODEL, size="1024x1024", n=None, stream=True)
+        images = router.image("a cat", model=MODEL, size="1024x1024", n=None, extra_body={"stream": True})
     assert images.images == (GeneratedImage(png(4, 4), PNG, 4, 4),)
     assert (images.model, images.request_id) == (MODEL, "r7")
     (asked,) = server.requests
@@ -390,7 +390,7 @@ def test_the_request_of_an_image() -> None:
         assert request.timeouts.read == 300
         assert json.loads(request.body) == {"model": MODEL, "prompt": "a cat", "size": "1x1"}  # type: ignore[arg-type]
         assert KEY not in request.to_curl(router.address, router.auth_scheme)
-        with pytest.raises(InputError, match="is not the name of a model"):
+        with pytest.raises(InputError, match="is not a model name"):
             router.image_request("a cat", model="gpt-image-1.5")
-        with pytest.raises(InputError, match="is not a further field"):
-            router.speech_request("words", model=MODEL, input="others")
+        with pytest.raises(InputError, match="is a reserved parameter"):
+            router.speech_request("words", model=MODEL, extra_body={"input": "others"})

@@ -34,7 +34,9 @@ def test_speech_as_a_whole() -> None:
     said = answer(AUDIO, content_type="audio/mpeg", X_Request_Id="r3")
     with RawServer(responds(said, said)) as server, router_for(server) as router:
         for _ in range(2):
-            speech = router.speech("Hello", model=MODEL, voice="alloy", speed=None, stream=True)
+            speech = router.speech(
+                "Hello", model=MODEL, voice="alloy", speed=None, extra_body={"stream": True}
+            )
             assert speech == Speech(AUDIO, MP3, "r3")
     assert server.connections == 1
     asked = server.requests[0]

@@ -346,7 +346,7 @@ def test_an_answer_that_is_too_large() -> None:
 
 def test_only_the_stream_is_asked_to_stream() -> None:
     with RawServer(responds(answer({"text": "a"}))) as server, router_for(server) as router:
-        assert router.transcribe(SOUND, model=MODEL, stream=True).text == "a"
+        assert router.transcribe(SOUND, model=MODEL, extra_body={"stream": True}).text == "a"
     assert b"stream" not in server.requests[0].body
 
 

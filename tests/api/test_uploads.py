@@ -240,8 +240,7 @@ def test_a_recording_and_its_fields() -> None:
         language="en",
         temperature=0,
         prompt=None,
-        stream=True,
-        granularity=["a", "b"],
+        extra_body={"stream": True, "granularity": ["a", "b"]},
     )
     assert fields == {"model": [MODEL], "language": ["en"], "temperature": ["0"], "granularity[]": ["a", "b"]}
     assert (file.filename, file.content_type, file.body) == ("talk.wav", "audio/wav", wav())
@@ -388,11 +387,11 @@ def test_the_request_of_a_transcription() -> None:
             "-F",
             "file=@a talk.wav",
         ]
-        with pytest.raises(InputError, match="is not the name of a model"):
+        with pytest.raises(InputError, match="is not a model name"):
             router.transcription_request(Upload.from_bytes(wav()), model="whisper-1")
-        with pytest.raises(InputError, match="is not a further field"):
-            router.transcription_request(Upload.from_bytes(wav()), model=MODEL, file="x")
-        with pytest.raises(InputError, match="as an Upload"):
+        with pytest.raises(InputError, match="is a reserved parameter"):
+            router.transcription_request(Upload.from_bytes(wav()), model=MODEL, extra_body={"file": "x"})
+        with pytest.raises(InputError, match="not an Upload"):
             router.transcription_request("talk.wav", model=MODEL)  # type: ignore[arg-type]
 
 
