@@ -1,4 +1,4 @@
-"""From a chat magic's options and prompt to the call; imported when the first one runs, not when they are loaded."""
+"""Build a chat call from options and prompt, and process its answer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FORMAT_INSTRUCTIONS = {
 
 @dataclass
 class AnswerProcessor:
-    """What is to be made of one answer, repaired once at most."""
+    """Post-process one answer; request one repair when it is invalid."""
 
     session: Session
     format: str
@@ -51,12 +51,10 @@ class AnswerProcessor:
     def from_args(
         cls, session: Session, args: argparse.Namespace, variables: Mapping[str, Any]
     ) -> AnswerProcessor:
-        """As the options say. Raises InputError for those that do not go together, and for a schema that is none."""
+        """Create it from the options. Raises InputError for a bad combination of options, or an invalid schema."""
         answer_format = args.format or ("markdown" if args.schema is None else "json")
         if args.schema is not None and answer_format != "json":
-            raise InputError(
-                f"--schema is for JSON, not for -f {answer_format}.", hint="Leave one of them out."
-            )
+            raise InputError(f"--schema is for JSON, not for -f {answer_format}.", hint="Remove one of them.")
         if args.all_blocks and answer_format != "code":
             raise InputError("--all-blocks is for -f code.", hint="Write -f code --all-blocks.")
         schema = None
@@ -72,7 +70,7 @@ class AnswerProcessor:
 
     @property
     def fallback_messages(self) -> str:
-        """What the model is told of the format, where no field of the request says it."""
+        """Return instructions on the format for the model, where no field of the request can require it."""
         return (
             self.schema.instructions if self.schema is not None else _FORMAT_INSTRUCTIONS.get(self.format, "")
         )
@@ -100,7 +98,7 @@ class AnswerProcessor:
             if isinstance(problem, PuqError):
                 is_last = self.session.namespace.get(LAST_RESULT) is first
                 place = "_puq.text" if is_last else "_puq.attempts[0]"
-                instruction = f"This was to repair the first answer, which is in {place}."
+                instruction = f"The repair request failed; the first answer is in {place}."
                 problem.hint = f"{instruction} {problem.hint}".rstrip()
             raise
 
@@ -133,14 +131,12 @@ class AnswerProcessor:
                 result.data = self.schema.parse_answer(result.text)
             elif self.format == "json":
                 result.data = extract_json(result.text)
-        except (
-            PuqError
-        ) as problem:  # the answer is not JSON or does not fit; or the schema goes round in circles
+        except PuqError as problem:  # not JSON, not valid by the schema, or the schema has a circular $ref
             is_cut = result.finish_reason == "length"
-            rest = "It was cut off: %puq_chat --continue goes on with it."
-            instruction = "The words of both tries are kept: _puq.attempts"
+            rest = "It was cut off: %puq_chat --continue continues it."
+            instruction = "The text of both attempts is in _puq.attempts."
             problem.hint = (
-                rest if is_cut else instruction if self._is_repair else "Its words are kept: _puq.text"
+                rest if is_cut else instruction if self._is_repair else "The answer's text is in _puq.text."
             )
             self.problem = problem
         if self.format == "code":
@@ -215,7 +211,7 @@ def _save_path(args: argparse.Namespace) -> Path | None:
 
 
 def _file_content(result: ChatResult, all_blocks: bool) -> str:
-    """What goes into a file: the code, the JSON, HTML without what acts, or the answer as it is."""
+    """Return the text to save: the code, the JSON, sanitized HTML, or the answer as it is."""
     from puq_magics.outputs.results.formats import format_json, sanitize_html
     from puq_magics.prompts.extraction import extract_code
 

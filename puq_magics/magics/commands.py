@@ -108,12 +108,13 @@ DRY_RUN = flag("--dry-run", help="show the request as a curl line and an estimat
 SAVE = option("--save", metavar="PATH", completes="path", help="save the result to this file")
 FORCE = flag("--force", help="allow --save to replace a file")
 PROVIDER = option("--provider", completes="provider", help="only models of this provider")
+CHAT_OPTIONS = (MODEL, SYSTEM, TEMPERATURE, MAX_TOKENS, NO_STREAM)
+OUTPUT_OPTIONS = (OUT, SAVE, FORCE, QUIET, DRY_RUN)
 
 # Options and arguments of each magic -----------------------------------------------------------------------------
 
 CHAT_COMMAND = CommandLine(
-    MODEL,
-    SYSTEM,
+    *CHAT_OPTIONS,
     option(
         "-c",
         "--chat",
@@ -130,9 +131,6 @@ CHAT_COMMAND = CommandLine(
         completes="path or variable",
         help="a file, or a variable with an image, a figure or text, to attach; may be repeated",
     ),
-    TEMPERATURE,
-    MAX_TOKENS,
-    NO_STREAM,
     option(
         "-f",
         "--format",
@@ -146,13 +144,9 @@ CHAT_COMMAND = CommandLine(
         help="schema of a JSON answer: a JSON Schema, a pydantic model, a dataclass, or fields: 'name, age int'",
     ),
     flag("--all-blocks", help="with -f code: all code blocks, not only the first"),
-    OUT,
-    SAVE,
-    FORCE,
-    RAW,
     PARAM,
-    QUIET,
-    DRY_RUN,
+    RAW,
+    *OUTPUT_OPTIONS,
 )
 IMAGE_COMMAND = CommandLine(
     _model_option("image"),
@@ -164,12 +158,8 @@ IMAGE_COMMAND = CommandLine(
     ),
     option("-n", "--count", type=parse_positive_int, help="number of images"),
     PARAM,
-    OUT,
-    SAVE,
-    FORCE,
     RAW,
-    QUIET,
-    DRY_RUN,
+    *OUTPUT_OPTIONS,
 )
 SPEAK_COMMAND = CommandLine(
     _model_option("speech"),
@@ -177,12 +167,8 @@ SPEAK_COMMAND = CommandLine(
     option("--audio-format", choices=("mp3", "wav", "opus", "flac", "aac"), help="audio format of the file"),
     option("--speed", type=_parse_speed, help="speaking rate; 1 is normal speed"),
     flag("--autoplay", help="play the audio at once"),
-    OUT,
-    SAVE,
-    FORCE,
     RAW,
-    QUIET,
-    DRY_RUN,
+    *OUTPUT_OPTIONS,
 )
 TRANSCRIBE_COMMAND = CommandLine(
     _model_option("transcription"),
@@ -193,20 +179,12 @@ TRANSCRIBE_COMMAND = CommandLine(
         help="format of the router's response; verbose_json has the times of each segment",
     ),
     flag("--stream", help="show the transcript while it is being made"),
-    OUT,
-    SAVE,
-    FORCE,
-    QUIET,
-    DRY_RUN,
     flag("--record", help="record with the microphone"),
+    *OUTPUT_OPTIONS,
     argument="path or variable",
 )
 FIX_COMMAND = CommandLine(
-    MODEL,
-    SYSTEM,
-    TEMPERATURE,
-    MAX_TOKENS,
-    NO_STREAM,
+    *CHAT_OPTIONS,
     option(
         "-f",
         "--format",

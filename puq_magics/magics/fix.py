@@ -1,4 +1,4 @@
-"""From an exception to the question about it, and from the answer to the mended cell; imported when first used."""
+"""Explain an exception, and put the fixed code of the answer into a new cell."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from puq_magics.session.chat_call import ChatCall, ChatSpec, chat
 from puq_magics.session.last_exception import Failure
 from puq_magics.session.session import Session
 
-# What %%time, %%timeit and %%prun give the body of their cell for a file name.
+# File names under which %%time, %%timeit and %%prun compile the bodies of their cells.
 _BODY_FILENAMES = ("<timed exec>", "<timed eval>", "<magic-timeit>")
 
 
 def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> ChatResult | None:
-    """Have an exception explained, as the options say; None when nothing is to be sent. Raises PuqError."""
+    """Explain an exception, by the options; returns None for a dry run. Raises PuqError."""
     wants_fix = args.format == "code"
     if wants_fix and args.hint:
-        raise InputError("a hint holds no mended cell.", hint="Leave out --hint or -f code.")
+        raise InputError("--hint cannot be combined with -f code.", hint="Remove one of them.")
     if failure is None:
         raise InputError(
-            "there is no exception to explain.", hint="Run the cell that fails, then %puq_fix below it."
+            "there is no exception to explain.", hint="Run the failing cell, then %puq_fix below it."
         )
     masker = SecretMasker(_known_secrets(session))
     diagnosis = diagnose(
@@ -69,7 +69,7 @@ def _build_spec(
 
 
 class _FixedCodeWriter:
-    """Puts the mended cell below, for a person to read and run."""
+    """Adds the fixed code as a cell below, for the user to read and run."""
 
     def __init__(self, session: Session, diagnosis: Diagnosis, masker: SecretMasker) -> None:
         self._session = session
@@ -81,17 +81,17 @@ class _FixedCodeWriter:
             return
         code = fixed_code(result)
         if not code:
-            result.add_note("the answer has no whole cell: nothing was put below")
+            result.add_note("no complete code block in the answer; no cell was created")
             return
         is_added = self._session.next_cell.add(
             self._masker.unmask(clean_cell_source(code), self._diagnosis.cell)
         )
         where = "added to the cell below" if is_added else "below"
-        result.add_note(f"the mended cell is {where}, not run", is_warning=False)
+        result.add_note(f"the fixed cell is {where}, not run", is_warning=False)
 
 
 def fixed_code(result: ChatResult) -> str:
-    """The longest block of Python in an answer; empty when there is none, or it was cut off."""
+    """Return the longest Python block of an answer; empty when there is none, or it was cut off."""
     blocks = [block for block in extract_code_blocks(result.text) if block.is_python]
     longest = max(blocks, key=lambda block: len(block.code), default=None)
     if longest is None or (not longest.closed and result.finish_reason == "length"):
@@ -100,14 +100,14 @@ def fixed_code(result: ChatResult) -> str:
 
 
 class CellSources:
-    """The cells of a shell, by the file name of their code."""
+    """Finds the cells of a shell by the file names of their code."""
 
     def __init__(self, session: Session, failure: Failure) -> None:
         self._shell = session.shell
         self._failure = failure
 
     def __call__(self, filename: str) -> CellSource | None:
-        """See Lookup."""
+        """Return the source of the cell that was compiled under this name; None if there is none."""
         if filename in _BODY_FILENAMES and self._failure.cell:
             return CellSource(_cell_label(self._failure.execution_count), self._failure.cell, skipped_lines=1)
         execution_count = getattr(self._shell.compile, "_filename_map", {}).get(filename)
@@ -117,7 +117,7 @@ class CellSources:
         return CellSource(_cell_label(execution_count), self._raw_source(execution_count, compiled))
 
     def _raw_source(self, execution_count: int, compiled: str) -> str:
-        """The cell as it was typed, with its magics as magics; as it was compiled, if it cannot be found."""
+        """Return the cell as typed, with its magics; as compiled, if the typed one is not in the history."""
         history = getattr(self._shell.history_manager, "input_hist_raw", [])
         numbered = history[execution_count] if 0 < execution_count < len(history) else ""
         for raw_source in (numbered, self._failure.cell):
@@ -128,7 +128,7 @@ class CellSources:
     def _compiles_to(self, raw_source: str, compiled: str) -> bool:
         try:
             transformed: str = self._shell.transform_cell(raw_source)
-        except Exception:  # noqa: BLE001 - whatever the user's transformers raise; then it is no cell that ran
+        except Exception:  # noqa: BLE001 - the user's transformers can raise anything; then this is not the cell
             return False
         return transformed.splitlines() == compiled.splitlines()
 
@@ -138,7 +138,7 @@ def _cell_label(execution_count: int | None) -> str:
 
 
 def _known_secrets(session: Session) -> list[str]:
-    """What no prompt may hold: the router's key, and the environment's secrets."""
+    """Return what no prompt may contain: the router's key, and the environment's secrets."""
     credential = session.credentials.find(session.address())
     ours = [credential.key.reveal()] if credential is not None else []
     return ours + find_environment_secrets(os.environ)

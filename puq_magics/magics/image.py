@@ -1,4 +1,4 @@
-"""From an image magic's options and prompt to the call; imported when the first one runs."""
+"""Generate images from options and a prompt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EXTENSIONS = [kind.extension for kind in (PNG, JPEG, WEBP)]
 def generate_image(
     session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
 ) -> ImageResult | None:
-    """Have images made as the options say, and show them; None when nothing is to be sent. Raises PuqError."""
+    """Generate and show images, by the options; returns None for a dry run. Raises PuqError."""
     spec = _build_spec(session, args, prompt, variables)
     if args.dry_run:
         show_dry_run(session, ImageCall(spec), f"prompt: {spec.prompt}")

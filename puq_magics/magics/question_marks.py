@@ -1,7 +1,7 @@
 """Prompts that end with a question mark.
 
-To IPython ``%puq_chat What is a cell?`` asks for help on ``cell``: its help syntax comes before its magics. This
-transformer takes such lines first. It works on tokens, as IPython's own do, so that strings stay as they are.
+IPython parses ``%puq_chat What is a cell?`` as a request for help on ``cell``: its help syntax precedes its magics.
+This transformer handles such lines first. It works on tokens, like IPython's own, so that strings do not change.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from IPython.core.inputtransformer2 import (
 )
 from IPython.core.interactiveshell import InteractiveShell
 
-# A prompt follows, so this is not `%puq_chat?`, which does ask for help.
+# A prompt follows: `%puq_chat?` is a request for help.
 _PROMPT_LINE = re.compile(
     r"(?P<target>[^%\"'#]*=\s*)?%(?P<name>puq_(?:chat|image|speak))\s+(?P<line>[^\s?].*)", re.DOTALL
 )
@@ -29,7 +29,7 @@ class QuestionMarkTransformer(TokenTransformBase):
 
     @classmethod
     def find(cls, tokens_by_line: list[list[TokenInfo]]) -> QuestionMarkTransformer | None:
-        """The first such line."""
+        """Return a transformer of the first such line; None if there is none."""
         for tokens in tokens_by_line:
             significant = [token for token in tokens if token.type not in (INDENT, DEDENT)]
             if len(significant) > 3 and significant[-2].string == "?":
@@ -39,23 +39,23 @@ class QuestionMarkTransformer(TokenTransformBase):
         return None
 
     def transform(self, lines: list[str]) -> list[str]:
-        """The same lines, with a call of the magic."""
+        """Return the lines with a call of the magic in place of the line."""
         start = (self.start_line, self.start_col)
         end = find_end_of_continued_line(lines, self.start_line)
-        found = _PROMPT_LINE.match(assemble_continued_line(lines, start, end))
-        if found is None:
+        match = _PROMPT_LINE.match(assemble_continued_line(lines, start, end))
+        if match is None:
             return lines
         indent = lines[self.start_line][: self.start_col]
-        call = f"get_ipython().run_line_magic({found['name']!r}, {found['line'].rstrip()!r})"
-        return [*lines[: self.start_line], f"{indent}{found['target'] or ''}{call}\n", *lines[end + 1 :]]
+        call = f"get_ipython().run_line_magic({match['name']!r}, {match['line'].rstrip()!r})"
+        return [*lines[: self.start_line], f"{indent}{match['target'] or ''}{call}\n", *lines[end + 1 :]]
 
 
 def install(shell: InteractiveShell) -> None:
-    """Take such lines from now on."""
+    """Add the transformer."""
     shell.input_transformer_manager.token_transformers.append(QuestionMarkTransformer)
 
 
 def uninstall(shell: InteractiveShell) -> None:
-    """Leave them to IPython again."""
+    """Remove the transformer."""
     transformers = shell.input_transformer_manager.token_transformers
     transformers[:] = [each for each in transformers if each is not QuestionMarkTransformer]

@@ -1,4 +1,4 @@
-"""From a speech magic's options and text to the call; imported when the first one runs."""
+"""Convert text to speech, by options."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from puq_magics.session.session import Session
 from puq_magics.session.speech_call import SpeechCall, SpeechSpec, speak
 
 _EXTENSIONS = [kind.extension for kind in (MP3, WAV, OGG, FLAC, AAC, M4A, WEBM)]
-_MAX_VALUE_CHARS = 1_000_000  # characters: in a chat less will do, but nobody wants half of a text read out
+_MAX_VALUE_CHARS = 1_000_000  # characters of one value: speech should not stop halfway through it
 
 
 def synthesize_speech(
     session: Session, args: argparse.Namespace, text: str, variables: Mapping[str, Any]
 ) -> SpeechResult | None:
-    """Have a text spoken as the options say, and show it; None when nothing is to be sent. Raises PuqError."""
+    """Convert text to speech and show it, by the options; returns None for a dry run. Raises PuqError."""
     spec = _build_spec(session, args, text, variables)
     if args.dry_run:
         show_dry_run(session, SpeechCall(spec), _format_parts(spec))
@@ -38,9 +38,7 @@ def _build_spec(
     settings = session.settings
     filled = FilledText(text) if args.raw else fill_template(text, variables, limit=_MAX_VALUE_CHARS)
     if not filled.text.strip():
-        raise InputError(
-            "the text is empty once its variables are filled in.", hint="Look at what they hold."
-        )
+        raise InputError("the text is empty after its variables are substituted.", hint="Check their values.")
     params: dict[str, Any] = {
         "voice": args.voice or settings.voice,
         "response_format": args.audio_format,
@@ -55,7 +53,7 @@ def _build_spec(
 
 
 def _format_parts(spec: SpeechSpec) -> str:
-    """What is spoken, for people."""
+    """Format the text, or its parts, for reading."""
     chunks = spec.chunks
     if len(chunks) == 1:
         return f"text: {chunks[0]}"

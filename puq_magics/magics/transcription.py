@@ -1,4 +1,4 @@
-"""From ``%puq_transcribe``'s line to the call; imported when the first one runs."""
+"""Transcribe a file, a variable, or recordings of the microphone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from IPython.display import display
 
@@ -30,20 +30,20 @@ SpecBuilder = Callable[[AudioInput], TranscribeSpec]
 def record(
     session: Session, args: argparse.Namespace, *, check: Callable[[], object], build_spec: SpecBuilder
 ) -> None:
-    """Show a recorder, and return; each recording is transcribed when it comes. Raises PuqError.
+    """Show a recorder, and return; each recording is transcribed when it ends. Raises PuqError.
 
-    ``check`` raises what is wrong with the options; ``build_spec`` makes the call that they ask for of a recording.
-    A recording that nothing becomes of is kept in a file.
+    ``check`` raises the errors of the options; ``build_spec`` builds the call for a recording. A recording whose
+    call fails is saved in a temporary file.
     """
     if not session.in_notebook:
         raise InputError(
-            "a recorder needs a notebook, and this is a terminal.",
+            "the recorder needs a notebook.",
             hint="Record with another program, then %puq_transcribe the file.",
         )
     if args.dry_run or args.quiet:
         option = "--dry-run" if args.dry_run else "-q"
-        raise InputError(f"{option} does not go with --record.", hint="Leave it out.")
-    session.router()  # what would be wrong after somebody has spoken is raised now
+        raise InputError(f"{option} cannot be combined with --record.", hint="Remove it.")
+    session.router()  # errors are raised now, not after somebody has spoken
     check()
     from puq_magics.widgets.recorder import Recorder
 
@@ -69,33 +69,33 @@ def record(
 
 
 def _save_recording(data: bytes) -> str:
-    """Keep a recording that nothing became of: nobody says the same twice. Says where."""
+    """Save a recording whose call failed; returns a sentence that says where."""
     kind = detect_audio_type(data)
     try:
         path = save_to_temp_file(data, kind.extension if kind is not None else ".bin")
     except InputError as exc:
-        return f"The recording could not be kept: {exc.message}"
-    return f"The recording is kept: %puq_transcribe {path}"
+        return f"The recording could not be saved: {exc.message}"
+    return f"The recording is saved: %puq_transcribe {path}"
 
 
 def _transcribe(session: Session, spec: TranscribeSpec, out: str | None) -> TranscriptResult:
     result = transcribe(session, spec, QuietMediaView(), out)
-    result.already_displayed = False  # no cell is running that could have shown it
+    result.already_displayed = False  # no cell that displays it is running
     return result
 
 
-#: Enough of a recording to check the options with.
+#: A recording for checking the options.
 _DUMMY_MP3 = b"ID3" + bytes(64)
 
 
 def run_transcription(
     session: Session, command: CommandLine, line: str, variables: Mapping[str, Any]
 ) -> TranscriptResult | None:
-    """Transcribe as the line says, and show the text; None when nothing is sent now. Raises PuqError."""
+    """Transcribe, by the line, and show the text; returns None for a dry run or a recorder. Raises PuqError."""
     args, audio_name = parse_transcribe_line(command, line)
     if args.record:
         if audio_name:
-            raise InputError(f"--record records; {audio_name} is one too many.", hint="Give one of the two.")
+            raise InputError(f"--record cannot be combined with {audio_name}.", hint="Remove one of them.")
         record(
             session,
             args,
@@ -113,7 +113,7 @@ def run_transcription(
 
 
 def build_spec(session: Session, args: argparse.Namespace, source: AudioInput) -> TranscribeSpec:
-    """The call that the options ask for. Raises PuqError."""
+    """Build the call for audio, by the options. Raises PuqError."""
     params = {"language": args.language, "response_format": args.response_format}
     save = resolve_save_path(args, [".txt"])
     if save is not None and source.path is not None:
@@ -123,7 +123,7 @@ def build_spec(session: Session, args: argparse.Namespace, source: AudioInput) -
 
 
 def build_next_spec(session: Session, args: argparse.Namespace, source: AudioInput) -> TranscribeSpec:
-    """The call for one more recording, whose text goes into a file of its own. Raises PuqError."""
+    """Build the call for another recording, whose text is saved in a file of its own. Raises PuqError."""
     if args.save is None or args.force:
         return build_spec(session, args, source)
     unsaved = argparse.Namespace(**{**vars(args), "save": None})
@@ -141,21 +141,24 @@ def _check_not_recording(recording: Path, save: Path) -> None:
 
 
 def parse_transcribe_line(command: CommandLine, line: str) -> tuple[argparse.Namespace, str]:
-    """The options, before the path or behind it, and the path as it was typed, which may have spaces in it.
+    """Parse options before or after a path, and the path as typed, which may have spaces and dashes in it.
 
     Raises InputError.
     """
-    if line.lstrip().startswith("-") and "." in line and exists(line):  # the path is all there is
+    if line.lstrip().startswith("-") and "." in line and exists(line):  # the whole line is a path
         return command.parse("")[0], line.strip()
     try:
         args, rest = command.parse(line)
-    except InputError as exc:
-        raise _with_path_hint(exc) from None
+    except UnknownOptionError as exc:
+        if _may_be_path(exc) and ("." in exc.name or exists(exc.name)):
+            exc.hint = f"If it is a file, write ./{exc.name}"
+        raise
     if exists(rest):
         return args, rest
     before = line.rstrip().removesuffix(rest)
+    gaps = list(re.finditer(r"\s+(?=-)", rest))
     problem: InputError | None = None
-    for gap in re.finditer(r"\s+(?=-)", rest):
+    for gap in gaps:
         try:
             args_with_trailing, left = command.parse(f"{before} {rest[gap.end() :]}")
         except InputError as exc:
@@ -163,20 +166,11 @@ def parse_transcribe_line(command: CommandLine, line: str) -> tuple[argparse.Nam
             continue
         if not left:
             return args_with_trailing, rest[: gap.start()]
-    if problem is not None and not _may_be_path(problem):
+    if problem and not (_may_be_path(problem) and not any(exists(rest[: gap.start()]) for gap in gaps)):
         raise problem
-    if problem is not None and any(exists(rest[: gap.start()]) for gap in re.finditer(r"\s+(?=-)", rest)):
-        raise problem
-    return args, rest  # a file's name, with a dash in it
+    return args, rest  # a file name with a dash in it
 
 
-def _may_be_path(problem: InputError) -> TypeGuard[UnknownOptionError]:
+def _may_be_path(problem: InputError) -> bool:
     """Return True for an unknown option that is like no other: it may be a part of a path."""
     return isinstance(problem, UnknownOptionError) and not problem.suggestions
-
-
-def _with_path_hint(problem: InputError) -> InputError:
-    """Add how to write a path that begins with a dash, if the option may be one."""
-    if _may_be_path(problem) and ("." in problem.name or exists(problem.name)):
-        problem.hint = f"If it is a file, write ./{problem.name}"
-    return problem

@@ -597,7 +597,7 @@ def test_a_repair_that_fails_is_an_error_and_nothing_is_lost(use_responses: Any,
     assert "not JSON" in str(error)
     assert error.partial == "I would rather not."
     assert len(server.requests) == 2
-    assert error.hint == "The words of both tries are kept: _puq.attempts"
+    assert error.hint == "The text of both attempts is in _puq.attempts."
     result = shell.names["r"]
     assert result.attempts == ('{"name": "Ann"}', "I would rather not.")
     assert (result.text, result.data) == ("I would rather not.", None)
@@ -668,7 +668,7 @@ def test_where_no_repair_can_be_asked_for_the_first_answer_is_kept(
     options = f"-c main --save {tmp_path}/ann.json" if kept else ""
     error = shell.error(f"%puq_chat {options} -o r --schema '{SCHEMA}' Somebody")
     assert isinstance(error, PaymentRequiredError)
-    assert error.hint.startswith("This was to repair the first answer, which is in _puq.text.")
+    assert error.hint.startswith("The repair request failed; the first answer is in _puq.text.")
     assert len(server.requests) == 2
     assert shell.names["_puq"].text == shell.names["r"].text == '{"name": "Ann"}'
     if kept:

@@ -254,7 +254,7 @@ def test_the_mended_cell_is_put_below_and_not_run(shell_with_answer: Any) -> Non
     shell.run("%puq_fix -f code")
     assert shell.ip.rl_next_input == "x = 1\nprint(x)"
     assert shell.names["x"] == 7
-    assert "the mended cell is below, not run" in shell.names["_puq"].notes
+    assert "the fixed cell is below, not run" in shell.names["_puq"].notes
     assert "whole of the fixed cell" in user(shell.server.requests[0].json)
 
 
@@ -282,7 +282,7 @@ def test_without_a_whole_cell_nothing_is_put_below(shell_with_answer: Any, text:
     shell.attempt("1 / 0")
     shell.run("%puq_fix -f code")
     assert shell.ip.rl_next_input is None
-    assert "the answer has no whole cell: nothing was put below" in shell.names["_puq"].notes
+    assert "no complete code block in the answer; no cell was created" in shell.names["_puq"].notes
 
 
 def test_an_answer_that_breaks_off_puts_nothing_below(

@@ -110,7 +110,7 @@ def test_only_what_was_set_is_sent(shell: Any, use_responses: UseResponses) -> N
     [
         ("", "the prompt is empty"),
         ("--voice alloy", "the prompt is empty"),
-        ("{{nothing}}", "the text is empty once its variables are filled in"),
+        ("{{nothing}}", "the text is empty after its variables are substituted"),
         ("{{nobody}}", "nobody"),
         ("--speed 0 Hello", "'0' is not a speed above 0"),
         ("--speed fast Hello", "'fast' is not a number"),

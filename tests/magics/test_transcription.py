@@ -190,8 +190,8 @@ def test_an_array_with_its_rate(shell: Any, use_responses: Any) -> None:
         ("talk.wav -xyz", "there is no option -xyz"),
         ("number.real", "number is a variable: %puq_transcribe number"),
         ('"number"', "number is a variable: %puq_transcribe number"),
-        ("--record talk.wav", "--record records; talk.wav is one too many"),
-        ("--record", "a recorder needs a notebook"),
+        ("--record talk.wav", "--record cannot be combined with talk.wav"),
+        ("--record", "the recorder needs a notebook"),
     ],
 )
 def test_bad_input_is_an_error_before_anything_is_sent(
@@ -464,7 +464,7 @@ def test_a_recording_that_fails_is_told_by_the_recorder(sandbox_kernel: Any) -> 
     state, words = sandbox_kernel.value("[recorder.state, recorder.message]")
     assert state == "failed"
     assert words.startswith("the recording (audio/odd) cannot be sent: the data is not audio")
-    kept = Path(words.rpartition("The recording is kept: %puq_transcribe ")[2])
+    kept = Path(words.rpartition("The recording is saved: %puq_transcribe ")[2])
     assert kept.read_bytes() == b"what is this?"
     kept.unlink()
 
@@ -496,7 +496,7 @@ def test_an_interrupted_recording_is_kept(sandbox_kernel: Any) -> None:
     )
     state, words = sandbox_kernel.value("[recorder.state, recorder.message]")
     assert state == "failed"
-    assert words.startswith("Interrupted. The recording is kept: %puq_transcribe ")
+    assert words.startswith("Interrupted. The recording is saved: %puq_transcribe ")
     kept = Path(words.rpartition(" ")[2])
     assert sandbox_kernel.value(f"open({str(kept)!r}, 'rb').read() == talk.audio")
     kept.unlink()

@@ -24,7 +24,9 @@ from puq_magics.session.settings import MODEL_KINDS, SANDBOX, SANDBOX_LOCAL, mod
 if TYPE_CHECKING:
     from puq_magics.session.account import Account
 
-_VOICES = ("alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer", "verse")
+_VOICES = dict.fromkeys(
+    ("alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer", "verse"), "voice"
+)
 _SIZES = {
     "1024x1024": "square",
     "1536x1024": "landscape",
@@ -92,8 +94,8 @@ class Candidates:
         self._session = session
         self._settings = session.settings
         self._sources: dict[str, Callable[[], Iterator[CompletionItem]]] = {
-            "voice": self._voices,
-            "size": self._sizes,
+            "voice": partial(self._default_first, "voice", _VOICES),
+            "size": partial(self._default_first, "image_size", _SIZES),
             "variable": partial(self.variables, data_only=True),
             "provider": self._providers,
             "language": lambda: _items_from(_LANGUAGES),
@@ -204,15 +206,11 @@ class Candidates:
             return filter_by_prefix((CompletionItem("True", name), CompletionItem("False", name)), fragment)
         return []
 
-    def _voices(self) -> Iterator[CompletionItem]:
-        if self._settings.voice:
-            yield CompletionItem(self._settings.voice, "the default voice")
-        yield from (CompletionItem(voice, "voice") for voice in _VOICES if voice != self._settings.voice)
-
-    def _sizes(self) -> Iterator[CompletionItem]:
-        if self._settings.image_size:
-            yield CompletionItem(self._settings.image_size, "the default size")
-        yield from (item for item in _items_from(_SIZES) if item.text != self._settings.image_size)
+    def _default_first(self, setting: str, table: Mapping[str, str]) -> Iterator[CompletionItem]:
+        """Yield the values of a table, with that of the setting as the first."""
+        default = getattr(self._settings, setting)
+        first = {default: f"the default {setting.removeprefix('image_')}"} if default else {}
+        return _items_from(first | dict(table) | first)
 
     # Conversations ---------------------------------------------------------------------------------------------
 

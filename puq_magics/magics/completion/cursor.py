@@ -10,7 +10,7 @@ from dataclasses import dataclass
 _PREFIX = r"\s*(?:%(?:time|timeit|prun|memit)\s+)?(?:[^%\"'#=]*=\s*)?"
 _CELL_LINE = re.compile(r"\s*%%(?P<name>\w+)(?P<rest>(?:\s.*)?)", re.DOTALL)
 _SETTING = re.compile(r"\s*%config\s+PuqMagics\.(?P<name>\w+)\s*=\s*(?P<value>.*)", re.DOTALL)
-# A word as a shell reads it; quotes may still be open where the cursor stands.
+# A shell word; its quotes may be open at the cursor.
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|\\\Z|"(?:[^"\\]|\\.)*(?:"|\\?\Z)|'[^']*(?:'|\Z))+""", re.DOTALL)
 _SPACE = re.compile(r"\s*")
 
@@ -40,7 +40,7 @@ class PartialLine:
     option: str = ""
     #: The flags before it.
     flags: tuple[str, ...] = ()
-    #: The words before it that are neither options nor values.
+    #: The words before it that are neither options nor their values.
     words: tuple[str, ...] = ()
     #: True if no options can follow: the prompt has begun, or ``--`` came before.
     options_ended: bool = False
@@ -80,7 +80,7 @@ def _cursor_in_cell(text: str, offset: int, name: str, rest: int, end: int) -> C
 
 def _cursor_in_line(text: str, offset: int, lines: Collection[str]) -> CursorPosition | None:
     start = text.rfind("\n", 0, offset) + 1
-    while start > 1 and text[start - 2] == "\\":  # goes on from the line above
+    while start > 1 and text[start - 2] == "\\":  # continued from the line above
         start = text.rfind("\n", 0, start - 1) + 1
     before = text[start:offset].replace("\\\n", "  ")
     after = text[offset:].split("\n", 1)[0]
