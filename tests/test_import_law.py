@@ -120,7 +120,7 @@ def _of_ours(found: Import, source: str, target: str) -> str | None:
     said = f"{found.module} imports {found.target}"
     if not source:
         lazy = not found.at_load or found.typing_only
-        return None if lazy and target in ("core", "api", "prompts", "magics") else said
+        return None if lazy and target in ("core", "api", "prompts", "outputs", "magics") else said
     if target in ("", source):
         return None
     if target == ISLAND:
