@@ -1,10 +1,10 @@
-"""The sandbox's models and what they cost: the scripted ones, and the real ones of this machine.
+"""The sandbox's models and their prices: scripted, local, upstream and invented ones.
 
-Prices are in credits per 1M tokens; so that these are enough for an estimate, everything is counted in tokens:
+Prices are in credits per 1M tokens. Everything is counted in tokens, so that prices suffice for an estimate:
 
-* an image costs `IMAGE_TOKENS` tokens of output a megapixel (1,048,576 pixels), and its prompt as in a chat;
+* an image costs `TOKENS_PER_MEGAPIXEL` tokens of output a megapixel (1,048,576 pixels), and its prompt as in a chat;
 * speech costs one token of input a character;
-* a transcription costs `AUDIO_TOKENS` tokens of input a second of audio.
+* a transcription costs `TOKENS_PER_SECOND` tokens of input a second of audio.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import count, islice
+from itertools import count, islice, product
 from random import Random
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 Kind: TypeAlias = Literal["chat", "image", "speech", "transcription"]
-#: Who makes a model's answers: a script, an engine on this machine, or another server.
+#: What answers for a model: a script, an engine on this machine, or another server.
 BackendKind: TypeAlias = Literal["script", "local", "upstream"]
 
 TOKENS_PER_MEGAPIXEL: Final = 1024
@@ -26,13 +26,13 @@ TOKENS_PER_SECOND: Final = 10
 
 #: Credits per 1M tokens of prompt and of completion.
 Price: TypeAlias = tuple[float, float]
-#: What a real chat model costs when nobody says otherwise.
+#: Default price of a real chat model.
 DEFAULT_PRICE: Final[Price] = (0.15, 0.60)
 
 
 @dataclass(frozen=True)
 class Provider:
-    """Who a model is from."""
+    """Provider of models."""
 
     number: int
     code: str
@@ -40,8 +40,8 @@ class Provider:
     description: str
 
     @property
-    def to_json(self) -> dict[str, object]:
-        """The provider as each line of the list has it."""
+    def json_fields(self) -> dict[str, object]:
+        """The provider, as each line of the model list shows it."""
         return {
             "id": self.number,
             "name": self.name,
@@ -52,7 +52,7 @@ class Provider:
 
 
 SANDBOX: Final = Provider(
-    1, "sandbox", "Sandbox", "A router on this machine. Its answers are scripted: no model writes them."
+    1, "sandbox", "Sandbox", "A router on this machine. Its answers are scripted, not written by a model."
 )
 # Numbered apart from those that are invented for a longer list.
 LOCAL: Final = Provider(
@@ -63,7 +63,7 @@ UPSTREAM: Final = Provider(102, "upstream", "Upstream", "The server that this ro
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One line of the list; prices in credits per 1M tokens, or None."""
+    """One model of the list; prices in credits per 1M tokens, or None."""
 
     code: str
     name: str
@@ -76,88 +76,72 @@ class ModelEntry:
     #: Whether the sandbox's token may use it.
     granted: bool = True
     provider: Provider = SANDBOX
-    #: Who makes its answers.
     backend_kind: BackendKind = "script"
 
     @property
     def backend_name(self) -> str:
-        """What it is called by the one who answers: the code without its provider."""
+        """The code without its provider, as the backend knows it."""
         return self.code.partition("/")[2]
 
     def price(self, *, prompt: int = 0, completion: int = 0) -> float:
-        """What so many tokens cost, in credits."""
+        """Return the cost of so many tokens, in credits."""
         return (prompt * (self.input_price or 0.0) + completion * (self.output_price or 0.0)) / 1_000_000
 
 
+def _chat(name: str, input_price: float, output_price: float, description: str) -> ModelEntry:
+    return ModelEntry(
+        f"sandbox/{name}", name.capitalize(), f"Scripted: {description}.", input_price, output_price
+    )
+
+
 _MODELS: Final = (
-    ModelEntry(
-        "sandbox/chat",
-        "Chat",
-        "Scripted: made of the question, with a table, code and a formula where it asks for them.",
-        0.15,
-        0.60,
+    _chat(
+        "chat", 0.15, 0.60, "made from the question, with a table, code and a formula where it asks for them"
     ),
-    ModelEntry("sandbox/short", "Short", "Scripted: a few sentences on what it was asked.", 0.15, 0.60),
-    ModelEntry(
-        "sandbox/tour", "Tour", "Scripted: a long Markdown tour, with tables, code and formulas.", 2.50, 10.00
-    ),
-    ModelEntry(
-        "sandbox/echo", "Echo", "Scripted: answers with the request as it arrived, key left out.", 0.10, 0.40
-    ),
-    ModelEntry("sandbox/think", "Think", "Scripted: shows some reasoning before it answers.", 1.10, 4.40),
-    ModelEntry(
-        "sandbox/clumsy",
-        "Clumsy",
-        "Scripted: its JSON does not fit the schema the first time, and does when sent back.",
-        0.10,
-        0.40,
-    ),
-    ModelEntry(
-        "sandbox/stall", "Stall", "Scripted: a few words, then keep-alives and no more words.", 0.15, 0.60
-    ),
-    ModelEntry(
-        "sandbox/silence", "Silence", "Scripted: a few words, then not a single byte more.", 0.15, 0.60
-    ),
-    ModelEntry("sandbox/fail", "Fail", "Scripted: some words, then an error in mid-answer.", 0.15, 0.60),
-    ModelEntry(
-        "sandbox/forbidden",
-        "Forbidden",
-        "Listed, but not granted to this key: always answers 403.",
-        15.00,
-        75.00,
+    _chat("short", 0.15, 0.60, "a few sentences about the question"),
+    _chat("tour", 2.50, 10.00, "a long Markdown tour, with tables, code and formulas"),
+    _chat("echo", 0.10, 0.40, "answers with the request as it arrived, without the key"),
+    _chat("think", 1.10, 4.40, "shows some reasoning before it answers"),
+    _chat("clumsy", 0.10, 0.40, "its JSON does not match the schema at first, and does when sent back"),
+    _chat("stall", 0.15, 0.60, "a few words, then keep-alives and no more text"),
+    _chat("silence", 0.15, 0.60, "a few words, then not a single byte more"),
+    _chat("fail", 0.15, 0.60, "a few words, then an error in mid-answer"),
+    replace(
+        _chat("forbidden", 15.00, 75.00, ""),
+        description="Listed, but not granted to this key: always answers 403.",
         granted=False,
     ),
-    ModelEntry("sandbox/retired", "Retired", "Disabled: always answers 403.", 30.00, 60.00, enabled=False),
+    replace(_chat("retired", 30.00, 60.00, ""), description="Disabled: always answers 403.", enabled=False),
     ModelEntry(
         "sandbox/tts",
         "Speech",
         "Text to speech by espeak-ng where that is installed, else as tones. A character is a token.",
         15.00,
         None,
-        kind="speech",
+        "speech",
     ),
     ModelEntry(
         "sandbox/whisper",
         "Transcription",
-        f"Knows the sandbox's own speech again, and no other. A second is {TOKENS_PER_SECOND} tokens.",
+        f"Recognises the sandbox's own speech, and no other. A second is {TOKENS_PER_SECOND} tokens.",
         10.00,
         None,
-        kind="transcription",
+        "transcription",
     ),
     ModelEntry(
         "sandbox/image",
         "Image",
-        f"A landscape drawn from the prompt; no model paints it. A megapixel is {TOKENS_PER_MEGAPIXEL} tokens.",
+        f"A landscape drawn from the prompt, not by a model. A megapixel is {TOKENS_PER_MEGAPIXEL} tokens.",
         5.00,
         40.00,
-        kind="image",
+        "image",
     ),
 )
 
-#: Every model of the sandbox's own by its code, in the order of the list.
+#: The scripted models by code, in the order of the list.
 MODELS: Final[Mapping[str, ModelEntry]] = MappingProxyType({model.code: model for model in _MODELS})
 
-#: For each kind, the model to ask when none is named.
+#: The default model of each kind.
 DEFAULT_MODELS: Final[Mapping[Kind, str]] = MappingProxyType(
     {
         "chat": "sandbox/chat",
@@ -169,42 +153,24 @@ DEFAULT_MODELS: Final[Mapping[Kind, str]] = MappingProxyType(
 
 
 def local_models(gguf: str | None = None, chat_price: Price = DEFAULT_PRICE) -> tuple[ModelEntry, ...]:
-    """The models that answer on this machine; ``gguf`` is the name of a chat model to take instead of the usual."""
-    chat = (
-        ModelEntry(
-            "local/smollm2-135m-instruct",
-            "SmolLM2 135M Instruct",
-            "A very small model; it errs a lot.",
-            *chat_price,
-        )
+    """Return the models that answer on this machine; ``gguf`` names a chat model that replaces the usual one."""
+    code, name, description = (
+        ("smollm2-135m-instruct", "SmolLM2 135M Instruct", "A very small model, often wrong.")
         if gguf is None
-        else ModelEntry(
-            f"local/{'-'.join(gguf.split())}", gguf, "The GGUF file that the sandbox was given.", *chat_price
-        )
+        else ("-".join(gguf.split()), gguf, "The GGUF file that the sandbox was given.")
     )
-    speech = ModelEntry(
-        "local/hibari",
-        "Hibari",
-        "Text to speech in English by a small model. A character is a token.",
-        15.00,
-        None,
-        kind="speech",
+    speech = "Text to speech in English by a small model. A character is a token."
+    transcription = f"Transcribes English. A second is {TOKENS_PER_SECOND} tokens."
+    models = (
+        ModelEntry(f"local/{code}", name, description, *chat_price),
+        ModelEntry("local/hibari", "Hibari", speech, 15.00, None, "speech"),
+        ModelEntry("local/whisper-tiny.en", "Whisper tiny.en", transcription, 10.00, None, "transcription"),
     )
-    transcription = ModelEntry(
-        "local/whisper-tiny.en",
-        "Whisper tiny.en",
-        f"Transcribes English. A second is {TOKENS_PER_SECOND} tokens.",
-        10.00,
-        None,
-        kind="transcription",
-    )
-    return tuple(
-        replace(model, provider=LOCAL, backend_kind="local") for model in (chat, speech, transcription)
-    )
+    return tuple(replace(model, provider=LOCAL, backend_kind="local") for model in models)
 
 
 def upstream_model(name: str, price: Price) -> ModelEntry:
-    """A model of the upstream, by the name that it has there."""
+    """Return the entry for a model of the upstream, by its name there."""
     return ModelEntry(
         f"upstream/{name}",
         name,
@@ -216,7 +182,7 @@ def upstream_model(name: str, price: Price) -> ModelEntry:
 
 
 def list_response(models: Iterable[ModelEntry], *, enabled_only: bool = False) -> dict[str, object]:
-    """The answer of ``GET /v1/models``."""
+    """Return the body of ``GET /v1/models``."""
     lines = [
         {
             "id": number,
@@ -226,7 +192,7 @@ def list_response(models: Iterable[ModelEntry], *, enabled_only: bool = False) -
             "status": int(model.enabled),
             "input_price": model.input_price,
             "output_price": model.output_price,
-            "provider": model.provider.to_json,
+            "provider": model.provider.json_fields,
         }
         for number, model in enumerate(models, start=1)
         if model.enabled or not enabled_only
@@ -238,80 +204,60 @@ def list_response(models: Iterable[ModelEntry], *, enabled_only: bool = False) -
 MAX_MODELS: Final = 20_000
 
 _PROVIDERS: Final = (
-    ("alderbrook", "Alderbrook AI"),
-    ("brightwater", "Brightwater"),
-    ("cobaltine", "Cobaltine Labs"),
-    ("driftmark", "Driftmark"),
-    ("elmhurst", "Elmhurst Research"),
-    ("fernwood", "Fernwood"),
-    ("glasshouse", "Glasshouse Systems"),
-    ("hollowbyte", "Hollowbyte"),
-    ("inkwell-ai", "Inkwell AI"),
-    ("juniper-labs", "Juniper Labs"),
-    ("kestrelworks", "Kestrelworks"),
-    ("lanternfish", "Lanternfish"),
+    "Alderbrook AI",
+    "Brightwater",
+    "Cobaltine Labs",
+    "Driftmark",
+    "Elmhurst Research",
+    "Fernwood",
+    "Glasshouse Systems",
+    "Hollowbyte",
+    "Inkwell AI",
+    "Juniper Labs",
+    "Kestrelworks",
+    "Lanternfish",
 )
 _FAMILIES: Final = ("Heron", "Quill", "Tundra", "Marble", "Saffron", "Otter", "Basalt", "Willow", "Comet")
 _SIZES: Final = ("Nano", "Mini", "Small", "Medium", "Large", "Max")
-_EXTRAS: Final = ("", " Instruct", " Preview", " Turbo", " Long", " Reasoner")
-#: What the names of a kind have in them, as names of real models do, and one in how many is of that kind.
+_SUFFIXES: Final = ("", " Instruct", " Preview", " Turbo", " Long", " Reasoner")
+#: Kinds, the word for each in a name, and one in how many models is of that kind; the rest are chats.
 _OTHER_KINDS: Final[tuple[tuple[Kind, str, int], ...]] = (
-    ("image", "Image", 17),
-    ("speech", "TTS", 23),
-    ("transcription", "Whisper", 29),
+    ("image", " Image", 17),
+    ("speech", " TTS", 23),
+    ("transcription", " Whisper", 29),
 )
 
 
 @cache
 def with_invented_models(number: int) -> Mapping[str, ModelEntry]:
-    """The sandbox's own models and, up to ``number`` in all, invented ones; the same at every call."""
+    """Return the sandbox's models and invented ones up to ``number`` in all, the same at every call."""
     missing = max(0, number - len(MODELS))
-    return MappingProxyType(dict(MODELS) | {model.code: model for model in islice(_invented(), missing)})
+    invented = {model.code: model for model in islice(_invent_models(), missing)}
+    return MappingProxyType(dict(MODELS) | invented)
 
 
-def _invented() -> Iterator[ModelEntry]:
-    """Models without end, no two of one code."""
-    random = Random(2000)  # noqa: S311 - nothing here is secret; a seed, so that the list is the same each time
+def _invent_models() -> Iterator[ModelEntry]:
+    """Yield models without end, with no code twice, in a shuffled order as in a real list."""
+    random = Random(2000)  # noqa: S311 - nothing secret; a fixed seed makes a fixed list
     providers = [
-        Provider(number, code, name, f"{name}: a provider that the sandbox has made up.")
-        for number, (code, name) in enumerate(_PROVIDERS, start=2)
+        Provider(number, name.lower().replace(" ", "-"), name, f"{name}: an invented provider.")
+        for number, name in enumerate(_PROVIDERS, start=2)
     ]
-    # Not in the order of the codes, as in a real list; every version has all combinations before the next.
     for version in count(1):
-        names = [
-            (provider, family, size, extra)
-            for provider in providers
-            for family in _FAMILIES
-            for size in _SIZES
-            for extra in _EXTRAS
-        ]
+        names = list(product(providers, _FAMILIES, _SIZES, _SUFFIXES))
         random.shuffle(names)
-        for place, (provider, family, size, extra) in enumerate(names):
-            kind, word = _kind(place)
-            name = f"{family}{word} {version}.{random.randrange(10)} {size}{extra}"
-            yield _model(provider, name, kind, random)
-
-
-def _kind(place: int) -> tuple[Kind, str]:
-    """Of which kind the model at this place is, and the word that its name has for it."""
-    for kind, word, every in _OTHER_KINDS:
-        if place % every == every - 1:
-            return kind, f" {word}"
-    return "chat", ""
-
-
-def _model(provider: Provider, name: str, kind: Kind, random: Random) -> ModelEntry:
-    price = round(0.05 * 2 ** random.uniform(0, 8), 2)
-    priced = random.random() >= 0.1
-    return ModelEntry(
-        code=f"{provider.code}/{name.lower().replace(' ', '-')}",
-        name=name,
-        description=f"Invented for a longer list: answers as the sandbox's own do ({kind}).",
-        input_price=price if priced else None,
-        output_price=round(price * random.choice((2, 3, 4, 5)), 2)
-        if priced and kind in ("chat", "image")
-        else None,
-        kind=kind,
-        enabled=random.random() >= 0.05,
-        provider=provider,
-    )
+        for place, (provider, family, size, suffix) in enumerate(names, start=1):
+            kind, word = next(((k, w) for k, w, every in _OTHER_KINDS if place % every == 0), ("chat", ""))
+            name = f"{family}{word} {version}.{random.randrange(10)} {size}{suffix}"
+            price = round(0.05 * 2 ** random.uniform(0, 8), 2) if random.random() >= 0.1 else None
+            output = price and kind in ("chat", "image") and round(price * random.randint(2, 5), 2)
+            yield ModelEntry(
+                code=f"{provider.code}/{name.lower().replace(' ', '-')}",
+                name=name,
+                description=f"Invented for a longer list; answers as the sandbox's own models do ({kind}).",
+                input_price=price,
+                output_price=output or None,
+                kind=kind,
+                enabled=random.random() >= 0.05,
+                provider=provider,
+            )
