@@ -281,7 +281,7 @@ def test_nothing_is_waited_for_behind_the_end(upstream_client, upstream_server) 
     async def say(handler: Any, _body: Any) -> None:
         await handler.send_delta("Hello", "stop")
         await handler.send_event("[DONE]")
-        await handler.wait(handler.server.left)
+        await handler.wait(handler.server.client_left)
 
     upstream_server.respond = say
     assert upstream_client.chat(TINY, stream=True).text.endswith("data: [DONE]\n\n")
@@ -361,7 +361,7 @@ def test_who_leaves_ends_the_work(upstream_client, upstream_server, stream: bool
         if began:
             await (handler.send_delta("Once upon a time") if stream else handler.flush())
         busy.set()
-        await handler.wait(handler.server.left)
+        await handler.wait(handler.server.client_left)
 
     upstream_server.respond = say
     leaver = threading.Thread(target=ask_and_leave, args=(upstream_client, stream, began, busy))
@@ -467,7 +467,7 @@ def test_the_pace_is_for_scripts(upstream_server, connect) -> None:
 def test_stopping_ends_what_is_under_way(upstream_server, connect) -> None:
     async def say(handler: Any, _body: Any) -> None:
         await handler.send_delta("Once")
-        await handler.wait(handler.server.left)
+        await handler.wait(handler.server.client_left)
 
     upstream_server.respond = say
     sandbox = Sandbox(pace=0, upstream=upstream_server.url).start()

@@ -125,7 +125,7 @@ def test_silence_has_an_end(upstream_server, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(asking, "READ_TIMEOUT", 0.05)
 
     async def say(handler: Any, _body: Any) -> None:
-        await handler.wait(handler.server.left)
+        await handler.wait(handler.server.client_left)
 
     upstream_server.respond = say
     with pytest.raises(UnreachableError, match="nothing came for"):

@@ -175,7 +175,7 @@ def test_one_that_says_nothing_is_not_waited_for(
     upstream_server, connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def get(handler: Any) -> None:
-        await handler.wait(handler.server.left)
+        await handler.wait(handler.server.client_left)
 
     monkeypatch.setattr(upstream_server.handler, "get", get)
     monkeypatch.setattr(upstream, "_TIMEOUT", 0.05)

