@@ -1,7 +1,7 @@
-"""Lists, dicts and sets as text, written only as far as it is shown.
+"""Format containers up to a length limit, without visiting every item.
 
-``repr`` and ``json.dumps`` write a value out whole before anything can be cut off; of ten million items this
-module visits as many as fit. The pieces come from a generator, and whoever takes them stops when there are enough.
+``repr`` and ``json.dumps`` write a whole value before it can be cut. `iter_chunks` is a generator instead: its caller
+stops when there is enough text, so that of ten million items only those that fit are visited.
 """
 
 from __future__ import annotations
@@ -11,25 +11,29 @@ import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-#: Nesting beyond this is not followed.
+#: Maximum nesting of containers.
 MAX_DEPTH = 60
-#: Larger sets are not sorted before they are written.
+#: Larger sets are not sorted.
 MAX_SORTED_ITEMS = 10_000
 
 
 class NotSerializableError(Exception):
-    """The value holds something for which JSON has no notation."""
+    """The value holds something that JSON cannot represent."""
 
 
 class ValueFormat(ABC):
-    """How one language writes values down; strings only as far as ``limit`` characters can show."""
+    """A notation for values; strings are formatted only up to ``limit`` characters."""
+
+    #: Maximum nesting of containers.
+    max_depth = MAX_DEPTH
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
 
     def convert(self, value: object) -> object:
-        """Return the value that is written in this one's place: of NumPy's scalars, the number or text."""
+        """Return the value to format in place of this one: NumPy's scalars as a number or text."""
         if isinstance(value, getattr(sys.modules.get("numpy"), "generic", ())):
             plain: object = value.item()  # type: ignore[attr-defined]
             return plain if isinstance(plain, (bool, int, float, str)) else value
@@ -37,23 +41,32 @@ class ValueFormat(ABC):
 
     @abstractmethod
     def brackets(self, value: object) -> tuple[str, str] | None:
-        """Return what stands around the value's items; None when it is written as a whole."""
+        """Return the text before and after a container's items; None for a value without items."""
+
+    def items(self, value: Any) -> Iterator[tuple[str, object, ValueFormat]]:
+        """Yield a container's items, each with the text before it and its format."""
+        if isinstance(value, dict):
+            for key, item in value.items():
+                yield f"{self.format_key(key)}: ", item, self
+        else:
+            for item in _sort_small_set(value):
+                yield "", item, self
 
     @abstractmethod
     def format_scalar(self, value: object) -> str:
-        """Write a value that has no items."""
+        """Format a value without items."""
 
     @abstractmethod
     def format_key(self, value: object) -> str:
-        """Write a key of a dict."""
+        """Format a key of a dict."""
 
     @abstractmethod
-    def format_recursion(self) -> str:
-        """Write a value that holds itself, or is nested too deep."""
+    def format_recursion(self, value: object) -> str:
+        """Format a container that holds itself, or is nested too deep."""
 
 
 class JSONFormat(ValueFormat):
-    """JSON; ``default`` puts other values in the place of its own, what stays without a notation is an error."""
+    """JSON; ``default`` converts values that JSON cannot represent, the rest raise NotSerializableError."""
 
     def __init__(self, limit: int, default: Callable[[object], object] | None = None) -> None:
         super().__init__(limit)
@@ -85,12 +98,12 @@ class JSONFormat(ValueFormat):
             raise NotSerializableError
         return self.format_scalar(str(value))
 
-    def format_recursion(self) -> str:  # noqa: D102
+    def format_recursion(self, value: object) -> str:  # noqa: ARG002, D102
         raise NotSerializableError
 
 
 class ReprFormat(ValueFormat):
-    """The notation of ``repr``."""
+    """Python's ``repr``."""
 
     def brackets(self, value: object) -> tuple[str, str] | None:  # noqa: D102
         if isinstance(value, dict):
@@ -111,38 +124,31 @@ class ReprFormat(ValueFormat):
     def format_key(self, value: object) -> str:  # noqa: D102
         return join_truncated(iter_chunks(value, self), self._limit)[0]
 
-    def format_recursion(self) -> str:  # noqa: D102
+    def format_recursion(self, value: object) -> str:  # noqa: ARG002, D102
         return "…"
 
 
 def iter_chunks(value: object, value_format: ValueFormat, ancestors: tuple[int, ...] = ()) -> Iterator[str]:
-    """Write a value piece by piece; ``around`` holds the ids of what it stands in."""
+    """Yield a value's text in chunks; ``ancestors`` are the ids of the containers that it is in."""
     value = value_format.convert(value)
     brackets = value_format.brackets(value)
     if brackets is None:
         yield value_format.format_scalar(value)
         return
-    if id(value) in ancestors or len(ancestors) >= MAX_DEPTH:
-        yield value_format.format_recursion()
+    if id(value) in ancestors or len(ancestors) >= value_format.max_depth:
+        yield value_format.format_recursion(value)
         return
-    ancestors = (*ancestors, id(value))
     separator, (before, after) = "", brackets
     yield before
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield f"{separator}{value_format.format_key(key)}: "
-            yield from iter_chunks(item, value_format, ancestors)
-            separator = ", "
-    else:
-        for item in _sort_small_set(value):
-            yield separator
-            yield from iter_chunks(item, value_format, ancestors)
-            separator = ", "
+    for label, item, item_format in value_format.items(value):
+        yield f"{separator}{label}"
+        yield from iter_chunks(item, item_format, (*ancestors, id(value)))
+        separator = ", "
     yield after
 
 
 def _sort_small_set(value: object) -> Iterable[object]:
-    """Sort a small set, so that a prompt is the same in every run; leave all else in its order."""
+    """Sort a small set, so that the prompt is the same in every run."""
     items: Iterable[object] = value  # type: ignore[assignment]
     if not isinstance(value, (set, frozenset)) or len(value) > MAX_SORTED_ITEMS:
         return items
@@ -153,7 +159,7 @@ def _sort_small_set(value: object) -> Iterable[object]:
 
 
 def join_truncated(parts: Iterable[str], limit: int) -> tuple[str, bool]:
-    """Join pieces up to ``limit`` characters; the second value says whether any were left out."""
+    """Join texts up to ``limit`` characters; return also whether any text was omitted."""
     taken: list[str] = []
     size = 0
     for part in parts:
@@ -165,7 +171,7 @@ def join_truncated(parts: Iterable[str], limit: int) -> tuple[str, bool]:
 
 
 def format_truncated(value: object, limit: int) -> tuple[str, bool]:
-    """Write a value as JSON if that has a notation for it, else as ``repr`` would; say whether it was cut."""
+    """Format a value as JSON if possible, else as ``repr``; return also whether it was cut."""
     try:
         return join_truncated(iter_chunks(value, JSONFormat(limit)), limit)
     except NotSerializableError:

@@ -1,7 +1,7 @@
-"""Variables at a glance: the type of a value, and a short spelling of it.
+"""One-line summaries of variables: the type and the shortened value, with secrets masked.
 
-A look at a value must neither cost much nor change anything: containers are written only as far as is shown,
-tables by their columns, other objects by what they hold. No property is run, and a ``__repr__`` that fails is told.
+Reading a value is cheap and changes nothing: containers are formatted only as far as they are shown, tables by their
+columns, other objects by their attributes. No property is run, and a failing ``__repr__`` is reported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any, cast
+from typing import Any
 
 from puq_magics.prompts.diagnosis.redaction import (
     MIN_SECRET_CHARS,
@@ -27,17 +27,18 @@ from puq_magics.prompts.diagnosis.redaction import (
     is_plain_word,
     is_secret_name,
 )
+from puq_magics.prompts.truncation import ValueFormat, iter_chunks, join_truncated
 
-#: Characters of one value.
+#: Characters of a value.
 MAX_CHARS = 240
-#: Items of a container, and containers within containers.
+#: Items of a container; nesting of containers.
 MAX_ITEMS, MAX_DEPTH = 12, 3
 #: Columns of a table.
 MAX_COLUMNS = 25
-# A secret may be cut in its middle unless more is looked at than is shown.
+# Strings are masked with so many characters more than are shown, so that no secret is cut in its middle.
 _EXTRA_CHARS = 4_096
 _MAX_INT_BITS = 1_000
-# Attributes of an object that are looked through for secrets.
+# Attributes of an object that are searched for secrets.
 _MAX_ATTRIBUTES = 1_000
 
 _BRACKETS: Mapping[type, tuple[str, str]] = {
@@ -47,99 +48,128 @@ _BRACKETS: Mapping[type, tuple[str, str]] = {
 
 
 class VariableSummarizer:
-    """Looks at values, with the secrets among them masked."""
+    """Summarizes variables; secrets in their values are masked, and known to the masker from then on."""
 
     def __init__(self, masker: SecretMasker) -> None:
         self._masker = masker
 
     def summarize(self, name: str, value: object) -> str:
-        """Return what a variable is, on one line, such as ``list of 3: [1, 2, 3]``."""
-        kind = type(value)
+        """Return a variable's type and value on one line, such as ``list of 3: [1, 2, 3]``."""
+        kind: Any = type(value)
         try:
-            text = self._format_value(name, value)
+            text, cut = self._format_value(name, value)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever the value's own code raises
-            text = f"(its repr raises {type(error).__name__})"
-        text = " ".join(text.split())
-        text = text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}…"
+        except BaseException as error:  # noqa: BLE001 - the value's own code may raise anything
+            text, cut = f"(its repr raises {type(error).__name__})", False
+        text = _one_line(text)
+        text = f"{text[:MAX_CHARS]}…" if cut or len(text) > MAX_CHARS else text
         type_label = f"{_class_name(kind)}{_format_length(value)}"
         return f"{type_label}: {text}" if text else type_label
 
-    def _format_value(self, name: str, value: object) -> str:
+    def _format_value(self, name: str, value: object) -> tuple[str, bool]:
         if issubclass(type(value), type):
-            return str(type.__repr__(value))
+            return str(type.__repr__(value)), False
         special = _summarize_special(value)
         if special is not None:
-            return self._masker.mask(special)
-        return "".join(_limit_chunks(self._iter_chunks(value, name, ()), MAX_CHARS))
+            return self._masker.mask(special), False
+        return join_truncated(iter_chunks(value, _SummaryFormat(self._masker, name)), MAX_CHARS)
 
-    def _iter_chunks(self, value: object, name: str, ancestors: tuple[int, ...]) -> Iterator[str]:
-        """Write a value piece by piece; ``name`` is what it is called, or the name of what holds it."""
-        kind = type(value)
+
+class _SummaryFormat(ValueFormat):
+    """``repr`` of exact built-in types, with secrets masked; ``name`` is that of the variable, key or attribute."""
+
+    max_depth = MAX_DEPTH
+
+    def __init__(self, masker: SecretMasker, name: str) -> None:
+        super().__init__(MAX_CHARS + _EXTRA_CHARS)
+        self._masker = masker
+        self._name = name
+
+    def convert(self, value: object) -> object:
+        return value
+
+    def brackets(self, value: Any) -> tuple[str, str] | None:
+        kind: Any = type(value)
+        if kind in _BRACKETS:
+            before, after = _BRACKETS[kind]
+            return before, f", …{after}" if len(value) > MAX_ITEMS else after
+        if kind.__repr__ is object.__repr__ and not self._is_hidden and _instance_dict(value):
+            return f"<{_class_name(kind)} ", ">"
+        return None
+
+    def items(self, value: Any) -> Iterator[tuple[str, object, ValueFormat]]:
+        kind: Any = type(value)
         if kind not in _BRACKETS:
-            yield self._format_scalar(value, name, ancestors)
-            return
-        if id(value) in ancestors or len(ancestors) >= MAX_DEPTH:
-            yield "…"
-            return
-        ancestors, separator, (before, after) = (*ancestors, id(value)), "", _BRACKETS[kind]
-        yield before
-        if issubclass(kind, dict):
-            for key, item in islice(cast(dict[Any, Any], value).items(), MAX_ITEMS):
-                yield f"{separator}{self._format_scalar(key, '', ancestors)}: "
-                label = key if type(key) is str and is_secret_name(key) else name
-                yield from self._iter_chunks(item, label, ancestors)
-                separator = ", "
+            self._record_secrets(value)
+            for name, item in islice((_instance_dict(value) or {}).items(), MAX_ITEMS):
+                yield f"{name}=", item, _SummaryFormat(self._masker, name)
+        elif issubclass(kind, dict):
+            for key, item in islice(value.items(), MAX_ITEMS):
+                is_name = type(key) is str and is_secret_name(key)
+                yield (
+                    f"{self.format_key(key)}: ",
+                    item,
+                    _SummaryFormat(self._masker, key) if is_name else self,
+                )
         else:
-            paired = _secret_pair_name(value)
-            for index, item in enumerate(islice(value, MAX_ITEMS)):  # type: ignore[call-overload]
-                yield separator
-                yield from self._iter_chunks(item, paired if paired and index else name, ancestors)
-                separator = ", "
-        yield f", …{after}" if len(value) > MAX_ITEMS else after  # type: ignore[arg-type]
+            pair_name = _secret_pair_name(value)
+            for index, item in enumerate(islice(value, MAX_ITEMS)):
+                yield "", item, _SummaryFormat(self._masker, pair_name) if pair_name and index else self
 
-    def _format_scalar(self, value: object, name: str, ancestors: tuple[int, ...]) -> str:
-        kind = type(value)
-        hidden = bool(name) and is_secret_name(name)
+    def format_key(self, value: object) -> str:
+        return _SummaryFormat(self._masker, "").format_scalar(value)
+
+    def format_recursion(self, value: object) -> str:
+        return "…" if type(value) in _BRACKETS else f"<{_class_name(type(value))}>"
+
+    @property
+    def _is_hidden(self) -> bool:
+        return bool(self._name) and is_definite_secret_name(self._name)
+
+    def format_scalar(self, value: Any) -> str:
+        kind: Any = type(value)
         if value is None or kind is bool:
             return repr(value)
         if issubclass(kind, (str, bytes, bytearray)):
-            return self._format_string(value, name, hidden)
-        if hidden and is_definite_secret_name(name):
-            self._record_secret(name, value)
+            return self._format_string(value, self._name, bool(self._name) and is_secret_name(self._name))
+        if self._is_hidden:
+            self._record_secret(self._name, value)
             return "(masked)"
-        if kind is int and int.bit_length(value) > _MAX_INT_BITS:  # type: ignore[arg-type]
-            return f"an integer of about {int.bit_length(value) * 3 // 10:,} digits"  # type: ignore[arg-type]
+        if kind is int and int.bit_length(value) > _MAX_INT_BITS:
+            return f"an integer of about {int.bit_length(value) * 3 // 10:,} digits"
         if kind in (int, float, complex):
             return repr(value)
         if kind.__repr__ is object.__repr__:
-            return self._format_object(value, ancestors)
-        for attribute, item in _iter_attributes(value):
-            self._record_secret(attribute, item)
-        return self._masker.mask(_safe_repr(value)[: MAX_CHARS + _EXTRA_CHARS])
+            return f"<{_class_name(kind)}>"
+        self._record_secrets(value)
+        return _one_line(self._masker.mask(_safe_repr(value)[: self._limit]))
 
     def _format_string(self, value: Any, name: str, hidden: bool) -> str:
         base = str if isinstance(value, str) else type(value)
-        part = base.__getitem__(value, slice(MAX_CHARS + _EXTRA_CHARS))
+        part = base.__getitem__(value, slice(self._limit))
         if hidden and isinstance(part, str):
-            # As in code: `key = 'colour'` is of a dict more likely than of a lock.
+            # As in code: `key = 'colour'` is more likely the key of a dict than a secret.
             hidden = is_definite_secret_name(name) or not is_plain_word(str.__str__(part))
         if not hidden:
             return repr(self._masker.mask(part)) if isinstance(part, str) else self._masker.mask(repr(part))
         if isinstance(part, str):
             part = str.__str__(part)
-            sure = (
+            certain = (
                 is_definite_secret_name(name)
                 or len(part) >= MIN_SECRET_CHARS * 2
                 or any(c.isdigit() for c in part)
             )
-            return self._masker.mask_secret(part, everywhere=sure)
+            return self._masker.mask_secret(part, everywhere=certain)
         return self._masker.mask_secret(bytes(part).decode("latin-1")) or repr(part)
 
+    def _record_secrets(self, value: object) -> None:
+        for attribute, item in _iter_attributes(value):
+            self._record_secret(attribute, item)
+
     def _record_secret(self, name: str, value: object) -> None:
-        """Have a value known as a secret, if the name is one of a secret: a text, or a long number."""
-        kind = type(value)
+        """Register a value as a secret if its name says so, and it is a string or a long number."""
+        kind: Any = type(value)
         if not is_secret_name(name):
             return
         if issubclass(kind, (str, bytes, bytearray)):
@@ -147,26 +177,9 @@ class VariableSummarizer:
         elif kind is int and is_definite_secret_name(name) and int.bit_length(value) <= _MAX_INT_BITS:  # type: ignore[arg-type]
             self._masker.mask_secret(repr(value))
 
-    def _format_object(self, value: object, ancestors: tuple[int, ...]) -> str:
-        """An object that has no repr of its own: what it holds."""
-        kind, held = type(value), _instance_dict(value)
-        if held is None or id(value) in ancestors or len(ancestors) >= MAX_DEPTH:
-            return f"<{_class_name(kind)}>"
-        ancestors = (*ancestors, id(value))
-        fields = [
-            f"{name}={''.join(_limit_chunks(self._iter_chunks(item, name, ancestors), MAX_CHARS))}"
-            for name, item in islice(held.items(), MAX_ITEMS)
-        ]
-        return f"<{_class_name(kind)} {', '.join(fields)}>" if fields else f"<{_class_name(kind)}>"
 
-
-def _limit_chunks(pieces: Iterator[str], limit: int) -> Iterator[str]:
-    size = 0
-    for piece in pieces:
-        yield piece
-        size += len(piece)
-        if size > limit:
-            return
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _safe_repr(value: object) -> str:
@@ -174,44 +187,44 @@ def _safe_repr(value: object) -> str:
         text = repr(value)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever somebody's __repr__ raises
+    except BaseException as error:  # noqa: BLE001 - the value's own code may raise anything
         return f"<{_class_name(type(value))}, whose repr raises {type(error).__name__}>"
     return str.__str__(text)
 
 
 def _instance_dict(value: object) -> Mapping[str, object] | None:
-    """An instance's own dict, unless its class puts a property in that place."""
+    """Return an instance's own dict, unless its class replaces it by a property."""
     for kind in type(value).__mro__:
-        found = kind.__dict__.get("__dict__")
-        if found is not None:
-            held = object.__getattribute__(value, "__dict__") if type(found) is GetSetDescriptorType else None
+        slot = kind.__dict__.get("__dict__")
+        if slot is not None:
+            held = object.__getattribute__(value, "__dict__") if type(slot) is GetSetDescriptorType else None
             return held if type(held) is dict else None
     return None
 
 
 def _iter_attributes(value: object) -> Iterator[tuple[str, object]]:
-    """What an instance holds, in its dict and in its slots; no property is run."""
+    """Yield attributes in an instance's dict and secret ones in its slots, without running properties."""
     for name, item in islice((_instance_dict(value) or {}).items(), _MAX_ATTRIBUTES):
         if type(name) is str:
             yield name, item
     for kind in type(value).__mro__:
-        for name, found in kind.__dict__.items():
-            if type(found) is MemberDescriptorType and is_secret_name(name):
+        for name, member in kind.__dict__.items():
+            if type(member) is MemberDescriptorType and is_secret_name(name):
                 try:
-                    yield name, found.__get__(value)
+                    yield name, member.__get__(value)
                 except AttributeError:
                     continue
 
 
 def _secret_pair_name(value: object) -> str:
-    """The name in a pair like ``("password", …)``; empty if it is none."""
+    """Return the name in a pair like ``("password", …)``, or an empty string."""
     if type(value) is tuple and len(value) == 2 and type(value[0]) is str and is_secret_name(value[0]):
         return value[0]
     return ""
 
 
 def _class_name(kind: type) -> str:
-    """The name of a class; of one that a function made, without the function's."""
+    """Return the name of a class, without that of a function that it was defined in."""
     return kind.__qualname__.rpartition("<locals>.")[2]
 
 
@@ -223,7 +236,7 @@ def _format_length(value: object) -> str:
 
 
 def _summarize_special(value: object) -> str | None:
-    """Functions, modules, arrays and tables, which say more by what they are than by what they hold."""
+    """Summarize functions, modules, arrays and tables; None for other values."""
     kind = type(value)
     if kind is ModuleType:
         return str(value.__dict__.get("__name__", ""))
@@ -254,7 +267,7 @@ def _summarize_array(value: Any, kind: type) -> str | None:
     numpy = sys.modules.get("numpy")
     if numpy is None or not hasattr(numpy, "ndarray") or not issubclass(kind, numpy.ndarray):
         return None
-    said = f"shape {value.shape}, {value.dtype}"
+    summary = f"shape {value.shape}, {value.dtype}"
     if value.size > MAX_ITEMS or value.dtype.hasobject:
-        return said
-    return f"{said}: {numpy.array2string(value, separator=', ')}"
+        return summary
+    return f"{summary}: {numpy.array2string(value, separator=', ')}"

@@ -1,7 +1,7 @@
-"""The JSON Schema of a Python type: a dataclass, a TypedDict, and what their fields may hold.
+"""JSON Schemas of Python types: dataclasses, TypedDicts, and the types of their fields.
 
-A field without a default is required. What is not known here (a class without fields, say) is an `InputError`
-that names the field. Models of pydantic bring a schema of their own, also within a dataclass.
+A field without a default is required. An unsupported type (a class without fields, for example) is an InputError that
+names the field. Pydantic models provide their own schema, within a dataclass too.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ _MAPPING_TYPES = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
 def is_pydantic_model(value: object) -> bool:
-    """Whether a value is a pydantic model's class: by what it has, as pydantic is not imported for that."""
+    """Return whether a value is the class of a pydantic model, without importing pydantic."""
     return isinstance(value, type) and callable(getattr(value, "model_json_schema", None))
 
 
 def is_schema_type(value: object) -> bool:
-    """Whether a value is something that `schema_of_type` reads."""
+    """Return whether `schema_of_type` accepts a value."""
     has_fields = isinstance(value, type) and (dataclasses.is_dataclass(value) or typing.is_typeddict(value))
     return is_pydantic_model(value) or has_fields or typing.get_origin(value) is not None
 
 
 def schema_of_type(kind: Any) -> dict[str, Any]:
-    """Return the schema of a type; raise `InputError` for one that has none."""
+    """Return the schema of a type. Raises InputError for an unsupported one."""
     builder = _SchemaBuilder()
     schema = builder.build(kind, getattr(kind, "__name__", str(kind)))
     if builder.definitions and schema.keys() == {"$ref"}:
-        # The root itself stands in the open, as servers want it; only what is named again is defined apart.
+        # Servers require the root schema inline; only what is referenced again stays a definition.
         ref = schema["$ref"]
         own = _definition_name(ref)
         schema = dict(builder.definitions[own])
@@ -75,14 +75,14 @@ def schema_of_type(kind: Any) -> dict[str, Any]:
 
 
 class _SchemaBuilder:
-    """Writes the schema of one type; classes with fields are defined once, so that they may hold themselves."""
+    """Builds the schema of one type; classes are defined once, so that they may be recursive."""
 
     def __init__(self) -> None:
         self.definitions: dict[str, Any] = {}
         self._names: dict[object, str] = {}
 
     def build(self, kind: Any, label: str) -> dict[str, Any]:
-        """Return the schema of a type; ``where`` is what an error calls it."""
+        """Return the schema of a type; ``label`` names it in errors."""
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin is not None:
             return self._build_generic(origin, arguments, label)
@@ -99,8 +99,8 @@ class _SchemaBuilder:
     def _build_generic(self, origin: Any, arguments: tuple[Any, ...], label: str) -> dict[str, Any]:
         if origin is typing.Annotated:
             schema = self.build(arguments[0], label)
-            words = [word for word in arguments[1:] if isinstance(word, str)]
-            return {**schema, "description": words[0]} if words else schema
+            notes = [note for note in arguments[1:] if isinstance(note, str)]
+            return {**schema, "description": notes[0]} if notes else schema
         if origin in (typing.Required, typing.NotRequired):
             return self.build(arguments[0], label)
         if origin in (typing.Union, types.UnionType):
@@ -115,7 +115,7 @@ class _SchemaBuilder:
             return {**items, "uniqueItems": True} if origin in _SET_TYPES else items
         if origin in _MAPPING_TYPES:
             if arguments[0] is not str:
-                raise InputError(f"{label}: JSON has names that are words only.", hint="Write dict[str, …].")
+                raise InputError(f"{label}: keys of a JSON object are strings.", hint="Write dict[str, …].")
             return {"type": "object", "additionalProperties": self.build(arguments[1], label)}
         raise _unsupported_type_error(origin, label)
 
@@ -126,7 +126,7 @@ class _SchemaBuilder:
             raise _unsupported_type_error(kind, label)
         if kind not in self._names:
             self._names[kind] = name = self._unused_name(kind.__name__)
-            self.definitions[name] = {}  # the name is taken while its fields are read
+            self.definitions[name] = {}  # reserves the name
             self.definitions[name] = (
                 self._build_pydantic(kind, name) if is_pydantic_model(kind) else self._build_fields(kind)
             )
@@ -140,9 +140,9 @@ class _SchemaBuilder:
         return free
 
     def _build_pydantic(self, kind: Any, name: str) -> dict[str, Any]:
-        """The schema that a pydantic model gives; what it defines stands with our own definitions.
+        """Return the schema of a pydantic model, and merge its definitions into our own.
 
-        A model that holds itself is among them, and its schema only points there: it is ``name`` here.
+        The schema of a recursive model is only a $ref to one of them, which becomes ``name``.
         """
         schema = dict(pydantic_schema(kind))
         defined: dict[str, Any] = schema.pop("$defs", {})
@@ -152,7 +152,7 @@ class _SchemaBuilder:
             schema = dict(defined.pop(own))
             names[own] = name
         taken = any(self.definitions.get(each, defined[each]) != defined[each] for each in defined)
-        if taken or names.get(own, own) != own:  # another has that name: none of these is surely the same
+        if taken or names.get(own, own) != own:  # a name is taken, so rename them all
             for each in defined:
                 names[each] = self._unused_name(each)
                 self.definitions[names[each]] = {}
@@ -170,8 +170,12 @@ class _SchemaBuilder:
             required = [name for name in hints if name in kind.__required_keys__]  # type: ignore[attr-defined]
         properties = {name: self.build(hint, f"{kind.__name__}.{name}") for name, hint in hints.items()}
         schema: dict[str, Any] = {"type": "object", "properties": properties, "required": required}
-        words = _docstring(kind)
-        return {**schema, "additionalProperties": False, **({"description": words} if words else {})}
+        description = _docstring(kind)
+        return {
+            **schema,
+            "additionalProperties": False,
+            **({"description": description} if description else {}),
+        }
 
 
 def _definition_name(ref: str) -> str:
@@ -179,7 +183,7 @@ def _definition_name(ref: str) -> str:
 
 
 def _root_ref(schema: dict[str, Any]) -> str:
-    """Where a schema that only points somewhere does so, or nothing; some versions of pydantic wrap it."""
+    """Return the $ref of a schema, or an empty string; some versions of pydantic wrap it in an allOf."""
     wrapped = schema.get("allOf")
     if isinstance(wrapped, list) and len(wrapped) == 1 and isinstance(wrapped[0], dict):
         schema = wrapped[0]
@@ -188,7 +192,7 @@ def _root_ref(schema: dict[str, Any]) -> str:
 
 
 def _collect_refs(value: object) -> set[str]:
-    """What every ``$ref`` of a JSON value names."""
+    """Return the targets of every ``$ref`` in a JSON value."""
     if isinstance(value, dict):
         own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
         return own.union(*map(_collect_refs, value.values()))
@@ -196,7 +200,7 @@ def _collect_refs(value: object) -> set[str]:
 
 
 def _rename_refs(value: Any, names: dict[str, str]) -> Any:
-    """The same with what points at definitions under their new names: each ``$ref``, and what discriminates."""
+    """Rename the targets of every ``$ref`` and discriminator."""
     if isinstance(value, dict):
         return {key: _rename_refs(item, names) for key, item in value.items()}
     if isinstance(value, list):
@@ -211,9 +215,9 @@ def pydantic_schema(kind: Any) -> dict[str, Any]:
     try:
         schema: dict[str, Any] = kind.model_json_schema()
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{kind.__name__} has no JSON Schema: {said}", hint="Give it fields that JSON has."
+            f"{kind.__name__} has no JSON Schema: {reason}", hint="Use field types that JSON supports."
         ) from error
     return schema
 
@@ -222,10 +226,10 @@ def _type_hints(kind: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(kind, include_extras=True)
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"The types of {kind.__name__}'s fields cannot be read: {said}",
-            hint="Define what they name before it, in the notebook itself.",
+            f"The types of {kind.__name__}'s fields cannot be read: {reason}",
+            hint="Define the types before the class, in the notebook itself.",
         ) from error
 
 
@@ -234,13 +238,13 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _docstring(kind: type) -> str:
-    """The class's own docstring; not the one that `dataclass` writes, which is the signature."""
-    words = inspect.cleandoc(kind.__dict__.get("__doc__") or "")
-    return "" if words.startswith(f"{kind.__name__}(") else words
+    """Return the class's own docstring, not the signature that `dataclass` generates."""
+    text = inspect.cleandoc(kind.__dict__.get("__doc__") or "")
+    return "" if text.startswith(f"{kind.__name__}(") else text
 
 
 def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
-    """One of several; of plain types, shorter."""
+    """Combine alternatives; plain types in the short notation."""
     if all(schema.keys() == {"type"} and isinstance(schema["type"], str) for schema in schemas):
         return {"type": list(dict.fromkeys(schema["type"] for schema in schemas))}
     return {"anyOf": schemas}
@@ -249,9 +253,7 @@ def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
 def _enum_schema(values: collections.abc.Iterable[object], label: str) -> dict[str, Any]:
     values = [value.value if isinstance(value, enum.Enum) else value for value in values]
     if not values or not all(value is None or isinstance(value, (str, int, float)) for value in values):
-        raise InputError(
-            f"{label}: JSON has no notation for one of its values.", hint="Use words or numbers."
-        )
+        raise InputError(f"{label}: JSON cannot represent one of its values.", hint="Use strings or numbers.")
     if all(isinstance(value, str) for value in values):
         return {"type": "string", "enum": values}
     return {"enum": values}
@@ -260,6 +262,6 @@ def _enum_schema(values: collections.abc.Iterable[object], label: str) -> dict[s
 def _unsupported_type_error(kind: object, label: str) -> InputError:
     name = getattr(kind, "__name__", None) or str(kind)
     return InputError(
-        f"{label}: JSON Schema has nothing for the type {name}.",
+        f"{label}: JSON Schema does not support the type {name}.",
         hint="Use str, int, float, bool, list, dict, Literal, Enum, dates, dataclasses, TypedDicts.",
     )

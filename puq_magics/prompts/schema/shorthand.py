@@ -1,13 +1,13 @@
 """The short form of a schema: ``name, age int, tags [str]``.
 
-Fields stand between commas (or line ends), each a name, then its type. The types::
+Fields are separated by commas or line ends; each is a name, then its type. The grammar::
 
-    field   = name ["?"] [type] ["-" words]         type is str where there is none; "?": may be null
-    type    = "str" | "int" | "float" | "bool" | "date" | "datetime" | "time" | "any"    (or a longer name for one)
+    field   = name ["?"] [type] ["-" text]          the type is str by default; "?": may be null; "-": a description
+    type    = "str" | "int" | "float" | "bool" | "date" | "datetime" | "time" | "any"    (or a synonym)
             | "[" type "]"                          a list:        tags [str]
             | "[" fields "]"                        records:       people [name, age int]
             | "{" fields "}"                        an object:     address {street, city}
-            | word "|" word …                       one of words:  size small|medium|large
+            | word "|" word …                       one of several words:  size small|medium|large
 
 A colon may stand between name and type. A whole form in brackets, ``[name, age int]``, is a list of records.
 """
@@ -31,36 +31,36 @@ TYPE_SCHEMAS: dict[str, dict[str, Any]] = {
     "any": {},
 }
 _TOKEN = re.compile(
-    r"[^\S\n]*(?:(?P<end>[,;\n])|(?P<sign>[\[\]{}:?|])|(?P<note>-\s[^,;\n\[\]{}]*)|(?P<word>[^\s,;:?|\[\]{}]+))"
+    r"[^\S\n]*(?:(?P<end>[,;\n])|(?P<symbol>[\[\]{}:?|])|(?P<note>-\s[^,;\n\[\]{}]*)|(?P<word>[^\s,;:?|\[\]{}]+))"
 )
 _FIELD_NAME = re.compile(r"[\w$][\w$.-]{0,99}")
 _HINT = 'Write fields between commas, each a name and its type: "name, age int, tags [str]".'
-#: Brackets within brackets.
+#: Nesting of brackets.
 _MAX_DEPTH = 20
 
 
 def parse_shorthand(text: str) -> dict[str, Any]:
-    """Return the JSON Schema of a short form; raise `InputError`, which names the wrong word."""
+    """Return the JSON Schema of a short form. Raises InputError, which quotes the invalid token."""
     parser = _Parser(text)
     schema = parser.parse_list() if parser.is_next("[") else parser.parse_fields("")
     if parser.lexeme:
-        raise parser.syntax_error("too much")
+        raise parser.syntax_error("unexpected")
     return schema
 
 
 class _Parser:
-    """Reads one short form, a sign at a time."""
+    """Recursive descent parser of one short form."""
 
     def __init__(self, text: str) -> None:
         self._tokens = [
-            (kind, found[kind]) for found in _TOKEN.finditer(text.strip()) if (kind := found.lastgroup)
+            (kind, match[kind]) for match in _TOKEN.finditer(text.strip()) if (kind := match.lastgroup)
         ]
         self._position = 0
         self._depth = 0
 
     @property
     def lexeme(self) -> str:
-        """The sign or word that comes next; empty at the end."""
+        """The next token; empty at the end."""
         return self._tokens[self._position][1] if self._position < len(self._tokens) else ""
 
     @property
@@ -76,13 +76,13 @@ class _Parser:
         return token
 
     def _accept(self, token: str) -> bool:
-        """Whether the sign came next; it is taken then."""
-        found = self.lexeme == token
-        self._position += found
-        return found
+        """Consume the token if it is the next one; return whether it was."""
+        is_next = self.lexeme == token
+        self._position += is_next
+        return is_next
 
     def parse_fields(self, closing: str) -> dict[str, Any]:
-        """Fields up to the closing bracket, as an object."""
+        """Parse fields up to the closing bracket, as an object."""
         properties: dict[str, Any] = {}
         while self.lexeme != closing:
             if closing and not self.lexeme:
@@ -91,14 +91,14 @@ class _Parser:
                 self._advance()
                 continue
             if self._kind != "word" or _FIELD_NAME.fullmatch(self.lexeme) is None:
-                raise self.syntax_error("no name of a field")
+                raise self.syntax_error("not a field name")
             name = self._advance()
             if name in properties:
                 raise InputError(f"The schema has two fields named {name!r}.", hint=_HINT)
             properties[name] = self._parse_field(name)
             if self._kind != "end" and self.lexeme != closing:
-                what = f"one word too many at the field {name!r}" if self.lexeme else f"no closing {closing}"
-                raise self.syntax_error(what)
+                problem = f"unexpected after the field {name!r}" if self.lexeme else f"no closing {closing}"
+                raise self.syntax_error(problem)
         if not properties:
             raise InputError("The schema has no fields.", hint=_HINT)
         if closing:
@@ -111,12 +111,12 @@ class _Parser:
         }
 
     def _parse_field(self, name: str) -> dict[str, Any]:
-        """The type of the field, and what is said of it."""
+        """Parse the type of a field and its description."""
         may_be_null = self._accept("?")
         self._accept(":")
         schema = (
             dict(self._parse_type(name))
-            if self._kind in ("word", "sign") and self.lexeme not in "]}"
+            if self._kind in ("word", "symbol") and self.lexeme not in "]}"
             else dict(_STRING)
         )
         may_be_null = self._accept("?") or may_be_null
@@ -132,11 +132,11 @@ class _Parser:
         if self._accept("{"):
             return self._parse_nested_fields("}")
         if self._kind != "word":
-            raise self.syntax_error(f"no type, at the field {name!r}")
+            raise self.syntax_error(f"not a type, at the field {name!r}")
         words = [self._advance()]
         while self._accept("|"):
             if self._kind != "word":
-                raise self.syntax_error("no word to choose", after="|")
+                raise self.syntax_error("not a choice", after="|")
             words.append(self._advance())
         if len(words) > 1 and not set(words) <= TYPE_SCHEMAS.keys() | {"null", "None"}:
             return {"type": "string", "enum": list(dict.fromkeys(words))}
@@ -152,7 +152,7 @@ class _Parser:
         return _make_nullable(schema) if len(kinds) < len(words) else schema
 
     def parse_list(self) -> dict[str, Any]:
-        """A list: of a type, where the brackets hold nothing else, or of records."""
+        """Parse a list: of a type, if the brackets hold nothing else, or of records."""
         self._advance()
         following = [token for _, token in self._tokens[self._position + 1 : self._position + 2]]
         bare = self._kind == "word" and following in (["]"], ["|"])
@@ -180,15 +180,15 @@ class _Parser:
         if self._depth > _MAX_DEPTH:
             raise InputError(f"The schema has brackets more than {_MAX_DEPTH} deep.", hint=_HINT)
 
-    def syntax_error(self, what: str, after: str = "") -> InputError:
-        """The error that names what stands where it should not."""
+    def syntax_error(self, problem: str, after: str = "") -> InputError:
+        """Return the error for the next token."""
         place = f" after {after!r}" if after else ""
-        shown = repr(self.lexeme[:60]) + " is" if self.lexeme else "At its end there is"
-        return InputError(f"The schema cannot be read{place}: {shown} {what}.", hint=_HINT)
+        token = f"{self.lexeme[:60]!r} is" if self.lexeme else "its end is"
+        return InputError(f"The schema cannot be read{place}: {token} {problem}.", hint=_HINT)
 
 
 def _make_nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same, or null."""
+    """Return the schema with null allowed."""
     if "enum" in schema:
         return {"type": ["string", "null"], "enum": [*schema["enum"], None]}
     if set(schema) == {"type"}:

@@ -1,6 +1,6 @@
-"""What jsonschema says of a schema, and of data that is to fit it, in short words.
+"""Validation of JSON Schemas, and of data against them, with short messages; strict schemas.
 
-Nothing is fetched: a schema that points into the network is refused, not followed.
+Nothing is fetched: a schema with a $ref into the network is refused.
 """
 
 from __future__ import annotations
@@ -12,30 +12,32 @@ from typing import Any
 
 from puq_magics.core.errors import ConfigurationError, InputError
 
-#: Keywords that only combine or refine: with them, closing an object could leave nothing that fits.
-_UNSUPPORTED_KEYWORDS = frozenset(
-    {
-        *(
-            "allOf",
-            "oneOf",
-            "not",
-            "if",
-            "then",
-            "else",
-            "patternProperties",
-            "propertyNames",
-            "dependencies",
-        ),
-        *("dependentSchemas", "dependentRequired", "unevaluatedProperties", "unevaluatedItems"),
-        *("$dynamicRef", "$recursiveRef"),
-    }
+_COMBINING = """
+allOf oneOf not if then else patternProperties propertyNames dependencies dependentSchemas dependentRequired
+unevaluatedProperties unevaluatedItems $dynamicRef $recursiveRef
+"""
+#: Keywords that combine or refine: closing an object that has them could leave nothing that matches.
+_UNSUPPORTED_KEYWORDS = frozenset(_COMBINING.split())
+#: Accepted forms of a schema, for hints of errors.
+SCHEMA_HINT = (
+    "A schema is a JSON Schema (a dict or a .json file), a pydantic model, a dataclass, a TypedDict, "
+    'or the short form "name, age int, tags [str]".'
 )
+_RESTRICTING = """
+type enum const properties required additionalProperties patternProperties items prefixItems contains anyOf oneOf
+allOf not if $ref $dynamicRef $recursiveRef minimum maximum minLength minItems pattern format
+"""
+#: Keywords of which at least one is required: everything matches any other dict.
+SCHEMA_KEYWORDS = frozenset(_RESTRICTING.split())
+_CIRCULAR_REF_HINT = "Let a $ref lead somewhere else."
+#: Violations that are reported, and characters of each.
+_MAX_VIOLATIONS, _MAX_MESSAGE_CHARS = 20, 200
 
 
 def to_strict_schema(schema: dict[str, Any]) -> dict[str, Any] | None:
-    """The schema as strict servers want it, or None where it cannot be had without asking for more.
+    """Return the schema as strict servers require it, or None if that would demand more than the schema does.
 
-    Objects take no further fields and have all of theirs; a field that may be absent has to allow null then.
+    Objects are closed and all their fields are required; an optional field must allow null.
     """
     if schema.get("type") != "object" and "$ref" not in schema:
         return None
@@ -43,7 +45,7 @@ def to_strict_schema(schema: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _iter_subschemas(schema: object) -> Iterator[dict[str, Any]]:
-    """The schema and every schema in it."""
+    """Yield the schema and every schema in it."""
     if not isinstance(schema, dict):
         return
     yield schema
@@ -62,12 +64,12 @@ def _can_be_strict(schema: dict[str, Any]) -> bool:
     if _UNSUPPORTED_KEYWORDS & schema.keys() or schema.get("additionalProperties", False) is not False:
         return False
     if "prefixItems" in schema or not schema.keys() - {"description", "title", "default"}:
-        return False  # places of a list, or anything at all
+        return False  # a tuple, or a schema that anything matches
     if not _is_object(schema):
         return True
     properties = schema.get("properties", {})
     if not properties or "anyOf" in schema:
-        return False  # an object of any fields is open
+        return False  # an open object
     required = schema.get("required", [])
     return all(name in required or _allows_null(part) for name, part in properties.items())
 
@@ -89,55 +91,17 @@ def _allows_null(schema: object) -> bool:
 
 
 def _close_objects(schema: dict[str, Any]) -> dict[str, Any]:
-    to_strict_schema = deepcopy(schema)
-    for part in _iter_subschemas(to_strict_schema):
+    closed = deepcopy(schema)
+    for part in _iter_subschemas(closed):
         part.pop("default", None)
         if _is_object(part):
             part["additionalProperties"] = False
             part["required"] = list(part["properties"])
-    return to_strict_schema
-
-
-#: What a schema may be, for those who gave something else.
-SCHEMA_HINT = (
-    "A schema is a JSON Schema (a dict or a .json file), a pydantic model, a dataclass, a TypedDict, "
-    'or the short form "name, age int, tags [str]".'
-)
-#: Keywords of which at least one has to be there: any other dict is a schema that everything fits.
-SCHEMA_KEYWORDS = frozenset(
-    {
-        *(
-            "type",
-            "enum",
-            "const",
-            "properties",
-            "required",
-            "additionalProperties",
-            "patternProperties",
-            "items",
-        ),
-        *(
-            "prefixItems",
-            "contains",
-            "anyOf",
-            "oneOf",
-            "allOf",
-            "not",
-            "if",
-            "$ref",
-            "$dynamicRef",
-            "$recursiveRef",
-        ),
-        *("minimum", "maximum", "minLength", "minItems", "pattern", "format"),
-    }
-)
-_CIRCULAR_REF_HINT = "Let a $ref lead somewhere else."
-#: Complaints that are told, and characters of each.
-_MAX_VIOLATIONS, _MAX_MESSAGE_CHARS = 20, 200
+    return closed
 
 
 def _create_validator(schema: dict[str, Any]) -> Any:
-    """A validator that fetches nothing: a schema that points into the network is refused, not followed."""
+    """Return a validator that fetches nothing."""
     try:
         from jsonschema.validators import Draft202012Validator, validator_for
         from jsonschema_specifications import REGISTRY
@@ -151,17 +115,15 @@ def _create_validator(schema: dict[str, Any]) -> Any:
 
 
 def check_schema(schema: dict[str, Any]) -> None:
-    """Raise `InputError` where it is no JSON Schema, or points at what is not in it."""
+    """Raise InputError for an invalid JSON Schema, or one whose $ref leads outside of it."""
     validator = _create_validator(schema)
     from jsonschema.exceptions import SchemaError
 
     try:
         type(validator).check_schema(schema)
     except SchemaError as error:
-        where = ".".join(str(step) for step in error.absolute_path)
-        said = _shorten_message(error.message, error.instance)
         raise InputError(
-            f"This is no JSON Schema: {where + ': ' if where else ''}{said}.", hint=SCHEMA_HINT
+            f"This is not a JSON Schema: {_format_violation(error)}.", hint=SCHEMA_HINT
         ) from None
     except RecursionError:
         raise InputError("The schema is nested too deep.", hint=SCHEMA_HINT) from None
@@ -170,7 +132,7 @@ def check_schema(schema: dict[str, Any]) -> None:
     if not schema.keys() & SCHEMA_KEYWORDS:
         names = ", ".join(repr(name) for name in list(schema)[:3]) or "an empty one"
         raise InputError(
-            f"This is no JSON Schema: {names} says nothing of an answer.",
+            f"This is not a JSON Schema: {names} restricts nothing.",
             hint='Write {"type": "object", "properties": {…}}, or the short form "name, age int".',
         )
 
@@ -189,21 +151,21 @@ def _check_references(schema: dict[str, Any]) -> None:
         while isinstance(pointer, str):
             if pointer in passed:
                 raise InputError(
-                    f"The schema goes round in circles at {pointer[:100]!r}.", hint=_CIRCULAR_REF_HINT
+                    f"The schema has a circular $ref at {pointer[:100]!r}.", hint=_CIRCULAR_REF_HINT
                 )
             passed.add(pointer)
             try:
-                found = resolver.lookup(pointer).contents
+                target = resolver.lookup(pointer).contents
             except Unresolvable:
                 raise InputError(
-                    f"The schema points at {pointer[:100]!r}, which is not in it.",
-                    hint="Put what it names into its $defs; nothing is fetched.",
+                    f"The schema has a $ref to {pointer[:100]!r}, which is not in it.",
+                    hint="Put the target into its $defs; nothing is fetched.",
                 ) from None
-            pointer = found.get("$ref") if isinstance(found, dict) else None
+            pointer = target.get("$ref") if isinstance(target, dict) else None
 
 
 def _iter_objects(value: object) -> Iterator[dict[str, Any]]:
-    """Every object of a JSON value."""
+    """Yield every object of a JSON value."""
     if isinstance(value, dict):
         yield value
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -211,7 +173,7 @@ def _iter_objects(value: object) -> Iterator[dict[str, Any]]:
 
 
 def find_violations(schema: dict[str, Any], data: object) -> tuple[str, ...]:
-    """What does not fit, a line each; the first ones, in the order of the document."""
+    """Return the first violations in the order of the document, a line each."""
     from jsonschema.exceptions import best_match
     from referencing.exceptions import Unresolvable
 
@@ -221,11 +183,11 @@ def find_violations(schema: dict[str, Any], data: object) -> tuple[str, ...]:
         )
     except Unresolvable as error:
         raise InputError(
-            f"The schema points at what is not in it: {str(error)[:100]}", hint=SCHEMA_HINT
+            f"The schema has a $ref that leads outside of it: {str(error)[:100]}", hint=SCHEMA_HINT
         ) from None
     except RecursionError:
-        raise InputError("The schema goes round in circles.", hint=_CIRCULAR_REF_HINT) from None
-    # Of an anyOf, the complaint of the choice that comes nearest.
+        raise InputError("The schema has a circular $ref.", hint=_CIRCULAR_REF_HINT) from None
+    # Of an anyOf, the error of the choice that fits best.
     return tuple(
         dict.fromkeys(_format_violation(best_match([error]) or error) for error in errors[:_MAX_VIOLATIONS])
     )
@@ -233,12 +195,12 @@ def find_violations(schema: dict[str, Any], data: object) -> tuple[str, ...]:
 
 def _format_violation(error: Any) -> str:
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
-    said = _shorten_message(error.message, error.instance)
-    return f"{path.removeprefix('.')}: {said}" if path else said
+    message = _shorten_message(error.message, error.instance)
+    return f"{path.removeprefix('.')}: {message}" if path else message
 
 
 def _shorten_message(message: str, instance: object) -> str:
-    """The words on one line, with a value that is long cut in its middle."""
+    """Return jsonschema's message on one line, with a long value shortened in its middle."""
     shown = repr(instance)
     if len(shown) > _MAX_MESSAGE_CHARS // 2:
         message = message.replace(shown, f"{shown[:40]} … {shown[-20:]}", 1)

@@ -231,7 +231,7 @@ class Plain:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (Odd, "Odd.z: .* nothing for the type complex"),
+        (Odd, "Odd.z: .* does not support the type complex"),
         (Lost, "Nowhere"),
         (Keys, "Keys.x"),
         (Plain, "Plain.x"),
