@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,66 +24,6 @@ from puq_magics.session.audio_input import AudioInput, exists, find_audio, from_
 from puq_magics.session.session import Session
 from puq_magics.session.transcribe_call import TranscribeCall, TranscribeSpec, transcribe
 
-SpecBuilder = Callable[[AudioInput], TranscribeSpec]
-
-
-def record(
-    session: Session, args: argparse.Namespace, *, check: Callable[[], object], build_spec: SpecBuilder
-) -> None:
-    """Show a recorder, and return; each recording is transcribed when it ends. Raises PuqError.
-
-    ``check`` raises the errors of the options; ``build_spec`` builds the call for a recording. A recording whose
-    call fails is saved in a temporary file.
-    """
-    if not session.in_notebook:
-        raise InputError(
-            "the recorder needs a notebook.",
-            hint="Record with another program, then %puq_transcribe the file.",
-        )
-    if args.dry_run or args.quiet:
-        option = "--dry-run" if args.dry_run else "-q"
-        raise InputError(f"{option} cannot be combined with --record.", hint="Remove it.")
-    session.router()  # errors are raised now, not after somebody has spoken
-    check()
-    from puq_magics.widgets.recorder import Recorder
-
-    def transcribe_recording(data: bytes, mime: str) -> None:
-        try:
-            spec = build_spec(from_recording(data, mime))
-            result = _transcribe(session, spec, args.out)
-        except (PuqError, KeyboardInterrupt) as exc:
-            where = _save_recording(data)
-            if isinstance(exc, PuqError):
-                exc.hint = f"{exc.hint} {where}".strip()
-                raise
-            recorder.set_message(f"Interrupted. {where}".strip(), state="failed")
-            return
-        recorder.show_result(result.bundle(result.footer.with_style(session.settings.footer)))
-        places = [f"{name}.text" for name in ("_puq", args.out) if name]
-        if spec.save is not None:
-            places.append(str(spec.save))
-        recorder.set_message(f"Transcribed; the text is in {' and '.join(places)}.", state="done")
-
-    recorder = Recorder(transcribe_recording)
-    display(recorder)
-
-
-def _save_recording(data: bytes) -> str:
-    """Save a recording whose call failed; returns a sentence that says where."""
-    kind = detect_audio_type(data)
-    try:
-        path = save_to_temp_file(data, kind.extension if kind is not None else ".bin")
-    except InputError as exc:
-        return f"The recording could not be saved: {exc.message}"
-    return f"The recording is saved: %puq_transcribe {path}"
-
-
-def _transcribe(session: Session, spec: TranscribeSpec, out: str | None) -> TranscriptResult:
-    result = transcribe(session, spec, QuietMediaView(), out)
-    result.already_displayed = False  # no cell that displays it is running
-    return result
-
-
 #: A recording for checking the options.
 _DUMMY_MP3 = b"ID3" + bytes(64)
 
@@ -96,20 +36,64 @@ def run_transcription(
     if args.record:
         if audio_name:
             raise InputError(f"--record cannot be combined with {audio_name}.", hint="Remove one of them.")
-        record(
-            session,
-            args,
-            check=lambda: build_spec(session, args, from_recording(_DUMMY_MP3, "audio/mpeg")),
-            build_spec=lambda source: build_next_spec(session, args, source),
-        )
+        show_recorder(session, args)
         return None
     spec = build_spec(session, args, find_audio(audio_name, variables))
     if args.dry_run:
         summary = f"{spec.source.name}: {spec.source.upload.size:,} bytes, sent as {spec.source.upload.name}"
         show_dry_run(session, TranscribeCall(spec), summary)
         return None
-    view = media_view(session, args, f"listening with {spec.model}")
+    view = media_view(session, args, f"transcribing with {spec.model}")
     return transcribe(session, spec, view, args.out)
+
+
+def show_recorder(session: Session, args: argparse.Namespace) -> None:
+    """Show a recorder, and return; each recording is transcribed when it ends. Raises PuqError.
+
+    A recording whose call fails is saved in a temporary file.
+    """
+    if not session.in_notebook:
+        raise InputError(
+            "the recorder needs a notebook.",
+            hint="Record with another program, then %puq_transcribe the file.",
+        )
+    if args.dry_run or args.quiet:
+        option = "--dry-run" if args.dry_run else "-q"
+        raise InputError(f"{option} cannot be combined with --record.", hint="Remove it.")
+    session.router()  # errors are raised now, not after somebody has spoken
+    build_spec(session, args, from_recording(_DUMMY_MP3, "audio/mpeg"))
+    from puq_magics.widgets.recorder import Recorder
+
+    def _transcribe_recording(data: bytes, mime: str) -> None:
+        try:
+            spec = build_next_spec(session, args, from_recording(data, mime))
+            result = transcribe(session, spec, QuietMediaView(), args.out)
+        except (PuqError, KeyboardInterrupt) as exc:
+            where = _save_recording(data)
+            if isinstance(exc, PuqError):
+                exc.hint = f"{exc.hint} {where}".strip()
+                raise
+            recorder.set_message(f"Interrupted. {where}".strip(), state="failed")
+            return
+        result.already_displayed = False  # no cell that displays it is running
+        recorder.show_result(result.bundle(result.footer.with_style(session.settings.footer)))
+        places = [f"{name}.text" for name in ("_puq", args.out) if name]
+        if spec.save is not None:
+            places.append(str(spec.save))
+        recorder.set_message(f"Transcribed; the text is in {' and '.join(places)}.", state="done")
+
+    recorder = Recorder(_transcribe_recording)
+    display(recorder)
+
+
+def _save_recording(data: bytes) -> str:
+    """Save a recording whose call failed; returns a sentence that says where."""
+    kind = detect_audio_type(data)
+    try:
+        path = save_to_temp_file(data, kind.extension if kind is not None else ".bin")
+    except InputError as exc:
+        return f"The recording could not be saved: {exc.message}"
+    return f"The recording is saved: %puq_transcribe {path}"
 
 
 def build_spec(session: Session, args: argparse.Namespace, source: AudioInput) -> TranscribeSpec:

@@ -27,13 +27,10 @@ def chat_view(session: Session, args: argparse.Namespace, answer_format: str = "
         from puq_magics.outputs.views.terminal import TerminalView
 
         return TerminalView(footer=footer, live=live)
-    if answer_format in _UNSTREAMED_FORMATS:
-        from puq_magics.outputs.views.notebook import BufferedNotebookView
+    from puq_magics.outputs.views.notebook import BufferedNotebookView, NotebookView
 
-        return BufferedNotebookView(footer=footer, live=live)
-    from puq_magics.outputs.views.notebook import NotebookView
-
-    return NotebookView(footer=footer, live=live)
+    view = BufferedNotebookView if answer_format in _UNSTREAMED_FORMATS else NotebookView
+    return view(footer=footer, live=live)
 
 
 def media_view(

@@ -130,27 +130,32 @@ class Candidates:
 
     def models(self, kind: str, prefix: str) -> Iterator[CompletionItem]:
         """Yield the aliases, the default model, and the router's models that are fetched already."""
-        kind_of, known = self._cached_models()
+        account, known = self._cached_models()
         aliases, default = self._settings.aliases, self._default_model(kind)
-        names = [alias for alias, code in aliases.items() if not known or kind_of(code) == kind]
+        names = [
+            alias for alias, code in aliases.items() if not (account and known) or account.kind(code) == kind
+        ]
         names += [default] if default else []
-        names += [code for code, model in known.items() if _is_offered(model) and kind_of(code) == kind]
+        if account is not None:
+            names += [
+                code for code, each in known.items() if _is_offered(each) and account.kind(code) == kind
+            ]
         for name in islice(rank_matches(dict.fromkeys(names), prefix), _MAX_MODELS):
             if name in aliases:
                 yield CompletionItem(name, f"{kind}: alias of {aliases[name]}")
             else:
-                is_set = ", the default" if name == default else ""
-                yield CompletionItem(name, f"{_describe_model(kind, known.get(name))}{is_set}")
+                suffix = ", the default" if name == default else ""
+                yield CompletionItem(name, f"{_describe_model(kind, known.get(name))}{suffix}")
 
-    def _cached_models(self) -> tuple[Callable[[str], str], Mapping[str, Model]]:
-        """Return the function of a model's kind, and the cached models; start to fetch them if there are none."""
+    def _cached_models(self) -> tuple[Account | None, Mapping[str, Model]]:
+        """Return the account and its cached models, if any; fetch the models in the background."""
         if not self._is_account_available():
-            return (lambda _: ""), {}
+            return None, {}
         if "puq_magics.api.transport" not in sys.modules:  # importing it takes too long for a Tab
             threading.Thread(target=self._start_model_fetch, name="puq-completion", daemon=True).start()
-            return (lambda _: ""), {}
+            return None, {}
         account = self._start_model_fetch()
-        return ((lambda _: ""), {}) if account is None else (account.kind, account.model_list.cached)
+        return account, {} if account is None else account.model_list.cached
 
     def _start_model_fetch(self) -> Account | None:
         try:
@@ -181,10 +186,8 @@ class Candidates:
 
     def _providers(self) -> Iterator[CompletionItem]:
         _, known = self._cached_models()
-        for provider in dict.fromkeys(
-            code.split("/", 1)[0] for code in known if "/" in code and code.isprintable()
-        ):
-            yield CompletionItem(provider, "provider")
+        codes = (code for code in known if "/" in code and code.isprintable())
+        return _items_from(dict.fromkeys((code.split("/", 1)[0] for code in codes), "provider"))
 
     # Settings --------------------------------------------------------------------------------------------------
 
@@ -217,16 +220,13 @@ class Candidates:
     def _chats(self) -> Iterator[CompletionItem]:
         for conversation in self._session.conversations:
             number = len(conversation.turns)
-            yield CompletionItem(
-                conversation.name, f"conversation: {number} turn{'' if number == 1 else 's'}"
-            )
+            turns = "1 turn" if number == 1 else f"{number} turns"
+            yield CompletionItem(conversation.name, f"conversation: {turns}")
 
     def _branches(self) -> Iterator[CompletionItem]:
         for conversation in self._session.conversations:
-            yield from (
-                CompletionItem(each.name, f"branch: {each.reason}")
-                for each in reversed(conversation.branches)
-            )
+            for branch in reversed(conversation.branches):
+                yield CompletionItem(branch.name, f"branch: {branch.reason}")
 
     # Variables -------------------------------------------------------------------------------------------------
 
@@ -277,15 +277,10 @@ def _path_items(prefix: str) -> Iterator[CompletionItem]:
         yield CompletionItem("~/", "folder", is_open=True)
         return
     try:
-        entries = sorted(
-            os.scandir(Path(folder).expanduser() if folder else "."), key=lambda entry: entry.name
-        )
+        entries = list(os.scandir(Path(folder).expanduser() if folder else "."))
     except (OSError, RuntimeError, ValueError):  # no such folder, or an unknown user
         return
-    matches = [
-        entry for entry in entries if entry.name.startswith(name) and (name or not entry.name.startswith("."))
-    ]
-    for entry in sorted(matches, key=lambda entry: not entry.is_dir()):
-        is_folder = entry.is_dir()
-        text = f"{folder}{entry.name}{'/' if is_folder else ''}"
-        yield CompletionItem(text, "folder" if is_folder else "file", is_folder)
+    for is_file, entry_name in sorted((not entry.is_dir(), entry.name) for entry in entries):
+        if entry_name.startswith(name) and (name or not entry_name.startswith(".")):
+            text = f"{folder}{entry_name}{'' if is_file else '/'}"
+            yield CompletionItem(text, "file" if is_file else "folder", is_open=not is_file)

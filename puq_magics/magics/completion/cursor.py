@@ -102,16 +102,19 @@ def parse_partial_line(before: str, takes_value: Callable[[str], bool], *, promp
         start = _match_end(_SPACE, before, position)
         position = _match_end(_WORD, before, start)
         raw = before[start:position]
-        if position == len(before):
-            return _parse_last_word(
-                raw, option, PartialLine("", "", tuple(flags), tuple(words), options_ended), takes_value
-            )
+        is_last = position == len(before)
+        is_option = raw.startswith("-") and raw != "-" and not option and not options_ended
+        if is_last and not is_option:
+            return PartialLine(raw, option, tuple(flags), tuple(words), options_ended)
         if option:
             option = ""
-        elif raw == "--" and not options_ended:
+        elif raw == "--" and is_option and not is_last:
             options_ended = True
-        elif raw.startswith("-") and raw != "-" and not options_ended:
+        elif is_option:
             flag, attached = _split_option(raw, takes_value)
+            if is_last:
+                fragment, option = (raw, "") if attached is None else (attached, flag)
+                return PartialLine(fragment, option, tuple(flags), tuple(words))
             flags.append(flag)
             option = flag if attached is None and takes_value(flag) else ""
         else:
@@ -122,19 +125,6 @@ def parse_partial_line(before: str, takes_value: Callable[[str], bool], *, promp
 def _match_end(pattern: re.Pattern[str], text: str, position: int) -> int:
     match = pattern.match(text, position)
     return match.end() if match else position
-
-
-def _parse_last_word(
-    raw: str, option: str, partial_line: PartialLine, takes_value: Callable[[str], bool]
-) -> PartialLine:
-    attached: str | None = raw
-    if not option and raw.startswith("-") and not partial_line.options_ended:
-        option, attached = _split_option(raw, takes_value)
-        if attached is None:
-            option, attached = "", raw
-    return PartialLine(
-        attached or "", option, partial_line.flags, partial_line.words, partial_line.options_ended
-    )
 
 
 def _split_option(raw: str, takes_value: Callable[[str], bool]) -> tuple[str, str | None]:
