@@ -54,7 +54,7 @@ class ChatHandler(SSEHandler):
         return self.model_for("chat", code)
 
     def _backend(self, model: ModelEntry) -> Backend | None:
-        """Who answers for real; None where a script does."""
+        """Backend of a model; None for a scripted one."""
         match model.backend_kind:
             case "local":
                 return EngineBackend(self.state.engines["chat"])

@@ -1,6 +1,6 @@
-"""The body of a chat request: read strictly, refused in the API's words.
+"""Chat request bodies: parsed strictly, with the API's error messages.
 
-What cannot be processed at all is a 422 (no JSON, no messages), a value that does not fit a 400.
+A body that cannot be processed is a 422 (no JSON, no messages), an invalid value a 400.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _TYPES: Final = ("text", "json_object", "json_schema")
 
 @dataclass(frozen=True)
 class JsonFormat:
-    """What an answer is to look like; without a schema, it may be any object."""
+    """Required JSON format of an answer; without a schema, any object."""
 
     schema: Any = None
 
 
 def read_response_format(body: Json) -> JsonFormat | None:
-    """What JSON is asked for, or None for words; raises ErrorResponse (400) for what does not fit."""
+    """Parse ``response_format``; None for text. Raises ErrorResponse (400) for an invalid one."""
     value = body.get("response_format")
     if value is None:
         return None
@@ -46,7 +46,7 @@ def read_response_format(body: Json) -> JsonFormat | None:
 
 
 def find_schema_in_text(text: str) -> JsonFormat | None:
-    """What JSON a prompt asks for in its words: any schema behind the words "JSON Schema"."""
+    """Find the JSON schema that a prompt contains after the words "JSON Schema"."""
     found = re.search(r"JSON Schema[^{]{0,80}(?=\{)", text)
     if found is None:
         return None
@@ -95,7 +95,7 @@ TOKENS_PER_IMAGE: Final = 85
 
 @dataclass(frozen=True)
 class Message:
-    """One message: who speaks, the text of all its parts, and the images that came along, in a few words each."""
+    """One message: role, text of all parts, and a short description of each image."""
 
     role: str
     text: str
@@ -103,7 +103,7 @@ class Message:
 
     @property
     def image_count(self) -> int:
-        """How many images came along."""
+        """Number of images in the request."""
         return len(self.image_descriptions)
 
 

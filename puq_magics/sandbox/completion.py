@@ -17,7 +17,7 @@ def completion_id() -> str:
 
 
 class CompletionBuilder:
-    """One answer as it grows: its id, its words so far, its usage."""
+    """One answer in progress: id, text so far, usage."""
 
     def __init__(self, model: str, prompt_tokens: int) -> None:
         self.id = completion_id()
@@ -28,7 +28,7 @@ class CompletionBuilder:
         self._words: dict[str, list[str]] = {"content": []}
 
     def add(self, token: Token) -> None:
-        """Take one more token in."""
+        """Append a token."""
         self.completion_tokens += 1
         self._words.setdefault(token.field, []).append(token.text)
 

@@ -1,4 +1,4 @@
-"""What the router's endpoints have in common, as Tornado handlers, and those of the account."""
+"""Base classes of the router's Tornado handlers, and the account's endpoints."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _VERB_OF_KIND: Final[Mapping[Kind, str]] = {
 
 @stream_request_body
 class RouterHandler(RequestHandler):
-    """What every answer has in common: a request id, JSON, and errors in the API's shape.
+    """Base of all handlers: request id, JSON, and errors in the API's shape.
 
-    Bodies come in pieces, so that an endpoint need not hold them whole, and so that what is too large is refused in
-    the API's words.
+    Bodies arrive in pieces, so that an endpoint need not hold them whole, and one that is too large is refused with
+    the API's error.
     """
 
     #: The model that was asked for, once it is known.
@@ -59,7 +59,7 @@ class RouterHandler(RequestHandler):
     _arrived = 0
 
     def initialize(self, state: State) -> None:
-        """Take the state from the application's routes."""
+        """Store the state given by the application's routes."""
         self.state = state
         self.disconnected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         #: The body, where the endpoint does not `take` it in another way.
@@ -67,7 +67,7 @@ class RouterHandler(RequestHandler):
 
     @cached_property
     def request_id(self) -> str:
-        """What to name this request by."""
+        """Id of this request."""
         return f"req_{secrets.token_hex(12)}"
 
     @property
@@ -88,7 +88,7 @@ class RouterHandler(RequestHandler):
             raise ErrorResponse(403, f"Forbidden: the sandbox does not answer to the host name {host!r}")
 
     def receive_chunk(self, chunk: bytes) -> None:
-        """Take a piece of the body; may raise a ErrorResponse."""
+        """Process a piece of the body; may raise ErrorResponse."""
         self.body += chunk
 
     def prepare(self) -> None:
@@ -104,7 +104,7 @@ class RouterHandler(RequestHandler):
             self._reject(refusal)
 
     def data_received(self, chunk: bytes) -> None:
-        """Take a piece of the body, unless it is one too many or was refused already."""
+        """Process a piece of the body, unless the limit is reached or the request was refused already."""
         self._arrived += len(chunk)
         if self._rejected:
             if self._arrived > _MAX_DRAINED_BYTES and not self._finished:
@@ -151,7 +151,7 @@ class RouterHandler(RequestHandler):
         raise StreamClosedError
 
     async def sleep(self, seconds: float | None) -> None:
-        """Wait so many seconds (None: for good); raises StreamClosedError as soon as the client is gone."""
+        """Wait so many seconds (None: forever); raises StreamClosedError as soon as the client disconnects."""
         await asyncio.wait([self.disconnected], timeout=seconds)
         if self.disconnected.done():
             raise StreamClosedError
@@ -185,7 +185,7 @@ class RouterHandler(RequestHandler):
         self.write(refusal.body)
 
     def _error_for_status(self, status: int) -> ErrorResponse:
-        """Tornado's own errors, and ours that nobody foresaw."""
+        """Return the response for Tornado's own errors and for unexpected exceptions."""
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = ", ".join(self.allowed_methods())
             message = f"Method Not Allowed: {self.request.path} takes {allowed or 'none'}"
@@ -205,7 +205,7 @@ class RouterHandler(RequestHandler):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Log what nobody foresaw; a refusal is an answer like any other, and clients come and go."""
+        """Log unexpected exceptions; not refusals, and not clients that disconnect."""
         if not isinstance(value, ErrorResponse | StreamClosedError):
             super().log_exception(typ, value, tb)
 
@@ -261,7 +261,7 @@ class AccountHandler(RouterHandler):
         )
 
     async def await_or_disconnect(self, work: Awaitable[T]) -> T:
-        """What ``work`` comes to; raises StreamClosedError as soon as the client is gone, and cancels it."""
+        """Await ``work``; if the client disconnects first, cancel it and raise StreamClosedError."""
         task = asyncio.ensure_future(work)
         try:
             either: set[asyncio.Future[Any]] = {task, self.disconnected}

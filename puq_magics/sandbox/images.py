@@ -43,7 +43,7 @@ class ImagesRequest:
 
     @property
     def completion_tokens(self) -> int:
-        """What all of the images count as."""
+        """Tokens charged for all images."""
         return round(self.number * TOKENS_PER_MEGAPIXEL * self.width * self.height / 1024**2)
 
 

@@ -1,4 +1,4 @@
-"""What the sandbox makes of a picture that came with a question: its size and format, and nothing more."""
+"""Image size and format, which is all that the sandbox reads of an attached image; and token counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def tokens(text: str) -> Iterator[str]:
 
 
 def count(text: str) -> int:
-    """How many tokens ``text`` has."""
+    """Count the tokens of ``text``."""
     return sum(1 for _ in _TOKEN.finditer(text))
 
 
@@ -25,7 +25,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def describe_image(url: str) -> str:
-    """A picture in a few words: ``640x480 PNG``, or where it would have to be fetched from."""
+    """Describe an image: ``640x480 PNG``, or the host that it would be fetched from."""
     if not url.startswith("data:"):
         return f"at {_host(url)}, not fetched"
     head, _, packed = url.partition(",")
@@ -75,7 +75,7 @@ def _size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """From the first frame header, over the segments before it."""
+    """Size from the first frame header, after skipping the segments before it."""
     place = 2
     while True:
         marker, length = struct.unpack_from(">HH", data, place)

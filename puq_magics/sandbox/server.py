@@ -86,7 +86,7 @@ class ServerThread:
     _request_stop: Callable[[], object]
 
     def run(self, work: Coroutine[Any, Any, T], seconds: float) -> T | None:
-        """Have something done in the server's loop, and wait for it; None where that takes longer."""
+        """Run a coroutine in the server's loop and return its result; None if it takes longer."""
         try:
             future = asyncio.run_coroutine_threadsafe(work, self.loop)
         except RuntimeError:  # it has just been stopped
@@ -242,12 +242,12 @@ class Sandbox:
 
     @property
     def running(self) -> bool:
-        """Whether it is serving."""
+        """True while it is serving."""
         return self._service is not None
 
     @property
     def base_url(self) -> str:
-        """Where it serves, as ``http://127.0.0.1:PORT``; raises RuntimeError when it is not running."""
+        """Base URL, as ``http://127.0.0.1:PORT``; raises RuntimeError when it is not running."""
         service = self._service
         if service is None:
             raise RuntimeError("The sandbox is not running: start() it first")
@@ -264,12 +264,12 @@ class Sandbox:
 
     @property
     def upstream_error(self) -> str:
-        """Why the upstream's models cannot be listed, in words; empty where they can, or there is no upstream."""
+        """Reason why the upstream's models cannot be listed; empty if they can, or without an upstream."""
         self._refresh_upstream()
         return self._state.upstream.models_error if self._state.upstream else ""
 
     def has_model(self, model: str) -> bool:
-        """Whether a model is on its list, or may be."""
+        """True if a model is on its list, or may be."""
         if model in self._state.models:
             return True
         # Those of the upstream may not have been looked up yet.
@@ -297,12 +297,12 @@ class Sandbox:
 
     @property
     def settings(self) -> Settings:
-        """How it behaves at this moment: pace, balance, faults still to come, drop_after, models."""
+        """Current settings: pace, balance, remaining faults, drop_after, models."""
         return self._state.settings
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
-        """What was asked and answered, oldest first, the last thousand; never with the key."""
+        """The last thousand requests with their status, oldest first; never with the key."""
         return self._state.requests
 
     def _refresh_upstream(self) -> None:

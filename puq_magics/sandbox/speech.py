@@ -39,7 +39,7 @@ _PIECE: Final = 16 * 1024
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """What the script is to say, and how."""
+    """Text, voice, speed and format of a scripted speech."""
 
     text: str
     voice: str
@@ -88,7 +88,7 @@ class SpeechHandler(AccountHandler):
         return PcmAudio(RATE, await self.await_or_disconnect(make)), "tones"
 
     async def _espeak(self, request: SpeechRequest) -> PcmAudio | None:
-        """What espeak-ng says; None where it is not installed, or cannot say it."""
+        """Return espeak-ng's audio; None if it is not installed or fails."""
         try:
             utterance = EspeakProcess(request.text, VOICES[request.voice], request.speed)
         except OSError:

@@ -1,4 +1,4 @@
-"""What a running sandbox shares between its owner's thread and the server's."""
+"""State of a running sandbox, shared between its owner's thread and the server's."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TokenAccount:
 
     @property
     def balance(self) -> float:
-        """What is left, in credits; below 0 when the last answer cost more than there was."""
+        """Credits left; below 0 if the last answer cost more than was left."""
         with self._lock:
             return self._balance
 
@@ -47,12 +47,12 @@ class TokenAccount:
             self._balance = credits_left
 
     def charge(self, price: float) -> None:
-        """Take ``price`` credits off the balance."""
+        """Subtract ``price`` credits from the balance."""
         with self._lock:
             self._balance -= price
 
     def accepts(self, authorization: str) -> bool:
-        """Whether an ``Authorization`` header is ``Token <this account's token>``."""
+        """True if an ``Authorization`` header is ``Token <this account's token>``."""
         scheme, _, key = authorization.partition(" ")
         # Compared in constant time, and as bytes: a header may hold more than ASCII.
         right = secrets.compare_digest(key.strip().encode(), self.token.encode())
@@ -133,7 +133,7 @@ class ImageStore:
         return name
 
     def find(self, name: str) -> bytes | None:
-        """The image of that name, unless it is gone."""
+        """Return the image of that name, or None when it has expired."""
         with self._lock:
             kept_since, png = self._images.get(name, (0.0, None))
             if png is not None and self._now() - kept_since > _KEPT:
@@ -154,7 +154,7 @@ _MAX_REQUESTS: Final = 1000
 
 
 class Unchanged(enum.Enum):
-    """The type of `UNCHANGED`, which stands for what is left as it is (None has a meaning of its own)."""
+    """Type of `UNCHANGED`, the default that leaves a setting as it is (None has a meaning of its own)."""
 
     UNCHANGED = enum.auto()
 
@@ -164,7 +164,7 @@ UNCHANGED: Final = Unchanged.UNCHANGED
 
 @dataclass(frozen=True)
 class Settings:
-    """How a sandbox behaves at this moment."""
+    """Current settings of a sandbox."""
 
     #: Chunks of a stream per second; 0 is as fast as possible.
     pace: float
@@ -180,7 +180,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class RequestRecord:
-    """One request that was answered, without its key and its words."""
+    """One answered request, without its key and its text."""
 
     method: str
     path: str
@@ -244,7 +244,7 @@ class State:
 
     @property
     def default_models(self) -> Mapping[Kind, str]:
-        """For each kind, the model to ask when none is named: one that answers for real where there is one."""
+        """Default model of each kind: a real one where there is one."""
         there = self.upstream.default_model if self.upstream else None
         chat: dict[Kind, str] = {"chat": there} if there else {}
         return {**DEFAULT_MODELS, **chat, **{model.kind: model.code for model in self._local.values()}}

@@ -29,7 +29,7 @@ class SSEHandler(AccountHandler):
     _last = 0.0
 
     async def start_stream(self) -> None:
-        """Send the head of a stream, if it has not gone out yet."""
+        """Send the headers of a stream, unless they are sent already."""
         if not self.streaming:
             self._begin()
             await self._push()

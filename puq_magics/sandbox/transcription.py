@@ -58,7 +58,7 @@ class TranscriptionHandler(SSEHandler):
         self._form.feed(chunk)
 
     def on_connection_close(self) -> None:
-        """Keep nothing of a client that has gone."""
+        """Discard the upload of a client that has disconnected."""
         super().on_connection_close()
         self._drop()
 
@@ -85,7 +85,7 @@ class TranscriptionHandler(SSEHandler):
 
     @property
     def _may_be_local(self) -> bool:
-        """Whether the file may be for an engine: its name may stand behind the file in the form."""
+        """True if the file may be for an engine: the model's name may follow the file in the form."""
         if "transcription" not in self.state.engines:
             return False
         model = self.state.models.get(self._form.fields.get("model", ""))
@@ -129,7 +129,7 @@ class TranscriptionHandler(SSEHandler):
     async def _stream(
         self, transcript: TranscriptBuilder, form: TranscriptionOptions, spoken: Sequence[RecognizedText]
     ) -> None:
-        """A sentence at a time, each as long as so many words of a chat would take."""
+        """Send a sentence at a time, at the pace of a chat."""
         for segment in _segments(spoken):
             words = segment["text"]
             await self.sleep(min(len(words.split()) * self.state.chunk_interval, MAX_WAIT_SECONDS))

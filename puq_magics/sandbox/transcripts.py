@@ -1,4 +1,4 @@
-"""What a transcription's answer looks like: in JSON, as text, and as the events of a stream."""
+"""Transcription responses: JSON, text, and stream events; and the multipart parser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_PARTS: Final = 64
 
 
 def parse_boundary(content_type: str) -> bytes:
-    """What stands between the parts; raises ErrorResponse (422) for a body that is no form."""
+    """Return the multipart boundary; raises ErrorResponse (422) if the body is not a form."""
     message = Message()
     message["Content-Type"] = content_type
     boundary = message.get_boundary()
@@ -54,13 +54,13 @@ class MultipartParser:
         self._parts = 0
 
     def feed(self, data: bytes) -> None:
-        """Take the next piece; raises ErrorResponse (400, 422) for a form that cannot be read."""
+        """Parse the next piece; raises ErrorResponse (400, 422) for an invalid form."""
         self._buffer += data
         while not self.finished and self._step():
             pass
 
     def close(self) -> None:
-        """Say that nothing more comes; raises ErrorResponse (422) when the form is not at its end."""
+        """Finish parsing; raises ErrorResponse (422) if the form is incomplete."""
         if not self.finished:
             raise unprocessable("The multipart body ends before its last boundary")
 
@@ -158,7 +158,7 @@ Segment: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TranscriptionOptions:
-    """How a client wants its answer."""
+    """Requested response format, language and streaming."""
 
     format: str
     language: str
@@ -181,7 +181,7 @@ def _flag(fields: Mapping[str, str], name: str) -> bool:
 
 @dataclass
 class TranscriptBuilder:
-    """The words of a recording, as far as they are known."""
+    """Transcript of a recording in progress."""
 
     #: The language to name where a client named none.
     language: str
@@ -194,7 +194,7 @@ class TranscriptBuilder:
     delta: str = ""
 
     def add(self, segment: Segment) -> None:
-        """Take in the next segment; its text may begin with the space that parts it from the one before."""
+        """Append a segment; its text may begin with the space that separates it from the previous one."""
         words: str = segment["text"]
         self.delta = words if self.text else words.lstrip()
         self.text += self.delta
@@ -202,7 +202,7 @@ class TranscriptBuilder:
 
     @property
     def audio_tokens(self) -> int:
-        """What was heard, as it is charged."""
+        """Audio tokens that are charged."""
         return round(self.seconds_processed * TOKENS_PER_SECOND)
 
     @property
@@ -235,9 +235,9 @@ def format_response(transcript: TranscriptBuilder, form: TranscriptionOptions) -
 
 
 def segment_events(transcript: TranscriptBuilder, segment: Segment) -> Iterator[dict[str, object]]:
-    """The events of a segment that was just added: its words, and when they were said.
+    """Return the events of a segment that was just added: text and times.
 
-    ``duration`` is of the whole recording, in seconds; null where it is not known yet.
+    ``duration`` is that of the whole recording in seconds; null while it is not known.
     """
     yield {"type": "transcript.text.delta", "delta": transcript.delta}
     yield {

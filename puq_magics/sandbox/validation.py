@@ -1,4 +1,4 @@
-"""What the router says when it refuses, in the API's words and shape."""
+"""Validation of requests, and errors in the API's shape."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def whole_number(body: Json, name: str, default: int, least: int, most: int) -> 
 
 
 def choice(body: Json, name: str, options: tuple[str, ...], default: str) -> str:
-    """One of some words."""
+    """Return a field that must be one of some strings."""
     value = body.get(name)
     if value is None:
         return default

@@ -1,1 +1,1 @@
-"""What answers for real behind the router: an engine on this machine, or another server."""
+"""Backends that answer behind the router: an engine on this machine, or another server."""

@@ -1,4 +1,4 @@
-"""Who answers for real: what a relay needs to know of an engine on this machine, or of another server."""
+"""Backends of a proxied request: a local engine or an upstream server."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Backend(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What to call it at the beginning of a sentence."""
+        """Name at the beginning of a sentence."""
 
     @abstractmethod
     def acquire(self, disconnected: asyncio.Future[None]) -> AbstractAsyncContextManager[Endpoint]:
-        """Wait for its turn, and say where to send a request; raises ErrorResponse where that cannot be had.
+        """Wait for the backend's turn and yield its endpoint; raises ErrorResponse if it is not available.
 
-        Raises StreamClosedError as soon as ``gone`` is done: nobody waits any longer.
+        Raises StreamClosedError as soon as ``gone`` is done.
         """
 
     async def unreachable_message(self, why: str) -> str:
-        """What to say when no answer came at all."""
+        """Error message for a backend that sent no answer."""
         return f"{self.name} cannot be reached: {why}"
 
     async def truncated_message(self, how: str) -> str:
-        """What to say when an answer ended too early."""
+        """Error message for an answer that ended too early."""
         return f"{self.name} broke off in mid-answer: {how}"
 
     def redact(self, words: str) -> str:
@@ -51,7 +51,7 @@ class EngineBackend(Backend):
 
     @property
     def name(self) -> str:
-        """What to call it at the beginning of a sentence."""
+        """Name at the beginning of a sentence."""
         return "The engine"
 
     @asynccontextmanager
@@ -67,10 +67,10 @@ class EngineBackend(Backend):
             raise ErrorResponse(500, str(error)) from None
 
     async def unreachable_message(self, why: str) -> str:  # noqa: ARG002 - there is more to say
-        """What to say when its process ended before it answered."""
+        """Error message for a process that ended before it answered."""
         ended = await self._engine.exit_description()
         return f"The engine {ended} before it answered; the next request starts it again"
 
     async def truncated_message(self, how: str) -> str:  # noqa: ARG002
-        """What to say when its process ended in mid-answer."""
+        """Error message for a process that ended in mid-answer."""
         return f"The engine {await self._engine.exit_description()} in mid-answer; the next request starts it again"

@@ -156,7 +156,7 @@ class ChatProxy:
             body = {name: value for name, value in body.items() if name not in unwanted}
 
     def _body(self) -> tuple[Json, set[str]]:
-        """What is asked of the backend, and the fields of it that the client did not send."""
+        """Return the body for the backend, and the fields in it that the client did not send."""
         body = {**self._request.body, "model": self._model.backend_name}
         added = {"max_tokens", "stream_options"} - body.keys()
         if self._request.max_completion_tokens is not None:
@@ -177,6 +177,6 @@ def _choices(body: Json) -> list[Json]:
 
 
 def _written(body: Json, name: str) -> list[str]:
-    """What a model wrote in an answer, or a piece of one."""
+    """Generated text of an answer or of one chunk."""
     parts = [part for choice in _choices(body) if isinstance(part := choice.get(name), dict)]
     return [str(written) for part in parts for field in _WRITTEN if (written := part.get(field))]

@@ -1,4 +1,4 @@
-"""What is ordered of an engine on this machine, and its answer as it comes."""
+"""Requests to a local engine, and its streamed answers."""
 
 from __future__ import annotations
 

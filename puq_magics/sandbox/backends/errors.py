@@ -1,4 +1,4 @@
-"""What a backend says when it refuses, and what this router makes of it."""
+"""Errors of a backend, translated for the router's client."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class BackendErrorResponse:
     def read(
         cls, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str]
     ) -> BackendErrorResponse:
-        """Read it; ``masked`` takes out of its words what is not for clients."""
+        """Parse an error response; ``masked`` removes from its message what clients must not see."""
         said = json_object(body)
         if said is None:
             error: object = _plain(body)
@@ -47,7 +47,7 @@ class BackendErrorResponse:
         return cls(status, headers, message[:_MOST_WORDS], fields)
 
     def rejects_field(self, field: str) -> bool:
-        """Whether it refuses because of a field that it does not know, or does not want beside another."""
+        """True if the backend rejects the field, or its combination with another."""
         return (
             self.status in (400, 422)
             and field in self.message
@@ -55,7 +55,7 @@ class BackendErrorResponse:
         )
 
     def to_error_response(self, name: str, code: str) -> ErrorResponse:
-        """What to tell the client of the backend of that name, and of the model of that code."""
+        """Return the error for the client, with the backend's name and the model's code."""
         status = self.status
         headers = {"Retry-After": self.headers["Retry-After"]} if "Retry-After" in self.headers else {}
         if self.error.get("type") == "exceed_context_size_error":
@@ -88,6 +88,6 @@ def json_object(data: bytes) -> dict[str, Any] | None:
 
 
 def _plain(body: bytes) -> str:
-    """The words of an error that is not JSON; those of a page are of no use."""
+    """Text of an error that is not JSON; empty for an HTML page."""
     text = body.decode(errors="replace").strip()
     return "" if text.startswith("<") else text

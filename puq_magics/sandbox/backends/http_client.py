@@ -1,11 +1,11 @@
-"""A request to a server that answers for us, which can be let go of at any moment.
+"""HTTP client for backends; leaving the context closes the connection at any moment.
 
     async with ask(server, "POST", "/chat/completions", body) as reply:
         while piece := await reply.read():
             …
 
-Leaving the block, by an exception or a cancellation too, closes the connection: a server that looks notices, and
-stops what it was doing.  Redirects are not followed, so that a key goes to nobody but the server that it is for.
+Leaving the block, also by an exception or a cancellation, closes the connection, so that the server can stop
+working.  Redirects are not followed, so that a key is sent only to the server that it belongs to.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class IncompleteResponseError(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where requests go: an address as ``http://HOST:PORT/v1`` and the key for it, if it has one."""
+    """Base URL as ``http://HOST:PORT/v1``, and the key for it, if any."""
 
     url: str
     key: str | None = field(default=None, repr=False)
@@ -111,14 +111,14 @@ class HttpResponse:
         return bytes(body[:most])
 
     def _measure(self) -> None:
-        """Find out how the end of the body is told."""
+        """Read the framing of the body: chunked, by length, or until the connection closes."""
         length = self.headers.get("Content-Length")
         self._chunked = "chunked" in self.headers.get("Transfer-Encoding", "").lower()
         if self._chunked or length is not None:
             self._left = 0 if self._chunked else _number(str(length), 10)
 
     async def _next_chunk(self) -> int:
-        """The size of the next chunk; what stands before it is the end of the last one."""
+        """Read the size of the next chunk, after the line end of the previous one."""
         line = b""
         while not line:
             line = (await self._within(self._stream.read_until, b"\r\n", _LARGEST_HEAD)).strip()
@@ -223,7 +223,7 @@ async def _connect(server: Endpoint) -> IOStream:
 
 
 def _close_late(connecting: asyncio.Future[IOStream]) -> None:
-    """Close a connection that nobody waited for."""
+    """Close a connection that was opened after its request was cancelled."""
     if not connecting.cancelled() and connecting.exception() is None:
         connecting.result().close()
 
@@ -245,7 +245,7 @@ def _reason(error: BaseException) -> str:
 
 
 class _ConnectionLogFilter(logging.Filter):
-    """Keeps Tornado from logging what goes wrong with a connection of ours: whoever asked is told."""
+    """Suppress Tornado's log records about backend connections; the caller gets an exception."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.threadName != "puq-sandbox" or not str(record.msg).startswith(_OF_CONNECTIONS)

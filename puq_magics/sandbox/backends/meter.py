@@ -1,4 +1,4 @@
-"""What an answer costs, as it comes."""
+"""Cost of an answer while it streams."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class UsageMeter:
             self._charge()
 
     def set_usage(self, usage: object) -> None:
-        """Take the count of those who made the answer, if it is one."""
+        """Use the backend's own token counts, if they are valid."""
         match usage:
             case {"prompt_tokens": int(prompt), "completion_tokens": int(completion)} if (
                 prompt >= 0 <= completion

@@ -31,7 +31,7 @@ MIME: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class SpeechJob:
-    """What the engine is to say, and how."""
+    """Text, voice, speed and format for the engine."""
 
     text: str
     voice: str

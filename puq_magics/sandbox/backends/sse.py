@@ -47,7 +47,7 @@ class EventReader:
         return [data for data in (self._take(b"".join(self._line)), self._take(b"")) if data is not None]
 
     def _take(self, line: bytes) -> bytes | None:
-        """Take a line in; gives the data of the event that it ends, if it ends one that has any."""
+        """Process a line; return the data of the event that it completes, if any."""
         if not line:
             self._size = 0
             data, self._data = self._data, []

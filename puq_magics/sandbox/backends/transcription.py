@@ -1,4 +1,4 @@
-"""Transcription by the engine on this machine: a recording goes there as a file, and its words come one by one."""
+"""Transcription by the local engine: it reads the recording from a file and streams the text."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Spool:
             raise _no_room(error) from None
 
     def unlink_early(self) -> None:
-        """Remove it already, now that whoever hears it has opened it: a process that is killed removes nothing.
+        """Delete the file as soon as the engine has opened it, because a killed process cannot.
 
         Not on Windows, where a file that is open stays.
         """

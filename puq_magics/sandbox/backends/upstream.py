@@ -37,10 +37,10 @@ _LARGEST_LIST: Final = 16 * 1024 * 1024
 
 
 class Upstream(Backend):
-    """A server to pass chats on to; its models are looked up when they are asked for, and again after a while.
+    """Upstream server for chats; its model list is fetched on demand and refreshed after a while.
 
-    ``address`` may end in ``/v1``, in another path (taken as it is), or with the host.  ``key`` goes to it and to
-    nobody else.  Raises ValueError for an address that is none.
+    ``address`` may end in ``/v1``, in another path (used as it is), or with the host.  ``key`` is sent only to this
+    server.  Raises ValueError for an invalid address.
     """
 
     def __init__(self, address: str, key: str | None = None, price: Price = DEFAULT_PRICE) -> None:
@@ -59,12 +59,12 @@ class Upstream(Backend):
 
     @property
     def url(self) -> str:
-        """Where it is, as ``http://HOST:PORT/v1``."""
+        """Base URL, as ``http://HOST:PORT/v1``."""
         return self._server.url
 
     @property
     def name(self) -> str:
-        """What to call it in an error."""
+        """Name for error messages."""
         return f"The upstream {self.url}"
 
     @property
@@ -92,7 +92,7 @@ class Upstream(Backend):
 
     @asynccontextmanager
     async def acquire(self, disconnected: asyncio.Future[None]) -> AsyncIterator[Endpoint]:  # noqa: ARG002 - nobody waits here
-        """Where to send a chat, at once: whether others are being answered is its own business."""
+        """Yield the endpoint at once: the upstream schedules its requests itself."""
         yield self._server
 
     def redact(self, words: str) -> str:
@@ -143,7 +143,7 @@ def _names(body: bytes) -> list[str]:
 
 
 def _checked(address: str) -> str:
-    """The address up to ``/v1``; raises ValueError with words for the user."""
+    """Return the base URL up to ``/v1``; raises ValueError with a message for the user."""
     try:
         parts = urlsplit(address.strip())
         _port = parts.port

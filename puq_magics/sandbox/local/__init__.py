@@ -35,7 +35,7 @@ class MissingError(ImportError):
 
 
 def check_installed() -> None:
-    """Raise MissingError, in words for the user, where a package is missing; imports none."""
+    """Raise MissingError if a package is missing; imports none of them."""
     missing = [package for module, package in _NEEDED.items() if find_spec(module) is None]
     if missing:
         raise MissingError(

@@ -19,7 +19,7 @@ class Encoder(Protocol):
     """Makes a file of mono sound; ``sound`` is an array of floats from -1 to 1."""
 
     def encode(self, sound: Any) -> bytes:
-        """Take more sound; give what of the file can be given by now, which may be nothing."""
+        """Encode more sound; return the bytes of the file that are complete, which may be none."""
 
     def close(self) -> bytes:
         """End the file; give the rest of it."""
@@ -27,7 +27,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class _SoundfileFormat:
-    """How soundfile calls a format, and its settings."""
+    """Format and settings for soundfile."""
 
     format: str
     subtype: str | None = None
@@ -53,7 +53,7 @@ FORMATS: Final = (*_FORMS, "wav")
 
 
 def make_encoder(kind: str, rate: int) -> Encoder:
-    """One for a file of one of the `FORMATS`, ``rate`` in Hz: 24000 is one that all of them take."""
+    """Return an encoder for one of the `FORMATS`; ``rate`` in Hz, 24000 works for all of them."""
     return WavEncoder(rate) if kind == "wav" else LibraryEncoder(_FORMS[kind], rate)
 
 
@@ -66,13 +66,13 @@ class WavEncoder:
         self._head = head + b"data" + struct.pack("<I", _UNKNOWN)
 
     def encode(self, sound: Any) -> bytes:
-        """See Encoder."""
+        """Implement `Encoder`."""
         head, self._head = self._head, b""
         samples: bytes = (sound.clip(-1.0, 1.0) * _FULL_SCALE).astype("<i2").tobytes()
         return head + samples
 
     def close(self) -> bytes:
-        """See Encoder."""
+        """Implement `Encoder`."""
         return self._head
 
 
@@ -95,21 +95,21 @@ class LibraryEncoder:
         )
 
     def encode(self, sound: Any) -> bytes:
-        """See Encoder."""
+        """Implement `Encoder`."""
         self._file.write(sound.clip(-1.0, 1.0))
         return b"" if self._counted else self._outlet.drain()
 
     def close(self) -> bytes:
-        """See Encoder."""
+        """Implement `Encoder`."""
         self._file.close()
         return self._outlet.drain()
 
 
 class WriteBuffer(io.RawIOBase):
-    """A file whose bytes are taken out while it is written.
+    """File object whose bytes are drained while it is written.
 
-    At its end the library goes back to write lengths into the head, which has gone by then: a head without them is
-    that of a stream, and players take it.
+    At its end the library seeks back to write lengths into the header, which is already drained. Players accept the
+    header without them, as that of a stream.
     """
 
     def __init__(self) -> None:
@@ -119,32 +119,32 @@ class WriteBuffer(io.RawIOBase):
         self._position = 0
 
     def drain(self) -> bytes:
-        """What was written since the last time."""
+        """Return and remove the bytes written since the last call."""
         data = bytes(self._waiting)
         self._taken += len(data)
         self._waiting.clear()
         return data
 
     def writable(self) -> bool:
-        """See io.RawIOBase."""
+        """Implement io.RawIOBase."""
         return True
 
     def seekable(self) -> bool:
-        """See io.RawIOBase."""
+        """Implement io.RawIOBase."""
         return True
 
     def tell(self) -> int:
-        """See io.RawIOBase."""
+        """Implement io.RawIOBase."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """See io.RawIOBase."""
+        """Implement io.RawIOBase."""
         start = (0, self._position, self._taken + len(self._waiting))[whence]
         self._position = start + offset
         return self._position
 
     def write(self, data: Any) -> int:
-        """See io.RawIOBase; what has gone stays as it is."""
+        """Write bytes; drained ones stay as they are."""
         written = bytes(data)
         place = self._position - self._taken
         late = max(0, -place)

@@ -84,7 +84,7 @@ def _params(path: Path, context: int, threads: int, key: str) -> CommonParams:
 
 
 def _load(params: CommonParams) -> Server:
-    """The server, taking requests; raises EngineStartError with llama.cpp's own words for why it cannot."""
+    """Start the server; raises EngineStartError with llama.cpp's error message."""
     from xllamacpp import Server
 
     with _stderr_kept() as log:
@@ -99,7 +99,7 @@ def _load(params: CommonParams) -> Server:
 
 @contextmanager
 def _stderr_kept() -> Iterator[IO[bytes]]:
-    """What is written to stderr meanwhile, by libraries too; it stands in stderr afterwards."""
+    """Capture stderr, including that of libraries, and write it to stderr afterwards."""
     stderr = os.dup(2)
     with TemporaryFile() as log:
         os.dup2(log.fileno(), 2)

@@ -1,7 +1,7 @@
-"""In an engine's process: meeting the parent that started it, and ending when that parent does.
+"""Main loop of an engine's process: handshake with the parent, and exit when the parent ends.
 
-The two speak once, a line each way.  The parent writes the key to stdin and leaves the pipe open: its end says that
-the parent is gone.  The child answers on stdout with a line of JSON, ``{"url": …}`` or ``{"error": words}``.
+The handshake is a line each way.  The parent writes the key to stdin and leaves the pipe open: end of file means
+that the parent is gone.  The child answers on stdout with a line of JSON, ``{"url": …}`` or ``{"error": text}``.
 
     def main(parent: Parent) -> None:
         …                       # load; raise EngineStartError("words for the user") where that fails
@@ -28,7 +28,7 @@ _LOOKING: Final = 1.0
 
 
 class EngineStartError(Exception):
-    """Why an engine cannot serve, in words for the user."""
+    """An engine cannot start; the message is for the user."""
 
 
 class Parent:
@@ -41,11 +41,11 @@ class Parent:
         self._answered = False
 
     def announce(self, url: str) -> None:
-        """Tell that requests are answered at ``url``, as ``http://127.0.0.1:PORT``; once."""
+        """Announce, once, that requests are served at ``url``, as ``http://127.0.0.1:PORT``."""
         self._answer({"url": url})
 
     def report_failure(self, words: str) -> None:
-        """Tell why they will not be; not heard any more behind `announce`."""
+        """Report a failure to start; ignored after `announce`."""
         if not self._answered:
             self._answer({"error": words})
 
@@ -61,7 +61,7 @@ class Parent:
 
 
 def run(main: Callable[[Parent], None]) -> NoReturn:
-    """Meet the parent, and serve; whatever ``main`` raises before it announces is told to the parent."""
+    """Do the handshake and serve; an exception of ``main`` before it announces is reported to the parent."""
     parent = _handshake()
     try:
         main(parent)

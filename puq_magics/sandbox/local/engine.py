@@ -52,7 +52,7 @@ class Engine:
 
     @asynccontextmanager
     async def acquire(self, disconnected: asyncio.Future[None]) -> AsyncIterator[RunningEngine]:
-        """The engine to oneself, loaded: the others wait until the context is left, first come, first served.
+        """Start the engine if needed and reserve it for this context; requests are served in order.
 
         Raises StreamClosedError once ``gone`` is done (the client went) while it waits, in line or for the engine to
         load, and EngineError where that cannot be loaded; the next turn tries again.
@@ -69,9 +69,9 @@ class Engine:
                 self._resting = asyncio.get_running_loop().call_later(self._idle, self._unload)
 
     async def exit_description(self) -> str:
-        """What became of the process, within a turn in which its connection ended too early.
+        """Describe how the process ended, after its connection closed too early.
 
-        Words to stand behind its name: "ended by signal 9 (SIGKILL)".
+        For use after its name: "ended by signal 9 (SIGKILL)".
         """
         child = self._child
         if child is None:
@@ -86,7 +86,7 @@ class Engine:
         return child.exit_description()
 
     def stop(self) -> None:
-        """End the process, and wait until it is gone; the next turn would start another one."""
+        """End the process and wait for its exit; the next request starts a new one."""
         child = self._take_child()
         if child is not None:
             child.stop()
@@ -127,7 +127,7 @@ class Engine:
 
 
 class _FairQueue:
-    """Where one waits for one's turn: first come, first served."""
+    """Queue of waiting requests: first come, first served."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -135,7 +135,7 @@ class _FairQueue:
 
     @asynccontextmanager
     async def wait_turn(self, disconnected: asyncio.Future[None]) -> AsyncIterator[None]:
-        """Be the first; raises StreamClosedError as soon as ``gone`` is done, and gives up the place."""
+        """Wait until first in line; raises StreamClosedError, and leaves the queue, as soon as ``gone`` is done."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # whoever was in line there went with that loop
             self._loop, self._lock = loop, asyncio.Lock()

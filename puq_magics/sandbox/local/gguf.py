@@ -32,12 +32,12 @@ _ALIGNMENT: Final = 32
 
 
 class GgufError(ValueError):
-    """A file is no model that can be loaded; in words for the user, with the file's name."""
+    """A file cannot be loaded as a model; the message, for the user, has the file's name."""
 
 
 @dataclass(frozen=True)
 class Gguf:
-    """What a file tells of its model."""
+    """Metadata of a GGUF file."""
 
     #: As ``llama``; empty where it does not say.
     architecture: str

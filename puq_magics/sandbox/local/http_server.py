@@ -33,14 +33,13 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD, _LARGE = -3, -1, 1_000_000
 
 
 class InvalidRequestError(Exception):
-    """An order that cannot be done, in words for the user; raised before the first piece."""
+    """Invalid request to an engine; raised before the first piece of the answer. The message is for the user."""
 
 
 def trim_memory() -> None:
-    """Have large arrays go back to the system when they are done with; to be called before a model is loaded.
+    """Return large freed arrays to the system; call before a model is loaded.
 
-    Otherwise what they leave is kept in pieces, of which an engine would take some 40 MB more.  Does nothing where
-    there is no glibc.
+    Otherwise the freed memory is kept in pieces, some 40 MB per engine.  Does nothing without glibc.
     """
     with suppress(OSError, AttributeError, TypeError):  # TypeError: Windows has no library without a name
         mallopt = ctypes.CDLL(None).mallopt
@@ -68,7 +67,7 @@ class JobHandler(RequestHandler):
     """Has an order done in the one thread that works."""
 
     def initialize(self, key: str, work: JobFunction, worker: ThreadPoolExecutor) -> None:
-        """Take what the application's route gives."""
+        """Store what the application's route passes."""
         self._key = key
         self._work = work
         self._worker = worker
@@ -81,7 +80,7 @@ class JobHandler(RequestHandler):
             self._refuse(401, "Unauthorized")
 
     def on_connection_close(self) -> None:
-        """Remember that nobody waits for the answer."""
+        """Note that the client has disconnected."""
         self._gone = True
 
     async def post(self) -> None:

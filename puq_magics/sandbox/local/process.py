@@ -24,7 +24,7 @@ _LAST_WORDS: Final = 1.0
 
 
 class EngineError(Exception):
-    """An engine cannot be started, in words for the user."""
+    """An engine cannot be started; the message is for the user."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class EngineProcess:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it serves, or may yet come to it."""
+        """True while it serves or is still starting."""
         if not self.ready.done():
             return not self._killed
         return self._running is not None and not self._killed and not self.ended.done()
 
     def running(self) -> RunningEngine:
-        """Where it serves, once it is ready; raises EngineError where it does not."""
+        """Wait until it is ready and return its endpoint; raises EngineError if it fails."""
         if self._running is None:
             raise EngineError(self._why)
         return self._running
@@ -93,13 +93,13 @@ class EngineProcess:
             process.kill()
 
     def stop(self) -> None:
-        """End the process, and wait until it is gone."""
+        """End the process and wait for its exit."""
         self.kill()
         if self._thread is not current_thread():
             self._thread.join()
 
     def exit_description(self) -> str:
-        """How it ended, to stand behind its name: "ended by signal 9 (SIGKILL)"."""
+        """Describe how it ended, for use after its name: "ended by signal 9 (SIGKILL)"."""
         process = self._process
         if process is None or not self.ended.done():
             return "has closed the connection"
@@ -138,7 +138,7 @@ class EngineProcess:
                 self._log = (self._log + chunk)[-_KEPT:]
 
     def _handshake(self, process: subprocess.Popen[bytes]) -> None:
-        """Give the key, and hear whether it serves; no answer at all leaves it without a reason too."""
+        """Send the key and read the reply; without a reply there is no reason either."""
         assert process.stdin is not None  # noqa: S101 - for the type checker: both are pipes
         assert process.stdout is not None  # noqa: S101
         with suppress(OSError):  # it ended already: its silence says so

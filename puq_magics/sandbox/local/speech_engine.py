@@ -24,7 +24,7 @@ BUILT_IN_VOICE: Final = "heart"
 
 @dataclass(frozen=True)
 class HibariVoice:
-    """A voice of hibari's, and how to come near it by the one that is always there."""
+    """Voice of hibari, and the pitch that imitates it with the voice that is always there."""
 
     name: str
     #: How much higher the built-in voice is made; below 1 is deeper.
@@ -111,7 +111,7 @@ class HibariSpeaker:
         return True
 
     def _take(self, voice: HibariVoice) -> float:
-        """Take that voice; give the pitch that is still to be made."""
+        """Select the voice; return the pitch change that is still needed."""
         if voice.name != self._engine.voice:
             british, was_british = (
                 self._voices.VOICES[name]["british"] for name in (voice.name, self._engine.voice)

@@ -1,14 +1,14 @@
-"""An engine's process: whisper tiny.en hears a recording, some seconds at a time.
+"""Transcription engine process: whisper tiny.en, on windows of a recording.
 
 ``POST /v1/transcribe`` takes ``{"path", "name"}`` and answers with lines of JSON, each with one of these:
 
-* ``length``: how many seconds the recording lasts, by its head; null where that does not say.  It comes first, once
-  it is clear that there is sound to be heard;
-* ``segment``: some words, as whisper's verbose JSON has them;
-* ``reached``: how many seconds were heard by now;
-* ``end``: how many seconds it lasted.  It comes last.
+* ``length``: duration of the recording in seconds by its header, or null.  It is sent first, once it is clear that
+  there is sound;
+* ``segment``: a segment, as in whisper's verbose JSON;
+* ``reached``: seconds transcribed so far;
+* ``end``: the duration in seconds.  It is sent last.
 
-An hour of sound is never in memory: only the window of half a minute that whisper hears at once.
+Only the half minute that whisper processes at once is in memory.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Recording:
         self._container.close()
 
     def read(self, samples: int, behind: Any = ()) -> Any:
-        """So many samples, or as many as there are: first those that are given, then the next ones."""
+        """Return up to so many samples: first the given ones, then the next of the recording."""
         blocks, count = [self._np.asarray(behind, "float32")], len(behind)
         while count < samples:
             block = next(self._blocks, None) if self._waiting is None else self._waiting

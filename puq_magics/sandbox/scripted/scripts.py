@@ -1,7 +1,7 @@
-"""The scripted answers: a function for each chat model, from the request to the moves of its answer.
+"""Scripted answers: for each chat model a function from the request to the steps of its answer.
 
-Every answer in words opens with a line that says that no model wrote it: there however early the answer is cut.
-Where JSON is asked for, the answer is JSON made of the request; and where an answer was cut, it goes on.
+Every text answer begins with a line that says that no model wrote it, so that it is there however early the answer
+is cut. If JSON is requested, the answer is JSON generated from the request; a cut answer can be continued.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ NOTHING_LEFT: Final = "That was all that my script says."
 def continue_answer(
     script: Callable[[ChatRequest], Iterator[Action]], request: ChatRequest
 ) -> Iterator[Action]:
-    """The script's answer, or, where the request holds one that was cut and asks to go on, the rest of that."""
+    """Return the script's answer or, if the request asks to continue a cut answer, the rest of that one."""
     cut = _partial_answer(request)
     if cut is None:
         yield from script(request)
@@ -212,7 +212,7 @@ def continue_answer(
 
 
 def _partial_answer(request: ChatRequest) -> tuple[ChatRequest, str] | None:
-    """The request as it was before the answer that is to go on, and the words of that answer."""
+    """Return the request before the answer to continue, and the text of that answer."""
     messages, came = list(request.messages), ""
     while len(messages) > 1:
         if messages[-1].role == "assistant":
@@ -229,7 +229,7 @@ def _partial_answer(request: ChatRequest) -> tuple[ChatRequest, str] | None:
 
 
 def _rest(text: str, came: str) -> str | None:
-    """What follows in ``text`` on the words that came; None where they are not in it."""
+    """Return the part of ``text`` after the partial answer; None if that is not in it."""
     if text.startswith(came):
         return text[len(came) :]
     tail = came.rstrip()[-_TAIL:]
@@ -241,7 +241,7 @@ _ROWS = 6
 
 
 def requested_sections(question: str, told: str = "") -> Iterator[str]:
-    """A sentence on the question's words, and the parts that it, or what the model was told, asks for by name."""
+    """Yield a sentence about the question, and the sections that the question or the system prompt names."""
     asked = [make for pattern, make in _PARTS if re.search(pattern, f"{question}\n{told}", re.IGNORECASE)]
     yield _sentence(_words(question))
     for make in asked:
@@ -330,7 +330,7 @@ def short(request: ChatRequest) -> Iterator[Action]:
 
 
 def clumsy(request: ChatRequest) -> Iterator[Action]:
-    """As `short` in words; JSON comes wrong the first time, and right when it is sent back."""
+    """Answer like `short`; JSON is wrong the first time, and right after a repair request."""
     asked = find_json_format(request)
     if asked is None:
         yield from short(request)
@@ -374,21 +374,21 @@ def think(request: ChatRequest) -> Iterator[Action]:
 
 
 def stall(_request: ChatRequest) -> Iterator[Action]:
-    """A few words, then nothing but keep-alives."""
+    """Yield a few words, then only keep-alives."""
     yield Content(NOTICE)
     yield Content("These words came quickly, and the rest is a long time coming: interrupt me when")
     yield Stall(keep_alive=True)
 
 
 def silence(_request: ChatRequest) -> Iterator[Action]:
-    """A few words, then not a byte."""
+    """Yield a few words, then nothing at all."""
     yield Content(NOTICE)
     yield Content("These words came quickly; now the line goes dead, and only a time limit")
     yield Stall(keep_alive=False)
 
 
 def fail(_request: ChatRequest) -> Iterator[Action]:
-    """Some words, then an error."""
+    """Yield a few words, then an error."""
     yield Content(NOTICE)
     yield Content("This answer starts well. It even has a second sentence, but it will not")
     yield Failure("The scripted model failed in mid-answer, as sandbox/fail always does")
@@ -427,7 +427,7 @@ def excerpt(message: Message) -> str:
 
 
 def _asks_for_code_block(message: Message) -> bool:
-    """Whether a system prompt says that an answer is to be code."""
+    """True if a system prompt requests code."""
     text = message.text.lower()
     return message.role == "system" and "code" in text and bool(re.search(r"\bblock|\bfence|\bonly\b", text))
 

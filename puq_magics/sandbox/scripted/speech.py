@@ -59,13 +59,13 @@ class PcmAudio:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """Duration in seconds."""
         return len(self.samples) / 2 / self.rate
 
 
 @dataclass(frozen=True)
 class WavHeader:
-    """What the first bytes of a WAV file say of its sound."""
+    """Header of a WAV file."""
 
     rate: int
     channels: int
@@ -82,11 +82,11 @@ class WavHeader:
 
     @property
     def is_pcm16(self) -> bool:
-        """Whether it is mono of 16-bit samples, as the sandbox's own speech is."""
+        """True for mono 16-bit PCM, as the sandbox's own speech is."""
         return (self.format, self.channels, self.bits) == (_PCM, 1, 16)
 
     def seconds(self, size: int) -> float:
-        """How long it lasts, in a file of ``size`` bytes: what is not there is not heard."""
+        """Return the duration in seconds in a file of ``size`` bytes; missing samples are not counted."""
         there = max(0, size - self.start)
         return (there if self.length is None else min(there, self.length)) / self.bytes_per_second
 
@@ -179,7 +179,7 @@ class EspeakProcess:
         )
 
     def wait(self) -> PcmAudio | None:
-        """What it says; None when it fails, or says nothing at all."""
+        """Wait for the audio; None if espeak-ng fails or produces none."""
         try:
             wav, _ = self._process.communicate(self._text.encode("utf-8", "replace"), timeout=_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -202,7 +202,7 @@ _LABEL = re.compile(rb"puq-sandbox:([A-Za-z0-9+/=]*);")
 
 @dataclass(frozen=True)
 class _SoundfileFormat:
-    """How soundfile calls a format, and the rate it needs, in Hz (None: any)."""
+    """Format for soundfile, and the sample rate that it needs in Hz (None: any)."""
 
     format: str
     subtype: str | None
@@ -235,7 +235,7 @@ def write_audio(pcm: PcmAudio, text: str, engine: str, kind: str) -> tuple[bytes
 
 
 def text_from_label(data: bytes) -> str | None:
-    """The words in the label of a file, if these bytes of it have one."""
+    """Return the text in the label of a file, if these bytes contain one."""
     found = _LABEL.search(data)
     if found is None:
         return None
