@@ -13,7 +13,7 @@ from typing import Any
 from IPython.display import display
 
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.core.files import first_free_path, output_paths, save_to_temp_file
+from puq_magics.core.files import expand_path, first_free_path, output_paths, save_to_temp_file
 from puq_magics.core.media_types import detect_audio_type
 from puq_magics.magics.dry_run import show_dry_run
 from puq_magics.magics.options import CommandLine, UnknownOptionError, resolve_save_path
@@ -111,7 +111,7 @@ def build_next_spec(session: Session, args: argparse.Namespace, source: AudioInp
     if args.save is None or args.force:
         return build_spec(session, args, source)
     unsaved = argparse.Namespace(**{**vars(args), "save": None})
-    save = first_free_path(output_paths(Path(args.save).expanduser(), ".txt")[0])
+    save = first_free_path(output_paths(expand_path(args.save), ".txt")[0])
     return replace(build_spec(session, unsaved, source), save=save)
 
 

@@ -58,7 +58,7 @@ def test_the_list_leaves_the_last_answer_alone(conversation_shell: Any) -> None:
     assert conversation_shell.names["_puq"] is last
 
 
-def test_a_transcript_is_there_to_read(conversation_shell: Any) -> None:
+def test_a_transcript(conversation_shell: Any) -> None:
     ran = conversation_shell.run("%puq_chats main -o seen")
     assert "> one" in ran.out
     assert "You asked, in **1 word**" in ran.out
@@ -82,7 +82,7 @@ def test_a_transcript_is_safe(sandbox_kernel: Any) -> None:
     assert markdown.startswith("**Conversation `main`**\n\n**Question 1**\n\n")
 
 
-def test_a_branch_says_whose_it_is(conversation_shell: Any) -> None:
+def test_a_branch_name_has_its_conversation(conversation_shell: Any) -> None:
     conversation_shell.run("%puq_chat -q -c other three")
     conversation_shell.run("%puq_chats main --undo")
     conversation_shell.run("%puq_chats --restore main~1")
@@ -102,7 +102,7 @@ def test_reset_undo_and_restore(conversation_shell: Any) -> None:
     assert "no branch" in str(conversation_shell.error("%puq_chats --restore main~9"))
 
 
-def test_a_fork_goes_its_own_way(conversation_shell: Any) -> None:
+def test_a_fork_is_independent(conversation_shell: Any) -> None:
     conversation_shell.run("%puq_chats main --fork side")
     conversation_shell.run("%puq_chat -q -c side three")
     assert (questions(conversation_shell), questions(conversation_shell, "side")) == (
@@ -141,7 +141,7 @@ def test_save_and_load(conversation_shell: Any, tmp_path: Path) -> None:
     assert questions(conversation_shell) == ["one", "two"]
 
 
-def test_turns_without_ids_are_nobodys_to_replace_in_another_session(
+def test_turns_without_ids_are_not_replaced_in_another_session(
     conversation_shell: Any, tmp_path: Path
 ) -> None:
     conversation_shell.run(f"%puq_chats main --save {tmp_path}/main.json")
@@ -156,13 +156,13 @@ def test_turns_without_ids_are_nobodys_to_replace_in_another_session(
 @pytest.mark.parametrize(
     "content", ["", "no JSON", '{"format": "puq_magics conversation", "version": 99}', '{"a"']
 )
-def test_a_file_that_is_none(conversation_shell: Any, tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_conversation(conversation_shell: Any, tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
     assert isinstance(conversation_shell.error(f"%puq_chats x --load {tmp_path}/x.json"), InputError)
     assert conversation_shell.session.conversations.names == ("main",)
 
 
-def test_an_answer_that_was_cut_can_be_gone_on_with_in_another_session(
+def test_an_answer_that_was_cut_can_be_continued_in_another_session(
     shell: Any, serve: Any, monkeypatch: Any, tmp_path: Path
 ) -> None:
     answers = [("One, two,", "length"), (" three.", "stop")]
@@ -193,7 +193,7 @@ def test_an_export_to_hand_in(conversation_shell: Any, tmp_path: Path, ending: s
     assert "exists" in str(conversation_shell.error(f"%puq_chats main --export {tmp_path}/main.{ending}"))
 
 
-def test_what_cannot_be_told(conversation_shell: Any) -> None:
+def test_invalid_lines(conversation_shell: Any) -> None:
     assert "cannot be combined" in str(conversation_shell.error("%puq_chats main --reset --undo"))
     assert "no conversation 'mian'" in str(conversation_shell.error("%puq_chats mian"))
     assert "'main'" in str(conversation_shell.error("%puq_chats mian"))

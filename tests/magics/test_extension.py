@@ -59,7 +59,7 @@ def test_load_and_unload_leave_nothing_behind(plain_shell: Any) -> None:
     assert "not found" in str(shell.attempt("%puq_chat hi").error)
 
 
-def test_unload_lets_go_of_the_workspace_and_its_connections(make_shell: Any) -> None:
+def test_unload_releases_the_session_and_its_connections(make_shell: Any) -> None:
     shell = make_shell()
     shell.run("%load_ext puq_magics")
     use(shell)
@@ -78,7 +78,7 @@ def test_unload_keeps_a_last_result_that_the_user_made(shell: Any) -> None:
     assert "Scripted" in shell.names["kept"].text
 
 
-def test_reload_gives_the_magics_once_and_a_new_workspace(plain_shell: Any) -> None:
+def test_reload_registers_the_magics_once_with_a_new_session(plain_shell: Any) -> None:
     shell = plain_shell
     shell.run("%load_ext puq_magics")
     use(shell)
@@ -93,7 +93,7 @@ def test_reload_gives_the_magics_once_and_a_new_workspace(plain_shell: Any) -> N
 @pytest.mark.parametrize(
     ("name", "good", "bad"), [("chat", "main", "a b"), ("footer", "short", "loud"), ("timeout", 5, -1)]
 )
-def test_what_a_setting_refuses_is_said_and_not_told_it_again(
+def test_an_invalid_setting_is_an_error_and_not_applied_again(
     shell: Any, caplog: pytest.LogCaptureFixture, name: str, good: Any, bad: Any
 ) -> None:
     shell.run(f"%config PuqMagics.{name} = {good!r}")

@@ -21,7 +21,7 @@ def codes(shell: Any, line: str) -> list[str]:
     return [model.code for model in shell.names["found"]]
 
 
-def test_all_that_are_enabled(shell: Any, sandbox: Any) -> None:
+def test_enabled_models_are_listed(shell: Any, sandbox: Any) -> None:
     listed = codes(shell, "")
     assert len(listed) > 1500
     assert "sandbox/chat" in listed
@@ -30,7 +30,7 @@ def test_all_that_are_enabled(shell: Any, sandbox: Any) -> None:
     assert shell.names["_puq"] is shell.names["found"]
 
 
-def test_words_kinds_and_providers_narrow_it_wherever_they_stand(shell: Any, sandbox: Any) -> None:
+def test_terms_kinds_and_providers_filter_in_any_order(shell: Any, sandbox: Any) -> None:
     both = codes(shell, "sandbox s --kind chat")
     assert both == codes(shell, "--kind chat SANDBOX s")
     assert "sandbox/short" in both
@@ -40,7 +40,7 @@ def test_words_kinds_and_providers_narrow_it_wherever_they_stand(shell: Any, san
     assert codes(shell, "no-such-words") == []
 
 
-def test_a_provider_that_is_not_there(shell: Any, sandbox: Any) -> None:
+def test_an_unknown_provider(shell: Any, sandbox: Any) -> None:
     error = shell.error("%puq_models --provider sandbx")
     assert isinstance(error, InputError)
     assert "Did you mean 'sandbox'?" in str(error)
@@ -51,7 +51,7 @@ def test_kinds_that_are_corrected(shell: Any, sandbox: Any) -> None:
     assert codes(shell, "--kind image sandbox") == ["sandbox/short", "sandbox/image"]
 
 
-def test_it_is_shown_once_and_in_the_middle_of_a_cell_too(shell: Any, sandbox: Any) -> None:
+def test_the_list_is_shown_once_also_in_the_middle_of_a_cell(shell: Any, sandbox: Any) -> None:
     out = shell.run("%puq_models sandbox short").out
     assert out.count("sandbox/short") == 1
     assert "0.15" in out
@@ -59,7 +59,7 @@ def test_it_is_shown_once_and_in_the_middle_of_a_cell_too(shell: Any, sandbox: A
     assert "sandbox/short" in shell.run("%puq_models sandbox short\n1 + 1").out
 
 
-def test_the_list_is_asked_for_once(shell: Any, sandbox: Any) -> None:
+def test_the_list_is_fetched_once(shell: Any, sandbox: Any) -> None:
     for line in ("", "a", "--refresh"):
         codes(shell, line)
     assert [request.path for request in sandbox.requests] == ["/v1/models"] * 2
@@ -76,7 +76,7 @@ def test_the_chooser_needs_a_notebook(shell: Any, sandbox: Any) -> None:
     assert isinstance(shell.error("%puq_choose"), ConfigurationError)
 
 
-def test_a_choice_is_in_force_at_once_for_its_kind(sandbox_kernel: Any) -> None:
+def test_a_choice_applies_at_once_for_its_kind(sandbox_kernel: Any) -> None:
     shown = sandbox_kernel.run("chooser = %puq_choose")
     assert shown.reply["status"] == "ok"
     assert sandbox_kernel.value("chooser.value") == "sandbox/echo"
@@ -138,7 +138,7 @@ def test_usage_of_all_sessions(shell: Any, monkeypatch: Any, tmp_path: Any) -> N
     assert shell.names["all"].total.calls == 3
 
 
-def test_a_ledger_that_cannot_be_used_is_told(shell: Any, monkeypatch: Any, tmp_path: Any) -> None:
+def test_a_ledger_that_cannot_be_used_is_reported(shell: Any, monkeypatch: Any, tmp_path: Any) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("PUQ_LEDGER", str(tmp_path / "file" / "calls.sqlite"))
     shell.run("%puq_sandbox --pace 0\n%puq_chat -q hi")

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from puq_magics.core.errors import InputError
-from puq_magics.magics.commands import CHAT_COMMAND
-from puq_magics.magics.options import CommandLine, option, parse_params
+from puq_magics.magics.commands import CHAT_COMMAND, MODELS_COMMAND
+from puq_magics.magics.options import CommandLine, UnknownOptionError, option, parse_params
 
 FLAGS = [flag for option in CHAT_COMMAND.options for flag in option.flags]
 
@@ -29,7 +29,7 @@ FLAGS = [flag for option in CHAT_COMMAND.options for flag in option.flags]
         ("\\-q hi", "\\-q hi"),
     ],
 )
-def test_options_come_off_the_front_and_the_rest_is_raw(line: str, prompt: str) -> None:
+def test_options_are_parsed_and_the_rest_is_raw(line: str, prompt: str) -> None:
     assert CHAT_COMMAND.parse(line)[1] == prompt
 
 
@@ -64,14 +64,14 @@ def test_values_as_a_shell_reads_them(line: str, system: str) -> None:
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"])))
-def test_any_prompt_behind_two_dashes_is_raw(prompt: str) -> None:
+def test_any_prompt_after_two_dashes_is_raw(prompt: str) -> None:
     args, rest = CHAT_COMMAND.parse(f"-q -- {prompt}")
     assert args.quiet
     assert rest == prompt.strip()
 
 
 @given(st.text())
-def test_any_line_is_read_or_refused(line: str) -> None:
+def test_any_line_is_parsed_or_an_error(line: str) -> None:
     try:
         _, rest = CHAT_COMMAND.parse(line)
     except InputError:
@@ -89,7 +89,7 @@ def test_any_value_can_be_quoted(value: str) -> None:
 
 
 @pytest.mark.parametrize("flag", FLAGS)
-def test_half_a_flag_is_no_flag(flag: str) -> None:
+def test_flags_are_not_abbreviated(flag: str) -> None:
     for wrong in (f"{flag}x" if flag.startswith("--") else f"-{flag}", flag[:-1] if len(flag) > 4 else "-x"):
         with pytest.raises(InputError):
             CHAT_COMMAND.parse(f"{wrong} hi")
@@ -107,7 +107,7 @@ def test_half_a_flag_is_no_flag(flag: str) -> None:
         ("-q", "", True, None),
     ],
 )
-def test_options_around_a_word(line: str, word: str, quiet: bool, temperature: float | None) -> None:
+def test_options_around_an_argument(line: str, word: str, quiet: bool, temperature: float | None) -> None:
     args, found = CHAT_COMMAND.parse_with_argument(line, "hint")
     assert (found, args.quiet, args.temperature) == (word, quiet, temperature)
 
@@ -119,7 +119,27 @@ def test_a_second_argument_is_an_error(line: str) -> None:
     assert caught.value.hint == "the hint"
 
 
-def test_a_command_line_speaks_for_its_own_magic() -> None:
+@pytest.mark.parametrize(
+    ("line", "name", "suggestions"),
+    [
+        ("--mdel x hi", "--mdel", ["--model"]),
+        ("--all-b hi", "--all-b", ["--all-blocks"]),
+        ("-x hi", "-x", []),
+    ],
+)
+def test_an_unknown_option_has_its_name_and_suggestions(line: str, name: str, suggestions: list[str]) -> None:
+    with pytest.raises(UnknownOptionError) as caught:
+        CHAT_COMMAND.parse(line)
+    assert (caught.value.name, caught.value.suggestions) == (name, suggestions)
+
+
+def test_arguments_and_options_in_any_order() -> None:
+    args, arguments = MODELS_COMMAND.parse_intermixed("gpt --all 'mini 4' --kind chat -- --refresh")
+    assert (args.all, args.kind, args.refresh) == (True, "chat", False)
+    assert arguments == ["gpt", "mini 4", "--refresh"]
+
+
+def test_hints_name_the_magic() -> None:
     def puq_first(line: str) -> None:
         """First."""
 
@@ -141,7 +161,7 @@ def test_a_command_line_speaks_for_its_own_magic() -> None:
 @pytest.mark.parametrize(
     "line", ["-m -- hi", "--system=-- hi", "-s-- hi", "--param -- hi", "--param a=1 --param -- hi"]
 )
-def test_two_dashes_are_no_value(line: str) -> None:
+def test_two_dashes_are_not_a_value(line: str) -> None:
     with pytest.raises(InputError, match="-- is not a value"):
         CHAT_COMMAND.parse(line)
 

@@ -55,7 +55,7 @@ def test_other_magics_with_prompts_take_questions_too(shell: Any, name: str) -> 
         "!echo %puq_chat What?",
     ],
 )
-def test_all_else_is_read_as_without_the_extension(shell: Any, make_shell: Any, cell: str) -> None:
+def test_other_lines_are_parsed_as_without_the_extension(shell: Any, make_shell: Any, cell: str) -> None:
     with_it = shell.ip.transform_cell(cell)
     assert with_it == make_shell().ip.transform_cell(cell)
 

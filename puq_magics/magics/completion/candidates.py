@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool
 
 from puq_magics.api.types import Model
-from puq_magics.core.errors import PuqError
+from puq_magics.core.errors import InputError, PuqError
+from puq_magics.core.files import expand_path
 from puq_magics.magics.completion.cursor import quote_word, split_quote
 from puq_magics.session.session import Session
 from puq_magics.session.settings import MODEL_KINDS, SANDBOX, SANDBOX_LOCAL, model_setting
@@ -277,8 +277,8 @@ def _path_items(prefix: str) -> Iterator[CompletionItem]:
         yield CompletionItem("~/", "folder", is_open=True)
         return
     try:
-        entries = list(os.scandir(Path(folder).expanduser() if folder else "."))
-    except (OSError, RuntimeError, ValueError):  # no such folder, or an unknown user
+        entries = list(os.scandir(expand_path(folder or ".")))
+    except (OSError, InputError):  # no such folder, or an unknown user
         return
     for is_file, entry_name in sorted((not entry.is_dir(), entry.name) for entry in entries):
         if entry_name.startswith(name) and (name or not entry_name.startswith(".")):

@@ -68,7 +68,7 @@ def split(marked: str) -> tuple[str, int]:
         ("%config PuqMagics.chat_model = 'a¦'", CursorPosition("setting", "chat_model", "'a", "'")),
     ],
 )
-def test_the_place_of_the_cursor(marked: str, place: CursorPosition) -> None:
+def test_the_position_of_the_cursor(marked: str, place: CursorPosition) -> None:
     assert locate_cursor(*split(marked), LINES, CELLS) == place
 
 
@@ -129,14 +129,14 @@ def test_the_word_at_the_cursor(before: str, prompt: bool, typed: PartialLine) -
 
 @pytest.mark.parametrize("text", ["plain", "two words", "it's", 'a "b"', "back\\slash", "a\\ b"])
 @pytest.mark.parametrize("quote", ["", '"'])
-def test_what_is_inserted_is_one_word_that_says_the_same(text: str, quote: str) -> None:
+def test_an_inserted_value_is_one_word_with_the_same_text(text: str, quote: str) -> None:
     written = quote_word(text, quote)
     found = parse_partial_line(f" --save {written} ", TAKERS.__contains__, prompt=True)
     assert found == PartialLine("", "", ("--save",))
     assert split_quote(written.removesuffix(quote)) == (quote, text)
 
 
-def test_a_quote_that_is_closed_behind_the_cursor_is_not_closed_again() -> None:
+def test_a_quote_closed_after_the_cursor_is_not_closed_again() -> None:
     assert quote_word("a b", "'") == "'a b'"
     assert quote_word("a b", "'", after="' -q") == "'a b"
     assert quote_word("a b/", "'", is_open=True) == "'a b/"
@@ -251,7 +251,7 @@ class WithSlots:
 Pair = namedtuple("Pair", "left right")
 
 
-def test_values_are_read_and_nothing_of_theirs_runs() -> None:
+def test_values_are_inspected_statically() -> None:
     trap = FailsOnAccess()
     names = {
         "t": trap,
@@ -278,7 +278,7 @@ def test_values_are_read_and_nothing_of_theirs_runs() -> None:
         assert list(iter_members(resolve_path(path, names))) == [], path
 
 
-def test_members_are_named_and_not_read() -> None:
+def test_members_are_listed_and_not_evaluated() -> None:
     assert [name for name, _ in iter_members(FailsOnAccess())] == [
         "title",
         "plain",
@@ -392,13 +392,13 @@ def _candidates(tab: TabCompleter) -> Any:
     return Candidates(tab.shell.session)
 
 
-def test_models_say_what_they_cost(tab: TabCompleter) -> None:
+def test_models_have_prices(tab: TabCompleter) -> None:
     model = tab.shell.session.account().model("sandbox/think")
     words = tab.types("%puq_chat -m sandbox/thi¦")["sandbox/think"]
     assert words == f"chat: {model.input_price:g} in, {model.output_price:g} out"
 
 
-def test_names_that_begin_so_come_first_then_those_with_it_inside(tab: TabCompleter) -> None:
+def test_names_with_the_prefix_come_first(tab: TabCompleter) -> None:
     tab.shell.run("%config PuqMagics.aliases = {'shout': 'sandbox/echo', 'other': 'sandbox/think'}")
     assert tab("%puq_chat -m sho¦") == ["shout", "sandbox/short"]
     assert tab("%puq_chat -m hor¦") == ["sandbox/short"]
@@ -553,7 +553,7 @@ def test_prose_is_left_alone(tab: TabCompleter, marked: str) -> None:
     assert tab(marked) == []
 
 
-def test_letters_by_name_still_work_in_a_prompt(tab: TabCompleter) -> None:
+def test_latex_symbols_still_work_in_a_prompt(tab: TabCompleter) -> None:
     assert tab("%%puq_chat\nthe angle \\alpha¦") == tab("\\alpha¦")
     assert tab("\\alpha¦")
 
@@ -568,7 +568,9 @@ def test_other_completions_are_ipythons(tab: TabCompleter, marked: str) -> None:
     assert tab(marked) == before
 
 
-def test_nothing_waits_for_the_list(shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_does_not_wait_for_the_list(
+    shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     may_answer = threading.Event()
 
     def answer(connection: Any) -> None:
@@ -606,7 +608,7 @@ def test_the_sandbox_is_not_started(shell: Any, monkeypatch: pytest.MonkeyPatch)
     assert TabCompleter(shell)("%puq_chat -m ¦") == ["sandbox/chat"]
 
 
-def test_a_failure_is_nobodys_trouble(
+def test_a_failure_is_silent(
     shell: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: Any
 ) -> None:
     caplog.set_level(logging.DEBUG, completion.__name__)
@@ -616,7 +618,7 @@ def test_a_failure_is_nobodys_trouble(
     assert capsys.readouterr() == ("", "")
 
 
-def test_unloading_ends_it(shell: Any) -> None:
+def test_unload_removes_the_matcher(shell: Any) -> None:
     assert TabCompleter(shell)("%puq_chat --te¦") == ["--temperature"]
     shell.run("%unload_ext puq_magics")
     assert "--temperature" not in TabCompleter(shell)("%puq_chat --te¦")
@@ -650,7 +652,7 @@ KNOW = "get_ipython().magics_manager.registry['PuqCommands'].session.account().m
         ("%puq_chat --no-s¦ -m x", "%puq_chat --no-stream -m x"),
     ],
 )
-def test_a_front_end_puts_it_at_the_right_place(sandbox_kernel: Any, marked: str, text: str) -> None:
+def test_a_front_end_inserts_at_the_right_place(sandbox_kernel: Any, marked: str, text: str) -> None:
     sandbox_kernel.run(f"{KNOW}\ntopic = 1")
     code, _ = split(marked)
     reply = complete(sandbox_kernel, marked)
