@@ -1,18 +1,19 @@
-"""An answer as it streams: what real routers send, read into text.
+"""Chat answers, complete and streamed.
 
-They are known to send keep-alive comments, null contents, chunks without choices, several choices, an error in
-the middle, no ``[DONE]``, a whole JSON answer where a stream was asked for, or an HTML page of a proxy.
+Routers are known to send keep-alive comments, null contents, chunks without choices, several choices, an error in
+the middle, no ``[DONE]``, a complete JSON answer in place of a stream, or an HTML page of a proxy.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.error_body import append_detail, not_json_error, parse_error_json, raise_for_error_object
-from puq_magics.api.sse import ServerSentEvent, SSEDecoder
+from puq_magics.api.error_body import not_json_error, raise_for_error_object
+from puq_magics.api.sse import ServerSentEvent
+from puq_magics.api.streams import DONE, EventStream, is_complete_event
 from puq_magics.api.types import (
     ChatCompletion,
     Delta,
@@ -25,77 +26,46 @@ from puq_magics.core.errors import APIConnectionError, APIError, InvalidResponse
 if TYPE_CHECKING:
     from puq_magics.api.response import Response
 
-_DONE = "[DONE]"
-_BOM = b"\xef\xbb\xbf"
-# How an event stream begins: a field, or a comment.
-_SSE_FIELDS = (b"data", b"event", b"id", b"retry", b":")
-#: Bytes after which a body's beginning is clear, or never will be.
-_SNIFF_BYTES = 1 << 12
 _MEBI = 1 << 20
-#: Seconds to wait for the end of the body after the answer's end, to use the connection again.
+#: Seconds to wait for the body's end after the answer's end, so that the connection can be used again.
 _DRAIN_TIMEOUT = 0.02
 _EMPTY_DELTA = Delta()
-#: Events in one parse: so few that their objects are gone before the garbage collector looks at them.
+#: Events in one parse: few enough that the garbage collector does not traverse their objects.
 _PARSE_BATCH = 100
 
 
-class ChatStream:
-    """A streamed answer. Iterate over its deltas, or ``receive`` them with a time limit; close it.
+class ChatStream(EventStream[Delta]):
+    """A streamed answer: iterate over its deltas, or ``receive`` them with a time limit; close it.
 
-    What has come is in ``text`` (and ``completion``) at any time, also after an error.
+    ``text`` and ``completion`` hold what has been received at any time, also after an error.
     """
+
+    _size_hint = "Request a shorter answer."
 
     def __init__(
         self, response: Response, model: str, request_id: str | None = None, *, max_size: int = 64 * _MEBI
     ) -> None:
+        super().__init__(response, request_id, max_size)
         self.model = model
-        self.request_id = request_id
-        #: When the first words came, by ``time.monotonic``.
-        self.first_received_at: float | None = None
-        #: Whether the answer has ended, well or not.
-        self.finished = False
-        self._response = response
-        self._decoder = SSEDecoder()
-        self._max_size = max_size
-        self._size = 0
         self._texts: dict[int, _TextBuffer] = {0: _TextBuffer()}
         self._reasoning = _TextBuffer()
         self._finish_reason: str | None = None
         self._metadata: dict[str, Any] = {}
         self._usage: object = None
-        self._undecided: bytes | None = b""  # until it is clear what comes
-        self._body_parts: list[bytes] | None = None  # the parts of a body that is no stream
-
-    def __enter__(self) -> ChatStream:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __iter__(self) -> Iterator[Delta]:
-        while not self.finished:
-            delta = self.receive()
-            if delta:
-                yield delta
-
-    def close(self) -> None:
-        """Close the stream; the router is told to stop by the closed connection."""
-        self.finished = True
-        self._response.close()
 
     @property
     def text(self) -> str:
-        """What has come of the answer."""
+        """The text received so far."""
         return self._texts[0].text
 
     @property
     def reasoning(self) -> str:
-        """What has come of the model's reasoning."""
+        """The model's reasoning received so far."""
         return self._reasoning.text
 
     @property
     def completion(self) -> ChatCompletion:
-        """What has come, as a value."""
+        """What has been received so far."""
         text, reasoning = self.text, self.reasoning
         message = {"role": "assistant", "content": text} | ({"reasoning": reasoning} if reasoning else {})
         choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
@@ -112,67 +82,28 @@ class ChatStream:
             raw=raw,
         )
 
-    def receive(self, timeout: float | None = None) -> Delta | None:
-        """What came since the last call; None when nothing came within ``wait`` seconds, or the answer ended.
+    def _partial(self) -> str:
+        return self.text
 
-        Raises StreamError for an answer that breaks off, APIConnectionError for a cut connection; either has what had
-        come in ``partial``.
-        """
-        if self.finished:
-            return None
-        try:
-            data = self._response.receive(timeout)
-            delta = None if data is None else self._process(data)
-        except APIError as error:
-            self.close()
-            error.redact_with(self._response.redact)
-            if isinstance(error, APIConnectionError) and self._finish_reason is not None:
-                return None  # the answer was whole
-            error.partial = self.text
-            raise
-        except BaseException:
-            self.close()
-            raise
-        if self.finished and (left := Delta(self._texts[0].end(), self._reasoning.end())):
-            delta = left if delta is None else _merge_deltas([delta, left])
-        if delta and self.first_received_at is None:
-            self.first_received_at = monotonic()
-        return delta
+    def _is_complete_despite(self, error: APIError) -> bool:
+        return isinstance(error, APIConnectionError) and self._finish_reason is not None
 
     def _process(self, data: bytes) -> Delta | None:
-        self._size += len(data)
-        if self._size > self._max_size:
-            raise InvalidResponseError(
-                f"the answer is larger than {self._max_size:,} bytes.",
-                hint="What came is kept; ask for less.",
-            )
         ended = not data
-        if self._undecided is not None:
-            data = self._detect_format(data)
+        data = self._detect_format(data)
         if self._body_parts is not None:
             self._body_parts.append(data)
-            return self._parse_body() if ended else _EMPTY_DELTA
-        delta = self._handle_events(self._decoder.feed(data))
-        return self._finish_body(delta) if ended and not self.finished else delta
-
-    def _detect_format(self, data: bytes) -> bytes:
-        """Whether events come, by how the body begins, whatever its Content-Type; what is to be read now."""
-        start = (self._undecided or b"") + data
-        words = start.removeprefix(_BOM).lstrip()
-        unclear = any(name != words and name.startswith(words) for name in (_BOM, *_SSE_FIELDS))
-        if data and unclear and len(start) < _SNIFF_BYTES:
-            self._undecided = start
-            return b""
-        self._undecided = None
-        is_event_stream = (
-            self._response.headers.get("content-type", "").lower().startswith("text/event-stream")
-        )
-        if words[:1] in (b"{", b"[", b"<") or not (is_event_stream or words.startswith(_SSE_FIELDS)):
-            self._body_parts = []
-        return start
+            delta = self._parse_body() if ended else _EMPTY_DELTA
+        else:
+            delta = self._handle_events(self._decoder.feed(data))
+            if ended and not self.finished:
+                delta = self._finish_body(delta)
+        if self.finished and (rest := Delta(self._texts[0].end(), self._reasoning.end())):
+            delta = _merge_deltas([delta, rest])
+        return delta
 
     def _parse_body(self) -> Delta:
-        """A body that is no stream: JSON, if the router does not stream, or a proxy's page."""
+        """Read a body that is not a stream: JSON, if the router does not stream, or a proxy's page."""
         body = b"".join(self._body_parts or ())
         try:
             answer = json.loads(body)
@@ -188,7 +119,7 @@ class ChatStream:
         if not events:
             return _EMPTY_DELTA
         datas = [event.data for event in events]
-        ends = datas[-1].strip() == _DONE
+        ends = datas[-1].strip() == DONE
         if ends:
             datas.pop()
         deltas = []
@@ -208,29 +139,18 @@ class ChatStream:
         return self._handle_chunks(objects) if len(objects) == len(datas) else self._handle_each(datas)
 
     def _handle_each(self, datas: list[str]) -> Delta:
-        """One by one: one of them is ``[DONE]``, or no JSON."""
+        """Read events one by one: one of them is ``[DONE]``, or not JSON."""
         deltas = []
         for data in datas:
-            if data.strip() == _DONE:
+            if data.strip() == DONE:
                 self._finish()
                 break
-            try:
-                value = json.loads(data)
-            except (ValueError, RecursionError):
-                raise StreamError(
-                    f"the stream holds an event that is not JSON: {data[:80]!r}.", hint="Try again."
-                ) from None
-            deltas.append(self._handle_chunks([value]))
+            deltas.append(self._handle_chunks([self._parse_event(data)]))
         return _merge_deltas(deltas)
 
     def _handle_incomplete(self, event: ServerSentEvent) -> Delta:
-        """An event that lacks its blank line: it counts if it is whole."""
-        try:
-            if event.data.strip() != _DONE:
-                json.loads(event.data)
-        except (ValueError, RecursionError):
-            return _EMPTY_DELTA
-        return self._handle_each([event.data])
+        """Read an event that lacks its blank line, if it is complete."""
+        return self._handle_each([event.data]) if is_complete_event(event.data) else _EMPTY_DELTA
 
     def _handle_chunks(self, chunks: list[Any]) -> Delta:
         texts = _fast_path_texts(chunks)
@@ -252,14 +172,8 @@ class ChatStream:
         return Delta("".join(texts), "".join(reasoning))
 
     def _handle_metadata(self, chunk: Mapping[str, Any]) -> None:
-        """What stands beside the choices."""
-        if chunk.get("error"):
-            words, code = parse_error_json(chunk)
-            code = f" ({code})" if code and code not in words else ""
-            raise StreamError(
-                append_detail(f"the answer broke off with an error of the router{code}", words),
-                hint="Try again, or use another model.",
-            )
+        """Read what is beside the choices. Raises StreamError for an error."""
+        self._raise_for_error(chunk)
         self._usage = chunk.get("usage") or self._usage
         for key in ("id", "created", "model", "object"):
             if chunk.get(key) and key not in self._metadata:
@@ -272,25 +186,25 @@ class ChatStream:
         self._response.close()
         if self._finish_reason is None and not self.finished:
             raise StreamError(
-                "the answer ended before it was finished.", hint="What came is kept; ask again for the rest."
+                "the answer ended before it was finished.", hint="Send it again, or continue it."
             )
         self.finished = True
         return delta
 
     def _finish(self) -> None:
-        """The end of the answer: leave the connection ready for the next request, if that is quick."""
+        """End the answer; leave the connection ready for the next request, if that is quick."""
         self.finished = True
         deadline = monotonic() + _DRAIN_TIMEOUT
         try:
             while (left := deadline - monotonic()) > 0 and self._response.receive(left) != b"":
                 pass
         except APIError:
-            pass  # the answer is whole; what comes after does not matter
+            pass  # the answer is complete
         self._response.close()
 
 
 class _TextBuffer:
-    """Text that comes in parts, and never shows half a character that JSON escapes split over two."""
+    """Joins parts of a text; never returns half of a surrogate pair that JSON escapes split over two parts."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -301,7 +215,7 @@ class _TextBuffer:
         return join_surrogates(self._parts)
 
     def add(self, part: str) -> str:
-        """Keep the part; give what of it, and of the half before it, is whole."""
+        """Add a part; return its complete characters, with the half of one before it."""
         self._parts.append(part)
         part, self._high_surrogate = self._high_surrogate + part, ""
         if part and "\ud800" <= part[-1] <= "\udbff":
@@ -309,7 +223,7 @@ class _TextBuffer:
         return join_surrogates([part])
 
     def end(self) -> str:
-        """What stands for a half that never got its other half."""
+        """Return the replacement for a half that is left."""
         half, self._high_surrogate = self._high_surrogate, ""
         return join_surrogates([half])
 
@@ -321,9 +235,9 @@ def _merge_deltas(deltas: list[Delta]) -> Delta:
 
 
 def _fast_path_texts(chunks: list[Any]) -> list[str]:
-    """The texts of the first chunks that are of the common shape: one choice, a string in its delta, no more to note.
+    """Return the texts of the first chunks that have the common shape: one choice with a string in its delta.
 
-    Most of a long answer is this, and this takes a fifth of the time of the tolerant way.
+    Most chunks of a long answer have it; this takes a fifth of the time of the tolerant way.
     """
     texts: list[str] = []
     try:
@@ -342,12 +256,12 @@ def _fast_path_texts(chunks: list[Any]) -> list[str]:
                 break
             texts.append(text)
     except (KeyError, TypeError, ValueError, AttributeError):
-        pass  # the tolerant way takes it from here
+        pass  # the tolerant way reads the rest
     return texts
 
 
 def read_completion(answer: Any, model: str, request_id: str | None) -> ChatCompletion:
-    """A whole answer's JSON as a value. Raises StreamError or InvalidResponseError when it holds none."""
+    """Read a complete answer's JSON. Raises InvalidResponseError if it holds no answer."""
     if not isinstance(answer, dict):
         raise InvalidResponseError("the answer is not a JSON object.", hint="Check the base URL.")
     raise_for_error_object(answer)

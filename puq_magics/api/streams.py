@@ -1,0 +1,167 @@
+"""What the streams of chat, transcription and speech have in common: limits, errors, closing, event streams."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from puq_magics.api.error_body import append_detail, parse_error_json
+from puq_magics.api.response import too_large_error
+from puq_magics.api.sse import SSEDecoder
+from puq_magics.core.errors import APIError, StreamError
+
+if TYPE_CHECKING:
+    from puq_magics.api.response import Response
+
+_T = TypeVar("_T")
+#: Data of the event that ends a stream.
+DONE = "[DONE]"
+_BOM = b"\xef\xbb\xbf"
+# An event stream begins with a field or a comment.
+_SSE_FIELDS = (b"data", b"event", b"id", b"retry", b":")
+#: Bytes after which a body's beginning is no longer unclear.
+_SNIFF_BYTES = 1 << 12
+
+
+class ResponseStream(Generic[_T]):
+    """A streamed answer: iterate over its parts, or ``receive`` them with a time limit; close it.
+
+    ``first_received_at`` is the time of the first content, by ``time.monotonic``.
+    """
+
+    #: What to do about an answer that is too large.
+    _size_hint = "Check the base URL."
+    _size_python_hint = ""
+
+    def __init__(self, response: Response, request_id: str | None, max_size: int) -> None:
+        self.request_id = request_id
+        self.first_received_at: float | None = None
+        #: Whether the answer has ended, successfully or not.
+        self.finished = False
+        self._response = response
+        self._max_size = max_size
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[_T]:
+        while not self.finished:
+            if part := self.receive():
+                yield part
+
+    def close(self) -> None:
+        """Close the stream; the closed connection tells the router to stop."""
+        self.finished = True
+        self._response.close()
+
+    def receive(self, timeout: float | None = None) -> _T | None:
+        """Return what came since the last call; None if nothing came in ``timeout`` seconds, or at the end.
+
+        Raises StreamError or InvalidResponseError for an answer that is incomplete or not what was requested,
+        APIConnectionError for a cut connection; ``partial`` holds what had come.
+        """
+        if self.finished:
+            return None
+        try:
+            data = self._response.receive(timeout)
+            if data is None:
+                return None
+            self._size += len(data)
+            if self._size > self._max_size:
+                raise too_large_error(self._max_size, self._size_hint, self._size_python_hint)
+            part = self._process(data)
+        except APIError as error:
+            self.close()
+            error.redact_with(self._response.redact)
+            if self._is_complete_despite(error):
+                return None
+            error.partial = error.partial or self._partial()
+            raise
+        except BaseException:
+            self.close()
+            raise
+        if part and self.first_received_at is None:
+            self.first_received_at = monotonic()
+        return part
+
+    @abstractmethod
+    def _process(self, data: bytes) -> _T | None:
+        """Read the next bytes of the body, which are empty at its end."""
+
+    @abstractmethod
+    def _partial(self) -> Any:
+        """Return what has been received, for an error."""
+
+    def _is_complete_despite(self, error: APIError) -> bool:  # noqa: ARG002 - for subclasses
+        """Return whether the answer was complete before the error."""
+        return False
+
+
+class EventStream(ResponseStream[_T]):
+    """A streamed answer of events, or, if the router does not stream, of one body."""
+
+    #: What an error's message calls the answer.
+    _name = "answer"
+    #: Whether the body may be plain text, which can begin with a field's name.
+    _may_be_text = False
+
+    def __init__(self, response: Response, request_id: str | None, max_size: int) -> None:
+        super().__init__(response, request_id, max_size)
+        self._decoder = SSEDecoder()
+        self._undecided: bytes | None = b""  # until it is clear what comes
+        self._body_parts: list[bytes] | None = None  # of a body that is not an event stream
+
+    def _detect_format(self, data: bytes) -> bytes:
+        """Detect, by how the body begins, whether events come; return the bytes to be read now."""
+        if self._undecided is None:
+            return data
+        start = self._undecided + data
+        text = start.removeprefix(_BOM).lstrip()
+        fields = tuple(f.removesuffix(b":") + b":" for f in _SSE_FIELDS) if self._may_be_text else _SSE_FIELDS
+        unclear = any(name != text and name.startswith(text) for name in (_BOM, *fields))
+        if data and unclear and len(start) < _SNIFF_BYTES:
+            self._undecided = start
+            return b""
+        self._undecided = None
+        content_type = self._response.headers.get("content-type", "").lower()
+        has_field = text.startswith(fields) and not (
+            self._may_be_text and content_type.startswith("text/plain")
+        )
+        is_stream = content_type.startswith("text/event-stream")
+        if text[:1] in (b"{", b"[", b"<") or not (is_stream or has_field):
+            self._body_parts = []
+        return start
+
+    def _parse_event(self, data: str) -> Any:
+        """Return an event's JSON. Raises StreamError if it is not JSON."""
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            raise StreamError(
+                f"the stream holds an event that is not JSON: {data[:80]!r}.", hint="Try again."
+            ) from None
+
+    def _raise_for_error(self, event: Mapping[str, Any]) -> None:
+        """Raise StreamError if an event reports an error."""
+        if event.get("error"):
+            detail, code = parse_error_json(event)
+            code = f" ({code})" if code and code not in detail else ""
+            raise StreamError(
+                append_detail(f"the router reported an error during the {self._name}{code}", detail),
+                hint="Try again, or use another model.",
+            )
+
+
+def is_complete_event(data: str) -> bool:
+    """Return whether an event that lacks its blank line is complete all the same."""
+    try:
+        return data.strip() == DONE or bool(json.loads(data))
+    except (ValueError, RecursionError):
+        return False
