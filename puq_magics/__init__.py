@@ -5,37 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
+    # fmt: off
+    from IPython.core.interactiveshell import InteractiveShell  # noqa: I001 - names in rows
 
     from puq_magics.api import (
-        APIConnectionError,
-        APIError,
-        APIStatusError,
-        APITimeoutError,
-        AuthenticationError,
-        BadRequestError,
-        BudgetError,
-        ConfigurationError,
-        InputError,
-        InvalidResponseError,
-        InvalidURLError,
-        MissingKeyError,
-        MissingVariableError,
-        NotFoundError,
-        PaymentRequiredError,
-        PermissionDeniedError,
-        PuqError,
-        RateLimitError,
-        RedirectError,
-        Router,
-        ServerError,
-        StreamError,
-        UnprocessableEntityError,
-        Upload,
+        APIConnectionError, APIError, APIStatusError, APITimeoutError, AuthenticationError, BadRequestError,
+        BudgetError, ConfigurationError, InputError, InvalidAnswerError, InvalidResponseError,
+        InvalidURLError, MissingKeyError, MissingVariableError, NotFoundError, NotJSONError,
+        PaymentRequiredError, PermissionDeniedError, PuqError, RateLimitError, RedirectError, Router,
+        SchemaMismatchError, ServerError, StreamError, UnprocessableEntityError, Upload,
     )
     from puq_magics.core.version import __version__
     from puq_magics.outputs.results import ChatResult, ImageResult, SpeechResult, TranscriptResult
     from puq_magics.prompts.conversation.conversation import Conversation
+    # fmt: on
 
 # Imported when they are used, so that `%load_ext` is quick; all others are api's.
 _MODULES = {
@@ -47,40 +30,17 @@ _MODULES = {
     "__version__": "puq_magics.core.version",
 }
 
+# fmt: off
 __all__ = [
-    "APIConnectionError",
-    "APIError",
-    "APIStatusError",
-    "APITimeoutError",
-    "AuthenticationError",
-    "BadRequestError",
-    "BudgetError",
-    "ChatResult",
-    "ConfigurationError",
-    "Conversation",
-    "ImageResult",
-    "InputError",
-    "InvalidResponseError",
-    "InvalidURLError",
-    "MissingKeyError",
-    "MissingVariableError",
-    "NotFoundError",
-    "PaymentRequiredError",
-    "PermissionDeniedError",
-    "PuqError",
-    "RateLimitError",
-    "RedirectError",
-    "Router",
-    "ServerError",
-    "SpeechResult",
-    "StreamError",
-    "TranscriptResult",
-    "UnprocessableEntityError",
-    "Upload",
-    "__version__",
-    "load_ipython_extension",
-    "unload_ipython_extension",
+    "APIConnectionError", "APIError", "APIStatusError", "APITimeoutError", "AuthenticationError",
+    "BadRequestError", "BudgetError", "ChatResult", "ConfigurationError", "Conversation", "ImageResult",
+    "InputError", "InvalidAnswerError", "InvalidResponseError", "InvalidURLError", "MissingKeyError",
+    "MissingVariableError", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError",
+    "PuqError", "RateLimitError", "RedirectError", "Router", "SchemaMismatchError", "ServerError",
+    "SpeechResult", "StreamError", "TranscriptResult", "UnprocessableEntityError", "Upload", "__version__",
+    "load_ipython_extension", "unload_ipython_extension",
 ]
+# fmt: on
 
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:

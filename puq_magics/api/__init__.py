@@ -14,7 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from puq_magics.api.chat import ChatStream
+    # fmt: off
+    from puq_magics.api.chat import ChatStream  # noqa: I001 - names in rows
     from puq_magics.api.client import Router
     from puq_magics.api.images import GeneratedImage, ImagesResponse
     from puq_magics.api.params import ChatParams, ImageParams, SpeechParams, TranscriptionParams
@@ -25,142 +26,52 @@ if TYPE_CHECKING:
     from puq_magics.api.types import ChatCompletion, Delta, Model, Usage
     from puq_magics.api.uploads import Upload
     from puq_magics.core.errors import (
-        APIConnectionError,
-        APIError,
-        APIStatusError,
-        APITimeoutError,
-        AuthenticationError,
-        BadRequestError,
-        BudgetError,
-        ConfigurationError,
-        InputError,
-        InvalidResponseError,
-        InvalidURLError,
-        MissingKeyError,
-        MissingVariableError,
-        NotFoundError,
-        PaymentRequiredError,
-        PermissionDeniedError,
-        PuqError,
-        RateLimitError,
-        RedirectError,
-        ServerError,
-        StreamError,
-        UnprocessableEntityError,
+        APIConnectionError, APIError, APIStatusError, APITimeoutError, AuthenticationError, BadRequestError,
+        BudgetError, ConfigurationError, InputError, InvalidAnswerError, InvalidResponseError,
+        InvalidURLError, MissingKeyError, MissingVariableError, NotFoundError, NotJSONError,
+        PaymentRequiredError, PermissionDeniedError, PuqError, RateLimitError, RedirectError,
+        SchemaMismatchError, ServerError, StreamError, UnprocessableEntityError,
     )
     from puq_magics.core.media_types import MediaType
+    # fmt: on
 
 # Imported when they are used, so that `%load_ext` does not import requests.
+# fmt: off
 _NAMES = {
     "puq_magics.api.chat": ("ChatStream",),
     "puq_magics.api.client": ("Router",),
-    "puq_magics.api.images": (
-        "GeneratedImage",
-        "ImagesResponse",
-    ),
-    "puq_magics.api.params": (
-        "ChatParams",
-        "ImageParams",
-        "SpeechParams",
-        "TranscriptionParams",
-    ),
-    "puq_magics.api.request": (
-        "Request",
-        "Retry",
-        "Transport",
-    ),
+    "puq_magics.api.images": ("GeneratedImage", "ImagesResponse",),
+    "puq_magics.api.params": ("ChatParams", "ImageParams", "SpeechParams", "TranscriptionParams",),
+    "puq_magics.api.request": ("Request", "Retry", "Transport",),
     "puq_magics.api.response": ("Response",),
-    "puq_magics.api.speech": (
-        "Speech",
-        "SpeechStream",
-    ),
-    "puq_magics.api.transcription": (
-        "Transcript",
-        "TranscriptSegment",
-        "TranscriptStream",
-    ),
-    "puq_magics.api.types": (
-        "ChatCompletion",
-        "Delta",
-        "Model",
-        "Usage",
-    ),
+    "puq_magics.api.speech": ("Speech", "SpeechStream",),
+    "puq_magics.api.transcription": ("Transcript", "TranscriptSegment", "TranscriptStream",),
+    "puq_magics.api.types": ("ChatCompletion", "Delta", "Model", "Usage",),
     "puq_magics.api.uploads": ("Upload",),
     "puq_magics.core.errors": (
-        "APIConnectionError",
-        "APIError",
-        "APIStatusError",
-        "APITimeoutError",
-        "AuthenticationError",
-        "BadRequestError",
-        "BudgetError",
-        "ConfigurationError",
-        "InputError",
-        "InvalidResponseError",
-        "InvalidURLError",
-        "MissingKeyError",
-        "MissingVariableError",
-        "NotFoundError",
-        "PaymentRequiredError",
-        "PermissionDeniedError",
-        "PuqError",
-        "RateLimitError",
-        "RedirectError",
-        "ServerError",
-        "StreamError",
-        "UnprocessableEntityError",
+        "APIConnectionError", "APIError", "APIStatusError", "APITimeoutError", "AuthenticationError",
+        "BadRequestError", "BudgetError", "ConfigurationError", "InputError", "InvalidAnswerError",
+        "InvalidResponseError", "InvalidURLError", "MissingKeyError", "MissingVariableError", "NotFoundError",
+        "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PuqError", "RateLimitError",
+        "RedirectError", "SchemaMismatchError", "ServerError", "StreamError", "UnprocessableEntityError",
     ),
     "puq_magics.core.media_types": ("MediaType",),
 }
+# fmt: on
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
+# fmt: off
 __all__ = [
-    "APIConnectionError",
-    "APIError",
-    "APIStatusError",
-    "APITimeoutError",
-    "AuthenticationError",
-    "BadRequestError",
-    "BudgetError",
-    "ChatCompletion",
-    "ChatParams",
-    "ChatStream",
-    "ConfigurationError",
-    "Delta",
-    "GeneratedImage",
-    "ImageParams",
-    "ImagesResponse",
-    "InputError",
-    "InvalidResponseError",
-    "InvalidURLError",
-    "MediaType",
-    "MissingKeyError",
-    "MissingVariableError",
-    "Model",
-    "NotFoundError",
-    "PaymentRequiredError",
-    "PermissionDeniedError",
-    "PuqError",
-    "RateLimitError",
-    "RedirectError",
-    "Request",
-    "Response",
-    "Retry",
-    "Router",
-    "ServerError",
-    "Speech",
-    "SpeechParams",
-    "SpeechStream",
-    "StreamError",
-    "Transcript",
-    "TranscriptSegment",
-    "TranscriptStream",
-    "TranscriptionParams",
-    "Transport",
-    "UnprocessableEntityError",
-    "Upload",
-    "Usage",
+    "APIConnectionError", "APIError", "APIStatusError", "APITimeoutError", "AuthenticationError",
+    "BadRequestError", "BudgetError", "ChatCompletion", "ChatParams", "ChatStream", "ConfigurationError",
+    "Delta", "GeneratedImage", "ImageParams", "ImagesResponse", "InputError", "InvalidAnswerError",
+    "InvalidResponseError", "InvalidURLError", "MediaType", "MissingKeyError", "MissingVariableError",
+    "Model", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PuqError",
+    "RateLimitError", "RedirectError", "Request", "Response", "Retry", "Router", "SchemaMismatchError",
+    "ServerError", "Speech", "SpeechParams", "SpeechStream", "StreamError", "Transcript", "TranscriptSegment",
+    "TranscriptStream", "TranscriptionParams", "Transport", "UnprocessableEntityError", "Upload", "Usage",
 ]
+# fmt: on
 
 
 def __dir__() -> list[str]:

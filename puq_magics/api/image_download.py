@@ -37,9 +37,8 @@ _TOTAL_TIMEOUT = 120.0  # seconds in all
 _READ_TIMEOUT = 30.0  # seconds without a byte
 _MAX_REQUESTS = 4  # the first one counts
 _MAX_ADDRESSES = 3  # addresses of one host
-_HINT = (
-    'The address is in the error\'s .partial.raw; or ask for the image itself: response_format="b64_json".'
-)
+_HINT = 'Request the image itself: response_format="b64_json" (in a magic: --param response_format=b64_json).'
+_PYTHON_HINT = "The URL is in the error's .partial.raw."
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,250}[a-z0-9_.])?", re.ASCII)
 _NAT64 = ip_network("64:ff9b::/96")
 _UNICAST = ip_network("2000::/3")  # all that is given out of IPv6
@@ -127,7 +126,7 @@ class ImageDownloader:
             error = (
                 translate_exception(exc, address) if monotonic() < deadline else _timeout_error(parsed_url)
             )
-        error.hint = _HINT
+        error.hint, error.python_hint = _HINT, _PYTHON_HINT
         raise error
 
     def _get(self, parsed_url: _ParsedURL, deadline: float) -> bytes | str:

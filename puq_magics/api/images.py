@@ -1,4 +1,4 @@
-"""Images that a model made: as base64 in the answer, or at an address elsewhere."""
+"""Generated images: as base64 in the answer, or at a URL elsewhere."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from puq_magics.core.media_types import (
     is_complete_image,
 )
 
-_PARTIAL_HINT = "What came is in the error's .partial."
-#: Images of one answer, where no more were asked for.
+_PARTIAL_HINT = "The part received is in the error's .partial."
+#: Images of one answer, if no more were requested.
 MAX_IMAGES = 16
 _IMAGE_PREFIXES = (b"\x89", b"\xff", b"R")  # how PNG, JPEG and WebP begin, and no JSON
 _ADDRESS = re.compile(r'"url"\s*:\s*("https?:(?:[^"\\]|\\.)*")')
@@ -32,31 +32,31 @@ _ADDRESS = re.compile(r'"url"\s*:\s*("https?:(?:[^"\\]|\\.)*")')
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """One image: PNG, JPEG or WebP, whatever the router said."""
+    """One image: PNG, JPEG or WebP, by its bytes."""
 
     data: bytes = field(repr=False)
     type: MediaType
-    #: Pixels; 0 when the image's header does not say.
+    #: Pixels; 0 if the image's header does not say.
     width: int
     height: int
-    #: The prompt as the model changed it; empty when it did not say.
+    #: The prompt as the model changed it; empty if it does not say.
     revised_prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ImagesResponse:
-    """An answer's images, in its order."""
+    """The images of an answer, in its order."""
 
     images: tuple[GeneratedImage, ...]
     model: str
     usage: Usage | None = None
-    #: The router's id for the request, to quote when asking its people.
+    #: The router's id for the request, to quote to its support.
     request_id: str | None = None
-    #: The answer as the router's JSON had it; in place of base64 stands how many bytes it was.
+    #: The router's JSON, with sizes in place of base64.
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    #: What was left out, in a sentence; empty when nothing was.
+    #: A sentence on images that were left out; may be empty.
     note: str = ""
-    #: On an error's ``partial``: bytes that came and are no image, or not a whole one.
+    #: Of an error's ``partial``: bytes that are not a complete image.
     rejected: tuple[bytes, ...] = field(default=(), repr=False)
 
 
@@ -69,12 +69,11 @@ def read_images(
     *,
     max_images: int = MAX_IMAGES,
 ) -> ImagesResponse:
-    """The images of a body that comes in parts; those that stand elsewhere are fetched, ``most`` in all.
+    """Read the images of an answer, ``max_images`` at most; those with a URL are downloaded.
 
-    Raises InvalidResponseError for an answer without images, or with one that is not PNG, JPEG or WebP, or is cut;
-    APIConnectionError for one that does not come. Its ``partial`` are the Images that did. ``keep`` is told
-    them before
-    any error or interrupt leaves, unless nothing came; addresses that were not fetched are in their ``raw``.
+    Raises InvalidResponseError for an answer without images, or with one that is incomplete or not PNG, JPEG or WebP;
+    APIConnectionError for a cut connection. ``partial`` holds the images received; ``on_partial`` is called with it
+    before any error or interrupt is raised. URLs that were not downloaded are in its ``raw``.
     """
     reader = _ImagesReader(model, request_id, max_images)
     try:
@@ -93,7 +92,7 @@ def read_images(
 
 
 class _ImagesReader:
-    """What has been read of one answer."""
+    """Reads one answer."""
 
     def __init__(self, model: str, request_id: str | None, max_images: int) -> None:
         self._model = model
@@ -124,15 +123,15 @@ class _ImagesReader:
         left_out = len(self._entries) - self._max_images
         if left_out <= 0:
             return ""
-        said = (
+        count = (
             "1 further image of the answer was"
             if left_out == 1
             else f"{left_out:,} further images of the answer were"
         )
-        return f"{said} left out; see raw and rejected."
+        return f"{count} left out; see raw and rejected."
 
     def read_body(self, parts: Iterable[bytes]) -> None:
-        """Read the body. Raises InvalidResponseError when no images stand under ``data``."""
+        """Read the body. Raises InvalidResponseError if there are no images under ``data``."""
         is_json: bool | None = None
         for part in parts:
             if is_json is None and part:
@@ -147,7 +146,7 @@ class _ImagesReader:
             self._entries = self._parse_entries()
 
     def add_images(self, download: Callable[[str], bytes]) -> None:
-        """Read each image: what has come first, then what stands elsewhere. Raises the first thing wrong."""
+        """Read the images in the answer, then download the others. Raises the first error."""
         self._add_inline_images()
         for number, entry in enumerate(self._entries[: self._max_images]):
             if number not in self._accepted and number not in self._rejected and number not in self._failures:
@@ -159,7 +158,7 @@ class _ImagesReader:
             raise self._failures[min(self._failures)]
 
     def keep_partial(self) -> None:
-        """Keep what came, wherever the reading ended."""
+        """Keep what was received, wherever reading ended."""
         if not self._entries and not self._body:
             for number, decoded in enumerate(self._decoder.found):
                 self._add_image(number, decoded)
@@ -168,13 +167,15 @@ class _ImagesReader:
         self._add_inline_images()
 
     def _parse_entries(self) -> list[dict[str, Any]]:
-        """What stands under ``data``. Raises InvalidResponseError when that is nothing."""
+        """Return the entries under ``data``. Raises InvalidResponseError if there are none."""
         decoder = self._decoder
         try:
             answer = decoder.end()
         except (ValueError, RecursionError):
             if decoder.found or _find_urls(decoder.json_text):
-                raise InvalidResponseError("the answer breaks off.", hint=_PARTIAL_HINT) from None
+                raise InvalidResponseError(
+                    "the answer is incomplete.", hint="Try again.", python_hint=_PARTIAL_HINT
+                ) from None
             raise _not_json_error(decoder.json_text) from None
         if not isinstance(answer, dict):
             raise InvalidResponseError("the answer is not a JSON object.", hint="Check the base URL.")
@@ -189,7 +190,7 @@ class _ImagesReader:
         return entries
 
     def _add_inline_images(self) -> None:
-        """Read the images that stand in the answer; once, however often it is called."""
+        """Read the images in the answer; a second call does nothing."""
         if self._body and 0 not in self._accepted and 0 not in self._rejected:
             self._add_image(0, DecodedField(bytes(self._body), complete=True))
         for number, entry in enumerate(self._entries):
@@ -204,7 +205,7 @@ class _ImagesReader:
                 entry[name] = f"({len(decoded.data):,} bytes)"
 
     def _add_image(self, number: int, decoded: DecodedField, revised_prompt: str = "") -> None:
-        """Keep an image, or what should have been one."""
+        """Keep an image, or the bytes of a rejected one."""
         data = decoded.data
         kind = detect_image_type(data)
         if kind is not None and decoded.complete and is_complete_image(data):
@@ -213,7 +214,7 @@ class _ImagesReader:
             )
             return
         self._failures[number] = _not_image_error(decoded, kind)
-        if decoded.invalid_text and kind is None:  # words, say
+        if decoded.invalid_text and kind is None:  # text, for example
             data = b64encode(data) + decoded.invalid_text
         self._rejected[number] = [kept for kept in (data, decoded.invalid_text if kind else b"") if kept]
 
@@ -224,7 +225,7 @@ def _revised(entry: Mapping[str, Any]) -> str:
 
 
 def _find_urls(json_text: bytes) -> list[str]:
-    """The images' addresses in an answer that breaks off."""
+    """Return the images' URLs in an incomplete answer."""
     text = json_text.decode("utf-8", "replace").partition('"data"')[2]
     found = []
     for quoted in _ADDRESS.findall(text):
@@ -234,11 +235,11 @@ def _find_urls(json_text: bytes) -> list[str]:
 
 
 def _not_json_error(body: bytes) -> InvalidResponseError:
-    """The error for an answer that is not JSON; what nobody could read is not quoted, but kept."""
+    """Return the error for an answer that is not JSON; binary content is kept and not quoted."""
     if not body or describe_non_media(body):
         return not_json_error(body)
     error = InvalidResponseError(
-        "the answer is neither JSON nor an image.", hint=f"Check the base URL. {_PARTIAL_HINT}"
+        "the answer is neither JSON nor an image.", hint="Check the base URL.", python_hint=_PARTIAL_HINT
     )
     error.partial = body
     return error
@@ -247,9 +248,7 @@ def _not_json_error(body: bytes) -> InvalidResponseError:
 def _read_or_download(entry: Mapping[str, Any], download: Callable[[str], bytes]) -> DecodedField:
     address = next((entry[n] for n in ("url", "b64_json") if isinstance(entry.get(n), str) and entry[n]), "")
     if not address:
-        raise InvalidResponseError(
-            "an image of the answer has neither data nor an address.", hint="Try again."
-        )
+        raise InvalidResponseError("an image of the answer has neither data nor a URL.", hint="Try again.")
     if address[:5].lower() == "data:":  # percent-encoded: base64 has been decoded
         return DecodedField(unquote_to_bytes(address.partition(",")[2]), complete=True)
     return DecodedField(download(address), complete=True)
@@ -258,14 +257,19 @@ def _read_or_download(entry: Mapping[str, Any], download: Callable[[str], bytes]
 def _not_image_error(decoded: DecodedField, kind: MediaType | None) -> InvalidResponseError:
     data = decoded.data
     if not data or (kind is None and not decoded.complete):
-        hint = f"Try again. {_PARTIAL_HINT}" if data or decoded.invalid_text else "Try again."
-        return InvalidResponseError("an image of the answer is empty, or not base64.", hint=hint)
+        python_hint = _PARTIAL_HINT if data or decoded.invalid_text else ""
+        return InvalidResponseError(
+            "an image of the answer is empty, or not base64.", hint="Try again.", python_hint=python_hint
+        )
     if kind is not None:
         return InvalidResponseError(
-            f"an image of the answer is cut: {len(data):,} bytes came of it.", hint=_PARTIAL_HINT
+            f"an image of the answer is cut: {len(data):,} bytes were received.",
+            hint="Try again.",
+            python_hint=_PARTIAL_HINT,
         )
     found = describe_non_media(data)
     return InvalidResponseError(
         f"the answer holds {found or 'something else'} where an image should be.",
-        hint=f"Only PNG, JPEG and WebP are taken. {_PARTIAL_HINT}",
+        hint="Only PNG, JPEG and WebP are accepted.",
+        python_hint=_PARTIAL_HINT,
     )

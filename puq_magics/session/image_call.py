@@ -128,9 +128,9 @@ class ImageCall:
     def _keep_partial(self, error: APIError) -> None:
         """Keep what came of a failed answer: the good images here, what is none in files."""
         from puq_magics.api.images import ImagesResponse
-        from puq_magics.session.partial_results import save_partial, strip_client_hint
+        from puq_magics.session.partial_results import save_partial
 
-        strip_client_hint(error)
+        error.python_hint = ""  # the partial result is in _puq
         partial = error.partial
         if isinstance(partial, bytes):
             save_partial(error, [partial])

@@ -17,15 +17,6 @@ _EXTENSIONS = {"JSON": ".json", "HTML": ".txt", "SVG": ".txt", "XML": ".txt", "t
 #: Where an object of JSON has the words; they may be cut.
 _TEXT = re.compile(r'"text"\s*:\s*"((?:[^"\\]|\\.)*\\?)', re.DOTALL)
 _AFTER_LIST = re.compile(r"\]\s*,\s*\Z")
-#: A hint of the client's for those who caught the error; in a notebook nobody has.
-_CLIENT_HINT = re.compile(r"[^.;:]*\.partial(?:\.\w+)?[.;]?\s*(?:or )?")
-_FORMAT_HINT = 'response_format="b64_json"', "--param response_format=b64_json"
-
-
-def strip_client_hint(error: APIError) -> None:
-    """Leave out of an error's hint what is for callers of the client only."""
-    hint = _CLIENT_HINT.sub(" ", error.hint).strip().replace(*_FORMAT_HINT)
-    error.hint = hint[:1].upper() + hint[1:]
 
 
 def save_partial(error: APIError, payloads: Iterable[bytes]) -> None:

@@ -240,9 +240,9 @@ class SpeechCall:
 
     def add_hint(self, error: APIError) -> None:
         """Say where that is which came before an error; what cannot be a part of the audio is kept in a file."""
-        from puq_magics.session.partial_results import save_partial, strip_client_hint
+        from puq_magics.session.partial_results import save_partial
 
-        strip_client_hint(error)
+        error.python_hint = ""  # the partial result is in _puq
         if self._current and not self._can_join():
             save_partial(error, [b"".join(self._current)])
         elif isinstance(error.partial, bytes) and not self._current:

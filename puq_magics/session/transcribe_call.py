@@ -175,9 +175,9 @@ class TranscribeCall:
 
     def _keep_partial(self, error: APIError) -> None:
         """Keep what came of a failed answer: words here, what is none in a file."""
-        from puq_magics.session.partial_results import save_partial, strip_client_hint, transcript_text
+        from puq_magics.session.partial_results import save_partial, transcript_text
 
-        strip_client_hint(error)
+        error.python_hint = ""  # the partial result is in _puq
         came = error.partial.encode("utf-8", "replace") if isinstance(error.partial, str) else error.partial
         if not isinstance(came, bytes) or isinstance(error, APIStatusError):
             return

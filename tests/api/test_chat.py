@@ -237,11 +237,14 @@ def test_a_cut_behind_the_end_is_no_error() -> None:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ({"error": {"message": "Overloaded.", "code": 529}}, "error of the router (529): Overloaded."),
-        ({"error": "overloaded", "code": "BUSY"}, "error of the router (BUSY): overloaded."),
-        ({"error": True, "message": "overloaded"}, "error of the router: overloaded."),
-        ({"error": {"type": "x"}}, "error of the router."),
-        (delta("", "error") | {"error": {"message": "overloaded"}}, "error of the router: overloaded."),
+        ({"error": {"message": "Overloaded.", "code": 529}}, "an error during the answer (529): Overloaded."),
+        ({"error": "overloaded", "code": "BUSY"}, "an error during the answer (BUSY): overloaded."),
+        ({"error": True, "message": "overloaded"}, "an error during the answer: overloaded."),
+        ({"error": {"type": "x"}}, "an error during the answer."),
+        (
+            delta("", "error") | {"error": {"message": "overloaded"}},
+            "an error during the answer: overloaded.",
+        ),
     ],
 )
 def test_an_error_in_mid_stream(said: Any, words: str) -> None:

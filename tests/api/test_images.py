@@ -130,10 +130,10 @@ def test_base64_that_is_cut(data: bytes, missing: int) -> None:
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        ({}, "neither data nor an address"),
-        ({"b64_json": ""}, "neither data nor an address"),
-        ({"b64_json": None, "url": None}, "neither data nor an address"),
-        ({"b64_json": 5, "url": ["x"]}, "neither data nor an address"),
+        ({}, "neither data nor a URL"),
+        ({"b64_json": ""}, "neither data nor a URL"),
+        ({"b64_json": None, "url": None}, "neither data nor a URL"),
+        ({"b64_json": 5, "url": ["x"]}, "neither data nor a URL"),
         ({"b64_json": "not base64!"}, "empty, or not base64"),
         ({"url": "data:image/png;base64,"}, "empty, or not base64"),
         ({"b64_json": "=AAA"}, "empty, or not base64"),
@@ -170,7 +170,7 @@ def test_an_answer_without_images(body: bytes, said: str) -> None:
 
 def test_json_that_breaks_off_behind_an_image() -> None:
     body = json.dumps({"data": [entry(png()), entry(jpeg())]})
-    with pytest.raises(InvalidResponseError, match="breaks off") as caught:
+    with pytest.raises(InvalidResponseError, match="is incomplete") as caught:
         read_images([body[:-20].encode()], MODEL, "r1", _no_fetching)
     kept = partial_of(caught.value)
     assert [image.type for image in kept.images] == [PNG]
@@ -263,7 +263,7 @@ def test_an_interrupt_in_a_download_keeps_the_others(how: Any) -> None:
 
 def test_addresses_of_an_answer_that_breaks_off() -> None:
     body = b'{"data": [{"url": "https:\\/\\/h.example\\/1"}, {"url": "https://h.exam'
-    with pytest.raises(InvalidResponseError, match="breaks off") as caught:
+    with pytest.raises(InvalidResponseError, match="is incomplete") as caught:
         read_images([body], MODEL, "r1", _no_fetching)
     assert partial_of(caught.value).raw == {"data": [{"url": "https://h.example/1"}]}
 

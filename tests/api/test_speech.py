@@ -164,7 +164,7 @@ def test_what_is_not_audio_is_not_read_to_its_end() -> None:
         list(SpeechStream(response))  # type: ignore[arg-type]
     assert caught.value.partial == bytes(response.taken)
     assert 1 << 20 <= response.taken < (1 << 20) + 1000
-    assert "the error's .partial" in caught.value.hint
+    assert "the error's .partial" in caught.value.python_hint
 
 
 def test_a_key_that_comes_back_is_not_shown() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from puq_magics.core.errors import InvalidResponseError
-from puq_magics.session.partial_results import save_partial, strip_client_hint, transcript_text
+from puq_magics.session.partial_results import save_partial, transcript_text
 
 
 @pytest.fixture(autouse=True)
@@ -54,27 +54,6 @@ def test_where_nothing_can_be_kept_the_error_stays(
     save_partial(error, [b"one"])
     assert error.message == "that was none."
     assert error.hint.startswith("Try again. It could not be kept: ")
-
-
-@pytest.mark.parametrize(
-    ("hint", "said"),
-    [
-        ("What came is in err.partial.", ""),
-        ("What came is in the error's .partial.", ""),
-        ("What came is in err.partial; check the model.", "Check the model."),
-        ("Only PNG is taken. What came is in err.partial.", "Only PNG is taken."),
-        (
-            'It is in the error\'s .partial.raw; or ask for it: response_format="b64_json".',
-            "Ask for it: --param response_format=b64_json.",
-        ),
-        ("Check the base URL.", "Check the base URL."),
-        ("", ""),
-    ],
-)
-def test_a_hint_for_callers_of_the_client_does_not_reach_a_notebook(hint: str, said: str) -> None:
-    error = InvalidResponseError("that was none.", hint=hint)
-    strip_client_hint(error)
-    assert error.hint == said
 
 
 @pytest.mark.parametrize(
