@@ -145,7 +145,6 @@ class CommandLine:
                 function = argument(*opt.flags, **opt.argparse_kwargs)(function)
             self._cached_parser = magic_arguments()(function).parser
             self._cached_parser.allow_abbrev = False  # a mistyped flag is an error, not another flag
-            self._cached_parser.exit_on_error = False  # raise ArgumentError, which has fields
         return self._cached_parser
 
     def parse(self, line: str) -> tuple[argparse.Namespace, str]:
@@ -216,10 +215,11 @@ class CommandLine:
     def _parse_words(self, words: Sequence[str]) -> argparse.Namespace:
         try:
             namespace: argparse.Namespace = self._parser.parse_args(self._checked_options(words))
-        except argparse.ArgumentError as exc:
-            raise InputError(f"{exc.argument_name}: {exc.message}.", hint=self._usage_hint()) from None
-        except UsageError as exc:
-            raise InputError(f"{exc}.", hint=self._usage_hint()) from None
+        except UsageError as exc:  # IPython's, for argparse's error, which has fields
+            cause, message = exc.__context__, str(exc)
+            if isinstance(cause, argparse.ArgumentError):
+                message = f"{cause.argument_name}: {cause.message}"
+            raise InputError(f"{message}.", hint=self._usage_hint()) from None
         for value in vars(namespace).values():
             if isinstance(value, list) and (not value or [] in value):  # argparse's result for ``-a --``
                 raise InputError("-- is not a value.", hint=self._usage_hint())

@@ -618,6 +618,12 @@ def test_a_failure_is_silent(
     assert capsys.readouterr() == ("", "")
 
 
+def test_ipythons_own_matchers_parse_the_same_options(shell: Any, capsys: Any) -> None:
+    shell.error("%puq_chat -t hot hi")  # the parser is made
+    TabCompleter(shell)("%puq_chat -m ¦")
+    assert capsys.readouterr() == ("", "")
+
+
 def test_unload_removes_the_matcher(shell: Any) -> None:
     assert TabCompleter(shell)("%puq_chat --te¦") == ["--temperature"]
     shell.run("%unload_ext puq_magics")
