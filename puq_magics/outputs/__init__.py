@@ -1,1 +1,1 @@
-"""From what came back to what a person sees and a variable holds."""
+"""Results, views, tables and the Markdown sanitiser: what a person sees and a variable holds."""

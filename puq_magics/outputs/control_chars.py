@@ -56,7 +56,7 @@ class ControlCharFilter:
         self._pending = ""
 
     def feed(self, text: str) -> str:
-        """Take more text; return what is certain by now."""
+        """Process more text; return the part that can no longer change."""
         text = self._pending + text
         cut = self._safe_length(text)
         self._pending = text[cut:]
@@ -69,7 +69,7 @@ class ControlCharFilter:
 
     @staticmethod
     def _safe_length(text: str) -> int:
-        """Where the unfinished tail starts: at its first starter (an ESC may itself end an OSC)."""
+        """Return the start of the unfinished tail: its first introducer (an ESC may itself end an OSC)."""
         low = max(0, len(text) - MAX_SEQUENCE - 8)
         if not _SEQUENCE_START.search(text, low):
             return len(text)

@@ -1,7 +1,8 @@
-"""A widget to choose a model with: search as you type, wholly in the front end.
+"""Model chooser widget: search as you type, entirely in the front end.
 
-The kernel sends the list once, and hears of nothing but the choice. Where the front end has no anywidget, a
-``Combobox`` stands in the chooser's place. Names and descriptions are a stranger's words: text, never markup.
+The kernel sends the list once, and receives only the choice. If the front end has no anywidget, a ``Combobox``
+replaces
+the chooser. Names and descriptions are untrusted: text, never markup.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ This front end has no anywidget: install it where JupyterLab runs for a table wi
 
 
 class ModelLike(Protocol):
-    """What is shown of a model; `puq_magics.api.types.Model` is one."""
+    """Fields of a model that are shown; `puq_magics.api.types.Model` has them."""
 
     @property
     def code(self) -> str:
-        """What to send as ``model``."""
+        """Name to send as ``model``."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Display name."""
 
     @property
     def provider(self) -> str:
-        """Who offers it; may be empty."""
+        """Provider; may be empty."""
 
     @property
     def description(self) -> str:
@@ -65,7 +66,7 @@ def _kind_by_code(model: ModelLike) -> str:
 
 
 class ModelChooser(anywidget.AnyWidget):
-    """A table of models with a search field, to be used with the keyboard or a pointer.
+    """Table of models with a search field, usable with the keyboard or a pointer.
 
     ``models`` are shown in the order given; of two with one code the first counts, and one whose code nobody
     could send (with spaces or control characters in it) is left out. ``kind_of(model)`` says what each is for,
@@ -139,7 +140,7 @@ class ModelChooser(anywidget.AnyWidget):
 
     @property
     def text(self) -> str:
-        """The choice in words, and the line below it."""
+        """Text of the choice, and the line below it."""
         if not self.value:
             return "No model chosen."
         model = self.chosen
@@ -170,7 +171,7 @@ class ModelChooser(anywidget.AnyWidget):
             self.observe(lambda _: handle.update(self._static_bundle(), raw=True), "value")
 
     def _static_bundle(self) -> dict[str, str]:
-        """What a notebook shows when no kernel runs: a saved notebook holds no widgets."""
+        """Return the text that a saved notebook shows instead of the widget."""
         return {
             "text/plain": self.text,
             "text/html": f'<pre class="puq-chooser-saved">{escape(self.text)}</pre>',
@@ -181,7 +182,7 @@ class ModelChooser(anywidget.AnyWidget):
 
 
 class _Box(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
-    """A box that a front end without widgets shows as words."""
+    """Box that a front end without widgets shows as text."""
 
     def __repr__(self) -> str:
         return "Model chooser"
@@ -244,5 +245,5 @@ def _to_printable(text: str) -> str:
 
 
 def _clean_text(text: str | None, limit: int = 300) -> str:
-    """One line of printable words: no control or bidi characters, no halves of surrogate pairs."""
+    """Return one line of printable text: no control or bidi characters, no halves of surrogate pairs."""
     return " ".join(_to_printable((text or "")[:limit]).split())

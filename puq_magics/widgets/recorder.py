@@ -1,8 +1,8 @@
-"""A recorder for the notebook: a microphone where the browser has one, else a button to upload a file.
+"""Recorder widget: the microphone where the browser has one, else a button to upload a file.
 
-What is recorded is handed to a function. Widgets' messages reach the kernel only between two cells, so that
-function runs when the cell that showed the recorder has long ended; what it prints would be seen by nobody. It
-speaks through ``set_message`` and ``show_result`` instead.
+The recording is passed to a callback. Messages of widgets reach the kernel only between two cells, so the callback
+runs long after the cell that showed the recorder; its printed output would be lost. It uses ``set_message`` and
+``show_result`` instead.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _STATIC_TEXT = (
 
 
 class _Microphone(anywidget.AnyWidget):
-    """What the browser does; see recorder.js."""
+    """Browser side of the recorder, in recorder.js."""
 
     _esm = HERE / "recorder.js"
     _css = HERE / "recorder.css"
@@ -49,7 +49,7 @@ class _Microphone(anywidget.AnyWidget):
 
 
 class Recorder(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
-    """Records somebody's voice, or takes a file, and calls ``on_recorded(data, mime)`` with it.
+    """Record a voice, or upload a file, and call ``on_recorded(data, mime)`` with it.
 
     ``mime`` is what the browser calls it (``audio/webm;codecs=opus``, ``audio/ogg;codecs=opus``, ``audio/mp4``, a
     file's own), and may be empty for a file. A recording ends by itself after ``max_seconds`` seconds or
@@ -93,10 +93,10 @@ class Recorder(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         self._microphone.on_msg(self._on_message)
         self._upload.observe(self._on_upload, "value")
 
-    def set_message(self, words: str, *, state: str | None = None) -> None:
-        """Show ``words`` (plain text; lines are kept) and, if given, enter ``state``; works from any thread."""
-        self._set_state(state or self.state, words)
-        self._microphone.kernel_message = {"state": self.state, "words": words}
+    def set_message(self, text: str, *, state: str | None = None) -> None:
+        """Show ``text`` (plain; lines are kept) and, if given, enter ``state``; works from any thread."""
+        self._set_state(state or self.state, text)
+        self._microphone.kernel_message = {"state": self.state, "words": text}
         self._message_label.value = words
 
     def show_result(self, bundle: Mapping[str, Any]) -> None:
@@ -108,7 +108,7 @@ class Recorder(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         self.state, self.message = state, words
 
     def _on_message(self, _: object, content: Mapping[str, Any], buffers: Sequence[memoryview]) -> None:
-        """Take a message of the microphone: how it is, or a recording."""
+        """Handle a message of the microphone: its state, or a recording."""
         match content:
             case {"kind": "state", "state": str(state), "words": str(words)} if state in STATES:
                 self._set_state(state, words)

@@ -54,7 +54,7 @@ class BlockParser:
     # -- lines ------------------------------------------------------------------------------------
 
     def add(self, line: str) -> None:
-        """Take the next line."""
+        """Process the next line."""
         self.is_at_start = False
         if self.fence is not None:
             if self.fence.add_line(line):
@@ -149,7 +149,7 @@ class BlockParser:
             self._track_display_math(body)
 
     def _add_table_row(self, body: str) -> None:
-        """Take another row of a table: the first waits for the second, which says that it is a table."""
+        """Process a table row: the first is held back until the second shows that it is a table."""
         self._append(body)
         if not self.is_streaming:
             self.close(in_table=True)
@@ -180,7 +180,7 @@ class BlockParser:
     # -- the end of a block -------------------------------------------------------------------------
 
     def close(self, end: BlockEnd = BlockEnd.COMPLETE, *, in_table: bool = False) -> None:
-        """Finish the block at hand. ``in_table``: more rows of the same table come."""
+        """Finish the current block. ``in_table``: more rows of the same table follow."""
         if self.fence is not None:
             self._close_code(self.fence)
         elif self.is_table:
@@ -235,13 +235,13 @@ class BlockParser:
         return self.output_size + self.length
 
     def may_close(self, line: str) -> bool:
-        """Say whether the line, of which more may come, could end the code at hand."""
+        """Return True if the line, which may be incomplete, could end the current code."""
         return self.fence is not None and self.fence.may_close(line)
 
     # -- cutting a long answer ------------------------------------------------------------------------
 
     def is_clean_break(self, line: str) -> bool:
-        """Say whether nothing would be torn apart if another output began with this line."""
+        """Return True if a new output can begin with this line without splitting a block."""
         if self.fence is not None or self.math_closer or not line or line[0] in " \t|>":
             return False
         return (

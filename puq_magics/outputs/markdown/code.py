@@ -1,8 +1,8 @@
-"""Code of an untrusted writer, as Markdown that is code for every reader of it.
+"""Untrusted code as Markdown that every parser reads as code.
 
-Code is written raw only where raw is harmless even to a reader that does not see code there; else as ``<code>``
-with every sign an entity, which looks the same and is safe wherever it stands. Only fences at the very left are
-trusted to be fences: all parsers agree on those, and so does the search for formulas that runs before them.
+Code is written raw only where that is harmless even for a parser that does not see code there; else as ``<code>``
+with every character an entity, which looks the same and is safe everywhere. Only fences in the first column are
+trusted: all parsers agree on those, and so does the search for formulas that runs before them.
 """
 
 import re
@@ -55,7 +55,7 @@ def _literal_block(lang: str, lines: list[str]) -> str:
 
 
 def code_block(lang: str, lines: list[str]) -> list[str]:
-    """Return the lines of a code block that stands at the very left."""
+    """Return the lines of a code block in the first column."""
     body = "\n".join(lines)
     if _MATH_IN_FENCE.search(body):
         return [_literal_block(lang, lines)]

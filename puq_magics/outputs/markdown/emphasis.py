@@ -1,4 +1,4 @@
-"""The end of a text that is still growing: emphasis is closed, half a link shows as its words."""
+"""Heal the end of a growing text: close emphasis, show half a link as its text."""
 
 import re
 import unicodedata
@@ -28,7 +28,7 @@ def close_emphasis(pieces: list[str], opaque: list[bool]) -> str:
 
 
 def _strip_open_label(pieces: list[str], opaque: list[bool]) -> None:
-    """Take the brackets off ``[words`` and ``[words]`` at the end, in place: most become links."""
+    """Remove the brackets of ``[text`` and ``[text]`` at the end, in place: most become links."""
     seen = 0
     for index in range(len(pieces) - 1, -1, -1):
         if opaque[index]:
@@ -61,7 +61,7 @@ def _is_punctuation(character: str) -> bool:
 
 
 def _flanking(before: str, after: str) -> tuple[bool, bool]:
-    """Whether a run of delimiters between these characters is left-flanking, right-flanking (CommonMark 6.2)."""
+    """Return whether a delimiter run between these characters is left- and right-flanking (CommonMark 6.2)."""
     space_before, space_after = before.isspace(), after.isspace()
     sign_before, sign_after = _is_punctuation(before), _is_punctuation(after)
     left = not space_after and (not sign_after or space_before or sign_before)

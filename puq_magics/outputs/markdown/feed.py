@@ -29,7 +29,7 @@ _PUNCTUATION = re.compile(
 
 
 class MarkdownSegment(NamedTuple):
-    """As much of an answer as one output holds."""
+    """Part of an answer that one output shows."""
 
     #: Safe, standing by itself.
     markdown: str
@@ -54,11 +54,11 @@ class MarkdownFeed:
 
     @property
     def text(self) -> str:
-        """The words of the segment that is growing."""
+        """Text of the segment in progress."""
         return "".join(self._segment_text) + "".join(self._line)
 
     def feed(self, text: str) -> list[MarkdownSegment]:
-        """Take more of the answer; return the segments that this completed, oldest first.
+        """Process more of the answer; return the segments that this completed, oldest first.
 
         A segment never changes again. It ends at a block boundary once
         it holds about ``segment_size`` characters; at twice that at any line's end, with an open fence closed
@@ -81,7 +81,7 @@ class MarkdownFeed:
         return segments
 
     def _extend_line(self, part: str, segments: list[MarkdownSegment]) -> None:
-        """Add to the last line; one that is too long for an output is cut at a space."""
+        """Extend the last line; one that is too long for an output is cut at a space."""
         if not part:
             return
         self._line.append(part)
@@ -135,7 +135,7 @@ class MarkdownFeed:
         return self._frame
 
     def finish(self) -> MarkdownSegment:
-        """End the text; return its last segment. What is appended to its Markdown stands by itself."""
+        """Finish the text; return its last segment. Markdown can be appended to it safely."""
         self._size = None  # no more cuts
         self._take_text(self._filter.finish())
         text = self.text
@@ -154,9 +154,9 @@ def sanitize_markdown(text: str) -> str:
 
 
 def escape_inline(text: str, limit: int = 200) -> str:
-    """Return untrusted words (a name, a server's message) as they stand literally in a line of Markdown or HTML.
+    """Escape untrusted text (a name, a server's message) so that a line of Markdown or HTML shows it literally.
 
-    Longer texts end in … after ``limit`` characters of their own.
+    Longer texts are cut after ``limit`` characters and end in ….
     """
     text = " ".join(strip_control_chars(text).split())
     if len(text) > limit:

@@ -1,4 +1,4 @@
-"""Code blocks of an untrusted writer, line by line: fenced ones, wherever they stand, and indented ones."""
+"""Untrusted code blocks, line by line: fenced ones at any nesting, and indented ones."""
 
 import re
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ _MARKDOWN_LANGUAGES = frozenset({"markdown", "md", "mdx", "myst", "qmd", "rmd"})
 
 @dataclass
 class FencedCode:
-    """A fenced block that is being read.
+    """Fenced block in progress.
 
-    ``indent`` is its column after the quote's ``quote_prefix``; ``prefix`` is what stands between those and
+    ``indent`` is its column after the quote's ``quote_prefix``; ``prefix`` is the text between those and
     the fence.
     """
 
@@ -37,7 +37,7 @@ class FencedCode:
         return None if quote is None else line[quote.end() :]
 
     def add_line(self, line: str) -> bool:
-        """Take a line; False when it is outside the quote that the fence stands in, and so ends it."""
+        """Process a line; False if it is outside the quote that contains the fence, and so ends it."""
         body = self._body(line)
         if body is None:
             return False
@@ -56,7 +56,7 @@ class FencedCode:
         return True
 
     def may_close(self, line: str) -> bool:
-        """Say whether the line, of which more may come, could turn out to be the closing fence."""
+        """Return True if the line, which may be incomplete, could be the closing fence."""
         body = (self._body(line) or "").strip(" ")
         return not body.strip(self.fence[0])
 
@@ -69,7 +69,7 @@ class FencedCode:
         return code.nested_code_block(lang, self.lines, first, self.quote_prefix + " " * self.indent)
 
     def reopened(self) -> "FencedCode":
-        """Return the same fence for the rest of its lines, to stand by itself."""
+        """Return the same fence for its remaining lines, as a block of its own."""
         return FencedCode(
             self.fence,
             self.info,
@@ -87,7 +87,7 @@ class IndentedCode(FencedCode):
         super().__init__("", "", column, prefix=" " * column, is_unindented=not column)
 
     def add_line(self, line: str) -> bool:
-        """Take a line; False when it is not indented enough, and so ends the code."""
+        """Process a line; False if it is not indented enough, and so ends the code."""
         width = self.indent + 4
         if line.strip() and not line.startswith(" " * width):
             return False
@@ -95,7 +95,7 @@ class IndentedCode(FencedCode):
         return True
 
     def may_close(self, line: str) -> bool:
-        """Say whether the line, of which more may come, could turn out not to belong to the code."""
+        """Return True if the line, which may be incomplete, could be outside the code."""
         return not line.strip()
 
     def safe_lines(self) -> list[str]:

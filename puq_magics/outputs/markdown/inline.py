@@ -37,7 +37,7 @@ _MAX_DISPLAY_CHARS = 4_000
 
 
 class BlockEnd(Enum):
-    """What comes after a block's text."""
+    """Text that may follow a block."""
 
     COMPLETE = 1  #: another block
     STREAMING = 2  #: more of this one: what is half there at its end is completed or held back
@@ -111,7 +111,7 @@ class _InlineRenderer:
     # -- one handler for each sign ----------------------------------------------------------------
 
     def find_closing_backticks(self, start: int) -> int | None:
-        """Where the run of backticks that closes the one at ``start`` begins."""
+        """Return the start of the backtick run that closes the one at ``start``."""
         if self._closers is None:
             self._closers = {}
             following: dict[int, int] = {}
@@ -153,7 +153,7 @@ class _InlineRenderer:
         return start + 1
 
     def find(self, closer: str, position: int) -> int:
-        """Where ``closer`` comes next, not escaped; -1 if nowhere. A search in vain is not made again."""
+        """Return the next unescaped ``closer``, or -1. A search without a match is not repeated."""
         if closer in self.missing_closers:
             return -1
         found = self.text.find(closer, position)
@@ -177,7 +177,7 @@ class _InlineRenderer:
         return begin
 
     def may_still_close(self, start: int) -> bool:
-        """Say whether a display formula that is open since ``start`` is not too long yet."""
+        """Return True while the display formula opened at ``start`` is not too long."""
         length = len(self.text) - start
         if length < _MAX_INLINE_CHARS or length >= _MAX_DISPLAY_CHARS:
             return length < _MAX_INLINE_CHARS
@@ -185,7 +185,7 @@ class _InlineRenderer:
         return not line.strip(" -*+0123456789.)")
 
     def find_closing_bracket(self, closer: str, position: int) -> int:
-        r"""Where ``\)`` or ``\]`` comes next, -1 if nowhere; 0 if another opener comes before it."""
+        r"""Return the next ``\)`` or ``\]``, or -1; 0 if another opener precedes it."""
         if closer in self.missing_closers:
             return -1
         end = self.next_at.get(closer, -1)

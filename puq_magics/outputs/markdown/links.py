@@ -49,7 +49,7 @@ def parse_target(text: str, position: int) -> tuple[str, int] | None:
 
 
 def is_unfinished_target(text: str, position: int) -> bool:
-    """Say whether the text ends inside what may become ``(target "title")``."""
+    """Return True if the text ends inside what may become ``(target "title")``."""
     return _INLINE_SO_FAR.match(text, position) is not None
 
 
@@ -63,5 +63,5 @@ def safe_definition(line: str) -> str | None:
 
 
 def is_unfinished_definition(line: str) -> bool:
-    """Say whether the line may become a link reference definition."""
+    """Return True if the line may become a link reference definition."""
     return _DEFINITION_SO_FAR.match(line) is not None

@@ -66,7 +66,7 @@ def _one_line(tex: str) -> str:
 
 
 def sanitize_tex(tex: str, *, in_table: bool = False) -> str | None:
-    """Return the formula (without delimiters) as it may stand in Markdown, or None when it must not be typeset."""
+    """Return the formula (without delimiters) as safe Markdown, or None if it must not be typeset."""
     tex = _NESTED_FORMULA.sub(r"\\(\1\\)", _LABEL.sub(" ", _one_line(tex)).strip())
     if not tex or "$" in tex.replace(r"\$", ""):
         return None
@@ -83,7 +83,7 @@ def sanitize_tex(tex: str, *, in_table: bool = False) -> str | None:
 
 
 def is_formula(tex: str, after: str) -> bool:
-    """Say whether ``$tex$`` followed by the text ``after`` is meant as a formula, and not as two prices."""
+    """Return True if ``$tex$`` followed by ``after`` is a formula, not two prices."""
     if not tex or "\n\n" in tex or len(tex) > 2_000:
         return False
     if not _TEX_SIGN.search(tex) and ("`" in tex or (_PRICE.match(tex) and _WORD.search(tex))):
@@ -96,7 +96,7 @@ def is_formula(tex: str, after: str) -> bool:
 
 
 def may_be_formula(rest: str) -> bool:
-    """Say whether an open ``$`` with ``rest`` after it, the text so far, could still turn out to be a formula."""
+    """Return True if an open ``$`` followed by ``rest`` could still become a formula."""
     if not rest:
         return True
     if "\n\n" in rest or len(rest) > 600 or _PRICE.match(rest):
@@ -124,5 +124,5 @@ def find_environments(text: str) -> dict[int, int]:
 
 
 def is_environment(name: str) -> bool:
-    """Say whether ``name`` is an environment that MathJax typesets by itself."""
+    """Return True if ``name`` is an environment that MathJax typesets without delimiters."""
     return _ENVIRONMENT_NAME.match(name) is not None and name.rstrip("*") in _MATH_ENVIRONMENTS

@@ -1,4 +1,4 @@
-"""What a magic gives back: the data, what is known of the call, and how to show it again."""
+"""Results of the magics: the data, metadata of the call, and a way to show it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every result of a magic has: the facts of its call, and how it is shown once and no more."""
+"""Base of all results: metadata of the call, and the display that happens only once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Displayable(Protocol):
-    """What can be told that it is shown already."""
+    """Object that can be marked as already displayed."""
 
     already_displayed: bool
 
@@ -67,7 +67,7 @@ class DetailNote(str):
 
 @dataclass(repr=False, kw_only=True)
 class Result(DisplayOnce):
-    """What is known of a call, beside what it gave."""
+    """Metadata of a call, common to all results."""
 
     #: The model that answered, as the router names it.
     model: str
@@ -93,17 +93,17 @@ class Result(DisplayOnce):
 
     @property
     def interrupted(self) -> bool:
-        """Whether a person stopped the answer."""
+        """True if the user interrupted the answer."""
         return self.status == INTERRUPTED
 
     @property
     def has_content(self) -> bool:
-        """Whether anything came that is worth keeping."""
+        """True if it has content worth keeping."""
         raise NotImplementedError
 
     @property
     def resume_hint(self) -> str:
-        """What gets the rest of what broke off; empty where nothing does."""
+        """Hint on how to get the rest of an incomplete answer; empty if there is no way."""
         return ""
 
     @property
@@ -124,12 +124,12 @@ class Result(DisplayOnce):
 
     @property
     def _is_empty(self) -> bool:
-        """Whether there should be words, and are none."""
+        """True if the text is missing."""
         return False
 
     @property
     def _facts(self) -> tuple[str, ...]:
-        """What the footer says of the data."""
+        """Facts about the data for the footer."""
         return ()
 
     def add_note(self, text: str, *, is_warning: bool = True) -> None:
@@ -138,7 +138,7 @@ class Result(DisplayOnce):
             self.notes = (*self.notes, text if is_warning else DetailNote(text))
 
     def _puq_text_(self) -> str:
-        """What stands in a prompt for it."""
+        """Text that represents it in a prompt."""
         return str(self)
 
     def bundle(self, footer: Footer) -> dict[str, str]:
@@ -160,7 +160,7 @@ class Result(DisplayOnce):
 
 
 class MediaFile(Protocol):
-    """What holds the bytes of one file."""
+    """Object with the bytes of one file."""
 
     #: Where it was saved last.
     path: Path | None
@@ -169,14 +169,14 @@ class MediaFile(Protocol):
 
 @dataclass(repr=False, kw_only=True)
 class MediaResult(Result):
-    """A result that is files rather than words."""
+    """Result that consists of files."""
 
     #: Megabytes that a display holds; what is larger is linked where it was saved.
     max_embed_mb: float = field(default=MAX_EMBED_MB, compare=False)
 
     @property
     def files(self) -> list[tuple[MediaFile, bytes, str]]:
-        """What can be saved, its bytes, and the words to name it after."""
+        """Files to save: their bytes, and text to derive a name from."""
         raise NotImplementedError
 
     def oversized_files(self) -> list[tuple[MediaFile, bytes, str]]:

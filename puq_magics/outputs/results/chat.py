@@ -14,9 +14,9 @@ from puq_magics.outputs.results.footer import Footer
 
 @dataclass(repr=False, kw_only=True)
 class ChatResult(Result):
-    """An answer, whole or as far as it came.
+    """Answer of a chat, complete or partial.
 
-    The text is the model's own words; what is shown of it is made safe first.
+    ``text`` is the model's unchanged text; it is sanitised only for display.
     """
 
     text: str
@@ -48,27 +48,27 @@ class ChatResult(Result):
 
     @property
     def attempts(self) -> tuple[str, ...]:
-        """The texts of all tries, in order: those that did not do, and last the one that is ``text``."""
+        """Texts of all attempts, in order; the last one is ``text``."""
         return (*(each.text for each in self.previous_attempts), self.text)
 
     @property
     def has_content(self) -> bool:
-        """See Result."""
+        """Implement `Result`."""
         return bool(self.text or self.reasoning)
 
     @property
     def is_truncated(self) -> bool:
-        """Whether there is more to come of it: ``%puq_chat --continue`` asks for that."""
+        """True if ``%puq_chat --continue`` can complete it."""
         return bool(self.text) and (bool(self.status) or self.finish_reason == "length")
 
     @property
     def resume_hint(self) -> str:
-        """See Result."""
+        """Implement `Result`."""
         return "%puq_chat --continue goes on with it." if self.is_truncated else ""
 
     @property
     def has_failed(self) -> bool:
-        """Whether it broke off, and not because a person stopped it."""
+        """True if it failed in mid-answer, other than by an interrupt."""
         return bool(self.status) and not self.interrupted
 
     @property
@@ -93,7 +93,7 @@ class ChatResult(Result):
         return json_to_dataframe(self.data)
 
     def bundle(self, footer: Footer) -> dict[str, str]:
-        """See Result; as its format says."""
+        """Return the MIME bundle for its format."""
         from puq_magics.outputs.markdown.feed import sanitize_markdown, strip_control_chars
         from puq_magics.outputs.results import formats
 

@@ -48,7 +48,7 @@ class Footer:
         return cls(tuple(facts), (*warnings, *notes))
 
     def with_style(self, style: str) -> Footer:
-        """As the setting ``footer`` says: ``full``; ``short``, the model alone; ``none``. Warnings stay."""
+        """Apply the setting ``footer``: ``full``; ``short``, the model alone; ``none``. Warnings stay."""
         facts = {"full": self.facts, "short": self.facts[:1], "none": ()}[style]
         return Footer(facts, self.warnings)
 

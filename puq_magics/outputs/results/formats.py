@@ -1,7 +1,7 @@
-"""An answer shown as what it was asked to be: text, code, JSON or HTML; and its data as a table.
+"""Display formats of an answer: text, code, JSON or HTML; and its data as a table.
 
-Each way is safe for any words: text and JSON stand as they are, code stands in blocks that every reader takes for
-code, and of HTML nothing stays that acts, loads or leads anywhere but by a click on a plain link.
+Each is safe for any text: text and JSON are shown literally, code in blocks that every parser reads as code, and HTML
+without anything that runs, loads or navigates except by a click on a plain link.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def check_format_support(name: str) -> None:
 
 
 def text_bundle(text: str, footer: Footer) -> dict[str, str]:
-    """The answer as it stands, in type of one width: no Markdown, no formulas."""
+    """Show the answer literally, in a monospaced font: no Markdown, no formulas."""
     return {"text/plain": footer.append_to_text(strip_control_chars(text))}
 
 
@@ -95,7 +95,7 @@ def format_json(data: Any) -> str:
 
 
 def clean_cell_source(code: str) -> str:
-    """Code as it may stand in a cell: without signs that make it read otherwise than it runs."""
+    """Return code for a cell, without characters that make it look different from what it runs."""
     return strip_control_chars(code).strip("\n")
 
 
@@ -150,7 +150,7 @@ def _filter_attribute(_tag: str, name: str, value: str) -> str | None:
 
 
 def _escape_math(text: str) -> str:
-    """Text between tags in which no search for formulas finds one: a tag stands in each of its signs' way."""
+    """Escape text between tags so that no formula is found in it: a tag separates each delimiter."""
     return _MATH_DELIMITER.sub(lambda match: f"<span>&#{ord(match[0])};</span>", text)
 
 
@@ -194,6 +194,6 @@ def _is_list_of_objects(value: object) -> bool:
 
 
 def _are_equal_columns(values: Sequence[object]) -> bool:
-    """Whether these are lists of one length that hold no objects."""
+    """True for lists of the same length that contain no objects."""
     lists = [value for value in values if isinstance(value, list) and not _is_list_of_objects(value)]
     return len(lists) == len(values) and len({len(column) for column in lists}) == 1

@@ -145,7 +145,7 @@ class ImageResult(MediaResult):
 
     @property
     def has_content(self) -> bool:
-        """See Result."""
+        """Implement `Result`."""
         return bool(self.images)
 
     @property
@@ -161,11 +161,11 @@ class ImageResult(MediaResult):
 
     @property
     def files(self) -> list[tuple[MediaFile, bytes, str]]:
-        """See MediaResult."""
+        """Implement `MediaResult`."""
         return [(image, image.data, self.prompt) for image in self.images]
 
     def bundle(self, footer: Footer) -> dict[str, str]:
-        """See Result; the images in a row that wraps, with the prompt as alternative text."""
+        """Return the MIME bundle: the images in a wrapping row, with the prompt as alternative text."""
         from puq_magics.outputs.results.media_html import images_bundle
 
         linked = [id(file) for file, *_ in self.oversized_files()]

@@ -1,8 +1,8 @@
 """Images, players and transcripts as MIME bundles.
 
-HTML, because only there alternative text works and a player plays in a notebook that was opened again without
-trust: with ``src`` on ``<audio>`` itself, and of styles and attributes only those that a front end's sanitiser
-leaves. All words in it are untrusted, and escaped as those of Markdown are. Nothing in it is active.
+HTML, because only there alternative text works and a player plays in a reopened, untrusted notebook: with ``src`` on
+``<audio>`` itself, and only with styles and attributes that a front end's sanitiser keeps. All text in it is
+untrusted, and escaped as in Markdown. Nothing in it is active.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _IMAGE_STYLE = "max-width: 100%; display: inline-block; vertical-align: top; mar
 def images_bundle(
     images: Sequence[GeneratedImage], is_embedded: Sequence[bool], footer: Footer, limit: float
 ) -> MimeBundle:
-    """Images in a row that wraps, each once; those that are not to be ``embedded`` linked where they are saved.
+    """Return images in a wrapping row; those that are not embedded are linked to their file.
 
-    ``limit`` is the one that the others are beyond, in megabytes.
+    ``limit`` is the size above which images are not embedded, in megabytes.
     """
     shown: list[str] = []
     notices, text_lines = [], []
@@ -73,7 +73,7 @@ def images_bundle(
 
 
 def speech_bundle(result: SpeechResult, footer: Footer) -> MimeBundle:
-    """A player with the words below it; audio beyond the result's ``max_embed_mb`` linked where it is saved."""
+    """Return a player with the text below it; audio larger than ``max_embed_mb`` is linked to its file."""
     size, embed = len(result.audio), not result.oversized_files()
     source = _source_url(result.audio, result.type, result.path, embed=embed) if size else ""
     label = escape(
@@ -98,7 +98,7 @@ def speech_bundle(result: SpeechResult, footer: Footer) -> MimeBundle:
 
 
 def transcript_bundle(result: TranscriptResult, footer: Footer) -> MimeBundle:
-    """The words as paragraphs, and their times in a folded table."""
+    """Return the text as paragraphs, and the timestamps in a folded table."""
     parts = [paragraphs(result.text), _segments_table(result.segments), footer_html(footer)]
     html = "\n".join(part for part in parts if part)
     return {"text/html": html, "text/plain": footer.append_to_text(strip_control_chars(result.text))}
@@ -117,7 +117,7 @@ def partial_transcript_bundle(text: str, status: str) -> MimeBundle:
 
 
 def paragraphs(text: str) -> str:
-    """Untrusted words as they stand, in paragraphs of safe HTML."""
+    """Return untrusted text literally, in paragraphs of safe HTML."""
     blocks: list[list[str]] = [[]]
     for line in strip_control_chars(text).splitlines():
         if line.strip():
@@ -135,7 +135,7 @@ def footer_html(footer: Footer) -> str:
 
 
 def relative_link(path: Path) -> str | None:
-    """The URL of a file as an output of the notebook names it; None for one that is not below its folder."""
+    """Return a file's URL relative to the notebook; None if the file is not below its folder."""
     relative = _relative_to(path, notebook_folder())
     return quote(relative.as_posix()) if relative is not None else None
 
@@ -156,7 +156,7 @@ def _relative_to(path: Path, folder: Path) -> Path | None:
 
 
 def format_size(size: float) -> str:
-    """A size in words: ``980 bytes``, ``51 kB``, ``2.7 MB``."""
+    """Format a size: ``980 bytes``, ``51 kB``, ``2.7 MB``."""
     if size < 1000:
         return f"{size:.0f} bytes"
     if size < 999_500:
@@ -180,7 +180,7 @@ def _join_html(media: Sequence[str], below: Iterable[str]) -> str:
 
 
 def _source_url(data: bytes, kind: MediaType, path: Path | None, *, embed: bool) -> str:
-    """What to put into ``src``: the data itself, or a link to its file; empty without one. Safe in HTML."""
+    """Return the ``src``: a data URL, or a link to the file; empty without one. Safe in HTML."""
     if embed:
         return f"data:{kind.mime};base64,{b64encode(data).decode('ascii')}"
     link = relative_link(path) if path is not None and path.is_file() else None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False, kw_only=True)
 class SpeechResult(MediaResult):
-    """Audio as it came, and the words that it says."""
+    """Speech: the audio, unchanged, and its text."""
 
     audio: bytes
     #: The words that were to be spoken.
@@ -69,7 +69,7 @@ class SpeechResult(MediaResult):
 
     @property
     def has_content(self) -> bool:
-        """See Result."""
+        """Implement `Result`."""
         return bool(self.audio)
 
     @property
@@ -90,11 +90,11 @@ class SpeechResult(MediaResult):
 
     @property
     def files(self) -> list[tuple[MediaFile, bytes, str]]:
-        """See MediaResult."""
+        """Implement `MediaResult`."""
         return [(self, self.audio, self.text)] if self.audio else []
 
     def bundle(self, footer: Footer) -> dict[str, str]:
-        """See Result; a player, and the words for those who cannot hear."""
+        """Return the MIME bundle: a player, and the text."""
         from puq_magics.outputs.results.media_html import speech_bundle
 
         return speech_bundle(self, footer)

@@ -1,4 +1,4 @@
-"""The words that a model heard."""
+"""Result of a transcription."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class SegmentLike(Protocol):
 
     @property
     def text(self) -> str:
-        """What was said."""
+        """Text of the transcript."""
 
 
 @dataclass(repr=False, kw_only=True)
 class TranscriptResult(Result):
-    """A transcript: the words, and when they were said, where the router tells that."""
+    """Transcript: the text and, if the router sends them, timestamps."""
 
     text: str
     #: Parts with their times; empty unless they were asked for.
@@ -77,7 +77,7 @@ class TranscriptResult(Result):
 
     @property
     def has_content(self) -> bool:
-        """See Result."""
+        """Implement `Result`."""
         return bool(self.text)
 
     @property
@@ -95,7 +95,7 @@ class TranscriptResult(Result):
         return self.text
 
     def bundle(self, footer: Footer) -> dict[str, str]:
-        """See Result; paragraphs, and the times in a folded table."""
+        """Return the MIME bundle: paragraphs, and the timestamps in a folded table."""
         from puq_magics.outputs.results.media_html import transcript_bundle
 
         return transcript_bundle(self, footer)

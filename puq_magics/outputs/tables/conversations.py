@@ -1,4 +1,4 @@
-"""What ``%puq_chats`` gives: the conversations as a table, and one of them to read."""
+"""Values of ``%puq_chats``: the table of conversations, and a conversation as a readable transcript."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ConversationRow:
 
     @property
     def cells(self) -> tuple[CellValue, ...]:
-        """As a row of the table."""
+        """Cells of its table row."""
         facts = (self.turns, self.branches, self.tokens, self.estimated_cost)
         return (self.name, *facts, self.system, self.last_question)
 

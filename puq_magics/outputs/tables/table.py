@@ -23,7 +23,7 @@ from puq_magics.outputs.results.base import DisplayOnce
 
 
 def show_fields(rows: Sequence[tuple[str, str]], *, in_notebook: bool) -> None:
-    """Show labels and what they stand for."""
+    """Show labels and values."""
     rows = [(label, strip_control_chars(words).replace("\n", " ")) for label, words in rows]
     width = max(len(label) for label, _ in rows)
     text = "\n".join(f"{label:<{width}}  {words}" for label, words in rows)
@@ -215,7 +215,7 @@ def _display_width(text: str) -> int:
 
 
 def _fit_widths(widths: list[int], total: int, columns: Sequence[Column]) -> None:
-    """Make the widest columns of words narrower, until all fit or none can give more."""
+    """Narrow the widest text columns until all fit or none can shrink further."""
     over = sum(widths) + len(_COLUMN_GAP) * (len(widths) - 1) - total
     # The first column names the row: it gives last, for a name that is cut cannot be typed.
     shrinkable = [i for i, column in enumerate(columns) if i and column.align == "left"]
@@ -274,7 +274,7 @@ class ModelTable(DisplayOnce, Sequence[Model]):
         self._price_unit = price_unit
 
     def kind(self, model: Model) -> str:
-        """What a model is for, such as ``chat``."""
+        """Kind of model, such as ``chat``."""
         if callable(self._kind_of):
             return self._kind_of(model)
         return (self._kind_of or {}).get(model.code) or model_kind(model.code)
@@ -285,7 +285,7 @@ class ModelTable(DisplayOnce, Sequence[Model]):
         return make_dataframe(names, [self._row(model) for model in self._models])
 
     def table(self) -> Table:
-        """What is shown."""
+        """Table to show."""
         count = f"{len(self):,} model{'' if len(self) == 1 else 's'}; prices in {self._price_unit}"
         more = "name words, --kind or --provider to see fewer; .to_frame() holds all."
         rows = [self._row(model) for model in self._models[:MAX_ROWS]]

@@ -1,4 +1,4 @@
-"""What ``%puq_usage`` gives: calls, tokens, seconds and estimated costs, by model and by cell."""
+"""Value of ``%puq_usage``: calls, tokens, seconds and estimated costs, by model and by cell."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LedgerEntryLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """What some calls used together."""
+    """Totals of a group of calls."""
 
     #: The model, the cell, or ``total``.
     name: str
@@ -151,9 +151,9 @@ class UsageReport(DisplayOnce, Sequence[UsageRow]):
         return make_dataframe(names, [[getattr(row, name) for name in _ROW_FIELDS] for row in self._rows(by)])
 
     def plot(self, what: str | None = None) -> Any:
-        """Bars by model, as matplotlib Axes: of ``cost`` or ``tokens``; of cost where any is known, if not said.
+        """Plot bars by model, as matplotlib Axes: ``cost`` or ``tokens``; by default the cost if any is known.
 
-        Raises ConfigurationError without matplotlib, and ValueError for other words.
+        Raises ConfigurationError without matplotlib, and ValueError for another quantity.
         """
         what = what or ("cost" if self.total.estimated_cost is not None else "tokens")
         if what not in ("cost", "tokens"):

@@ -1,4 +1,4 @@
-"""What shows images, speech and transcripts while they are made, and when they are there.
+"""Views of images, speech and transcripts, in progress and complete.
 
 All three views have the methods of MediaView. ``show_waiting`` and ``show_progress`` may be called from any thread.
 """
@@ -71,15 +71,15 @@ class MediaView(Protocol):
         """The request is about to be made again."""
 
     def show_progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
-        """So much of a transfer or of a longer work is done; a ``total`` of 0 is not known."""
+        """Show the progress of a transfer or a longer task; a ``total`` of 0 is unknown."""
 
     def show_partial_transcript(
         self, text: str, reached: float | None, length: float | None, seconds: float
     ) -> None:
-        """So much of a transcript is there by now.
+        """Show the transcript so far.
 
-        It goes up to ``reached`` of the recording's ``length``, both in seconds and None where that is not known;
-        ``seconds`` have passed since the request.
+        It covers ``reached`` of the recording's ``length``, both in seconds and None if unknown; ``seconds`` is the
+        time since the request.
         """
 
     def show_result(self, result: Result) -> None:
@@ -96,17 +96,17 @@ class _StatusView(ABC):
         self._status = status
 
     def show_waiting(self, seconds: float) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
         with self._status.lock:
             self._show_status(self._status.on_tick(seconds))
 
     def show_retry(self, retry: Retry) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
         with self._status.lock:
             self._show_status(self._status.on_retry(retry))
 
     def show_progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
         with self._status.lock:
             if (progress := self._status.on_progress(done, total, words, unit)) is not None:
                 self._show_status(progress)
@@ -145,13 +145,13 @@ class NotebookMediaView(_StatusView):
         self._display = UpdatableDisplay()
 
     def prepare(self) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
         import puq_magics.outputs.results.media_html  # noqa: F401 - takes its time the first time
 
     def show_partial_transcript(
         self, text: str, reached: float | None, length: float | None, seconds: float
     ) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
         with self._status.lock:
             if self._live and not self._status.closed and self._status.claim_frame():
                 from puq_magics.outputs.results.media_html import partial_transcript_bundle
@@ -163,7 +163,7 @@ class NotebookMediaView(_StatusView):
                 )
 
     def show_result(self, result: Result) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
         if isinstance(result, MediaResult):
             result.max_embed_mb = self._max_embed_mb
             save_oversized_files(result, self._folder)
@@ -175,7 +175,7 @@ class NotebookMediaView(_StatusView):
             self._display.update(bundle)
 
     def abandon(self) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
         with self._status.lock:
             self._status.closed = True
             if not self._display.is_empty:
@@ -188,10 +188,10 @@ class NotebookMediaView(_StatusView):
         self._display.update(status.bundle() if isinstance(status, ProgressBar) else status_bundle(status))
 
     def _start_playback(self, bundle: dict[str, str]) -> dict[str, str]:
-        """Have the player start when it appears.
+        """Start the player when it appears.
 
-        By a script in the frame before, which the player's replaces: an ``autoplay`` in the last one would
-        be saved, and speak whenever the notebook is opened.
+        A script in the previous frame does it, which the player's frame replaces: an ``autoplay`` in the last frame
+        would be saved, and play whenever the notebook is opened.
         """
         name = f"puq-{uuid4().hex[:12]}"
         self._display.update({"text/html": _AUTOPLAY_SCRIPT.replace("NAME", name), "text/plain": ""})
@@ -225,7 +225,7 @@ class TerminalMediaView(_StatusView):
         self._feed = ControlCharFilter()
 
     def prepare(self) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
 
     def show_partial_transcript(
         self,
@@ -234,13 +234,13 @@ class TerminalMediaView(_StatusView):
         length: float | None,  # noqa: ARG002
         seconds: float,  # noqa: ARG002
     ) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
         with self._status.lock:
             if self._live and not self._status.closed:
                 self._print_new_text(text)
 
     def show_result(self, result: Result) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
         from puq_magics.outputs.markdown.feed import strip_control_chars
 
         lines = save_unsaved_files(result, self._folder or Path.cwd())
@@ -261,7 +261,7 @@ class TerminalMediaView(_StatusView):
             out.flush()
 
     def abandon(self) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
         with self._status.lock:
             self._close()
 
@@ -284,7 +284,7 @@ class TerminalMediaView(_StatusView):
         self._printed_text = text
 
     def _erase_status(self) -> None:
-        """Take the status off the screen."""
+        """Erase the status from the screen."""
         if self._status_shown:
             self._status_shown = False
             self._out().write(ERASE_LINE)
@@ -302,27 +302,27 @@ class QuietMediaView:
     """Shows nothing."""
 
     def prepare(self) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
 
     def show_waiting(self, seconds: float) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
 
     def show_retry(self, retry: Retry) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
 
     def show_progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
 
     def show_partial_transcript(
         self, text: str, reached: float | None, length: float | None, seconds: float
     ) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
 
     def show_result(self, result: Result) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
 
     def abandon(self) -> None:
-        """See MediaView."""
+        """Implement `MediaView`."""
 
 
 #: Waits for the player, which the next frame brings, and starts it.

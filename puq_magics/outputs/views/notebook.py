@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Let an interrupt come behind these few lines, not in them.
+    """Defer an interrupt until the end of the block.
 
-    Python runs its signal handlers in the main thread, and there alone can they be changed.
+    Python runs signal handlers in the main thread, and they can only be changed there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -57,7 +57,7 @@ _BURST_CHARS = 500  # characters in one reading after which there is nothing to 
 
 
 class FrameRateLimiter:
-    """When the next frame may come, by what frames cost the browser and the connection."""
+    """Limit the frame rate by what a frame costs the browser and the connection."""
 
     def __init__(self) -> None:
         self._bytes_allowed = 1_000_000.0
@@ -89,7 +89,7 @@ class UpdatableDisplay:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was shown yet."""
+        """True if nothing was shown yet."""
         return self._handle is None
 
     def update(self, bundle: MimeBundle) -> None:
@@ -129,23 +129,23 @@ class NotebookView:
         return MarkdownFeed() if self._live else MarkdownFeed(segment_size=None)
 
     def prepare(self) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         _ = self._feed  # the first one of a session takes its time to import
 
     def show_waiting(self, seconds: float) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         if self._live:
             note_is_current = monotonic() < self._note_until
             self._show_status(self._note if note_is_current else f"Waiting … {seconds:.0f} s")
 
     def show_retry(self, retry: Retry) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         if self._live:
             self._note, self._note_until = str(retry), monotonic() + retry.delay
             self._show_status(self._note)
 
     def show_delta(self, delta: Delta) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         self._last_delta_at, self._last_tick = monotonic(), 0.0
         self._reasoning += delta.reasoning
         if delta.text:
@@ -158,7 +158,7 @@ class NotebookView:
             sleep(min(_COALESCE_SECONDS, max(0.0, self._next_frame_at - monotonic())))
 
     def idle_timeout(self) -> float | None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         if not self._live:
             return None
         now = monotonic()
@@ -170,7 +170,7 @@ class NotebookView:
         return max(0.0, self._last_tick + _TICK_INTERVALS[silence > 10] - silence)
 
     def show_idle(self) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         if self._needs_repaint:
             self._refresh()
             return
@@ -182,7 +182,7 @@ class NotebookView:
             )
 
     def show_result(self, result: ChatResult) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         self._reasoning = result.reasoning
         self._show_reasoning()
         self._append_text(result.text[self._shown_chars :])
@@ -191,7 +191,7 @@ class NotebookView:
         self._publish(footer.append_to_markdown(last.markdown), footer.append_to_text(last.text))
 
     def abandon(self) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         if not self._display.is_empty:
             self._show_status("No answer.")
 
@@ -241,7 +241,7 @@ class NotebookView:
             )
 
     def _show_reasoning(self) -> None:
-        """Show the reasoning, once words follow it: in the output that said that there is some."""
+        """Show the reasoning in the output that announced it, as soon as text follows."""
         if not self._reasoning:
             return
         if self._reasoning_display is None:
@@ -269,7 +269,7 @@ class BufferedNotebookView(NotebookView):
     _characters = 0
 
     def show_delta(self, delta: Delta) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         self._last_delta_at, self._last_tick = monotonic(), 0.0
         self._characters += len(delta.text) + len(delta.reasoning)
         if self._live and monotonic() >= self._next_frame_at:
@@ -277,5 +277,5 @@ class BufferedNotebookView(NotebookView):
             self._next_frame_at = monotonic() + _COUNT_INTERVAL
 
     def show_result(self, result: ChatResult) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         self._display.update(result.bundle(result.footer.with_style(self._footer)))

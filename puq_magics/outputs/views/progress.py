@@ -1,4 +1,4 @@
-"""What is going on while one waits: words with the seconds, or a bar that says how far a transfer is."""
+"""Status of a pending call: a line with the seconds, or a progress bar of a transfer."""
 
 from __future__ import annotations
 
@@ -78,17 +78,17 @@ class ProgressBar:
         self._done = self._total = 0
 
     def update(self, done: int, total: int) -> None:
-        """So much is done now; a ``total`` of 0 is not known."""
+        """Update the progress; a ``total`` of 0 is unknown."""
         self._done, self._total = max(0, done), max(0, total)
 
     @property
     def is_running(self) -> bool:
-        """Whether there is more to do, and enough time has passed to show it."""
+        """True if it is not complete, and enough time has passed to show it."""
         return self.is_worth_showing and not (self._total and self._done >= self._total)
 
     @property
     def is_worth_showing(self) -> bool:
-        """Whether it takes long enough to be shown."""
+        """True if it takes long enough to be shown."""
         return self._seconds >= _SHOW_AFTER_SECONDS
 
     @property
@@ -118,7 +118,7 @@ class ProgressBar:
         return f"{self.label} {bar}{self.amounts} · {self._seconds:.0f} s"
 
     def bundle(self) -> dict[str, str]:
-        """As a display has it."""
+        """Return it as a MIME bundle."""
         from puq_magics.outputs.markdown.feed import escape_inline, strip_control_chars
 
         words = f"{self.label} · {self.amounts} · {self._seconds:.0f} s"
@@ -130,7 +130,7 @@ class ProgressBar:
 
 
 class CallStatus:
-    """What to paint of one call, and when; to be used under its ``lock``, from any thread."""
+    """Status display of one call; to be used under its ``lock``, from any thread."""
 
     def __init__(self, activity: str, clock: Callable[[], float]) -> None:
         self._activity = activity
@@ -142,7 +142,7 @@ class CallStatus:
         self.lock = Lock()
 
     def on_tick(self, seconds: float) -> ProgressBar | str:
-        """What to paint on a tick."""
+        """Return the bundle to show on a tick, or None."""
         if self._clock() < self._note_until:
             return self._note
         if self._progress is not None and self._progress.is_running:
@@ -150,13 +150,13 @@ class CallStatus:
         return f"{self._activity} · {seconds:.0f} s"
 
     def on_retry(self, retry: Retry) -> str:
-        """What to paint of a retry, until its pause is over."""
+        """Return the bundle for a retry, shown until its pause is over."""
         self._note, self._note_until = str(retry), self._clock() + retry.delay
         self._progress = None  # what was sent is sent again
         return self._note
 
     def on_progress(self, done: int, total: int, words: str, unit: str) -> ProgressBar | None:
-        """What to paint of a progress; None when it is too early."""
+        """Return the bundle for a progress update; None if it is too early."""
         if self._progress is None or self._progress.label != words:
             self._progress = ProgressBar(words, unit, clock=self._clock)
         self._progress.update(done, total)
@@ -165,14 +165,14 @@ class CallStatus:
         return self._progress
 
     def claim_frame(self) -> bool:
-        """Whether words that grow may be painted again; if so, that is taken as done."""
+        """Return True, at most once per interval, if growing text may be painted again."""
         due = self._clock() >= self._painted_at + _FRAME_INTERVAL
         if due:
             self.mark_painted()
         return due
 
     def format_transcript_status(self, reached: float | None, length: float | None, seconds: float) -> str:
-        """How far a transcript is, which takes so many ``seconds`` by now; see MediaView."""
+        """Format the progress of a transcript after so many ``seconds``, as in MediaView."""
         from puq_magics.outputs.results.media_html import format_duration
 
         position = ""
@@ -188,7 +188,7 @@ class CallStatus:
 
 
 def status_bundle(words: str) -> dict[str, str]:
-    """A line that says what is going on, or how it went; safe whatever the words are."""
+    """Return a status line as a MIME bundle; safe for any text."""
     from puq_magics.outputs.markdown.feed import escape_inline, strip_control_chars
 
     return {"text/html": f"<p><em>{escape_inline(words)}</em></p>", "text/plain": strip_control_chars(words)}
@@ -216,13 +216,13 @@ class TransferView:
             self._display = UpdatableDisplay()
 
     def report(self, words: str, done: int, total: int) -> None:
-        """So many bytes of something are done."""
+        """Report the number of bytes done."""
         if self._live and (progress := self._status.on_progress(done, total, words, "bytes")) is not None:
             self._status.mark_painted()
             self._paint(progress)
 
     def end(self, words: str) -> None:
-        """Nothing goes on any more; this is how it went."""
+        """Finish with a final status."""
         if self._in_notebook:
             self._display.update(status_bundle(words))
             return

@@ -32,20 +32,20 @@ class TerminalView:
         self._note_until = 0.0
 
     def prepare(self) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
 
     def show_waiting(self, seconds: float) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         note_is_current = monotonic() < self._note_until
         self._show_status(self._note if note_is_current else f"… waiting {seconds:.0f} s")
 
     def show_retry(self, retry: Retry) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         self._note, self._note_until = f"… {retry}", monotonic() + retry.delay
         self._show_status(self._note)
 
     def show_delta(self, delta: Delta) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         if not self._live:
             return
         self._reasoning_chars += len(delta.reasoning)
@@ -55,14 +55,14 @@ class TerminalView:
             self._show_status(f"… reasoning, {self._reasoning_chars:,} characters")
 
     def idle_timeout(self) -> float | None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         return None
 
     def show_idle(self) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
 
     def show_result(self, result: ChatResult) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         self._print(self._filter.feed(result.text[self._shown_chars :]) + self._filter.finish(), 0)
         line = result.footer.with_style(self._footer).to_text()
         out = self._out()
@@ -70,7 +70,7 @@ class TerminalView:
         out.flush()
 
     def abandon(self) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         self._clear_status()
 
     def _print(self, text: str, size: int) -> None:

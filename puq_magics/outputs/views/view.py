@@ -1,4 +1,4 @@
-"""What shows an answer while it comes: the protocol, and the loop that drives it."""
+"""Display of a streaming answer: the protocol of views, and the loop that drives them."""
 
 from __future__ import annotations
 
@@ -54,26 +54,26 @@ class QuietChatView:
     """Shows nothing."""
 
     def prepare(self) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
 
     def show_waiting(self, seconds: float) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
 
     def show_retry(self, retry: Retry) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
 
     def show_delta(self, delta: Delta) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
 
     def idle_timeout(self) -> float | None:
-        """See ChatView."""
+        """Implement `ChatView`."""
         return None
 
     def show_idle(self) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
 
     def show_result(self, result: ChatResult) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
 
     def abandon(self) -> None:
-        """See ChatView."""
+        """Implement `ChatView`."""
