@@ -97,7 +97,7 @@ class Recorder(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         """Show ``text`` (plain; lines are kept) and, if given, enter ``state``; works from any thread."""
         self._set_state(state or self.state, text)
         self._microphone.kernel_message = {"state": self.state, "words": text}
-        self._message_label.value = words
+        self._message_label.value = text
 
     def show_result(self, bundle: Mapping[str, Any]) -> None:
         """Show a MIME bundle below the recorder, in place of the one before."""

@@ -17,7 +17,7 @@ from matplotlib.gridspec import GridSpec
 
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import image_dimensions
-from puq_magics.outputs.results import GeneratedImage, ImageResult
+from puq_magics.outputs.results import ImageFile, ImageResult
 from puq_magics.prompts.image_resize import (
     GIF,
     MAX_PIXELS,
@@ -92,8 +92,8 @@ def test_a_file_within_the_limits_goes_as_it_is(kind: str) -> None:
 @pytest.mark.parametrize(
     ("value", "number"),
     [
-        (ImageResult(model="m", images=[GeneratedImage(data=PNG), GeneratedImage(data=PNG)], prompt="p"), 2),
-        (ImageResult(model="m", images=[GeneratedImage(data=PNG)], prompt="p").images[0], 1),
+        (ImageResult(model="m", images=[ImageFile(data=PNG), ImageFile(data=PNG)], prompt="p"), 2),
+        (ImageResult(model="m", images=[ImageFile(data=PNG)], prompt="p").images[0], 1),
         (SimpleNamespace(data=PNG), 1),
         (Drawing(), 1),
         (HasJpegRepr(), 1),
@@ -293,7 +293,7 @@ def test_an_image_in_a_prompt() -> None:
     namespace = {
         "fig": drawn,
         "both": ImageResult(
-            model="m", images=[GeneratedImage(data=PNG), GeneratedImage(data=encoded(gray(5, 5)))], prompt="p"
+            model="m", images=[ImageFile(data=PNG), ImageFile(data=encoded(gray(5, 5)))], prompt="p"
         ),
     }
     found = fill_template(

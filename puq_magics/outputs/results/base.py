@@ -159,6 +159,22 @@ class Result(DisplayOnce):
         return self.__dict__ | {"already_displayed": False}  # of a copy, nothing was shown
 
 
+class SegmentLike(Protocol):
+    """Part of a transcript, as the client returns it."""
+
+    @property
+    def start(self) -> float:
+        """Seconds from the beginning."""
+
+    @property
+    def end(self) -> float:
+        """Seconds from the beginning."""
+
+    @property
+    def text(self) -> str:
+        """Text of the segment."""
+
+
 class MediaFile(Protocol):
     """Object with the bytes of one file."""
 

@@ -30,7 +30,7 @@ class ImageLike(Protocol):
 
 
 @dataclass(repr=False, kw_only=True)
-class GeneratedImage:
+class ImageFile:
     """One image: its bytes as they came, and what they are by themselves.
 
     Raises InputError for bytes that are not PNG, JPEG or WebP.
@@ -97,7 +97,7 @@ class GeneratedImage:
         return f"{size}{self.format.upper()}"
 
     def __repr__(self) -> str:
-        return f"<GeneratedImage {self}, {len(self.data):,} bytes>"
+        return f"<ImageFile {self}, {len(self.data):,} bytes>"
 
     def _puq_text_(self) -> str:
         return _describe([self], self.prompt)
@@ -112,10 +112,10 @@ class GeneratedImage:
 class ImageResult(MediaResult):
     """The images that came of a prompt.
 
-    ``images`` may be given as bytes or as the client's images; each becomes a GeneratedImage.
+    ``images`` may be given as bytes or as the client's images; each becomes a ImageFile.
     """
 
-    images: Sequence[GeneratedImage]
+    images: Sequence[ImageFile]
     prompt: str
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ class ImageResult(MediaResult):
             self._note_format_mismatch(name, image.type)
         return paths
 
-    def _target_paths(self, target: Path) -> list[tuple[Path, GeneratedImage]]:
+    def _target_paths(self, target: Path) -> list[tuple[Path, ImageFile]]:
         from puq_magics.core.files import output_paths
 
         number = len(self.images)
@@ -173,15 +173,15 @@ class ImageResult(MediaResult):
         return images_bundle(self.images, embedded, footer, self.max_embed_mb)
 
 
-def _to_image(image: GeneratedImage | ImageLike | bytes, prompt: str) -> GeneratedImage:
-    if isinstance(image, GeneratedImage):
+def _to_image(image: ImageFile | ImageLike | bytes, prompt: str) -> ImageFile:
+    if isinstance(image, ImageFile):
         return image
     if isinstance(image, bytes | bytearray | memoryview):
-        return GeneratedImage(data=bytes(image), prompt=prompt)
-    return GeneratedImage(data=image.data, prompt=prompt, revised_prompt=image.revised_prompt or "")
+        return ImageFile(data=bytes(image), prompt=prompt)
+    return ImageFile(data=image.data, prompt=prompt, revised_prompt=image.revised_prompt or "")
 
 
-def _describe(images: Sequence[GeneratedImage], prompt: str) -> str:
+def _describe(images: Sequence[ImageFile], prompt: str) -> str:
     formats = ", ".join(dict.fromkeys(str(image) for image in images))
     what = "no image" if not images else "an image" if len(images) == 1 else f"{len(images)} images"
     size = f" ({formats})" if formats else ""

@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from IPython.core.getipython import get_ipython
@@ -21,9 +21,7 @@ from puq_magics.outputs.results.footer import Footer
 
 if TYPE_CHECKING:
     from puq_magics.core.media_types import MediaType
-    from puq_magics.outputs.results.image import GeneratedImage
-    from puq_magics.outputs.results.speech import SpeechResult
-    from puq_magics.outputs.results.transcript import SegmentLike, TranscriptResult
+    from puq_magics.outputs.results.base import SegmentLike
 
 MimeBundle = dict[str, str]
 
@@ -41,8 +39,20 @@ _MAX_SEGMENTS = 2_000
 _IMAGE_STYLE = "max-width: 100%; display: inline-block; vertical-align: top; margin: 0 8px 8px 0"
 
 
+class _Image(Protocol):
+    """Fields of an image that are shown."""
+
+    data: bytes
+    type: MediaType
+    path: Path | None
+    prompt: str
+    revised_prompt: str
+    width: int
+    height: int
+
+
 def images_bundle(
-    images: Sequence[GeneratedImage], is_embedded: Sequence[bool], footer: Footer, limit: float
+    images: Sequence[_Image], is_embedded: Sequence[bool], footer: Footer, limit: float
 ) -> MimeBundle:
     """Return images in a wrapping row; those that are not embedded are linked to their file.
 
@@ -72,36 +82,39 @@ def images_bundle(
     }
 
 
-def speech_bundle(result: SpeechResult, footer: Footer) -> MimeBundle:
-    """Return a player with the text below it; audio larger than ``max_embed_mb`` is linked to its file."""
-    size, embed = len(result.audio), not result.oversized_files()
-    source = _source_url(result.audio, result.type, result.path, embed=embed) if size else ""
-    label = escape(
-        " ".join(strip_control_chars(f"Speech: {result.text[:_MAX_ALT_CHARS]}").split())[:_MAX_LABEL_CHARS]
-    )
+def speech_bundle(
+    audio: bytes,
+    kind: MediaType,
+    text: str,
+    path: Path | None,
+    *,
+    embed: bool,
+    max_embed_mb: float,
+    footer: Footer,
+) -> MimeBundle:
+    """Return a player with the text below it; audio that is not embedded is linked to its file."""
+    source = _source_url(audio, kind, path, embed=embed) if audio else ""
+    label = " ".join(strip_control_chars(f"Speech: {text[:_MAX_ALT_CHARS]}").split())[:_MAX_LABEL_CHARS]
     player = (
-        f'<audio controls preload="metadata" title="{label}" aria-label="{label}"'
+        f'<audio controls preload="metadata" title="{escape(label)}" aria-label="{escape(label)}"'
         ' style="display: block; width: 100%; max-width: 540px; margin-bottom: 6px" src="'
     )
     html = []
     if not embed:
-        html.append(f"<p>{_describe_location(result.path, size, result.max_embed_mb, bool(source))}</p>")
-    html += [
-        _text_html("What is said", result.text),
-        _saved_paths_html([result.path] if embed and result.path else []),
-    ]
+        html.append(f"<p>{_describe_location(path, len(audio), max_embed_mb, bool(source))}</p>")
+    html += [_text_html("What is said", text), _saved_paths_html([path] if embed and path else [])]
     html.append(footer_html(footer))
-    where = display_path(result.path) if result.path else f"{result.format.upper()}, {format_size(size)}"
-    said = f"[speech: {where if size else 'nothing came'}]\n{strip_control_chars(result.text)}".rstrip()
+    where = display_path(path) if path else f"{kind.format.upper()}, {format_size(len(audio))}"
+    plain = f"[speech: {where if audio else 'nothing came'}]\n{strip_control_chars(text)}".rstrip()
     shown = _join_html([player, source, '"></audio>'] if source else [], html)
-    return {"text/html": shown, "text/plain": footer.append_to_text(said)}
+    return {"text/html": shown, "text/plain": footer.append_to_text(plain)}
 
 
-def transcript_bundle(result: TranscriptResult, footer: Footer) -> MimeBundle:
+def transcript_bundle(text: str, segments: Sequence[SegmentLike], footer: Footer) -> MimeBundle:
     """Return the text as paragraphs, and the timestamps in a folded table."""
-    parts = [paragraphs(result.text), _segments_table(result.segments), footer_html(footer)]
+    parts = [paragraphs(text), _segments_table(segments), footer_html(footer)]
     html = "\n".join(part for part in parts if part)
-    return {"text/html": html, "text/plain": footer.append_to_text(strip_control_chars(result.text))}
+    return {"text/html": html, "text/plain": footer.append_to_text(strip_control_chars(text))}
 
 
 def partial_transcript_bundle(text: str, status: str) -> MimeBundle:
@@ -208,7 +221,7 @@ def _file_link(path: Path) -> str:
     return name if link is None else f'<a href="{escape(link)}">{name}</a>'
 
 
-def _img_tag_start(image: GeneratedImage, position: str, limit: int) -> str:
+def _img_tag_start(image: _Image, position: str, limit: int) -> str:
     """The tag of an image up to its source."""
     words = " ".join(strip_control_chars((image.prompt or "an image")[:_MAX_ALT_CHARS]).split())
     longer = max(image.width, image.height)
@@ -220,7 +233,7 @@ def _img_tag_start(image: GeneratedImage, position: str, limit: int) -> str:
     return f'<img alt="{escape(position + words)}"{size} style="{style}" src="'
 
 
-def _image_text(image: GeneratedImage, position: str) -> str:
+def _image_text(image: _Image, position: str) -> str:
     words = (
         f", “{' '.join(strip_control_chars(image.prompt[:_MAX_ALT_CHARS]).split())}”" if image.prompt else ""
     )
@@ -228,7 +241,7 @@ def _image_text(image: GeneratedImage, position: str) -> str:
     return f"[image {position}{image}{words}{saved}]"
 
 
-def _revised_prompts(images: Iterable[GeneratedImage]) -> list[str]:
+def _revised_prompts(images: Iterable[_Image]) -> list[str]:
     """The prompts that the model changed, each once."""
     changed = dict.fromkeys(each.revised_prompt for each in images if each.revised_prompt != each.prompt)
     return [_details("Revised prompt", paragraphs(words)) for words in changed if words.strip()]

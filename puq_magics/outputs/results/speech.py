@@ -97,4 +97,12 @@ class SpeechResult(MediaResult):
         """Return the MIME bundle: a player, and the text."""
         from puq_magics.outputs.results.media_html import speech_bundle
 
-        return speech_bundle(self, footer)
+        return speech_bundle(
+            self.audio,
+            self.type,
+            self.text,
+            self.path,
+            embed=not self.oversized_files(),
+            max_embed_mb=self.max_embed_mb,
+            footer=footer,
+        )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
-from puq_magics.outputs.results.base import Result
+from puq_magics.outputs.results.base import Result, SegmentLike
 from puq_magics.outputs.results.footer import Footer
 
 #: Extensions that no text should have.
@@ -30,22 +29,6 @@ _MEDIA_EXTENSIONS = frozenset(
         ".webm",
     ]
 )
-
-
-class SegmentLike(Protocol):
-    """A part of a transcript, as the client reads it."""
-
-    @property
-    def start(self) -> float:
-        """Seconds from the beginning."""
-
-    @property
-    def end(self) -> float:
-        """Seconds from the beginning."""
-
-    @property
-    def text(self) -> str:
-        """Text of the transcript."""
 
 
 @dataclass(repr=False, kw_only=True)
@@ -98,4 +81,4 @@ class TranscriptResult(Result):
         """Return the MIME bundle: paragraphs, and the timestamps in a folded table."""
         from puq_magics.outputs.results.media_html import transcript_bundle
 
-        return transcript_bundle(self, footer)
+        return transcript_bundle(self.text, self.segments, footer)

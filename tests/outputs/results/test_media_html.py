@@ -17,7 +17,7 @@ from media_samples import CALL_FIELDS, png, wav
 from puq_magics.core.media_types import MP3
 from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
 from puq_magics.outputs.results.footer import Footer
-from puq_magics.outputs.results.image import GeneratedImage
+from puq_magics.outputs.results.image import ImageFile
 from puq_magics.outputs.results.media_html import (
     display_path,
     format_duration,
@@ -428,7 +428,7 @@ def test_times(seconds: float, words: str) -> None:
 @pytest.mark.parametrize(
     "result",
     [
-        ImageResult(images=[GeneratedImage(data=png(2, 2, 3_000_000))], prompt="a kite", **CALL_FIELDS),
+        ImageResult(images=[ImageFile(data=png(2, 2, 3_000_000))], prompt="a kite", **CALL_FIELDS),
         SpeechResult(audio=b"ID3" + bytes(3_000_000), text="Hello", **CALL_FIELDS),
     ],
 )

@@ -14,7 +14,7 @@ from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.outputs.results import (
     INTERRUPTED,
     ChatResult,
-    GeneratedImage,
+    ImageFile,
     ImageResult,
     Result,
     SpeechResult,
@@ -267,9 +267,9 @@ def test_a_picture_knows_what_it_is() -> None:
     assert (picture.type.mime, picture.type.extension) == ("image/png", ".png")
     assert (picture.prompt, picture.revised_prompt) == ("a red kite", "a kite, red")
     assert picture.data == png(30, 20)
-    assert repr(picture) == f"<GeneratedImage 30 × 20 PNG, {len(picture.data)} bytes>"
-    assert str(GeneratedImage(data=webp(512, 256))) == "512 × 256 WEBP"
-    assert str(GeneratedImage(data=b"\xff\xd8\xff" + bytes(9))) == "JPEG"
+    assert repr(picture) == f"<ImageFile 30 × 20 PNG, {len(picture.data)} bytes>"
+    assert str(ImageFile(data=webp(512, 256))) == "512 × 256 WEBP"
+    assert str(ImageFile(data=b"\xff\xd8\xff" + bytes(9))) == "JPEG"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_to_pil() -> None:
         return
     assert picture.to_pil().size == (30, 20)
     with pytest.raises(InputError, match="cannot be decoded"):
-        GeneratedImage(data=png(300, 300)[:60]).to_pil()
+        ImageFile(data=png(300, 300)[:60]).to_pil()
 
 
 def test_without_pillow_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
