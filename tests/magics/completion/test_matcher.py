@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from IPython.core.completer import provisionalcompleter, rectify_completions
+from IPython.core.error import UsageError
 
 from puq_magics.magics.completion import matcher as completion
 from puq_magics.magics.completion.cursor import (
@@ -618,10 +619,10 @@ def test_a_failure_is_silent(
     assert capsys.readouterr() == ("", "")
 
 
-def test_ipythons_own_matchers_parse_the_same_options(shell: Any, capsys: Any) -> None:
+def test_the_parser_raises_what_ipythons_own_matchers_expect(shell: Any) -> None:
     shell.error("%puq_chat -t hot hi")  # the parser is made
-    TabCompleter(shell)("%puq_chat -m ¦")
-    assert capsys.readouterr() == ("", "")
+    with pytest.raises(UsageError):
+        shell.ip.find_line_magic("puq_chat").parser.parse_argstring("-m", partial=True)
 
 
 def test_unload_removes_the_matcher(shell: Any) -> None:
