@@ -1,4 +1,4 @@
-"""Files and variables that go along with a prompt: images as they are, all else as fenced text."""
+"""Convert files and variables to message parts: images, or text in a code block."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any, TypeVar
 
 from puq_magics.core import files
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.core.suggestions import did_you_mean
+from puq_magics.core.fences import make_fence
+from puq_magics.core.text import one_line
 from puq_magics.prompts import markdown_tables as tables
 from puq_magics.prompts.image_resize import IMAGE_FORMATS, ImageLimits, detect_sendable_type
 from puq_magics.prompts.images import ContentPart, ImageParts, to_image_parts
 
 _T = TypeVar("_T")
-#: Characters of one text, unless the caller says otherwise.
+#: Default limit of a text, in characters.
 MAX_TEXT_CHARS = 100_000
 ACCEPTED_HINT = (
-    f"It takes the path of an image ({IMAGE_FORMATS}) or of a text file, or a variable: "
+    f"Give the path of an image ({IMAGE_FORMATS}) or of a text file, or a variable: "
     "a figure, an image, text, a table, a result."
 )
-#: Columns of a table, characters of its cells, and bytes of an image file that is read at all.
+#: Limits of a table, in columns and in characters of a cell; of an image file that is read, in bytes.
 _MAX_COLUMNS, _MAX_CELL_CHARS, _MAX_IMAGE_BYTES = 200, 10_000, 200_000_000
 _LANGUAGES_BY_SUFFIX = {
     ".py": "python", ".md": "markdown", ".txt": "", ".ipynb": "json", ".js": "javascript", ".ts": "typescript",
@@ -34,10 +35,9 @@ _LANGUAGES_BY_SUFFIX = {
 
 @dataclass(frozen=True)
 class Attachments:
-    """What goes along with a prompt.
+    """Parts of a message, to be put after the prompt's text.
 
-    ``parts`` belong behind the prompt's own text part, in a message's ``content``; ``notes`` say what was cut or
-    scaled down, and which of a file and a variable of the same name was taken.
+    ``notes`` state what was cut or scaled down, and if a file was taken although there is a variable of that name.
     """
 
     parts: tuple[ContentPart, ...] = ()
@@ -51,60 +51,54 @@ def attach(
     limit: int = MAX_TEXT_CHARS,
     image_limits: ImageLimits | None = None,
 ) -> Attachments:
-    """Read what ``names`` name: files, or else variables; the same name twice is read once.
+    """Read files, or variables where there is no file of the name; the same name is read once.
 
-    A text has at most ``limit`` characters. Raises InputError for anything that cannot be sent.
+    Texts are cut at ``limit`` characters. Raises InputError for anything that cannot be sent.
     """
-    limits = image_limits or ImageLimits()
-    each = [
-        _attach_one(name, variables, _AttachmentReader(limit, limits))
-        for name in dict.fromkeys(n.strip() for n in names)
-    ]
-    notes = dict.fromkeys(note for attached in each for note in attached.notes)
-    return Attachments(tuple(part for attached in each for part in attached.parts), tuple(notes))
+    reader = _AttachmentReader(limit, image_limits or ImageLimits())
+    attached = [_attach_one(name, variables, reader) for name in dict.fromkeys(n.strip() for n in names)]
+    notes = dict.fromkeys(note for each in attached for note in each.notes)
+    return Attachments(tuple(part for each in attached for part in each.parts), tuple(notes))
 
 
 def _attach_one(name: str, variables: Mapping[str, Any], reader: _AttachmentReader) -> Attachments:
     if not name:
-        raise InputError("there is nothing after -a.", hint=ACCEPTED_HINT)
+        raise InputError("-a needs a file or a variable name.", hint=ACCEPTED_HINT)
     path = files.expand_path(name)
     is_file = files.path_exists(path) and not files.is_folder(path)
     is_variable = name.isidentifier() and name in variables
     if is_file:
         notes = (f"the file {path.name} was taken, not the variable",) if is_variable else ()
-        found = reader.attach_file(path)
-        return Attachments(found.parts, notes + found.notes)
+        attached = reader.attach_file(path)
+        return Attachments(attached.parts, notes + attached.notes)
     if is_variable:
         return reader.attach_variable(name, variables[name])
     if files.path_exists(path):
-        raise InputError(f"{files.quote_name(name)} is a folder.", hint="Attach files of it, one by one.")
+        raise InputError(f"{files.quote_name(name)} is a folder.", hint="Attach its files one by one.")
     raise _not_found_error(name, path, variables)
 
 
 def _not_found_error(name: str, path: Path, variables: Mapping[str, Any]) -> InputError:
     if re.match(r"\w+://", name):
-        return InputError(
-            f"{files.quote_name(name)} is an address.", hint="Download it, and attach the file."
-        )
+        return InputError(f"{files.quote_name(name)} is a URL.", hint="Download it, and attach the file.")
     if name.isidentifier():
-        message = f"there is neither a file nor a variable named {files.quote_name(name)}."
-        return InputError(message, hint=did_you_mean(name, variables) or ACCEPTED_HINT)
+        return files.missing_name_error(name, variables, ACCEPTED_HINT)
     root = re.match(r"[^\W\d]\w*(?=[.\[(])", name)
     if root and root.group() in variables:
-        hint = f"It takes a name: x = {name[:100]}, then -a x. In a prompt, {{{{{name[:100]}}}}} will do."
+        hint = f"Assign it first: x = {name[:100]}, then -a x; or write {{{{{name[:100]}}}}} in the prompt."
         return InputError(f"there is no file {files.quote_name(name)}.", hint=hint)
     return files.missing_file_error(name, path)
 
 
 @dataclass(frozen=True)
 class _AttachmentReader:
-    """Reads one attachment."""
+    """Reads attachments within limits."""
 
     limit: int
     limits: ImageLimits
 
     def attach_file(self, path: Path) -> Attachments:
-        """Read a file; of its path, only its name is sent."""
+        """Read a file; only its name is sent, not its path."""
         content = files.read_file(path, lambda start, size: self._bytes_to_read(path.name, start, size))
         return self._attach_bytes(path.name, "File", content)
 
@@ -137,15 +131,15 @@ class _AttachmentReader:
         return self.attach_file(path)
 
     def _prefix_errors(self, name: str, work: Callable[[], _T]) -> _T:
-        """Do something with a variable's value, and name the variable in what goes wrong."""
+        """Call ``work``; its errors name the variable."""
         try:
             return work()
         except PuqError as error:
             raise InputError(f"the variable {name}: {error.message}", hint=error.hint) from None
         except Exception as error:
-            words = " ".join(str(error).split())[:200].rstrip(".")
-            message = f"the variable {name} cannot be read: {type(error).__name__}: {words}."
-            raise InputError(message, hint="Show it in a cell of its own to see where.") from error
+            reason = one_line(str(error), 200).rstrip(".")
+            message = f"the variable {name} cannot be read: {type(error).__name__}: {reason}."
+            raise InputError(message, hint="Display it in a cell of its own to see the traceback.") from error
 
     def _bytes_to_read(self, name: str, start: bytes, size: int) -> int:
         if detect_sendable_type(start) is None:
@@ -156,7 +150,7 @@ class _AttachmentReader:
         return size
 
     def _attach_bytes(self, name: str, what: str, content: files.FileContent) -> Attachments:
-        """An image, or text."""
+        """Attach bytes as an image or as text."""
         if detect_sendable_type(content.data) is not None:
             return self._attach_image(name, content.data)
         text = _decode_text(content)
@@ -164,8 +158,8 @@ class _AttachmentReader:
             raise _unsupported_data_error(name, content.data)
         if len(text) <= self.limit and content.is_whole:
             return self._attach_text(name, what, text, "")
-        said = f"the first {min(self.limit, len(text)):,} characters of {_format_size(content.size)}"
-        return self._attach_text(name, what, text[: self.limit], said)
+        cut = f"the first {min(self.limit, len(text)):,} characters of {_format_size(content.size)}"
+        return self._attach_text(name, what, text[: self.limit], cut)
 
     def _attach_image(self, name: str, data: bytes) -> Attachments:
         try:
@@ -177,13 +171,13 @@ class _AttachmentReader:
         )
 
     def _attach_value(self, name: str, value: Any) -> Attachments:
-        """A text, what a result says, or JSON."""
+        """Attach a string, or the text of another value."""
         from puq_magics.prompts.values import ValueRenderer
 
         if isinstance(value, str):
             text = str.__str__(value)
-            said = f"the first {self.limit:,} of {len(text):,} characters" if len(text) > self.limit else ""
-            attached = self._attach_text(name, "Variable", text[: self.limit], said)
+            cut = f"the first {self.limit:,} of {len(text):,} characters" if len(text) > self.limit else ""
+            attached = self._attach_text(name, "Variable", text[: self.limit], cut)
             return Attachments(attached.parts, attached.notes + _path_note(name, text))
         renderer = ValueRenderer(self.limit)
         renderer.start_expression(name)
@@ -198,10 +192,10 @@ class _AttachmentReader:
         return Attachments((_text_part(f"Variable {name}:\n\n{table.text}"),), notes)
 
     def _attach_text(self, name: str, what: str, text: str, cut: str) -> Attachments:
-        """A text in a fence; ``cut`` says what of it this is, if it is not all."""
+        """Attach a text as a code block; ``cut`` describes the part if it is not the whole text."""
         text = text.replace("\r\n", "\n")
         if not text.strip():
-            raise InputError(f"{_printable_name(name)} is empty.", hint="There is nothing in it to send.")
+            raise InputError(f"{_printable_name(name)} is empty.", hint="Attach something that has content.")
         label = f"{what} {_printable_name(name)}{f' ({cut})' if cut else ''}:"
         language = _fence_language(name) if what == "File" else ""
         return Attachments(
@@ -211,9 +205,8 @@ class _AttachmentReader:
 
 
 def format_code_block(text: str, language: str = "") -> str:
-    """Text as a block of code whose fence is longer than any that the text holds."""
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    """Return text as a code block whose fence is longer than any in the text."""
+    fence = make_fence(text)
     end = "" if text.endswith("\n") else "\n"
     return f"{fence}{language}\n{text}{end}{fence}"
 
@@ -223,7 +216,7 @@ def _text_part(text: str) -> ContentPart:
 
 
 def _decode_text(content: files.FileContent) -> str | None:
-    """The text of UTF-8, whose last character may be cut through where the bytes are; None for anything else."""
+    """Decode UTF-8, whose last character may be incomplete if the bytes are cut; None for other data."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         text = decoder.decode(content.data.removeprefix(codecs.BOM_UTF8), final=content.is_whole)
@@ -238,22 +231,22 @@ def _unsupported_data_error(name: str, data: bytes) -> InputError:
     start = data[: files.SNIFF_BYTES]
     hint = ACCEPTED_HINT
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and detect_audio_type(start) is None:
-        said = ": it is text in UTF-16"
+        reason = ": it is text in UTF-16"
         hint = "Save it as UTF-8."
     elif (audio := detect_audio_type(start)) is not None:
-        said = f": it is audio ({audio.format})"
-        hint = "%puq_transcribe makes text of it, which can be attached."
+        reason = f": it is audio ({audio.format})"
+        hint = "Transcribe it first with %puq_transcribe, and attach the text."
     elif (other := describe_non_media(start)) in ("PDF", "a ZIP archive"):
-        said = f": it is {other}"
+        reason = f": it is {other}"
         hint = "Attach its text, or its pages as images."
     else:
-        said = ": it is neither UTF-8 text nor an image of a kind that models take"
+        reason = ": it is neither UTF-8 text nor an image of a supported format"
         hint = f"Save text as UTF-8, and an image as {IMAGE_FORMATS}."
-    return InputError(f"{_printable_name(name)} cannot be sent{said}.", hint=hint)
+    return InputError(f"{_printable_name(name)} cannot be sent{reason}.", hint=hint)
 
 
 def _is_attachable(value: Any) -> bool:
-    """Whether a value is text, data that JSON has a notation for, or knows its own text."""
+    """Return whether a value is text, a container, or provides its own text."""
     if isinstance(value, (str, dict, list, tuple, set, frozenset)):
         return True
     if isinstance(value, type):
@@ -270,13 +263,13 @@ def _unsupported_type_error(name: str, value: Any) -> InputError:
 
 
 def _path_note(name: str, text: str) -> tuple[str, ...]:
-    """Say so if a text is the path of a file: that may have been meant."""
+    """Return a note if a text is the path of a file, which may have been meant."""
     if len(text) > 300 or "\n" in text or not re.search(r"[./\\]", text) or "\0" in text:
         return ()
     path = Path(text)
     if not files.path_exists(path) or files.is_folder(path):
         return ()
-    return (f"{name}: its text was attached, not the file that it names (Path({name}) is that)",)
+    return (f"{name}: its text was attached, not the file of that name (use Path({name}) for the file)",)
 
 
 def _fence_language(name: str) -> str:
@@ -286,7 +279,7 @@ def _fence_language(name: str) -> str:
 
 
 def _printable_name(name: str) -> str:
-    """A file's name on one line, whatever stands in it."""
+    """Return a file's name on one line, without control characters."""
     text = name.encode("utf-8", "replace").decode("utf-8")
     text = "".join(c if c.isprintable() else "_" for c in text)
     return text if len(text) <= 100 else f"{text[:60]}…{text[-39:]}"

@@ -1,6 +1,6 @@
-"""The expressions between ``{{`` and ``}}``: Jinja2's, in its sandbox.
+"""Evaluate the expressions between ``{{`` and ``}}`` in Jinja2's sandbox.
 
-This module imports Jinja2; `template` imports it only for a prompt that has something to fill in.
+This module imports Jinja2; `template` imports it only for a prompt that has an expression.
 """
 
 from __future__ import annotations
@@ -23,26 +23,23 @@ from jinja2.utils import missing
 
 from puq_magics.core.errors import InputError, MissingVariableError, PuqError
 from puq_magics.core.suggestions import did_you_mean
+from puq_magics.core.text import one_line
 from puq_magics.prompts import markdown_tables as tables
 from puq_magics.prompts.filters import JINJA_FILTERS, PUQ_FILTERS
 from puq_magics.prompts.values import ValueRenderer
 
 _Node = TypeVar("_Node", bound=nodes.Node)
 RAW_HINT = "With --raw the text is sent as it is."
-UNDEFINED_HINT = 'Say what stands there instead: with else, or with | default("…").'
-#: What Jinja2 and Python raise for text that is no expression, or none of a sensible size.
+UNDEFINED_HINT = 'Provide a fallback: an else branch, or | default("…").'
+#: Errors of Jinja2 and Python for text that is not an expression, or a huge one.
 _INVALID_EXPRESSION_ERRORS = (
-    TemplateError,
-    SyntaxError,
-    ValueError,
-    RecursionError,
-    MemoryError,
-    OverflowError,
+    *(TemplateError, SyntaxError, ValueError),
+    *(RecursionError, MemoryError, OverflowError),
 )
 
 
 class _UndefinedValueError(Exception):
-    """Something was done with a value that is not there."""
+    """An undefined value was used."""
 
     def __init__(self, undefined: Undefined, message: str = "") -> None:
         super().__init__(message)
@@ -50,7 +47,7 @@ class _UndefinedValueError(Exception):
 
 
 class _UndefinedValue(StrictUndefined):
-    """A value that is not there: `default` and `is defined` take it, all else raises `_AbsentError`."""
+    """An undefined value: `default` and `is defined` accept it, anything else raises `_UndefinedValueError`."""
 
     def __init__(
         self,
@@ -61,16 +58,16 @@ class _UndefinedValue(StrictUndefined):
     ) -> None:
         super().__init__(hint, obj, name, exc)
         self.unsafe = issubclass(exc, SecurityError)
-        # Jinja2 calls this with a message; the error has to say which value it was.
+        # Jinja2 calls this with a message; the error must know the value.
         self._undefined_exception = partial(_UndefinedValueError, self)  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        raise _UndefinedValueError(self)  # it may stand in a list that is filled in
+        raise _UndefinedValueError(self)  # it may be an item of a list
 
 
 @dataclass(frozen=True)
 class CompiledExpression:
-    """One expression, compiled, and the variables it names in order of appearance."""
+    """A compiled expression, and its variables in order of appearance."""
 
     source: str
     names: tuple[str, ...]
@@ -78,25 +75,25 @@ class CompiledExpression:
 
 
 class ExpressionEvaluator:
-    """Compiles expressions, and evaluates them with the variables of one namespace."""
+    """Compiles expressions and evaluates them with the variables of a namespace."""
 
     def __init__(self, namespace: Mapping[str, Any], renderer: ValueRenderer) -> None:
         self._namespace = namespace
         self._renderer = renderer
-        # Without the optimizer nothing is computed by merely compiling.
+        # The optimizer would evaluate constants at compile time.
         self._environment = ImmutableSandboxedEnvironment(
             undefined=_UndefinedValue, optimized=False, cache_size=0
         )
-        self._environment.globals.clear()  # or Jinja2's `range` and `dict` would hide the user's
+        self._environment.globals.clear()  # Jinja2's `range` and `dict` would hide the user's
         kept = {name: f for name, f in self._environment.filters.items() if name in JINJA_FILTERS}
         ours = {name: _reject_undefined(getattr(renderer, name)) for name in PUQ_FILTERS}
         self._environment.filters = {**kept, **ours}
         self._compiled: dict[str, CompiledExpression | None] = {}
 
     def compile(self, source: str) -> CompiledExpression | None:
-        """Return the expression, or None when ``source`` is not one.
+        """Return the compiled expression, or None if ``source`` is not an expression.
 
-        Raises `InputError` when it is one with a call, or a filter or a test that does not exist.
+        Raises InputError for an expression with a call, or with an unknown filter or test.
         """
         if source not in self._compiled:
             self._compiled[source] = self._compile(source)
@@ -111,24 +108,24 @@ class ExpressionEvaluator:
         except _INVALID_EXPRESSION_ERRORS:
             return None
         names = tuple(dict.fromkeys(node.name for node in _find_nodes(root, nodes.Name)))
-        # Without a variable there is nothing to fill in; and no variable can be called `else`.
+        # Without a variable there is nothing to insert, and a keyword is not a variable.
         if not names or any(keyword.iskeyword(name) for name in names):
             return None
         self._check_filters_and_tests(source, root)
         if "self" in names:
             raise InputError(
-                f"{_quote_source(source)}: a variable named 'self' cannot be filled in.",
+                f"{_quote_source(source)}: a variable named 'self' cannot be used.",
                 hint=f"Give it another name. {RAW_HINT}",
             )
         try:
             compiled = self._environment.compile_expression(source, undefined_to_none=False)
         except _INVALID_EXPRESSION_ERRORS:
             return None
-        # A call could do anything, also where only the request is to be shown.
+        # A call could have side effects, even in a dry run.
         if _find_nodes(root, nodes.Call):
             raise InputError(
-                f"{_quote_source(source)}: a prompt calls no functions.",
-                hint=f"Call it in a cell, and fill in the result; or use a filter. {RAW_HINT}",
+                f"{_quote_source(source)}: function calls are not allowed in {{{{ }}}}.",
+                hint=f"Call it in a cell and insert the result, or use a filter. {RAW_HINT}",
             )
         return CompiledExpression(source, names, compiled)
 
@@ -137,15 +134,15 @@ class ExpressionEvaluator:
             ("filter", nodes.Filter, self._environment.filters),
             ("test", nodes.Test, self._environment.tests),
         ]
-        for kind, node_type, words in known:
+        for kind, node_type, names in known:
             for node in _find_nodes(root, node_type):
-                if node.name not in words:
+                if node.name not in names:
                     message = f"{_quote_source(source)}: there is no {kind} named {node.name!r}."
-                    near = did_you_mean(node.name, words) or f"There are {', '.join(sorted(words))}."
-                    raise InputError(message, hint=f"{near} {RAW_HINT}")
+                    suggestion = did_you_mean(node.name, names) or f"There are {', '.join(sorted(names))}."
+                    raise InputError(message, hint=f"{suggestion} {RAW_HINT}")
 
     def evaluate(self, expression: CompiledExpression) -> str:
-        """Return what the expression stands for; raise `InputError` when that cannot be had."""
+        """Return the text of the expression's value. Raises InputError."""
         source = expression.source
         variables = {
             name: self._namespace[key] for name in expression.names if (key := self._namespace_key(name))
@@ -162,18 +159,19 @@ class ExpressionEvaluator:
             if type(error) is not InputError:  # from a property that the expression reads
                 raise
             raise InputError(f"{_quote_source(source)}: {error.message}", hint=error.hint) from None
-        except UndefinedError as error:  # an `if` that has no `else`
+        except UndefinedError as error:  # an `if` without `else`
             raise InputError(f"{_quote_source(source)}: {_error_text(error)}.", hint=UNDEFINED_HINT) from None
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a property may raise SystemExit, too
-            message = f"{_quote_source(source)} raised {type(error).__name__}: {_error_text(error)}".rstrip(
-                ": "
-            )
-            raise InputError(message, hint="Evaluate it in a cell of its own to see where.") from error
+            text = _error_text(error)
+            message = f"{_quote_source(source)} raised {type(error).__name__}{f': {text}' if text else ''}"
+            raise InputError(
+                message, hint="Evaluate it in a cell of its own to see the traceback."
+            ) from error
 
     def _namespace_key(self, name: str) -> str | None:
-        """Return the namespace's spelling of a name: Python normalizes identifiers, Jinja2 does not."""
+        """Return the name as in the namespace: Python normalizes identifiers, Jinja2 does not."""
         for key in (name, unicodedata.normalize("NFKC", name)):
             if key in self._namespace:
                 return key
@@ -189,10 +187,10 @@ class ExpressionEvaluator:
         kind = type(parent).__name__
         if isinstance(undefined, _UndefinedValue) and undefined.unsafe:
             message = (
-                f"{_quote_source(source)}: {name!r} of a value of type {kind} may not be used in a prompt."
+                f"{_quote_source(source)}: {name!r} of a value of type {kind} is not allowed in a prompt."
             )
             return InputError(
-                message, hint="Names that begin with _ and methods that change a value are kept out."
+                message, hint="Names that begin with _ and methods that change a value are not allowed."
             )
         if undefined._undefined_hint:
             return InputError(f"{_quote_source(source)}: {undefined._undefined_hint}", hint=UNDEFINED_HINT)
@@ -200,15 +198,15 @@ class ExpressionEvaluator:
             message = (
                 f"{_quote_source(source)} raised AttributeError inside {name!r} of a value of type {kind}."
             )
-            return InputError(message, hint="Evaluate it in a cell of its own to see where.")
+            return InputError(message, hint="Evaluate it in a cell of its own to see the traceback.")
         message = f"{_quote_source(source)}: a value of type {kind} has no {_short_repr(name)} here."
         if isinstance(name, int) and parent is self._namespace.get("Out"):
-            message = f"{_quote_source(source)}: cell {name} has given no value."
+            message = f"{_quote_source(source)}: cell {name} has no output value."
         return MissingVariableError(message, hint=f"{_suggest(parent, name)} {RAW_HINT}".strip())
 
 
 def _reject_undefined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a filter complain about a value that is not there."""
+    """Make a filter raise an error for an undefined value."""
 
     @wraps(function)
     def checked(value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -225,8 +223,8 @@ def _find_nodes(root: nodes.Node, kind: type[_Node]) -> list[_Node]:
 
 def _shorten_source(source: str) -> str:
     """Return an expression on one line, shortened in its middle if it is long."""
-    words = " ".join(source.split())
-    return words if len(words) <= 80 else f"{words[:50]} … {words[-20:]}"
+    text = " ".join(source.split())
+    return text if len(text) <= 80 else f"{text[:50]} … {text[-20:]}"
 
 
 def _quote_source(source: str) -> str:
@@ -234,7 +232,7 @@ def _quote_source(source: str) -> str:
 
 
 def _short_repr(value: object) -> str:
-    """Return ``repr``, but neither long nor able to fail."""
+    """Return a ``repr`` of limited length, which cannot fail."""
     text = "(an object whose repr fails)"
     with suppress(Exception, SystemExit):
         text = repr(value)
@@ -242,11 +240,10 @@ def _short_repr(value: object) -> str:
 
 
 def _error_text(error: BaseException) -> str:
-    """Return an exception's message, but neither long nor able to fail."""
-    text = ""
+    """Return an exception's message of limited length; empty if it cannot be formatted."""
     with suppress(Exception, SystemExit):
-        text = " ".join(str(error).split()).rstrip(".")
-    return text if len(text) <= 300 else f"{text[:300]}…"
+        return one_line(str(error)).rstrip(".")
+    return ""
 
 
 def _attribute_names(value: object) -> list[str]:
@@ -256,7 +253,7 @@ def _attribute_names(value: object) -> list[str]:
 
 
 def _suggest(parent: Any, name: object) -> str:
-    """Return a hint at the key, column, position or attribute that may have been meant."""
+    """Return a hint with the nearest key, column, index or attribute."""
     with suppress(Exception, SystemExit):
         if isinstance(parent, Sequence) and isinstance(name, int):
             return f"It has {len(parent):,} items, counted from 0."
@@ -273,5 +270,5 @@ def _suggest_key(name: object, keys: list[object], attributes: list[str]) -> str
     if isinstance(name, int):
         numbers = [key for key in keys if isinstance(key, int)]
         return f"The nearest is {min(numbers, key=lambda n: abs(n - name))!r}." if numbers else ""
-    words = [key for key in keys if isinstance(key, str)]
-    return did_you_mean(str(name), words) or did_you_mean(str(name), attributes)
+    names = [key for key in keys if isinstance(key, str)]
+    return did_you_mean(str(name), names) or did_you_mean(str(name), attributes)

@@ -1,4 +1,4 @@
-"""Images made small enough to send, with Pillow; this module imports it only for one that is too large."""
+"""Scale images down to a size that can be sent; Pillow is imported only for an image that is too large."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from puq_magics.core.media_types import (
     image_dimensions,
     is_complete_image,
 )
+from puq_magics.core.text import one_line
 
-#: Models that look at images take it, and none gives it.
+#: Accepted as input by vision models; never generated.
 GIF = MediaType("image", "gif", "image/gif", ".gif")
 IMAGE_FORMATS = "PNG, JPEG, WebP or GIF"
-#: Pixels of an image that is decoded at all: what a small file can blow up to is limited.
+#: Maximum pixels of an image that is decoded, since a small file can decompress to a huge one.
 MAX_PIXELS = 89_000_000
 _JPEG_QUALITY = 90
 _MIN_SIDE = 64
@@ -31,25 +32,25 @@ _EXIF_ORIENTATION = 0x0112  # EXIF's
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """How large an image may be that is sent; a larger one is scaled down."""
+    """Maximum size of an image that is sent; a larger one is scaled down."""
 
-    #: Pixels of its longer side.
+    #: Length of the longer side, in pixels.
     max_side: int = 2048
-    #: Of its file (a million bytes each), before it becomes a data URL, which is a third longer.
+    #: Size of the file, in millions of bytes; the data URL is a third longer.
     max_megabytes: float = 3.5
 
     def __post_init__(self) -> None:
         if self.max_side < 1 or not self.max_megabytes > 0:
-            raise InputError("an image needs at least a pixel.", hint="Set limits above 0.")
+            raise InputError("limits of images must be above 0.", hint="Set max_side to 1 or more.")
 
     def allows(self, size: tuple[int, int] | None, byte_count: int) -> bool:
-        """Whether an image of ``size`` (pixels; None when unknown) and ``count`` bytes may go as it is."""
+        """Return whether an image is within the limits; ``size`` is in pixels, None if unknown."""
         return (size is None or max(size) <= self.max_side) and byte_count <= self.max_megabytes * 1_000_000
 
 
 @dataclass(frozen=True)
 class SendableImage:
-    """An image that can be sent; ``note`` says what was changed, if anything was."""
+    """An image that can be sent; ``note`` describes how it was changed, if it was."""
 
     data: bytes
     type: MediaType
@@ -57,20 +58,20 @@ class SendableImage:
 
 
 def detect_sendable_type(data: bytes) -> MediaType | None:
-    """PNG, JPEG, WebP or GIF, by the first bytes; None for anything else."""
+    """Return PNG, JPEG, WebP or GIF, by the first bytes; None for other data."""
     return GIF if data[:6] in (b"GIF87a", b"GIF89a") else detect_image_type(data)
 
 
 def fit_image(data: bytes, limits: ImageLimits) -> SendableImage:
-    """An image file's bytes, as they are when they are within ``limits``.
+    """Return an image file, unchanged if it is within ``limits``, else scaled down.
 
-    Raises InputError for what is no image or not all of one, and for a larger one that Pillow cannot scale.
+    Raises InputError for data that is not a complete image, and for a large image that cannot be scaled.
     """
     kind = detect_sendable_type(data)
     if kind is None:
-        raise InputError("these bytes are no image that can be sent.", hint=f"Send {IMAGE_FORMATS}.")
+        raise InputError("these bytes are not an image that can be sent.", hint=f"Send {IMAGE_FORMATS}.")
     if not (kind is GIF or is_complete_image(data)):
-        raise InputError("the image is cut off: its end is missing.", hint="Save it, or download it, again.")
+        raise InputError("the image is cut off: its end is missing.", hint="Save or download it again.")
     size = _dimensions(data, kind)
     if limits.allows(size, len(data)):
         return SendableImage(data, kind)
@@ -83,7 +84,7 @@ def fit_image(data: bytes, limits: ImageLimits) -> SendableImage:
 
 
 def fit_pillow_image(image: Any, limits: ImageLimits) -> SendableImage:
-    """The same for an image of Pillow's, which is left as it is. Raises InputError."""
+    """Return a Pillow image as a file within ``limits``; the image itself is not changed. Raises InputError."""
     if min(image.size) < 1:
         raise InputError("the image has no pixels.", hint="Give one that shows something.")
     kind = JPEG if image.format == "JPEG" else PNG
@@ -93,14 +94,14 @@ def fit_pillow_image(image: Any, limits: ImageLimits) -> SendableImage:
 def _with_pillow(work: Callable[[], SendableImage]) -> SendableImage:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow says of colour tables and metadata
+            warnings.simplefilter("ignore")  # of colour tables and metadata
             return work()
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - Pillow raises many kinds for broken files
-        words = " ".join(str(error).split())[:200].rstrip(".")
-        message = f"the image cannot be decoded ({type(error).__name__}: {words})."
-        raise InputError(message, hint="Open it elsewhere, and save it as PNG.") from None
+        reason = one_line(str(error), 200).rstrip(".")
+        message = f"the image cannot be decoded ({type(error).__name__}: {reason})."
+        raise InputError(message, hint="Convert it to PNG with another program.") from None
 
 
 def _open(data: bytes, limits: ImageLimits) -> Any:
@@ -108,15 +109,15 @@ def _open(data: bytes, limits: ImageLimits) -> Any:
         pillow = importlib.import_module("PIL.Image")
     except ImportError:
         size = _dimensions(data, detect_sendable_type(data))
-        said = f"{_format_pixels(size)} pixels, " if size else ""
+        pixels = f"{_format_pixels(size)} pixels, " if size else ""
         message = (
-            f"the image ({said}{len(data) / 1e6:,.1f} MB) is too large, and scaling it down needs Pillow."
+            f"the image ({pixels}{len(data) / 1e6:,.1f} MB) is too large, and scaling it down needs Pillow."
         )
         raise InputError(
             message, hint="Install it (%pip install pillow), or make the image smaller."
         ) from None
     image = pillow.open(BytesIO(data))
-    image.draft(None, (limits.max_side, limits.max_side))  # of a JPEG, only as much is decoded as is needed
+    image.draft(None, (limits.max_side, limits.max_side))  # decodes a JPEG only at the needed resolution
     if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
         image = importlib.import_module("PIL.ImageOps").exif_transpose(image)
     return image
@@ -125,7 +126,7 @@ def _open(data: bytes, limits: ImageLimits) -> Any:
 def _shrink(
     image: Any, kind: MediaType, limits: ImageLimits, before: tuple[int, int] | None, byte_count: int
 ) -> SendableImage:
-    """Scale to the longer side that is allowed, and on until the file is small enough."""
+    """Scale down to the allowed side, and further until the file is small enough."""
     image = _to_common_mode(image)
     max_side = min(limits.max_side, max(image.size))
     while True:
@@ -151,19 +152,19 @@ def _resize(image: Any, max_side: int) -> Any:
 
 
 def _to_common_mode(image: Any) -> Any:
-    """The image as grey, RGB or RGBA: every format and every model has these."""
+    """Convert to grey, RGB or RGBA, which all formats and models support."""
     mode = image.mode
     if mode in ("L", "RGB", "RGBA"):
         return image
     if mode == "1":
         return image.convert("L")
-    if mode in ("F", "I") or mode.startswith("I;"):  # measurements: their range becomes black to white
+    if mode in ("F", "I") or mode.startswith("I;"):  # measurements: scale their range to black and white
         image = image.convert("F")
         low, high = image.getextrema()
         scale = 255 / (high - low) if high > low else 0.0
         return image.point(lambda value: value * scale + -low * scale).convert("L")
-    see_through = mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info
-    return image.convert("RGBA" if see_through else "RGB")
+    has_alpha = mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info
+    return image.convert("RGBA" if has_alpha else "RGB")
 
 
 def _encode(image: Any, kind: MediaType) -> bytes:
@@ -171,7 +172,7 @@ def _encode(image: Any, kind: MediaType) -> bytes:
     if kind is PNG:
         image.save(file, "PNG")
         return file.getvalue()
-    if image.mode == "RGBA":  # on white, as a page would show it
+    if image.mode == "RGBA":  # JPEG has no transparency: use a white background
         white = importlib.import_module("PIL.Image").new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))
         image = white

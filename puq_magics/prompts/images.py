@@ -1,7 +1,7 @@
-"""What a variable holds, as images that are sent: figures, Pillow's images, bytes, results, what notebooks show.
+"""Convert a variable to images that are sent: figures, Pillow images, bytes, results, and objects with an image repr.
 
-Nothing is imported for it: a value can only be a figure when somebody else has imported matplotlib. An object of
-another kind may say itself what it looks like, by ``_puq_images_()``: a list of image files' bytes.
+matplotlib and Pillow are not imported for it: a value can only be a figure if matplotlib is imported. An object
+of another type can provide its images with a method ``_puq_images_()``, which returns a list of image files' bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import PurePath
 from typing import Any
 
 from puq_magics.core.errors import InputError, PuqError
+from puq_magics.core.text import one_line
 from puq_magics.prompts.image_resize import (
     IMAGE_FORMATS,
     ImageLimits,
@@ -24,38 +25,38 @@ from puq_magics.prompts.image_resize import (
     fit_pillow_image,
 )
 
-#: A part of a message's content, as the API has it: ``{"type": "image_url", "image_url": {"url": "data:…"}}``.
+#: A part of a message's content in the API: ``{"type": "image_url", "image_url": {"url": "data:…"}}``.
 ContentPart = dict[str, Any]
-#: Images that one name may stand for.
+#: Maximum number of images of one variable.
 MAX_IMAGES = 50
 
 
 @dataclass(frozen=True)
 class ImageParts:
-    """Images ready to send, and what was changed to make them so."""
+    """Images ready to send, and notes on how they were changed."""
 
     parts: tuple[ContentPart, ...]
     notes: tuple[str, ...] = ()
 
 
 def to_image_parts(value: Any, limits: ImageLimits) -> ImageParts | None:
-    """The images that a value shows; None when it is no image. Raises InputError for one that cannot be sent."""
+    """Return the images of a value; None if it has none. Raises InputError for images that cannot be sent."""
     try:
-        found = _find_images(value)
-        if found is None:
+        images = _find_images(value)
+        if images is None:
             return None
         fitted = [
-            fit_image(one, limits) if isinstance(one, bytes) else fit_pillow_image(one, limits)
-            for one in found
+            fit_image(image, limits) if isinstance(image, bytes) else fit_pillow_image(image, limits)
+            for image in images
         ]
     except PuqError:
         raise
     except Exception as error:
-        words = " ".join(str(error).split())[:200].rstrip(".")
-        message = f"drawing it raised {type(error).__name__}: {words}."
-        raise InputError(message, hint="Show it in a cell of its own to see where.") from error
+        reason = one_line(str(error), 200).rstrip(".")
+        message = f"drawing it raised {type(error).__name__}: {reason}."
+        raise InputError(message, hint="Display it in a cell of its own to see the traceback.") from error
     if not fitted:
-        raise InputError("it holds no image.", hint="Give one that does.")
+        raise InputError("it contains no image.", hint="Give a value that has images.")
     return ImageParts(
         tuple(image_part(image.data, image.type.mime) for image in fitted),
         tuple(dict.fromkeys(image.note for image in fitted if image.note)),
@@ -63,18 +64,18 @@ def to_image_parts(value: Any, limits: ImageLimits) -> ImageParts | None:
 
 
 def require_image_parts(value: Any, limits: ImageLimits) -> ImageParts:
-    """The images that a value, or the file that a path names, shows. Raises InputError when it shows none."""
+    """Return the images of a value, or of the file at a path. Raises InputError if there are none."""
     if isinstance(value, PurePath):
         value = _read_image_file(value)
-    found = to_image_parts(value, limits)
-    if found is None:
-        message = f"a value of type {type(value).__name__} is no image."
+    image_parts = to_image_parts(value, limits)
+    if image_parts is None:
+        message = f"a value of type {type(value).__name__} is not an image."
         raise InputError(message, hint="Give a figure, a Pillow image, a path (Path), or an image's bytes.")
-    return found
+    return image_parts
 
 
 def image_part(data: bytes, mime: str) -> ContentPart:
-    """An image as a part of a message's content."""
+    """Return an image as a part of a message's content."""
     url = f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
     return {"type": "image_url", "image_url": {"url": url}}
 
@@ -85,7 +86,7 @@ def _read_image_file(path: PurePath) -> bytes:
     def choose_size(start: bytes, size: int) -> int:
         if detect_sendable_type(start) is None:
             raise InputError(
-                f"{quote_name(path.name)} is no image that can be sent.", hint=f"Send {IMAGE_FORMATS}."
+                f"{quote_name(path.name)} is not an image that can be sent.", hint=f"Send {IMAGE_FORMATS}."
             )
         return size
 
@@ -93,28 +94,28 @@ def _read_image_file(path: PurePath) -> bytes:
 
 
 def _find_images(value: Any) -> list[Any] | None:
-    """The files' bytes, or images of Pillow's, that a value shows."""
+    """Return a value's images, as bytes of files or as Pillow images; None if it has none."""
     one = _single_image(value)
     if one is not None:
         return [one]
     if callable(getattr(type(value), "_puq_images_", None)):
         return [bytes(data) for data in value._puq_images_()]
-    several = value if isinstance(value, (list, tuple)) else _array_items(value)
-    if several is None:
+    items = value if isinstance(value, (list, tuple)) else _array_items(value)
+    if items is None:
         images = getattr(value, "images", None)
         if not isinstance(images, (list, tuple)):
             return None
         if not images:
             return []
-        several = images
-    return _images_in_list(several)
+        items = images
+    return _images_in_list(items)
 
 
-def _images_in_list(several: Any) -> list[Any] | None:
-    """The images of a list that holds nothing else; the axes of one figure are one image."""
+def _images_in_list(items: Any) -> list[Any] | None:
+    """Return the images of a list of images; axes of the same figure are one image."""
     figures: set[int] = set()
     found: list[Any] = []
-    for item in several:
+    for item in items:
         figure = _find_figure(item)
         if figure is not None and id(figure) in figures:
             continue
@@ -124,13 +125,13 @@ def _images_in_list(several: Any) -> list[Any] | None:
         if figure is not None:
             figures.add(id(figure))
         if len(found) == MAX_IMAGES:
-            raise InputError(f"it holds more than {MAX_IMAGES} images.", hint="Give a part of them.")
+            raise InputError(f"it has more than {MAX_IMAGES} images.", hint="Give a part of them.")
         found.append(one)
     return found or None
 
 
 def _single_image(value: Any) -> Any:
-    """One image file's bytes, or one image of Pillow's; None for all else."""
+    """Return the bytes of an image file or a Pillow image; None for other values."""
     if isinstance(value, BytesIO):
         value = value.getvalue()
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -147,19 +148,19 @@ def _single_image(value: Any) -> Any:
         return data
     if _is_instance_of(value, "IPython.core.display", "Image") and data is None:
         hint = "Download it: Image(url=…, embed=True)."
-        raise InputError("the Image holds no data, only an address.", hint=hint)
+        raise InputError("the Image has no data, only a URL.", hint=hint)
     return _image_repr(value)
 
 
 def _render_figure(figure: Any) -> bytes:
-    """A figure as notebooks show it: PNG, at its own resolution, trimmed."""
+    """Render a figure as notebooks do: PNG, at its own resolution, trimmed."""
     file = BytesIO()
     figure.savefig(file, format="png", bbox_inches="tight")
     return file.getvalue()
 
 
 def _find_figure(value: Any) -> Any:
-    """The figure that a value is, or that it is drawn in (axes, a line, seaborn's grids)."""
+    """Return the figure that a value is or belongs to (axes, a line, seaborn's grids)."""
     if "matplotlib.figure" not in sys.modules or isinstance(value, type):
         return None
     for candidate in _figure_candidates(value):
@@ -169,19 +170,19 @@ def _find_figure(value: Any) -> Any:
 
 
 def _figure_candidates(value: Any) -> Iterator[Any]:
-    """A value, what it is drawn in, and what that is a part of."""
+    """Yield a value, its figure, and the figure that contains that."""
     for _ in range(3):
         yield value
         value = getattr(value, "figure", None)
 
 
 def _image_repr(value: Any) -> bytes | None:
-    """What a notebook would show of it, if that is an image."""
+    """Return the image that a notebook would display, if any."""
     for name in ("_repr_png_", "_repr_jpeg_"):
         if callable(getattr(type(value), name, None)):
-            shows = getattr(value, name)()
-            shows = shows[0] if isinstance(shows, tuple) else shows  # (data, metadata)
-            data = _decode_base64(shows) if isinstance(shows, str) else shows
+            data = getattr(value, name)()
+            data = data[0] if isinstance(data, tuple) else data  # (data, metadata)
+            data = _decode_base64(data) if isinstance(data, str) else data
             if isinstance(data, bytes) and detect_sendable_type(data):
                 return data
     return None
@@ -195,13 +196,13 @@ def _decode_base64(text: str) -> bytes | None:
 
 
 def _array_items(value: Any) -> list[Any] | None:
-    """The objects of a NumPy array of them, such as the axes that ``subplots`` gives."""
+    """Return the items of a NumPy array of objects, such as the axes from ``subplots``."""
     if _is_instance_of(value, "numpy", "ndarray") and value.dtype == object:
         return list(value.flat[: MAX_IMAGES * 4])
     return None
 
 
 def _is_instance_of(value: Any, module: str, name: str) -> bool:
-    """Whether it is of a class of a module that somebody has imported."""
+    """Return whether a value is of a class of a module, without importing the module."""
     cls = getattr(sys.modules.get(module), name, None)
     return isinstance(cls, type) and isinstance(value, cls)

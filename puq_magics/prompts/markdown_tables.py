@@ -1,7 +1,7 @@
-"""Tables as Markdown: data frames, series, and lists of records.
+"""Format tables as Markdown: data frames, series, and lists of records.
 
-pandas is never imported here: a value can only be a data frame when somebody else has imported it. Only the
-rows that are shown are touched.
+pandas is never imported here: a value can only be a data frame if it is imported. Only the rows that are shown
+are read.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from puq_magics.prompts import truncation as bounded
+from puq_magics.prompts import truncation
 
-#: Characters of a cell; a longer one is cut.
+#: Limit of a cell, in characters.
 MAX_CELL_CHARS = 1_000
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
 class RenderLimits:
-    """How much of a value is wanted: rows, columns, and characters in all and in one cell."""
+    """Limits of a value: rows, columns, and characters in all and in one cell."""
 
     rows: int
     columns: int
@@ -32,26 +32,26 @@ class RenderLimits:
 
 @dataclass(frozen=True)
 class MarkdownTable:
-    """A table as Markdown, and in words what of it was left out."""
+    """A table as Markdown, and descriptions of what was omitted."""
 
     text: str
     omitted: tuple[str, ...]
 
 
 def is_pandas(value: object, *kinds: str) -> bool:
-    """Whether it is of one of the named classes of pandas: DataFrame or Series unless others are named."""
+    """Return whether a value is of one of these classes of pandas; DataFrame or Series by default."""
     pandas = sys.modules.get("pandas")
     classes = tuple(getattr(pandas, kind, None) for kind in kinds or ("DataFrame", "Series"))
     return any(isinstance(cls, type) and isinstance(value, cls) for cls in classes)
 
 
 def is_records(value: object) -> bool:
-    """Whether it is a list of dicts, as far as its first items tell."""
+    """Return whether a value is a list of dicts, judged by its first items."""
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value[:20])
 
 
 def is_missing(value: object) -> bool:
-    """Whether it is None, NaN, NaT or pandas' NA."""
+    """Return whether a value is None, NaN, NaT or pandas' NA."""
     if value is None or type(value).__name__ in ("NaTType", "NAType"):
         return True
     return isinstance(value, float) and value != value
@@ -65,7 +65,7 @@ def to_dataframe(value: Any) -> Any:
 
 
 def frame_to_markdown(value: Any, limits: RenderLimits) -> MarkdownTable:
-    """Write the first rows and columns of a DataFrame or Series; its index too, unless it only counts."""
+    """Format the first rows and columns of a DataFrame or Series, and its index unless that is a default one."""
     frame = to_dataframe(value)
     rows, columns = frame.shape
     part = frame.iloc[: limits.rows, : limits.columns]
@@ -77,16 +77,16 @@ def frame_to_markdown(value: Any, limits: RenderLimits) -> MarkdownTable:
 
 
 def records_to_markdown(records: Sequence[Any], limits: RenderLimits) -> MarkdownTable:
-    """Write a list of dicts, a column for each key that its shown items have."""
+    """Format a list of dicts, with a column for each key of the shown items."""
     shown = [record if isinstance(record, dict) else {} for record in records[: limits.rows]]
     keys: list[object] = list(dict.fromkeys(key for record in shown for key in record))
-    some = keys[: limits.columns]
-    rows = ([record.get(key) for key in some] for record in shown)
-    return _build_table([str(key) for key in some], rows, limits, len(records), len(keys))
+    columns = keys[: limits.columns]
+    rows = ([record.get(key) for key in columns] for record in shown)
+    return _build_table([str(key) for key in columns], rows, limits, len(records), len(keys))
 
 
 def mapping_to_markdown(mapping: dict[Any, Any], limits: RenderLimits) -> MarkdownTable:
-    """Write a dict as a table of two columns."""
+    """Format a dict as a table of two columns."""
     return _build_table(["key", "value"], islice(mapping.items(), limits.rows), limits, len(mapping), 2)
 
 
@@ -95,7 +95,7 @@ def _is_default_index(index: Any) -> bool:
 
 
 def _format_label(name: Any) -> str:
-    """Return a column's or a row's name; the levels of one that has several stand side by side."""
+    """Return the name of a column or row; levels of a multi-index are joined."""
     if isinstance(name, tuple):
         return " / ".join(str(level) for level in name if level is not None)
     return str(name)
@@ -142,7 +142,7 @@ def _format_cell(value: object, limit: int) -> tuple[str, bool]:
     if isinstance(value, str):
         text = str.__str__(value)
     elif isinstance(value, (list, tuple, dict, set, frozenset)):
-        text, cut = bounded.format_truncated(value, limit)
+        text, cut = truncation.format_truncated(value, limit)
     else:
         text = str(value)
     cut = cut or len(text) > limit

@@ -1,9 +1,9 @@
-"""``{{name}}`` in a prompt is filled in from the user's variables.
+"""Substitute ``{{expression}}`` in prompts with values of the user's variables.
 
-What is filled in is an expression of Jinja2 that begins with a name: ``{{topic}}``, ``{{row.title}}``,
-``{{df | head(5)}}``. All other text stays as it is, and so do braces that only look alike: single ones, three
-or more in a row, and two that hold no such expression (``{{}}``, ``{{#if x}}``, ``{{"a": 1}}``, ``{{x: 1}}``,
-``{{else}}``). What a value holds is not filled in again.
+An expression is one of Jinja2 that begins with a name: ``{{topic}}``, ``{{row.title}}``, ``{{df | head(5)}}``. All
+other text is unchanged, and so are braces that only look similar: single ones, three or more in a row, and two that
+hold no such expression (``{{}}``, ``{{#if x}}``, ``{{"a": 1}}``, ``{{x: 1}}``, ``{{else}}``). Braces in inserted
+values are not substituted.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from typing import Any
 
 from puq_magics.prompts.image_resize import ImageLimits
 
-#: Characters of one filled value, unless the caller says otherwise.
+#: Default limit of a value, in characters.
 MAX_VALUE_CHARS = 20_000
-#: Sizes of its images, unless the caller says otherwise.
+#: Default limits of images.
 DEFAULT_IMAGE_LIMITS = ImageLimits()
-#: Characters of one expression; what is longer was not written as one.
+#: Maximum length of an expression, in characters; longer text was not meant as one.
 MAX_EXPRESSION_CHARS = 1_000
-#: Brackets within brackets in one expression.
+#: Maximum nesting of brackets in an expression.
 MAX_BRACKET_DEPTH = 20
 
 _EXPRESSION_START = re.compile(r"(?<!\{)\{\{(?!\{)\s*(?=[^\W\d])")
-# What may hide braces, or is one: a string (Jinja2 knows backslashes in it), a bracket.
+# A string, which may contain braces (and backslash escapes), or a bracket.
 _STRING_OR_BRACKET = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[()\[\]{}]""", re.DOTALL)
-# Words in the same line; a table has lines of its own.
+# Text in the same line; a table needs lines of its own.
 _TEXT_ON_SAME_LINE = re.compile(r"[ \t]*(?=\S)")
 _BRACKET_PAIRS = {")": "(", "]": "[", "}": "{"}
 
 
 @dataclass(frozen=True)
 class FilledText:
-    """A prompt whose variables are filled in.
+    """A prompt with substituted variables.
 
-    ``names`` are the variables it used, in order of appearance; ``notes`` say what was cut ("df: 20 of 10,000
-    rows"), and what looked like an expression but is none. ``parts`` are the images of ``{{fig | image}}``, as parts
-    of a message's content, for which the text has ``[image 1]`` and so on: no other image may stand before them.
+    ``names`` are the variables in order of appearance; ``notes`` state what was cut ("df: 20 of 10,000 rows"), and
+    what looked like an expression but is not one. ``parts`` are the images of ``{{fig | image}}`` as content parts;
+    the text refers to them as ``[image 1]`` and so on, so no other image may be sent before them.
     """
 
     text: str
@@ -54,13 +54,10 @@ def fill_template(
     limit: int = MAX_VALUE_CHARS,
     images: ImageLimits | None = DEFAULT_IMAGE_LIMITS,
 ) -> FilledText:
-    """Fill the expressions of ``text`` from ``namespace``, each with at most ``limit`` characters.
+    """Substitute the expressions of ``text`` with values from ``namespace``, of at most ``limit`` characters each.
 
-    Images are scaled down to what ``images`` allows; with None, for a text that images cannot go along with,
-    ``| image`` is an error.
-
-    Raises `MissingVariableError` for a name, key or attribute that does not exist, and `InputError` for all
-    else that cannot be filled in.
+    Images are scaled down to the limits ``images``; with None, ``| image`` is an error. Raises MissingVariableError
+    for a name, key or attribute that does not exist, and InputError for other values that cannot be inserted.
     """
     if _EXPRESSION_START.search(text) is None:
         return FilledText(text)
@@ -95,7 +92,7 @@ def fill_template(
 
 
 def _candidates(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield where each ``{{ … }}`` that may hold an expression starts and ends, and what it holds."""
+    """Yield the start, the end and the contents of each ``{{ … }}`` that may be an expression."""
     for match in _EXPRESSION_START.finditer(text):
         end = _find_end(text, match.end())
         if end is not None:
@@ -103,18 +100,18 @@ def _candidates(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _find_end(text: str, begin: int) -> int | None:
-    """Return where the ``}}`` stands that closes an expression, or None; strings and brackets hide theirs."""
+    """Return the position of the ``}}`` that closes an expression, skipping strings and brackets, or None."""
     open_brackets: list[str] = []
     for part in _STRING_OR_BRACKET.finditer(text, begin, begin + MAX_EXPRESSION_CHARS):
-        sign = part.group()
-        if sign in "([{":
-            open_brackets.append(sign)
+        char = part.group()
+        if char in "([{":
+            open_brackets.append(char)
             if len(open_brackets) > MAX_BRACKET_DEPTH:
                 return None
-        elif sign in _BRACKET_PAIRS:
+        elif char in _BRACKET_PAIRS:
             if not open_brackets:
                 return part.start() if text.startswith("}}", part.start()) else None
-            if open_brackets.pop() != _BRACKET_PAIRS[sign]:
+            if open_brackets.pop() != _BRACKET_PAIRS[char]:
                 return None
     return None
 
@@ -125,4 +122,4 @@ def _unfilled_note(unfilled: list[str]) -> list[str]:
     first = " ".join(unfilled[0].split())
     first = first if len(first) <= 60 else f"{first[:60]}…"
     others = f" and {len(unfilled) - 1:,} more" if len(unfilled) > 1 else ""
-    return [f"{first}{others}: not an expression, sent as it is"]
+    return [f"{first}{others}: not an expression, sent unchanged"]

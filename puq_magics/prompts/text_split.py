@@ -1,4 +1,4 @@
-"""A long text in pieces that a speech model takes, cut where a reader would pause."""
+"""Split a long text for a speech model, at places where a reader would pause."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _LINE = re.compile(r"\n\s*")
 _CLAUSE = re.compile(rf"[,;:–—][{_CLOSING_MARKS}]*\s+|[、，；：]\s*")
 _WHITESPACE = re.compile(r"\s+")
 
-# Words that end with a full stop in the middle of a sentence, whatever follows.
+# Words that end with a full stop within a sentence, whatever follows.
 _ABBREVIATIONS = re.compile(
     r"mr|mrs|ms|dr|prof|st|sr|jr|mme|mlle|gen|col|sgt|capt|lt|rev|hon|pres|gov|vs|cf|e\.?g|i\.?e|no|vol|pp|fig|approx"
     r"|z\.b|d\.h|u\.a|bzw|ca|nr|abb|inkl|evtl|p\.ex|av",
     re.IGNORECASE,
 )
 _LAST_WORD = re.compile(r"[^\s(\[“„«\"']*$")
-_LOOKAHEAD_CHARS = 80  # characters
+_LOOKAHEAD_CHARS = 80
 
 
 def split_text(text: str, limit: int) -> list[str]:
-    """Cut a text into pieces of at most ``limit`` characters, which are the text again when joined.
+    """Split a text into pieces of at most ``limit`` characters; joined, they are the text again.
 
-    Cuts come between paragraphs where the piece is half full by then, else between sentences, else between lines,
-    clauses or words, and in the middle of a word only where it is longer than a piece. Space stays with the piece
-    before it, where there is room. An empty text is one empty piece.
+    The text is split between paragraphs if the piece is then at least half full, else between sentences, lines,
+    clauses or words, and within a word only if it is longer than ``limit``. Spaces stay with the piece before them if
+    there is room. An empty text is one empty piece. Raises ValueError for a limit below 1.
     """
     if limit < 1:
-        raise ValueError("a piece has at least one character")
+        raise ValueError("limit must be at least 1")
     pieces: list[str] = []
     start = 0
     while len(text) - start > limit:
@@ -47,8 +47,8 @@ def split_text(text: str, limit: int) -> list[str]:
 
 
 def _find_cut(text: str, start: int, limit: int) -> int:
-    """Where the piece ends that begins at ``start``."""
-    # What follows the piece says whether its last full stop ends a sentence.
+    """Return the end of the piece that starts at ``start``."""
+    # The text after the piece shows whether its last full stop ends a sentence.
     window = text[start : start + limit + _LOOKAHEAD_CHARS]
     for find, least in _BREAKS:
         ends = (_break_end(match, limit) for match in find(window))
@@ -59,7 +59,7 @@ def _find_cut(text: str, start: int, limit: int) -> int:
 
 
 def _break_end(match: re.Match[str], limit: int) -> int:
-    """The end of a break: with its space where there is room for that."""
+    """Return the end of a break, including its spaces if there is room."""
     if match.end() <= limit:
         return match.end()
     return max(match.start() + len(match.group().rstrip()), min(match.start() + 1, limit))
@@ -71,7 +71,7 @@ def _sentence_ends(text: str) -> Iterator[re.Match[str]]:
             yield match
 
 
-#: Where to cut, the best first; and how full a piece must be for that.
+#: Places to split, the best first, and the least share of the limit that the piece must fill.
 _BREAKS: tuple[tuple[Callable[[str], Iterator[re.Match[str]]], float], ...] = (
     (_PARAGRAPH.finditer, 0.5),
     (_sentence_ends, 0.0),
@@ -82,19 +82,19 @@ _BREAKS: tuple[tuple[Callable[[str], Iterator[re.Match[str]]], float], ...] = (
 
 
 def _is_abbreviation(text: str, stop: re.Match[str]) -> bool:
-    """Whether a full stop is one of an abbreviation, an initial or an ordinal."""
+    """Return whether a full stop belongs to an abbreviation, an initial or an ordinal."""
     after = text[stop.end() : stop.end() + 1]
     if after.islower():
         return True
-    found = _LAST_WORD.search(text, max(0, stop.start() - 40), stop.start())
-    word = found.group() if found else ""
+    match = _LAST_WORD.search(text, max(0, stop.start() - 40), stop.start())
+    word = match.group() if match else ""
     is_initial = len(word) == 1 and word.isupper() and word != "I"
     is_ordinal = word.isdigit() and len(word) <= 2
     return is_initial or is_ordinal or _ABBREVIATIONS.fullmatch(word) is not None
 
 
 def _cut_inside_word(text: str, start: int, limit: int) -> int:
-    """The whole window, but for the beginning of a character that goes on behind it."""
+    """Return the largest length up to ``limit`` that does not split a character and its combining marks."""
     for size in range(limit, max(0, limit - 32), -1):
         if not _is_same_character(text[start + size - 1], text[start + size]):
             return size
@@ -102,7 +102,7 @@ def _cut_inside_word(text: str, start: int, limit: int) -> int:
 
 
 def _is_same_character(before: str, after: str) -> bool:
-    """Whether two characters are parts of one that people see."""
+    """Return whether two code points belong to one visible character."""
     joiner = "\u200d"
     return (
         joiner in (before, after)

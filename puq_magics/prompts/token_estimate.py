@@ -1,17 +1,17 @@
-"""Roughly how many tokens a message has: the models' own counts differ, and come only with an answer."""
+"""Estimate the number of tokens of messages; exact counts differ by model and come only with an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-#: Tokens that an image, or another part that is not text, is taken to have.
+#: Estimated tokens of an image, or of another part that is not text.
 IMAGE_TOKENS = 1_000
-_FIRST_WIDE_CODE_POINT = 0x2E80  # from here on a character is a token of its own, or nearly so
+_FIRST_WIDE_CODE_POINT = 0x2E80  # from here on, a character is about one token
 
 
 def estimate_tokens(content: object) -> int:
-    """Of a text four letters a token, but one for a Chinese or Japanese character; of parts, those of each."""
+    """Estimate the tokens of a text or content parts: four characters a token, one if Chinese or Japanese."""
     if isinstance(content, list | tuple):
         return sum(map(_estimate_part_tokens, content))
     text = str(content)
@@ -20,7 +20,7 @@ def estimate_tokens(content: object) -> int:
 
 
 def estimate_message_tokens(messages: Iterable[Mapping[str, Any]]) -> int:
-    """Of the contents of all these messages."""
+    """Return the estimated tokens of all contents."""
     return sum(estimate_tokens(message.get("content") or "") for message in messages)
 
 

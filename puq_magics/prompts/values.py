@@ -1,7 +1,7 @@
-"""Values as the text that stands in a prompt.
+"""Format values as text in a prompt.
 
-Whatever a variable holds, it costs what is shown of it: ten million items or a wide data frame are cut while
-they are written, and both the text and a note say what was left out.
+Long values cost only what is shown of them: ten million items or a wide data frame are cut while they are formatted,
+and both the text and a note state what was omitted.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any
 
 from puq_magics.core.errors import InputError
 from puq_magics.prompts import markdown_tables as tables
-from puq_magics.prompts import truncation as bounded
+from puq_magics.prompts import truncation
 from puq_magics.prompts.image_resize import ImageLimits
 from puq_magics.prompts.markdown_tables import RenderLimits, is_pandas
 
-#: Rows and columns of a table, unless `head` or `full` asks for others.
+#: Limits of a table, unless `head` or `full` sets others.
 MAX_ROWS = 20
 MAX_COLUMNS = 50
-#: Elements of an array that are written out; of a larger one only the edges.
+#: Elements of an array that are shown; of a larger one only the edges.
 MAX_ARRAY_ELEMENTS = 1_000
 #: Characters of a dict's key in a schema.
 MAX_KEY_CHARS = 100
-#: More than anything has.
+#: A limit that nothing reaches.
 UNLIMITED = 10**15
 
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
@@ -37,22 +37,22 @@ _LAZY_TYPES = (GeneratorType, KeysView, ValuesView, ItemsView, map, filter, zip,
 
 
 class RenderedText(str):
-    """Text that is cut to size already."""
+    """Text that is already within the limit."""
 
     __slots__ = ()
 
 
 class RenderedBlock(RenderedText):
-    """Such a text that needs lines of its own: a table."""
+    """Text within the limit that needs lines of its own, such as a table."""
 
     __slots__ = ()
 
 
 class ValueRenderer:
-    """Writes the values of one prompt, each at most ``limit`` characters long.
+    """Formats the values of one prompt, each with at most ``limit`` characters, and provides the filters.
 
-    ``notes`` says what was cut. `head`, `full`, `md`, `json`, `schema` and `image` may stand behind a ``|``;
-    ``parts`` are the images, as parts of a message's content. Without ``images`` there can be none.
+    ``notes`` state what was cut, ``parts`` are the images as content parts. With ``images`` None, ``| image`` is an
+    error.
     """
 
     def __init__(self, limit: int, images: ImageLimits | None = None) -> None:
@@ -63,12 +63,12 @@ class ValueRenderer:
         self.start_expression("")
 
     def start_expression(self, label: str) -> None:
-        """Start on the next expression; notes will call it ``label``."""
+        """Start the next expression; ``label`` names it in notes."""
         self._label = label
         self._render_limits = RenderLimits(rows=MAX_ROWS, columns=MAX_COLUMNS, characters=self._limit)
 
     def render(self, value: Any) -> str:
-        """Return a value's text; raise `InputError` for one that has none."""
+        """Return a value's text. Raises InputError for a value without one."""
         if isinstance(value, RenderedText):
             return value
         own = _native_text(value)
@@ -81,18 +81,20 @@ class ValueRenderer:
         if _is_array(value):
             return self._render_array(value)
         if isinstance(value, _CONTAINERS) and not hasattr(type(value), "_fields"):
-            return self._with_cut_note(value, bounded.format_truncated(value, self._render_limits.characters))
+            return self._with_cut_note(
+                value, truncation.format_truncated(value, self._render_limits.characters)
+            )
         return self._truncate(str(value))
 
     # -- filters
 
     def head(self, value: Any, n: int = 5) -> Any:
-        """The first ``n`` rows of a table, lines of a text, or items of anything else."""
+        """Return the first ``n`` rows of a table, lines of a text, or items of another value."""
         if not isinstance(n, int) or n < 0:
-            raise InputError(f"head takes a whole number, not {n!r}.", hint="Write head(5), say.")
+            raise InputError(f"head takes a whole number, not {n!r}.", hint="Write for example head(5).")
         if isinstance(value, str):
             return _first_lines(value, n)
-        # What was asked for is shown: the usual limits on rows and elements are for what nobody asked for.
+        # Requested rows are all shown; the default limit is for values without `head`.
         self._render_limits = replace(self._render_limits, rows=max(n, MAX_ROWS))
         if isinstance(value, dict):
             return dict(islice(value.items(), n))
@@ -103,16 +105,14 @@ class ValueRenderer:
         return list(islice(value, n))
 
     def full(self, value: Any) -> Any:
-        """All of the value, however long it is."""
+        """Return the value, and lift all limits."""
         if isinstance(value, RenderedText):
-            raise InputError(
-                "full comes too late: what stands before it has cut.", hint="Write x | full | md."
-            )
+            raise InputError("apply full before other filters.", hint="Write x | full | md.")
         self._render_limits = RenderLimits(UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED)
         return value
 
     def md(self, value: Any) -> str:
-        """Markdown: records and dicts as a table, a list as a list, all else as without this filter."""
+        """Format as Markdown: records and dicts as a table, a list as a list, others as without the filter."""
         value = self._materialize(value)
         if tables.is_records(value):
             return self._render_table(tables.records_to_markdown(value, self._render_limits))
@@ -120,25 +120,25 @@ class ValueRenderer:
             return self._render_table(tables.mapping_to_markdown(value, self._render_limits))
         if isinstance(value, (list, tuple, set, frozenset)):
             text = self._with_cut_note(
-                value, bounded.join_truncated(self._iter_bullets(value), self._render_limits.characters)
+                value, truncation.join_truncated(self._iter_bullets(value), self._render_limits.characters)
             )
             return RenderedBlock(text)
         text = self.render(value)
         return text if isinstance(text, RenderedText) else RenderedText(text)
 
     def json(self, value: Any) -> str:
-        """JSON; a table as a list of its rows, and as text whatever JSON has no notation for."""
+        """Format as JSON: a table as a list of its rows, and values that JSON cannot represent as text."""
         value = self._to_rows(value) if is_pandas(value) else self._materialize(value)
         limit = self._render_limits.characters
-        iter_chunks = bounded.iter_chunks(value, bounded.JSONFormat(limit, self._to_json_value))
+        iter_chunks = truncation.iter_chunks(value, truncation.JSONFormat(limit, self._to_json_value))
         try:
-            return self._with_cut_note(value, bounded.join_truncated(iter_chunks, limit))
-        except bounded.NotSerializableError:
+            return self._with_cut_note(value, truncation.join_truncated(iter_chunks, limit))
+        except truncation.NotSerializableError:
             message = "this value cannot be written as JSON: it holds itself, or is nested too deep."
-            raise InputError(message, hint="Fill in a part of it.") from None
+            raise InputError(message, hint="Insert a part of it.") from None
 
     def schema(self, value: Any) -> str:
-        """The shape without the data: columns and their types, or keys and theirs."""
+        """Describe the structure without the data: columns or keys, and their types."""
         if is_pandas(value):
             frame = tables.to_dataframe(value)
             rows, columns = frame.shape
@@ -152,22 +152,22 @@ class ValueRenderer:
         return RenderedText(self._truncate(_describe_structure(value)))
 
     def image(self, value: Any) -> str:
-        """The image goes along with the prompt; here stands its number, as in ``[image 1]``."""
+        """Attach the image to the prompt, and return its number, as in ``[image 1]``."""
         from puq_magics.prompts.images import require_image_parts
 
         if self._images is None:
-            raise InputError("no image can go along with this text.", hint="A chat's prompt takes images.")
-        shows = require_image_parts(value, self._images)
-        for note in shows.notes:
+            raise InputError("images cannot be attached to this text.", hint="Use images in a chat's prompt.")
+        image_parts = require_image_parts(value, self._images)
+        for note in image_parts.notes:
             self._add_note(note)
         marks = []
-        for part in shows.parts:
-            if part not in self.parts:  # one that is named twice is sent once
+        for part in image_parts.parts:
+            if part not in self.parts:  # an image that is used twice is sent once
                 self.parts.append(part)
             marks.append(f"[image {self.parts.index(part) + 1}]")
         return RenderedText(" ".join(marks))
 
-    # -- how much of it
+    # -- limits and notes
 
     def _truncate(self, text: str) -> str:
         limit = self._render_limits.characters
@@ -194,10 +194,10 @@ class ValueRenderer:
     def _add_note(self, note: str) -> None:
         self.notes.append(f"{self._label}: {note}")
 
-    # -- kinds of values
+    # -- types of values
 
     def _materialize(self, value: Any) -> Any:
-        """Return what an iterator or a dict's view gives as a list, as far as it can be shown."""
+        """Return an iterator or a dict's view as a list, as far as it can be shown."""
         return (
             list(islice(value, self._render_limits.characters + 1))
             if isinstance(value, _LAZY_TYPES)
@@ -221,7 +221,7 @@ class ValueRenderer:
             text = (
                 str.__str__(item)[: limit + 1]
                 if isinstance(item, str)
-                else bounded.format_truncated(item, limit)[0]
+                else truncation.format_truncated(item, limit)[0]
             )
             yield before + text.replace("\n", "\n  ")
             before = "\n- "
@@ -237,7 +237,7 @@ class ValueRenderer:
         return [dict(zip(names, row, strict=True)) for row in part.itertuples(index=False, name=None)]
 
     def _to_json_value(self, value: Any) -> object:
-        """Return something JSON has a notation for in place of what it has none for."""
+        """Convert a value that JSON cannot represent."""
         if tables.is_missing(value) or (isinstance(value, float) and math.isinf(value)):
             return None
         if isinstance(value, (str, bool, int, float, dict, list, tuple)):
@@ -256,12 +256,12 @@ class ValueRenderer:
 
 
 def _native_text(value: Any) -> str | None:
-    """Return the text of values that know theirs: plain ones, results, what notebooks show as Markdown."""
+    """Return the text of values that provide one: plain ones, results, and those with Markdown in notebooks."""
     kind = type(value)
     if callable(getattr(kind, "_puq_text_", None)):
         return str(value._puq_text_())
     if isinstance(value, str):
-        return str.__str__(value)  # what it says, whatever a subclass (an Enum, say) prints
+        return str.__str__(value)  # the text itself, whatever a subclass (such as an Enum) prints
     if value is None or isinstance(value, (bool, int, float, complex)):
         return str(value)
     if not isinstance(value, type) and callable(getattr(kind, "_repr_markdown_", None)):
@@ -272,25 +272,23 @@ def _native_text(value: Any) -> str | None:
 
 
 def _check_renderable(value: Any) -> None:
-    """Raise `InputError` for values that have no text worth sending."""
+    """Raise InputError for values without a useful text."""
     kind: Any = type(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
-        hint = "Decode them first; an image's bytes go along with | image, or with -a."
-        raise InputError("bytes cannot be filled in.", hint=hint)
+        hint = "Decode them first; send the bytes of an image with | image, or with -a."
+        raise InputError("bytes cannot be inserted.", hint=hint)
     if _is_image_type(kind):
         hint = "Write | image after it, or attach it with -a."
-        raise InputError("an image cannot be filled in as text.", hint=hint)
+        raise InputError("an image cannot be inserted as text.", hint=hint)
     if inspect.iscoroutine(value):
         value.close()
-        raise InputError(
-            "a coroutine cannot be filled in.", hint="Await it in a cell, and fill in what it gives."
-        )
+        raise InputError("a coroutine cannot be inserted.", hint="Await it in a cell, and insert the result.")
     if inspect.isroutine(value):
         name = getattr(value, "__name__", "f")
         hint = f'Write {name}() to call it, or ["{name}"] for a key of that name.'
-        raise InputError(f"{name!r} is a function, which has no text to fill in.", hint=hint)
+        raise InputError(f"{name!r} is a function, which cannot be inserted.", hint=hint)
     if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
-        hint = "Fill in one of its attributes, or give its class a __str__."
+        hint = "Insert one of its attributes, or give its class a __str__."
         raise InputError(f"a value of type {kind.__name__} has no text of its own.", hint=hint)
 
 
@@ -324,7 +322,7 @@ def _first_lines(text: str, n: int) -> str:
 
 
 def _describe_structure(value: Any, depth: int = 4) -> str:
-    """Return the types of what a value holds, and a dict's keys; long ones are judged by their beginning."""
+    """Return the types of a value's items, and a dict's keys; only the first items of long ones are read."""
     name = type(value).__name__
     if not isinstance(value, (dict, list, tuple, set, frozenset)) or depth == 0:
         return name

@@ -156,7 +156,7 @@ def test_a_large_image_is_scaled_down(folder: Path) -> None:
     ("content", "message", "hint"),
     [
         (b"", "'f.x' is empty.", "completely"),
-        (b" \n", "f.x is empty.", "nothing"),
+        (b" \n", "f.x is empty.", "has content"),
         (b"\x00\x01\x02", "f.x cannot be sent: it is neither UTF-8 text nor an image", "UTF-8"),
         ("naïve".encode("latin-1"), "neither UTF-8 text", "Save text as UTF-8"),
         ("text".encode("utf-16"), "it is text in UTF-16", "UTF-8"),
@@ -178,16 +178,16 @@ def test_files_that_cannot_be_sent(folder: Path, content: bytes, message: str, h
 @pytest.mark.parametrize(
     ("name", "message", "hint"),
     [
-        ("", "there is nothing after -a", "It takes"),
+        ("", "-a needs a file or a variable name", "Give the path of"),
         ("chrt.png", "there is no file 'chrt.png'.", "Did you mean 'chart.png'?"),
         ("zzz.qq", "there is no file 'zzz.qq'.", "The working folder is "),
         ("nowhere/a.png", "there is no folder 'nowhere'.", "The working folder is "),
         ("figg", "there is neither a file nor a variable named 'figg'.", "Did you mean 'fig'?"),
-        ("qqqqq", "neither a file nor a variable named 'qqqqq'", "It takes"),
+        ("qqqqq", "neither a file nor a variable named 'qqqqq'", "Give the path of"),
         ("fig.axes[0]", "there is no file 'fig.axes[0]'.", "x = fig.axes[0], then -a x"),
-        ("https://example.org/a.png", "is an address.", "Download it"),
+        ("https://example.org/a.png", "is a URL.", "Download it"),
         ("a\0b", "not the name of a file", "in full"),
-        ("x" * 5_000, "there is neither a file nor a variable named 'xxx", "It takes"),
+        ("x" * 5_000, "there is neither a file nor a variable named 'xxx", "Give the path of"),
         ("x/" * 3_000, "there is no folder", "working folder"),
         ("two\nlines.txt", r"there is no file 'two\nlines.txt'", "working folder"),
     ],
@@ -317,7 +317,9 @@ def test_a_text_that_names_a_file_is_text_and_the_note_says_so(folder: Path) -> 
     (folder / "a.txt").write_text("A")
     attached = attach(["v"], {"v": "a.txt"})
     assert attached.parts[0]["text"] == "Variable v:\n\n```\na.txt\n```"
-    assert attached.notes == ("v: its text was attached, not the file that it names (Path(v) is that)",)
+    assert attached.notes == (
+        "v: its text was attached, not the file of that name (use Path(v) for the file)",
+    )
 
 
 class Raises:
@@ -340,24 +342,24 @@ def endless() -> list[Any]:
 @pytest.mark.parametrize(
     ("value", "message", "hint"),
     [
-        (None, "the variable v cannot be attached: it is of type NoneType.", "It takes"),
-        (3, "of type int", "It takes"),
-        (sys, "of type module", "It takes"),
-        (len, "of type builtin_function_or_method", "It takes"),
-        (Figure, "of type type", "It takes"),
-        (SimpleNamespace(), "of type SimpleNamespace", "It takes"),
-        (threading.Lock(), "of type lock", "It takes"),
+        (None, "the variable v cannot be attached: it is of type NoneType.", "Give the path of"),
+        (3, "of type int", "Give the path of"),
+        (sys, "of type module", "Give the path of"),
+        (len, "of type builtin_function_or_method", "Give the path of"),
+        (Figure, "of type type", "Give the path of"),
+        (SimpleNamespace(), "of type SimpleNamespace", "Give the path of"),
+        (threading.Lock(), "of type lock", "Give the path of"),
         (np.zeros((2, 2)), "of type ndarray", "PIL.Image.fromarray(v)"),
-        (np.zeros(2), "of type ndarray", "It takes"),
-        ("", "v is empty", "nothing"),
-        (" \n", "v is empty", "nothing"),
-        (b"", "the variable v is empty", "It takes"),
+        (np.zeros(2), "of type ndarray", "Give the path of"),
+        ("", "v is empty", "has content"),
+        (" \n", "v is empty", "has content"),
+        (b"", "the variable v is empty", "Give the path of"),
         (b"\0\1", "v cannot be sent: it is neither", "UTF-8"),
         (PNG[:-12], "the variable v: the image is cut off", "again"),
         (Raises(), "the variable v: drawing it raised RuntimeError: no luck.", "cell of its own"),
         (RaisesText(), "the variable v cannot be read: RuntimeError: no luck.", "cell of its own"),
         (Path("gone.png"), "the variable v: there is no file 'gone.png'.", "working folder"),
-        (result(ImageResult, images=[], prompt="p"), "the variable v: it holds no image.", "Give"),
+        (result(ImageResult, images=[], prompt="p"), "the variable v: it contains no image.", "Give"),
     ],
 )
 def test_variables_that_cannot_be_sent(folder: Path, value: Any, message: str, hint: str) -> None:

@@ -187,8 +187,8 @@ def test_what_is_see_through_becomes_white_in_a_jpeg() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "no image that can be sent"),
-        (b"BM" + bytes(50), "no image that can be sent"),
+        (b"", "not an image that can be sent"),
+        (b"BM" + bytes(50), "not an image that can be sent"),
         (PNG[:-12], "cut off"),
         (encoded(gray(), "JPEG")[:-2], "cut off"),
         (PNG[:40] + b"\xff" * 8 + PNG[48:], "cannot be decoded"),
@@ -238,7 +238,7 @@ def test_without_pillow_a_large_image_is_an_error_that_names_it(monkeypatch: pyt
 )
 def test_what_is_no_image(value: Any) -> None:
     assert to_image_parts(value, ImageLimits()) is None
-    with pytest.raises(InputError, match="is no image"):
+    with pytest.raises(InputError, match="is not an image"):
         require_image_parts(value, ImageLimits())
 
 
@@ -251,9 +251,9 @@ class Broken:
     ("value", "message"),
     [
         (Broken(), "drawing it raised RuntimeError: no luck."),
-        (ImageResult(model="m", images=[], prompt="p"), "it holds no image."),
+        (ImageResult(model="m", images=[], prompt="p"), "it contains no image."),
         ([PNG] * (MAX_IMAGES + 1), f"more than {MAX_IMAGES} images"),
-        (Shown(url="https://example.org/a.png"), "only an address"),
+        (Shown(url="https://example.org/a.png"), "only a URL"),
         (PIL.Image.new("L", (0, 5)), "no pixels"),
         (PNG[:-12], "cut off"),
     ],
@@ -313,7 +313,7 @@ def test_an_image_of_a_file_in_a_prompt(tmp_path: Path) -> None:
     assert found.parts == (image_part(PNG, "image/png"),)
     (tmp_path / "b.txt").write_text("x")
     for name, message in (
-        ("b.txt", "'b.txt' is no image"),
+        ("b.txt", "'b.txt' is not an image"),
         ("c.png", "there is no file 'c.png'"),
         ("", "is a folder"),
     ):
@@ -329,6 +329,6 @@ def test_a_note_says_what_was_scaled_down() -> None:
 
 
 def test_where_no_image_can_go() -> None:
-    with pytest.raises(InputError, match="no image can go along") as caught:
+    with pytest.raises(InputError, match="images cannot be attached") as caught:
         fill_template("{{a | image}}", {"a": PNG}, images=None)
     assert "chat" in caught.value.hint

@@ -120,7 +120,7 @@ def test_names_hold_only_what_there_is() -> None:
 
 def test_notes_say_what_looked_like_an_expression() -> None:
     assert fill_template("{{topic: 1}} {{a b}} {{a b}}", NAMESPACE).notes == (
-        "{{topic: 1}} and 1 more: not an expression, sent as it is",
+        "{{topic: 1}} and 1 more: not an expression, sent unchanged",
     )
     assert fill_template("{{" + "ab " * 50 + "}}", NAMESPACE).notes[0].startswith("{{ab ab ")
     assert fill_template("{{#if}} {{}} {{1}}", NAMESPACE).notes == ()
@@ -170,7 +170,7 @@ def test_jinjas_own_globals_do_not_hide_the_users() -> None:
         ("{{row.titel}}", "{{row.titel}}: a value of type SimpleNamespace has no 'titel'", "'title'"),
         ("{{row.titel.upper}}", "has no 'titel'", "Did you mean 'title'?"),
         ('{{d.deep[0]["K"]}}', """{{d.deep[0]["K"]}}: a value of type dict has no 'K'""", "'k'"),
-        ("{{Out[4]}}", "{{Out[4]}}: cell 4 has given no value.", "The nearest is 3."),
+        ("{{Out[4]}}", "{{Out[4]}}: cell 4 has no output value.", "The nearest is 3."),
         ("{{In[30]}}", "{{In[30]}}: a value of type list has no 30", "It has 3 items, counted from 0."),
         ("{{frame.colour}} ", "type DataFrame has no 'colour'", "Did you mean 'color'?"),
         ("{{frame.color['rowe']}} ", "type Series has no 'rowe'", "Did you mean 'row'?"),
@@ -239,16 +239,16 @@ class Worse:
         ("{{t.leaving}}", "{{t.leaving}} raised SystemExit: bye", "cell of its own"),
         ("{{one | uper}}", "{{one | uper}}: there is no filter named 'uper'.", "Did you mean 'upper'?"),
         ("{{one | qqq}}", "there is no filter named 'qqq'.", "There are abs, capitalize"),
-        ("{{one | image}}", "{{one | image}}: a value of type int is no image.", "Pillow"),
+        ("{{one | image}}", "{{one | image}}: a value of type int is not an image.", "Pillow"),
         ("{{one is defned}}", "there is no test named 'defned'.", "Did you mean 'defined'?"),
         ("{{one + (one if zero)}}", "the inline if-expression", "else"),
         ("{{one if zero}}", "the inline if-expression", "else"),
         ("{{empty | first}}", "{{empty | first}}: No first item", "default"),
         ("{{empty | map('qqq') | list}}{{words | map('qqq') | join}}", "No filter named 'qqq'", "cell"),
-        ("{{self}}", "{{self}}: a variable named 'self' cannot be filled in.", "another name"),
+        ("{{self}}", "{{self}}: a variable named 'self' cannot be used.", "another name"),
         (
             "{{t._x}}",
-            "{{t._x}}: '_x' of a value of type Private may not be used in a prompt.",
+            "{{t._x}}: '_x' of a value of type Private is not allowed in a prompt.",
             "begin with _",
         ),
         ("{{t.__class__.__mro__}}", "'__class__'", "begin with _"),
@@ -256,7 +256,7 @@ class Worse:
         ("{{words | map(attribute='__class__') | list}}", "'__class__'", "begin with _"),
         ("{{words | map(attribute='x') | json}}", "type str has no 'x'", "--raw"),
         ("{{words | map(attribute='x') | md}}", "type str has no 'x'", "--raw"),
-        ("{{words.append}}", "'append' of a value of type list may not be used", "change a value"),
+        ("{{words.append}}", "'append' of a value of type list is not allowed", "change a value"),
         ("{{" + "a" * 200 + " ~ one.x}}", " … ", "--raw"),
     ],
 )
@@ -351,7 +351,7 @@ def test_what_cells_said_and_gave(make_shell: Callable[..., Any]) -> None:
         "{{In[2]}} {{Out[2]}} {{Out[3]}} {{Out[4]}} {{Out[4].text | upper}} {{_}}", ip.user_ns
     )
     assert found.text == "topic.upper() CATS 42 an answer AN ANSWER 42"
-    with pytest.raises(MissingVariableError, match="cell 9 has given no value"):
+    with pytest.raises(MissingVariableError, match="cell 9 has no output value"):
         fill_template("{{Out[9]}}", ip.user_ns)
 
 
@@ -378,7 +378,7 @@ def test_a_prompt_calls_nothing(expression: str) -> None:
     namespace = {"call": lambda: calls.append(1), "row": row, "spy": "{0.__class__}"}
     with pytest.raises(InputError) as caught:
         fill_template(f"{{{{ {expression} }}}}", namespace)
-    assert caught.value.message == f"{{{{{expression}}}}}: a prompt calls no functions."
+    assert caught.value.message == f"{{{{{expression}}}}}: function calls are not allowed in {{{{ }}}}."
     assert "Call it in a cell" in caught.value.hint
     assert "--raw" in caught.value.hint
     assert calls == []

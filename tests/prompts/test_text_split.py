@@ -91,5 +91,5 @@ def test_a_sign_of_several_characters_stays_whole(sign: str) -> None:
 
 
 def test_a_limit_must_leave_room() -> None:
-    with pytest.raises(ValueError, match="at least one character"):
+    with pytest.raises(ValueError, match="limit must be at least 1"):
         split_text("text", 0)

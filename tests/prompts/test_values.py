@@ -121,10 +121,10 @@ def test_values(value: Any, expected: str) -> None:
 @pytest.mark.parametrize(
     ("value", "message", "hint"),
     [
-        (b"x", "{{value}}: bytes cannot be filled in.", "-a"),
+        (b"x", "{{value}}: bytes cannot be inserted.", "-a"),
         (bytearray(b"x"), "bytes", "-a"),
         (memoryview(b"x"), "bytes", "-a"),
-        (Image(data=b"\x89PNG\r\n\x1a\n"), "{{value}}: an image cannot be filled in as text.", "| image"),
+        (Image(data=b"\x89PNG\r\n\x1a\n"), "{{value}}: an image cannot be inserted as text.", "| image"),
         (Picture(), "an image", "-a"),
         (len, "{{value}}: 'len' is a function", "Write len() to call it"),
         ("x".join, "'join' is a function", '["join"]'),
@@ -145,7 +145,7 @@ def test_a_coroutine_is_refused_and_closed() -> None:
     async def answer() -> str:
         return "later"
 
-    with pytest.raises(InputError, match="a coroutine cannot be filled in"):
+    with pytest.raises(InputError, match="a coroutine cannot be inserted"):
         fill_template("{{coming}}", {"coming": answer()})
 
 
@@ -248,7 +248,7 @@ def test_full_shows_all() -> None:
     assert text(pd.DataFrame({"n": ["a" * 5_000]}), " | full").count("a") == 5_000
     assert "..." not in text(np.arange(5_000), " | full")
     assert text((n for n in range(30_000)), " | full").endswith("29999]")
-    with pytest.raises(InputError, match="full comes too late"):
+    with pytest.raises(InputError, match="apply full before other filters"):
         filled("a", " | md | full")
 
 

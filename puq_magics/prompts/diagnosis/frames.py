@@ -1,6 +1,6 @@
-"""A traceback in short: the user's frames with their lines, and those of libraries folded into one line a library.
+"""Short tracebacks: the user's frames with their source lines, and one line for the frames of each library.
 
-Nothing here knows of IPython: where the source of a cell is, a ``Lookup`` tells.
+This module does not depend on IPython: a ``CellLookup`` provides the source of cells.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from itertools import groupby, islice
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 
-#: Frames of the user's that are shown: the first ones and the last ones.
+#: Number of the user's frames that are shown: the first and the last ones.
 MAX_FIRST_FRAMES, MAX_LAST_FRAMES = 3, 6
-#: Lines around the failing one, of a file.
+#: Lines shown before and after the failing line of a file.
 CONTEXT_LINES = 3
-#: Characters of a line, and lines of an expression.
+#: Limits of a line, in characters, and of an expression, in lines.
 MAX_LINE_CHARS, MAX_EXPRESSION_LINES = 300, 12
 
 _IDENTIFIER = re.compile(r"(?<![\w.])[^\W\d]\w*")
@@ -30,21 +30,21 @@ _IDENTIFIER = re.compile(r"(?<![\w.])[^\W\d]\w*")
 
 @dataclass(frozen=True)
 class CellSource:
-    """A cell: what people call it, and its source as it was typed."""
+    """A cell: its label for display, and its source as typed."""
 
     label: str
     text: str
-    #: Lines at its beginning that are no part of its code, such as ``%%time``.
+    #: Number of lines at the beginning that are not code, such as ``%%time``.
     skipped_lines: int = 0
 
 
-#: Gives the cell whose code has that file name; None if it is no cell's.
+#: Returns the cell whose code has a file name; None if there is none.
 CellLookup = Callable[[str], CellSource | None]
 
 
 @dataclass(frozen=True)
 class FrameInfo:
-    """One frame of a traceback, at the line where it was left."""
+    """A frame of a traceback, with the lines and columns of the failing expression."""
 
     frame: FrameType
     first: int
@@ -59,7 +59,7 @@ class FrameInfo:
 
     @property
     def is_user_code(self) -> bool:
-        """Whether it is the user's own code, rather than a library's."""
+        """True for the user's own code, False for a library's."""
         if self.cell is not None:
             return True
         if self.filename.startswith("<"):
@@ -69,25 +69,25 @@ class FrameInfo:
     @property
     def library(self) -> str:
         """The package that the frame belongs to."""
-        named = self.frame.f_globals.get("__name__")
-        return named.partition(".")[0] if type(named) is str else "a library"
+        name = self.frame.f_globals.get("__name__")
+        return name.partition(".")[0] if type(name) is str else "a library"
 
     @property
     def label(self) -> str:
-        """Where it is, for people."""
-        where = self.cell.label if self.cell else short_path(self.filename)
-        return f"{where}, line {self.first}, in {self.frame.f_code.co_qualname}"
+        """The location, for display."""
+        place = self.cell.label if self.cell else short_path(self.filename)
+        return f"{place}, line {self.first}, in {self.frame.f_code.co_qualname}"
 
     @property
     def lines(self) -> list[str]:
-        """The source of the file or cell as it was compiled; empty when there is none."""
+        """The source of the file or cell as compiled; empty if unavailable."""
         lines = linecache.getlines(self.filename, self.frame.f_globals)
         return lines or (
             self.cell.text.splitlines(keepends=True)[self.cell.skipped_lines :] if self.cell else []
         )
 
     def names(self) -> list[str]:
-        """The names in the statement that failed, in their order, then those of the function's other variables."""
+        """Return the names in the failing statement in order, then the function's other variables."""
         first, last = _statement_lines(self.lines, self.first, self.last)
         text = "".join(self.lines[first - 1 : last])
         names = dict.fromkeys(_IDENTIFIER.findall(text))
@@ -96,7 +96,7 @@ class FrameInfo:
         return list(names)
 
     def variables(self) -> Iterator[tuple[str, object]]:
-        """Those of the names that are variables now, and their values."""
+        """Yield the names that are variables, and their values."""
         for name in self.names():
             for variables in (self.frame.f_locals, self.frame.f_globals):
                 if name in variables:
@@ -106,7 +106,7 @@ class FrameInfo:
 
 
 def extract_frames(trace: TracebackType | None, lookup: CellLookup) -> list[FrameInfo]:
-    """The frames of a traceback, the oldest first, without those that lead to the user's first one."""
+    """Return the frames of a traceback, oldest first, from the user's first frame on."""
     frame_infos: list[FrameInfo] = []
     cells: dict[str, CellSource | None] = {}
     while trace is not None:
@@ -121,7 +121,7 @@ def extract_frames(trace: TracebackType | None, lookup: CellLookup) -> list[Fram
 
 
 def user_frames(frame_infos: Sequence[FrameInfo]) -> list[FrameInfo]:
-    """The user's own frames, of many only the first and the last ones."""
+    """Return the user's own frames, of many only the first and the last ones."""
     own = [frame_info for frame_info in frame_infos if frame_info.is_user_code]
     return (
         own
@@ -131,7 +131,7 @@ def user_frames(frame_infos: Sequence[FrameInfo]) -> list[FrameInfo]:
 
 
 def format_traceback(frame_infos: Sequence[FrameInfo]) -> list[str]:
-    """The lines of a traceback."""
+    """Return the lines of a traceback."""
     lines: list[str] = []
     shown = {id(frame_info) for frame_info in user_frames(frame_infos)}
     omitted = 0
@@ -156,7 +156,7 @@ def format_traceback(frame_infos: Sequence[FrameInfo]) -> list[str]:
 def format_source_lines(
     lines: Sequence[str], first: int, last: int, columns: tuple[int, int] | None, context_lines: int
 ) -> list[str]:
-    """Some lines with their numbers, an arrow at those from ``first`` to ``last``, and carets below a part of one."""
+    """Return numbered lines, with an arrow at those from ``first`` to ``last``, and carets below ``columns``."""
     begin, end = max(1, first - context_lines), min(len(lines), last + context_lines)
     width = len(str(end))
     listing: list[str] = []
@@ -174,7 +174,7 @@ def format_source_lines(
 
 
 def short_path(filename: str) -> str:
-    """A file's name as people of this project would say it: nothing of where they live."""
+    """Return a path relative to the working folder, or the file's name, without the user's folders."""
     path = Path(filename)
     try:
         return path.relative_to(Path.cwd()).as_posix()
@@ -183,16 +183,16 @@ def short_path(filename: str) -> str:
 
 
 def library_versions(frame_infos: Sequence[FrameInfo]) -> list[str]:
-    """Python's version, and those of the libraries that a traceback goes through."""
-    said = [f"Python {sys.version_info.major}.{sys.version_info.minor}"]
+    """Return the versions of Python and of the libraries in a traceback."""
+    versions = [f"Python {sys.version_info.major}.{sys.version_info.minor}"]
     for library in dict.fromkeys(
         frame_info.library for frame_info in frame_infos if not frame_info.is_user_code
     ):
         module = sys.modules.get(library)
         version = vars(module).get("__version__") if type(module) is ModuleType else None
         if type(version) is str:
-            said.append(f"{library} {version}")
-    return said
+            versions.append(f"{library} {version}")
+    return versions
 
 
 def _format_frame_source(frame_info: FrameInfo) -> list[str]:
@@ -219,7 +219,7 @@ def _format_folded(library: str, run: Sequence[FrameInfo]) -> str:
 
 
 def _error_position(code: CodeType, instruction: int, line: int) -> tuple[int, int, tuple[int, int] | None]:
-    """The lines of the expression that failed, and its columns when it stands on one."""
+    """Return the lines of the failing expression, and its columns if it is on one line."""
     first, last, left, right = next(islice(code.co_positions(), max(instruction, 0) // 2, None), (None,) * 4)
     if first is None or last is None or first != line:
         return line, line, None
@@ -230,7 +230,7 @@ def _error_position(code: CodeType, instruction: int, line: int) -> tuple[int, i
 
 
 def _statement_lines(lines: Sequence[str], first: int, last: int) -> tuple[int, int]:
-    """The lines of the statement around a line; of one with a body, those of its head."""
+    """Return the lines of the statement around a line; of a compound statement, those of its header."""
     try:
         tree = ast.parse("".join(lines))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -241,14 +241,14 @@ def _statement_lines(lines: Sequence[str], first: int, last: int) -> tuple[int, 
             continue
         body = getattr(node, "body", None)
         end = (node.end_lineno or last) if not body else max(node.lineno, body[0].lineno - 1)
-        if first <= end:  # the walk goes inwards: the innermost comes last
+        if first <= end:  # the walk goes inwards: the innermost is last
             best = (node.lineno, end)
     return best
 
 
 @cache
 def _library_folders() -> tuple[str, ...]:
-    """Folders of code that is not the user's own."""
+    """Return the folders of code that is not the user's own."""
     paths = sysconfig.get_paths()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     folders += [path for path in sys.path if path.rstrip("/\\").endswith(("site-packages", "dist-packages"))]

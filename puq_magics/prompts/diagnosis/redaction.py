@@ -1,8 +1,8 @@
-"""Passwords, keys and tokens are taken out of what is sent to a model.
+"""Mask passwords, keys and tokens in text that is sent to a model.
 
-What is one shows by its name (``api_key``), by its look (``sk-…``, a long random word), by where it stands
-(``Authorization: …``), or because somebody says so: the router's key, the environment's secrets. Each gets a mark of
-its own, ``<secret 1>``, so that a reader still sees which of two places hold the same.
+A secret is recognized by its name (``api_key``), its form (``sk-…``, a long random word), its position
+(``Authorization: …``), or because it is known: the router's key, the environment's secrets. Each gets a placeholder
+of its own, ``<secret 1>``, so that equal secrets remain recognizable as equal.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Final
 
-#: Shorter secrets are masked where they stand, but not looked for elsewhere: they are parts of other words.
+#: Shorter secrets are masked only in place, not elsewhere: they may be parts of other words.
 MIN_SECRET_CHARS = 6
-#: Shorter secrets of letters only may be ordinary words; up to the second they are looked for as whole words.
+#: Secrets of letters only: shorter ones may be ordinary words; up to the second length only whole words match.
 MIN_WORD_CHARS, MAX_WHOLE_WORD_CHARS = 8, 12
 
-# A name is one of a secret by its words: `api_key`, `clientSecret`, `TOKEN`.
+# Words of a name such as `api_key`, `clientSecret`, `TOKEN`.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-# Whose value is masked whatever it is; whose is if it is a text; of which several are, with another of the words.
+# Names of secrets of any type; of secrets that are texts; plurals that count only with one of the qualifiers.
 _DEFINITE = """
 password passwords passwd passphrase passcode pwd pw pass secret secrets credential credentials
 authorization bearer cookie cookies otp jwt auth apikey apikeys
@@ -29,13 +29,13 @@ _POSSIBLE_WORDS: Final = frozenset(("key", "token", "tok"))
 _PLURAL_WORDS: Final = frozenset(("keys", "tokens"))
 _PLURAL_CONTEXT = "api access auth private session refresh bot app id client signing"
 _QUALIFIERS: Final = frozenset(_PLURAL_CONTEXT.split())
-# Keys of another kind.
+# Words of keys that are not secrets.
 _DATA_KEYS = "sort sorting group grouping primary foreign dict cache row column index partition join merge"
 _HARMLESS_WORDS: Final = frozenset(_DATA_KEYS.split())
 _EMBEDDED_WORD = re.compile(r"password|passwd|passphrase|apikey")
 
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-# Keys of well-known makers, Bearer headers, JSON Web Tokens, the password of a URL.
+# Keys of well-known services, Bearer headers, JSON Web Tokens, passwords in URLs.
 _TOKEN_FORMATS = re.compile(
     r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{8,}|\bgh[pousr]_[A-Za-z0-9]{16,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{12,}"
     r"|\bhf_[A-Za-z0-9]{16,}|\bxox[a-z]-[\w-]{10,}|\bA[KS]IA[A-Z0-9]{12,}|\bAIza[\w-]{30,}|\bya29\.[\w-]{20,}"
@@ -82,11 +82,11 @@ _UNQUOTED_VALUE = re.compile(
     r"""(?<![\w-])(?P<name>[A-Za-z_][\w-]*)(?:\\?["'])?[ \t]*(?P<sign>(?<![=!<>:])=(?!=)|:(?![=/:]))[ \t]*"""
     r"""(?:\\["'])?(?P<value>(?:(?!<secret[ ]\d|\\["'nrt])[^\s"',;&)}\]]){4,})"""
 )
-# What such a value is not: a place to fill in, a call, a constant, the repr of an object.
+# Values that are not secrets: placeholders, calls, constants, reprs of objects.
 _PLACEHOLDER_VALUE = re.compile(
     r"""\{[^{}]*\}?$|%[(sdr]|\$\{?[A-Za-z_]+\}?$|<|[A-Za-z_.]+[(\[]|(?:None|True|False|null|true|false)$|[*.…]+$"""
 )
-# The places of code that are texts: magics, strings and comments. What is not closed goes on to the end.
+# Texts within code: magics, strings and comments. An unclosed string extends to the end.
 _TEXT_IN_CODE = re.compile(
     r"""^[ \t]*[!%][^\n]*|=[ \t]?![^=\n][^\n]*|\#[^\n]*"""
     r"""|\"""(?:\\.|(?!\""").)*(?:\"""|\Z)|'''(?:\\.|(?!''').)*(?:'''|\Z)"""
@@ -101,7 +101,7 @@ _MASK_PATTERN = re.compile(r"<secret \d+>")
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a variable, key or attribute of that name holds a secret, to judge by its words."""
+    """Return whether the name of a variable, key or attribute indicates a secret."""
     words = [word.lower() for word in _WORD.findall(name)]
     if is_definite_secret_name(name):
         return True
@@ -111,7 +111,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def is_definite_secret_name(name: str) -> bool:
-    """Whether the name leaves no doubt, as ``password`` does and ``key`` does not."""
+    """Return whether the name certainly indicates a secret, as ``password`` does and ``key`` does not."""
     words = {word.lower() for word in _WORD.findall(name)}
     return (
         not _DEFINITE_WORDS.isdisjoint(words)
@@ -120,7 +120,7 @@ def is_definite_secret_name(name: str) -> bool:
 
 
 def find_environment_secrets(environment: Mapping[str, str]) -> list[str]:
-    """The secrets among an environment's variables."""
+    """Return the secrets in environment variables."""
     return [
         value
         for name, value in environment.items()
@@ -129,7 +129,7 @@ def find_environment_secrets(environment: Mapping[str, str]) -> list[str]:
 
 
 class SecretMasker:
-    """Puts marks in the place of secrets; what it has masked once it knows again."""
+    """Replaces secrets by placeholders, and remembers them."""
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         self._masks: dict[str, str] = {}
@@ -140,11 +140,11 @@ class SecretMasker:
 
     @property
     def count(self) -> int:
-        """How many secrets it has put a mark in the place of."""
+        """Number of secrets that were masked."""
         return len(self._used)
 
     def mask_secret(self, secret: str, *, everywhere: bool = True) -> str:
-        """Return the mark of a secret, which from now on is masked ``everywhere``."""
+        """Return the placeholder of a secret; with ``everywhere``, mask later occurrences too."""
         if not secret or _MASK_PATTERN.search(secret):
             return secret
         if everywhere and not (
@@ -154,7 +154,7 @@ class SecretMasker:
         return self._mask_for(secret)
 
     def mask(self, text: str, *, code: bool = False) -> str:
-        """Return a text without its secrets; of ``code`` only strings, comments and magics are read as text."""
+        """Mask the secrets in a text; in ``code`` only strings, comments and magics are treated as text."""
         text = self.mask_known(text)
         text = _PEM.sub(lambda match: self.mask_secret(match[0]), text)
         for pattern in (
@@ -176,22 +176,22 @@ class SecretMasker:
         )
 
     def mask_known(self, text: str) -> str:
-        """Return a text without the secrets that are known by now."""
+        """Mask the secrets that are already known."""
         for secret in sorted(self._known, key=len, reverse=True):  # one may be a part of another
             if secret in text:
-                whole, mark = self._known[secret], self._mask_for(secret)
-                text = whole.sub(mark, text) if whole else text.replace(secret, mark)
+                whole, mask = self._known[secret], self._mask_for(secret)
+                text = whole.sub(mask, text) if whole else text.replace(secret, mask)
         return text
 
     def unmask(self, text: str, source: str) -> str:
-        """Put back those secrets that stand in ``source``, into a changed version of it."""
-        for secret, mark in self._masks.items():
+        """Restore the secrets of ``source`` in a changed version of it."""
+        for secret, mask in self._masks.items():
             if secret in source:
-                text = text.replace(mark, secret)
+                text = text.replace(mask, secret)
         return text
 
     def _mask_named(self, match: re.Match[str]) -> str:
-        """Mask the value of ``name = "value"``, if the name is one of a secret."""
+        """Mask the value of ``name = "value"`` if the name indicates a secret."""
         groups = match.groupdict()
         name, group = groups.get("name", "authorization"), "value" if groups["value"] else "other"
         value = match[group]
@@ -202,13 +202,13 @@ class SecretMasker:
         return self._replace_group(match, group)
 
     def _mask_number(self, match: re.Match[str]) -> str:
-        """Mask a number, if the name before it is surely one of a secret, and not of something counted."""
+        """Mask a number if its name certainly indicates a secret, and not a count."""
         words = {word.lower() for word in _WORD.findall(match["name"])}
         counted = not is_definite_secret_name(match["name"]) or not _NUMERIC_WORDS.isdisjoint(words)
         return match[0] if counted or _is_error(match["name"]) else self._replace_group(match)
 
     def _mask_pair(self, match: re.Match[str]) -> str:
-        """Mask the second of ``("password", "…")``; words in a list are more likely names of columns."""
+        """Mask the second item of ``("password", "…")``; words in a list are more likely column names."""
         name, value = match["name"], match["value"]
         plain = value.isidentifier() and not any(c.isdigit() for c in value)
         called = match["open"] != "[" and match[0][-1] == ")"
@@ -222,7 +222,7 @@ class SecretMasker:
         return _TEXT_IN_CODE.sub(lambda match: _UNQUOTED_VALUE.sub(self._mask_unquoted, match[0]), text)
 
     def _mask_text(self, text: str) -> str:
-        """A text, in which there may be lines of code as tracebacks have them."""
+        """Mask a text, which may contain lines of code from tracebacks."""
         parts, end = [], 0
         for match in _TRACEBACK_LINE.finditer(text):
             parts += [
@@ -233,7 +233,7 @@ class SecretMasker:
         return "".join([*parts, _UNQUOTED_VALUE.sub(self._mask_unquoted, text[end:])])
 
     def _mask_unquoted(self, match: re.Match[str]) -> str:
-        """Mask the value of ``name=value``, if it does not look like prose or code."""
+        """Mask the value of ``name=value`` unless it looks like prose or code."""
         name, value = match["name"], match["value"]
         if not is_secret_name(name) or _is_error(name) or _PLACEHOLDER_VALUE.match(value):
             return match[0]
@@ -247,7 +247,7 @@ class SecretMasker:
         return self._replace_group(match, everywhere=not prose)
 
     def _replace_group(self, match: re.Match[str], group: str = "value", *, everywhere: bool = True) -> str:
-        """What was found, with a mark in the place of a group."""
+        """Return the match with one group masked."""
         start, end = (place - match.start() for place in match.span(group))
         return match[0][:start] + self.mask_secret(match[group], everywhere=everywhere) + match[0][end:]
 
@@ -263,7 +263,7 @@ class SecretMasker:
 
 
 def looks_random(word: str) -> bool:
-    """Whether letters and digits change too often for a word that somebody made up."""
+    """Return whether letters and digits alternate too often for a word chosen by a person."""
     runs = re.findall(r"[A-Za-z0-9]{20,}", word)
     if any(len(re.findall(r"\d+", run)) >= 3 and not run.isdigit() for run in runs):
         return True
@@ -273,12 +273,12 @@ def looks_random(word: str) -> bool:
 
 
 def is_plain_word(value: str) -> bool:
-    """Whether a value of a ``key`` is a plain word, like ``colour``."""
+    """Return whether a value is a plain word, such as ``colour``."""
     return len(value) < 12 and not any(c.isdigit() for c in value)
 
 
 def _is_secret_word(value: str) -> bool:
-    """Whether a value is itself the name of such a thing, as in ``password="password"``."""
+    """Return whether a value is itself such a name, as in ``password="password"``."""
     return value.lower() in _DEFINITE_WORDS | _POSSIBLE_WORDS | _PLURAL_WORDS
 
 

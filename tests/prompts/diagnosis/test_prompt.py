@@ -39,7 +39,7 @@ def test_a_prompt_in_full() -> None:
     body, asked = diagnosis.prompt.split("\n\nVersions: ")
     assert (
         body
-        == """A cell of mine has failed. This is what there is to see of it.
+        == """A cell of my notebook failed. This is the available information.
 
 ## The error, with its traceback
 
@@ -59,7 +59,7 @@ row = {'n': 0}
 ratio(1, row['n'])
 ```
 
-## Cell In[1], which takes part
+## Cell In[1], which is involved
 
 ```python
 def ratio(a, b):
@@ -97,7 +97,7 @@ def test_what_is_asked_for() -> None:
 
 def test_a_system_prompt_of_the_users_comes_first() -> None:
     diagnosis = diagnose(failing("1 / 0"), lookup, SecretMasker(), system="Answer in German.")
-    assert diagnosis.system.startswith("Answer in German.\n\nSomebody who works in a notebook")
+    assert diagnosis.system.startswith("Answer in German.\n\nThe user got an exception")
 
 
 def test_a_syntax_error_with_its_caret() -> None:
@@ -159,7 +159,7 @@ def test_a_name_that_was_mistyped() -> None:
 @pytest.mark.parametrize("body", ["raise KeyError('no')", "raise SystemExit", "return 3", "return str(self)"])
 def test_an_error_whose_words_cannot_be_had(body: str) -> None:
     prompt = diagnosed(f"class Sly(Exception):\n    def __str__(self):\n        {body}\nraise Sly").prompt
-    assert "__main__.Sly: (its words cannot be had: " in prompt
+    assert "__main__.Sly: (its __str__ raises " in prompt
 
 
 def test_no_code_of_an_errors_class_is_in_the_way() -> None:
@@ -184,7 +184,7 @@ def test_of_a_long_cell_the_lines_around_the_failing_one() -> None:
     assert "\n1 / 0\n" in diagnosis.prompt
     (note,) = diagnosis.notes
     assert note.startswith("Cell In[1]: lines 2,")
-    assert "are left out" in diagnosis.prompt
+    assert "are omitted" in diagnosis.prompt
 
 
 def test_a_cell_with_one_endless_line() -> None:
