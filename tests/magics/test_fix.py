@@ -138,7 +138,7 @@ def test_a_function_of_another_cell(sandbox_shell: Any) -> None:
     sandbox_shell.attempt("ratio(1, 0)")
     prompt = fix_prompt(sandbox_shell)
     assert "```python\nratio(1, 0)\n```" in prompt
-    assert "which takes part\n\n```python\ndef ratio(a, b):\n    return a / b\n```" in prompt
+    assert "which is involved\n\n```python\ndef ratio(a, b):\n    return a / b\n```" in prompt
     assert "  b: int: 0" in prompt
 
 
@@ -204,7 +204,7 @@ def test_options_are_sent(sandbox_shell: Any) -> None:
     assert request["temperature"] == 0.5
     assert request["max_completion_tokens"] == 9000
     assert request["seed"] == 7
-    assert request["messages"][0]["content"].startswith("Answer in German.\n\nSomebody")
+    assert request["messages"][0]["content"].startswith("Answer in German.\n\nThe user got")
     assert sandbox_shell.names["r"] is sandbox_shell.names["_puq"]
 
 
@@ -212,7 +212,7 @@ def test_the_system_prompt_of_the_settings_comes_along(sandbox_shell: Any) -> No
     sandbox_shell.run("%config PuqMagics.system = 'You teach.'")
     sandbox_shell.attempt("1 / 0")
     assert sandbox_shell.echoed_request("%puq_fix")["messages"][0]["content"].startswith(
-        "You teach.\n\nSomebody"
+        "You teach.\n\nThe user got"
     )
     assert sandbox_shell.echoed_request("%puq_fix -s ''")["messages"][0]["content"].startswith("Somebody")
 
