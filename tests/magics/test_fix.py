@@ -214,7 +214,7 @@ def test_the_system_prompt_of_the_settings_comes_along(sandbox_shell: Any) -> No
     assert sandbox_shell.echoed_request("%puq_fix")["messages"][0]["content"].startswith(
         "You teach.\n\nThe user got"
     )
-    assert sandbox_shell.echoed_request("%puq_fix -s ''")["messages"][0]["content"].startswith("Somebody")
+    assert sandbox_shell.echoed_request("%puq_fix -s ''")["messages"][0]["content"].startswith("The user got")
 
 
 def test_a_hint_asks_for_no_solution(sandbox_shell: Any) -> None:
