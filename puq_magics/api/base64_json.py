@@ -1,7 +1,7 @@
-"""JSON whose long base64 strings are decoded as they come; sans-IO.
+"""Decode long base64 strings inside JSON incrementally, without IO.
 
-An image of 50 MB is 67 MB of base64: read as a whole, parsed and decoded it would be held four times over. Here the
-strings that stand under the given names are decoded piece by piece, and the JSON around them is all that is parsed.
+An image of 50 MB is 67 MB of base64: read as a whole, parsed and decoded, it would be held four times. Here the
+strings under the given names are decoded piece by piece, and only the JSON around them is parsed.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _FITTING = re.compile(rb"[A-Za-z0-9+/]*+")
 
 @dataclass(frozen=True, slots=True)
 class DecodedField:
-    """What a string held."""
+    """The decoded content of a string."""
 
     data: bytes
     #: Whether it was base64 to its end.
     complete: bool
-    #: The text from where it was none.
+    #: The text from the first invalid character on.
     invalid_text: bytes = b""
 
 
 class IncrementalBase64Decoder:
-    """Base64 in parts: both alphabets, white space between, the padding as it should be or left out."""
+    """Decodes base64 in parts: both alphabets, with white space, with or without padding."""
 
     def __init__(self) -> None:
         self._decoded = BytesIO()
@@ -50,7 +50,7 @@ class IncrementalBase64Decoder:
         self._invalid_text = bytearray()
 
     def feed(self, text: bytes) -> None:
-        """Take the next characters; behind the first that does not fit nothing more is decoded."""
+        """Decode the next characters; nothing is decoded after the first invalid one."""
         if self._invalid_text:
             self._invalid_text += text
             return
@@ -70,7 +70,7 @@ class IncrementalBase64Decoder:
             self._decode_valid_prefix(text + self._pending)
 
     def _decode_valid_prefix(self, text: bytes) -> None:
-        """Decode what fits before the first character that does not."""
+        """Decode the characters before the first invalid one."""
         good = _FITTING.match(text)
         end = good.end() & ~3 if good else 0
         self._decoded.write(binascii.a2b_base64(text[:end]))
@@ -78,7 +78,7 @@ class IncrementalBase64Decoder:
         self._pending = b""
 
     def end(self) -> DecodedField:
-        """What was decoded; its bytes are copied only where the padding was left out."""
+        """Return the decoded field; its bytes are copied only without padding."""
         data = self._decoded.getvalue()
         if self._invalid_text or not self._pending:
             return DecodedField(data, complete=not self._invalid_text, invalid_text=bytes(self._invalid_text))
@@ -109,7 +109,7 @@ class StreamingBase64Decoder:
         self._value: _StringField | None = None  # the string that may be lifted
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes. Raises InvalidResponseError when there is too much JSON around the strings."""
+        """Decode the next bytes. Raises InvalidResponseError if there is too much JSON around the strings."""
         data, self._pending = self._pending + data, b""
         offset = 0
         while offset < len(data):
@@ -141,7 +141,7 @@ class StreamingBase64Decoder:
         return self._decoded_fields if cut is None else [*self._decoded_fields, cut]
 
     def decoded(self, value: object) -> DecodedField | None:
-        """What a stand-in stands for; None for any other value."""
+        """Return the field of a placeholder; None for any other value."""
         if not isinstance(value, str) or not value.startswith(self._placeholder_prefix):
             return None
         return self._decoded_fields[int(value[len(self._placeholder_prefix) :])]
@@ -194,7 +194,7 @@ class StreamingBase64Decoder:
 
 
 class _StringField:
-    """One string that may be base64: decoded as soon as it is clear that it is, kept as it came if not."""
+    """Reads a string that may be base64: decoded as soon as that is clear, else kept unchanged."""
 
     def __init__(self, *, expect_base64: bool) -> None:
         self.raw = bytearray()
@@ -242,7 +242,7 @@ class _StringField:
 
 
 def _unescape(text: bytes) -> bytes:
-    """The text with JSON's escapes undone; PHP escapes each slash."""
+    """Return the text with JSON's escapes undone; PHP escapes each slash."""
     if b"\\" not in text:
         return text
     if b"\\\\" not in text:

@@ -1,4 +1,4 @@
-"""Where the router is."""
+"""The router's base URL."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class BaseURL:
     """A router's base URL, without a trailing ``/`` or ``/v1``."""
 
     url: str
-    #: Scheme, host and port: what a key belongs to.
+    #: Scheme, host and port; a key belongs to these.
     origin: str
-    #: The host's name, for people.
+    #: Host and port for messages.
     host: str
     is_loopback: bool
 
     @property
     def is_puq_ai(self) -> bool:
-        """Whether this is puq.ai's own router."""
+        """True for puq.ai's own router."""
         return self.origin == DEFAULT_BASE_URL
 
     @classmethod
@@ -37,7 +37,7 @@ class BaseURL:
         """Read a base URL as a person writes it, with or without a trailing ``/`` or ``/v1``.
 
         Raises InvalidURLError for what is not an http(s) URL, carries a password or a query, or is plain
-        http to another machine (unless ``allow_http``): the key would travel in clear.
+        http to another machine (unless ``allow_http``): the key would be sent unencrypted.
         """
         if not isinstance(text, str):
             raise InvalidURLError(f"{_redacted_repr(repr(text))} is not a base URL.", hint=_EXAMPLE)
@@ -58,7 +58,7 @@ class BaseURL:
         loopback = _is_loopback(host)
         if parts.scheme == "http" and not loopback and not allow_http:
             raise InvalidURLError(
-                f"the base URL of {host} is plain http: the key and the prompts would travel in clear.",
+                f"the base URL of {host} is plain http: the key and the prompts would be sent unencrypted.",
                 hint="Use https, or, in a network you trust: %config PuqMagics.allow_http = True",
             )
         netloc = _netloc(host, parts.port, parts.scheme)
@@ -85,7 +85,7 @@ def _is_plain_text(text: str) -> bool:
 
 
 def _redacted_repr(text: str) -> str:
-    """The text, short, and without a password or what may be one."""
+    """Quote a URL: at most 80 characters, without user name and password."""
     text = text if "@" not in text else f"…@{text.rpartition('@')[2]}"
     return repr(text if len(text) <= 80 else f"{text[:79]}…")
 

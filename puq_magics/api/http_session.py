@@ -1,4 +1,4 @@
-"""The requests session: what it leaves out, how its connections close, how they send a file."""
+"""The requests session: no redirects, closing of idle connections, and timeouts for sending files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BLOCK_SIZE = 1 << 18
 
 
 class NoRedirectSession(requests.Session):
-    """Does not look where a redirect points."""
+    """Session that never follows redirects."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Nowhere: requests would read the redirect's body, and prepare to follow it."""
+        """Return None, so that requests does not read the redirect's body."""
 
 
 class _SendTimeoutMixin(HTTPConnection):
-    """A body may say how long each of its pieces may take: urllib3 allows as long as for connecting."""
+    """Takes the timeout for sending a piece from the body; urllib3 uses the one for connecting."""
 
     _send_timeout: float | None = None
 
@@ -60,15 +60,15 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 class PoolAdapter(requests.adapters.HTTPAdapter):
-    """Pools whose connections are patient, and close when told to."""
+    """Adapter with send timeouts of each body, which closes idle connections in ``close``."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Make the pools for what goes out directly."""
+        """Create the pools for direct connections."""
         super().init_poolmanager(*args, **options, blocksize=BLOCK_SIZE)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Make the pools for what goes out by a proxy."""
+        """Create the pools for connections by a proxy."""
         manager = super().proxy_manager_for(proxy, **options, blocksize=BLOCK_SIZE)
         if not proxy.lower().startswith("socks"):  # which needs connections of its own
             manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
@@ -84,7 +84,7 @@ class PoolAdapter(requests.adapters.HTTPAdapter):
 
 
 def create_session(address: BaseURL) -> requests.Session:
-    """A session for one router."""
+    """Create the session for one router."""
     session = NoRedirectSession()
     if address.is_loopback:  # no proxy stands between a machine and itself
         session.trust_env = False
@@ -96,10 +96,10 @@ def create_session(address: BaseURL) -> requests.Session:
 
 
 def ca_bundle() -> str | bool:
-    """The certificates that the environment names; requests looks there only if it may look for proxies, too."""
+    """Return the certificates named by the environment; requests reads these only together with proxies."""
     return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
 
 
 def user_agent() -> str:
-    """Who is asking."""
+    """Return the User-Agent header."""
     return f"puq_magics/{__version__} (Python {platform.python_version()}; requests {requests.__version__})"

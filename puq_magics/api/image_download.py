@@ -1,9 +1,9 @@
-"""An image from the address that a router gave: fetched as from a stranger.
+"""Download an image from an untrusted URL.
 
 The router is not trusted with what this machine can reach. The key stays behind; only https is used (http where both
 the router and the image are on this machine); the host's addresses are looked up, checked, and connected to as they
 were checked, for each redirect anew, so that no name can point elsewhere a moment later. Behind a proxy, which looks
-names up by itself, the names are checked here, too, and TLS proves them; one that is not known here is not gone to.
+names up by itself, the names are checked here, too, and TLS proves them; one that is not known here is refused.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _IP = IPv4Address | IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class _ParsedURL:
-    """An address on the web, read apart."""
+    """The parts of a URL."""
 
     scheme: str
     host: str
@@ -57,7 +57,7 @@ class _ParsedURL:
 
     @property
     def name(self) -> str:
-        """Host and port, as a ``Host`` header has them."""
+        """Host and port for a ``Host`` header."""
         host = _bracket_ipv6(self.host)
         return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
 
@@ -66,21 +66,21 @@ class _ParsedURL:
         return f"{self.scheme}://{self.name}{self.target}"
 
     def with_ip(self, ip: _IP) -> str:
-        """The URL with an address of the host in its place."""
+        """Return the URL with an IP address in place of the host."""
         return f"{self.scheme}://{_bracket_ipv6(str(ip))}:{self.port}{self.target}"
 
 
 def download_image(
     url: str, *, loopback: bool, limit: int = _MAX_IMAGE_BYTES, seconds: float = _TOTAL_TIMEOUT
 ) -> bytes:
-    """The bytes that stand at ``url``; see ImageDownloader."""
+    """Return the bytes at ``url``; the parameters are those of ImageDownloader."""
     return ImageDownloader(loopback=loopback, limit=limit, seconds=seconds)(url)
 
 
 class ImageDownloader:
-    """Fetches the images of one answer; ``loopback`` is whether the router is on this machine.
+    """Downloads the images of one answer; ``loopback`` tells that the router is on this machine.
 
-    ``limit`` is in bytes for each image, ``in_all`` for all of them; ``seconds`` are for all of them, from the first.
+    ``limit`` is in bytes for each image, ``total_limit`` for all; ``seconds`` is the time for all, from the first.
     """
 
     def __init__(
@@ -98,10 +98,10 @@ class ImageDownloader:
         self._deadline: float | None = None
 
     def __call__(self, url: str) -> bytes:
-        """The bytes that stand at ``url``.
+        """Return the bytes at ``url``.
 
-        Raises InvalidResponseError for an address that is not one to go to, for a refusal, and for too many bytes;
-        APIConnectionError when nothing comes, APITimeoutError when the time is over.
+        Raises InvalidResponseError for a URL that is not allowed, for a refusal, and for too many bytes;
+        APIConnectionError if there is no answer, APITimeoutError after the time limit.
         """
         if self._deadline is None:
             self._deadline = monotonic() + self._seconds
@@ -116,7 +116,7 @@ class ImageDownloader:
         )
 
     def _fetch(self, parsed_url: _ParsedURL, deadline: float) -> bytes | str:
-        """What ``_get`` gives, foreign exceptions as ours."""
+        """Call ``_get``, and translate foreign exceptions."""
         try:
             return self._get(parsed_url, deadline)
         except PuqError as exc:
@@ -130,7 +130,7 @@ class ImageDownloader:
         raise error
 
     def _get(self, parsed_url: _ParsedURL, deadline: float) -> bytes | str:
-        """What stands there, or where a redirect points. Raises what requests and sockets raise, too."""
+        """Return the bytes, or the target of a redirect. Raises exceptions of requests and sockets, too."""
         with _close_at_deadline(deadline, parsed_url) as watchdog, NoRedirectSession() as session:
             session.trust_env = False
             session.verify = ca_bundle()
@@ -166,7 +166,7 @@ class ImageDownloader:
 
 
 def _parse_url(url: str) -> _ParsedURL:
-    """Raises InvalidResponseError for what is not a plain http or https URL."""
+    """Parse a URL. Raises InvalidResponseError for anything but a plain http or https URL."""
     try:
         parts = urlsplit(url.strip())
         host, port = _normalize_host(parts.hostname or ""), parts.port
@@ -184,7 +184,7 @@ def _parse_url(url: str) -> _ParsedURL:
 
 
 def _normalize_host(name: str) -> str:
-    """A host's name as it is looked up, in plain ASCII. Raises ValueError."""
+    """Return a host's name as it is looked up, in ASCII. Raises ValueError."""
     try:
         return str(ip_address(name))
     except ValueError:
@@ -246,23 +246,23 @@ def _timeout_error(parsed_url: _ParsedURL) -> APITimeoutError:
 
 
 class _Watchdog:
-    """Ends connections at a time, whatever drips in: a socket's own limit starts anew with each byte."""
+    """Closes connections at a deadline: a socket's own timeout starts again with each byte."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._sockets: list[socket.socket] = []
-        #: Whether the time has come.
+        #: Whether the deadline has passed.
         self.expired = False
 
     def register(self, sock: socket.socket) -> None:
-        """Watch a connection, by a handle of our own: TLS takes the socket's away."""
+        """Watch a connection, by a duplicate handle: TLS takes over the socket's own."""
         with self._lock:
             self._sockets.append(sock.dup())
         if self.expired:
             self.end()
 
     def end(self) -> None:
-        """End the connections; whoever reads meets their end."""
+        """Shut the connections down; a blocked read ends."""
         with self._lock:
             self.expired = True
             for sock in self._sockets:
@@ -270,7 +270,7 @@ class _Watchdog:
                     sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give the handles back."""
+        """Close the handles."""
         with self._lock:
             for sock in self._sockets:
                 sock.close()
@@ -292,7 +292,7 @@ def _close_at_deadline(deadline: float, parsed_url: _ParsedURL) -> Iterator[_Wat
 
 
 class _WatchedAdapter(PoolAdapter):
-    """Has its connections watched; with a host's name, TLS proves that name at the address in the URL."""
+    """Watches its connections; with a host's name, TLS verifies that name for the URL's IP address."""
 
     def __init__(self, watchdog: _Watchdog, host: str | None = None) -> None:
         self._classes = _watched_pools(watchdog)
@@ -313,7 +313,7 @@ class _WatchedAdapter(PoolAdapter):
 
 
 def _watched_pools(watchdog: _Watchdog) -> dict[str, type[HTTPConnectionPool]]:
-    """urllib3's pools, with connections that are watched before TLS begins."""
+    """Return urllib3's pools, with connections that are watched before TLS begins."""
 
     class Watched(HTTPConnection):
         def _new_conn(self) -> socket.socket:
@@ -339,7 +339,7 @@ def _watched_pools(watchdog: _Watchdog) -> dict[str, type[HTTPConnectionPool]]:
 
 
 def _resolve(parsed_url: _ParsedURL, loopback: bool) -> list[_IP]:
-    """The host's addresses, every one of which may be gone to. Raises InvalidResponseError otherwise."""
+    """Return the host's IP addresses. Raises InvalidResponseError if one of them is not allowed."""
     found = socket.getaddrinfo(parsed_url.host, parsed_url.port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(ip_address(str(entry[4][0])) for entry in found))
     if not all(_is_allowed(ip, loopback) for ip in addresses):
@@ -354,7 +354,7 @@ def _resolve(parsed_url: _ParsedURL, loopback: bool) -> list[_IP]:
 
 
 def _check_proxied_host(parsed_url: _ParsedURL, loopback: bool) -> None:
-    """Behind a proxy, which may know names of a private network. Raises InvalidResponseError."""
+    """Check a host behind a proxy, which may know names of a private network. Raises InvalidResponseError."""
     try:
         _resolve(parsed_url, loopback)
     except socket.gaierror:
@@ -388,7 +388,7 @@ def _is_local_host(host: str) -> bool:
 
 
 def _all_of(ip: _IP) -> list[_IP]:
-    """What an address means: itself, or the IPv4 addresses that it carries."""
+    """Return the address, or the IPv4 addresses that it embeds."""
     if isinstance(ip, IPv4Address):
         return [ip]
     if ip.ipv4_mapped is not None:

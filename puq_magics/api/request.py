@@ -1,4 +1,4 @@
-"""A request as data: what is sent, where, and for how long to wait."""
+"""Requests as data, and the interface of a transport that sends them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds without a byte after which to give up."""
+    """Limits for the time without a byte, in seconds."""
 
     connect: float
     read: float
@@ -27,29 +27,29 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to the router; the key is the transport's to add."""
+    """One request to the router; the transport adds the key."""
 
     method: str
     path: str
     timeouts: Timeouts
     params: Mapping[str, str] = field(default_factory=dict)
-    #: Bytes, or a form that is read as it is sent.
+    #: Bytes, or a form that is read while it is sent.
     body: bytes | MultipartForm | None = None
     content_type: str | None = None
     accept: str = "application/json"
 
     @property
     def has_file(self) -> bool:
-        """Whether a file goes along."""
+        """True if the request sends a file."""
         return self.body is not None and not isinstance(self.body, bytes)
 
     @property
     def is_idempotent(self) -> bool:
-        """Whether asking twice costs nothing."""
+        """True if sending it twice costs nothing."""
         return self.method == "GET"
 
     def to_curl(self, address: BaseURL, auth_scheme: str) -> str:
-        """The same as a ``curl`` command, with ``$PUQ_API_KEY`` where the key goes."""
+        """Return the request as a ``curl`` command, with ``$PUQ_API_KEY`` in place of the key."""
         query = f"?{urlencode(self.params)}" if self.params else ""
         parts = ["curl", "-N", shlex.quote(f"{address.url}{self.path}{query}")]
         if auth_scheme != "none":
@@ -64,7 +64,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A request is about to be made again."""
+    """A request that is about to be sent again."""
 
     #: What went wrong.
     reason: str
@@ -72,7 +72,7 @@ class Retry:
     delay: float
     #: 1 for the first retry.
     attempt: int
-    #: How many retries there are at most.
+    #: Maximum number of retries.
     max_retries: int
 
     def __str__(self) -> str:
@@ -98,7 +98,7 @@ class Transport(Protocol):
 
 
 def _form_options(form: MultipartForm) -> list[str]:
-    """A form as curl's options; the file is looked for in the working folder."""
+    """Return a form as curl's options; the file is expected in the working folder."""
     parts = []
     for name, value in form.fields:
         parts += ["--form-string", shlex.quote(f"{name}={value}")]
@@ -108,12 +108,12 @@ def _form_options(form: MultipartForm) -> list[str]:
 
 
 def form_request(path: str, form: MultipartForm, timeouts: Timeouts, *, accept: str) -> Request:
-    """A POST of a form."""
+    """Return a POST of a form."""
     return Request("POST", path, timeouts, body=form, accept=accept)
 
 
 def json_request(path: str, payload: Mapping[str, Any], timeouts: Timeouts, *, accept: str) -> Request:
-    """A POST of a JSON object. Raises InputError for a value that JSON does not have."""
+    """Return a POST of a JSON object. Raises InputError for a value that JSON does not have."""
     try:
         body = json.dumps(payload, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can only write escaped
@@ -121,6 +121,6 @@ def json_request(path: str, payload: Mapping[str, Any], timeouts: Timeouts, *, a
     except (TypeError, ValueError, RecursionError) as exc:
         raise InputError(
             f"the request cannot be written as JSON: {exc}.",
-            hint="Use words, finite numbers, True, False, None, and lists and dicts of these.",
+            hint="Use text, finite numbers, True, False, None, and lists and dicts of these.",
         ) from None
     return Request("POST", path, timeouts, body=body, content_type="application/json", accept=accept)

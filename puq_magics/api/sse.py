@@ -1,6 +1,6 @@
-"""Server-sent events: bytes in, events out; no IO.
+"""Decode server-sent events incrementally, without IO.
 
-To the WHATWG standard, https://html.spec.whatwg.org/multipage/server-sent-events.html, sections 9.2.5
+By the WHATWG standard, https://html.spec.whatwg.org/multipage/server-sent-events.html, sections 9.2.5
 (parsing) and 9.2.6 (interpretation). Lines end with LF, CR or CRLF, in any mixture and split anywhere; the
 time taken is linear in the bytes however they are split.
 """
@@ -16,7 +16,7 @@ _MEBI = 1 << 20
 
 
 class ServerSentEvent(NamedTuple):
-    """One event."""
+    """One server-sent event."""
 
     #: The data lines, joined by line feeds.
     data: str
@@ -41,7 +41,7 @@ class SSEDecoder:
         self._data_size = 0
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
-        """Take more bytes; give the events that they complete.
+        """Decode more bytes; return the events that they complete.
 
         Raises InvalidResponseError when one event grows past the limit.
         """
@@ -61,10 +61,9 @@ class SSEDecoder:
         return events
 
     def flush(self) -> ServerSentEvent | None:
-        """End the stream; give the event that lacks its blank line, if any.
+        """End the stream; return the event that lacks its blank line, or None.
 
-        The standard discards such an event. It is given to the caller to look at, because routers are known
-        to end a stream with a bare ``data: [DONE]``.
+        The standard discards such an event, but routers are known to end a stream with a bare ``data: [DONE]``.
         """
         self._field(self._end_line(self._start or b""))
         self._start = None
@@ -79,7 +78,7 @@ class SSEDecoder:
         return start.removeprefix(_BOM)
 
     def _with_line_feeds(self, chunk: bytes) -> bytes:
-        """Every line end as LF. A CR ends its line at once; an LF that follows it is dropped."""
+        """Replace all line ends by LF. A CR ends its line at once; an LF after it is dropped."""
         if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
@@ -103,7 +102,7 @@ class SSEDecoder:
         return bool(self._data or self._type)
 
     def _blocks(self, text: str) -> list[ServerSentEvent]:
-        """Whole lines, at the start of an event; the common shape, one data line each, is quick."""
+        """Decode complete lines at the start of an event, with a fast path for events of one data line."""
         end = text.rfind("\n\n") + 2
         if end > 2 and text.startswith("data: ") and not self._id:
             datas = text[6 : end - 2].split("\n\ndata: ")

@@ -1,7 +1,6 @@
-"""From a Request to a Response, over requests; the one door where foreign exceptions become ours.
+"""Send requests with the requests library, and translate its exceptions to PuqError subclasses.
 
-The Transport protocol is all that the client knows, so that record and replay can wrap it. The key is added here
-and leaves no trace: an error is raised afresh, without the frames (and their locals) in which requests held it.
+The key is added here. Errors are raised without the frames (and their locals) in which requests held it.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from puq_magics.core.secret import Secret, SecretRedactor
 if TYPE_CHECKING:
     from puq_magics.api.uploads import MultipartForm, RequestBody
 
-#: Seconds that a Retry-After may ask for; beyond, the user decides.
+#: Seconds of a Retry-After header that are waited; for more, the user decides.
 MAX_RETRY_AFTER = 60.0
 _AUTH_SCHEME_PATTERN = re.compile(
     r"[A-Za-z0-9_-]{1,40}"
@@ -49,10 +48,10 @@ _E = TypeVar("_E", bound=BaseException)
 
 
 class RequestsTransport:
-    """Over a pooled requests session.
+    """Transport over a pooled requests session.
 
-    ``on_retry`` is told before each pause. A POST is sent again only when there was no connection, or the router
-    said 429 or 503; a GET also after any other 5xx and after a cut connection. Raises ConfigurationError for an
+    ``on_retry`` is called before each pause. A POST is sent again only if there was no connection, or the status was
+    429 or 503; a GET also after any other 5xx and after a cut connection. Raises ConfigurationError for an
     ``auth_scheme`` that is not one word.
     """
 
@@ -62,7 +61,7 @@ class RequestsTransport:
         if not isinstance(auth_scheme, str) or not _AUTH_SCHEME_PATTERN.fullmatch(auth_scheme):
             raise ConfigurationError(
                 f"{str(auth_scheme)[:40]!r} is not an authentication scheme.",
-                hint="It is one word, such as Token or Bearer; none sends no key.",
+                hint="Give one word, such as Token or Bearer; none sends no key.",
             )
         if not isinstance(max_retries, int) or max_retries < 0:
             raise ConfigurationError(
@@ -83,7 +82,7 @@ class RequestsTransport:
         self._session.close()
 
     def send(self, request: Request, on_retry: Callable[[Retry], None] | None = None) -> Response:
-        """See Transport."""
+        """Send a request, with retries if the router surely did not process it. Raises APIConnectionError."""
         attempt = 0
         while True:
             attempt += 1
@@ -134,7 +133,7 @@ class RequestsTransport:
         )
 
     def _capture_errors(self, action: Callable[[], _T]) -> _T | _Failure:
-        """Do it; a foreign exception comes back as a failure of ours, without its traceback."""
+        """Run the action; return any exception as a failure, without its traceback."""
         try:
             return action()
         except PuqError as exc:
@@ -183,9 +182,9 @@ class RequestsTransport:
 @dataclass(frozen=True, slots=True)
 class _Failure:
     error: PuqError
-    #: The router surely did not see the request, and a further try may reach it.
+    #: The router surely did not receive the request, and another try may reach it.
     was_not_sent: bool
-    #: The connection was cut: what is safe to repeat may do better next time.
+    #: The connection was cut: repeating the request may help, if that is safe.
     is_transient: bool
 
 
@@ -203,7 +202,7 @@ class _Response:
         self._body = body
         self._capture_errors = capture_errors
         self._key = key
-        # An error's body is read for its words alone, so the key can go before anyone sees them.
+        # Only errors' bodies are redacted here: they are read as text alone.
         self._redactor = SecretRedactor(key) if key is not None and status >= 400 else None
 
     def receive(self, timeout: float | None = None) -> bytes | None:
@@ -224,7 +223,7 @@ class _Response:
 
 
 class _KeyAuth(requests.auth.AuthBase):
-    """The key as a header; an auth object, even without a key, keeps ``~/.netrc`` out of it."""
+    """Adds the key as a header; an auth object, even without a key, disables ``~/.netrc``."""
 
     def __init__(self, key: Secret | None, scheme: str) -> None:
         self._key = None if scheme == "none" else key
@@ -244,7 +243,7 @@ def _headers(request: Request, content_type: str | None) -> dict[str, str]:
 
 
 def translate_exception(exc: BaseException, address: BaseURL) -> PuqError:
-    """The error of ours for a foreign exception, by the table below."""
+    """Return the PuqError for a foreign exception, by the table below."""
     seen = _exception_chain(exc)
     for kinds, error, message, hint in _TRANSLATIONS:
         found = next((cause for cause in seen if isinstance(cause, kinds)), None)
@@ -276,7 +275,7 @@ _INVALID_REQUEST_ERRORS = (
     u3.URLSchemeUnknown,
     UnicodeError,
 )
-# From the particular to the general: the first row that fits any of the exception and its causes.
+# From specific to general: the first row that matches the exception or one of its causes.
 _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], type[PuqError], str, str], ...] = (
     (
         (
@@ -351,7 +350,7 @@ def _to_failure(exc: Exception, address: BaseURL) -> _Failure:
 
 
 def _strip_traceback(exc: _E) -> _E:
-    """The exception without the frames that it came through, and without those of others."""
+    """Return the exception without its traceback, cause and context."""
     exc.__context__ = exc.__cause__ = None
     return exc.with_traceback(None)
 
@@ -361,7 +360,7 @@ def _contains_type(seen: list[BaseException], *kinds: type[BaseException]) -> bo
 
 
 def _exception_chain(exc: BaseException) -> list[BaseException]:
-    """The exception and those that it wraps: requests and urllib3 put them into args and ``reason``."""
+    """Return the exception and those that it wraps, in its args (as requests does) or ``reason`` (urllib3)."""
     found: list[BaseException] = []
     queue: list[object] = [exc]
     while queue and len(found) < 20:
@@ -373,7 +372,7 @@ def _exception_chain(exc: BaseException) -> list[BaseException]:
 
 
 def _describe_cause(exc: BaseException) -> str:
-    """The words of the operating system or of TLS, short; of others the name alone, for they may quote a header."""
+    """Return the message of an OSError, short; of other errors the name alone, as they may quote a header."""
     errors = [
         cause
         for cause in _exception_chain(exc)
@@ -381,13 +380,13 @@ def _describe_cause(exc: BaseException) -> str:
     ]
     own = [error.strerror for error in errors if isinstance(error.strerror, str)]
     if own:
-        words = re.sub(r"\s*\(_ssl\.c:\d+\)", "", own[-1]).rsplit(": ", 1)[-1].lower()
+        text = re.sub(r"\s*\(_ssl\.c:\d+\)", "", own[-1]).rsplit(": ", 1)[-1].lower()
     else:
-        words = next((error.args[0] for error in errors if _is_words(error.args)), type(exc).__name__)
-    return words.strip("'\"() .")[:120]
+        text = next((error.args[0] for error in errors if _has_text(error.args)), type(exc).__name__)
+    return text.strip("'\"() .")[:120]
 
 
-def _is_words(args: tuple[object, ...]) -> bool:
+def _has_text(args: tuple[object, ...]) -> bool:
     return bool(args) and isinstance(args[0], str) and bool(args[0])
 
 

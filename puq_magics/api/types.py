@@ -21,7 +21,7 @@ _KINDS = (
 
 
 def model_kind(code: str) -> str:
-    """``chat``, ``speech``, ``transcription``, ``image`` or ``embedding``; the provider's name says nothing of it."""
+    """Return ``chat``, ``speech``, ``transcription``, ``image`` or ``embedding``, guessed from the model's name."""
     name = code.rsplit("/", 1)[-1]
     return next((kind for kind, pattern in _KINDS if re.search(pattern, name, re.IGNORECASE)), "chat")
 
@@ -32,7 +32,7 @@ _MAX_TOKENS = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens, as the router counts them."""
+    """Token counts reported by the router."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -41,7 +41,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A line of the model list."""
+    """An entry of the model list."""
 
     #: What to send as ``model``: ``provider/model_name``.
     code: str
@@ -56,7 +56,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What came of an answer since the last look; false when that is nothing."""
+    """The part of an answer received since the last call; false if empty."""
 
     text: str = ""
     reasoning: str = ""
@@ -67,7 +67,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class ChatCompletion:
-    """A whole answer."""
+    """A complete chat answer."""
 
     text: str
     model: str
@@ -93,7 +93,7 @@ class ChoiceDelta:
 
 
 def read_choices(answer: Mapping[str, Any]) -> list[ChoiceDelta]:
-    """The choices of an answer (``message``) or of a stream's event (``delta``)."""
+    """Return the choices of an answer (``message``) or of a stream's event (``delta``)."""
     choices = answer.get("choices")
     if not isinstance(choices, list):
         return []
@@ -115,7 +115,7 @@ def _read_choice(choice: Mapping[str, Any]) -> ChoiceDelta:
 
 
 def read_content(value: object) -> str:
-    """The text of a message's content: a string, or a list of parts."""
+    """Return the text of a message's content: a string, or a list of parts."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -129,7 +129,7 @@ _USAGE_KEYS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_
 
 
 def read_usage(value: object) -> Usage | None:
-    """The ``usage`` of an answer, in either spelling; None when there is none to read."""
+    """Return the ``usage`` of an answer, in either spelling, or None."""
     if not isinstance(value, dict):
         return None
     prompt, completion, total = (
@@ -143,7 +143,7 @@ def read_usage(value: object) -> Usage | None:
 
 
 def read_models(answer: object) -> tuple[Model, ...]:
-    """The model list in the router's shape (``models``) or in OpenAI's (``data``), without duplicates."""
+    """Return the model list, of the router's shape (``models``) or OpenAI's (``data``), without duplicates."""
     listed = answer
     if isinstance(answer, dict):
         # llama.cpp answers both, and in `models` means something else.
@@ -162,7 +162,7 @@ def read_models(answer: object) -> tuple[Model, ...]:
 def _read_model(entry: Mapping[str, Any]) -> Model | None:
     code = _clean_text(entry.get("code")) or _clean_text(entry.get("id")) or _clean_text(entry.get("name"))
     if not code or " " in code or len(code) > 200:
-        return None  # no name that anyone can send
+        return None  # not a name that can be sent
     provider = entry.get("provider")
     if isinstance(provider, dict):
         provider = provider.get("name") or provider.get("code")
@@ -178,7 +178,7 @@ def _read_model(entry: Mapping[str, Any]) -> Model | None:
 
 
 def read_balance(answer: object) -> float:
-    """The balance, in credits."""
+    """Return the balance, in credits. Raises InvalidResponseError without one."""
     balance = read_number(answer.get("balance")) if isinstance(answer, dict) else None
     if balance is None:
         raise InvalidResponseError(
@@ -188,9 +188,9 @@ def read_balance(answer: object) -> float:
 
 
 def join_surrogates(texts: Iterable[str]) -> str:
-    """The texts as one; a character that JSON escapes split over two of them is whole again.
+    """Join texts, and surrogate pairs that JSON escapes split over two of them.
 
-    Half of one that never got its other half becomes U+FFFD: it cannot be sent, saved or shown.
+    Half of a pair becomes U+FFFD: it cannot be sent, saved or shown.
     """
     text = "".join(texts)
     try:
@@ -201,14 +201,14 @@ def join_surrogates(texts: Iterable[str]) -> str:
 
 
 def _clean_text(value: object, limit: int = 2_000) -> str:
-    """One line of printable words: names and descriptions are shown in many places."""
+    """Return a name or a description as one line of printable text."""
     if not isinstance(value, str):
         return ""
     return " ".join("".join(c if c.isprintable() else " " for c in value[:limit]).split())
 
 
 def _read_token_count(value: object) -> int | None:
-    """A number of tokens; what no count can be is taken as absent."""
+    """Return a token count; None for any value that cannot be one."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     return value if isinstance(value, int) and whole and 0 <= value <= _MAX_TOKENS else None
 
@@ -219,7 +219,7 @@ def _read_price(value: object) -> float | None:
 
 
 def read_number(value: object) -> float | None:
-    """A finite number, also one in quotes; None for anything else."""
+    """Return a finite number, also one in quotes; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What is sent as a file: opened anew for each attempt, read as it goes out."""
+"""Files to send: opened again for each attempt, read while they are sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from requests_toolbelt.multipart.encoder import MultipartEncoder
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import SNIFF_BYTES, MediaType, describe_non_media, detect_audio_type
 
-#: Told the bytes sent and the bytes in all; a further attempt begins at 0 again.
+#: Called with the bytes sent and the bytes in all; another attempt begins at 0.
 OnProgress = Callable[[int, int], None]
 _AUDIO_FORMATS = "MP3, WAV, OGG, FLAC, AAC, M4A/MP4 and WebM"
 _LONGEST_NAME = 200
@@ -25,7 +25,10 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file to send: its bare name, its bytes' count, and how to open it (at its beginning)."""
+    """A file to send: its name without folders, its size in bytes, and how to open it (at its beginning).
+
+    >>> upload = Upload.from_path("talk.mp3")
+    """
 
     name: str
     size: int
@@ -34,9 +37,9 @@ class Upload:
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str]) -> Upload:
-        """A file of audio on disk; ``~`` is the home folder, and of the path only the name is ever sent.
+        """Return an upload of an audio file; of its path only the name is sent.
 
-        Raises InputError for what is missing, no file, empty, not to be read, or not audio by its first bytes.
+        Raises InputError if it is missing, not a file, empty, unreadable, or not audio by its first bytes.
         """
         if not isinstance(path, str | os.PathLike):
             raise InputError(f"{_short_repr(path)} is not a path.", hint="Give the path of an audio file.")
@@ -57,9 +60,9 @@ class Upload:
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview, name: str | None = None) -> Upload:
-        """Audio in memory; without a name it has one that says what it is.
+        """Return an upload of audio in memory; the default name states its format.
 
-        Raises InputError for what is empty or not audio by its first bytes.
+        Raises InputError for data that is empty or not audio by its first bytes.
         """
         if not isinstance(data, bytes | bytearray | memoryview):
             raise InputError(f"{_short_repr(data)} is not bytes.", hint="Give an audio file's bytes.")
@@ -80,7 +83,7 @@ class MultipartForm:
 
 
 def form_fields(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Parameters as a form's fields; a list's values each have one (``name[]``), None has none."""
+    """Return parameters as form fields; each value of a list is a field (``name[]``), None is left out."""
     fields: list[tuple[str, str]] = []
     for name, value in params.items():
         if isinstance(value, list | tuple):
@@ -99,7 +102,7 @@ def _to_form_value(value: object) -> str:
     except (TypeError, ValueError, RecursionError) as exc:
         raise InputError(
             f"the request cannot be written as a form: {exc}.",
-            hint="Use words, finite numbers, True or False.",
+            hint="Use text, finite numbers, True or False.",
         ) from None
 
 
@@ -128,7 +131,7 @@ def _unreadable_error(path: object, exc: Exception) -> InputError:
 
 
 def _safe_name(name: str) -> str:
-    """A name that any server takes for a name: no folder, nothing that does not print."""
+    """Return a file name that any server accepts: no folders, printable characters only."""
     last = re.split(r"[/\\]", name)[-1]
     plain = "".join(c if c.isprintable() else "_" for c in last.encode("utf-8", "replace").decode("utf-8"))
     stem, dot, suffix = plain.strip().rpartition(".")
@@ -143,24 +146,24 @@ def _short_repr(value: object) -> str:
 
 
 class RequestBody(Protocol):
-    """A body that a connection reads."""
+    """A request body that the connection reads."""
 
     @property
     def len(self) -> int:
-        """Bytes in all."""
+        """Size in bytes."""
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes; none at the end."""
+        """Return the next bytes; empty at the end."""
 
 
 class MultipartBody:
-    """A form as a body, for one attempt; close it.
+    """Encodes a form as the body of one attempt; close it.
 
     Reading raises InputError when the file is not as long as it was, or cannot be read.
     """
 
     def __init__(self, form: MultipartForm, send_timeout: float) -> None:
-        #: Seconds that a piece may take to send.
+        #: Limit for sending a piece, in seconds.
         self.send_timeout = send_timeout
         self._form = form
         self._file = _SizedFile(form.file)
@@ -171,7 +174,7 @@ class MultipartBody:
         self.content_type: str = self._encoder.content_type
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes; none at the end. What was read before has been sent."""
+        """Return the next bytes; empty at the end. Bytes read before have been sent."""
         if self._form.on_progress is not None:
             self._form.on_progress(self._sent, self.len)
         data: bytes = self._encoder.read(size)
@@ -184,11 +187,11 @@ class MultipartBody:
 
 
 class _SizedFile:
-    """A file of just so many bytes: a body must be as long as its header says."""
+    """Reads exactly the stated size: a body must be as long as its header says."""
 
     def __init__(self, upload: Upload) -> None:
         self._name = upload.name
-        #: Bytes left; the encoder's word for them.
+        #: Bytes left; the encoder expects this name.
         self.len = upload.size
         try:
             self._file: BinaryIO = upload.open()

@@ -1,4 +1,4 @@
-"""How long audio is, as its headers tell: WAV, FLAC, Ogg and MP3 are read without decoding them."""
+"""Duration of audio by its headers: WAV, FLAC, Ogg and MP3 are read without decoding them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MPEG1_SAMPLE_RATES = (44_100, 48_000, 32_000)
 
 
 def audio_duration(data: bytes, audio_format: str) -> float | None:
-    """Seconds of audio of a format such as ``wav``; None where the bytes do not tell."""
+    """Return the seconds of audio of a format such as ``wav``, or None if unknown."""
     reader = _READERS.get(audio_format)
     try:
         seconds = reader(data) if reader is not None else None
@@ -22,7 +22,7 @@ def audio_duration(data: bytes, audio_format: str) -> float | None:
 
 
 def _wav_duration(data: bytes) -> float | None:
-    """A stream's header does not know the size of what follows: then it is what is there."""
+    """Use the bytes present if the header was written without knowing the size."""
     position, rate = 12, 0
     while position + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, position)
@@ -56,7 +56,7 @@ def _ogg_duration(data: bytes) -> float | None:
 
 
 def _mp3_duration(data: bytes) -> float | None:
-    """The lengths of its frames, one after the other."""
+    """Sum the lengths of all frames."""
     position = _id3_size(data)
     seconds, end = 0.0, len(data) - 4
     while position <= end:
@@ -82,7 +82,7 @@ def _id3_size(data: bytes) -> int:
 
 
 def _parse_frame_header(header: bytes) -> tuple[int, float] | None:
-    """A frame's bytes and seconds, by its first four bytes; None if it is none of layer III."""
+    """Return a layer III frame's bytes and seconds, by its first four bytes, or None."""
     if header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
         return None
     version = header[1] >> 3 & 3  # 3: MPEG 1, 2: MPEG 2, 0: MPEG 2.5

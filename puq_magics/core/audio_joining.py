@@ -1,4 +1,4 @@
-"""Audio that came in parts, as one: what must be taken off where two parts meet, and what cannot be joined."""
+"""Join parts of audio into one file, without the headers between them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Page:
 
 
 def join_opus(parts: Sequence[bytes]) -> bytes:
-    """Streams of one kind as one. Raises ValueError for what is not Opus, or not of one kind."""
+    """Join streams of one kind. Raises ValueError for parts that are not Opus, or differ."""
     streams = [_read_opus(part) for part in parts]
     head = streams[0][0]
     pages = list(streams[0][1])
@@ -55,7 +55,7 @@ def _shift_granule(time: int, by: int) -> int:
 
 
 def _read_opus(data: bytes) -> tuple[bytes, list[_Page]]:
-    """What kind of sound it is, and all whole pages. Raises ValueError."""
+    """Return the stream's format and its complete pages. Raises ValueError."""
     pages = list(_read_pages(data))
     if not pages or pages[0].body[:8] != b"OpusHead" or len({page.serial for page in pages}) != 1:
         raise ValueError("no Ogg stream of Opus")
@@ -80,7 +80,7 @@ def _read_pages(data: bytes) -> Iterator[_Page]:
 
 
 def _checksum(page: bytes) -> int:
-    """Ogg's CRC runs the other way round than zlib's, from 0 and without the last inversion."""
+    """Compute Ogg's CRC: not reflected as zlib's is, from 0 and without the final inversion."""
     other_way = zlib.crc32(page.translate(_BIT_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{other_way:032b}"[::-1], 2)
 
@@ -98,7 +98,7 @@ _MP3_KBITS = {
 
 
 def join(parts: Sequence[bytes], kind: str) -> bytes:
-    """The parts as one. Raises ValueError where they cannot be joined."""
+    """Join the parts. Raises ValueError if they cannot be joined."""
     if kind == "wav":
         return _join_wav(parts)
     if len(parts) == 1:
@@ -111,7 +111,7 @@ def join(parts: Sequence[bytes], kind: str) -> bytes:
 
 
 def can_join(parts: Sequence[bytes], kind: str) -> bool:
-    """Whether the last of these parts can be joined to those before it: it has their rate, channels and so on."""
+    """Return whether the last part can be joined to the others: same rate, channels and so on."""
     if kind not in JOINABLE:
         return len(parts) < 2
     parameters = _PARAMETERS.get(kind)
@@ -148,7 +148,7 @@ def _join_wav(parts: Sequence[bytes]) -> bytes:
 
 
 def _has_unknown_size(data: bytes) -> bool:
-    """Whether a file was written without knowing its size; whatever else it is, it is left alone."""
+    """Return whether a WAV file was written without knowing its size."""
     try:
         _read_wav(data)
     except ValueError:
@@ -159,12 +159,12 @@ def _has_unknown_size(data: bytes) -> bool:
 
 
 def _is_unknown_size(size: int) -> bool:
-    """Whether a size stands for one that is not known: 0, or the most that its writer can write."""
+    """Return whether a size means an unknown one: 0, or the largest that its writer can write."""
     return size == 0 or size >= _UNKNOWN_SIZE
 
 
 def missing_bytes(data: bytes, kind: str) -> int:
-    """Bytes of sound that a file's head tells of and that are not there; 0 where heads do not tell."""
+    """Return the bytes of audio that the header announces and that are missing; 0 if unknown."""
     try:
         start, size = _chunks(data)["data"] if kind == "wav" else (0, 0)
     except (ValueError, KeyError):
@@ -174,7 +174,7 @@ def missing_bytes(data: bytes, kind: str) -> int:
 
 
 def has_no_audio(data: bytes, kind: str) -> bool:
-    """Whether it is the head of a WAV file, and nothing behind it."""
+    """Return whether the data is a WAV header alone."""
     try:
         return kind == "wav" and _chunks(data).get("data", (0, 0))[1] == 0
     except ValueError:
@@ -182,7 +182,7 @@ def has_no_audio(data: bytes, kind: str) -> bool:
 
 
 def _read_wav(data: bytes) -> tuple[bytes, bytes]:
-    """The format chunk, and the frames as far as they came. Raises ValueError."""
+    """Return the format chunk, and the frames received. Raises ValueError."""
     chunks = _chunks(data)
     if "fmt " not in chunks or "data" not in chunks:
         raise ValueError("a WAV file without a format or data")
@@ -196,7 +196,7 @@ def _read_wav(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _chunks(data: bytes) -> dict[str, tuple[int, int]]:
-    """Where each chunk's content begins, and how long it is as far as it came. Raises ValueError."""
+    """Yield the offset and the received size of each chunk's content. Raises ValueError."""
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise ValueError("no WAV file")
     found: dict[str, tuple[int, int]] = {}
@@ -240,14 +240,14 @@ def _strip_tags(data: bytes) -> bytes:
 
 
 def _strip_mp3_headers(data: bytes) -> bytes:
-    """Frames of sound alone: a frame that tells the length of its own part would hide the parts behind it."""
+    """Return the audio frames alone: a frame that states its part's length would hide the parts after it."""
     data = _strip_tags(data)
     size = _mp3_frame_size(data)
     return data[size:] if size and re.search(rb"Xing|Info|VBRI", data[4 : min(size, 64)]) else data
 
 
 def _mp3_frame_size(data: bytes) -> int:
-    """Bytes of the first frame; 0 when there is none of layer III."""
+    """Return the bytes of the first layer III frame; 0 without one."""
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE6 != 0xE2:
         return 0
     version = {3: 1, 2: 2, 0: 2}.get(data[1] >> 3 & 3)
@@ -259,7 +259,7 @@ def _mp3_frame_size(data: bytes) -> int:
 
 
 def _mp3_parameters(data: bytes) -> object:
-    """Version, layer, rate, and whether it is mono."""
+    """Return version, layer, rate and mono of a frame."""
     data = _strip_tags(data)
     if not _mp3_frame_size(data):
         raise ValueError("no MP3 frame")
@@ -267,7 +267,7 @@ def _mp3_parameters(data: bytes) -> object:
 
 
 def _aac_parameters(data: bytes) -> object:
-    """Version, profile, rate and channels."""
+    """Return version, profile, rate and channels of a frame."""
     data = _strip_tags(data)
     if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
         raise ValueError("no ADTS frame")

@@ -1,4 +1,4 @@
-"""What bytes are, by their first bytes: a name, a header or a router may say anything.
+"""Detect types of images and audio by their first bytes; names and headers are not trusted.
 
 Only kinds that a model gives or takes, and that a notebook can show or play, are known. SVG and HTML are not among
 them on purpose: they can hold scripts.
@@ -46,7 +46,7 @@ WEBM = MediaType("audio", "webm", "audio/webm", ".webm")
 
 
 def detect_image_type(data: bytes) -> MediaType | None:
-    """PNG, JPEG or WebP; None for anything else. Twelve bytes are enough."""
+    """Return the type of a PNG, JPEG or WebP image, or None. Twelve bytes are enough."""
     if data.startswith(_PNG):
         return PNG
     if data.startswith(b"\xff\xd8\xff"):
@@ -55,7 +55,7 @@ def detect_image_type(data: bytes) -> MediaType | None:
 
 
 def detect_audio_type(data: bytes) -> MediaType | None:
-    """The kind of audio; None for anything else. ``SNIFF_BYTES`` bytes are enough.
+    """Return the type of audio, or None. ``SNIFF_BYTES`` bytes are enough.
 
     MP4 and WebM may hold a film, too; its sound is what a transcription takes.
     """
@@ -65,14 +65,14 @@ def detect_audio_type(data: bytes) -> MediaType | None:
 
 
 def image_dimensions(data: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels, as the image's header says; None when it does not."""
+    """Return width and height in pixels, by the image's header, or None."""
     kind = detect_image_type(data)
     size = {PNG: _png_size, JPEG: _jpeg_size, WEBP: _webp_size}[kind](data) if kind else None
     return size if size and size[0] > 0 and size[1] > 0 else None
 
 
 def is_complete_image(data: bytes) -> bool:
-    """Whether an image goes on to its end, as far as its own marks tell."""
+    """Return whether an image is complete, by its own markers."""
     kind = detect_image_type(data)
     if kind is PNG:
         return _png_is_complete(data)
@@ -82,7 +82,7 @@ def is_complete_image(data: bytes) -> bool:
 
 
 def describe_non_media(data: bytes) -> str:
-    """What stands where an image or audio should be: ``SVG``, ``HTML``, ``JSON``, ``text``, or nothing known."""
+    """Describe content that is neither image nor audio: ``SVG``, ``HTML``, ``JSON``, ``text`` …; empty if unknown."""
     other = next((mark for mark in _OTHERS if data.startswith(mark)), None)
     if other is not None:
         return _OTHERS[other]
@@ -115,7 +115,7 @@ def _riff(data: bytes, kind: bytes) -> bool:
 
 
 def _is_wav(data: bytes) -> bool:
-    """With the chunk that says what its samples are, or behind others as far as is here; not the name alone."""
+    """Check for the format chunk, which may be beyond the bytes given, and not for the name alone."""
     offset = 12
     while _riff(data, b"WAVE") and offset + 8 <= len(data):
         if data[offset : offset + 4] == b"fmt ":
@@ -127,7 +127,7 @@ def _is_wav(data: bytes) -> bool:
 
 
 def _is_mp3(data: bytes) -> bool:
-    """A frame's header of layer III whose fields all have a meaning."""
+    """Check for the header of a layer III frame with valid fields."""
     if len(data) < 3 or data[0] != 0xFF or data[1] & 0xE6 != 0xE2 or data[1] & 0x18 == 0x08:
         return False
     return data[2] & 0xF0 not in (0x00, 0xF0) and data[2] & 0x0C != 0x0C
@@ -149,12 +149,12 @@ _AUDIO: tuple[tuple[MediaType, Callable[[bytes], bool]], ...] = (
 
 
 def _has_id3_header(data: bytes) -> bool:
-    """A tag's header and not words: a version and flags that there are, a size in seven-bit bytes."""
+    """Check for a tag's header: a known version, known flags, a size in seven-bit bytes."""
     return len(data) >= 10 and data[3] <= 4 and not data[5] & 0x0F and max(data[6:10]) < 0x80
 
 
 def _type_after_id3(data: bytes) -> MediaType:
-    """What an ID3 tag is put before: MP3, but for the few who tag others with it."""
+    """Return the type after an ID3 tag: usually MP3, rarely FLAC or AAC."""
     size = 0
     for byte in data[6:10]:
         size = size << 7 | byte & 0x7F
@@ -169,7 +169,7 @@ def _png_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _png_is_complete(data: bytes) -> bool:
-    """Whether the chunks go on to IEND."""
+    """Return whether the chunks end with IEND."""
     offset = len(_PNG)
     while offset + 12 <= len(data):
         if data[offset + 4 : offset + 8] == b"IEND":
@@ -179,7 +179,7 @@ def _png_is_complete(data: bytes) -> bool:
 
 
 def _jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
-    """The markers of a JPEG before its first scan, that one included, and where they stand."""
+    """Yield the markers of a JPEG up to its first scan, with their offsets."""
     offset = 2
     while offset + 4 <= len(data) and data[offset] == 0xFF:
         marker = data[offset + 1]
@@ -204,7 +204,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_is_complete(data: bytes) -> bool:
-    """Whether the end's mark stands behind a scan: before it a small picture may, with an end of its own."""
+    """Return whether the end marker is after a scan: a thumbnail before it has one of its own."""
     scan = next((offset for marker, offset in _jpeg_markers(data) if marker == _START_OF_SCAN), None)
     if scan is None:
         return False

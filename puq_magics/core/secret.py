@@ -1,4 +1,4 @@
-"""A value that does not show itself."""
+"""API key wrapper that never appears in repr, logs or pickles."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Secret:
         self._reveal = lambda: value
 
     def reveal(self) -> str:
-        """Give the value."""
+        """Return the value."""
         return self._reveal()
 
     @property
     def tail(self) -> str:
-        """The last four characters, to tell keys apart; fewer, or none, of a short key."""
+        """The last four characters, to distinguish keys; empty for a short key."""
         value = self.reveal()
         return value[-4:] if len(value) >= 12 else ""
 
@@ -57,18 +57,18 @@ class Secret:
 
 
 class SecretRedactor:
-    """Takes a secret out of bytes that come in parts, should someone send it back."""
+    """Removes a secret from bytes that come in parts."""
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
         self._pending = b""  # what may be the secret's beginning
 
     def feed(self, data: bytes) -> bytes:
-        """Give what surely holds no part of it; ``b""`` as data gives what was held back."""
-        words = self._secret.reveal().encode("ascii")
-        text = (self._pending + data).replace(words, "…".encode())
-        sizes = range(min(len(words) - 1, len(text)), 0, -1) if data else ()
-        size = next((size for size in sizes if text.endswith(words[:size])), 0)
+        """Return the bytes that cannot be part of the secret; ``b""`` as data returns the rest."""
+        secret = self._secret.reveal().encode("ascii")
+        text = (self._pending + data).replace(secret, "…".encode())
+        sizes = range(min(len(secret) - 1, len(text)), 0, -1) if data else ()
+        size = next((size for size in sizes if text.endswith(secret[:size])), 0)
         self._pending = text[len(text) - size :]
-        del words  # tracebacks can show locals
+        del secret  # tracebacks can show locals
         return text[: len(text) - size]
