@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread, current_thread
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, Unpack
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
@@ -27,12 +27,11 @@ from puq_magics.sandbox.models import DEFAULT_PRICE, UPSTREAM, Kind, Price, loca
 from puq_magics.sandbox.speech import SpeechHandler
 from puq_magics.sandbox.state import (
     MAX_UPLOAD_BYTES,
-    UNCHANGED,
     RequestRecord,
     Settings,
+    SettingsChanges,
     State,
     TokenAccount,
-    Unchanged,
 )
 from puq_magics.sandbox.transcription import TranscriptionHandler
 
@@ -224,21 +223,13 @@ class Sandbox:
             if finalizer is not None:
                 finalizer()
 
-    def configure(
-        self,
-        *,
-        pace: float | Unchanged | None = UNCHANGED,
-        balance: float | Unchanged = UNCHANGED,
-        fail: str | Unchanged | None = UNCHANGED,
-        drop_after: int | Unchanged | None = UNCHANGED,
-        models: int | Unchanged | None = UNCHANGED,
-    ) -> None:
-        """Change what is given, running or not; a stream takes a new pace from its next chunk on.
+    def configure(self, **changes: Unpack[SettingsChanges]) -> None:
+        """Change the given settings, running or not; a stream takes a new pace from its next chunk on.
 
         None means what it means to the constructor: ``fail=None`` plans no more faults.  Raises ValueError
-        for a value that does not fit, and then changes nothing.
+        for an invalid value, and then changes nothing.
         """
-        self._state.configure(pace=pace, balance=balance, fail=fail, drop_after=drop_after, models=models)
+        self._state.configure(**changes)
 
     @property
     def running(self) -> bool:

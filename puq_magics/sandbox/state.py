@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import math
 import re
 import secrets
@@ -11,7 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 from puq_magics.sandbox.models import (
     DEFAULT_MODELS,
@@ -153,13 +152,14 @@ MAX_UPLOAD_BYTES: Final = 2 * 1024**3
 _MAX_REQUESTS: Final = 1000
 
 
-class Unchanged(enum.Enum):
-    """Type of `UNCHANGED`, the default that leaves a setting as it is (None has a meaning of its own)."""
+class SettingsChanges(TypedDict, total=False):
+    """Settings to change; those that are missing stay as they are. None restores the default."""
 
-    UNCHANGED = enum.auto()
-
-
-UNCHANGED: Final = Unchanged.UNCHANGED
+    pace: float | None
+    balance: float
+    fail: str | None
+    drop_after: int | None
+    models: int | None
 
 
 @dataclass(frozen=True)
@@ -255,29 +255,19 @@ class State:
         pace = self._pace
         return 1 / pace if pace else 0.0
 
-    def configure(
-        self,
-        *,
-        pace: float | Unchanged | None = UNCHANGED,
-        balance: float | Unchanged = UNCHANGED,
-        fail: str | Unchanged | None = UNCHANGED,
-        drop_after: int | Unchanged | None = UNCHANGED,
-        models: int | Unchanged | None = UNCHANGED,
-    ) -> None:
-        """Change what is given, or, raising ValueError, nothing at all."""
+    def configure(self, **changes: Unpack[SettingsChanges]) -> None:
+        """Change the given settings; raises ValueError for an invalid one, and then changes nothing."""
         with self._lock:
-            new_pace = self._pace if pace is UNCHANGED else _checked_pace(pace)
-            new_drop = self._drop_after if drop_after is UNCHANGED else _checked_drop_after(drop_after)
-            new_faults = self._faults if fail is UNCHANGED else FaultPlan.parse(fail)
-            new_models = (
-                self._catalog if models is UNCHANGED else with_invented_models(_checked_models(models))
-            )
-            if balance is not UNCHANGED:
-                checked = _checked_balance(balance)
+            pace = _checked_pace(changes.get("pace", self._pace))
+            drop_after = _checked_drop_after(changes.get("drop_after", self._drop_after))
+            faults = FaultPlan.parse(changes["fail"]) if "fail" in changes else self._faults
+            models = _checked_models(changes.get("models", len(self._catalog)))
+            if "balance" in changes:
+                balance = _checked_balance(changes["balance"])
                 for account in self.accounts:
-                    account.balance = checked
-            self._pace, self._drop_after, self._faults = new_pace, new_drop, new_faults
-            self._catalog = new_models
+                    account.balance = balance
+            self._pace, self._drop_after, self._faults = pace, drop_after, faults
+            self._catalog = with_invented_models(models)
 
     def next_fault(self) -> int | None:
         """The status that this request is to fail with, or None; counted down."""
