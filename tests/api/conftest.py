@@ -1,22 +1,12 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-FAULTS = str(Path(__file__).parent.parent / "faults")
-
-# The raw server and its clients are plain modules.
-if FAULTS not in sys.path:
-    sys.path.insert(0, FAULTS)
+from clients import record_retry_delays
 
 
 @pytest.fixture
 def retry_delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses before retries, which are noted and not waited for."""
-    from clients import record_retry_delays
-
+    """Record the pauses before retries instead of waiting."""
     return record_retry_delays(monkeypatch)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trustme
 from clients import KEY, MODEL, router_for
-from media import jpeg, png
+from media_samples import jpeg, png
 from raw_server import Connection, RawServer, Script, answer, head, responds, responds_and_closes
 
 from puq_magics.api import ImagesResponse

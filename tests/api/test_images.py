@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from clients import KEY, MODEL, router_for
-from media import jpeg, png, wav, webp
+from media_samples import jpeg, png, wav, webp
 from raw_server import RawServer, answer, chunk, head, responds, responds_and_closes
 
 from puq_magics.api import GeneratedImage, ImagesResponse, Router

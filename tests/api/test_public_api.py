@@ -19,7 +19,7 @@ from puq_magics.core import errors
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.sandbox import Sandbox
 
-SCRIPT = Path(__file__).parent.parent / "samples" / "client_script.py"
+SCRIPT = Path(__file__).parent.parent / "support" / "client_script.py"
 PROJECT = Path(puq_magics.__file__).parent.parent
 ERRORS = {
     name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, PuqError)

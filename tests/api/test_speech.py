@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from clients import KEY, MODEL, router_for
-from media import FLAC_START, ID3, MP3_FRAME, OGG_PAGE, png, wav
+from media_samples import FLAC_START, ID3, MP3_FRAME, OGG_PAGE, png, wav
 from raw_server import LAST_CHUNK, Connection, RawServer, answer, chunk, head, responds, responds_and_closes
 
 from puq_magics.api import Router, Speech

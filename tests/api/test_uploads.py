@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from clients import KEY, MODEL, router_for
-from media import ID3, M4A_START, png, wav
+from media_samples import ID3, M4A_START, png, wav
 from raw_server import COMPLETION, Connection, RawServer, ReceivedRequest, answer, responds
 from tornado.httputil import HTTPFile, HTTPHeaders, parse_body_arguments
 

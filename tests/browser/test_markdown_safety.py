@@ -1,25 +1,18 @@
 """Hostile text, made safe, does nothing in a real front end; benign text looks as it was meant.
 
-The corpus is that of tests/outputs/markdown. Texts are shown live, as trusted Markdown: nothing sanitises them there.
+The corpus is tests/support/corpus.py. Texts are shown live, as trusted Markdown: nothing sanitises them there.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
+from corpus import PAYLOADS
 from lab import Frontend, LabNotebook
 
-HOSTILE = str(Path(__file__).parents[1] / "outputs" / "markdown")
-if HOSTILE not in sys.path:
-    sys.path.insert(0, HOSTILE)
-
-from corpus import PAYLOADS  # noqa: E402
-
-from puq_magics.outputs.markdown.feed import MarkdownFeed, sanitize_markdown  # noqa: E402
+from puq_magics.outputs.markdown.feed import MarkdownFeed, sanitize_markdown
 
 Lab = Callable[..., LabNotebook]
 

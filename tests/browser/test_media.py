@@ -14,7 +14,7 @@ from lab import Frontend, LabNotebook
 Lab = Callable[..., LabNotebook]
 
 SETUP = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parents[1] / "samples")!r})
+import sys; sys.path.insert(0, {str(Path(__file__).parents[1] / "support")!r})
 from media_samples import CALL_FIELDS, png, wav
 from puq_magics.outputs.views.media import NotebookMediaView
 from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult

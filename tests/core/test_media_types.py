@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import (
+from media_samples import (
     ADTS_FRAME,
     FLAC_START,
     ID3,

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from clients import record_retry_delays
 
 HERE = Path(__file__).parent
-
-# The server is a plain module, which other tests import too.
-if str(HERE) not in sys.path:
-    sys.path.insert(0, str(HERE))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,9 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def retry_delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses before retries, which are noted and not waited for."""
-    from clients import record_retry_delays
-
+    """Record the pauses before retries instead of waiting."""
     return record_retry_delays(monkeypatch)
 
 

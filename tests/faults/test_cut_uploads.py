@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import pytest
 from clients import KEY, MODEL, router_for, shown
-from media import wav
+from media_samples import wav
 from raw_server import Connection, RawServer, answer, responds
 
 from puq_magics.api import Router, Upload

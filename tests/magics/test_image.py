@@ -2,100 +2,50 @@ from __future__ import annotations
 
 import json
 import signal
-import struct
 import threading
-import zlib
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from media_samples import png
 
 from puq_magics.core.errors import ConfigurationError, InputError, InvalidResponseError, MissingVariableError
 
-
-def png(width: int = 2, height: int = 1) -> bytes:
-    """A grey image."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = (b"\0" + b"\x80" * width) * height
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, and that of temporary files below it."""
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "kept"))
-    return tmp_path / "work"
-
-
-@pytest.fixture
-def image_shell(sandbox_shell: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A shell that asks the sandbox for images."""
-    monkeypatch.setenv("PUQ_IMAGE_MODEL", "sandbox/image")
-    return sandbox_shell
-
-
+pytestmark = pytest.mark.usefixtures("work_folder")
 UseResponses = Callable[..., Any]
-
-
-@pytest.fixture
-def use_responses(shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> UseResponses:
-    """Starts a server that answers each request for images so; without an answer with one image."""
-
-    def _use_responses(answer: object = None, before: Callable[[], object] = lambda: None) -> Any:
-        def _answer(connection: Any) -> None:
-            before()
-            body = {"data": [{"b64_json": b64encode(png()).decode()}]} if answer is None else answer
-            connection.send_head(kind="application/json")
-            connection.send(body if isinstance(body, bytes) else json.dumps(body).encode())
-
-        server = serve(_answer)
-        monkeypatch.setenv("PUQ_BASE_URL", server.url)
-        monkeypatch.setenv("PUQ_IMAGE_MODEL", "a/b")
-        return server
-
-    return _use_responses
+ONE_IMAGE = {"data": [{"b64_json": b64encode(png()).decode()}]}
 
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_an_image_is_saved_and_told_in_a_terminal_and_is_the_value(image_shell: Any, folder: Path) -> None:
-    ran = image_shell.run("r = %puq_image --size 256x256 -o kite A red kite")
+def test_an_image_is_saved_and_told_in_a_terminal_and_is_the_value(
+    media_shell: Any, work_folder: Path
+) -> None:
+    ran = media_shell.run("r = %puq_image --size 256x256 -o kite A red kite")
     assert ran.out.startswith("saved a-red-kite-1.png (")
     assert "256 × 256 PNG" in ran.out
-    result = image_shell.names["r"]
-    assert result is image_shell.names["kite"] is image_shell.names["_puq"]
+    result = media_shell.names["r"]
+    assert result is media_shell.names["kite"] is media_shell.names["_puq"]
     (image,) = result.images
     assert (image.format, image.width, image.height, result.prompt) == ("png", 256, 256, "A red kite")
-    assert (folder / "a-red-kite-1.png").read_bytes() == image.data
-    assert image_shell.run("%puq_image --size 256x256 A red kite").out.startswith("saved a-red-kite-1.png (")
-    assert image_shell.run("%puq_image --size 512x512 A red kite").out.startswith("saved a-red-kite-2.png (")
+    assert (work_folder / "a-red-kite-1.png").read_bytes() == image.data
+    assert media_shell.run("%puq_image --size 256x256 A red kite").out.startswith("saved a-red-kite-1.png (")
+    assert media_shell.run("%puq_image --size 512x512 A red kite").out.startswith("saved a-red-kite-2.png (")
 
 
-def test_a_cell_takes_its_model_from_its_line(image_shell: Any) -> None:
-    image_shell.run("%%puq_image sandbox/image --size 256x256\nA red kite\n\nover hills\n")
-    assert image_shell.names["_puq"].prompt == "A red kite\n\nover hills"
-    error = image_shell.error("%%puq_image sandbox/image -m sandbox/image\nA kite")
+def test_a_cell_takes_its_model_from_its_line(media_shell: Any) -> None:
+    media_shell.run("%%puq_image sandbox/image --size 256x256\nA red kite\n\nover hills\n")
+    assert media_shell.names["_puq"].prompt == "A red kite\n\nover hills"
+    error = media_shell.error("%%puq_image sandbox/image -m sandbox/image\nA kite")
     assert "unexpected argument" in str(error)
 
 
 def test_only_what_was_set_is_sent(shell: Any, use_responses: UseResponses) -> None:
-    server = use_responses()
+    server = use_responses(ONE_IMAGE)
     shell.run("%puq_image A kite")
     shell.run("%puq_image --size 512x512 -n 3 --param quality=high --param seed=7 What is a kite?")
     shell.run("%config PuqMagics.image_size = '256x256'")
@@ -117,7 +67,7 @@ def test_only_what_was_set_is_sent(shell: Any, use_responses: UseResponses) -> N
 
 
 def test_variables_are_filled_in(shell: Any, use_responses: UseResponses) -> None:
-    server = use_responses()
+    server = use_responses(ONE_IMAGE)
     shell.run("colour = 'red'\n%puq_image A {{colour}} kite")
     shell.run("%puq_image --raw A {{colour}} kite")
     shell.run(
@@ -161,17 +111,17 @@ def test_variables_are_filled_in(shell: Any, use_responses: UseResponses) -> Non
     ],
 )
 def test_bad_input_is_an_error_before_anything_is_sent(
-    shell: Any, use_responses: UseResponses, folder: Path, line: str, said: str
+    shell: Any, use_responses: UseResponses, work_folder: Path, line: str, said: str
 ) -> None:
-    (folder / "there.png").write_bytes(b"mine")
-    (folder / "some-2.webp").write_bytes(b"mine")
-    (folder / "folder").mkdir()
-    server = use_responses()
+    (work_folder / "there.png").write_bytes(b"mine")
+    (work_folder / "some-2.webp").write_bytes(b"mine")
+    (work_folder / "folder").mkdir()
+    server = use_responses(ONE_IMAGE)
     error = shell.error(f"%puq_image {line}")
     assert isinstance(error, InputError)
     assert said in str(error)
     assert server.requests == []
-    assert (folder / "there.png").read_bytes() == b"mine"
+    assert (work_folder / "there.png").read_bytes() == b"mine"
 
 
 def test_without_a_model_the_error_says_how_to_name_one(sandbox_shell: Any, sandbox: Any) -> None:
@@ -182,36 +132,36 @@ def test_without_a_model_the_error_says_how_to_name_one(sandbox_shell: Any, sand
     assert [asked.path for asked in sandbox.requests if "images" in asked.path] == []
 
 
-def test_images_are_saved_under_their_name_or_numbered(image_shell: Any, folder: Path) -> None:
-    ran = image_shell.run("%puq_image --size 256x256 --save kite A kite")
+def test_images_are_saved_under_their_name_or_numbered(media_shell: Any, work_folder: Path) -> None:
+    ran = media_shell.run("%puq_image --size 256x256 --save kite A kite")
     assert ran.out.startswith("saved kite.png (")
-    image_shell.run("%puq_image --size 256x256 -n 2 --save 'two kites.png' A kite")
-    assert files(folder) == ["kite.png", "two kites-1.png", "two kites-2.png"]
-    assert (folder / "two kites-2.png").read_bytes() == image_shell.names["_puq"].images[1].data
-    (folder / "kite.png").write_bytes(b"mine")
-    image_shell.run("%puq_image --size 256x256 --save kite --force A kite")
-    assert (folder / "kite.png").read_bytes() == image_shell.names["_puq"].images[0].data
+    media_shell.run("%puq_image --size 256x256 -n 2 --save 'two kites.png' A kite")
+    assert files(work_folder) == ["kite.png", "two kites-1.png", "two kites-2.png"]
+    assert (work_folder / "two kites-2.png").read_bytes() == media_shell.names["_puq"].images[1].data
+    (work_folder / "kite.png").write_bytes(b"mine")
+    media_shell.run("%puq_image --size 256x256 --save kite --force A kite")
+    assert (work_folder / "kite.png").read_bytes() == media_shell.names["_puq"].images[0].data
 
 
 def test_a_file_that_appeared_meanwhile_is_left_alone(
-    shell: Any, use_responses: UseResponses, folder: Path
+    shell: Any, use_responses: UseResponses, work_folder: Path
 ) -> None:
-    use_responses(before=lambda: (folder / "kite.png").write_bytes(b"mine"))
+    use_responses(ONE_IMAGE, before=lambda: (work_folder / "kite.png").write_bytes(b"mine"))
     error = shell.error("%puq_image --save kite.png A kite")
     assert "kite.png exists" in str(error)
     assert "The images are in _puq" in str(error)
-    assert (folder / "kite.png").read_bytes() == b"mine"
+    assert (work_folder / "kite.png").read_bytes() == b"mine"
     assert shell.names["_puq"].images[0].data == png()
 
 
-def test_quiet_shows_nothing(image_shell: Any, folder: Path) -> None:
-    assert image_shell.run("r = %puq_image -q --size 256x256 -o kite A kite").out == ""
-    assert image_shell.names["kite"].images[0].width == 256
-    assert files(folder) == []
+def test_quiet_shows_nothing(media_shell: Any, work_folder: Path) -> None:
+    assert media_shell.run("r = %puq_image -q --size 256x256 -o kite A kite").out == ""
+    assert media_shell.names["kite"].images[0].width == 256
+    assert files(work_folder) == []
 
 
 def test_a_dry_run_sends_nothing(shell: Any, use_responses: UseResponses) -> None:
-    server = use_responses()
+    server = use_responses(ONE_IMAGE)
     ran = shell.run("%puq_image --dry-run --size 256x256 -n 2 it's a kite")
     assert ran.value is None
     assert ran.out.startswith(f"curl -N {server.url}/v1/images/generations ")
@@ -250,20 +200,20 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     ],
 )
 def test_what_is_no_image_is_an_error_and_is_not_shown(
-    shell: Any, use_responses: UseResponses, folder: Path, answer: object, said: str
+    shell: Any, use_responses: UseResponses, work_folder: Path, answer: object, said: str
 ) -> None:
     use_responses(answer)
     error = shell.error("%puq_image -o kite --save kite A kite")
     assert isinstance(error, InvalidResponseError)
     assert said in str(error)
     assert error.hint
-    assert files(folder) == []
+    assert files(work_folder) == []
     assert "kite" not in shell.names
     assert "_puq" not in shell.names
 
 
 def test_of_several_the_good_ones_are_kept_and_the_rest_is_in_files(
-    shell: Any, use_responses: UseResponses, folder: Path
+    shell: Any, use_responses: UseResponses, work_folder: Path
 ) -> None:
     use_responses({"data": [encoded(png(3, 3)), encoded(SVG), encoded(png(4, 4)), encoded(png(5, 5)[:-7])]})
     ran = shell.attempt("%puq_image -n 4 -o kites --save kite.png A kite")
@@ -273,8 +223,8 @@ def test_of_several_the_good_ones_are_kept_and_the_rest_is_in_files(
     assert kites.status == "broken off"
     assert kites is shell.names["_puq"]
     assert "2 images that are good are in _puq" in error.hint
-    assert files(folder) == ["kite-1.png", "kite-2.png"]
-    kept = {path.suffix: path for path in (folder.parent / "kept").iterdir()}
+    assert files(work_folder) == ["kite-1.png", "kite-2.png"]
+    kept = {path.suffix: path for path in (work_folder.parent / "kept").iterdir()}
     assert kept[".txt"].read_bytes() == SVG
     assert "partial" not in error.hint
     assert kept[".png"].read_bytes() == png(5, 5)[:-7]
@@ -282,7 +232,9 @@ def test_of_several_the_good_ones_are_kept_and_the_rest_is_in_files(
     assert "saved kite-1.png" in ran.out
 
 
-def test_of_an_interrupted_answer_the_images_that_came_are_kept(shell: Any, serve: Any, folder: Path) -> None:
+def test_of_an_interrupted_answer_the_images_that_came_are_kept(
+    shell: Any, serve: Any, work_folder: Path
+) -> None:
     """The second one is fetched from elsewhere when somebody stops it."""
 
     def _elsewhere(connection: Any) -> None:
@@ -301,16 +253,16 @@ def test_of_an_interrupted_answer_the_images_that_came_are_kept(shell: Any, serv
     kites = shell.names["kites"]
     assert [image.width for image in kites.images] == [3]
     assert kites.interrupted
-    assert files(folder) == ["kite.png"]
+    assert files(work_folder) == ["kite.png"]
 
 
 def test_an_address_that_was_not_gone_to_is_kept(
-    shell: Any, use_responses: UseResponses, folder: Path
+    shell: Any, use_responses: UseResponses, work_folder: Path
 ) -> None:
     address = "https://10.0.0.1/kite.png?signature=abc"
     use_responses({"data": [{"url": address}], "created": 7})
     error = shell.error("%puq_image A kite")
-    (kept,) = (folder.parent / "kept").iterdir()
+    (kept,) = (work_folder.parent / "kept").iterdir()
     assert json.loads(kept.read_text()) == {"data": [{"url": address}], "created": 7}
     assert error.hint.endswith(f"What came instead is kept in {kept}")
 

@@ -1,27 +1,16 @@
 from __future__ import annotations
 
-import struct
-import wave
 from collections.abc import Callable
+from functools import partial
 from html import unescape
-from io import BytesIO
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
+from media_samples import wav_of as wav
 
 from puq_magics.core.errors import InputError, InvalidResponseError, MissingVariableError, RateLimitError
-
-
-def wav(*samples: int, rate: int = 16_000) -> bytes:
-    file = BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        out.writeframes(struct.pack(f"<{len(samples)}h", *samples))
-    return file.getvalue()
 
 
 def as_streamed_wav(data: bytes) -> bytes:
@@ -35,59 +24,28 @@ MP3 = b"\xff\xfb\x90\x00" + bytes(413)
 SENTENCE = "This is a sentence that is some fifty characters long. "
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, and that of temporary files below it."""
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "kept"))
-    return tmp_path / "work"
-
-
-@pytest.fixture
-def speech_shell(sandbox_shell: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A shell that asks the sandbox for speech."""
-    monkeypatch.setenv("PUQ_SPEECH_MODEL", "sandbox/tts")
-    return sandbox_shell
-
-
+pytestmark = pytest.mark.usefixtures("work_folder")
 UseResponses = Callable[..., Any]
 
 
 @pytest.fixture
-def use_responses(shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> UseResponses:
-    """Starts a server that gives these bodies, one after the other; the last for all that follow."""
-
-    def _use_responses(*bodies: bytes, kind: str = "audio/wav", status: str = "200 OK") -> Any:
-        left = list(bodies)
-
-        def _answer(connection: Any) -> None:
-            body = left.pop(0) if len(left) > 1 else left[0]
-            refused = body.startswith(b"429")
-            connection.send_head(status="429 Too Many Requests" if refused else status, kind=kind)
-            connection.send(body)
-
-        server = serve(_answer)
-        monkeypatch.setenv("PUQ_BASE_URL", server.url)
-        monkeypatch.setenv("PUQ_SPEECH_MODEL", "a/b")
-        shell.run("%config PuqMagics.max_speech_chars = 100\n%config PuqMagics.max_retries = 0")
-        return server
-
-    return _use_responses
+def use_responses(shell: Any, use_responses: UseResponses) -> UseResponses:
+    """Extend the shared fixture: bodies are WAV, long texts are split, calls are not retried."""
+    shell.run("%config PuqMagics.max_speech_chars = 100\n%config PuqMagics.max_retries = 0")
+    return partial(use_responses, kind="audio/wav")
 
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_speech_is_saved_and_told_in_a_terminal_and_is_the_value(speech_shell: Any, folder: Path) -> None:
-    ran = speech_shell.run("r = %puq_speak -o talk Hello there")
+def test_speech_is_saved_and_told_in_a_terminal_and_is_the_value(media_shell: Any, work_folder: Path) -> None:
+    ran = media_shell.run("r = %puq_speak -o talk Hello there")
     assert ran.out.startswith("saved hello-there-1.")
-    talk = speech_shell.names["talk"]
-    assert speech_shell.names["r"] is talk is speech_shell.names["_puq"]
+    talk = media_shell.names["talk"]
+    assert media_shell.names["r"] is talk is media_shell.names["_puq"]
     assert talk.text == "Hello there"
-    assert (folder / f"hello-there-1.{talk.format}").read_bytes() == talk.audio
+    assert (work_folder / f"hello-there-1.{talk.format}").read_bytes() == talk.audio
     assert talk.duration > 0.2
 
 
@@ -128,23 +86,23 @@ def test_only_what_was_set_is_sent(shell: Any, use_responses: UseResponses) -> N
     ],
 )
 def test_bad_input_is_an_error_before_anything_is_sent(
-    shell: Any, use_responses: UseResponses, folder: Path, line: str, said: str
+    shell: Any, use_responses: UseResponses, work_folder: Path, line: str, said: str
 ) -> None:
-    (folder / "there.wav").write_bytes(b"mine")
-    (folder / "sub dir").mkdir()
+    (work_folder / "there.wav").write_bytes(b"mine")
+    (work_folder / "sub dir").mkdir()
     shell.run("nothing = '  '")
     server = use_responses(wav(1))
     error = shell.error(f"%puq_speak {line}")
     assert isinstance(error, InputError | MissingVariableError)
     assert said in str(error)
     assert server.requests == []
-    assert files(folder) == ["sub dir", "there.wav"]
+    assert files(work_folder) == ["sub dir", "there.wav"]
 
 
-def test_a_router_that_knows_no_such_voice(speech_shell: Any, folder: Path) -> None:
-    error = speech_shell.error("%puq_speak --voice nobody --save x Hello")
+def test_a_router_that_knows_no_such_voice(media_shell: Any, work_folder: Path) -> None:
+    error = media_shell.error("%puq_speak --voice nobody --save x Hello")
     assert error.status in (400, 422)
-    assert files(folder) == []
+    assert files(work_folder) == []
 
 
 def test_a_dry_run_tells_the_parts_and_sends_nothing(shell: Any, use_responses: UseResponses) -> None:
@@ -159,21 +117,21 @@ def test_a_dry_run_tells_the_parts_and_sends_nothing(shell: Any, use_responses: 
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def test_speech_is_saved_under_its_name(shell: Any, use_responses: UseResponses, folder: Path) -> None:
+def test_speech_is_saved_under_its_name(shell: Any, use_responses: UseResponses, work_folder: Path) -> None:
     use_responses(wav(1, 2))
     assert shell.run("%puq_speak --save talk Hello").out.startswith("saved talk.wav (")
-    assert (folder / "talk.wav").read_bytes() == wav(1, 2)
-    (folder / "mine.wav").write_bytes(b"mine")
+    assert (work_folder / "talk.wav").read_bytes() == wav(1, 2)
+    (work_folder / "mine.wav").write_bytes(b"mine")
     shell.run("%puq_speak --save mine.wav --force Hello")
-    assert (folder / "mine.wav").read_bytes() == wav(1, 2)
-    assert files(folder) == ["mine.wav", "talk.wav"]
+    assert (work_folder / "mine.wav").read_bytes() == wav(1, 2)
+    assert files(work_folder) == ["mine.wav", "talk.wav"]
 
 
 def test_a_file_that_appeared_meanwhile_is_left_alone(
-    shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch, folder: Path
+    shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch, work_folder: Path
 ) -> None:
     def answer(connection: Any) -> None:
-        (folder / "talk.wav").write_bytes(b"mine")
+        (work_folder / "talk.wav").write_bytes(b"mine")
         connection.send_head(kind="audio/wav")
         connection.send(wav(1, 2))
 
@@ -182,12 +140,12 @@ def test_a_file_that_appeared_meanwhile_is_left_alone(
     assert isinstance(error, InputError)
     assert "exists" in str(error)
     assert "The audio is in _puq" in error.hint
-    assert (folder / "talk.wav").read_bytes() == b"mine"
+    assert (work_folder / "talk.wav").read_bytes() == b"mine"
     assert shell.names["_puq"].audio == shell.names["talk"].audio == wav(1, 2)
 
 
 def test_a_file_has_what_came_before_the_rest_has_come(
-    shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch, folder: Path
+    shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch, work_folder: Path
 ) -> None:
     seen: list[tuple[str, bytes]] = []
 
@@ -195,7 +153,7 @@ def test_a_file_has_what_came_before_the_rest_has_come(
         connection.send_head(kind="audio/wav")
         connection.send(wav(*range(100)))
         end = monotonic() + TIMEOUT
-        while not (found := [path for path in folder.iterdir() if path.stat().st_size >= 244]):
+        while not (found := [path for path in work_folder.iterdir() if path.stat().st_size >= 244]):
             assert monotonic() < end
         seen.extend((path.name, path.read_bytes()) for path in found)
         connection.send(bytes(100))
@@ -205,44 +163,46 @@ def test_a_file_has_what_came_before_the_rest_has_come(
     ((name, data),) = seen
     assert name != "talk.wav"
     assert data == wav(*range(100))
-    assert files(folder) == ["talk.wav"]
+    assert files(work_folder) == ["talk.wav"]
 
 
 def test_a_wav_without_its_length_is_saved_with_it(
-    shell: Any, use_responses: UseResponses, folder: Path
+    shell: Any, use_responses: UseResponses, work_folder: Path
 ) -> None:
     use_responses(as_streamed_wav(wav(1, 2, 3)))
     shell.run("%puq_speak --save talk.wav Hello")
-    assert (folder / "talk.wav").read_bytes() == shell.names["_puq"].audio == wav(1, 2, 3)
+    assert (work_folder / "talk.wav").read_bytes() == shell.names["_puq"].audio == wav(1, 2, 3)
 
 
 # --- long texts ----------------------------------------------------------------------------------------------------
 
 
 def test_a_wav_that_is_cut_is_told_and_stays_as_it_came(
-    shell: Any, use_responses: UseResponses, folder: Path
+    shell: Any, use_responses: UseResponses, work_folder: Path
 ) -> None:
     cut = wav(*range(50))[:-40]
     use_responses(cut)
     ran = shell.run("%puq_speak --save talk.wav -o talk Hello")
     talk = shell.names["talk"]
     assert (talk.audio, talk.status) == (cut, "broken off")
-    assert (folder / "talk.wav").read_bytes() == cut
+    assert (work_folder / "talk.wav").read_bytes() == cut
     assert "the audio is cut: 40 bytes that its head tells of did not come" in ran.out
 
 
 @pytest.mark.parametrize("head", [wav(), as_streamed_wav(wav()), wav(1, 2)[:44]])
-def test_a_head_alone_is_no_sound(shell: Any, use_responses: UseResponses, folder: Path, head: bytes) -> None:
+def test_a_head_alone_is_no_sound(
+    shell: Any, use_responses: UseResponses, work_folder: Path, head: bytes
+) -> None:
     use_responses(head)
     error = shell.error("%puq_speak --save talk.wav -o talk Hello")
     assert isinstance(error, InvalidResponseError)
     assert "no sound came" in str(error)
-    assert files(folder) == []
+    assert files(work_folder) == []
     assert "talk" not in shell.names
 
 
 def test_a_long_text_is_split_and_its_parts_are_one(
-    shell: Any, use_responses: UseResponses, folder: Path
+    shell: Any, use_responses: UseResponses, work_folder: Path
 ) -> None:
     server = use_responses(as_streamed_wav(wav(1, 2)), as_streamed_wav(wav(3)), wav(4, 5, 6))
     shell.run(f"%puq_speak --voice alloy --save talk -o talk {SENTENCE * 3}")
@@ -250,27 +210,27 @@ def test_a_long_text_is_split_and_its_parts_are_one(
     assert {heard.json["voice"] for heard in server.requests} == {"alloy"}
     assert shell.names["talk"].audio == wav(1, 2, 3, 4, 5, 6)
     assert shell.names["talk"].text == (SENTENCE * 3).strip()
-    assert (folder / "talk.wav").read_bytes() == wav(1, 2, 3, 4, 5, 6)
-    assert files(folder) == ["talk.wav"]
+    assert (work_folder / "talk.wav").read_bytes() == wav(1, 2, 3, 4, 5, 6)
+    assert files(work_folder) == ["talk.wav"]
 
 
-def test_parts_of_mp3_are_one(shell: Any, use_responses: UseResponses, folder: Path) -> None:
+def test_parts_of_mp3_are_one(shell: Any, use_responses: UseResponses, work_folder: Path) -> None:
     use_responses(b"ID3\4\0\0\0\0\0\2xx" + MP3, MP3 + MP3, kind="audio/mpeg")
     shell.run(f"%puq_speak --save talk {SENTENCE * 2}")
-    assert (folder / "talk.mp3").read_bytes() == shell.names["_puq"].audio == MP3 * 3
+    assert (work_folder / "talk.mp3").read_bytes() == shell.names["_puq"].audio == MP3 * 3
 
 
-def test_a_long_text_comes_back_whole(speech_shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_text_comes_back_whole(media_shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUQ_TRANSCRIBE_MODEL", "sandbox/whisper")
-    speech_shell.run("%config PuqMagics.max_speech_chars = 100")
+    media_shell.run("%config PuqMagics.max_speech_chars = 100")
     text = "First of all, hello. Then there is more to say, which takes a while. 'Third,' she said, 'is late.' Bye!"
-    speech_shell.run(f"%%puq_speak -o talk\n{text}")
-    speech_shell.run("%puq_transcribe talk")
-    assert speech_shell.names["_puq"].text.split() == text.split()
+    media_shell.run(f"%%puq_speak -o talk\n{text}")
+    media_shell.run("%puq_transcribe talk")
+    assert media_shell.names["_puq"].text.split() == text.split()
 
 
-def test_what_a_failed_part_leaves(shell: Any, use_responses: UseResponses, folder: Path) -> None:
-    use_responses(wav(1), wav(2), b'429 {"error": "enough"}')
+def test_what_a_failed_part_leaves(shell: Any, use_responses: UseResponses, work_folder: Path) -> None:
+    use_responses(wav(1), wav(2), ("429 Too Many Requests", {"error": "enough"}))
     ran = shell.attempt(f"%puq_speak -o talk --save talk.wav {SENTENCE * 3}")
     error, talk = ran.error, shell.names["talk"]
     assert isinstance(error, RateLimitError)
@@ -278,7 +238,7 @@ def test_what_a_failed_part_leaves(shell: Any, use_responses: UseResponses, fold
     assert talk.audio == wav(1, 2)
     assert talk.status == "broken off"
     assert "2 of 3 parts were spoken" in talk.notes
-    assert "talk.wav" not in files(folder)
+    assert "talk.wav" not in files(work_folder)
 
 
 def test_flac_in_parts_stops_after_the_first(shell: Any, use_responses: UseResponses) -> None:
@@ -293,17 +253,17 @@ def test_flac_in_parts_stops_after_the_first(shell: Any, use_responses: UseRespo
 
 @pytest.mark.parametrize("other", [wav(2, rate=8_000), MP3, b"OggS" + bytes(100)])
 def test_a_part_that_does_not_fit_is_kept_in_a_file(
-    shell: Any, use_responses: UseResponses, folder: Path, other: bytes
+    shell: Any, use_responses: UseResponses, work_folder: Path, other: bytes
 ) -> None:
     use_responses(wav(1), other, wav(3))
     error = shell.attempt(f"%puq_speak -o talk --save talk.wav {SENTENCE * 3}").error
     assert isinstance(error, InvalidResponseError)
     assert "part 2 has another format, rate or number of channels" in str(error)
     assert shell.names["talk"].audio == wav(1)
-    (kept,) = (folder.parent / "kept").iterdir()
+    (kept,) = (work_folder.parent / "kept").iterdir()
     assert kept.read_bytes() == other
     assert str(kept) in error.hint
-    assert "talk.wav" not in files(folder)
+    assert "talk.wav" not in files(work_folder)
 
 
 # --- answers that are none -----------------------------------------------------------------------------------------
@@ -324,21 +284,21 @@ def test_a_part_that_does_not_fit_is_kept_in_a_file(
     ],
 )
 def test_what_is_no_audio_is_an_error_and_is_kept(
-    shell: Any, use_responses: UseResponses, folder: Path, body: bytes, said: str, ending: str
+    shell: Any, use_responses: UseResponses, work_folder: Path, body: bytes, said: str, ending: str
 ) -> None:
     use_responses(body)
     error = shell.error("%puq_speak -o talk --save talk.wav Hello")
     assert isinstance(error, InvalidResponseError)
     assert said in str(error)
-    kept = list((folder.parent / "kept").iterdir())
+    kept = list((work_folder.parent / "kept").iterdir())
     assert [path.read_bytes() for path in kept] == ([body] if body else [])
     assert all(path.suffix == ending and str(path) in error.hint for path in kept)
-    assert files(folder) == []
+    assert files(work_folder) == []
     assert "talk" not in shell.names
 
 
 def test_a_cut_answer_keeps_what_came(
-    shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch, folder: Path
+    shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch, work_folder: Path
 ) -> None:
     def answer(connection: Any) -> None:
         connection.send_head(kind="audio/wav", Content_Length="1000")
@@ -348,7 +308,7 @@ def test_a_cut_answer_keeps_what_came(
     ran = shell.attempt("%puq_speak -m a/b -o talk --save talk.wav Hello")
     assert "What was spoken is in _puq" in str(ran.error)
     assert shell.names["talk"].audio == wav(*range(50))
-    assert "talk.wav" not in files(folder)
+    assert "talk.wav" not in files(work_folder)
     assert "broken off" in ran.out
 
 

@@ -1,66 +1,20 @@
 from __future__ import annotations
 
 import json
-import struct
-import wave
 from email import message_from_bytes
 from email.message import Message
 from html import unescape
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from media_samples import wav_of as wav
 
 from puq_magics.core.errors import APIError, ConfigurationError, InputError, InvalidResponseError
 
-
-def wav(*samples: int) -> bytes:
-    file = BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(16_000)
-        out.writeframes(struct.pack(f"<{len(samples)}h", *samples))
-    return file.getvalue()
-
-
+pytestmark = pytest.mark.usefixtures("work_folder")
 SOUND = wav(1, 2, 3)
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, and that of temporary files beside it."""
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "kept"))
-    return tmp_path / "work"
-
-
-@pytest.fixture
-def transcription_shell(sandbox_shell: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A shell that speaks to the sandbox, and lets it listen."""
-    monkeypatch.setenv("PUQ_SPEECH_MODEL", "sandbox/tts")
-    monkeypatch.setenv("PUQ_TRANSCRIBE_MODEL", "sandbox/whisper")
-    return sandbox_shell
-
-
-@pytest.fixture
-def use_responses(shell: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Starts a server that answers so."""
-
-    def _use_responses(body: bytes = b'{"text": "Hello there"}', kind: str = "application/json") -> Any:
-        def _answer(connection: Any) -> None:
-            connection.send_head(kind=kind)
-            connection.send(body)
-
-        server = serve(_answer)
-        monkeypatch.setenv("PUQ_BASE_URL", server.url)
-        monkeypatch.setenv("PUQ_TRANSCRIBE_MODEL", "a/b")
-        return server
-
-    return _use_responses
+HELLO_RESPONSE = {"text": "Hello there"}
 
 
 def form(heard: Any) -> dict[str, Message]:
@@ -75,29 +29,29 @@ def fields(heard: Any) -> dict[str, str]:
     return {name: str(part.get_payload()) for name, part in form(heard).items() if name != "file"}
 
 
-def test_what_was_spoken_comes_back(transcription_shell: Any, folder: Path) -> None:
-    transcription_shell.run("%puq_speak --save talk.wav -o spoken Hello there, all of you.")
-    ran = transcription_shell.run("r = %puq_transcribe -o heard talk.wav")
+def test_what_was_spoken_comes_back(media_shell: Any, work_folder: Path) -> None:
+    media_shell.run("%puq_speak --save talk.wav -o spoken Hello there, all of you.")
+    ran = media_shell.run("r = %puq_transcribe -o heard talk.wav")
     assert ran.out.startswith("Hello there, all of you.\n[")
     assert "talk.wav" in ran.out
-    heard = transcription_shell.names["heard"]
-    assert heard is transcription_shell.names["r"] is transcription_shell.names["_puq"]
+    heard = media_shell.names["heard"]
+    assert heard is media_shell.names["r"] is media_shell.names["_puq"]
     assert heard.text == "Hello there, all of you."
-    assert "variable spoken" in transcription_shell.run("%puq_transcribe spoken").out
-    transcription_shell.run("%puq_transcribe --response-format verbose_json spoken")
-    (segment,) = transcription_shell.names["_puq"].segments
+    assert "variable spoken" in media_shell.run("%puq_transcribe spoken").out
+    media_shell.run("%puq_transcribe --response-format verbose_json spoken")
+    (segment,) = media_shell.names["_puq"].segments
     assert (segment.start, segment.text) == (0.0, "Hello there, all of you.")
-    assert transcription_shell.echoed_request("%puq_chat -m sandbox/echo Sum this up: {{heard.text}}")[
+    assert media_shell.echoed_request("%puq_chat -m sandbox/echo Sum this up: {{heard.text}}")[
         "messages"
     ] == [{"role": "user", "content": "Sum this up: Hello there, all of you."}]
 
 
 def test_only_what_was_set_is_sent_and_of_the_file_its_name(
-    shell: Any, use_responses: Any, folder: Path
+    shell: Any, use_responses: Any, work_folder: Path
 ) -> None:
-    (folder / "secret").mkdir()
-    (folder / "secret" / "my talk.wav").write_bytes(SOUND)
-    server = use_responses()
+    (work_folder / "secret").mkdir()
+    (work_folder / "secret" / "my talk.wav").write_bytes(SOUND)
+    server = use_responses(HELLO_RESPONSE)
     shell.run("%puq_transcribe secret/my talk.wav")
     shell.run("%puq_transcribe -m c/d --language en --response-format verbose_json 'secret/my talk.wav'")
     assert [fields(heard) for heard in server.requests] == [
@@ -123,10 +77,10 @@ def test_only_what_was_set_is_sent_and_of_the_file_its_name(
     ],
 )
 def test_options_stand_before_or_behind_a_path_with_spaces(
-    shell: Any, use_responses: Any, folder: Path, line: str
+    shell: Any, use_responses: Any, work_folder: Path, line: str
 ) -> None:
-    (folder / "talk - part 1.wav").write_bytes(SOUND)
-    server = use_responses()
+    (work_folder / "talk - part 1.wav").write_bytes(SOUND)
+    server = use_responses(HELLO_RESPONSE)
     shell.run(f"%puq_transcribe {line}")
     assert fields(server.requests[0]) == {"model": "a/b", "language": "en"}
     assert form(server.requests[0])["file"].get_filename() == "talk - part 1.wav"
@@ -134,20 +88,22 @@ def test_options_stand_before_or_behind_a_path_with_spaces(
 
 
 def test_a_name_that_looks_like_options_wins_if_it_is_there(
-    shell: Any, use_responses: Any, folder: Path
+    shell: Any, use_responses: Any, work_folder: Path
 ) -> None:
-    (folder / "talk -o x").write_bytes(SOUND)
-    server = use_responses()
+    (work_folder / "talk -o x").write_bytes(SOUND)
+    server = use_responses(HELLO_RESPONSE)
     shell.run("%puq_transcribe talk -o x")
     assert form(server.requests[0])["file"].get_filename() == "talk -o x"
     assert "x" not in shell.names
 
 
-def test_a_variable_by_its_name_and_which_was_taken(shell: Any, use_responses: Any, folder: Path) -> None:
-    server = use_responses()
+def test_a_variable_by_its_name_and_which_was_taken(
+    shell: Any, use_responses: Any, work_folder: Path
+) -> None:
+    server = use_responses(HELLO_RESPONSE)
     shell.run(f"talk = {SOUND!r}")
     assert "variable talk" in shell.run("%puq_transcribe talk").out
-    (folder / "talk").write_bytes(wav(4))
+    (work_folder / "talk").write_bytes(wav(4))
     assert "the file talk was taken, not the variable" in shell.run("%puq_transcribe talk").out
     shell.run("def f(local):\n    get_ipython().run_line_magic('puq_transcribe', 'local')\nf(talk)")
     sent = [form(heard)["file"].get_payload(decode=True) for heard in server.requests]
@@ -155,7 +111,7 @@ def test_a_variable_by_its_name_and_which_was_taken(shell: Any, use_responses: A
 
 
 def test_an_array_with_its_rate(shell: Any, use_responses: Any) -> None:
-    server = use_responses()
+    server = use_responses(HELLO_RESPONSE)
     shell.run("import numpy as np\npair = (16_000, np.array([1, 2, 3], dtype='int16'))\n%puq_transcribe pair")
     assert form(server.requests[0])["file"].get_payload(decode=True) == SOUND
     error = shell.error("bare = pair[1]\n%puq_transcribe bare")
@@ -195,31 +151,31 @@ def test_an_array_with_its_rate(shell: Any, use_responses: Any) -> None:
     ],
 )
 def test_bad_input_is_an_error_before_anything_is_sent(
-    shell: Any, use_responses: Any, folder: Path, line: str, said: str
+    shell: Any, use_responses: Any, work_folder: Path, line: str, said: str
 ) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
-    (folder / "empty.wav").touch()
-    (folder / "text.mp3").write_text("Dear diary, these are only words.")
-    (folder / "there.txt").write_text("mine")
-    server = use_responses()
-    (folder / "folder").mkdir()
+    (work_folder / "talk.wav").write_bytes(SOUND)
+    (work_folder / "empty.wav").touch()
+    (work_folder / "text.mp3").write_text("Dear diary, these are only words.")
+    (work_folder / "there.txt").write_text("mine")
+    server = use_responses(HELLO_RESPONSE)
+    (work_folder / "folder").mkdir()
     shell.run("number = 5\nfrom pathlib import Path\npath = Path('talk.wav')")
     error = shell.error(f"%puq_transcribe {line}")
     assert isinstance(error, InputError)
     assert said in str(error)
     assert error.hint
     assert server.requests == []
-    assert (folder / "there.txt").read_text() == "mine"
-    assert (folder / "talk.wav").read_bytes() == SOUND
+    assert (work_folder / "there.txt").read_text() == "mine"
+    assert (work_folder / "talk.wav").read_bytes() == SOUND
 
 
 @pytest.mark.parametrize("name", ["-dash.wav", "-old song.wav", "song -live.wav"])
 @pytest.mark.parametrize("start", ["", "./"])
 def test_a_file_whose_name_has_a_dash(
-    shell: Any, use_responses: Any, folder: Path, name: str, start: str
+    shell: Any, use_responses: Any, work_folder: Path, name: str, start: str
 ) -> None:
-    (folder / name).write_bytes(SOUND)
-    server = use_responses()
+    (work_folder / name).write_bytes(SOUND)
+    server = use_responses(HELLO_RESPONSE)
     shell.run(f"%puq_transcribe {start}{name}")
     assert form(server.requests[0])["file"].get_filename() == name
 
@@ -228,9 +184,9 @@ def test_a_file_whose_name_has_a_dash(
     ("body", "words"), [(b'{"text": "Hello th', "Hello th"), (b"Hello \xf0\x9f", "Hello \ufffd")]
 )
 def test_the_words_of_an_answer_that_breaks_off_are_kept(
-    shell: Any, serve: Any, folder: Path, body: bytes, words: str
+    shell: Any, serve: Any, work_folder: Path, body: bytes, words: str
 ) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
+    (work_folder / "talk.wav").write_bytes(SOUND)
 
     def _answer(connection: Any) -> None:
         connection.send_head(kind="text/plain", content_length=str(len(body) + 100))
@@ -245,48 +201,50 @@ def test_the_words_of_an_answer_that_breaks_off_are_kept(
     assert heard is shell.names["_puq"]
     assert (heard.text, heard.status) == (words, "broken off")
     assert ran.out.startswith(words)
-    assert not (folder / "heard.txt").exists()
+    assert not (work_folder / "heard.txt").exists()
 
 
-def test_a_text_with_the_name_of_a_recording_is_noted(shell: Any, use_responses: Any, folder: Path) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
-    use_responses()
+def test_a_text_with_the_name_of_a_recording_is_noted(
+    shell: Any, use_responses: Any, work_folder: Path
+) -> None:
+    (work_folder / "talk.wav").write_bytes(SOUND)
+    use_responses(HELLO_RESPONSE)
     assert "words.mp3 holds text" in shell.run("%puq_transcribe talk.wav --save words.mp3").out
 
 
-def test_without_a_model_the_error_says_how_to_name_one(sandbox_shell: Any, folder: Path) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
+def test_without_a_model_the_error_says_how_to_name_one(sandbox_shell: Any, work_folder: Path) -> None:
+    (work_folder / "talk.wav").write_bytes(SOUND)
     error = sandbox_shell.error("%puq_transcribe talk.wav")
     assert isinstance(error, ConfigurationError)
     assert "transcribe_model" in error.hint
 
 
-def test_the_text_is_saved(shell: Any, use_responses: Any, folder: Path) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
+def test_the_text_is_saved(shell: Any, use_responses: Any, work_folder: Path) -> None:
+    (work_folder / "talk.wav").write_bytes(SOUND)
     use_responses('{"text": "Grüße"}'.encode())
     shell.run("%puq_transcribe talk.wav --save words")
-    assert (folder / "words.txt").read_text(encoding="utf-8") == "Grüße"
-    (folder / "words.md").write_text("mine")
+    assert (work_folder / "words.txt").read_text(encoding="utf-8") == "Grüße"
+    (work_folder / "words.md").write_text("mine")
     shell.run("%puq_transcribe talk.wav --save words.md --force")
-    assert (folder / "words.md").read_text(encoding="utf-8") == "Grüße"
+    assert (work_folder / "words.md").read_text(encoding="utf-8") == "Grüße"
 
 
-def test_plain_text_is_an_answer_too(shell: Any, use_responses: Any, folder: Path) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
+def test_plain_text_is_an_answer_too(shell: Any, use_responses: Any, work_folder: Path) -> None:
+    (work_folder / "talk.wav").write_bytes(SOUND)
     use_responses(b"Hello there\n", kind="text/plain")
     shell.run("r = %puq_transcribe talk.wav --response-format text -q")
     assert shell.names["r"].text == "Hello there"
 
 
-def test_quiet_and_dry_run(shell: Any, use_responses: Any, folder: Path) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
-    server = use_responses()
+def test_quiet_and_dry_run(shell: Any, use_responses: Any, work_folder: Path) -> None:
+    (work_folder / "talk.wav").write_bytes(SOUND)
+    server = use_responses(HELLO_RESPONSE)
     assert shell.run("r = %puq_transcribe -q talk.wav").out == ""
-    out = shell.run(f"%puq_transcribe --dry-run --language en {folder}/talk.wav").out
+    out = shell.run(f"%puq_transcribe --dry-run --language en {work_folder}/talk.wav").out
     assert f"curl -N {server.url}/v1/audio/transcriptions " in out
     assert "language=en" in out
     assert "talk.wav: 50 bytes" in out
-    assert str(folder) not in out
+    assert str(work_folder) not in out
     assert len(server.requests) == 1
 
 
@@ -306,24 +264,26 @@ DONE = sse(
 )
 
 
-def test_the_words_of_a_stream(transcription_shell: Any, folder: Path) -> None:
-    transcription_shell.run("%puq_speak -q --save talk.wav Hello there. How are you?")
-    ran = transcription_shell.run("r = %puq_transcribe --stream -o heard --save heard.txt talk.wav")
+def test_the_words_of_a_stream(media_shell: Any, work_folder: Path) -> None:
+    media_shell.run("%puq_speak -q --save talk.wav Hello there. How are you?")
+    ran = media_shell.run("r = %puq_transcribe --stream -o heard --save heard.txt talk.wav")
     assert ran.out.startswith("Hello there. How are you?\n[")
     assert ran.out.count("Hello there") == 1
-    heard = transcription_shell.names["heard"]
-    assert heard is transcription_shell.names["r"] is transcription_shell.names["_puq"]
-    assert heard.text == (folder / "heard.txt").read_text() == "Hello there. How are you?"
+    heard = media_shell.names["heard"]
+    assert heard is media_shell.names["r"] is media_shell.names["_puq"]
+    assert heard.text == (work_folder / "heard.txt").read_text() == "Hello there. How are you?"
     assert [segment.text for segment in heard.segments] == ["Hello there.", "How are you?"]
     assert 0 < heard.time_to_first_token <= heard.latency
     assert heard.usage.prompt_tokens > 0
-    transcription_shell.run("%puq_transcribe talk.wav")
-    whole = transcription_shell.names["_puq"]
+    media_shell.run("%puq_transcribe talk.wav")
+    whole = media_shell.names["_puq"]
     assert (whole.text, whole.usage, whole.cost) == (heard.text, heard.usage, heard.cost)
 
 
-def test_that_it_streams_is_sent_and_shown_by_a_dry_run(shell: Any, use_responses: Any, folder: Path) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
+def test_that_it_streams_is_sent_and_shown_by_a_dry_run(
+    shell: Any, use_responses: Any, work_folder: Path
+) -> None:
+    (work_folder / "talk.wav").write_bytes(SOUND)
     server = use_responses(HELLO + DONE, kind="text/event-stream")
     assert " stream=true " in shell.run("%puq_transcribe --dry-run --stream talk.wav").out
     assert server.requests == []
@@ -341,9 +301,9 @@ def test_that_it_streams_is_sent_and_shown_by_a_dry_run(shell: Any, use_response
     ],
 )
 def test_a_router_that_does_not_stream(
-    shell: Any, use_responses: Any, folder: Path, body: bytes, kind: str
+    shell: Any, use_responses: Any, work_folder: Path, body: bytes, kind: str
 ) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
+    (work_folder / "talk.wav").write_bytes(SOUND)
     use_responses(body, kind=kind)
     ran = shell.run("%puq_transcribe --stream talk.wav")
     assert ran.out.startswith("Hello there\n[a/b")
@@ -356,9 +316,9 @@ def test_a_router_that_does_not_stream(
     [(b"", "ended before it was finished"), (sse({"error": "the engine ended by signal 9"}), "by signal 9")],
 )
 def test_the_words_of_a_stream_that_breaks_off_are_kept(
-    shell: Any, use_responses: Any, folder: Path, end: bytes, said: str
+    shell: Any, use_responses: Any, work_folder: Path, end: bytes, said: str
 ) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
+    (work_folder / "talk.wav").write_bytes(SOUND)
     use_responses(HELLO + end, kind="text/event-stream")
     ran = shell.attempt("%puq_transcribe --stream talk.wav -o heard --save heard.txt")
     assert isinstance(ran.error, APIError)
@@ -369,15 +329,17 @@ def test_the_words_of_a_stream_that_breaks_off_are_kept(
     assert heard is shell.names["_puq"]
     assert (heard.text, heard.status, heard.segments[0].end) == ("Hello", "broken off", 1.5)
     assert ran.out.startswith("Hello\n")
-    assert not (folder / "heard.txt").exists()
+    assert not (work_folder / "heard.txt").exists()
 
 
 @pytest.mark.parametrize(
     ("body", "said"),
     [(b"", ""), (b": PROCESSING\n\n", "holds no text"), (b'{"error": "no ears left"}', "no ears left")],
 )
-def test_streams_without_words(shell: Any, use_responses: Any, folder: Path, body: bytes, said: str) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
+def test_streams_without_words(
+    shell: Any, use_responses: Any, work_folder: Path, body: bytes, said: str
+) -> None:
+    (work_folder / "talk.wav").write_bytes(SOUND)
     use_responses(body, kind="text/event-stream")
     error = shell.error("%puq_transcribe talk.wav --stream -o heard")
     assert isinstance(error, InvalidResponseError)
@@ -394,20 +356,22 @@ def test_streams_without_words(shell: Any, use_responses: Any, folder: Path, bod
         (b"<html><title>Down</title></html>", "Down"),
     ],
 )
-def test_answers_without_words(shell: Any, use_responses: Any, folder: Path, body: bytes, said: str) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
+def test_answers_without_words(
+    shell: Any, use_responses: Any, work_folder: Path, body: bytes, said: str
+) -> None:
+    (work_folder / "talk.wav").write_bytes(SOUND)
     use_responses(body)
     error = shell.error("%puq_transcribe talk.wav -o heard --save heard.txt")
     assert isinstance(error, InvalidResponseError)
     assert said in str(error)
     assert "heard" not in shell.names
-    assert not (folder / "heard.txt").exists()
+    assert not (work_folder / "heard.txt").exists()
 
 
-def test_a_sound_that_the_sandbox_did_not_make(transcription_shell: Any, folder: Path) -> None:
-    (folder / "talk.wav").write_bytes(SOUND)
-    ran = transcription_shell.attempt("%puq_transcribe talk.wav")
-    words = str(ran.error) if isinstance(ran.error, APIError) else transcription_shell.names["_puq"].text
+def test_a_sound_that_the_sandbox_did_not_make(media_shell: Any, work_folder: Path) -> None:
+    (work_folder / "talk.wav").write_bytes(SOUND)
+    ran = media_shell.attempt("%puq_transcribe talk.wav")
+    words = str(ran.error) if isinstance(ran.error, APIError) else media_shell.names["_puq"].text
     assert "recogniser" in words
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import resource
-import struct
-import wave
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from media_samples import wav_of as wav
 
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import MP3, WAV
@@ -20,16 +18,6 @@ from puq_magics.session.speech_call import SpeechFile, SpeechSpec
 
 KEPT = "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
 SENTENCE = "This is a sentence that is some fifty characters long. "
-
-
-def wav(*samples: int) -> bytes:
-    file = BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(16_000)
-        out.writeframes(struct.pack(f"<{len(samples)}h", *samples))
-    return file.getvalue()
 
 
 def point_kernel_at(kernel: Any, server: Any) -> None:

@@ -21,7 +21,7 @@ from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResu
 from puq_magics.outputs.views.media import QuietMediaView, TerminalMediaView
 
 ERASE = "\r\x1b[K"
-HERE = str(Path(__file__).parents[2] / "samples")
+HERE = str(Path(__file__).parents[2] / "support")
 
 #: What a cell of the kernel begins with.
 SETUP = f"""

@@ -1,4 +1,4 @@
-"""Asking a RawServer, and looking for what must not show; a plain module."""
+"""Requests to a RawServer, and a search for what must not be shown."""
 
 from __future__ import annotations
 
