@@ -127,13 +127,17 @@ class RawServer:
                 return
             sock.settimeout(TIMEOUT)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            script = self._scripts[self.connections] if self.connections < len(self._scripts) else _unexpected
-            self.connections += 1
-            thread = Thread(target=self._play, args=(script, sock))
+            thread = Thread(target=self._play, args=(sock,))
             self._threads.append(thread)
             thread.start()
 
-    def _play(self, script: Script, sock: socket.socket) -> None:
+    def _play(self, sock: socket.socket) -> None:
+        if _is_stray(sock):
+            sock.close()
+            return
+        with self._lock:
+            script = self._scripts[self.connections] if self.connections < len(self._scripts) else _unexpected
+            self.connections += 1
         if self._tls is not None:
             try:
                 sock = self._tls.wrap_socket(sock, server_side=True)
@@ -150,6 +154,14 @@ class RawServer:
             self._errors.append(exc)
         finally:
             sock.close()
+
+
+def _is_stray(sock: socket.socket) -> bool:
+    """Check for a client of a kernel that had this port before: ZeroMQ connects again and greets with 0xFF."""
+    try:
+        return sock.recv(1, socket.MSG_PEEK) in (b"", b"\xff")
+    except OSError:
+        return True
 
 
 def _unexpected(connection: Connection) -> None:
