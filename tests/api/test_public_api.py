@@ -55,6 +55,7 @@ def check_types(tool: list[str], path: Path) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.types
 @pytest.mark.parametrize("module", ["puq_magics", "puq_magics.api"])
 def test_a_type_checker_reports_names_that_do_not_exist(module: str, tmp_path: Path) -> None:
     path = tmp_path / "typo.py"
@@ -64,6 +65,7 @@ def test_a_type_checker_reports_names_that_do_not_exist(module: str, tmp_path: P
     assert "Rooter" in checked.stdout
 
 
+@pytest.mark.types
 def test_a_type_checker_reports_parameters_that_do_not_exist(tmp_path: Path) -> None:
     path = tmp_path / "typo.py"
     path.write_text('from puq_magics import Router\nRouter().chat("Hi", model="a/b", temprature=0)\n')
@@ -72,13 +74,14 @@ def test_a_type_checker_reports_parameters_that_do_not_exist(tmp_path: Path) -> 
     assert "temprature" in checked.stdout
 
 
+@pytest.mark.types
 def test_a_client_program_passes_mypy_strict() -> None:
     checked = check_types(["mypy", "--strict"], SCRIPT)
     assert checked.returncode == 0, checked.stdout
 
 
+@pytest.mark.types
 def test_a_client_program_passes_pyright_basic(tmp_path: Path) -> None:
-    pytest.importorskip("pyright")
     config = tmp_path / "pyrightconfig.json"
     config.write_text(
         f'{{"typeCheckingMode": "basic", "include": ["{SCRIPT}"], "extraPaths": ["{PROJECT}"]}}'

@@ -62,7 +62,7 @@ def test_waiting_for_the_words_can_be_interrupted(
 ) -> None:
     server = serve(lambda connection: connection.wait_for_disconnect())
     point_kernel_at(fresh_kernel, server.url)
-    cell = fresh_kernel.run("%puq_transcribe large.wav", fresh_kernel.interrupt_at("listening with a/b"))
+    cell = fresh_kernel.run("%puq_transcribe large.wav", fresh_kernel.interrupt_at("transcribing with a/b"))
     server.wait_for_disconnect()
     assert cell.error["traceback"] == [NOTHING]
     assert int(server.requests[0].headers["content-length"]) > SIZE
@@ -111,7 +111,9 @@ def test_words_that_come_are_shown_and_kept_when_it_is_interrupted(
         if "of 1:00:00 h" in shown.get("text/plain", "") and "Hello" in shown["text/html"]
     ][:1]
     assert "<p>Hello &#60;b&#62;there</p>" in growing["text/html"]
-    assert growing["text/plain"].startswith("Hello <b>there\n[listening with a/b · 1:05 min of 1:00:00 h · ")
+    assert growing["text/plain"].startswith(
+        "Hello <b>there\n[transcribing with a/b · 1:05 min of 1:00:00 h · "
+    )
     assert len(stopped.screen) == 1
     assert stopped.screen[0]["text/plain"].startswith("Hello <b>there\n")
     assert "interrupted" in stopped.screen[0]["text/plain"]

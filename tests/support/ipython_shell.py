@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ def create_shell(folder: Path, config: Config | None) -> InteractiveShell:
     settings = Config(HistoryManager={"hist_file": ":memory:"}, InteractiveShell={"colors": "nocolor"})
     settings.merge(config or Config())
     InteractiveShell.clear_instance()
+    vars(builtins).pop("_", None)  # doctest leaves it, and IPython then sets no _ of its own
     ip: InteractiveShell = InteractiveShell.instance(config=settings, ipython_dir=str(folder))
     return ip
 
