@@ -16,7 +16,8 @@ from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.views.view import ChatView
 from puq_magics.prompts.image_resize import ImageLimits
 from puq_magics.prompts.template import FilledText, fill_template
-from puq_magics.session.chat_call import ChatCall, ChatSpec, chat
+from puq_magics.session.calls import run_call
+from puq_magics.session.chat_call import ChatCall, ChatSpec
 from puq_magics.session.chat_turn import MessageContent, TurnContext
 from puq_magics.session.session import LAST_RESULT, Session
 
@@ -40,8 +41,6 @@ class AnswerProcessor:
     all_blocks: bool = False
     save: Path | None = None
     force: bool = False
-    #: Keeps the answer in its conversation.
-    commit_turn: Callable[[ChatResult], None] | None = None
     #: What the last answer lacks, when it is to be repaired or is given up.
     problem: PuqError | None = None
     _is_repair: bool = False
@@ -69,7 +68,7 @@ class AnswerProcessor:
         return cls(session, answer_format, schema, args.all_blocks, _save_path(args), args.force)
 
     @property
-    def fallback_messages(self) -> str:
+    def format_instructions(self) -> str:
         """Return instructions on the format for the model, where no field of the request can require it."""
         return (
             self.schema.instructions if self.schema is not None else _FORMAT_INSTRUCTIONS.get(self.format, "")
@@ -77,8 +76,8 @@ class AnswerProcessor:
 
     def ask(self, spec: ChatSpec, view: Callable[[], ChatView], out: str | None) -> ChatResult:
         """Ask, and once more if the answer cannot be read. Raises InvalidResponseError, and as ``chat``."""
-        spec = replace(spec, format=self.format, finalize=self._finalize)
-        result = chat(self.session, spec, view(), out)
+        spec = replace(spec, format=self.format)
+        result = run_call(self.session, ProcessedChatCall(spec, self), view(), out)
         if isinstance(self.problem, InvalidAnswerError) and self._can_repair(result):
             result = self._ask_for_repair(self._repair_spec(spec, result, self.problem), result, view, out)
         if self.problem is not None:
@@ -91,10 +90,10 @@ class AnswerProcessor:
         """Ask for the repair; where none comes, the first answer is kept, which was paid for. Raises as ``chat``."""
         self._is_repair = True
         try:
-            return chat(self.session, repair, view(), out)
+            return run_call(self.session, ProcessedChatCall(repair, self), view(), out)
         except BaseException as problem:
             if not self._is_stored:
-                self._store(first)
+                self._store(first, repair)
             if isinstance(problem, PuqError):
                 is_last = self.session.namespace.get(LAST_RESULT) is first
                 place = "_puq.text" if is_last else "_puq.attempts[0]"
@@ -102,8 +101,8 @@ class AnswerProcessor:
                 problem.hint = f"{instruction} {problem.hint}".rstrip()
             raise
 
-    def _finalize(self, result: ChatResult) -> None:
-        """See ChatSpec."""
+    def process(self, result: ChatResult, spec: ChatSpec) -> None:
+        """Extract data or code from the answer, and store it unless a repair will be requested."""
         self.problem = None
         if not result.status and self.format in ("json", "code"):
             self._extract(result)
@@ -112,13 +111,13 @@ class AnswerProcessor:
                 result.add_note(f"{_as_note(self.problem)}; asking once more")
                 return
             result.add_note(_as_note(self.problem))
-        self._store(result)
+        self._store(result, spec)
 
-    def _store(self, result: ChatResult) -> None:
-        """Make it a turn, and a file."""
+    def _store(self, result: ChatResult, spec: ChatSpec) -> None:
+        """Commit the answer to its conversation, and save it to a file if requested."""
         self._is_stored = bool(result.text) and not result.has_failed
-        if self.commit_turn is not None:
-            self.commit_turn(result)
+        if spec.context is not None:
+            spec.context.commit(result)
         if self.save is not None and not result.status:
             self._save(result, self.save)
 
@@ -202,6 +201,18 @@ class AnswerProcessor:
             result.add_note(f"saved as {saved}", is_warning=False)
 
 
+class ProcessedChatCall(ChatCall):
+    """Chat call whose answer is processed before it is recorded and shown."""
+
+    def __init__(self, spec: ChatSpec, processor: AnswerProcessor) -> None:
+        super().__init__(spec)
+        self._processor = processor
+
+    def finalize(self, result: ChatResult) -> None:
+        """Process the answer; the processor commits the turn."""
+        self._processor.process(result, self.spec)
+
+
 def _save_path(args: argparse.Namespace) -> Path | None:
     if args.save is None:
         return None
@@ -269,56 +280,65 @@ def ask(
     session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
 ) -> ChatResult | None:
     """Ask as the options say, and show the answer; None when nothing is to be sent. Raises PuqError."""
-    answering = AnswerProcessor.from_args(session, args, variables)
-    typed = ChatInput(session, args, prompt, variables)
-    spec = _build_continuation(typed, answering) if args.continue_ else _build_question(typed, answering)
+    processor = AnswerProcessor.from_args(session, args, variables)
+    chat_input = ChatInput(session, args, prompt, variables)
+    spec = _build_continuation(chat_input) if args.continue_ else _build_question(chat_input, processor)
     if args.dry_run:
         from puq_magics.magics.dry_run import format_messages, show_dry_run
 
         show_dry_run(session, ChatCall(spec), format_messages(spec.messages, spec.notes))
         return None
-    return answering.ask(spec, lambda: chat_view(session, args, answering.format), args.out)
+    return processor.ask(spec, lambda: chat_view(session, args, processor.format), args.out)
 
 
-def _build_question(typed: ChatInput, answering: AnswerProcessor) -> ChatSpec:
-    """A question that stands alone, or joins a conversation."""
-    args, schema = typed.args, answering.schema
-    content, notes = typed.content()
-    system = None if args.system is None else typed.instruction(args.system)
-    joining = TurnContext.from_args(typed.session, args, content, None if system is None else system.text)
-    answering.commit_turn = joining.commit_turn
-    messages, omitted_notes = joining.messages("" if schema is not None else answering.fallback_messages)
-    params, fallback_messages = chat_params(typed.args, typed.session.settings), list[Message]()
+def _build_question(chat_input: ChatInput, processor: AnswerProcessor) -> ChatSpec:
+    """Build the call for a question that stands alone or joins a conversation."""
+    args, session, schema = chat_input.args, chat_input.session, processor.schema
+    content, notes = chat_input.content()
+    system = None if args.system is None else chat_input.instruction(args.system)
+    context = TurnContext.for_question(
+        session,
+        content,
+        chat=args.chat,
+        system=None if system is None else system.text,
+        advance=not args.dry_run,
+    )
+    messages, omitted_notes = context.messages("" if schema is not None else processor.format_instructions)
+    params, fallback_messages = chat_params(args, session.settings), list[Message]()
     if schema is not None and "response_format" not in params:
         params["response_format"] = schema.response_format
-        fallback_messages, _ = joining.messages(answering.fallback_messages)
+        fallback_messages, _ = context.messages(processor.format_instructions)
     return ChatSpec(
-        typed.model(),
+        chat_input.model(),
         messages,
         stream=not args.no_stream,
         params=params,
         notes=(*(system.notes if system is not None else ()), *notes, *omitted_notes),
         fallback_messages=fallback_messages,
-        chat=joining.name,
-        turn=joining.key,
+        context=context,
     )
 
 
-def _build_continuation(typed: ChatInput, answering: AnswerProcessor) -> ChatSpec:
-    """The rest of an answer."""
+def _build_continuation(chat_input: ChatInput) -> ChatSpec:
+    """Build the call for the rest of an answer. Raises InputError."""
     from puq_magics.session.chat_turn import find_unfinished_answer
 
-    instruction = typed.instruction(typed.prompt)
-    last = find_unfinished_answer(typed.session, typed.args, instruction.text)
-    answering.commit_turn = last.commit_turn
+    args, session = chat_input.args, chat_input.session
+    for option, value in (("-a", args.attach), ("-s", args.system)):
+        if value is not None:
+            raise InputError(
+                f"{option} cannot be combined with --continue: the request is sent again as it was.",
+                hint="Remove it, or ask anew.",
+            )
+    instruction = chat_input.instruction(chat_input.prompt)
+    last = find_unfinished_answer(session, chat=args.chat, prompt=instruction.text)
     return ChatSpec(
-        typed.model(default=last.model),
+        chat_input.model(default=last.model),
         last.messages(instruction.text),
-        stream=not typed.args.no_stream,
-        params=chat_params(typed.args, typed.session.settings),
+        stream=not args.no_stream,
+        params=chat_params(args, session.settings),
         notes=(*instruction.notes, *last.notes),
-        partial_text=last.text,
+        partial_text=last.context.partial_text,
         question=last.question,
-        chat=last.chat,
-        turn=last.turn,
+        context=last.context,
     )

@@ -16,7 +16,8 @@ from puq_magics.prompts.diagnosis.frames import CellSource
 from puq_magics.prompts.diagnosis.prompt import Diagnosis, diagnose
 from puq_magics.prompts.diagnosis.redaction import SecretMasker, find_environment_secrets
 from puq_magics.prompts.extraction import extract_code_blocks
-from puq_magics.session.chat_call import ChatCall, ChatSpec, chat
+from puq_magics.session.calls import run_call
+from puq_magics.session.chat_call import ChatCall, ChatSpec
 from puq_magics.session.last_exception import Failure
 from puq_magics.session.session import Session
 
@@ -45,18 +46,15 @@ def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> 
         hint=args.hint,
         wants_fix=wants_fix,
     )
-    spec = _build_spec(
-        session, args, diagnosis, _FixedCodeWriter(session, diagnosis, masker) if wants_fix else None
-    )
+    spec = _build_spec(session, args, diagnosis)
+    call = FixCall(spec, session, diagnosis, masker) if wants_fix else ChatCall(spec)
     if args.dry_run:
-        show_dry_run(session, ChatCall(spec), format_messages(diagnosis.messages, diagnosis.notes))
+        show_dry_run(session, call, format_messages(diagnosis.messages, diagnosis.notes))
         return None
-    return chat(session, spec, chat_view(session, args, spec.format), args.out)
+    return run_call(session, call, chat_view(session, args, spec.format), args.out)
 
 
-def _build_spec(
-    session: Session, args: argparse.Namespace, diagnosis: Diagnosis, finalize: _FixedCodeWriter | None
-) -> ChatSpec:
+def _build_spec(session: Session, args: argparse.Namespace, diagnosis: Diagnosis) -> ChatSpec:
     return ChatSpec(
         session.model("chat", args.model, suggest_models=not args.dry_run),
         diagnosis.messages,
@@ -64,19 +62,20 @@ def _build_spec(
         params=chat_params(args, session.settings),
         notes=diagnosis.notes,
         format="text" if args.format == "text" else "markdown",
-        finalize=finalize,
     )
 
 
-class _FixedCodeWriter:
-    """Adds the fixed code as a cell below, for the user to read and run."""
+class FixCall(ChatCall):
+    """Chat call that adds the fixed code as a cell below, for the user to read and run."""
 
-    def __init__(self, session: Session, diagnosis: Diagnosis, masker: SecretMasker) -> None:
+    def __init__(self, spec: ChatSpec, session: Session, diagnosis: Diagnosis, masker: SecretMasker) -> None:
+        super().__init__(spec)
         self._session = session
         self._diagnosis = diagnosis
         self._masker = masker
 
-    def __call__(self, result: ChatResult) -> None:
+    def finalize(self, result: ChatResult) -> None:
+        """Add the code of a complete answer to the cell below."""
         if result.status:
             return
         code = fixed_code(result)

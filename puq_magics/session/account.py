@@ -10,7 +10,9 @@ from puq_magics.session.settings import PuqMagics
 
 
 class Account:
-    """What is known of it. ``spending`` is what the session has spent with the router, by whatever key."""
+    """Cached facts about the account: model list, balance, and what the session spent with the router, with
+    any key.
+    """
 
     def __init__(self, connect: RouterFactory, settings: PuqMagics, costs: CostTracker) -> None:
         self.model_list = ModelList(connect)
@@ -22,7 +24,7 @@ class Account:
         self.last_balance: float | None = None
 
     def kind(self, code: str) -> str:
-        """What a model is for."""
+        """Return the kind of a model."""
         return resolve_kind(code, self._settings.model_kinds)
 
     def model(self, code: str) -> Model | None:
@@ -30,11 +32,11 @@ class Account:
         return find_model(self.model_list.cached, code)
 
     def cost(self, code: str, usage: Usage | None) -> float | None:
-        """What a call has cost, by the list's prices; None when these are not known."""
+        """Return the cost of a call by the list's prices; None if they are not known."""
         return usage_cost(self.model(code), usage, self._settings.price_unit)
 
     def estimate(self, info: CallInfo) -> Estimate:
-        """What a call may cost."""
+        """Estimate the cost of a call."""
         return self.costs.estimate(info, self.model(info.model), self._settings.price_unit)
 
     def balance(self, *, quick: bool = False) -> float:
@@ -52,7 +54,7 @@ class Account:
         return None if start is None or self.last_balance is None else start - self.last_balance
 
     def reserve(self, info: CallInfo) -> float:
-        """Let a call pass that keeps to the budget; what is held for it is to be released. Raises BudgetError."""
+        """Reserve the estimated cost of a call; release it afterwards. Raises BudgetError."""
         budget = self._settings.budget
         if budget is None:
             return 0.0

@@ -1,4 +1,4 @@
-"""What there is to transcribe: a file by its path, or a variable by its name."""
+"""Audio to transcribe: a file by its path, or a variable by its name."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def from_value(value: Any, name: str) -> AudioInput:
 
 
 def from_recording(data: bytes, mime: str) -> AudioInput:
-    """What a recorder gave. Raises InputError."""
+    """Return the audio of a recorder. Raises InputError."""
     from puq_magics.api.uploads import Upload
 
     kind = mime.partition(";")[0].strip()
@@ -94,7 +94,7 @@ def from_recording(data: bytes, mime: str) -> AudioInput:
 
 
 def exists(text: str) -> bool:
-    """Whether this, as it was typed, is the path of something."""
+    """True if the text, as it was typed, is the path of something."""
     try:
         return bool(text.strip()) and _path_exists(_path(text.strip()))
     except InputError:
@@ -105,7 +105,7 @@ def exists(text: str) -> bool:
 
 
 def _path(text: str) -> Path:
-    """The path that was typed: as it stands, or as a shell would read it."""
+    """Return the path that was typed, literally or as a shell would read it."""
     raw = _expand_user(text)
     if _path_exists(raw):
         return raw
@@ -154,7 +154,10 @@ def _not_found_error(text: str, path: Path, variables: Mapping[str, Any]) -> Inp
 
 
 def _variable_hint(text: str, variables: Mapping[str, Any]) -> str:
-    """What to write for ``s.audio`` or ``"s"``, where s is a variable; empty for what looks like a file."""
+    """Suggest what to write instead of ``s.audio`` or ``"s"`` if s is a variable.
+
+    Empty for what looks like a file.
+    """
     found = re.match(r"[\"']?([^\W\d]\w*)(?:[\"']$|[.\[(])", text)
     if found is None or found[1] not in variables or Path(text).suffix.lower() in AUDIO_SUFFIXES:
         return ""
@@ -172,7 +175,7 @@ def _list_folder(folder: Path) -> list[str]:
 
 
 def _read_value(value: Any, name: str) -> bytes | Path:
-    """The bytes that a value holds, or the file that it stands for."""
+    """Return the bytes of a value, or of the file that it names."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if isinstance(value, os.PathLike | str):
@@ -230,7 +233,7 @@ def _path_of_open_file(file: Any) -> Path | None:
 
 
 def _is_ipython_audio(value: Any) -> bool:
-    """Whether it is IPython's Audio, or of a class made of it."""
+    """True for IPython's Audio and its subclasses."""
     module = sys.modules.get("IPython.lib.display")
     return module is not None and isinstance(value, module.Audio)
 

@@ -49,7 +49,7 @@ def fetch_balance(session: Session, *, quick: bool = False) -> Balance:
 
 
 def balance_text(session: Session, seconds: float) -> str:
-    """The same in words, and soon: without an answer in time, the words say so."""
+    """Return the balance as text, quickly: without an answer in time, the text says so."""
     words: list[str] = []
     done = threading.Event()
 

@@ -1,6 +1,6 @@
-"""What calls cost, by estimate and by the balance, and the budget that they must keep to.
+"""Cost of calls, by estimate and by the balance, and the budget.
 
-The model list's prices are the vendor's, and the balance is the truth: every figure made here is an estimate.
+Prices are those of the model list, and the balance is authoritative: every figure computed here is an estimate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DEFAULT_ANSWER_TOKENS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class CallInfo:
-    """What is known of a call before it is made."""
+    """Facts about a call before it is made."""
 
     kind: str
     model: str
@@ -41,7 +41,7 @@ class CallInfo:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a call may cost, in credits; None where nothing is known of it."""
+    """Estimated cost of a call, in credits; None if unknown."""
 
     cost: float | None
     #: What the figure rests on, for people.
@@ -52,7 +52,7 @@ class Estimate:
 
 
 def usage_cost(model: Model | None, usage: Usage | None, price_unit: int) -> float | None:
-    """The credits that so many tokens cost, by the list's prices; None where one that counts is unknown."""
+    """Return the cost of so many tokens in credits, by the list's prices; None if a needed price is unknown."""
     if model is None or usage is None:
         return None
     cost = 0.0
@@ -67,7 +67,7 @@ def usage_cost(model: Model | None, usage: Usage | None, price_unit: int) -> flo
 
 
 class CostTracker:
-    """What this session has spent with one router, and what it may."""
+    """Cost of this session with one router, and its budget."""
 
     def __init__(self) -> None:
         #: The sum of the estimates so far, in credits.
@@ -93,7 +93,7 @@ class CostTracker:
             self._longest_answers[info.model] = max(tokens, self._longest_answers.get(info.model, 0))
 
     def estimate(self, info: CallInfo, model: Model | None, price_unit: int) -> Estimate:
-        """What a call may cost: by the list's prices, else by what such calls cost so far."""
+        """Estimate the cost of a call by the list's prices, else by what similar calls have cost."""
         if info.kind == "chat":
             answer, words = self._expected_answer_tokens(info)
             cost = usage_cost(model, Usage(info.prompt_tokens, info.count * answer, 0), price_unit)
@@ -124,7 +124,7 @@ class CostTracker:
         )
 
     def spent(self, balance_drop: float | None) -> float:
-        """Credits gone so far: by estimate, or by how far the balance has fallen, whichever is larger."""
+        """Return the credits spent: the estimates or the drop of the balance, whichever is larger."""
         return max(self.estimated_total, balance_drop or 0.0)
 
     def reserve(self, budget: float, estimate: Estimate, balance_drop: float | None) -> float:

@@ -1,13 +1,22 @@
-"""The one door for every paid call: budget, router, what is kept, what is noted."""
+"""Run paid calls: check the budget, send, process and store the result, record the cost, show it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from puq_magics.api.request import Request, Retry
 from puq_magics.api.types import Usage
-from puq_magics.core.errors import APIError, APIStatusError, APITimeoutError, InvalidResponseError
+from puq_magics.core.errors import (
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    InputError,
+    InvalidResponseError,
+    PuqError,
+)
 from puq_magics.outputs.results.base import INTERRUPTED, Result
 from puq_magics.session.budget import CallInfo
 from puq_magics.session.session import Session
@@ -16,163 +25,193 @@ if TYPE_CHECKING:
     from puq_magics.api.client import Router
     from puq_magics.session.account import Account
 
-_PRICES_TIMEOUT = 0.3  # seconds to wait at an answer's end for a list of prices that is on its way
+#: ``status`` of an answer that failed after a part of it had arrived.
+BROKEN_OFF = "broken off"
+_PRICES_TIMEOUT = 0.3  # seconds to wait at the end of an answer for a model list that is being fetched
 
 R = TypeVar("R", bound=Result)
 V = TypeVar("V", bound="CallView", contravariant=True)
 
 
 class CallView(Protocol):
-    """What shows a call, whatever it is for."""
+    """Shows one call, of any kind."""
 
     def prepare(self) -> None:
-        """Make ready what showing needs; called beside the blocking call, from another thread."""
+        """Import what showing needs; called from another thread during the blocking call."""
 
     def show_waiting(self, seconds: float) -> None:
-        """Nothing has come yet; called beside the blocking call, from another thread."""
+        """Show that nothing has arrived yet; called from another thread during the blocking call."""
 
     def show_retry(self, retry: Retry) -> None:
-        """The request is about to be made again."""
+        """Show that the request is about to be sent again."""
+
+    def show_result(self, result: Any) -> None:
+        """Show the result, complete or not, for good."""
 
     def abandon(self) -> None:
-        """There is no answer; an error says why."""
+        """Remove what was shown: there is no result, and an error follows."""
 
 
 class Call(Protocol[R, V]):
-    """One question and its answer, as far as it came."""
+    """One request and its answer, as far as it arrived."""
 
     @property
     def info(self) -> CallInfo:
-        """What is known of it before it is made."""
+        """Facts for the budget and the ledger, known before the call is made."""
 
     def request(self, router: Router) -> Request:
-        """What ``run`` sends."""
+        """Return the request that ``run`` sends."""
 
     def run(self, router: Router, view: V) -> None:
-        """Ask, and take in the answer. Raises PuqError, and KeyboardInterrupt; what came until then is kept."""
+        """Send the request and receive the answer; keep what arrives. Raises PuqError and KeyboardInterrupt."""
 
     def result(self, status: str) -> R:
-        """The answer as far as it came."""
+        """Return the answer as far as it arrived."""
 
     def usage(self) -> Usage | None:
-        """The tokens that it used: as the router counts them, else estimated; None when there is nothing to go by."""
+        """Return the tokens used: the router's count, else an estimate; None if neither is possible."""
 
-    def show(self, result: R, view: V) -> None:
-        """Show it for good."""
+    def finalize(self, result: R) -> None:
+        """Process the result before it is recorded and shown: its data, code, file and turn.
+
+        A PuqError that it raises is raised by ``run_call``, once the result is shown.
+        """
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user stopped an answer; what had come is kept.
+    """Raised when the user stops a call; its partial result is kept.
 
-    A KeyboardInterrupt, so that Run All stops and ``except Exception`` does not swallow it; IPython renders it as
+    A KeyboardInterrupt, so that Run All stops and ``except Exception`` does not catch it; IPython renders it as
     the one line that ``_render_traceback_`` gives.
     """
 
-    #: The answer as far as it came.
+    #: The answer as far as it arrived.
     result: Result | None = None
 
     @classmethod
     def with_result(cls, result: Result) -> Interrupted:
-        """The interrupt of this answer."""
+        """Return the interrupt of a call with this result."""
         interrupt = cls("the answer was interrupted")
         interrupt.result = result
         return interrupt
 
     def _render_traceback_(self) -> list[str]:
-        kept = "Nothing had come."
+        kept = "Nothing was received."
         if self.result is not None and self.result.has_content:
-            kept = f"What had come is kept in _puq. {self.result.resume_hint}".rstrip()
+            kept = f"The partial answer is in _puq. {self.result.resume_hint}".rstrip()
         return [f"KeyboardInterrupt: the answer was interrupted. {kept}"]
 
 
 def run_call(session: Session, call: Call[R, V], view: V, out: str | None = None) -> R:
-    """Ask, show the answer, and keep it: in ``_puq``, and in the variable ``out``.
+    """Make a call in five steps: reserve its cost, run it, finalize, record and show its result.
 
-    An answer that breaks off is shown and kept as far as it came; then its error is raised. An interrupt raises
-    Interrupted. Raises BudgetError before anything is sent.
+    The result is stored as soon as there is one, in ``_puq`` and in the variable ``out``, and the last three steps
+    are each made even if the one before fails. A call that fails after a part of its answer has arrived has a
+    result, too; its error is raised at the end. Raises BudgetError before anything is sent, Interrupted, APIError,
+    and what ``finalize`` raises.
     """
-    info = call.info
-    router = session.router()
-    account = session.account()
-    started: list[float] = []
-    reserved, stopped = 0.0, False
-    problem: APIError | KeyboardInterrupt | None = None
+    router, account = session.router(), session.account()
+    started_at, problem = _reserve_and_run(router, account, call, view)
+    is_interrupted = isinstance(problem, KeyboardInterrupt)
+    result = call.result(_status(problem))
+    result.latency = None if started_at is None else monotonic() - started_at
+    is_shown = problem is None or is_interrupted or result.has_content
+    processing_error: PuqError | None = None
     try:
-        reserved = account.reserve(info)
-        started.append(monotonic())
-        account.model_list.fetch_in_background(
-            balance=True
-        )  # what is needed at the end, while the answer is on its way
+        if is_shown:
+            session.store_result(result, out)
+            call.finalize(result)
+    except PuqError as error:
+        processing_error = error
+    except KeyboardInterrupt:
+        is_interrupted = True
+    finally:
+        try:
+            if started_at is not None:
+                is_interrupted |= _record(session, account, router.address.host, call, result, problem)
+        finally:
+            _show(session, view, result if is_shown else None)
+    if is_interrupted:
+        raise Interrupted.with_result(result)  # a new one: the frames of the first may hold the key
+    if isinstance(problem, APIError):
+        _add_hints(session, call.info, result, problem)
+        raise problem
+    if processing_error is not None:
+        raise processing_error
+    return result
+
+
+def to_curl(session: Session, call: Call[R, V]) -> str:
+    """Return the request of a call as a ``curl`` line without the key."""
+    router = session.router(allow_keyless=True)
+    return call.request(router).to_curl(router.address, router.auth_scheme)
+
+
+@contextmanager
+def unsaved_hint(subject: str) -> Iterator[None]:
+    """Add to an InputError of saving a result that it can be saved again; ``subject`` is like ``The text is``."""
+    try:
+        yield
+    except InputError as error:
+        error.hint = f"{error.hint} {subject} in _puq: _puq.save(…)".lstrip()
+        raise
+
+
+def _reserve_and_run(
+    router: Router, account: Account, call: Call[R, V], view: V
+) -> tuple[float | None, APIError | KeyboardInterrupt | None]:
+    """Return when the call was started (None: an interrupt was earlier), and what ended it early, if anything."""
+    reserved, started_at = 0.0, None
+    try:
+        reserved = account.reserve(call.info)
+        started_at = monotonic()
+        # The prices, which are needed at the end, are fetched while the answer arrives.
+        account.model_list.fetch_in_background(balance=True)
         call.run(router, view)
     except (APIError, KeyboardInterrupt) as exc:
-        problem = exc
+        return started_at, exc
     except BaseException:
         view.abandon()
         raise
     finally:
         account.costs.release(reserved)
-    result = call.result(_stop_reason(problem))
-    if started:
-        result.latency = monotonic() - started[0]
-        stopped = _record_cost(account, call, result, problem)
+    return started_at, None
+
+
+def _record(
+    session: Session,
+    account: Account,
+    host: str,
+    call: Call[R, V],
+    result: R,
+    problem: APIError | KeyboardInterrupt | None,
+) -> bool:
+    """Record the cost, and the call in the ledger; return whether the user interrupted this."""
     try:
-        _store_and_show(session, call, result, problem, view, out)
+        _record_cost(account, call, result, problem)
+    except KeyboardInterrupt:
+        return True
     finally:
-        if started:
-            _record_in_ledger(session, router.address.host, info, result, problem)
-    if isinstance(problem, APIStatusError):
-        from puq_magics.session.error_hints import add_hint
-
-        add_hint(problem, session, info)
-    if stopped or isinstance(problem, KeyboardInterrupt):
-        raise Interrupted.with_result(result)  # afresh: the frames of the old one may hold the key
-    if problem is not None:
-        problem.hint = f"{problem.hint} {result.resume_hint}".strip()
-        raise problem
-    return result
-
-
-def to_curl(session: Session, call: Call[R, V]) -> str:
-    """What a call would send, as a key-free ``curl`` line."""
-    router = session.router(allow_keyless=True)
-    return call.request(router).to_curl(router.address, router.auth_scheme)
-
-
-def _store_and_show(
-    session: Session, call: Call[R, V], result: R, problem: object, view: V, out: str | None
-) -> None:
-    if problem is not None and not result.has_content and not isinstance(problem, KeyboardInterrupt):
-        view.abandon()
-        return
-    session.store_result(result, out)
-    call.show(result, view)
-    session.mark_displayed(result)
+        _record_in_ledger(session, host, call.info, result, problem)
+    return False
 
 
 def _record_cost(
     account: Account, call: Call[R, V], result: R, problem: APIError | KeyboardInterrupt | None
-) -> bool:
-    """Work out what it cost; True when a person has stopped that: the answer is not lost by it."""
-    came = result.has_content or getattr(problem, "partial", None)
-    try:
-        if problem is None or (came and not isinstance(problem, APIStatusError)):
-            account.model_list.wait(_PRICES_TIMEOUT if problem is None else 0.0)
-            result.cost = account.record_cost(call.info, call.usage(), complete=problem is None)
-        elif isinstance(problem, InvalidResponseError | APITimeoutError | KeyboardInterrupt):
-            account.charge_estimate(call.info)
-    except KeyboardInterrupt:
-        return True
-    return False
+) -> None:
+    has_data = result.has_content or getattr(problem, "partial", None)
+    if problem is None or (has_data and not isinstance(problem, APIStatusError)):
+        account.model_list.wait(_PRICES_TIMEOUT if problem is None else 0.0)
+        result.cost = account.record_cost(call.info, call.usage(), complete=problem is None)
+    elif isinstance(problem, InvalidResponseError | APITimeoutError | KeyboardInterrupt):
+        account.charge_estimate(call.info)
 
 
 def _record_in_ledger(
     session: Session, host: str, info: CallInfo, result: Result, problem: BaseException | None
 ) -> None:
-    """Write the call into the ledger."""
-    from puq_magics.session.ledger import (  # here: the first question does not wait for it
-        LedgerEntry,
-        outcome_of,
-    )
+    # Imported here, so that the first request does not wait for it.
+    from puq_magics.session.ledger import LedgerEntry, outcome_of
 
     usage = result.usage
     session.ledger.record(
@@ -195,7 +234,24 @@ def _record_in_ledger(
     )
 
 
-def _stop_reason(problem: APIError | KeyboardInterrupt | None) -> str:
+def _show(session: Session, view: CallView, result: Result | None) -> None:
+    if result is None:
+        view.abandon()
+    else:
+        view.show_result(result)
+        session.mark_displayed(result)
+
+
+def _add_hints(session: Session, info: CallInfo, result: Result, error: APIError) -> None:
+    """Say in an error what to do next in a notebook, and how to get the rest of a partial result."""
+    if isinstance(error, APIStatusError):
+        from puq_magics.session.error_hints import add_hint
+
+        add_hint(error, session, info)
+    error.hint = f"{error.hint} {result.resume_hint}".strip()
+
+
+def _status(problem: APIError | KeyboardInterrupt | None) -> str:
     if problem is None:
         return ""
-    return INTERRUPTED if isinstance(problem, KeyboardInterrupt) else "broken off"
+    return INTERRUPTED if isinstance(problem, KeyboardInterrupt) else BROKEN_OFF

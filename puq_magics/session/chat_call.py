@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -17,19 +17,18 @@ from puq_magics.outputs.views.progress import Ticker
 from puq_magics.outputs.views.view import ChatView, watch
 from puq_magics.prompts.token_estimate import estimate_message_tokens
 from puq_magics.session.budget import CallInfo, usage_or_estimate
-from puq_magics.session.calls import run_call
-from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
     from puq_magics.api.chat import ChatStream
     from puq_magics.api.client import Router
+    from puq_magics.session.chat_turn import TurnContext
 
 _FORMAT_REJECTED = re.compile(r"response_format|json_schema|json_object|structured output", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class ChatSpec:
-    """What to ask of which model."""
+    """Model, prompt and parameters of a call."""
 
     model: str
     messages: Sequence[Message]
@@ -38,57 +37,50 @@ class ChatSpec:
     params: Mapping[str, Any] = field(default_factory=dict)
     #: What a reader should know of how the prompt was filled.
     notes: Sequence[str] = ()
-    #: What stands there of the answer already, which goes on with it; and the messages that all of it answers.
+    #: What stands there of the answer already, which continues it; and the messages that all of it answers.
     partial_text: str = ""
     question: Sequence[Message] = ()
     #: The answers that this one is to repair.
     previous_attempts: Sequence[ChatResult] = ()
     #: What to send, without ``response_format``, to a router that does not take that.
     fallback_messages: Sequence[Message] = ()
-    #: How the answer is shown, and which turn of which conversation it is.
+    #: Format in which the answer is shown.
     format: str = "markdown"
-    chat: str = ""
-    turn: tuple[str, int] | None = None
-    #: What is to be done with the answer before it is shown for good; it may add notes.
-    finalize: Callable[[ChatResult], None] | None = None
-
-
-def chat(session: Session, spec: ChatSpec, view: ChatView, out: str | None = None) -> ChatResult:
-    """Ask, show the answer as it comes, and keep it; see ``run_call``."""
-    return run_call(session, ChatCall(spec), view, out)
+    #: The conversation's turn that the answer becomes; None without a conversation.
+    context: TurnContext | None = None
 
 
 class ChatCall:
-    """One question and its answer, as far as it came."""
+    """One question and its answer, as far as it arrived."""
 
     def __init__(self, spec: ChatSpec) -> None:
-        self._spec = spec
+        self.spec = spec
         self._start = 0.0
         self._stream: ChatStream | None = None
         self._completion = ChatCompletion("", spec.model)
 
     @property
     def info(self) -> CallInfo:
-        """See Call."""
-        params = self._spec.params
+        """Facts for the budget and the ledger."""
+        params = self.spec.params
         limit, number = params.get("max_completion_tokens") or params.get("max_tokens"), params.get("n")
         return CallInfo(
             "chat",
-            self._spec.model,
-            estimate_message_tokens(self._spec.messages),
+            self.spec.model,
+            estimate_message_tokens(self.spec.messages),
             max_tokens=limit if isinstance(limit, int) and limit > 0 else None,
             count=number if isinstance(number, int) and number > 0 else 1,
         )
 
     def request(self, router: Router) -> Request:
-        """See Call."""
-        spec = self._spec
+        """Return the request that ``run`` sends."""
+        spec = self.spec
         return router.chat_request(
             spec.messages, model=spec.model, stream=spec.stream, extra_body=spec.params
         )
 
     def run(self, router: Router, view: ChatView) -> None:
-        """See Call."""
+        """Send the request and receive the answer."""
         self._start = monotonic()
         with Ticker(view.show_waiting, setup=view.prepare):
             answer = self._send(router, view)
@@ -97,12 +89,12 @@ class ChatCall:
             return
         self._stream = answer
         with answer:
-            if self._spec.partial_text:
-                view.show_delta(Delta(self._spec.partial_text))
+            if self.spec.partial_text:
+                view.show_delta(Delta(self.spec.partial_text))
             watch(answer, view)
 
     def _send(self, router: Router, view: ChatView) -> ChatCompletion | ChatStream:
-        spec = self._spec
+        spec = self.spec
         ask = router.stream_chat if spec.stream else router.chat
         try:
             return ask(spec.messages, model=spec.model, on_retry=view.show_retry, extra_body=spec.params)
@@ -111,19 +103,19 @@ class ChatCall:
                 raise
         params = {name: value for name, value in spec.params.items() if name != "response_format"}
         notes = (*spec.notes, "the router takes no response_format: the schema was sent in words")
-        self._spec = spec = replace(
+        self.spec = spec = replace(
             spec, messages=spec.fallback_messages, params=params, fallback_messages=(), notes=notes
         )
         return ask(spec.messages, model=spec.model, on_retry=view.show_retry, extra_body=params)
 
     def usage(self) -> Usage | None:
-        """See Call."""
+        """Return the tokens used, if known."""
         answer = self._answer
         return usage_or_estimate(answer.usage, self.info.prompt_tokens, answer.text + answer.reasoning)
 
     def result(self, status: str) -> ChatResult:
-        """See Call."""
-        spec, answer, stream = self._spec, self._answer, self._stream
+        """Return the result as far as it arrived."""
+        spec, answer, stream = self.spec, self._answer, self._stream
         setup = (
             None
             if stream is None or stream.first_received_at is None
@@ -145,20 +137,17 @@ class ChatCall:
             question=tuple(spec.question or spec.messages),
             previous_attempts=tuple(spec.previous_attempts),
             requested_model=spec.model,
-            chat=spec.chat,
-            turn=spec.turn,
+            chat="" if spec.context is None else spec.context.name,
+            turn=None if spec.context is None else spec.context.key,
             format=spec.format,
             alternatives=answer.alternatives,
             raw=answer.raw,
         )
 
-    def show(self, result: ChatResult, view: ChatView) -> None:
-        """See Call."""
-        try:
-            if self._spec.finalize is not None:
-                self._spec.finalize(result)
-        finally:
-            view.show_result(result)
+    def finalize(self, result: ChatResult) -> None:
+        """Commit the turn to its conversation; a subclass processes the answer first."""
+        if self.spec.context is not None:
+            self.spec.context.commit(result)
 
     @property
     def _answer(self) -> ChatCompletion:

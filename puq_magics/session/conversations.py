@@ -24,7 +24,7 @@ _META_KEY = "puq_magics_conversations"
 
 
 class CellTracker:
-    """Which cell is running, and how many calls it has made so far.
+    """Tracks the running cell and the number of its calls.
 
     A cell is known by the id that the front end sends, else by its number in this session. Cells that run within
     another, as those of ``%run notebook.ipynb`` do, are part of it.
@@ -50,7 +50,7 @@ class CellTracker:
         self._shell.events.register("post_run_cell", self._end)
 
     def close(self) -> None:
-        """Look at cells no more."""
+        """Stop tracking cells."""
         self._shell.events.unregister("pre_run_cell", self._begin)
         self._shell.events.unregister("post_run_cell", self._end)
         self._running = None
@@ -93,20 +93,20 @@ def _frontend_cell_id(shell: Any) -> str:
 
 @dataclass(frozen=True)
 class TurnSlot:
-    """The place of one call in a conversation."""
+    """Turn of one call in a conversation; a turn that was loaded may have no key."""
 
     conversation: Conversation
-    key: TurnKey
+    key: TurnKey | None
 
 
 @dataclass(frozen=True)
 class PartialAnswer:
-    """What is known of an answer that broke off, for when it is gone on with."""
+    """State of an incomplete answer that can be continued."""
 
     result: object = None
-    #: The tokens that it used, with those of the parts that it went on from.
+    #: Tokens used, including those of the parts that it continued.
     usage: Usage | None = None
-    #: The system prompt that it was asked with, and the one that its call named.
+    #: The system prompt in force, and the one that the call named.
     system_prompt: str = ""
     system: str | None = None
 
@@ -134,17 +134,17 @@ class Conversations:
         return conversations
 
     def open(self) -> None:
-        """Look at cells; after ``close`` too."""
+        """Start tracking cells; also after ``close``."""
         self._cells.open()
 
     def close(self) -> None:
-        """Look at cells no more."""
+        """Stop tracking cells."""
         self._cells.close()
         self._partial_answer = PartialAnswer()
 
     @property
     def execution_number(self) -> int:
-        """Which execution of a cell this is, of all that there were; cells that run within another are part of it."""
+        """Return the number of this execution among all; cells that run within another are part of it."""
         return self._cells.execution_number
 
     def __iter__(self) -> Iterator[Conversation]:
@@ -214,5 +214,5 @@ class Conversations:
         self._partial_answer = partial_answer
 
     def partial_answer(self, result: object) -> PartialAnswer | None:
-        """What was noted of this very answer, if it was the last that broke off."""
+        """Return the state of this answer, if it was the last incomplete one."""
         return self._partial_answer if self._partial_answer.result is result else None

@@ -1,7 +1,7 @@
-"""Where the key comes from, and for which host.
+"""API keys: their sources, and the host that each belongs to.
 
-A key belongs to a host: one from login or the keyring to the host that it was given for, one from the environment
-to the host of PUQ_BASE_URL. A notebook that sets another base URL gets no key: a stranger's cannot collect keys.
+A key belongs to a host: one from login or the keyring to the host that it was entered for, one from the environment
+to the host of PUQ_BASE_URL. A notebook that sets another base URL gets no key, so that it cannot collect keys.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def load_key(origin: str) -> tuple[Secret | None, str]:
 
 
 def delete_key(origin: str) -> bool:
-    """Take the key of a host away; False if there was none. Raises ConfigurationError where that cannot be."""
+    """Delete the key of a host; False if there was none. Raises ConfigurationError if it cannot be deleted."""
     library = _keyring()
     if library is None:
         return False
@@ -79,7 +79,7 @@ def _keyring() -> Any | None:
 
 
 def _is_no_keyring(exc: Exception) -> bool:
-    """Whether it says that the system has no keyring at all."""
+    """True if the error means that the system has no keyring at all."""
     return type(exc).__name__ == "NoKeyringError"
 
 
@@ -120,7 +120,7 @@ class Credentials:
         return self._entered.pop(address.origin, None) is not None
 
     def delete_from_keyring(self, address: BaseURL) -> bool:
-        """Take the key of a host out of the keyring; False if there was none. Raises ConfigurationError."""
+        """Delete the key of a host from the keyring; False if there was none. Raises ConfigurationError."""
         self._keyring_cache.pop(address.origin, None)
         return delete_key(address.origin)
 
@@ -143,7 +143,7 @@ class Credentials:
         return self._keyring_cache[origin]
 
     def needs_no_keyring(self, address: BaseURL) -> bool:
-        """Whether ``find`` answers without a look at the keyring, which may make people wait."""
+        """True if ``find`` does not need the keyring, which may be slow."""
         if (
             address.origin in self._entered
             or address.origin in self._keyring_cache
@@ -154,7 +154,7 @@ class Credentials:
 
     @property
     def has_entered_key(self) -> bool:
-        """Whether a key is kept, of whatever host."""
+        """True if a key was entered, for any host."""
         return bool(self._entered)
 
     def environment_key_origin(self, address: BaseURL) -> str | None:

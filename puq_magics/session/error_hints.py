@@ -1,4 +1,4 @@
-"""What to do about an error of the router, in the words of this shell's magics."""
+"""Hints for errors of the router, in terms of the magics."""
 
 from __future__ import annotations
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.request import Request
 from puq_magics.api.types import Usage
-from puq_magics.core.errors import APIError, InputError
+from puq_magics.core.errors import APIError
 from puq_magics.outputs.results import ImageResult
 from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.views.progress import Ticker
 from puq_magics.prompts.token_estimate import estimate_tokens
 from puq_magics.session.budget import CallInfo
-from puq_magics.session.calls import run_call
+from puq_magics.session.calls import run_call, unsaved_hint
 from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What to ask of which model."""
+    """Model, prompt and parameters of a call."""
 
     model: str
     prompt: str
@@ -41,21 +41,17 @@ class ImageSpec:
 
     @property
     def count(self) -> int:
-        """How many images are asked for."""
+        """Number of requested images."""
         number = self.params.get("n")
         return number if isinstance(number, int) and number > 0 else 1
 
 
 def image(session: Session, spec: ImageSpec, view: MediaView, out: str | None = None) -> ImageResult:
-    """Have images made, show and keep them; see ``run_call``.
+    """Generate images, show and store them with ``run_call``.
 
-    Raises InputError when they could not be saved; they are in ``_puq`` then.
+    Raises InputError if they cannot be saved; they are in ``_puq`` then.
     """
-    call = ImageCall(spec)
-    result = run_call(session, call, view, out)
-    if call.save_error is not None:
-        raise call.save_error
-    return result
+    return run_call(session, ImageCall(spec), view, out)
 
 
 class ImageCall:
@@ -64,21 +60,19 @@ class ImageCall:
     def __init__(self, spec: ImageSpec) -> None:
         self._spec = spec
         self._images: ImagesResponse | None = None
-        #: Why the images were not saved.
-        self.save_error: InputError | None = None
 
     @property
     def info(self) -> CallInfo:
-        """See Call."""
+        """Facts for the budget and the ledger."""
         spec = self._spec
         return CallInfo("image", spec.model, estimate_tokens(spec.prompt), count=spec.count)
 
     def request(self, router: Router) -> Request:
-        """See Call."""
+        """Return the request that ``run`` sends."""
         return router.image_request(self._spec.prompt, model=self._spec.model, extra_body=self._spec.params)
 
     def run(self, router: Router, view: MediaView) -> None:
-        """See Call."""
+        """Send the request and receive the answer."""
         spec = self._spec
         try:
             with Ticker(view.show_waiting, setup=view.prepare):
@@ -94,11 +88,11 @@ class ImageCall:
             raise
 
     def usage(self) -> Usage | None:
-        """See Call."""
+        """Return the tokens used, if known."""
         return None if self._images is None else self._images.usage
 
     def result(self, status: str) -> ImageResult:
-        """See Call."""
+        """Return the result as far as it arrived."""
         spec, images = self._spec, self._images
         return ImageResult(
             images=() if images is None else images.images,  # type: ignore[arg-type]  # it makes Pictures of them
@@ -111,18 +105,14 @@ class ImageCall:
             raw={} if images is None else images.raw,
         )
 
-    def show(self, result: ImageResult, view: MediaView) -> None:
-        """See Call."""
+    def finalize(self, result: ImageResult) -> None:
+        """Save the result, if requested."""
         if self._spec.save is not None and result.images:
-            try:
+            with unsaved_hint("The images are"):
                 result.save(self._spec.save, force=self._spec.force)
-            except InputError as error:
-                error.hint = f"{error.hint} The images are in _puq: _puq.save(…)".lstrip()
-                self.save_error = error
-        view.show_result(result)
 
     def _store_images(self, images: ImagesResponse) -> None:
-        """Take in what there is of an answer that fails, or that somebody stops."""
+        """Store the images of an answer that fails or is interrupted."""
         self._images = images
 
     def _keep_partial(self, error: APIError) -> None:
@@ -145,7 +135,7 @@ class ImageCall:
 
 
 def _url_response(raw: Mapping[str, Any]) -> list[bytes]:
-    """An answer that names images by their addresses: somebody may get there by hand."""
+    """Return an answer that names images by URL, so that they can be fetched by hand."""
     entries = raw.get("data")
     named = (
         [entry.get("url") for entry in entries if isinstance(entry, dict)]

@@ -37,7 +37,7 @@ class FailureTracker:
         return self._last
 
     def after_cell(self, result: Any) -> None:
-        """Look whether the cell that has ended showed an exception."""
+        """Check whether the cell that has ended showed an exception."""
         error = _last_exception()
         if error is None:
             return

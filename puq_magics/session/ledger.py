@@ -80,12 +80,12 @@ class LedgerEntry:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it gave no whole answer, and not because a person stopped it."""
+        """True if it failed, other than by an interrupt."""
         return self.outcome not in (OK, INTERRUPTED)
 
 
 def outcome_of(problem: BaseException | None) -> str:
-    """How a call ended, by what it raised."""
+    """Return the outcome of a call by the exception that it raised."""
     if problem is None:
         return OK
     if isinstance(problem, KeyboardInterrupt):
@@ -96,7 +96,7 @@ def outcome_of(problem: BaseException | None) -> str:
 
 
 def default_path() -> Path:
-    """Where the ledger is if nobody says otherwise: in the user's data folder."""
+    """Return the default path of the ledger, in the user's data folder."""
     from platformdirs import user_data_path
 
     return user_data_path("puq_magics", appauthor=False) / "ledger.sqlite"
@@ -153,7 +153,7 @@ _LENGTHS = {"at": 32, "session": 64, "host": 255, "kind": 16, "model": 200, "cel
 
 
 def _column(name: str) -> str:
-    """A column's line: SQLite keeps any value in any column unless it is told to check."""
+    """Return a column definition with a check: SQLite stores any value in any column otherwise."""
     if name in _LENGTHS:
         blank = "" if name == "outcome" else f" AND instr({name}, ' ') = 0 AND instr({name}, char(10)) = 0"
         return f"{name} TEXT NOT NULL CHECK (typeof({name}) = 'text' AND length({name}) <= {_LENGTHS[name]}{blank})"
@@ -177,11 +177,11 @@ def _entry(row: tuple[Any, ...]) -> LedgerEntry:
 
 
 class _NotOurFileError(Exception):
-    """The file is none of ours to write to; the words say why."""
+    """The file is not a ledger of ours; the message says why."""
 
 
 class Ledger:
-    """The entries of this session, and the file that holds those of all.
+    """Usage ledger: the entries of this session, and the file with those of all sessions.
 
     Without a ``path`` the file is at ``default_path()``; with ``on=False`` there is none. Nothing here raises:
     where the file cannot be used the session's entries are kept in memory, and ``problem`` says why. ``after`` is
@@ -269,7 +269,7 @@ class Ledger:
             self._pending.clear()
 
     def _handle_error(self, error: Exception) -> None:
-        """Say what happened, and see to it that the next attempt can do better, or that there is none."""
+        """Record the problem, and reset the connection for the next attempt or give up."""
         if _has_code(error, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return  # another kernel has it; the next entry tries again
         connection, self._connection = self._connection, None
@@ -297,7 +297,7 @@ class Ledger:
 
 
 def _has_code(error: Exception, *codes: int) -> bool:
-    """Whether SQLite gave one of these codes; extended ones hold them in their low byte."""
+    """True if SQLite reported one of these codes; extended codes hold them in their low byte."""
     return (
         isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in codes
     )
@@ -328,7 +328,7 @@ _CONTENTS = (
 
 
 def _is_ledger(connection: sqlite3.Connection) -> bool:
-    """Whether the file holds a ledger; False for an empty one. Raises _LeftAlone for another's."""
+    """True if the file holds a ledger; False for an empty one. Raises _NotOurFileError for another file."""
     version, names = connection.execute(_CONTENTS).fetchone()
     tables = set((names or "").split("\n")) - {""}
     if version > VERSION:

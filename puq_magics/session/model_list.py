@@ -22,7 +22,7 @@ class RouterFactory(Protocol):
     """Makes a router of the caller's own, to look at lists beside a call."""
 
     def __call__(self, *, quick: bool = False) -> Router:
-        """``quick``: one that gives up soon, for what nobody waits for."""
+        """Return the router; with ``quick`` one with a short time limit, for background requests."""
 
 
 class ModelList:
@@ -45,7 +45,7 @@ class ModelList:
 
     @property
     def balance_at_start(self) -> float | None:
-        """The balance at the first look in this session; None where nobody has looked, or the router has none."""
+        """Balance at the first look in this session; None without one."""
         return self._balance_at_start
 
     def record_balance(self, balance: float) -> None:
@@ -62,7 +62,7 @@ class ModelList:
         return self.cached
 
     def fetch_in_background(self, *, balance: bool = False) -> None:
-        """Look in the background for what is not known, unless that is on its way, or has just failed."""
+        """Fetch missing data in the background, unless that is under way or has just failed."""
         with self._lock:
             failed = self._failed_at is not None and monotonic() - self._failed_at < _RETRY_AFTER
             models = self._models is None and not failed
@@ -103,7 +103,7 @@ class ModelList:
 
 
 def resolve_kind(code: str, overrides: Mapping[str, str]) -> str:
-    """What a model is for: by the user's ``model_kinds`` (a ``*`` stands for any characters), else by its name."""
+    """Return a model's kind: by the user's ``model_kinds`` (``*`` matches any characters), else by its name."""
     if code in overrides:
         return overrides[code]
     for pattern, kind in overrides.items():

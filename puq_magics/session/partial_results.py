@@ -1,4 +1,4 @@
-"""What was paid for and is no result: bytes that came in a failed answer, kept in files."""
+"""Save unparseable response bytes of a failed answer to temporary files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def save_partial(error: APIError, payloads: Iterable[bytes]) -> None:
 
 
 def transcript_text(body: bytes) -> str:
-    """The words in a body that should have been a transcript, and may be cut; empty when it is something else."""
+    """Return the text of a transcript body that may be cut; empty if it is something else."""
     kind = describe_non_media(body)
     if kind == "JSON":
         return _transcript_text_of_json(body)
@@ -39,7 +39,7 @@ def transcript_text(body: bytes) -> str:
 
 
 def _transcript_text_of_json(body: bytes) -> str:
-    """The value of ``text`` in an object, as far as it came; or those of its segments, which may stand before it."""
+    """Return the received part of ``text`` in a JSON object, or of its segments, which may precede it."""
     text = body.decode("utf-8-sig", "replace")
     found = list(_TEXT.finditer(text))
     segments = text.find('"segments"')

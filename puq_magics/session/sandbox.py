@@ -24,7 +24,7 @@ FETCH_HINT = "%puq_sandbox --local --fetch gets them; in a terminal: python -m p
 
 @dataclass(frozen=True, slots=True)
 class SandboxBackends:
-    """What a sandbox has beside its scripts."""
+    """Backends of a sandbox beside its scripts."""
 
     #: Whether small models answer on this machine.
     local: bool = False
@@ -35,7 +35,7 @@ class SandboxBackends:
     upstream_key: Secret | None = None
 
     def check(self) -> None:
-        """See that what is on this machine is all there. Raises InputError and ConfigurationError."""
+        """Check that everything needed on this machine is installed. Raises InputError and ConfigurationError."""
         if self.gguf is not None:
             _check_gguf(self.gguf)
         if not self.local:
@@ -62,14 +62,14 @@ def check_installed() -> None:
 
 
 def missing_weights() -> str | None:
-    """What would be downloaded, in a line; None where the weights are there."""
+    """One-line description of the missing weights; None if they are present."""
     from puq_magics.sandbox.local.weights import CHAT_WEIGHTS
 
     return None if CHAT_WEIGHTS.is_present else CHAT_WEIGHTS.download_summary
 
 
 def fetch_weights(report: Callable[[str, int, int], None]) -> str:
-    """Have the weights in their place, and say what is there now. Raises ConfigurationError."""
+    """Fetch the weights and print their description. Raises ConfigurationError."""
     from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, FetchError, fetch
 
     try:
@@ -126,18 +126,19 @@ class SandboxManager:
         self.backends = SandboxBackends()
 
     def requested_backends(self, base_url: str) -> SandboxBackends:
-        """What is to answer behind the sandbox that a base URL names: what there is, and the local models for one."""
+        """Return the backends for a base URL: the current ones, with the local models for ``sandbox-local``."""
         return replace(self.backends, local=True) if base_url == SANDBOX_LOCAL else self.backends
 
     def is_serving(self, base_url: str) -> bool:
-        """Whether the sandbox that a base URL names is running."""
+        """True if the sandbox that a base URL names is running."""
         return self.sandbox is not None and self.requested_backends(base_url) == self.backends
 
     def start(self, backends: SandboxBackends, **behavior: Any) -> Sandbox:
-        """Have a sandbox with these backends, which behaves as asked.
+        """Start a sandbox with these backends and settings, or change the running one.
 
-        One that runs is changed, or, where other things are to answer, replaced by one that behaves as it did. Raises
-        ValueError for a move that does not fit, and PuqError where something is missing; then nothing changes.
+        With other backends the running one is replaced by one with the same settings. Raises ValueError for an
+        invalid
+        setting, and PuqError if something is missing; then nothing changes.
         """
         if self.sandbox is not None and backends == self.backends:
             self.sandbox.configure(**behavior)
@@ -161,11 +162,11 @@ class SandboxManager:
 
     @property
     def origin(self) -> str | None:
-        """Where it is, while it runs."""
+        """Base URL while it runs."""
         return None if self.sandbox is None else BaseURL.parse(self.sandbox.base_url).origin
 
     def _behavior(self) -> dict[str, Any]:
-        """How the running one behaves, as another one is told to."""
+        """Return the settings of the running sandbox, for a new one."""
         if self.sandbox is None:
             return {}
         now = self.sandbox.settings

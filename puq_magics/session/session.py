@@ -93,7 +93,7 @@ class Session:
 
     @property
     def in_notebook(self) -> bool:
-        """Whether outputs go to a front end, rather than to a terminal."""
+        """True if outputs go to a front end, not a terminal."""
         return hasattr(self.shell, "kernel")
 
     def store_result(self, result: object, name: str | None = None) -> None:
@@ -113,7 +113,7 @@ class Session:
         self._displayed.clear()
 
     def address(self) -> BaseURL:
-        """Where the router is; starts the sandbox when that is the one. Raises ConfigurationError."""
+        """Return the router's base URL; starts the sandbox if that is the router. Raises ConfigurationError."""
         if self.effective.is_sandbox:
             return BaseURL.parse(self.start_sandbox().base_url)
         return BaseURL.parse(self.effective.base_url, allow_http=self.settings.allow_http)
@@ -155,7 +155,7 @@ class Session:
             return self._accounts[account_key]
 
     def reset_router(self) -> None:
-        """Let go of the router and what is known of it, and so of its key."""
+        """Drop the router with its key and all cached facts."""
         with self._lock:
             self._close_router()
             self._router_config = ()
@@ -174,7 +174,10 @@ class Session:
         return connect
 
     def credential(self, address: BaseURL) -> Credential | None:
-        """The key for a host; None for a server on this machine, or one that takes none. Raises MissingKeyError."""
+        """Return the key for a host.
+
+        None for a server on this machine, or one that needs none. Raises MissingKeyError.
+        """
         credential = self.credentials.find(address)
         if credential is not None or address.is_loopback or self.effective.auth_scheme == "none":
             return credential
@@ -186,9 +189,9 @@ class Session:
         )
 
     def model(self, kind: str, named: str | None, *, suggest_models: bool = True) -> str:
-        """The model of a kind to ask: the one that was named, or the one that is set; aliases are resolved.
+        """Return the model of a kind: the named one, else that of the settings; aliases are resolved.
 
-        Raises ConfigurationError without one, with some of the router's own when it may ``suggest_models`` those.
+        Raises ConfigurationError without one; with ``suggest_models`` it lists some of the router's.
         """
         model = named or self.default_model(kind)
         if not model:
@@ -207,7 +210,7 @@ class Session:
 
     @property
     def ledger(self) -> Ledger:
-        """Where calls are noted: in a file, unless the settings say otherwise, and for this session in memory."""
+        """Ledger of calls: in a file, unless the settings say otherwise, and for this session in memory."""
         where = self.effective.ledger_path
         if self._ledger is None or self._ledger_at != where:
             from puq_magics.session.ledger import Ledger

@@ -179,7 +179,7 @@ class PuqMagics(Configurable):
 
 
 def is_sandbox(url: str | None) -> bool:
-    """Whether a base URL names a local router."""
+    """Return True if a base URL names the local router."""
     return url in (SANDBOX, SANDBOX_LOCAL)
 
 
@@ -218,7 +218,7 @@ class EffectiveSettings:
 
     @property
     def is_sandbox(self) -> bool:
-        """Whether the router is the local one."""
+        """True if the router is the local one."""
         return is_sandbox(self.base_url)
 
     @property
@@ -233,13 +233,13 @@ class EffectiveSettings:
 
     @property
     def is_configured(self) -> bool:
-        """Whether someone has said which router to use, or given a key."""
+        """True if a router or a key was configured."""
         named = self.settings.base_url or self._environ.get("PUQ_BASE_URL", "").strip()
         return bool(named or self.environment_key)
 
     @property
     def base_url_source(self) -> str:
-        """Where the base URL comes from, for people."""
+        """Source of the base URL, as text for people."""
         if self.settings.base_url:
             return "%config PuqMagics.base_url"
         return "PUQ_BASE_URL" if self._environ.get("PUQ_BASE_URL", "").strip() else "default"
@@ -276,7 +276,7 @@ class EffectiveSettings:
 
     @property
     def ledger_path(self) -> str | None:
-        """Where calls are noted: a file, ``""`` for the usual one, None for nowhere."""
+        """Path of the ledger: a file, ``""`` for the default one, None for none."""
         text = self._environ.get("PUQ_LEDGER", "").strip()
         if self.settings.ledger is None and text.lower() in ("0", "false", "no", "off"):
             return None
@@ -286,7 +286,7 @@ class EffectiveSettings:
 
     @property
     def live(self) -> bool:
-        """Whether to show answers as they come."""
+        """True if answers are shown while they stream."""
         if self.settings.live is not None:
             return bool(self.settings.live)
         return self._environ.get("PUQ_LIVE", "").strip().lower() not in ("0", "false", "no", "off")

@@ -20,7 +20,7 @@ from puq_magics.outputs.views.progress import Ticker
 from puq_magics.prompts.text_split import split_text
 from puq_magics.prompts.token_estimate import estimate_tokens
 from puq_magics.session.budget import CallInfo
-from puq_magics.session.calls import run_call
+from puq_magics.session.calls import BROKEN_OFF, run_call, unsaved_hint
 from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class SpeechFile:
-    """The file of ``--save``, beside its name until ``finish``; without a target it is none.
+    """File of ``--save``, written under a temporary name until ``finish``; does nothing without a target.
 
-    A file that cannot be written stops nobody from listening: ``problem`` says what went wrong.
+    A file that cannot be written does not fail the call: ``problem`` says what went wrong.
     """
 
     def __init__(self, target: Path | None, *, force: bool) -> None:
@@ -58,7 +58,7 @@ class SpeechFile:
             self._fail(exc)
 
     def finish(self, audio: bytes, *, unchanged: bool) -> None:
-        """Give the file its name; ``audio`` is what it has to hold, if that is not just what came."""
+        """Give the file its name; ``audio`` replaces the received bytes if given."""
         if self._file is None or self.problem is not None:
             return
         try:
@@ -99,7 +99,7 @@ _FORMAT_TYPES = {"mp3": MP3, "wav": WAV, "opus": OGG, "flac": FLAC, "aac": AAC}
 
 @dataclass(frozen=True)
 class SpeechSpec:
-    """What to say, and how."""
+    """Text, model and parameters of a speech call."""
 
     model: str
     text: str
@@ -133,21 +133,17 @@ class SpeechSpec:
 
 
 def speak(session: Session, spec: SpeechSpec, view: MediaView, out: str | None = None) -> SpeechResult:
-    """Have a text spoken, show and keep the audio; see ``run_call``.
+    """Convert text to speech, show and store the audio with ``run_call``.
 
     Raises InputError for a text whose parts could not be joined, before anything is sent; and when the audio could
     not be saved: it is in ``_puq`` then.
     """
     call = SpeechCall(spec)
     try:
-        result = run_call(session, call, view, out)
+        return run_call(session, call, view, out)
     except APIError as error:
         call.add_hint(error)
         raise
-    if (problem := call.file.problem) is not None:
-        problem.hint = f"{problem.hint} The audio is in _puq: _puq.save(…)".lstrip()
-        raise problem
-    return result
 
 
 class SpeechCall:
@@ -171,7 +167,7 @@ class SpeechCall:
 
     @property
     def info(self) -> CallInfo:
-        """See Call."""
+        """Facts for the budget and the ledger."""
         spec = self._spec
         return CallInfo(
             "speech",
@@ -182,11 +178,11 @@ class SpeechCall:
         )
 
     def request(self, router: Router) -> Request:
-        """See Call; of several, the first."""
+        """Return the request that ``run`` sends."""
         return router.speech_request(self._chunks[0], model=self._spec.model, extra_body=self._spec.params)
 
     def run(self, router: Router, view: MediaView) -> None:
-        """See Call."""
+        """Send the request and receive the answer."""
         spec, number = self._spec, len(self._chunks)
         try:
             for piece in self._chunks:
@@ -204,11 +200,11 @@ class SpeechCall:
             self.file.discard()  # if it is not finished
 
     def usage(self) -> None:
-        """See Call: speech comes without a count."""
+        """Return the tokens used, if known."""
         return
 
     def result(self, status: str) -> SpeechResult:
-        """See Call."""
+        """Return the result as far as it arrived."""
         spec, number = self._spec, len(self._chunks)
         voice = spec.params.get("voice")
         notes = tuple(spec.notes)
@@ -217,7 +213,7 @@ class SpeechCall:
         if self._missing_bytes and not status:
             from puq_magics.outputs.results.media_html import format_size
 
-            status = "broken off"
+            status = BROKEN_OFF
             notes += (
                 f"the audio is cut: {format_size(self._missing_bytes)} that its head tells of did not come",
             )
@@ -234,12 +230,14 @@ class SpeechCall:
             notes=notes,
         )
 
-    def show(self, result: SpeechResult, view: MediaView) -> None:
-        """See Call."""
-        view.show_result(result)
+    def finalize(self, result: SpeechResult) -> None:  # noqa: ARG002 - it was written while it arrived
+        """Raise the error of the file, if it could not be written."""
+        if self.file.problem is not None:
+            with unsaved_hint("The audio is"):
+                raise self.file.problem
 
     def add_hint(self, error: APIError) -> None:
-        """Say where that is which came before an error; what cannot be a part of the audio is kept in a file."""
+        """Add the place of the partial audio to an error; bytes that cannot be joined are saved to a file."""
         from puq_magics.session.partial_results import save_partial
 
         error.python_hint = ""  # the partial result is in _puq
@@ -251,7 +249,7 @@ class SpeechCall:
             error.hint = f"{error.hint} What was spoken is in _puq.".lstrip()
 
     def _receive(self, stream: SpeechStream, view: MediaView) -> None:
-        """Take in one part as it comes."""
+        """Receive one part while it streams."""
         self._request_id = stream.request_id
         received = 0
         while not stream.finished:
@@ -287,7 +285,7 @@ class SpeechCall:
             raise InvalidResponseError(f"parts that come as {kind.upper()} cannot be joined.", hint=_WAV_HINT)
 
     def _can_join(self) -> bool:
-        """Whether the part that is coming can be joined to those before it."""
+        """True if the current part can be joined to those before it."""
         same = self._current_type == self._type
         return same and can_join([*self._parts[:1], b"".join(self._current)], self._format)
 
@@ -309,7 +307,7 @@ class SpeechCall:
         self.file.finish(self._audio, unchanged=came)
 
     def _joined_so_far(self) -> bytes:
-        """What there is of an answer that broke off."""
+        """Return the audio received before the failure."""
         parts = [*self._parts, *([b"".join(self._current)] if self._current and self._can_join() else [])]
         while parts:
             try:

@@ -1,4 +1,4 @@
-"""Transcription: a recording that is sent, and the words that come back."""
+"""Transcription calls."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.request import Request
 from puq_magics.api.types import Usage
-from puq_magics.core.errors import APIError, APIStatusError, InputError
+from puq_magics.core.errors import APIError, APIStatusError
 from puq_magics.outputs.results import TranscriptResult
 from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.views.progress import Ticker
 from puq_magics.session.audio_input import AudioInput
 from puq_magics.session.budget import CallInfo
-from puq_magics.session.calls import run_call
+from puq_magics.session.calls import run_call, unsaved_hint
 from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _POLL_SECONDS = 0.25  # seconds between two looks at what came
 
 @dataclass(frozen=True)
 class TranscribeSpec:
-    """What to transcribe with which model."""
+    """Model, audio and parameters of a transcription."""
 
     model: str
     source: AudioInput
@@ -45,19 +45,15 @@ class TranscribeSpec:
 def transcribe(
     session: Session, spec: TranscribeSpec, view: MediaView, out: str | None = None
 ) -> TranscriptResult:
-    """Send a recording, show and keep its words; see ``run_call``.
+    """Transcribe a recording, show and store the transcript with ``run_call``.
 
-    Raises InputError when they could not be saved; they are in ``_puq`` then.
+    Raises InputError if they cannot be saved; they are in ``_puq`` then.
     """
-    call = TranscribeCall(spec)
-    result = run_call(session, call, view, out)
-    if call.save_error is not None:
-        raise call.save_error
-    return result
+    return run_call(session, TranscribeCall(spec), view, out)
 
 
 class TranscribeCall:
-    """One recording and its words."""
+    """Call that transcribes a recording."""
 
     def __init__(self, spec: TranscribeSpec) -> None:
         self._spec = spec
@@ -66,23 +62,21 @@ class TranscribeCall:
         self._stream: TranscriptStream | None = None
         #: The words that came of an answer that broke off.
         self._partial_text = ""
-        #: Why the text was not saved.
-        self.save_error: InputError | None = None
 
     @property
     def info(self) -> CallInfo:
-        """See Call."""
+        """Facts for the budget and the ledger."""
         return CallInfo("transcription", self._spec.model)
 
     def request(self, router: Router) -> Request:
-        """See Call."""
+        """Return the request that ``run`` sends."""
         spec = self._spec
         return router.transcription_request(
             spec.source.upload, model=spec.model, stream=spec.stream, extra_body=spec.params
         )
 
     def run(self, router: Router, view: MediaView) -> None:
-        """See Call."""
+        """Send the request and receive the answer."""
         self._start = monotonic()
         try:
             with Ticker(view.show_waiting, setup=view.prepare):
@@ -96,12 +90,12 @@ class TranscribeCall:
             raise
 
     def usage(self) -> Usage | None:
-        """See Call."""
+        """Return the tokens used, if known."""
         heard = self._received
         return None if heard is None else heard.usage
 
     def result(self, status: str) -> TranscriptResult:
-        """See Call."""
+        """Return the result as far as it arrived."""
         spec, heard, stream = self._spec, self._received, self._stream
         setup = (
             None
@@ -128,19 +122,15 @@ class TranscribeCall:
             **shared,
         )
 
-    def show(self, result: TranscriptResult, view: MediaView) -> None:
-        """See Call."""
+    def finalize(self, result: TranscriptResult) -> None:
+        """Save the result, if requested."""
         if self._spec.save is not None and result.has_content and not result.status:
-            try:
+            with unsaved_hint("The text is"):
                 result.save(self._spec.save, force=self._spec.force)
-            except InputError as error:
-                error.hint = f"{error.hint} The text is in _puq: _puq.save(…)".lstrip()
-                self.save_error = error
-        view.show_result(result)
 
     @property
     def _received(self) -> Transcript | None:
-        """The words; of a stream that broke off, those that came."""
+        """Return the transcript, of an incomplete stream the received part."""
         if self._transcript is not None or self._stream is None:
             return self._transcript
         heard = self._stream.transcript
@@ -162,7 +152,7 @@ class TranscribeCall:
             self._transcript = router.transcribe(spec.source.upload, **options)
 
     def _receive(self, stream: TranscriptStream, view: MediaView) -> None:
-        """Show the words as they come."""
+        """Show the text while it streams."""
         while not stream.finished:
             stream.receive(_POLL_SECONDS)
             seconds = monotonic() - self._start
@@ -174,7 +164,7 @@ class TranscribeCall:
                 view.show_waiting(seconds)
 
     def _keep_partial(self, error: APIError) -> None:
-        """Keep what came of a failed answer: words here, what is none in a file."""
+        """Store what a failed answer contains: text as the result, other bytes in a file."""
         from puq_magics.session.partial_results import save_partial, transcript_text
 
         error.python_hint = ""  # the partial result is in _puq

@@ -11,10 +11,10 @@ import pytest
 from puq_magics.core import errors
 
 KEPT = (
-    "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq. "
-    "%puq_chat --continue goes on with it."
+    "KeyboardInterrupt: the answer was interrupted. The partial answer is in _puq. "
+    "%puq_chat --continue continues it."
 )
-NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing had come."
+NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing was received."
 
 
 def point_kernel_at(kernel: Any, server: Any, *more: str) -> None:

@@ -14,7 +14,8 @@ from puq_magics.outputs.results import ChatResult
 from puq_magics.outputs.views.view import QuietChatView
 from puq_magics.prompts.token_estimate import estimate_message_tokens
 from puq_magics.session.budget import usage_or_estimate
-from puq_magics.session.chat_call import ChatSpec, chat
+from puq_magics.session.calls import run_call
+from puq_magics.session.chat_call import ChatCall, ChatSpec
 from puq_magics.session.chat_turn import TurnContext
 
 
@@ -444,7 +445,7 @@ def test_to_go_on_in_a_conversation_makes_one_turn_of_it(use_responses: Any, she
     shell.run("%puq_chat -q -c main three")
     contents = [message["content"] for message in server.requests[4].json["messages"]]
     assert contents == ["one", "First.", "two", "One, two, three.", "three"]
-    assert "is whole" in str(shell.error("%puq_chat -c main --continue"))
+    assert "is already complete" in str(shell.error("%puq_chat -c main --continue"))
 
 
 def test_to_go_on_without_a_name_where_the_last_answer_was_in_a_conversation(
@@ -506,8 +507,8 @@ def test_first_turns_at_the_same_time_are_turns_of_one_conversation(sandbox_shel
         )
         for word in ("one", "two")
     ]
-    for joining, result in asked:
-        joining.commit_turn(result)
+    for context, result in asked:
+        context.commit(result)
     assert turns(sandbox_shell) == ["one", "two"]
 
 
@@ -518,23 +519,24 @@ def test_an_answer_that_cannot_be_kept_is_shown_to_its_end(sandbox_shell: Any) -
         def show_result(self, result: ChatResult) -> None:
             ended.append(result)
 
-    def _fail(result: ChatResult) -> None:
-        raise InputError("it cannot be kept.", hint="")
+    class _FailingCall(ChatCall):
+        def finalize(self, result: ChatResult) -> None:  # noqa: ARG002
+            raise InputError("it cannot be kept.", hint="")
 
-    call = ChatSpec("sandbox/echo", [{"role": "user", "content": "hi"}], finalize=_fail)
+    call = _FailingCall(ChatSpec("sandbox/echo", [{"role": "user", "content": "hi"}]))
     with pytest.raises(InputError, match="cannot be kept"):
-        chat(sandbox_shell.session, call, _Ending())
+        run_call(sandbox_shell.session, call, _Ending())
     assert ended == [sandbox_shell.session.namespace["_puq"]]
 
 
 def test_where_there_is_nothing_to_go_on_with(use_responses: Any, shell: Any) -> None:
     server = use_responses("Whole.")
-    assert "no answer to go on with" in str(shell.error("%puq_chat --continue"))
+    assert "no unfinished answer to continue" in str(shell.error("%puq_chat --continue"))
     shell.run("%puq_chat -q hi")
-    assert "no answer to go on with" in str(shell.error("%puq_chat --continue"))
+    assert "no unfinished answer to continue" in str(shell.error("%puq_chat --continue"))
     assert "no conversation 'main'" in str(shell.error("%puq_chat -c main --continue"))
-    assert "takes no -a" in str(shell.error("%puq_chat --continue -a x"))
-    assert "takes no -s" in str(shell.error("%puq_chat --continue -s x"))
+    assert "-a cannot be combined with --continue" in str(shell.error("%puq_chat --continue -a x"))
+    assert "-s cannot be combined with --continue" in str(shell.error("%puq_chat --continue -s x"))
     assert len(server.requests) == 1
 
 

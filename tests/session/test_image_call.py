@@ -8,7 +8,7 @@ from typing import Any
 
 from media_samples import png
 
-NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing had come."
+NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing was received."
 
 
 def point_kernel_at(kernel: Any, server: Any) -> None:

@@ -16,7 +16,7 @@ from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import MP3, WAV
 from puq_magics.session.speech_call import SpeechFile, SpeechSpec
 
-KEPT = "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
+KEPT = "KeyboardInterrupt: the answer was interrupted. The partial answer is in _puq."
 SENTENCE = "This is a sentence that is some fifty characters long. "
 
 
@@ -94,7 +94,7 @@ def test_an_interrupt_in_the_third_part_keeps_the_two_before(
 def test_an_interrupt_before_anything_came(fresh_kernel: Any, serve: Any) -> None:
     point_kernel_at(fresh_kernel, serve(lambda connection: connection.wait_for_disconnect()))
     cell = fresh_kernel.run("%puq_speak -o talk Hello", fresh_kernel.interrupt_at("speaking with a/b"))
-    assert "Nothing had come." in cell.error["traceback"][0]
+    assert "Nothing was received." in cell.error["traceback"][0]
     assert fresh_kernel.value("[len(talk.audio), talk.text, talk.interrupted]") == [0, "Hello", True]
     (bundle,) = cell.screen
     assert "<audio" not in bundle["text/html"]

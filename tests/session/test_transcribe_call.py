@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing had come."
-KEPT = "KeyboardInterrupt: the answer was interrupted. What had come is kept in _puq."
+NOTHING = "KeyboardInterrupt: the answer was interrupted. Nothing was received."
+KEPT = "KeyboardInterrupt: the answer was interrupted. The partial answer is in _puq."
 SIZE = 64 << 20
 
 

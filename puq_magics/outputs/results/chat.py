@@ -64,7 +64,7 @@ class ChatResult(Result):
     @property
     def resume_hint(self) -> str:
         """Implement `Result`."""
-        return "%puq_chat --continue goes on with it." if self.is_truncated else ""
+        return "%puq_chat --continue continues it." if self.is_truncated else ""
 
     @property
     def has_failed(self) -> bool:
