@@ -3,9 +3,11 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,23 @@ def test_importing_the_package_imports_nothing_else_of_it() -> None:
     code = "import sys, puq_magics; print(*sorted(n for n in sys.modules if n.startswith('puq_magics')))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["puq_magics"]
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    questions = re.compile(r"(What|Where|Whether|How|That|Which|See|When|Who|From|So)\b")
+    texts = [
+        f"{path.stem}: {text}"
+        for path in SOURCES
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and (text := ast.get_docstring(node) or "")
+        and questions.match(text)
+    ]
+    assert texts == []
+
+
+def test_no_class_name_stands_for_two_things() -> None:
+    names = Counter(
+        node.name for path in SOURCES for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []

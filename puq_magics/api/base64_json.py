@@ -131,12 +131,12 @@ class StreamingBase64Decoder:
 
     @property
     def json_text(self) -> bytes:
-        """What came, apart from what was lifted."""
+        """JSON received so far, without the decoded fields."""
         return bytes(self._json_text)
 
     @property
     def found(self) -> list[DecodedField]:
-        """What was lifted, in order; with what came of one that is not at its end."""
+        """Decoded fields in order, including the received part of an incomplete one."""
         cut = self._value.decoded(complete=False) if self._value is not None else None
         return self._decoded_fields if cut is None else [*self._decoded_fields, cut]
 

@@ -65,7 +65,7 @@ class ChatStream(EventStream[Delta]):
 
     @property
     def completion(self) -> ChatCompletion:
-        """What has been received so far."""
+        """Answer received so far."""
         text, reasoning = self.text, self.reasoning
         message = {"role": "assistant", "content": text} | ({"reasoning": reasoning} if reasoning else {})
         choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}

@@ -1,4 +1,4 @@
-"""What the streams of chat, transcription and speech have in common: limits, errors, closing, event streams."""
+"""Base of the streams of chat, transcription and speech: limits, errors, closing, event streams."""
 
 from __future__ import annotations
 

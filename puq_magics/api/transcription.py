@@ -179,7 +179,7 @@ class TranscriptStream(EventStream[str]):
 
     @property
     def transcript(self) -> Transcript:
-        """What has been received so far."""
+        """Transcript received so far."""
         if self._result is not None:
             return self._result
         last = self._final_event

@@ -1,4 +1,4 @@
-"""What the router answers, as frozen values; both shapes of every answer are read here, and tolerantly.
+"""Answers of the router as frozen values, read tolerantly in both shapes.
 
 The API is documented thinly: where a field is missing or of another type than promised it is taken as absent.
 """

@@ -252,7 +252,7 @@ class ChatInput:
         return FilledText(text) if self.args.raw else self._fill(text, None)
 
     def content(self) -> tuple[MessageContent, tuple[str, ...]]:
-        """What the user's message says: words, or parts that begin with them; and notes. Raises InputError."""
+        """Return the user's message, as text or as parts that begin with it; and notes. Raises InputError."""
         filled = FilledText(self.prompt) if self.args.raw else self._fill(self.prompt, self._image_limits)
         parts, notes = filled.parts, filled.notes
         if self.args.attach:

@@ -1,1 +1,1 @@
-"""From what was typed to what is sent."""
+"""Prompts: templates, values, attachments, schemas, conversations and diagnosis."""

@@ -16,9 +16,9 @@ from puq_magics.sandbox.handlers import MAX_WAIT_SECONDS
 from puq_magics.sandbox.models import UPSTREAM, ModelEntry
 from puq_magics.sandbox.scripted.scripts import (
     SCRIPTS,
-    Failure,
     Stall,
     StreamEnd,
+    StreamFailure,
     StreamStep,
     Token,
     iter_steps,
@@ -80,7 +80,7 @@ class ChatHandler(SSEHandler):
                     completion.add(step)
                 case Stall():
                     await self.sleep(None)
-                case Failure(message):
+                case StreamFailure(message):
                     raise ErrorResponse(500, message, code=INTERNAL_ERROR)
                 case StreamEnd(finish_reason):
                     spoken = completion.completion_tokens
@@ -108,7 +108,7 @@ class ChatHandler(SSEHandler):
                     await self.send_event(as_json(completion.chunk({field: text})))
                 case Stall(keep_alive):
                     await self._stall(keep_alive)
-                case Failure(message):
+                case StreamFailure(message):
                     await self.send_event(as_json(error_object(message, INTERNAL_ERROR)))
                     return
                 case StreamEnd(finish_reason):

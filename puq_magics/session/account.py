@@ -10,8 +10,9 @@ from puq_magics.session.settings import PuqMagics
 
 
 class Account:
-    """Cached facts about the account: model list, balance, and what the session spent with the router, with
-    any key.
+    """Cached facts about the account: model list, balance, and cost.
+
+    ``costs`` are those of the session with the router, with any key.
     """
 
     def __init__(self, connect: RouterFactory, settings: PuqMagics, costs: CostTracker) -> None:

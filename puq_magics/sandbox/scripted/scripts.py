@@ -134,7 +134,7 @@ class Stall:
 
 
 @dataclass(frozen=True)
-class Failure:
+class StreamFailure:
     """Fail here, with an error in mid-answer."""
 
     message: str
@@ -155,8 +155,8 @@ class StreamEnd:
     finish_reason: Literal["stop", "length"]
 
 
-Action: TypeAlias = Content | Reasoning | Stall | Failure
-StreamStep: TypeAlias = Token | Stall | Failure | StreamEnd
+Action: TypeAlias = Content | Reasoning | Stall | StreamFailure
+StreamStep: TypeAlias = Token | Stall | StreamFailure | StreamEnd
 
 _FIELDS: Final[Mapping[type[Action], Field]] = {Content: "content", Reasoning: "reasoning_content"}
 
@@ -164,12 +164,12 @@ _FIELDS: Final[Mapping[type[Action], Field]] = {Content: "content", Reasoning: "
 def iter_steps(moves: Iterable[Action], limit: int | None = None) -> Iterator[StreamStep]:
     """The steps of an answer of at most ``limit`` tokens, reasoning included.
 
-    The last one is an `StreamEnd`, a `Stall` or a `Failure`.
+    The last one is an `StreamEnd`, a `Stall` or a `StreamFailure`.
     """
     said = 0
     for kind, run in groupby(moves, key=type):
         if kind not in _FIELDS:
-            yield from islice(cast("Iterator[Stall | Failure]", run), 1)
+            yield from islice(cast("Iterator[Stall | StreamFailure]", run), 1)
             return
         # Put together before it is cut: where a script pauses for breath makes no difference to the count.
         for text in tokens("".join(move.text for move in cast("Iterator[Content | Reasoning]", run))):
@@ -391,7 +391,7 @@ def fail(_request: ChatRequest) -> Iterator[Action]:
     """Yield a few words, then an error."""
     yield Content(NOTICE)
     yield Content("This answer starts well. It even has a second sentence, but it will not")
-    yield Failure("The scripted model failed in mid-answer, as sandbox/fail always does")
+    yield StreamFailure("The scripted model failed in mid-answer, as sandbox/fail always does")
 
 
 def _with_json(script: Script) -> Script:

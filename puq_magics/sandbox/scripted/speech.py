@@ -201,7 +201,7 @@ _LABEL = re.compile(rb"puq-sandbox:([A-Za-z0-9+/=]*);")
 
 
 @dataclass(frozen=True)
-class _SoundfileFormat:
+class _EncodedFormat:
     """Format for soundfile, and the sample rate that it needs in Hz (None: any)."""
 
     format: str
@@ -210,11 +210,11 @@ class _SoundfileFormat:
     rate: int | None = None
 
 
-_ENCODERS: Final[Mapping[str, _SoundfileFormat]] = MappingProxyType(
+_ENCODERS: Final[Mapping[str, _EncodedFormat]] = MappingProxyType(
     {
-        "mp3": _SoundfileFormat("MP3", None, "audio/mpeg"),
-        "opus": _SoundfileFormat("OGG", "OPUS", "audio/ogg", 24000),
-        "flac": _SoundfileFormat("FLAC", "PCM_16", "audio/flac"),
+        "mp3": _EncodedFormat("MP3", None, "audio/mpeg"),
+        "opus": _EncodedFormat("OGG", "OPUS", "audio/ogg", 24000),
+        "flac": _EncodedFormat("FLAC", "PCM_16", "audio/flac"),
     }
 )
 
@@ -249,7 +249,7 @@ def _label(text: str) -> str:
     return f"puq-sandbox:{base64.b64encode(text.encode('utf-8', 'replace')).decode()};"
 
 
-def _encode(pcm: PcmAudio, comment: str, encoder: _SoundfileFormat) -> bytes:
+def _encode(pcm: PcmAudio, comment: str, encoder: _EncodedFormat) -> bytes:
     try:
         np: Any = import_module("numpy")
         soundfile: Any = import_module("soundfile")

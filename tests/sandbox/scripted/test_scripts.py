@@ -14,10 +14,10 @@ from puq_magics.sandbox.scripted.scripts import (
     NOTICE,
     SCRIPTS,
     Content,
-    Failure,
     Reasoning,
     Stall,
     StreamEnd,
+    StreamFailure,
     Token,
     code_section,
     iter_steps,
@@ -125,7 +125,7 @@ def test_what_the_others_do() -> None:
     assert isinstance(last["sandbox/think"], Content)
     assert last["sandbox/stall"] == Stall(keep_alive=True)
     assert last["sandbox/silence"] == Stall(keep_alive=False)
-    assert isinstance(last["sandbox/fail"], Failure)
+    assert isinstance(last["sandbox/fail"], StreamFailure)
 
 
 def block(question: str) -> str:
@@ -274,7 +274,7 @@ def test_nothing_comes_after_a_stall_or_a_break() -> None:
         Token("content", "a"),
         Stall(keep_alive=True),
     ]
-    assert list(iter_steps([Content("a"), Failure("no"), Content("b")])) == [
+    assert list(iter_steps([Content("a"), StreamFailure("no"), Content("b")])) == [
         Token("content", "a"),
-        Failure("no"),
+        StreamFailure("no"),
     ]
