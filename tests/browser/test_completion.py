@@ -88,7 +88,7 @@ def test_one_that_has_the_word_inside_is_found(completion_editor: CompletionEdit
 def test_options_come_with_their_help(completion_editor: CompletionEditor) -> None:
     completion_editor.tab("%puq_chat --m")
     assert sorted(completion_editor.completions("--model")) == ["--max-tokens", "--model"]
-    assert "the most tokens to answer with" in completion_editor.list.inner_text()
+    assert "maximum number of tokens in the answer" in completion_editor.list.inner_text()
 
 
 def test_in_a_cell_magic(completion_editor: CompletionEditor) -> None:
