@@ -622,7 +622,7 @@ def test_a_failure_is_silent(
 def test_the_parser_raises_what_ipythons_own_matchers_expect(shell: Any) -> None:
     shell.error("%puq_chat -t hot hi")  # the parser is made
     with pytest.raises(UsageError):
-        shell.ip.find_line_magic("puq_chat").parser.parse_argstring("-m", partial=True)
+        shell.ip.find_line_magic("puq_chat").parser.parse_argstring("-m")
 
 
 def test_unload_removes_the_matcher(shell: Any) -> None:
