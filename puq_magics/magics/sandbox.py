@@ -162,7 +162,7 @@ def _download_weights(session: Session) -> None:
     try:
         summary = fetch_weights(view.report)
     except KeyboardInterrupt:
-        view.end("DownloadInterrupted: nothing was kept.")
+        view.end("Interrupted: nothing was kept.")
         raise DownloadInterrupted from None
     except ConfigurationError:
         view.end("The download failed.")

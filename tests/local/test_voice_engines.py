@@ -220,7 +220,7 @@ def test_an_hour_can_be_let_go_of_at_any_time(client: SandboxClient, spoken: byt
     first = [json.loads(next(each for each in events if each)[6:]) for _ in range(20)]
     assert first[1]["duration"] == pytest.approx(3600, rel=0.05)
     assert errors(first[0]["delta"], SENTENCES[0]) <= 1
-    assert engine("hearing").memory_info().rss < 400e6
+    assert engine("transcription").memory_info().rss < 400e6
     answer.close()
     # Nothing is left of it: the next one does not wait for the rest of the hour.
     assert errors(client.hear(spoken).json()["text"]) <= 1
