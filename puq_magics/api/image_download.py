@@ -344,11 +344,11 @@ def _resolve(parsed_url: _ParsedURL, loopback: bool) -> list[_IP]:
     addresses = list(dict.fromkeys(ip_address(str(entry[4][0])) for entry in found))
     if not all(_is_allowed(ip, loopback) for ip in addresses):
         raise InvalidResponseError(
-            f"the image's address points into a private network ({parsed_url.host}); it was not gone to."
+            f"the image's address points into a private network ({parsed_url.host}). Nothing was downloaded."
         )
     if parsed_url.scheme == "http" and not all(_is_loopback(ip) for ip in addresses):
         raise InvalidResponseError(
-            f"the image's address at {parsed_url.host} is plain http; it was not gone to."
+            f"the image's address at {parsed_url.host} is plain http. Nothing was downloaded."
         )
     return addresses
 

@@ -31,7 +31,7 @@ _OWN_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 #: The largest JSON body, in bytes.
 MAX_BODY_BYTES: Final = 100 * 1024 * 1024
-#: The longest that an answer in one piece is held back, in seconds: patience is not what it teaches.
+#: The longest that an answer in one piece is held back, in seconds, which caps artificial delays.
 MAX_WAIT_SECONDS: Final = 2.0
 #: So much of a body that is refused is still read, in bytes: who is cut off while sending may never see why.
 _MAX_DRAINED_BYTES: Final = 4 * 1024**3

@@ -133,7 +133,7 @@ def _expand_user(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise InputError(f"{text} names nobody's home folder.", hint="Write the path in full.") from None
+        raise InputError(f"{text} has an unknown user in its path.", hint="Write the path in full.") from None
 
 
 def _not_found_error(text: str, path: Path, variables: Mapping[str, Any]) -> InputError:

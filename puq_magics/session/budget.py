@@ -104,7 +104,7 @@ class CostTracker:
             c for (kind, _), costs in self._costs.items() if kind == info.kind for c in costs
         ]
         if not past_costs:
-            words = f"the price of {info.model} is not known, and no such call was made so far"
+            words = f"the price of {info.model} is not known, and no similar call was made yet"
             return Estimate(None, words)
         mean = sum(past_costs) / len(past_costs)
         others = "" if of_model else " of other models"
@@ -128,7 +128,7 @@ class CostTracker:
         return max(self.estimated_total, balance_drop or 0.0)
 
     def reserve(self, budget: float, estimate: Estimate, balance_drop: float | None) -> float:
-        """Set the estimate aside, until ``release``. Raises BudgetError for a call that would pass the budget."""
+        """Set the estimate aside, until ``release``. Raises BudgetError for a call that would exceed the budget."""
         with self._lock:
             self.check(budget, estimate, balance_drop)
             reserved = estimate.cost or 0.0
@@ -141,7 +141,7 @@ class CostTracker:
             self._reserved -= reserved
 
     def check(self, budget: float, estimate: Estimate, balance_drop: float | None) -> None:
-        """Raise BudgetError for a call that would pass the budget, or where none can be kept."""
+        """Raise BudgetError for a call that would exceed the budget, or where none can be kept."""
         spent = self.spent(balance_drop) + self._reserved
         if estimate.cost is None and balance_drop is None:
             raise BudgetError(
@@ -152,7 +152,7 @@ class CostTracker:
             return
         by = "by the balance" if (balance_drop or 0.0) > self.estimated_total else "by estimate"
         raise BudgetError(
-            f"this call would pass the budget of {format_credits(budget)}: "
+            f"this call would exceed the budget of {format_credits(budget)}: "
             f"{format_credits(spent)} are spent ({by}), and {_cost_text(estimate)}.",
             hint=f"Nothing was sent. To go on: %config PuqMagics.budget = {_suggested_budget(spent, estimate)}"
             " (None for no budget)",
@@ -160,7 +160,7 @@ class CostTracker:
 
 
 def _cost_text(estimate: Estimate) -> str:
-    return f"it may cost {estimate}" if estimate.cost is not None else f"what it costs is open: {estimate}"
+    return f"it may cost {estimate}" if estimate.cost is not None else f"its cost is unknown: {estimate}"
 
 
 def _suggested_budget(spent: float, estimate: Estimate) -> str:

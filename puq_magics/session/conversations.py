@@ -195,7 +195,7 @@ class Conversations:
 
     @contextmanager
     def locked(self, conversation: Conversation) -> Iterator[Conversation]:
-        """The one to change, one call at a time: what is kept under its name by now, else itself, which then is.
+        """Lock and yield the stored conversation of that name; store this one if there is none.
 
         Calls at the same time may each have begun one of that name.
         """

@@ -66,7 +66,7 @@ def delete_key(origin: str) -> bool:
     else:
         return True
     raise ConfigurationError(
-        f"the keyring does not give the key up ({problem}).", hint="Unlock it, and try again."
+        f"the keyring does not release the key ({problem}).", hint="Unlock it, and try again."
     )
 
 

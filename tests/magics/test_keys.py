@@ -169,7 +169,7 @@ def test_a_locked_keyring(shell: Any, getpass_answers: list[str], system_keyring
     assert "The key is kept until this kernel ends." in str(error)
     assert "…wxyz from %puq_login" in shell.run("%puq").out  # for the session it is kept
     refused = shell.error("%puq_logout")
-    assert "does not give the key up" in str(refused)
+    assert "does not release the key" in str(refused)
     assert "The key that was entered is forgotten." in str(refused)
     system_keyring.problem = None
     getpass_answers.append(KEY)

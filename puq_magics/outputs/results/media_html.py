@@ -208,7 +208,7 @@ def _describe_location(path: Path | None, size: int, limit: float, linked: bool,
     if not linked:
         outside = "not shown here, as it was saved outside of the notebook&#39;s folder"
         return f"{position}{why}: {outside}: {_file_link(path)}"
-    return f"{position}{_file_link(path)} is {why}: keep the file beside the notebook."
+    return f"{position}{_file_link(path)} is {why}: it is linked, not embedded; keep it in the notebook&#39;s folder."
 
 
 def _saved_paths_html(paths: Sequence[Path]) -> str:

@@ -56,7 +56,7 @@ class UsageRow:
     prompt_tokens: int
     completion_tokens: int
     images: int
-    #: Characters that were spoken, and seconds of sound.
+    #: Characters that were spoken, and seconds of audio.
     characters: int
     audio_seconds: float
     #: Seconds of all calls together.
@@ -115,7 +115,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
     ("completion tokens", "completion_tokens", format_number, True),
     ("images", "images", format_number, False),
     ("characters", "characters", format_number, False),
-    ("seconds of sound", "audio_seconds", _format_seconds, False),
+    ("audio seconds", "audio_seconds", _format_seconds, False),
     ("seconds", "seconds", _format_seconds, True),
     ("to first token", "time_to_first_token", _format_first_token, True),
     ("estimated cost", "estimated_cost", _format_cost, True),
@@ -200,7 +200,8 @@ class UsageReport(DisplayOnce, Sequence[UsageRow]):
         notes = []
         if self.total.estimated_cost is not None:
             notes.append(
-                "Costs are estimates, in credits, by prices or by the balance's fall; %puq_balance is the truth."
+                "Costs are estimates in credits, from list prices, or from the change in balance; "
+                "%puq_balance is authoritative."
             )
             if self.total.without_cost:
                 count = self.total.without_cost

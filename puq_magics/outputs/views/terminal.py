@@ -1,4 +1,4 @@
-"""The same for a terminal: the text as it comes, without the model's control characters."""
+"""Terminal view: prints text as it streams, without the model's control characters."""
 
 from __future__ import annotations
 

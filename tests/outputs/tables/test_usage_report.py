@@ -79,7 +79,7 @@ def test_columns_for_media_only_where_there_are_any(report: UsageReport) -> None
     text = media._repr_mimebundle_()["text/plain"]
     assert "images" in text
     assert "characters" in text
-    assert "seconds of sound" not in text
+    assert "audio seconds" not in text
 
 
 def test_nothing_yet() -> None:
