@@ -160,7 +160,7 @@ class Sandbox:
     ``pace`` is in chunks per second (None: a pleasant default; 0: as fast as possible), ``balance`` in
     credits.  ``fail`` plans faults for the next paid requests, ``"429:2,500"``: two 429, then nothing but
     500.  ``drop_after`` cuts the connection after so many chunks of a stream.  ``models`` makes the list that
-    long with invented ones.  ``largest_upload`` is in bytes.  ``port`` 0 takes any free one; ``token`` None
+    long with invented ones.  ``max_upload_bytes`` is in bytes.  ``port`` 0 takes any free one; ``token`` None
     makes one up.  ``keys`` makes up more of them, each with as many credits, for others on this machine.
 
     ``local`` adds small models that answer for real on this machine, with the file ``gguf`` (which implies it) as

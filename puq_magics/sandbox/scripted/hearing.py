@@ -27,7 +27,7 @@ class _Utterance:
     digest: bytes
 
 
-_utterances: OrderedDict[bytes, dict[int, _Utterance]] = OrderedDict()
+_utterances: OrderedDict[bytes, dict[tuple[int, bytes], _Utterance]] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -39,7 +39,8 @@ def remember_speech(samples: bytes, text: str) -> None:
         return
     with _lock:
         known = _utterances.setdefault(key, {})
-        known[len(signs)] = _Utterance(text, len(signs), sha256(signs).digest())
+        digest = sha256(signs).digest()
+        known[len(signs), digest] = _Utterance(text, len(signs), digest)
         _utterances.move_to_end(key)
         while len(_utterances) > _MAX_UTTERANCES:
             _utterances.popitem(last=False)
