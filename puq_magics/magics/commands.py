@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections import ChainMap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from IPython.core.magic import (
     line_cell_magic,
     line_magic,
     magics_class,
-    needs_local_scope,
     no_var_expand,
 )
 
@@ -315,19 +313,19 @@ class PuqCommands(Magics):
         """Unregister the event handler, when the extension is unloaded."""
         self.session.shell.events.unregister("post_run_cell", self._failures.after_cell)
 
-    def _variables(self, local_ns: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    def _variables(self) -> Mapping[str, Any]:
         """Return the variables that a prompt can name; ``In`` has the cells as typed, with their magics."""
-        names = ChainMap(dict(local_ns or {}), dict(self.session.namespace))
-        history: Any = self.session.shell.history_manager
-        if history is not None and names.get("In") is history.input_hist_parsed:
-            return names.new_child({"In": history.input_hist_raw})
-        return names
+        from puq_magics.magics.variables import calling_frame, visible_variables
 
-    @needs_local_scope
+        frame = calling_frame()
+        variables = {**self.session.namespace, **frame.f_globals}
+        history: Any = self.session.shell.history_manager
+        if history is not None and variables.get("In") is history.input_hist_parsed:
+            variables["In"] = history.input_hist_raw
+        return visible_variables(frame, variables)
+
     @_magic(CHAT_COMMAND, has_cell=True)
-    def puq_chat(
-        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
-    ) -> ChatResult | None:
+    def puq_chat(self, line: str, cell: str | None = None) -> ChatResult | None:
         """Ask a model; the answer streams in as Markdown, and is the value of the magic.
 
         In a line the prompt follows the options; in a cell it is the body, and the first word of the line may be
@@ -337,13 +335,10 @@ class PuqCommands(Magics):
         args, prompt = parse_prompt(CHAT_COMMAND, "puq_chat", line, cell, promptless_option="continue_")
         from puq_magics.magics.chat import ask
 
-        return ask(self.session, args, prompt, self._variables(local_ns))
+        return ask(self.session, args, prompt, self._variables())
 
-    @needs_local_scope
     @_magic(IMAGE_COMMAND, has_cell=True)
-    def puq_image(
-        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
-    ) -> ImageResult | None:
+    def puq_image(self, line: str, cell: str | None = None) -> ImageResult | None:
         """Generate images from a prompt; they are shown, and are the value of the magic.
 
         In a line the prompt follows the options; in a cell it is the body, and the first word of the line may be
@@ -355,13 +350,10 @@ class PuqCommands(Magics):
         args, prompt = parse_prompt(IMAGE_COMMAND, "puq_image", line, cell)
         from puq_magics.magics.image import generate_image
 
-        return generate_image(self.session, args, prompt, self._variables(local_ns))
+        return generate_image(self.session, args, prompt, self._variables())
 
-    @needs_local_scope
     @_magic(SPEAK_COMMAND, has_cell=True)
-    def puq_speak(
-        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
-    ) -> SpeechResult | None:
+    def puq_speak(self, line: str, cell: str | None = None) -> SpeechResult | None:
         """Convert text to speech; an audio player is shown, and the audio is the value of the magic.
 
         In a line the text follows the options; in a cell it is the body, and the first word of the line may be the
@@ -374,11 +366,10 @@ class PuqCommands(Magics):
         args, text = parse_prompt(SPEAK_COMMAND, "puq_speak", line, cell)
         from puq_magics.magics.speech import synthesize_speech
 
-        return synthesize_speech(self.session, args, text, self._variables(local_ns))
+        return synthesize_speech(self.session, args, text, self._variables())
 
-    @needs_local_scope
     @_magic(TRANSCRIBE_COMMAND)
-    def puq_transcribe(self, line: str, local_ns: Mapping[str, Any] | None = None) -> TranscriptResult | None:
+    def puq_transcribe(self, line: str) -> TranscriptResult | None:
         """Transcribe a recording; the text is shown, and the result is the value of the magic.
 
         The argument is the path of a file or the name of a variable: bytes, the result of %puq_speak, an IPython
@@ -393,7 +384,7 @@ class PuqCommands(Magics):
         """
         from puq_magics.magics.transcription import run_transcription
 
-        return run_transcription(self.session, TRANSCRIBE_COMMAND, line, self._variables(local_ns))
+        return run_transcription(self.session, TRANSCRIBE_COMMAND, line, self._variables())
 
     @_magic(FIX_COMMAND)
     def puq_fix(self, line: str) -> ChatResult | None:
