@@ -23,8 +23,8 @@ from puq_magics.sandbox.scripted.scripts import (
     Token,
     iter_steps,
 )
-from puq_magics.sandbox.streaming import SSEHandler, as_json
-from puq_magics.sandbox.validation import INTERNAL_ERROR, ErrorResponse, error_object
+from puq_magics.sandbox.streaming import SSEHandler
+from puq_magics.sandbox.validation import INTERNAL_ERROR, ErrorResponse, as_json, error_object
 
 #: Seconds between two keep-alive comments.
 _KEEP_ALIVE: Final = 1.0

@@ -16,6 +16,15 @@ def completion_id() -> str:
     return f"chatcmpl-{secrets.token_hex(12)}"
 
 
+def token_usage(prompt: int, completion: int) -> dict[str, int]:
+    """Return token counts as in the API's ``usage``."""
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+
+
 class CompletionBuilder:
     """One answer in progress: id, text so far, usage."""
 
@@ -35,11 +44,7 @@ class CompletionBuilder:
     @property
     def usage(self) -> dict[str, int]:
         """The tokens so far."""
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.prompt_tokens + self.completion_tokens,
-        }
+        return token_usage(self.prompt_tokens, self.completion_tokens)
 
     def chunk(self, delta: dict[str, str], finish_reason: FinishReason = None) -> dict[str, object]:
         """One event of a stream."""

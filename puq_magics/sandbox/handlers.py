@@ -18,6 +18,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler, stream_request_body
 
 from puq_magics.sandbox import validation as refusals
+from puq_magics.sandbox.disconnect import until_disconnected
 from puq_magics.sandbox.models import LOCAL, Kind, ModelEntry, list_response
 from puq_magics.sandbox.state import RequestRecord, State
 from puq_magics.sandbox.validation import ErrorResponse, invalid
@@ -262,15 +263,7 @@ class AccountHandler(RouterHandler):
 
     async def await_or_disconnect(self, work: Awaitable[T]) -> T:
         """Await ``work``; if the client disconnects first, cancel it and raise StreamClosedError."""
-        task = asyncio.ensure_future(work)
-        try:
-            either: set[asyncio.Future[Any]] = {task, self.disconnected}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise StreamClosedError
-            return task.result()
-        finally:
-            task.cancel()
+        return await until_disconnected(work, self.disconnected)
 
 
 class ModelsHandler(AccountHandler):

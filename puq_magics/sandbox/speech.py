@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from tornado.iostream import StreamClosedError
 
 from puq_magics.sandbox import validation as fields
-from puq_magics.sandbox.backends.speech import (
-    ENGINE_HEADER,
-    MAX_INPUT_CHARS,
-    MAX_SPEED,
-    MIN_SPEED,
-    EngineSpeech,
-)
+from puq_magics.sandbox.backends.speech import MEDIA_TYPES, EngineSpeech
 from puq_magics.sandbox.handlers import AccountHandler
 from puq_magics.sandbox.models import ModelEntry
 from puq_magics.sandbox.scripted.hearing import remember_speech
@@ -31,30 +24,11 @@ from puq_magics.sandbox.scripted.speech import (
     tones,
     write_audio,
 )
-from puq_magics.sandbox.validation import Json, invalid
+from puq_magics.sandbox.speech_request import ENGINE_HEADER, SpeechRequest, read_speech_request
+from puq_magics.sandbox.validation import invalid
 
 #: Bytes of one piece.
 _PIECE: Final = 16 * 1024
-
-
-@dataclass(frozen=True)
-class SpeechRequest:
-    """Text, voice, speed and format of a scripted speech."""
-
-    text: str
-    voice: str
-    speed: float
-    format: str
-
-
-def read_speech_request(body: Json) -> SpeechRequest:
-    """Read a body; raises ErrorResponse (400, 422) where it does not fit."""
-    return SpeechRequest(
-        text=fields.text(body, "input", MAX_INPUT_CHARS),
-        voice=fields.choice(body, "voice", tuple(VOICES), "alloy"),
-        speed=fields.number(body, "speed", 1.0, MIN_SPEED, MAX_SPEED),
-        format=fields.choice(body, "response_format", FORMATS, "wav"),
-    )
 
 
 class SpeechHandler(AccountHandler):
@@ -67,9 +41,9 @@ class SpeechHandler(AccountHandler):
         model = self.model_for("speech", fields.model_code(body.get("model")))
         with suppress(StreamClosedError):  # the client went
             if model.backend_kind == "local":
-                await EngineSpeech(self, model, body).run()
+                await EngineSpeech(self, model, read_speech_request(body, MEDIA_TYPES, "mp3")).run()
             else:
-                await self._answer_from_script(model, read_speech_request(body))
+                await self._answer_from_script(model, read_speech_request(body, FORMATS, "wav", VOICES))
 
     async def _answer_from_script(self, model: ModelEntry, request: SpeechRequest) -> None:
         sound, engine = await self._speak(request)
@@ -93,16 +67,11 @@ class SpeechHandler(AccountHandler):
             utterance = EspeakProcess(request.text, VOICES[request.voice], request.speed)
         except OSError:
             return None
-        # A thread rather than asyncio's subprocess, which a selector loop on Windows does not have.
-        waiting = asyncio.ensure_future(asyncio.to_thread(utterance.wait))
-        either: set[asyncio.Future[Any]] = {waiting, self.disconnected}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            utterance.stop()
-        spoken = await waiting
-        if self.disconnected.done():
-            raise StreamClosedError
-        return spoken
+        try:
+            # A thread rather than asyncio's subprocess, which a selector loop on Windows does not have.
+            return await self.await_or_disconnect(asyncio.to_thread(utterance.wait))
+        finally:
+            utterance.stop()  # if the client has disconnected
 
     async def _file(self, sound: PcmAudio, request: SpeechRequest, engine: str) -> tuple[bytes, str]:
         remember_speech(sound.samples, request.text)

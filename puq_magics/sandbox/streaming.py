@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from puq_magics.sandbox.handlers import AccountHandler
+from puq_magics.sandbox.validation import ErrorResponse, as_json, error_object
 
 #: A comment that clients take for a sign of life.
 KEEP_ALIVE: Final = b": PROCESSING\n\n"
@@ -58,6 +58,16 @@ class SSEHandler(AccountHandler):
         finally:
             ticking.cancel()
 
+    @asynccontextmanager
+    async def errors_as_events(self) -> AsyncIterator[None]:
+        """Send an ErrorResponse as the last event if the stream has begun; raise it otherwise."""
+        try:
+            yield
+        except ErrorResponse as error:
+            if not self.streaming:
+                raise
+            await self.send_event(as_json(error_object(error.message, error.code)))
+
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         self._last = loop.time()
@@ -85,9 +95,3 @@ class SSEHandler(AccountHandler):
         finally:
             self._flushing = False
             self._last = asyncio.get_running_loop().time()
-
-
-def as_json(value: object) -> bytes:
-    """JSON without white space, in UTF-8."""
-    # A lone surrogate is valid in JSON's escapes but has no UTF-8.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

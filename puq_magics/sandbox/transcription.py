@@ -10,11 +10,11 @@ from typing import Final
 from tornado.iostream import StreamClosedError
 
 from puq_magics.sandbox import transcripts
-from puq_magics.sandbox.backends.transcription import EngineTranscription, Spool, require_english
+from puq_magics.sandbox.backends.transcription import EngineTranscription, Spool
 from puq_magics.sandbox.handlers import MAX_WAIT_SECONDS
 from puq_magics.sandbox.models import ModelEntry
 from puq_magics.sandbox.scripted.hearing import RecognizedText, SpeechMatcher
-from puq_magics.sandbox.streaming import SSEHandler, as_json
+from puq_magics.sandbox.streaming import SSEHandler
 from puq_magics.sandbox.transcripts import (
     MultipartParser,
     Segment,
@@ -23,7 +23,7 @@ from puq_magics.sandbox.transcripts import (
     parse_boundary,
     parse_options,
 )
-from puq_magics.sandbox.validation import invalid, model_code, unprocessable
+from puq_magics.sandbox.validation import as_json, invalid, model_code, unprocessable
 
 #: The language of what espeak-ng speaks here, where none is named.
 _LANGUAGE: Final = "en"
@@ -101,7 +101,7 @@ class TranscriptionHandler(SSEHandler):
         form = parse_options(fields, _checked_language(fields.get("language")))
         with suppress(StreamClosedError):  # the client went
             if model.backend_kind == "local" and self._spool is not None:
-                require_english(model, form.language)
+                _require_english(model, form.language)
                 self._spool.close()
                 await EngineTranscription(self, model, form, self._spool, self._filename).run()
             else:
@@ -163,6 +163,13 @@ def _checked_language(language: str | None) -> str:
     if not _LANGUAGE_TAG.fullmatch(language):
         raise invalid(f"'language' must be a code such as en or de; it is {language!r}")
     return language
+
+
+def _require_english(model: ModelEntry, language: str) -> None:
+    if language and language.lower().partition("-")[0] not in ("en", "eng"):
+        raise invalid(
+            f"'language' is {language!r}, but {model.code} knows only English: leave it out, or send en"
+        )
 
 
 def _no_recogniser(filename: str, hearing: SpeechMatcher) -> str:

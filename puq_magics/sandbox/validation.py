@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 VALIDATION_ERROR = "VALIDATION_ERROR"
 INTERNAL_ERROR = "INTERNAL_ERROR"
@@ -113,6 +113,21 @@ def read_object(raw: bytes | bytearray) -> Json:
     if not isinstance(body, dict):
         raise unprocessable("The body is not a JSON object")
     return body
+
+
+def json_object(data: bytes) -> dict[str, Any] | None:
+    """Read a JSON object; return None for anything else."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def as_json(value: object) -> bytes:
+    """Return compact JSON in UTF-8."""
+    # A lone surrogate is valid in JSON's escapes but has no UTF-8.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -1,22 +1,31 @@
-"""Backends of a proxied request: a local engine or an upstream server."""
+"""Backends of a request: a local engine or an upstream server."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import Final
 
-from puq_magics.sandbox.backends.http_client import Endpoint
-from puq_magics.sandbox.validation import ErrorResponse
+from puq_magics.sandbox.backends.http_client import (
+    Endpoint,
+    HttpResponse,
+    IncompleteResponseError,
+    UnreachableError,
+    send_request,
+)
+from puq_magics.sandbox.local.engine import Engine, EngineError
+from puq_magics.sandbox.validation import ErrorResponse, as_json, bad_gateway, invalid
 
-if TYPE_CHECKING:
-    from puq_magics.sandbox.local.engine import Engine
+#: Bytes of an error response that are read.
+MAX_ERROR_BYTES: Final = 64 * 1024
 
 
 class Backend(ABC):
-    """Something that speaks the OpenAI API."""
+    """Server that speaks the OpenAI API."""
 
     @property
     @abstractmethod
@@ -27,24 +36,42 @@ class Backend(ABC):
     def acquire(self, disconnected: asyncio.Future[None]) -> AbstractAsyncContextManager[Endpoint]:
         """Wait for the backend's turn and yield its endpoint; raises ErrorResponse if it is not available.
 
-        Raises StreamClosedError as soon as ``gone`` is done.
+        Raises StreamClosedError as soon as ``disconnected`` is done.
         """
 
-    async def unreachable_message(self, why: str) -> str:
-        """Error message for a backend that sent no answer."""
-        return f"{self.name} cannot be reached: {why}"
+    @asynccontextmanager
+    async def open(
+        self, disconnected: asyncio.Future[None], path: str, body: Mapping[str, object]
+    ) -> AsyncIterator[HttpResponse]:
+        """Post JSON and yield the response, whatever its status.
 
-    async def truncated_message(self, how: str) -> str:
-        """Error message for an answer that ended too early."""
-        return f"{self.name} broke off in mid-answer: {how}"
+        Raises ErrorResponse if the backend is not available (500, 503) or its response ends early (502), and
+        StreamClosedError as soon as ``disconnected`` is done while it waits for its turn.
+        """
+        async with self.acquire(disconnected) as endpoint:
+            try:
+                async with send_request(endpoint, "POST", path, as_json(body)) as response:
+                    yield response
+            except UnreachableError as error:
+                raise ErrorResponse(503, await self.unreachable_message(str(error))) from None
+            except IncompleteResponseError as error:
+                raise bad_gateway(await self.truncated_message(str(error))) from None
 
-    def redact(self, words: str) -> str:
-        """Words of its own without what is not for others."""
-        return words
+    async def unreachable_message(self, reason: str) -> str:
+        """Error message for a backend that sent no response."""
+        return f"{self.name} cannot be reached: {reason}"
+
+    async def truncated_message(self, reason: str) -> str:
+        """Error message for a response that ended early."""
+        return f"{self.name} broke off in mid-answer: {reason}"
+
+    def redact(self, text: str) -> str:
+        """Remove from the backend's own text what clients must not see."""
+        return text
 
 
 class EngineBackend(Backend):
-    """A model on this machine, in a process that is started when it is first asked."""
+    """Model on this machine, in a process that is started on first use."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -56,21 +83,34 @@ class EngineBackend(Backend):
 
     @asynccontextmanager
     async def acquire(self, disconnected: asyncio.Future[None]) -> AsyncIterator[Endpoint]:
-        """Wait until it is free, and start it if it does not run."""
-        from puq_magics.sandbox.local.engine import EngineError
-
+        """Wait for the engine's turn and start it if necessary."""
         try:
             async with self._engine.acquire(disconnected) as running:
                 yield Endpoint(f"{running.url}/v1", running.key)
         except EngineError as error:
-            # Not a 503: who asks again at once, as clients do then, would only wait for the same once more.
+            # Not a 503: clients retry that at once, and would wait for the same failure again.
             raise ErrorResponse(500, str(error)) from None
 
-    async def unreachable_message(self, why: str) -> str:  # noqa: ARG002 - there is more to say
-        """Error message for a process that ended before it answered."""
+    @asynccontextmanager
+    async def open_job(
+        self, disconnected: asyncio.Future[None], path: str, job: Mapping[str, object]
+    ) -> AsyncIterator[HttpResponse]:
+        """Send a job to an engine of ours and yield its response of status 200; raises ErrorResponse as `open`.
+
+        A job that the engine rejects raises ErrorResponse (400) with the engine's message.
+        """
+        async with self.open(disconnected, path, job) as response:
+            if response.status == HTTPStatus.BAD_REQUEST:
+                raise invalid(json.loads(await response.read_all(MAX_ERROR_BYTES))["error"])
+            if response.status != HTTPStatus.OK:
+                raise bad_gateway(f"{self.name} failed, with status {response.status}")
+            yield response
+
+    async def unreachable_message(self, reason: str) -> str:  # noqa: ARG002 - the process's end says more
+        """Error message for a process that ended before its response."""
         ended = await self._engine.exit_description()
         return f"The engine {ended} before it answered; the next request starts it again"
 
-    async def truncated_message(self, how: str) -> str:  # noqa: ARG002
-        """Error message for a process that ended in mid-answer."""
+    async def truncated_message(self, reason: str) -> str:  # noqa: ARG002
+        """Error message for a process that ended during its response."""
         return f"The engine {await self._engine.exit_description()} in mid-answer; the next request starts it again"

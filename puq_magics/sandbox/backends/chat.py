@@ -1,4 +1,4 @@
-"""A chat on its way to a model that answers for real, and back."""
+"""Chat completions of a real model, passed on to the client."""
 
 from __future__ import annotations
 
@@ -8,36 +8,28 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from puq_magics.sandbox import looking as tokens
-from puq_magics.sandbox.backends.backend import Backend
-from puq_magics.sandbox.backends.errors import BackendErrorResponse, json_object
-from puq_magics.sandbox.backends.http_client import (
-    Endpoint,
-    HttpResponse,
-    IncompleteResponseError,
-    UnreachableError,
-    send_request,
-)
+from puq_magics.sandbox.backends.backend import MAX_ERROR_BYTES, Backend
+from puq_magics.sandbox.backends.errors import BackendErrorResponse
+from puq_magics.sandbox.backends.http_client import HttpResponse, IncompleteResponseError
 from puq_magics.sandbox.backends.meter import UsageMeter
 from puq_magics.sandbox.backends.sse import EventReader
 from puq_magics.sandbox.chat_request import ChatRequest
 from puq_magics.sandbox.completion import completion_id
 from puq_magics.sandbox.models import ModelEntry
-from puq_magics.sandbox.streaming import SSEHandler, as_json
-from puq_magics.sandbox.validation import ErrorResponse, bad_gateway, error_object
+from puq_magics.sandbox.streaming import SSEHandler
+from puq_magics.sandbox.validation import as_json, bad_gateway, json_object
 
 _PATH: Final = "/chat/completions"
-#: Bytes of a refusal that are read.
-_LARGEST_REFUSAL: Final = 64 * 1024
-#: Parts of a message or a delta that hold what a model wrote.
-_WRITTEN: Final = ("content", "reasoning_content", "reasoning", "tool_calls")
+#: Fields of a message or a delta that hold generated text.
+_GENERATED: Final = ("content", "reasoning_content", "reasoning", "tool_calls")
 
 Json = dict[str, Any]
 
 
 class ChatProxy:
-    """One chat, asked of a backend in the name of a client.
+    """One chat completion, requested from a backend for a client.
 
-    An answer bears our id and the model's code, as all answers of this router, and is charged as it comes.
+    The response carries our id and the model's code, and is charged as it streams.
     """
 
     def __init__(
@@ -49,71 +41,62 @@ class ChatProxy:
         self._backend = backend
         self._meter = UsageMeter(handler.account, model, request.prompt_tokens)
         self._identity = {"id": completion_id(), "model": model.code}
-        #: Whether the backend said that all is written, and that nothing more comes.
+        #: True once a finish reason has arrived, and once [DONE] has.
         self._finished = self._done = False
         self._usage_sent = False
 
     async def run(self) -> None:
         """Answer the client.
 
-        Raises ErrorResponse where that is still possible, StreamClosedError when the client goes.
-
-        When it does, the connection to the backend is closed at once, whatever is waited for.
+        Raises ErrorResponse before a stream has begun, and StreamClosedError when the client disconnects; the
+        connection to the backend is then closed at once.
         """
         if not self._request.stream:
-            whole = await self._handler.await_or_disconnect(self._whole())
-            await self._handler.finish(as_json(whole))
+            completion = await self._handler.await_or_disconnect(self._completion())
+            await self._handler.finish(as_json(completion))
             return
         async with self._handler.send_keep_alives():
             await self._handler.await_or_disconnect(self._stream())
 
-    async def _whole(self) -> Json:
-        async with self._answer() as reply:
-            body = json_object(await reply.read_all())
+    async def _completion(self) -> Json:
+        async with self._open() as response:
+            body = json_object(await response.read_all())
             if body is None or not isinstance(body.get("choices"), list):
                 raise bad_gateway(f"{self._backend.name} sent no answer that can be read")
         self._meter.set_usage(body.get("usage"))
         if not self._meter.reported:
-            self._meter.add_tokens(tokens.count("".join(_written(body, "message"))))
+            self._meter.add_tokens(tokens.count("".join(_generated_text(body, "message"))))
         return {**body, "usage": body.get("usage") or self._meter.usage, **self._identity}
 
     async def _stream(self) -> None:
-        try:
-            async with self._answer() as reply:
-                await self._pass_on(reply)
-        except ErrorResponse as refusal:
-            if not self._handler.streaming:
-                raise
-            await self._handler.send_event(as_json(error_object(refusal.message, refusal.code)))
+        async with self._handler.errors_as_events(), self._open() as response:
+            reader = EventReader()
+            while not self._done and (piece := await response.read()):
+                for data in reader.feed(piece):
+                    await self._forward(data)
+            for data in reader.close():
+                await self._forward(data)
+            if not self._finished and not self._done:
+                raise IncompleteResponseError("it stopped")
+            if self._request.include_usage and not self._usage_sent:
+                chunk = {"object": "chat.completion.chunk", "choices": [], "usage": self._meter.usage}
+                await self._handler.send_event(as_json({**chunk, **self._identity}))
+            await self._handler.send_event(b"[DONE]")
 
-    async def _pass_on(self, reply: HttpResponse) -> None:
-        reader = EventReader()
-        while not self._done and (piece := await reply.read()):
-            for data in reader.feed(piece):
-                await self._event(data)
-        for data in reader.close():
-            await self._event(data)
-        if not self._finished and not self._done:
-            raise IncompleteResponseError("it stopped")
-        if self._request.include_usage and not self._usage_sent:
-            chunk = {"object": "chat.completion.chunk", "choices": [], "usage": self._meter.usage}
-            await self._handler.send_event(as_json({**chunk, **self._identity}))
-        await self._handler.send_event(b"[DONE]")
-
-    async def _event(self, data: bytes) -> None:
-        """Pass one event on, paid for; it may be for our own eyes only."""
+    async def _forward(self, data: bytes) -> None:
+        """Charge an event and send it on, unless it only has the usage that the client did not request."""
         if data == b"[DONE]":
             self._done = True
             return
         event = json_object(data)
         if event is None:
-            raise bad_gateway(f"{self._backend.name} sent something in mid-answer that is no event")
+            raise bad_gateway(f"{self._backend.name} sent an invalid event in mid-answer")
         if event.get("error"):
             message = BackendErrorResponse.read(500, {}, data, self._backend.redact).message
             raise bad_gateway(f"{self._backend.name} failed in mid-answer: {message}")
         usage = event.get("usage")
         self._meter.set_usage(usage)
-        if any(_written(event, "delta")):
+        if any(_generated_text(event, "delta")):
             self._meter.add_tokens()
         choices = _choices(event)
         self._finished |= any(choice.get("finish_reason") for choice in choices)
@@ -125,50 +108,35 @@ class ChatProxy:
         await self._handler.send_event(as_json({**event, **self._identity}))
 
     @asynccontextmanager
-    async def _answer(self) -> AsyncIterator[HttpResponse]:
-        """The backend's answer, of status 200.
+    async def _open(self) -> AsyncIterator[HttpResponse]:
+        """Yield the backend's response of status 200; raises ErrorResponse for any other.
 
-        Raises ErrorResponse for any other, and for one that ends too early.
+        Fields that the client did not send are left out of a second request if the backend rejects them.
         """
-        async with self._backend.acquire(self._handler.disconnected) as server:
-            try:
-                async with self._asked(server) as reply:
-                    yield reply
-            except UnreachableError as error:
-                raise ErrorResponse(503, await self._backend.unreachable_message(str(error))) from None
-            except IncompleteResponseError as error:
-                raise bad_gateway(await self._backend.truncated_message(str(error))) from None
-
-    @asynccontextmanager
-    async def _asked(self, server: Endpoint) -> AsyncIterator[HttpResponse]:
-        body, added = self._body()
+        body, added = self._backend_body()
         while True:
-            async with send_request(server, "POST", _PATH, as_json(body)) as reply:
-                if reply.status == HTTPStatus.OK:
-                    yield reply
+            async with self._backend.open(self._handler.disconnected, _PATH, body) as response:
+                if response.status == HTTPStatus.OK:
+                    yield response
                     return
-                raw = await reply.read_all(_LARGEST_REFUSAL)
-            refused = BackendErrorResponse.read(reply.status, reply.headers, raw, self._backend.redact)
-            # Not every server takes what not every client sends: then it is to go without.
-            unwanted = {name for name in added & body.keys() if refused.rejects_field(name)}
-            if not unwanted:
-                raise refused.to_error_response(self._backend.name, self._model.code)
-            body = {name: value for name, value in body.items() if name not in unwanted}
+                raw = await response.read_all(MAX_ERROR_BYTES)
+            error = BackendErrorResponse.read(response.status, response.headers, raw, self._backend.redact)
+            rejected = {name for name in added & body.keys() if error.rejects_field(name)}
+            if not rejected:
+                raise error.to_error_response(self._backend.name, self._model.code)
+            body = {name: value for name, value in body.items() if name not in rejected}
 
-    def _body(self) -> tuple[Json, set[str]]:
-        """Return the body for the backend, and the fields in it that the client did not send."""
+    def _backend_body(self) -> tuple[Json, set[str]]:
+        """Return the body for the backend, and the names of fields in it that the client did not send."""
         body = {**self._request.body, "model": self._model.backend_name}
         added = {"max_tokens", "stream_options"} - body.keys()
         if self._request.max_completion_tokens is not None:
-            body.setdefault("max_tokens", self._request.max_completion_tokens)  # what older servers call it
+            body.setdefault("max_tokens", self._request.max_completion_tokens)  # the name in older servers
         if self._request.stream:
-            body["stream_options"] = self._stream_options()
+            options = body.get("stream_options")
+            # Usage is always requested: it says what to charge.
+            body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
         return body, added
-
-    def _stream_options(self) -> Json:
-        given = self._request.body.get("stream_options")
-        # Asked for in any case, since it says what to charge.
-        return {**(given if isinstance(given, dict) else {}), "include_usage": True}
 
 
 def _choices(body: Json) -> list[Json]:
@@ -176,7 +144,7 @@ def _choices(body: Json) -> list[Json]:
     return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
 
 
-def _written(body: Json, name: str) -> list[str]:
-    """Generated text of an answer or of one chunk."""
+def _generated_text(body: Json, name: str) -> list[str]:
+    """Generated text of a response or a chunk."""
     parts = [part for choice in _choices(body) if isinstance(part := choice.get(name), dict)]
-    return [str(written) for part in parts for field in _WRITTEN if (written := part.get(field))]
+    return [str(text) for part in parts for field in _GENERATED if (text := part.get(field))]

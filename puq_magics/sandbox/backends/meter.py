@@ -1,13 +1,14 @@
-"""Cost of an answer while it streams."""
+"""Charges for an answer while it streams."""
 
 from __future__ import annotations
 
+from puq_magics.sandbox.completion import token_usage
 from puq_magics.sandbox.models import ModelEntry
 from puq_magics.sandbox.state import TokenAccount
 
 
 class UsageMeter:
-    """Charges an account for one answer: by a count of its own, put right as soon as the true one is known."""
+    """Charge an account for one answer, by a count of our own until the backend reports its count."""
 
     def __init__(self, account: TokenAccount, model: ModelEntry, prompt_tokens: int) -> None:
         self._account = account
@@ -15,16 +16,16 @@ class UsageMeter:
         self._prompt = prompt_tokens
         self._completion = 0
         self._charged = 0.0
+        #: True once the backend has reported its count.
         self.reported = False
 
     @property
     def usage(self) -> dict[str, int]:
-        """The tokens so far, in the shape that answers have."""
-        total = self._prompt + self._completion
-        return {"prompt_tokens": self._prompt, "completion_tokens": self._completion, "total_tokens": total}
+        """Tokens so far, as in the API's ``usage``."""
+        return token_usage(self._prompt, self._completion)
 
     def add_tokens(self, tokens: int = 1) -> None:
-        """Charge for so many more tokens of an answer; for its prompt too, the first time."""
+        """Charge for more tokens of an answer, and the first time for its prompt, too."""
         if not self.reported:
             self._completion += tokens
             self._charge()

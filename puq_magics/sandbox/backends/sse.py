@@ -1,4 +1,4 @@
-"""Server-sent events, read as their bytes come."""
+"""Incremental reader of server-sent events."""
 
 from __future__ import annotations
 
@@ -8,42 +8,41 @@ from typing import Final
 from puq_magics.sandbox.backends.http_client import IncompleteResponseError
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
-#: Bytes of one event; a picture in base64 may be one.
-_LARGEST_EVENT: Final = 64 * 1024**2
+#: Bytes of one event; an image in base64 may be one.
+_MAX_EVENT_BYTES: Final = 64 * 1024**2
 
 
 class EventReader:
-    """Cuts a stream into the data of its events; each byte is looked at once, however long a line is."""
+    """Split a stream into the data of its events; the time is linear, however long a line is."""
 
     def __init__(self) -> None:
-        #: The pieces of a line that has not ended.
+        #: Pieces of the unfinished line.
         self._line: list[bytes] = []
-        #: A CR that came last: it may be the first half of a line's end.
-        self._held = b""
+        #: A CR at the end of a piece: it may be the first half of a CRLF.
+        self._carriage_return = b""
         self._data: list[bytes] = []
-        #: Bytes since the last empty line, roughly.
+        #: Bytes since the last empty line, approximately.
         self._size = 0
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """The data of every event that is whole with this piece; nothing else of an event is of use here.
+        """Return the data of every event that this piece completes; other fields are ignored.
 
-        Raises IncompleteResponseError for an event that does not end.
+        Raises IncompleteResponseError for an event that is too large.
         """
-        piece, self._held = self._held + piece, b""
-        if piece.endswith(b"\r"):
-            piece, self._held = piece[:-1], b"\r"
+        piece = self._carriage_return + piece
+        self._carriage_return = b"\r" if piece.endswith(b"\r") else b""
+        *lines, rest = _LINE_END.split(piece.removesuffix(b"\r"))
         self._size += len(piece)
-        *lines, rest = _LINE_END.split(piece)
         if lines:
             lines[0], self._line = b"".join((*self._line, lines[0])), []
         self._line.append(rest)
-        found = [data for line in lines if (data := self._take(line)) is not None]
-        if self._size > _LARGEST_EVENT:
-            raise IncompleteResponseError(f"one of its events is larger than {_LARGEST_EVENT / 1e6:.0f} MB")
-        return found
+        events = [data for line in lines if (data := self._take(line)) is not None]
+        if self._size > _MAX_EVENT_BYTES:
+            raise IncompleteResponseError(f"one of its events is larger than {_MAX_EVENT_BYTES / 1e6:.0f} MB")
+        return events
 
     def close(self) -> list[bytes]:
-        """The data of a last event without an empty line behind it, which not every server sends."""
+        """Return the data of a last event that no empty line ends, as some servers send it."""
         return [data for data in (self._take(b"".join(self._line)), self._take(b"")) if data is not None]
 
     def _take(self, line: bytes) -> bytes | None:

@@ -303,14 +303,14 @@ CHUNKED = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{len(PIECE):x}\
     [
         (CHUNKED, "the connection was cut"),
         (CHUNKED + "0\r\n\r\n", "it stopped"),
-        (CHUNKED + "zz\r\n", "does not speak HTTP"),
+        (CHUNKED + "zz\r\n", "is not valid HTTP"),
         (f"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{PIECE}", "the connection was cut"),
         (f"HTTP/1.1 200 OK\r\n\r\n{PIECE}", "it stopped"),
         (
             f'HTTP/1.1 200 OK\r\n\r\n{PIECE}data: {{"error": {{"message": "out of memory"}}}}\n\n',
             "out of memory",
         ),
-        (f"HTTP/1.1 200 OK\r\n\r\n{PIECE}data: {{\n\n", "no event"),
+        (f"HTTP/1.1 200 OK\r\n\r\n{PIECE}data: {{\n\n", "invalid event"),
     ],
 )
 def test_an_answer_that_breaks_off(

@@ -1,6 +1,7 @@
 import pytest
 
-from puq_magics.sandbox.backends.errors import BackendErrorResponse, json_object
+from puq_magics.sandbox.backends.errors import BackendErrorResponse
+from puq_magics.sandbox.validation import json_object
 
 
 def read(body: bytes, status: int = 400) -> BackendErrorResponse:

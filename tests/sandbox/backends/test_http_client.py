@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from puq_magics.sandbox import Sandbox
-from puq_magics.sandbox.backends import http_client as asking
+from puq_magics.sandbox.backends import http_client as http_client
 from puq_magics.sandbox.backends.http_client import (
     Endpoint,
     IncompleteResponseError,
@@ -122,7 +122,7 @@ def test_nobody_there(url: str) -> None:
 
 
 def test_silence_has_an_end(upstream_server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "READ_TIMEOUT", 0.05)
+    monkeypatch.setattr(http_client, "READ_TIMEOUT", 0.05)
 
     async def say(handler: Any, _body: Any) -> None:
         await handler.wait(handler.server.client_left)
@@ -157,7 +157,7 @@ def test_a_certificate_that_is_not_trusted(
     with Sandbox(upstream=upstream_server.url) as sandbox:
         response = connect(sandbox).chat("upstream/tiny")
         assert response.status_code == 503
-        assert "certificate is not to be trusted" in response.json()["error"]
+        assert "certificate is not trusted" in response.json()["error"]
 
 
 def test_a_certificate_that_is(

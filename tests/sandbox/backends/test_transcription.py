@@ -157,7 +157,7 @@ def test_the_recording_is_a_file_of_its_own_for_as_long_as_it_is_heard(
     ("lines", "fields", "status", "words"),
     [
         (["refuse The file 'talk.mp3' has no sound"], {}, 400, "'talk.mp3' has no sound"),
-        (WHOLE, {"language": "de"}, 400, "knows English alone"),
+        (WHOLE, {"language": "de"}, 400, "knows only English"),
         (WHOLE, {"language": "Klingon, please"}, 400, "must be a code"),
         (WHOLE, {"stream": "perhaps"}, 400, "'stream' must be true or false"),
         (WHOLE, {"response_format": "srt"}, 400, "json, text, verbose_json"),
@@ -288,7 +288,7 @@ def test_a_file_that_cannot_be_removed_yet(temp_folder: Path, monkeypatch: pytes
         removed.set()
 
     monkeypatch.setattr(listening.os, "unlink", hold)
-    monkeypatch.setattr(listening, "_AGAIN", 0.0)
+    monkeypatch.setattr(listening, "_DELETE_INTERVAL", 0.0)
     removed = asyncio.Event()
 
     async def delete() -> None:

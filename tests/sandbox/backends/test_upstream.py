@@ -139,10 +139,10 @@ def test_one_that_went_down_keeps_its_models(
 @pytest.mark.parametrize(
     ("said", "trouble"),
     [
-        (b"HTTP/1.1 200 OK\r\n\r\n<html>", "its list of models is none"),
-        (b'HTTP/1.1 200 OK\r\n\r\n{"data": [{"name": 1}]}', "its list of models is none"),
+        (b"HTTP/1.1 200 OK\r\n\r\n<html>", "its model list is not valid"),
+        (b'HTTP/1.1 200 OK\r\n\r\n{"data": [{"name": 1}]}', "its model list is not valid"),
         (b"HTTP/1.1 401 No\r\n\r\n{}", "it wants a key (401)"),
-        (b"HTTP/1.1 500 No\r\n\r\n{}", "it answers 500 when asked for them"),
+        (b"HTTP/1.1 500 No\r\n\r\n{}", "listing its models failed with status 500"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "the connection was cut"),
     ],
 )
