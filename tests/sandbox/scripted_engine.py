@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from puq_magics.sandbox.local.child_main import Parent, run
 from puq_magics.sandbox.local.http_server import InvalidRequestError, serve
 
 
-def work(order: Mapping[str, Any]) -> Iterator[bytes]:
+def work(order: Mapping[str, Any]) -> Generator[bytes, None, None]:
     """``refuse WORDS``, ``say WORDS``, ``line JSON``, ``order`` (say it), ``die``, ``fail``, ``meet PORT``."""
     instructions = Path(order["path"]).read_text() if "path" in order else order["text"]
     for line in instructions.splitlines()[1:]:

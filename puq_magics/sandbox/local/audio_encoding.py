@@ -1,28 +1,16 @@
-"""Sound as a file of some format, encoded as it comes: what was given away is never changed."""
+"""Streaming audio encoders: bytes that were returned are final."""
 
 from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-#: What stands in a WAV's head for a length that nobody knows yet, in bytes.
-_UNKNOWN: Final = 0xFFFFFFFF
+#: Length in a WAV header that stands for an unknown one, in bytes.
+_UNKNOWN_LENGTH: Final = 0xFFFFFFFF
 _FULL_SCALE: Final = 32767
-
-
-class Encoder(Protocol):
-    """Makes a file of mono sound; ``sound`` is an array of floats from -1 to 1."""
-
-    def encode(self, sound: Any) -> bytes:
-        """Encode more sound; return the bytes of the file that are complete, which may be none."""
-
-    def close(self) -> bytes:
-        """End the file; give the rest of it."""
 
 
 @dataclass(frozen=True)
@@ -34,57 +22,54 @@ class _SoundfileFormat:
     bitrate_mode: str | None = None
     #: From 0, large and good, to 1.
     compression_level: float | None = None
-    #: Whether its head must count what is in it: then it is given as a whole, at its end.
+    #: True if its header holds the length: then the file is returned as a whole, at its end.
     needs_length: bool = False
 
 
-#: A constant 64 kbit/s: without the table of a whole file, players reckon an MP3's length by its bits.
-_MP3: Final = _SoundfileFormat("MP3", bitrate_mode="CONSTANT", compression_level=0.6)
-_FORMS: Final[Mapping[str, _SoundfileFormat]] = MappingProxyType(
-    {
-        "mp3": _MP3,
-        "opus": _SoundfileFormat("OGG", "OPUS"),
-        "flac": _SoundfileFormat("FLAC", "PCM_16", needs_length=True),
-    }
-)
+_FORMATS: Final = {
+    # A constant 64 kbit/s: without the table of a whole file, players compute an MP3's length from its bit rate.
+    "mp3": _SoundfileFormat("MP3", bitrate_mode="CONSTANT", compression_level=0.6),
+    "opus": _SoundfileFormat("OGG", "OPUS"),
+    "flac": _SoundfileFormat("FLAC", "PCM_16", needs_length=True),
+}
 
-#: The formats that can be made.
-FORMATS: Final = (*_FORMS, "wav")
+#: Names of the formats.
+FORMATS: Final = (*_FORMATS, "wav")
 
 
-def make_encoder(kind: str, rate: int) -> Encoder:
+def make_encoder(name: str, rate: int) -> WavEncoder | SoundfileEncoder:
     """Return an encoder for one of the `FORMATS`; ``rate`` in Hz, 24000 works for all of them."""
-    return WavEncoder(rate) if kind == "wav" else LibraryEncoder(_FORMS[kind], rate)
+    return WavEncoder(rate) if name == "wav" else SoundfileEncoder(_FORMATS[name], rate)
 
 
 class WavEncoder:
-    """16 bits a sample, behind a head that leaves the length open, as streams do."""
+    """Encoder of 16-bit WAV with a header that leaves the length open, as streams do."""
 
     def __init__(self, rate: int) -> None:
-        form = struct.pack("<HHIIHH", 1, 1, rate, rate * 2, 2, 16)
-        head = b"RIFF" + struct.pack("<I", _UNKNOWN) + b"WAVEfmt " + struct.pack("<I", len(form)) + form
-        self._head = head + b"data" + struct.pack("<I", _UNKNOWN)
+        form = struct.pack("<IHHIIHH", 16, 1, 1, rate, rate * 2, 2, 16)
+        unknown = struct.pack("<I", _UNKNOWN_LENGTH)
+        self._header = b"RIFF" + unknown + b"WAVEfmt " + form + b"data" + unknown
 
     def encode(self, sound: Any) -> bytes:
-        """Implement `Encoder`."""
-        head, self._head = self._head, b""
+        """Encode mono sound, an array of floats from -1 to 1; return the bytes that are complete, perhaps none."""
         samples: bytes = (sound.clip(-1.0, 1.0) * _FULL_SCALE).astype("<i2").tobytes()
-        return head + samples
+        return self.close() + samples
 
     def close(self) -> bytes:
-        """Implement `Encoder`."""
-        return self._head
+        """End the file; return the rest of it."""
+        header, self._header = self._header, b""
+        return header
 
 
-class LibraryEncoder:
-    """By libsndfile."""
+class SoundfileEncoder:
+    """Encoder that uses soundfile (libsndfile)."""
 
     def __init__(self, form: _SoundfileFormat, rate: int) -> None:
         soundfile: Any = import_module("soundfile")
-        self._counted = form.needs_length
-        self._outlet = WriteBuffer()
+        self._needs_length = form.needs_length
+        self._buffer = WriteBuffer()
         self._file = soundfile.SoundFile(
-            self._outlet,
+            self._buffer,
             "w",
             samplerate=rate,
             channels=1,
@@ -95,61 +80,27 @@ class LibraryEncoder:
         )
 
     def encode(self, sound: Any) -> bytes:
-        """Implement `Encoder`."""
+        """Encode more sound, as `WavEncoder.encode`."""
         self._file.write(sound.clip(-1.0, 1.0))
-        return b"" if self._counted else self._outlet.drain()
+        return b"" if self._needs_length else self._buffer.drain()
 
     def close(self) -> bytes:
-        """Implement `Encoder`."""
+        """End the file; return the rest of it."""
         self._file.close()
-        return self._outlet.drain()
+        return self._buffer.drain()
 
 
-class WriteBuffer(io.RawIOBase):
+class WriteBuffer(io.BytesIO):
     """File object whose bytes are drained while it is written.
 
-    At its end the library seeks back to write lengths into the header, which is already drained. Players accept the
+    At the end the library seeks back to write lengths into the header, which is already drained. Players accept the
     header without them, as that of a stream.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._waiting = bytearray()
-        self._taken = 0
-        self._position = 0
+    _drained = 0
 
     def drain(self) -> bytes:
-        """Return and remove the bytes written since the last call."""
-        data = bytes(self._waiting)
-        self._taken += len(data)
-        self._waiting.clear()
+        """Return the bytes written since the last call; later changes of them have no effect."""
+        data = bytes(self.getbuffer()[self._drained :])
+        self._drained += len(data)
         return data
-
-    def writable(self) -> bool:
-        """Implement io.RawIOBase."""
-        return True
-
-    def seekable(self) -> bool:
-        """Implement io.RawIOBase."""
-        return True
-
-    def tell(self) -> int:
-        """Implement io.RawIOBase."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Implement io.RawIOBase."""
-        start = (0, self._position, self._taken + len(self._waiting))[whence]
-        self._position = start + offset
-        return self._position
-
-    def write(self, data: Any) -> int:
-        """Write bytes; drained ones stay as they are."""
-        written = bytes(data)
-        place = self._position - self._taken
-        late = max(0, -place)
-        if late < len(written):
-            start = place + late
-            self._waiting[start : start + len(written) - late] = written[late:]
-        self._position += len(written)
-        return len(written)

@@ -1,12 +1,12 @@
-"""Main loop of an engine's process: handshake with the parent, and exit when the parent ends.
+"""Main function of an engine's process: handshake with the parent, and exit when the parent ends.
 
 The handshake is a line each way.  The parent writes the key to stdin and leaves the pipe open: end of file means
 that the parent is gone.  The child answers on stdout with a line of JSON, ``{"url": …}`` or ``{"error": text}``.
 
     def main(parent: Parent) -> None:
-        …                       # load; raise EngineStartError("words for the user") where that fails
-        parent.announce(url)    # from now on requests may come: bound to 127.0.0.1, refused without parent.key
-        …                       # serve for ever
+        …                       # load; raise EngineStartError("message for the user") if that fails
+        parent.announce(url)    # requests may arrive from now on; serve on 127.0.0.1, and only with parent.key
+        …                       # serve forever
 
     if __name__ == "__main__":
         run(main)
@@ -23,8 +23,8 @@ from collections.abc import Callable
 from threading import Event, Thread
 from typing import Final, NoReturn
 
-#: Seconds between two looks at who the parent is.
-_LOOKING: Final = 1.0
+#: Seconds between two checks of the parent's id.
+_CHECK_INTERVAL: Final = 1.0
 
 
 class EngineStartError(Exception):
@@ -32,32 +32,32 @@ class EngineStartError(Exception):
 
 
 class Parent:
-    """The process that started this one, after its key has come."""
+    """The process that started this one, after its key has arrived."""
 
-    def __init__(self, key: str, answering: int) -> None:
-        #: What requests must bear: ``Authorization: Bearer KEY``.
+    def __init__(self, key: str, reply_to: int) -> None:
+        #: Requests must carry it as ``Authorization: Bearer KEY``.
         self.key = key
-        self._answering = answering
-        self._answered = False
+        self._reply_to = reply_to
+        self._replied = False
 
     def announce(self, url: str) -> None:
         """Announce, once, that requests are served at ``url``, as ``http://127.0.0.1:PORT``."""
-        self._answer({"url": url})
+        self._reply({"url": url})
 
-    def report_failure(self, words: str) -> None:
+    def report_failure(self, message: str) -> None:
         """Report a failure to start; ignored after `announce`."""
-        if not self._answered:
-            self._answer({"error": words})
+        if not self._replied:
+            self._reply({"error": message})
 
     def wait(self) -> NoReturn:
-        """Wait for the parent's end, which ends this process too: for engines that serve in threads of their own."""
+        """Wait for the parent's end, which ends this process, too: for engines that serve in their own threads."""
         while True:
             Event().wait()
 
-    def _answer(self, answer: dict[str, str]) -> None:
-        self._answered = True
-        with open(self._answering, "w", encoding="utf-8") as file:
-            file.write(json.dumps(answer) + "\n")
+    def _reply(self, content: dict[str, str]) -> None:
+        self._replied = True
+        with open(self._reply_to, "w", encoding="utf-8") as file:
+            file.write(json.dumps(content) + "\n")
 
 
 def run(main: Callable[[Parent], None]) -> NoReturn:
@@ -67,10 +67,10 @@ def run(main: Callable[[Parent], None]) -> NoReturn:
         main(parent)
     except EngineStartError as error:
         parent.report_failure(str(error))
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent hears of it
+    except BaseException as error:  # noqa: BLE001 - the parent shows any failure
         traceback.print_exc()
         parent.report_failure(f"{type(error).__name__}: {error}")
-    # At once: threads of an engine that still run are not waited for.
+    # Without waiting for the engine's threads.
     sys.stderr.flush()
     os._exit(1)
 
@@ -78,33 +78,33 @@ def run(main: Callable[[Parent], None]) -> NoReturn:
 def _handshake() -> Parent:
     """Read the key, and watch the parent from now on.
 
-    stdin and stdout are taken away from everything else: what a library prints goes to stderr, and no process that
-    it starts holds the pipe.
+    Nothing else gets stdin and stdout: what a library prints goes to stderr, and no process that it starts holds the
+    pipe.
     """
-    started_by = os.getppid()
-    listening, answering = os.dup(0), os.dup(1)
+    parent_id = os.getppid()
+    key_from, reply_to = os.dup(0), os.dup(1)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
-    pipe = open(listening, "rb", buffering=0)  # noqa: SIM115 - until the process ends
+    pipe = open(key_from, "rb", buffering=0)  # noqa: SIM115 - until the process ends
     key = pipe.readline().decode().strip()
     if not key:
-        os._exit(1)  # the parent went before it said anything
-    Thread(target=_end_with_pipe, args=(pipe.read,), name="parent's pipe", daemon=True).start()
+        os._exit(1)  # the parent ended before it sent a key
+    Thread(target=_exit_with_pipe, args=(pipe.read,), name="parent's pipe", daemon=True).start()
     if os.name == "posix":
         # A fork of the parent may hold the pipe open for longer than the parent lives.  (On Windows there are no
         # forks, and the process above may be a launcher that is not the parent.)
-        Thread(target=_end_with_parent, args=(started_by,), name="parent", daemon=True).start()
-    return Parent(key, answering)
+        Thread(target=_exit_with_parent, args=(parent_id,), name="parent", daemon=True).start()
+    return Parent(key, reply_to)
 
 
-def _end_with_pipe(read: Callable[[int], bytes | None]) -> None:
+def _exit_with_pipe(read: Callable[[int], bytes | None]) -> None:
     while read(1024):
         pass
     os._exit(0)
 
 
-def _end_with_parent(started_by: int) -> None:
-    while os.getppid() == started_by:
-        time.sleep(_LOOKING)
+def _exit_with_parent(parent_id: int) -> None:
+    while os.getppid() == parent_id:
+        time.sleep(_CHECK_INTERVAL)
     os._exit(0)

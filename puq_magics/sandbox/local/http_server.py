@@ -1,7 +1,7 @@
-"""In an engine's process: orders that come by HTTP, done one after another, and answered piece by piece.
+"""HTTP server of an engine's process: one job at a time, answered piece by piece.
 
-An order is a JSON object; what comes of it are bytes, sent as soon as they are there.  When the connection closes,
-the work on its order ends with the piece that it is at.
+A job is a JSON object; its result is bytes, sent as soon as they are there.  When the connection closes, the work
+ends after the current piece.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import ctypes
 import hmac
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
@@ -23,23 +23,22 @@ from tornado.web import Application, RequestHandler
 
 from puq_magics.sandbox.local.child_main import Parent
 
-#: Does an order: gives the pieces of its answer.
-JobFunction: TypeAlias = Callable[[Mapping[str, Any]], Iterator[bytes]]
+#: Does a job and yields the pieces of its result; raises InvalidRequestError before the first one.
+JobFunction: TypeAlias = Callable[[Mapping[str, Any]], Generator[bytes, None, None]]
 
 _ADDRESS: Final = "127.0.0.1"
-#: glibc's names for from how many bytes on memory is had of the system itself, and given back there at once, and for
-#: how much of the rest may lie idle; and both sizes.
+#: glibc's parameters: larger allocations are mapped, and returned one by one; less than this stays idle. In bytes.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _LARGE = -3, -1, 1_000_000
 
 
 class InvalidRequestError(Exception):
-    """Invalid request to an engine; raised before the first piece of the answer. The message is for the user."""
+    """A job is invalid; raised before the first piece of the result. The message is for the user."""
 
 
 def trim_memory() -> None:
     """Return large freed arrays to the system; call before a model is loaded.
 
-    Otherwise the freed memory is kept in pieces, some 40 MB per engine.  Does nothing without glibc.
+    Otherwise freed memory is kept in pieces, some 40 MB per engine.  Does nothing without glibc.
     """
     with suppress(OSError, AttributeError, TypeError):  # TypeError: Windows has no library without a name
         mallopt = ctypes.CDLL(None).mallopt
@@ -49,14 +48,14 @@ def trim_memory() -> None:
 
 def serve(parent: Parent, path: str, work: JobFunction) -> None:
     """Answer ``POST path`` until the process ends."""
-    # A selector loop by name: Tornado needs one, also where it is not the usual.
+    # Tornado needs a selector loop, which is not the default on Windows.
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(_serve(parent, path, work))
 
 
 async def _serve(parent: Parent, path: str, work: JobFunction) -> None:
-    given = {"key": parent.key, "work": work, "worker": ThreadPoolExecutor(1, "work")}
-    server = HTTPServer(Application([(path, JobHandler, given)], log_function=lambda _handler: None))
+    options = {"key": parent.key, "work": work, "worker": ThreadPoolExecutor(1, "work")}
+    server = HTTPServer(Application([(path, JobHandler, options)], log_function=lambda _handler: None))
     (listener,) = bind_sockets(0, _ADDRESS)
     server.add_socket(listener)
     parent.announce(f"http://{_ADDRESS}:{listener.getsockname()[1]}")
@@ -64,33 +63,33 @@ async def _serve(parent: Parent, path: str, work: JobFunction) -> None:
 
 
 class JobHandler(RequestHandler):
-    """Has an order done in the one thread that works."""
+    """Handler that does each job in the one worker thread."""
 
     def initialize(self, key: str, work: JobFunction, worker: ThreadPoolExecutor) -> None:
-        """Store what the application's route passes."""
+        """Store the route's options."""
         self._key = key
         self._work = work
         self._worker = worker
-        self._gone = False
+        self._disconnected = False
 
     def prepare(self) -> None:
-        """Refuse who does not know the key."""
-        given = self.request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self._key}".encode()):
+        """Refuse a request without the key."""
+        authorization = self.request.headers.get("Authorization", "")
+        if not hmac.compare_digest(authorization.encode(), f"Bearer {self._key}".encode()):
             self._refuse(401, "Unauthorized")
 
     def on_connection_close(self) -> None:
         """Note that the client has disconnected."""
-        self._gone = True
+        self._disconnected = True
 
     async def post(self) -> None:
-        """Do the order; 400 when it is refused, a cut connection when it fails behind its first piece."""
+        """Do the job; 400 if it is invalid, a cut connection if it fails after its first piece."""
         try:
-            order = json.loads(self.request.body)
+            job = json.loads(self.request.body)
         except ValueError:
-            self._refuse(400, "The order is not JSON")
+            self._refuse(400, "The request is not JSON")
             return
-        pieces = self._work(order)
+        pieces = self._work(job)
         try:
             await self._send(pieces)
         except InvalidRequestError as error:
@@ -99,30 +98,24 @@ class JobHandler(RequestHandler):
             pass
         except Exception:
             if self._headers_written:
-                self._cut()
+                connection = self.request.connection
+                assert isinstance(connection, HTTP1Connection)  # noqa: S101 - for the type checker
+                connection.close()
             raise
         finally:
-            # In its own thread: it may be at work there for the last time.
-            close = getattr(pieces, "close", None)
-            if close is not None:
-                await asyncio.get_running_loop().run_in_executor(self._worker, close)
+            # In the worker thread, which may still be at work on the last piece.
+            await asyncio.get_running_loop().run_in_executor(self._worker, pieces.close)
 
-    async def _send(self, pieces: Iterator[bytes]) -> None:
+    async def _send(self, pieces: Generator[bytes, None, None]) -> None:
         loop = asyncio.get_running_loop()
         self.set_header("Content-Type", "application/octet-stream")
-        while not self._gone:
+        while not self._disconnected:
             piece = await loop.run_in_executor(self._worker, next, pieces, None)
             if piece is None:
                 return
             self.write(piece)
             await self.flush()
 
-    def _refuse(self, status: int, words: str) -> None:
+    def _refuse(self, status: int, message: str) -> None:
         self.set_status(status)
-        self.finish({"error": words})
-
-    def _cut(self) -> None:
-        connection = self.request.connection
-        # For the type checker: this server speaks nothing else.
-        assert isinstance(connection, HTTP1Connection)  # noqa: S101
-        connection.close()
+        self.finish({"error": message})

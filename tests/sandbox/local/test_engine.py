@@ -235,7 +235,7 @@ def test_what_is_killed_in_mid_answer_is_told_and_started_again(
 def test_a_connection_that_ends_says_nothing_of_an_engine_that_lives(
     make_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("puq_magics.sandbox.local.engine._DYING", 0)
+    monkeypatch.setattr("puq_magics.sandbox.local.engine._EXIT_TIMEOUT", 0)
     engine = make_engine()
 
     async def scene() -> None:
