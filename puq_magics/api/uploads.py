@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -15,12 +14,14 @@ from typing import Any, BinaryIO, Protocol
 from requests_toolbelt.multipart.encoder import MultipartEncoder
 
 from puq_magics.core.errors import InputError
+from puq_magics.core.files import check_is_file, expand_path, quote_name, read_error
 from puq_magics.core.media_types import SNIFF_BYTES, MediaType, describe_non_media, detect_audio_type
 
 #: Called with the bytes sent and the bytes in all; another attempt begins at 0.
 OnProgress = Callable[[int, int], None]
 _AUDIO_FORMATS = "MP3, WAV, OGG, FLAC, AAC, M4A/MP4 and WebM"
 _LONGEST_NAME = 200
+_PATH_HINT = "Give the path of an audio file."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +42,14 @@ class Upload:
 
         Raises InputError if it is missing, not a file, empty, unreadable, or not audio by its first bytes.
         """
-        if not isinstance(path, str | os.PathLike):
-            raise InputError(f"{_short_repr(path)} is not a path.", hint="Give the path of an audio file.")
+        absolute = expand_path(path, hint=_PATH_HINT).absolute()
         try:
-            absolute = Path(path).expanduser().absolute()
-            details = absolute.stat()
-            if not stat.S_ISREG(details.st_mode):
-                kind = "a folder" if stat.S_ISDIR(details.st_mode) else "not a file"
-                raise InputError(f"{_short_repr(path)} is {kind}.", hint="Give the path of an audio file.")
+            details = check_is_file(absolute, hint=_PATH_HINT)
             with absolute.open("rb") as file:
                 start = file.read(SNIFF_BYTES)
-        except (OSError, ValueError, RuntimeError) as exc:
-            raise _unreadable_error(path, exc) from None
-        kind_of_audio = _check_audio(_short_repr(path), start)
+        except (OSError, ValueError) as exc:
+            raise read_error(path, exc) from None
+        kind_of_audio = _check_audio(quote_name(path), start)
         return cls(
             _safe_name(absolute.name), details.st_size, lambda: absolute.open("rb"), kind_of_audio.mime
         )
@@ -65,7 +61,7 @@ class Upload:
         Raises InputError for data that is empty or not audio by its first bytes.
         """
         if not isinstance(data, bytes | bytearray | memoryview):
-            raise InputError(f"{_short_repr(data)} is not bytes.", hint="Give an audio file's bytes.")
+            raise InputError(f"{quote_name(data)} is not bytes.", hint="Give an audio file's bytes.")
         held = bytes(data)
         kind = _check_audio("the data" if name is None else repr(name), held[: 1 << 20])
         bare = _safe_name(name or "")
@@ -119,17 +115,6 @@ def _check_audio(said: str, start: bytes) -> MediaType:
     return kind
 
 
-def _unreadable_error(path: object, exc: Exception) -> InputError:
-    if isinstance(exc, FileNotFoundError):
-        return InputError(
-            f"there is no file {_short_repr(path)}.", hint="Check the path and the working folder."
-        )
-    reason = (exc.strerror or "") if isinstance(exc, OSError) else str(exc)
-    return InputError(
-        f"{_short_repr(path)} cannot be read ({reason.lower()}).", hint="Check the path and its permissions."
-    )
-
-
 def _safe_name(name: str) -> str:
     """Return a file name that any server accepts: no folders, printable characters only."""
     last = re.split(r"[/\\]", name)[-1]
@@ -138,11 +123,6 @@ def _safe_name(name: str) -> str:
     if dot and 0 < len(suffix) < 20:
         return f"{stem.strip('. ')[:_LONGEST_NAME] or 'audio'}.{suffix}"
     return plain.strip(". ")[:_LONGEST_NAME] or "audio"
-
-
-def _short_repr(value: object) -> str:
-    text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
-    return text if len(text) <= 120 else f"{text[:119]}…"
 
 
 class RequestBody(Protocol):

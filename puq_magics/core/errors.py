@@ -64,6 +64,11 @@ class PuqError(Exception):
     def __str__(self) -> str:
         return " ".join(filter(None, (self.message, self.hint, self.python_hint)))
 
+    def extend_hint(self, sentence: str) -> None:
+        """Add a sentence to the hint."""
+        end = "" if not (self.hint and sentence) or self.hint[-1] in ".!?:…" else "."
+        self.hint = f"{self.hint}{end} {sentence}".strip()
+
     def redact_with(self, redact: Callable[[str], str]) -> None:
         """Apply a redaction function to the message and the hint, which may quote a secret."""
         self.message, self.hint = redact(self.message), redact(self.hint)

@@ -122,7 +122,7 @@ def read_error(path: object, error: Exception) -> InputError:
         return InputError(
             f"there is no file {quote_name(path)}.", hint="Check the path and the working folder."
         )
-    reason = (error.strerror or "") if isinstance(error, OSError) else str(error)
+    reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     return InputError(
         f"{quote_name(path)} cannot be read ({reason.lower()}).", hint="Check the path and its permissions."
     )

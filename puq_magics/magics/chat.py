@@ -18,10 +18,11 @@ from puq_magics.prompts.image_resize import ImageLimits
 from puq_magics.prompts.template import FilledText, fill_template
 from puq_magics.session.calls import run_call
 from puq_magics.session.chat_call import ChatCall, ChatSpec
-from puq_magics.session.chat_turn import MessageContent, TurnContext
+from puq_magics.session.chat_turn import TurnContext
 from puq_magics.session.session import LAST_RESULT, Session
 
 if TYPE_CHECKING:
+    from puq_magics.prompts.conversation.turns import MessageContent
     from puq_magics.prompts.schema.schema import Schema
 
 

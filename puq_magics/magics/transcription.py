@@ -71,7 +71,7 @@ def show_recorder(session: Session, args: argparse.Namespace) -> None:
         except (PuqError, KeyboardInterrupt) as exc:
             where = _save_recording(data)
             if isinstance(exc, PuqError):
-                exc.hint = f"{exc.hint} {where}".strip()
+                exc.extend_hint(where)
                 raise
             recorder.set_message(f"Interrupted. {where}".strip(), state="failed")
             return

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.core.suggestions import did_you_mean
+from puq_magics.core.files import expand_path, missing_file_error, missing_name_error, path_exists, quote_name
 from puq_magics.outputs.results import SpeechResult
 
 if TYPE_CHECKING:
@@ -31,19 +31,19 @@ _MAX_RATE_HZ = 10_000_000  # Hz
 
 @dataclass(frozen=True)
 class AudioInput:
-    """Audio to send, and where it was found, for people."""
+    """Audio to send, and its name for messages."""
 
     upload: Upload
     #: The name of the file, or of the variable; no folder.
     name: str
-    #: Which of the two was taken, where both are there.
+    #: Set if a file and a variable have the name: which of them was used.
     note: str = ""
-    #: The file that is read; None for what is in memory.
+    #: The file that is read; None for audio in memory.
     path: Path | None = None
 
 
 def find_audio(text: str, variables: Mapping[str, Any]) -> AudioInput:
-    """The audio that is meant by a path, as it was typed or in quotes, or by a variable's name.
+    """Return the audio at a path, as it was typed or in quotes, or in a variable.
 
     An existing file wins. Raises InputError.
     """
@@ -54,16 +54,16 @@ def find_audio(text: str, variables: Mapping[str, Any]) -> AudioInput:
         raise InputError("there is nothing to transcribe.", hint=ACCEPTED_HINT)
     path = _path(text)
     is_name = text.isidentifier() and text in variables
-    if is_name and not (_path_exists(path) and not path.is_dir()):
+    if is_name and not (path_exists(path) and not path.is_dir()):
         return from_value(variables[text], text)
-    if _path_exists(path):
-        note = f"the file {path.name} was taken, not the variable" if is_name else ""
+    if path_exists(path):
+        note = f"the file {path.name} was used, not the variable" if is_name else ""
         return AudioInput(Upload.from_path(path), path.name, note, path)
     raise _not_found_error(text, path, variables)
 
 
 def from_value(value: Any, name: str) -> AudioInput:
-    """The audio in a variable. Raises InputError."""
+    """Return the audio in a variable. Raises InputError."""
     from puq_magics.api.uploads import Upload
 
     try:
@@ -94,9 +94,9 @@ def from_recording(data: bytes, mime: str) -> AudioInput:
 
 
 def exists(text: str) -> bool:
-    """True if the text, as it was typed, is the path of something."""
+    """Return whether the text, as it was typed, is the path of something."""
     try:
-        return bool(text.strip()) and _path_exists(_path(text.strip()))
+        return bool(text.strip()) and path_exists(_path(text.strip()))
     except InputError:
         return False
 
@@ -106,8 +106,8 @@ def exists(text: str) -> bool:
 
 def _path(text: str) -> Path:
     """Return the path that was typed, literally or as a shell would read it."""
-    raw = _expand_user(text)
-    if _path_exists(raw):
+    raw = expand_path(text)
+    if path_exists(raw):
         return raw
     try:
         words = shlex.split(text, posix=os.name != "nt")
@@ -115,42 +115,15 @@ def _path(text: str) -> Path:
         return raw
     if len(words) != 1:
         return raw
-    return _expand_user(words[0].strip("\"'") if os.name == "nt" else words[0])
-
-
-def _path_exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except PermissionError:  # it may be; the error will say so
-        return True
-    except (OSError, ValueError):  # a name that no file can have
-        return False
-
-
-def _expand_user(text: str) -> Path:
-    if "\0" in text:
-        raise InputError("there is a zero byte in the path.", hint=ACCEPTED_HINT)
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise InputError(f"{text} has an unknown user in its path.", hint="Write the path in full.") from None
+    return expand_path(words[0].strip("\"'") if os.name == "nt" else words[0])
 
 
 def _not_found_error(text: str, path: Path, variables: Mapping[str, Any]) -> InputError:
-    shown = text if len(text) <= 200 else f"{text[:200]}…"
     if text.isidentifier():
-        meant = did_you_mean(text, variables)
-        return InputError(
-            f"there is neither a file nor a variable named {shown}.", hint=meant or ACCEPTED_HINT
-        )
-    meant_variable = _variable_hint(text, variables)
-    if meant_variable:
-        return InputError(f"there is no file {shown}.", hint=meant_variable)
-    folder = path.parent
-    if not _path_exists(folder):
-        return InputError(f"there is no folder {folder}.", hint=f"The working folder is {Path.cwd()}")
-    meant = did_you_mean(path.name, _list_folder(folder))
-    return InputError(f"there is no file {shown}.", hint=meant or f"The working folder is {Path.cwd()}")
+        return missing_name_error(text, variables, ACCEPTED_HINT)
+    if hint := _variable_hint(text, variables):
+        return InputError(f"there is no file {quote_name(text)}.", hint=hint)
+    return missing_file_error(text, path)
 
 
 def _variable_hint(text: str, variables: Mapping[str, Any]) -> str:
@@ -164,13 +137,6 @@ def _variable_hint(text: str, variables: Mapping[str, Any]) -> str:
     return f"{found[1]} is a variable: %puq_transcribe {found[1]}"
 
 
-def _list_folder(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
-
-
 # --- variables -----------------------------------------------------------------------------------------------------
 
 
@@ -179,7 +145,7 @@ def _read_value(value: Any, name: str) -> bytes | Path:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if isinstance(value, os.PathLike | str):
-        return _expand_user(str(os.fspath(value)))
+        return expand_path(value)
     if isinstance(value, SpeechResult):
         return value.audio
     if callable(getattr(value, "read", None)):
@@ -201,7 +167,7 @@ def _type_name(value: Any) -> str:
 
 
 def _read_file(file: Any, name: str) -> bytes | Path:
-    """All of an open file, whatever was read of it; it is left where it was."""
+    """Return all of an open file, from its beginning; the position in it is kept."""
     if getattr(file, "closed", False):
         raise InputError(f"the file {name} is closed.", hint="Open it again, or give its path.")
     if isinstance(file, TextIOBase):
@@ -221,7 +187,7 @@ def _read_file(file: Any, name: str) -> bytes | Path:
 
 
 def _path_of_open_file(file: Any) -> Path | None:
-    """The path of an open file, if it is still that file's: then it need not be read into memory."""
+    """Return the path of an open file if it still names that file: then it need not be read into memory."""
     try:
         path = Path(file.name)
         same = os.path.samestat(os.fstat(file.fileno()), path.stat()) and path.is_file()
@@ -233,7 +199,7 @@ def _path_of_open_file(file: Any) -> Path | None:
 
 
 def _is_ipython_audio(value: Any) -> bool:
-    """True for IPython's Audio and its subclasses."""
+    """Return whether the value is an IPython Audio."""
     module = sys.modules.get("IPython.lib.display")
     return module is not None and isinstance(value, module.Audio)
 
@@ -241,7 +207,7 @@ def _is_ipython_audio(value: Any) -> bool:
 def _read_ipython_audio(value: Any, name: str) -> bytes | Path:
     if isinstance(value.data, bytes) and value.data:
         return value.data
-    if value.url and _path_exists(path := Path(str(value.url))):
+    if value.url and path_exists(path := Path(str(value.url))):
         return path
     raise InputError(
         f"the Audio {name} holds no sound, only an address.", hint="Download it, and give the file."
@@ -257,7 +223,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _array_and_rate(value: Any) -> tuple[Any, Any] | None:
-    """``(array, rate)`` or ``(rate, array)``, as the array and the rate."""
+    """Return the array and the rate of ``(array, rate)`` or ``(rate, array)``."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         return None
     first, second = value
@@ -267,7 +233,7 @@ def _array_and_rate(value: Any) -> tuple[Any, Any] | None:
 
 
 def _to_wav(array: Any, rate: Any, name: str) -> bytes:
-    """Samples as a WAV file of 16 bits. Raises InputError."""
+    """Return samples as a WAV file of 16 bits. Raises InputError."""
     try:
         hertz = round(float(rate))
     except (TypeError, ValueError, OverflowError):
@@ -285,7 +251,7 @@ def _to_wav(array: Any, rate: Any, name: str) -> bytes:
 
 
 def _frames(array: Any, name: str) -> Any:
-    """The samples as frames × channels; channels × frames are turned round."""
+    """Return the samples as frames × channels; channels × frames are transposed."""
     if array.ndim == 1:
         array = array.reshape(-1, 1)
     if array.ndim == 2 and array.shape[0] <= _MAX_CHANNELS < array.shape[1]:
@@ -302,7 +268,7 @@ def _frames(array: Any, name: str) -> Any:
 
 
 def _to_int16(array: Any, name: str) -> Any:
-    """Samples from -1 to 1 (what is louder is made softer as a whole), or whole numbers of 8, 16 or 32 bits."""
+    """Return samples as int16: floats from -1 to 1 (louder ones are scaled down), or integers of 8 to 32 bits."""
     kind = array.dtype.kind
     if kind == "f":
         array = array.astype("f8")

@@ -98,7 +98,8 @@ class Interrupted(KeyboardInterrupt):
     def _render_traceback_(self) -> list[str]:
         kept = "Nothing was received."
         if self.result is not None and self.result.has_content:
-            kept = f"The partial answer is in _puq. {self.result.resume_hint}".rstrip()
+            what = "partial answer" if self.result.status else "whole answer"
+            kept = f"The {what} is in _puq. {self.result.resume_hint}".rstrip()
         return [f"KeyboardInterrupt: the answer was interrupted. {kept}"]
 
 
@@ -135,6 +136,8 @@ def run_call(session: Session, call: Call[R, V], view: V, out: str | None = None
         raise Interrupted.with_result(result)  # a new one: the frames of the first may hold the key
     if isinstance(problem, APIError):
         _add_hints(session, call.info, result, problem)
+        if processing_error is not None:
+            problem.extend_hint(str(processing_error))
         raise problem
     if processing_error is not None:
         raise processing_error
@@ -153,7 +156,7 @@ def unsaved_hint(subject: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        error.hint = f"{error.hint} {subject} in _puq: _puq.save(…)".lstrip()
+        error.extend_hint(f"{subject} in _puq: _puq.save(…)")
         raise
 
 
@@ -248,7 +251,7 @@ def _add_hints(session: Session, info: CallInfo, result: Result, error: APIError
         from puq_magics.session.error_hints import add_hint
 
         add_hint(error, session, info)
-    error.hint = f"{error.hint} {result.resume_hint}".strip()
+    error.extend_hint(result.resume_hint)
 
 
 def _status(problem: APIError | KeyboardInterrupt | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from puq_magics.api.types import Message, Usage
 from puq_magics.core.errors import InputError
@@ -16,10 +16,8 @@ from puq_magics.session.session import LAST_RESULT, Session
 
 if TYPE_CHECKING:
     from puq_magics.prompts.conversation.conversation import Conversation
-    from puq_magics.prompts.conversation.turns import Turn, TurnKey
+    from puq_magics.prompts.conversation.turns import MessageContent, Turn, TurnKey
 
-
-MessageContent = str | Sequence[dict[str, Any]]
 
 #: Sent to continue an answer, unless the user writes a prompt.
 CONTINUE_PROMPT = (

@@ -16,9 +16,8 @@ from puq_magics.core.errors import InputError
 if TYPE_CHECKING:
     from puq_magics.api.types import Usage
     from puq_magics.prompts.conversation.conversation import Conversation
+    from puq_magics.prompts.conversation.turns import TurnKey
 
-#: A cell, and which call to a conversation of one execution of it.
-TurnKey = tuple[str, int]
 #: Where a shell keeps them, among what extensions leave with it.
 _META_KEY = "puq_magics_conversations"
 

@@ -129,8 +129,9 @@ class ImageCall:
         self._images = partial
         if partial.images:
             number = len(partial.images)
-            said = "an image that is good is" if number == 1 else f"{number} images that are good are"
-            error.hint = f"{error.hint} {said[0].upper()}{said[1:]} in _puq.".lstrip()
+            error.extend_hint(
+                "One valid image is in _puq." if number == 1 else f"{number} valid images are in _puq."
+            )
         save_partial(error, [*partial.rejected, *_url_response(partial.raw)])
 
 

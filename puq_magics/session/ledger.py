@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from puq_magics.core.errors import APIStatusError, StreamError
+from puq_magics.core.errors import APIStatusError, InputError, StreamError
+from puq_magics.core.files import expand_path
 
 #: The schema's version, as the file's ``user_version``.
 VERSION = 1
@@ -183,9 +184,9 @@ class _NotOurFileError(Exception):
 class Ledger:
     """Usage ledger: the entries of this session, and the file with those of all sessions.
 
-    Without a ``path`` the file is at ``default_path()``; with ``on=False`` there is none. Nothing here raises:
-    where the file cannot be used the session's entries are kept in memory, and ``problem`` says why. ``after`` is
-    the ledger whose session goes on with this one; what was noted there is not written here.
+    Without a ``path`` the file is at ``default_path()``; with ``enabled=False`` there is none. Nothing here raises:
+    if the file cannot be used, the session's entries are kept in memory, and ``problem`` says why. ``previous`` is
+    the ledger whose session this one continues; its entries are not written to this file.
     """
 
     def __init__(
@@ -196,18 +197,22 @@ class Ledger:
         self.session: str = str(uuid4()) if previous is None else previous.session
         #: What is amiss with the file, in a sentence; empty when nothing is.
         self.problem = ""
-        self._path = path
+        self._usable = enabled
+        try:
+            self._path = path if path is None else expand_path(path)
+        except InputError as error:
+            self._path, self._usable = path, False
+            self.problem = f"calls are noted for this session only: {error.message}"
         self._lock = threading.RLock()
         self._entries: list[LedgerEntry] = [] if previous is None else list(previous.entries())
         self._pending: list[LedgerEntry] = []
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None  # of the file that was opened
-        self._usable = enabled
 
     @property
     def path(self) -> Path:
         """The file."""
-        return Path(os.path.expanduser(self._path)) if self._path is not None else default_path()
+        return self._path if self._path is not None else default_path()
 
     def record(self, entry: LedgerEntry) -> None:
         """Keep an entry; it is in the file when this returns, unless another kernel blocks that or it cannot be."""

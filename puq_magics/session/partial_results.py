@@ -20,14 +20,14 @@ _AFTER_LIST = re.compile(r"\]\s*,\s*\Z")
 
 
 def save_partial(error: APIError, payloads: Iterable[bytes]) -> None:
-    """Keep what is no result in temporary files of their own; the error says where."""
+    """Save data that is no result to temporary files; the error names them."""
     try:
         paths = [str(save_to_temp_file(data, _extension(data))) for data in payloads if data]
     except InputError as exc:  # no room left, say
-        error.hint = f"{error.hint} It could not be kept: {exc.message}".lstrip()
+        error.extend_hint(f"What came could not be kept: {exc.message}")
         return
     if paths:
-        error.hint = f"{error.hint} What came instead is kept in {', '.join(paths)}".lstrip()
+        error.extend_hint(f"What came instead is kept in {', '.join(paths)}")
 
 
 def transcript_text(body: bytes) -> str:

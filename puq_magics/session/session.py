@@ -215,7 +215,7 @@ class Session:
         if self._ledger is None or self._ledger_at != where:
             from puq_magics.session.ledger import Ledger
 
-            before, path = self._ledger, Path(where).expanduser() if where else None
+            before, path = self._ledger, Path(where) if where else None
             self._close_ledger()
             self._ledger, self._ledger_at = Ledger(path, enabled=where is not None, previous=before), where
         return self._ledger

@@ -246,7 +246,7 @@ class SpeechCall:
         elif isinstance(error.partial, bytes) and not self._current:
             save_partial(error, [error.partial])
         if self._joined_so_far():
-            error.hint = f"{error.hint} What was spoken is in _puq.".lstrip()
+            error.extend_hint("What was spoken is in _puq.")
 
     def _receive(self, stream: SpeechStream, view: MediaView) -> None:
         """Receive one part while it streams."""

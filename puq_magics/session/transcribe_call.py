@@ -173,6 +173,6 @@ class TranscribeCall:
             return
         self._partial_text = transcript_text(came)
         if self._partial_text:
-            error.hint = f"{error.hint} The words that came are in _puq.".lstrip()
+            error.extend_hint("The text that came is in _puq.")
         else:
             save_partial(error, [came])

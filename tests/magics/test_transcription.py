@@ -123,9 +123,9 @@ def test_an_array_with_its_rate(shell: Any, use_responses: Any) -> None:
     [
         ("", "there is nothing to transcribe"),
         ("-o heard", "there is nothing to transcribe"),
-        ("missing.wav", "there is no file missing.wav"),
-        ("missing - part 1.wav", "there is no file missing - part 1.wav"),
-        ("missing", "neither a file nor a variable named missing"),
+        ("missing.wav", "there is no file 'missing.wav'"),
+        ("missing - part 1.wav", "there is no file 'missing - part 1.wav'"),
+        ("missing", "neither a file nor a variable named 'missing'"),
         (".", "is a folder"),
         ("empty.wav", "is empty"),
         ("text.mp3", "is not audio that can be sent, but text"),
@@ -195,7 +195,7 @@ def test_the_words_of_an_answer_that_breaks_off_are_kept(
     shell.run(f"%config PuqMagics.base_url = {serve(_answer).url!r}")
     ran = shell.attempt("%puq_transcribe -m a/b talk.wav -o heard --save heard.txt")
     assert isinstance(ran.error, APIError)
-    assert "The words that came are in _puq." in ran.error.hint
+    assert "The text that came is in _puq." in ran.error.hint
     assert "partial" not in str(ran.error)
     heard = shell.names["heard"]
     assert heard is shell.names["_puq"]
@@ -324,7 +324,7 @@ def test_the_words_of_a_stream_that_breaks_off_are_kept(
     assert isinstance(ran.error, APIError)
     assert said in str(ran.error)
     assert ran.error.partial == "Hello"
-    assert "The words that came are in _puq." in ran.error.hint
+    assert "The text that came is in _puq." in ran.error.hint
     heard = shell.names["heard"]
     assert heard is shell.names["_puq"]
     assert (heard.text, heard.status, heard.segments[0].end) == ("Hello", "broken off", 1.5)

@@ -155,13 +155,13 @@ def test_what_may_not_be_read(monkeypatch: pytest.MonkeyPatch, forbidden: str) -
     [
         ("", "nothing to transcribe", "It takes a file's path"),
         ("  ", "nothing to transcribe", "It takes a file's path"),
-        ("tlak", "neither a file nor a variable named tlak", "Did you mean 'talk'?"),
-        ("tlak.wav", "there is no file tlak.wav", "Did you mean 'talk.wav'?"),
-        ("nowhere/talk.wav", "there is no folder nowhere", "The working folder is "),
-        ("~nobody_of_this_name/talk.wav", "has an unknown user in its path", "Write the path in full"),
-        ("talk\0.wav", "zero byte", "It takes a file's path"),
-        ("x" * 5000 + ".wav", "there is no file xxx", "The working folder is "),
-        ("talk.audio", "there is no file talk.audio", ""),
+        ("tlak", "neither a file nor a variable named 'tlak'", "Did you mean 'talk'?"),
+        ("tlak.wav", "there is no file 'tlak.wav'", "Did you mean 'talk.wav'?"),
+        ("nowhere/talk.wav", "there is no folder 'nowhere'", "The working folder is "),
+        ("~nobody_of_this_name/talk.wav", "unknown user in path", "Write the path in full"),
+        ("talk\0.wav", "is not the name of a file", "Write the path in full"),
+        ("x" * 5000 + ".wav", "there is no file 'xxx", "The working folder is "),
+        ("talk.audio", "there is no file 'talk.audio'", ""),
     ],
 )
 def test_what_is_not_there(folder: Path, typed: str, said: str, hint: str) -> None:

@@ -53,7 +53,7 @@ def test_where_nothing_can_be_kept_the_error_stays(
     error = InvalidResponseError("that was none.", hint="Try again.")
     save_partial(error, [b"one"])
     assert error.message == "that was none."
-    assert error.hint.startswith("Try again. It could not be kept: ")
+    assert error.hint.startswith("Try again. What came could not be kept: ")
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+from puq_magics.core.fences import OpenFence
 from puq_magics.outputs.markdown import code
-
-_CLOSING_FENCE = re.compile(r"([ ]*)(`{3,}|~{3,})[ \t]*\Z")
-_NESTED_OPENING_FENCE = re.compile(r"[ ]*(?:`{3,}|~{3,})[ ]*[A-Za-z]")
-#: Languages in which models write fences inside a fence of the same length.
-_MARKDOWN_LANGUAGES = frozenset({"markdown", "md", "mdx", "myst", "qmd", "rmd"})
 
 
 @dataclass
@@ -27,7 +23,10 @@ class FencedCode:
     is_unindented: bool = True
     lines: list[str] = field(default_factory=list)
     closed: bool = False
-    nested_fences: int = 0  # fences open inside this one
+    open_fence: OpenFence = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.open_fence = OpenFence(self.fence, self.info)
 
     def _body(self, line: str) -> str | None:
         depth = self.quote_prefix.count(">")
@@ -41,18 +40,13 @@ class FencedCode:
         body = self._body(line)
         if body is None:
             return False
-        found = _CLOSING_FENCE.match(body)
-        if found and found[2].startswith(self.fence) and len(found[1]) - self.indent < 4:
-            if not self.nested_fences:
-                self.closed = True
-                return True
-            self.nested_fences -= 1
-        elif code.parse_language(self.info).lower() in _MARKDOWN_LANGUAGES and _NESTED_OPENING_FENCE.match(
-            body
-        ):
-            self.nested_fences += 1
         spaces = len(body) - len(body.lstrip(" "))
-        self.lines.append(body[min(self.indent, spaces) :])
+        text = body[min(self.indent, spaces) :]
+        # By CommonMark a line with four spaces more than the block closes nothing.
+        if not text.startswith("    ") and self.open_fence.closed_by(text):
+            self.closed = True
+        else:
+            self.lines.append(text)
         return True
 
     def may_close(self, line: str) -> bool:
@@ -70,14 +64,9 @@ class FencedCode:
 
     def reopened(self) -> "FencedCode":
         """Return the same fence for its remaining lines, as a block of its own."""
-        return FencedCode(
-            self.fence,
-            self.info,
-            self.indent,
-            self.quote_prefix,
-            is_unindented=True,
-            nested_fences=self.nested_fences,
-        )
+        rest = FencedCode(self.fence, self.info, self.indent, self.quote_prefix, is_unindented=True)
+        rest.open_fence = self.open_fence
+        return rest
 
 
 class IndentedCode(FencedCode):

@@ -13,6 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from puq_magics.core.errors import ConfigurationError, InputError
+from puq_magics.core.fences import OpenFence
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown import code as markdown_code
 from puq_magics.outputs.results.footer import Footer
@@ -46,7 +47,6 @@ _TAG = re.compile(r'(<(?:[^">]|"[^"]*")*>)')
 _EMPTY_IMG = re.compile(r"<img(?![^>]*\s(?:src|alt)=)[^>]*>")
 #: What the front end's search for formulas looks for; formulas can hold links that run code.
 _MATH_DELIMITER = re.compile(r"[$\\]")
-_OUTER_FENCE = re.compile(r"\s*(`{3,}|~{3,})[ \t]*(?:x?html)?[ \t]*\n(.*?)\n?\1[ \t]*\s*\Z", re.S | re.I)
 
 
 def check_format_support(name: str) -> None:
@@ -134,9 +134,13 @@ def sanitize_html(text: str) -> str:
 
 
 def strip_outer_fence(text: str) -> str:
-    """The HTML of an answer that is one fenced block as a whole."""
-    found = _OUTER_FENCE.match(text)
-    return found[2] if found else text
+    """Return the HTML of an answer that is one fenced block; any other answer as it is."""
+    lines = text.strip().split("\n")
+    fence = OpenFence.from_line(lines[0])
+    if fence is None or fence.language not in ("", "html", "xhtml") or len(lines) < 2:
+        return text
+    closing = next((n for n, line in enumerate(lines[1:], 1) if fence.closed_by(line)), None)
+    return "\n".join(lines[1:-1]) if closing == len(lines) - 1 else text
 
 
 def _filter_attribute(_tag: str, name: str, value: str) -> str | None:
