@@ -1,4 +1,4 @@
-"""One key's account with one router, in this session: models and prices, spending, the balance."""
+"""Account of one key with one router, in this session: models and prices, cost, balance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Account:
         self._connect = connect
         self._settings = settings
         self._has_balance = True
-        #: The balance when it was last looked at.
+        #: Balance when it was last fetched.
         self.last_balance: float | None = None
 
     def kind(self, code: str) -> str:
@@ -29,7 +29,7 @@ class Account:
         return resolve_kind(code, self._settings.model_kinds)
 
     def model(self, code: str) -> Model | None:
-        """The model's line of the list, if that is known by now."""
+        """Return the model's entry in the list, if it was fetched."""
         return find_model(self.model_list.cached, code)
 
     def cost(self, code: str, usage: Usage | None) -> float | None:
@@ -41,7 +41,7 @@ class Account:
         return self.costs.estimate(info, self.model(info.model), self._settings.price_unit)
 
     def balance(self, *, quick: bool = False) -> float:
-        """The balance now. Raises APIError, also where the router has none."""
+        """Fetch the balance. Raises APIError, also if the router has none."""
         with self._connect(quick=quick) as router:
             balance = router.balance()
         self.model_list.record_balance(balance)
@@ -50,7 +50,7 @@ class Account:
 
     @property
     def balance_drop(self) -> float | None:
-        """Credits by which the balance has fallen since the first look; None when that is not known."""
+        """Return the credits by which the balance has fallen since it was first fetched; None if unknown."""
         start = self.model_list.balance_at_start
         return None if start is None or self.last_balance is None else start - self.last_balance
 
@@ -66,7 +66,7 @@ class Account:
         return self.costs.reserve(budget, self.estimate(info), self.balance_drop)
 
     def record_cost(self, info: CallInfo, usage: Usage | None, *, complete: bool) -> float | None:
-        """A call has ended: note its cost, and give it."""
+        """Record and return the cost of a call that has ended."""
         cost = self.cost(info.model, usage)
         if cost is None and self._settings.budget is not None:
             before = self.last_balance
@@ -77,7 +77,7 @@ class Account:
         return cost
 
     def charge_estimate(self, info: CallInfo) -> None:
-        """A call was sent, and nothing came: it may have been charged all the same."""
+        """Record the estimated cost of a call without an answer: it may have been charged."""
         self.costs.record(info, self.estimate(info).cost, complete=False)
 
     def _refresh_balance(self) -> None:
@@ -91,7 +91,7 @@ class Account:
 
 
 def available_models(account: Account, kind: str = "chat", limit: int = 8) -> str:
-    """List some models of a kind, as a sentence; empty where there is none. Raises APIError."""
+    """Return some models of a kind, as a sentence; empty for none. Raises APIError."""
     listed = account.model_list.fetch().values()
     codes = [model.code for model in listed if model.enabled and account.kind(model.code) == kind]
     if not codes:

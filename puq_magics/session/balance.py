@@ -1,4 +1,4 @@
-"""The account's balance, as a number that says what it is."""
+"""The account's balance, as a number that displays with its unit."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _FIRST_FETCH_TIMEOUT = 1.0  # seconds
 
 
 class Balance(DisplayOnce, float):
-    """Credits; ``change`` is by how much that differs from the first look in this session."""
+    """Credits; ``change`` is the difference from the first balance of this session."""
 
-    #: Credits more (or less, below 0) than at the first look.
+    #: Credits more (below 0: less) than at first.
     change: float = 0.0
 
     def __repr__(self) -> str:
@@ -36,7 +36,7 @@ class Balance(DisplayOnce, float):
 
 
 def fetch_balance(session: Session, *, quick: bool = False) -> Balance:
-    """Ask the router; ``quick`` gives up soon. Raises APIError."""
+    """Fetch the balance; ``quick`` shortens the timeout. Raises APIError."""
     account = session.account()
     account.model_list.wait(_FIRST_FETCH_TIMEOUT)  # the first look of this session may be on its way
     try:

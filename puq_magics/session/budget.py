@@ -14,7 +14,7 @@ from puq_magics.core.errors import BudgetError
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.prompts.token_estimate import estimate_tokens
 
-#: Tokens of an answer whose length nobody has limited, as long as no longer one has come.
+#: Assumed tokens of an answer without a limit, until a longer one has arrived.
 DEFAULT_ANSWER_TOKENS = 1_000
 
 
@@ -26,16 +26,16 @@ class CallInfo:
     model: str
     #: Tokens of the prompt, estimated.
     prompt_tokens: int = 0
-    #: The most tokens that the answer may have; None when nobody has limited them.
+    #: Limit on the answer's tokens; None for none.
     max_tokens: int | None = None
-    #: How many answers, images, or requests, it comes to.
+    #: Number of answers, images or requests.
     count: int = 1
-    #: Characters to be spoken; None where that says nothing.
+    #: Characters to speak; None for other kinds of calls.
     characters: int | None = None
 
     @property
     def billing_units(self) -> int:
-        """By what the cost grows, where it is no matter of tokens: characters, or images, or requests."""
+        """Number that the cost is proportional to if not to tokens: characters, images or requests."""
         return max(1, self.characters or self.count)
 
 
@@ -44,7 +44,7 @@ class Estimate:
     """Estimated cost of a call, in credits; None if unknown."""
 
     cost: float | None
-    #: What the figure rests on, for people.
+    #: Basis of the estimate, as text.
     basis: str
 
     def __str__(self) -> str:
@@ -70,9 +70,9 @@ class CostTracker:
     """Cost of this session with one router, and its budget."""
 
     def __init__(self) -> None:
-        #: The sum of the estimates so far, in credits.
+        #: Sum of the estimates so far, in credits.
         self.estimated_total = 0.0
-        #: Calls whose cost is not known.
+        #: Number of calls whose cost is unknown.
         self.unpriced_calls = 0
         self._reserved = 0.0  # estimates of calls that are on their way
         self._lock = threading.Lock()
@@ -82,7 +82,7 @@ class CostTracker:
     def record(
         self, info: CallInfo, cost: float | None, usage: Usage | None = None, *, complete: bool = True
     ) -> None:
-        """A call has ended, and cost so much; ``whole`` when its answer is."""
+        """Add the cost of a call that has ended."""
         if cost is None:
             self.unpriced_calls += 1
         else:
@@ -128,7 +128,7 @@ class CostTracker:
         return max(self.estimated_total, balance_drop or 0.0)
 
     def reserve(self, budget: float, estimate: Estimate, balance_drop: float | None) -> float:
-        """Set the estimate aside, until ``release``. Raises BudgetError for a call that would exceed the budget."""
+        """Reserve an estimated cost until ``release``. Raises BudgetError for a call that would exceed the budget."""
         with self._lock:
             self.check(budget, estimate, balance_drop)
             reserved = estimate.cost or 0.0
@@ -136,12 +136,12 @@ class CostTracker:
         return reserved
 
     def release(self, reserved: float) -> None:
-        """The call that this was held for has ended."""
+        """Release the reserved cost of a call that has ended."""
         with self._lock:
             self._reserved -= reserved
 
     def check(self, budget: float, estimate: Estimate, balance_drop: float | None) -> None:
-        """Raise BudgetError for a call that would exceed the budget, or where none can be kept."""
+        """Raise BudgetError for a call that would exceed the budget, or whose cost cannot be limited."""
         spent = self.spent(balance_drop) + self._reserved
         if estimate.cost is None and balance_drop is None:
             raise BudgetError(
@@ -164,12 +164,12 @@ def _cost_text(estimate: Estimate) -> str:
 
 
 def _suggested_budget(spent: float, estimate: Estimate) -> str:
-    """A round figure that lets the call through."""
+    """Return a round budget that allows the call."""
     return f"{float(f'{2 * (spent + (estimate.cost or 0.0)) or 1.0:.1g}'):g}"
 
 
 def usage_or_estimate(usage: Usage | None, prompt_tokens: int, text: str) -> Usage | None:
-    """The router's count of tokens, else ours of an answer that broke off before the count came."""
+    """Return the router's count of tokens, or an estimate if none arrived."""
     if usage is not None or not text:
         return usage
     completion = estimate_tokens(text)
@@ -177,7 +177,7 @@ def usage_or_estimate(usage: Usage | None, prompt_tokens: int, text: str) -> Usa
 
 
 def find_model(models: Mapping[str, Model], code: str) -> Model | None:
-    """The line of the list for a model, also where its provider is left out."""
+    """Return a model's entry in the list, also for a name without its provider."""
     if code in models:
         return models[code]
     last = code.rsplit("/", 1)[-1]

@@ -20,7 +20,7 @@ _INSTALL_HINT = 'Install it: pip install "puq_magics[keyring]"'
 
 
 def store_key(origin: str, key: Secret) -> None:
-    """Keep the key of a host. Raises ConfigurationError where that cannot be."""
+    """Store the key of a host. Raises ConfigurationError if it cannot be stored."""
     library = _keyring()
     if library is None:
         raise ConfigurationError("the keyring needs the library of that name.", hint=_INSTALL_HINT)
@@ -37,7 +37,7 @@ def store_key(origin: str, key: Secret) -> None:
 
 
 def load_key(origin: str) -> tuple[Secret | None, str]:
-    """The key of a host, and what is amiss with the keyring; None and nothing without the library or the key."""
+    """Return the key of a host and the keyring's problem; None and an empty string without the library or the key."""
     library = _keyring()
     if library is None:
         return None, ""
@@ -79,7 +79,7 @@ def _keyring() -> Any | None:
 
 
 def _is_no_keyring(exc: Exception) -> bool:
-    """True if the error means that the system has no keyring at all."""
+    """Return whether the error means that the system has no keyring."""
     return type(exc).__name__ == "NoKeyringError"
 
 
@@ -90,42 +90,42 @@ def _error_text(exc: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A key, and where it comes from."""
+    """A key and its source."""
 
     key: Secret
     source: str
 
 
 class Credentials:
-    """The keys of one shell."""
+    """Keys of one shell."""
 
     def __init__(self, effective: EffectiveSettings) -> None:
         self._effective = effective
         self._entered: dict[str, Credential] = {}
         self._keyring_cache: dict[str, Credential | None] = {}
-        #: What is amiss with the keyring; empty when nothing is.
+        #: Problem with the keyring; empty for none.
         self.keyring_problem = ""
 
     def add(self, address: BaseURL, key: Secret, source: str) -> None:
-        """Keep a key for a host, for the session."""
+        """Store a key for a host, for this session."""
         self._entered[address.origin] = Credential(key, source)
 
     def save_to_keyring(self, address: BaseURL, key: Secret) -> None:
-        """Keep a key for a host beyond the session, too. Raises ConfigurationError."""
+        """Store a key for a host in the keyring, too. Raises ConfigurationError."""
         store_key(address.origin, key)
         self._keyring_cache.pop(address.origin, None)
 
     def forget(self, address: BaseURL) -> bool:
-        """Forget the key that was entered for a host; False if there was none."""
+        """Delete the key that was entered for a host; return False if there was none."""
         return self._entered.pop(address.origin, None) is not None
 
     def delete_from_keyring(self, address: BaseURL) -> bool:
-        """Delete the key of a host from the keyring; False if there was none. Raises ConfigurationError."""
+        """Delete the key of a host from the keyring; return False if there was none. Raises ConfigurationError."""
         self._keyring_cache.pop(address.origin, None)
         return delete_key(address.origin)
 
     def find(self, address: BaseURL) -> Credential | None:
-        """The key for a host: from login, then from the environment, then from the keyring."""
+        """Return the key for a host: from login, else from the environment, else from the keyring."""
         if address.origin in self._entered:
             return self._entered[address.origin]
         key = self._effective.environment_key
@@ -134,7 +134,7 @@ class Credentials:
         return self._find_in_keyring(address.origin)
 
     def _find_in_keyring(self, origin: str) -> Credential | None:
-        """Looked up once for each host: a system's keyring is slow, and may ask people to unlock it."""
+        """Look a key up once for each host: a system's keyring is slow, and may ask the user to unlock it."""
         if origin not in self._keyring_cache:
             key, self.keyring_problem = load_key(origin)
             if self.keyring_problem:
@@ -143,7 +143,7 @@ class Credentials:
         return self._keyring_cache[origin]
 
     def needs_no_keyring(self, address: BaseURL) -> bool:
-        """True if ``find`` does not need the keyring, which may be slow."""
+        """Return whether ``find`` does not need the keyring, which may be slow."""
         if (
             address.origin in self._entered
             or address.origin in self._keyring_cache
@@ -154,11 +154,11 @@ class Credentials:
 
     @property
     def has_entered_key(self) -> bool:
-        """True if a key was entered, for any host."""
+        """Return whether a key was entered, for any host."""
         return bool(self._entered)
 
     def environment_key_origin(self, address: BaseURL) -> str | None:
-        """The host of the environment's key, when that is another one."""
+        """Return the host of the environment's key if it is another one."""
         origin = self._environment_origin()
         return origin if self._effective.environment_key and origin and origin != address.origin else None
 

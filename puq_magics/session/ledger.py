@@ -1,4 +1,4 @@
-"""The ledger: what each call used, in a small SQLite file of the user's. No prompt, no answer, no key.
+"""The ledger: the usage of each call, in a small SQLite file. It holds no prompt, answer or key.
 
 An entry is written before ``note`` returns, without a thread between: in WAL mode, with ``synchronous=NORMAL``,
 that is one write into the system's cache and no fsync (some hundredths of a millisecond), which a kill of the kernel
@@ -30,14 +30,14 @@ VERSION = 1
 OK, INTERRUPTED, BROKEN_OFF, FAILED = "ok", "interrupted", "broken off", "failed"
 KINDS = ("chat", "image", "speech", "transcription", "other")
 
-#: Seconds to wait for another kernel that is writing; what could not be written goes with the next entry.
+#: Seconds to wait for another kernel that is writing; entries that could not be written are written with the next.
 _BUSY_TIMEOUT = 0.25
 _MAX_NUMBER = 2**53
 _NAME = re.compile(r"[!-~]{1,200}")
 _CELL = re.compile(r"[A-Za-z0-9_-]{0,64}")
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{0,255}")
 _OUTCOME = re.compile(rf"{OK}|{INTERRUPTED}|{BROKEN_OFF}|{FAILED}|[1-5][0-9][0-9]")
-#: The files of a ledger; one that the user named otherwise, and that is none, is not moved.
+#: Suffixes of ledger files: a corrupt file with another suffix is not moved.
 _SUFFIXES = (".sqlite", ".sqlite3", ".db")
 
 
@@ -49,25 +49,25 @@ class LedgerEntry:
     None. So nothing that a person or a model wrote gets in by the wrong field.
     """
 
-    #: When it ended, in UTC.
+    #: Time of its end, in UTC.
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    #: The kernel's session; the ledger fills it in.
+    #: Session of the kernel; set by the ledger.
     session: str = ""
     host: str = ""
     #: One of ``KINDS``.
     kind: str
     model: str
-    #: The cell's number or id; one of another shape (VS Code's holds a path) is hashed.
+    #: The cell's number or id; an id of another form (VS Code's holds a path) is hashed.
     cell: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
-    #: Characters that were spoken.
+    #: Characters spoken.
     characters: int | None = None
     images: int | None = None
-    #: Seconds of sound that were transcribed or made.
+    #: Seconds of audio that were transcribed or generated.
     audio_seconds: float | None = None
-    #: Seconds from the request to the end of the answer, and to its first words or bytes.
+    #: Seconds from the request to the end of the answer, and to its first text or bytes.
     seconds: float | None = None
     time_to_first_token: float | None = None
     #: Credits, estimated.
@@ -81,7 +81,7 @@ class LedgerEntry:
 
     @property
     def has_failed(self) -> bool:
-        """True if it failed, other than by an interrupt."""
+        """Return whether it failed, other than by an interrupt."""
         return self.outcome not in (OK, INTERRUPTED)
 
 
@@ -178,7 +178,7 @@ def _entry(row: tuple[Any, ...]) -> LedgerEntry:
 
 
 class _NotOurFileError(Exception):
-    """The file is not a ledger of ours; the message says why."""
+    """The file is not a ledger of this package; the message says why."""
 
 
 class Ledger:
@@ -193,9 +193,9 @@ class Ledger:
         self, path: Path | None = None, enabled: bool = True, *, previous: Ledger | None = None
     ) -> None:
         self.enabled = enabled
-        #: What marks this session's entries.
+        #: Identifies this session's entries.
         self.session: str = str(uuid4()) if previous is None else previous.session
-        #: What is amiss with the file, in a sentence; empty when nothing is.
+        #: Problem with the file, as a sentence; empty for none.
         self.problem = ""
         self._usable = enabled
         try:
@@ -215,7 +215,7 @@ class Ledger:
         return self._path if self._path is not None else default_path()
 
     def record(self, entry: LedgerEntry) -> None:
-        """Keep an entry; it is in the file when this returns, unless another kernel blocks that or it cannot be."""
+        """Record an entry; it is in the file on return, unless another kernel blocks that or the file is unusable."""
         entry = replace(entry, session=self.session)
         with self._lock:
             self._entries.append(entry)
@@ -224,7 +224,7 @@ class Ledger:
                 self._flush()
 
     def entries(self, *, all_sessions: bool = False) -> tuple[LedgerEntry, ...]:
-        """The entries of this session, or those of all in the file, oldest first."""
+        """Return the entries of this session, or of all sessions in the file, oldest first."""
         with self._lock:
             if not all_sessions:
                 return tuple(self._entries)
@@ -233,7 +233,7 @@ class Ledger:
             return tuple(sorted([*others, *self._entries], key=lambda entry: entry.at))
 
     def close(self) -> None:
-        """Close the file; it is opened again if it has to be."""
+        """Close the file; it is opened again when needed."""
         with self._lock:
             if self._pending:
                 self._flush()
@@ -252,7 +252,7 @@ class Ledger:
             return ()
 
     def _flush(self) -> None:
-        """Write what is not written yet; opens the file when it has to."""
+        """Write pending entries; open the file if necessary."""
         with self._lock:
             for _ in range(2):  # a corrupt file is set aside, and then there is a new one
                 if not self._usable:
@@ -302,14 +302,14 @@ class Ledger:
 
 
 def _has_code(error: Exception, *codes: int) -> bool:
-    """True if SQLite reported one of these codes; extended codes hold them in their low byte."""
+    """Return whether SQLite reported one of these codes; extended codes hold them in their low byte."""
     return (
         isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in codes
     )
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """A connection to the ledger in this file, which is made where there is none. Raises as _flush knows."""
+    """Return a connection to this ledger, created if missing. Raises OSError, sqlite3.Error, _NotOurFileError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with suppress(
         FileExistsError
@@ -333,7 +333,7 @@ _CONTENTS = (
 
 
 def _is_ledger(connection: sqlite3.Connection) -> bool:
-    """True if the file holds a ledger; False for an empty one. Raises _NotOurFileError for another file."""
+    """Return whether the file holds a ledger; False for an empty one. Raises _NotOurFileError for another file."""
     version, names = connection.execute(_CONTENTS).fetchone()
     tables = set((names or "").split("\n")) - {""}
     if version > VERSION:
@@ -344,7 +344,7 @@ def _is_ledger(connection: sqlite3.Connection) -> bool:
 
 
 def _create_table(connection: sqlite3.Connection) -> None:
-    """Make the table, unless another kernel has just done so."""
+    """Create the table, unless another kernel has just done so."""
     connection.execute("PRAGMA journal_mode=WAL")  # stays with the file
     with connection:
         connection.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""The sandbox that a shell uses: started when it is wanted, replaced when other things are to answer behind it."""
+"""The sandbox that a shell uses: started when needed, replaced when its backends change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from puq_magics.sandbox import Sandbox
 
 
-#: What to type where the weights are missing and nobody can be asked.
+#: Hint where the weights are missing and nobody can be asked.
 FETCH_HINT = "%puq_sandbox --local --fetch gets them; in a terminal: python -m puq_magics.sandbox fetch"
 
 
@@ -26,11 +26,11 @@ FETCH_HINT = "%puq_sandbox --local --fetch gets them; in a terminal: python -m p
 class SandboxBackends:
     """Backends of a sandbox beside its scripts."""
 
-    #: Whether small models answer on this machine.
+    #: True if local models answer.
     local: bool = False
-    #: The chat model among them, when it is not the usual one.
+    #: Chat model of the local ones; None for the default.
     gguf: Path | None = None
-    #: An OpenAI-compatible server whose models are passed on.
+    #: OpenAI-compatible server whose models are passed on.
     upstream: str | None = None
     upstream_key: Secret | None = None
 
@@ -48,7 +48,7 @@ class SandboxBackends:
 
 
 def check_installed() -> None:
-    """Raises ConfigurationError where the packages of the local models are missing."""
+    """Raise ConfigurationError if the packages of the local models are missing."""
     from puq_magics.sandbox import local
 
     try:
@@ -61,7 +61,7 @@ def check_installed() -> None:
 
 
 def missing_weights() -> str | None:
-    """One-line description of the missing weights; None if they are present."""
+    """Return a one-line description of the missing weights; None if they are present."""
     from puq_magics.sandbox.local.weights import CHAT_WEIGHTS
 
     return None if CHAT_WEIGHTS.is_present else CHAT_WEIGHTS.download_summary
@@ -84,7 +84,7 @@ def fetch_weights(report: Callable[[str, int, int], None]) -> str:
 
 
 def environment_key(address: BaseURL, environ: Mapping[str, str] = os.environ) -> Secret | None:
-    """The upstream's key of the environment: for the host of PUQ_UPSTREAM, or else for this machine alone.
+    """Return the environment's key of the upstream: for the host of PUQ_UPSTREAM, or else for this machine alone.
 
     A notebook that names another upstream does not get it. Raises ConfigurationError.
     """
@@ -115,13 +115,13 @@ def _check_gguf(path: Path) -> None:
 
 
 class SandboxManager:
-    """At most one sandbox at a time, whose key is kept for its address and for no other."""
+    """Sandbox of a shell, at most one at a time; its key is stored for its address only."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._models: int | None = None  # how many are to be listed
         self.sandbox: Sandbox | None = None
-        #: What answers behind it.
+        #: Backends of the sandbox.
         self.backends = SandboxBackends()
 
     def requested_backends(self, base_url: str) -> SandboxBackends:
@@ -151,7 +151,7 @@ class SandboxManager:
         return self.sandbox
 
     def stop(self) -> bool:
-        """Stop it, and the models behind it; False if it was not running."""
+        """Stop it and its local models; return False if it was not running."""
         sandbox, self.sandbox, self.backends = self.sandbox, None, SandboxBackends()
         if sandbox is None:
             return False
@@ -161,7 +161,7 @@ class SandboxManager:
 
     @property
     def origin(self) -> str | None:
-        """Base URL while it runs."""
+        """Return the base URL while it runs."""
         return None if self.sandbox is None else BaseURL.parse(self.sandbox.base_url).origin
 
     def _behavior(self) -> dict[str, Any]:

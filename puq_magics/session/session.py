@@ -1,4 +1,4 @@
-"""All that one shell holds: settings, keys, the router, the sandbox, the last result."""
+"""State of one shell: settings, keys, router, sandbox, last result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class NextCell:
-    """One for each execution: front ends make one at most, of the last text that they are sent."""
+    """Cell that an execution adds below itself: front ends create at most one, from the last text sent."""
 
     def __init__(self, shell: InteractiveShell, conversations: Conversations) -> None:
         self._shell = shell
@@ -39,7 +39,7 @@ class NextCell:
         self._codes: list[str] = []
 
     def add(self, code: str) -> bool:
-        """Put code there, behind what this execution has put there so far; return whether there was any."""
+        """Append code to the cell; return whether it held code already."""
         execution_number = self._conversations.execution_number
         if execution_number != self._execution:
             self._execution, self._codes = execution_number, []
@@ -52,12 +52,12 @@ class NextCell:
 
 _COSTS_KEY = "puq_magics.spent"
 _QUICK_TIMEOUT = 10.0  # seconds, for what nobody waits for
-#: The variable that holds the last result.
+#: Variable that holds the last result.
 LAST_RESULT = "_puq"
 
 
 class Session:
-    """One shell's; made by ``%load_ext``, closed by ``%unload_ext``."""
+    """Session of one shell: created by ``%load_ext``, closed by ``%unload_ext``."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
@@ -67,14 +67,14 @@ class Session:
         self.conversations = Conversations.for_shell(shell)
         self.next_cell = NextCell(shell, self.conversations)
         self.sandbox_manager = SandboxManager(self.credentials)
-        #: The base URL that was set before the sandbox took its place.
+        #: Base URL that was set before the sandbox replaced it.
         self.url_before_sandbox: str | None = None
         self._displayed: list[Displayable] = []
         self._lock = threading.RLock()  # a Tab looks for models in a thread of its own
         self._router: Router | None = None
         self._router_config: tuple[Any, ...] = ()
         self._accounts: dict[tuple[Any, ...], Account] = {}
-        # With the shell: a budget is for its session, and does not begin anew when the extension is loaded again.
+        # Kept with the shell: reloading the extension does not reset a budget.
         self._cost_trackers: dict[str, CostTracker] = shell.meta.setdefault(_COSTS_KEY, {})
         self._ledger: Ledger | None = None
         self._ledger_at: str | None = None
@@ -82,28 +82,28 @@ class Session:
 
     @property
     def sandbox(self) -> Sandbox | None:
-        """The sandbox, while it runs."""
+        """Sandbox, while it runs."""
         return self.sandbox_manager.sandbox
 
     @property
     def namespace(self) -> Mapping[str, Any]:
-        """The user's variables."""
+        """Variables of the user."""
         variables: Mapping[str, Any] = self.shell.user_ns
         return variables
 
     @property
     def in_notebook(self) -> bool:
-        """True if outputs go to a front end, not a terminal."""
+        """Return whether outputs go to a front end, not to a terminal."""
         return hasattr(self.shell, "kernel")
 
     def store_result(self, result: object, name: str | None = None) -> None:
-        """Put a result where it is found again: in ``_puq``, and under a name that the user gave."""
+        """Store a result in ``_puq``, and in the variable that the user named."""
         self.shell.push({LAST_RESULT: result}, interactive=False)
         if name is not None:
             self.shell.push({name: result})
 
     def mark_displayed(self, result: Displayable) -> None:
-        """Note that the cell that is running has shown the result: its value is not shown again by this cell."""
+        """Mark a result as displayed by the running cell, which then does not display it as its value."""
         result.already_displayed = True
         self._displayed.append(result)
 
@@ -119,7 +119,7 @@ class Session:
         return BaseURL.parse(self.effective.base_url, allow_http=self.settings.allow_http)
 
     def router(self, *, allow_keyless: bool = False) -> Router:
-        """The router, made anew when a setting or the key has changed. Raises ConfigurationError.
+        """Return the router; a new one if a setting or the key has changed. Raises ConfigurationError.
 
         ``keyless`` does without a key where there is none: to look at a request, not to send it.
         """
@@ -136,7 +136,7 @@ class Session:
             return self._router
 
     def account(self) -> Account:
-        """The account behind the router that was used last. Raises ConfigurationError."""
+        """Return the account of the router used last. Raises ConfigurationError."""
         self.router()
         router_config = self._router_config
         account_key = router_config[:2]  # where, and with which key
@@ -146,7 +146,7 @@ class Session:
                 from puq_magics.session.budget import CostTracker
 
                 origin = router_config[0].origin
-                # The sandbox is at another port whenever it is started again.
+                # The sandbox has another port each time it is started.
                 budget_key = SANDBOX if origin == self.sandbox_manager.origin else origin
                 costs = self._cost_trackers.setdefault(budget_key, CostTracker())
                 self._accounts[account_key] = Account(
@@ -162,7 +162,7 @@ class Session:
             self._accounts.clear()
 
     def _router_factory(self, address: BaseURL, key: Secret | None) -> RouterFactory:
-        """Makes routers like the one in use, as the settings are then."""
+        """Create a router like the current one, by the settings at that time."""
 
         def connect(*, quick: bool = False) -> Router:
             scheme = self.effective.auth_scheme if address.origin != self.sandbox_manager.origin else "Token"
@@ -199,7 +199,7 @@ class Session:
         return str(self.settings.aliases.get(model, model))
 
     def default_model(self, kind: str) -> str | None:
-        """The model of a kind that is set; on the sandbox, which knows only its own, one of those."""
+        """Return the default model of a kind; on the sandbox one of its own."""
         model = self.effective.model(kind)
         if not self.effective.is_sandbox:
             return model
@@ -210,7 +210,7 @@ class Session:
 
     @property
     def ledger(self) -> Ledger:
-        """Ledger of calls: in a file, unless the settings say otherwise, and for this session in memory."""
+        """Ledger of calls: of this session in memory, and in a file unless the settings say otherwise."""
         where = self.effective.ledger_path
         if self._ledger is None or self._ledger_at != where:
             from puq_magics.session.ledger import Ledger
@@ -229,7 +229,7 @@ class Session:
         self.stop_sandbox()
 
     def start_sandbox(self, backends: SandboxBackends | None = None, **behavior: Any) -> Sandbox:
-        """Start the sandbox, or change how the running one behaves, and use it.
+        """Start the sandbox or change the running one, and use it.
 
         ``backends`` are to answer behind it; else those that do, and what the base URL names. Raises ValueError for a
         move that does not fit, and ConfigurationError where the local models are missing.
@@ -238,7 +238,7 @@ class Session:
         return self.sandbox_manager.start(backends, **behavior)
 
     def stop_sandbox(self) -> bool:
-        """Stop the sandbox; False if it was not running."""
+        """Stop the sandbox; return False if it was not running."""
         return self.sandbox_manager.stop()
 
     def _close_router(self) -> None:
@@ -265,7 +265,7 @@ class Session:
 
 
 def _settings(shell: InteractiveShell) -> PuqMagics:
-    """The settings, with those of the user's configuration files. Raises ConfigurationError."""
+    """Return the settings, including those of the configuration files. Raises ConfigurationError."""
     try:
         return PuqMagics(parent=shell)
     except TraitError as error:

@@ -1,4 +1,4 @@
-"""The settings: traits of one class for ``%config PuqMagics``, and the environment below them."""
+"""The settings: traits of one class for ``%config PuqMagics``, with the environment as defaults."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _model_trait(kind: str, variable: str, example: str) -> Any:
 
 
 class PuqMagics(Configurable):
-    """Settings of the puq magics. What is not set here is taken from the environment, then from the defaults."""
+    """Settings of the puq magics; what is not set is taken from the environment, then from the defaults."""
 
     base_url = Unicode(
         None,
@@ -184,7 +184,7 @@ def is_sandbox(url: str | None) -> bool:
 
 
 def model_setting(kind: str) -> str:
-    """The setting that names the default model of a kind; empty for kinds that no magic asks."""
+    """Return the name of the setting for the default model of a kind; empty for kinds that no magic uses."""
     return _KIND_SETTINGS.get(kind, "")
 
 
@@ -198,14 +198,14 @@ def _as_trait_error() -> Iterator[None]:
 
 
 def check_auth_scheme(value: str) -> str:
-    """The scheme, if a header can carry it. Raises ConfigurationError."""
+    """Return the scheme if it is valid in a header. Raises ConfigurationError."""
     if not value.isascii() or not value.replace("-", "").isalnum():
         raise ConfigurationError(f"{value!r} is not an auth scheme.", hint="Use Token, Bearer or none.")
     return value
 
 
 class EffectiveSettings:
-    """The settings as they are now in force: ``%config`` over the environment over the defaults."""
+    """Settings in force: ``%config`` over the environment over the defaults."""
 
     def __init__(self, settings: PuqMagics, environ: Mapping[str, str] = os.environ) -> None:
         self.settings = settings
@@ -218,22 +218,22 @@ class EffectiveSettings:
 
     @property
     def is_sandbox(self) -> bool:
-        """True if the router is the local one."""
+        """Return whether the router is the sandbox."""
         return is_sandbox(self.base_url)
 
     @property
     def environment_url(self) -> str:
-        """The base URL that the environment names, or the vendor's: where the environment's key belongs."""
+        """Base URL of the environment, or the vendor's: the environment's key belongs to it."""
         return self._environ.get("PUQ_BASE_URL", "").strip() or DEFAULT_BASE_URL
 
     @property
     def environment_key(self) -> str:
-        """The environment's key; empty without one."""
+        """Key of the environment; empty without one."""
         return self._environ.get("PUQ_API_KEY", "").strip()
 
     @property
     def is_configured(self) -> bool:
-        """True if a router or a key was configured."""
+        """Return whether a router or a key was configured."""
         named = self.settings.base_url or self._environ.get("PUQ_BASE_URL", "").strip()
         return bool(named or self.environment_key)
 
@@ -246,13 +246,13 @@ class EffectiveSettings:
 
     @property
     def auth_scheme(self) -> str:
-        """The word before the key."""
+        """Authorization scheme: the word before the key."""
         named = self.settings.auth_scheme or self._environ.get("PUQ_AUTH_SCHEME", "").strip()
         return check_auth_scheme(named) if named else "Token"
 
     @property
     def timeout(self) -> float | None:
-        """Seconds without a byte; None for the defaults."""
+        """Timeout in seconds without a byte; None for the defaults."""
         if self.settings.timeout is not None:
             return float(self.settings.timeout)
         text = self._environ.get("PUQ_TIMEOUT", "").strip()
@@ -269,7 +269,7 @@ class EffectiveSettings:
         return seconds
 
     def model(self, kind: str) -> str | None:
-        """The model of a kind to ask when a cell names none."""
+        """Return the default model of a kind."""
         setting = model_setting(kind)
         named = getattr(self.settings, setting) or self._environ.get(f"PUQ_{setting.upper()}", "").strip()
         return named or None
@@ -286,7 +286,7 @@ class EffectiveSettings:
 
     @property
     def live(self) -> bool:
-        """True if answers are shown while they stream."""
+        """Return whether answers are shown while they stream."""
         if self.settings.live is not None:
             return bool(self.settings.live)
         return self._environ.get("PUQ_LIVE", "").strip().lower() not in ("0", "false", "no", "off")
