@@ -15,6 +15,7 @@ from puq_magics.core.errors import APIError, ConfigurationError, InputError, Inv
 pytestmark = pytest.mark.usefixtures("work_folder")
 SOUND = wav(1, 2, 3)
 HELLO_RESPONSE = {"text": "Hello there"}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def form(heard: Any) -> dict[str, Message]:
@@ -104,7 +105,7 @@ def test_a_variable_by_its_name_and_which_was_taken(
     shell.run(f"talk = {SOUND!r}")
     assert "variable talk" in shell.run("%puq_transcribe talk").out
     (work_folder / "talk").write_bytes(wav(4))
-    assert "the file talk was taken, not the variable" in shell.run("%puq_transcribe talk").out
+    assert "the file talk was used, not the variable" in shell.run("%puq_transcribe talk").out
     shell.run("def f(local):\n    get_ipython().run_line_magic('puq_transcribe', 'local')\nf(talk)")
     sent = [form(heard)["file"].get_payload(decode=True) for heard in server.requests]
     assert sent == [SOUND, wav(4), SOUND]
@@ -142,7 +143,7 @@ def test_an_array_with_its_rate(shell: Any, use_responses: Any) -> None:
         ("talk.wav --save ./talk.wav --force", "talk.wav is the recording itself"),
         ("path --save talk.wav --force", "talk.wav is the recording itself"),
         ("-dash.wav", "If it is a file, write ./-dash.wav"),
-        ("song -live.wav", "there is no file song -live.wav"),
+        ("song -live.wav", "there is no file 'song -live.wav'"),
         ("talk.wav -xyz", "there is no option -xyz"),
         ("number.real", "number is a variable: %puq_transcribe number"),
         ('"number"', "number is a variable: %puq_transcribe number"),
@@ -398,10 +399,8 @@ def test_a_recording_goes_the_same_way(sandbox_kernel: Any) -> None:
     sandbox_kernel.run("%puq_speak -q -o talk Hello, recorder.")
     cell = sandbox_kernel.run("%puq_transcribe --record -o heard")
     assert cell.reply["status"] == "ok"
-    assert any("application/vnd.jupyter.widget-view+json" in bundle for bundle in cell.screen)
-    found = "import gc\nfrom puq_magics.widgets.recorder import Recorder\n"
-    found += "(recorder,) = [each for each in gc.get_objects() if isinstance(each, Recorder)]\n"
-    taken = sandbox_kernel.run(found + "recorder._handle_recording(talk.audio, 'audio/wav')")
+    assert any(WIDGET_VIEW in bundle for bundle in cell.screen)
+    taken = sandbox_kernel.run(recorder_of(cell) + "recorder._handle_recording(talk.audio, 'audio/wav')")
     assert taken.reply["status"] == "ok"
     assert sandbox_kernel.value("[heard.text, _puq is heard, recorder.state, recorder.message]") == [
         "Hello, recorder.",
@@ -414,17 +413,15 @@ def test_a_recording_goes_the_same_way(sandbox_kernel: Any) -> None:
     assert "Hello, recorder." in bundle["data"]["text/plain"]
 
 
-#: Code that finds the recorder that was shown last, and not used yet.
-RECORDER = """
-import gc
-from puq_magics.widgets.recorder import Recorder
-recorder = [each for each in gc.get_objects() if isinstance(each, Recorder) and each.state == "idle"][-1]
-"""
+def recorder_of(cell: Any) -> str:
+    """Return code that assigns the recorder that the cell shows to ``recorder``."""
+    (view,) = [bundle[WIDGET_VIEW] for bundle in cell.screen if WIDGET_VIEW in bundle]
+    return f"from ipywidgets.widgets.widget import _instances\nrecorder = _instances[{view['model_id']!r}]\n"
 
 
 def test_a_recording_that_fails_is_told_by_the_recorder(sandbox_kernel: Any) -> None:
-    sandbox_kernel.run("%puq_transcribe --record")
-    sandbox_kernel.run(RECORDER + "recorder._handle_recording(b'what is this?', 'audio/odd')")
+    cell = sandbox_kernel.run("%puq_transcribe --record")
+    sandbox_kernel.run(recorder_of(cell) + "recorder._handle_recording(b'what is this?', 'audio/odd')")
     state, words = sandbox_kernel.value("[recorder.state, recorder.message]")
     assert state == "failed"
     assert words.startswith("the recording (audio/odd) cannot be sent: the data is not audio")
@@ -435,9 +432,9 @@ def test_a_recording_that_fails_is_told_by_the_recorder(sandbox_kernel: Any) -> 
 
 def test_the_text_of_each_recording_has_a_file_of_its_own(sandbox_kernel: Any) -> None:
     sandbox_kernel.run("%puq_speak -q -o one One.\n%puq_speak -q -o two Two.")
-    sandbox_kernel.run("%puq_transcribe --record --save words.txt")
+    cell = sandbox_kernel.run("%puq_transcribe --record --save words.txt")
     sandbox_kernel.run(
-        RECORDER
+        recorder_of(cell)
         + "recorder._handle_recording(one.audio, 'audio/wav')\nrecorder._handle_recording(two.audio, 'audio/wav')"
     )
     assert sandbox_kernel.value("recorder.message").endswith("in _puq.text and words-2.txt.")
@@ -446,14 +443,14 @@ def test_the_text_of_each_recording_has_a_file_of_its_own(sandbox_kernel: Any) -
     assert (
         "words.txt exists" in sandbox_kernel.run("%puq_transcribe --record --save words.txt").error["evalue"]
     )
-    sandbox_kernel.run("%puq_transcribe --record --save words.txt --force")
-    sandbox_kernel.run(RECORDER + "recorder._handle_recording(two.audio, 'audio/wav')")
+    cell = sandbox_kernel.run("%puq_transcribe --record --save words.txt --force")
+    sandbox_kernel.run(recorder_of(cell) + "recorder._handle_recording(two.audio, 'audio/wav')")
     assert (sandbox_kernel.folder / "words.txt").read_text(encoding="utf-8") == "Two."
 
 
 def test_an_interrupted_recording_is_kept(sandbox_kernel: Any) -> None:
-    sandbox_kernel.run("%puq_speak -q -o talk Hello, recorder.\n%puq_transcribe --record")
-    sandbox_kernel.run("from unittest.mock import patch\n" + RECORDER)
+    cell = sandbox_kernel.run("%puq_speak -q -o talk Hello, recorder.\n%puq_transcribe --record")
+    sandbox_kernel.run("from unittest.mock import patch\n" + recorder_of(cell))
     sandbox_kernel.run(
         "with patch('puq_magics.api.client.Router.transcribe', side_effect=KeyboardInterrupt):\n"
         "    recorder._handle_recording(talk.audio, 'audio/wav')"

@@ -98,7 +98,7 @@ def test_a_file_comes_before_a_variable_and_that_is_said(folder: Path) -> None:
     (folder / "talk").write_bytes(SOUND)
     source = find_audio("talk", {"talk": tone(9)})
     assert content(source) == SOUND
-    assert source.note == "the file talk was taken, not the variable"
+    assert source.note == "the file talk was used, not the variable"
 
 
 def test_a_folder_does_not(folder: Path) -> None:
@@ -113,7 +113,7 @@ def write_text(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (Path.exists, "there is no file talk.mp3."),
+        (Path.exists, "there is no file 'talk.mp3'."),
         (Path.mkdir, "is a folder"),
         (Path.touch, "is empty"),
         (write_text, "is not audio that can be sent, but text"),

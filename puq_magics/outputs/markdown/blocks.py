@@ -283,6 +283,7 @@ class BlockParser:
         copied.output_lines, copied.lines, copied.is_streaming = [], list(self.lines), True
         if self.fence is not None:
             copied.fence = copy.copy(self.fence)
+            copied.fence.open_fence = copy.copy(self.fence.open_fence)
             copied.fence.lines = list(self.fence.lines)
         copied._add_partial_line(line)
         return "\n".join(self.output_lines + copied.output_lines).strip("\n")
