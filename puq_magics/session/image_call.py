@@ -95,7 +95,7 @@ class ImageCall:
         """Return the result as far as it arrived."""
         spec, images = self._spec, self._images
         return ImageResult(
-            images=() if images is None else images.images,  # type: ignore[arg-type]  # it makes Pictures of them
+            images=() if images is None else images.images,  # type: ignore[arg-type]  # it converts them to ImageFile
             prompt=spec.prompt,
             model=spec.model if images is None else images.model,
             usage=self.usage(),

@@ -1,8 +1,8 @@
-"""Model text as Markdown that is safe to show live, and looks as it was meant, while it comes and when it is there.
+"""Streaming Markdown sanitiser: model text, complete or still arriving, as Markdown that is safe to show live.
 
-Front ends render live ``text/markdown`` without a sanitiser, and model text is untrusted: nothing of it reaches
-them but through here. Control characters go (``markdown_controls``), lines become blocks (``markdown_blocks``),
-and their running text is made harmless under any parse (``markdown_inline``).
+Front ends render live ``text/markdown`` without a sanitiser, and model text is untrusted: all of it passes through
+this module. Control characters are removed (``control_chars``), lines are parsed into blocks (``blocks``), and
+their running text is made harmless under any parser (``inline``).
 """
 
 import re
