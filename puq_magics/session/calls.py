@@ -222,7 +222,7 @@ def _record_in_ledger(
             host=host,
             kind=info.kind,
             model=info.model,
-            cell=str(session.shell.execution_count),
+            cell=str(session.conversations.cell_number or ""),
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             total_tokens=usage.total_tokens if usage else None,

@@ -34,16 +34,23 @@ class CellTracker:
         # Numbers begin anew in each session, and conversations can be loaded from another.
         self._session = token_hex(3)
         self._running: object = None
-        self._number: int | None = None
+        #: Identifies the run that ``_name`` names; None if that is not known yet.
+        self._run: object = None
         self._name = ""
+        self._number: int | None = None
         self._calls = 0
         #: Which execution this is, of all cells.
         self.execution_number = 0
 
+    @property
+    def number(self) -> int | None:
+        """The number of the running cell, or of the last one: n of ``In[n]``; None if it has none, as in nbval."""
+        return _prompt_number(self._shell) if self._run is None else self._number
+
     def open(self) -> None:
         """Begin to look at cells; again after ``close``, in the same cell or in a later one."""
-        if self._number != self._shell.execution_count:
-            self._number, self._calls = None, 0
+        if self._run != _identify_run(self._shell):
+            self._run, self._calls = None, 0
             self.execution_number += 1
         self._shell.events.register("pre_run_cell", self._begin)
         self._shell.events.register("post_run_cell", self._end)
@@ -56,38 +63,56 @@ class CellTracker:
 
     def next_key(self, *, advance: bool = True) -> TurnKey:
         """The key of the next call in the running cell; without ``take`` it stays the next."""
-        if self._number is None:  # the extension was loaded in this very cell
+        if self._run is None:  # the extension was loaded in this very cell
+            self._number = _prompt_number(self._shell)
             self._name = _frontend_cell_id(self._shell) or self._fallback_name()
-            self._number = self._shell.execution_count
+            self._run = _identify_run(self._shell)
         ordinal = self._calls
         self._calls += advance
         return self._name, ordinal
 
     def _begin(self, info: Any) -> None:
-        number = self._shell.execution_count
-        if self._running is not None and number == self._number:
+        run = _identify_run(self._shell)
+        if self._running is not None and run == self._run:
             return
-        self._running, self._number = info, number
+        self._running, self._run = info, run
         self.execution_number += 1
-        self._name = getattr(info, "cell_id", None) or self._fallback_name(info)
+        self._number = _prompt_number(self._shell) if getattr(info, "store_history", True) else None
+        self._name = getattr(info, "cell_id", None) or self._fallback_name()
         self._calls = 0
 
     def _end(self, result: Any) -> None:
         if getattr(result, "info", None) is self._running:
             self._running = None
 
-    def _fallback_name(self, info: object = None) -> str:
-        """A name for a cell without an id; where executions are not counted, as in nbval, each has its own."""
-        counted = getattr(info, "store_history", True)
-        number = f"In[{self._shell.execution_count}]" if counted else f"run {self.execution_number}"
+    def _fallback_name(self) -> str:
+        """A name for a cell without an id; where executions are not counted, each has its own."""
+        number = f"run {self.execution_number}" if self._number is None else f"In[{self._number}]"
         return f"{number} {self._session}"
+
+
+def _prompt_number(shell: Any) -> int:
+    """Return the number that the shell shows for the running cell.
+
+    ``execution_count`` is that number or the next one: some versions of IPython raise it before a cell runs.
+    """
+    return int(shell.displayhook.prompt_count)
+
+
+def _identify_run(shell: Any) -> object:
+    """Return what a run of a cell differs in from others: its message; in a terminal, its number."""
+    return _parent(shell).get("header", {}).get("msg_id") or _prompt_number(shell)
+
+
+def _parent(shell: Any) -> Mapping[str, Any]:
+    """Return the message that the kernel handles; empty in a terminal."""
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else None
+    return parent if isinstance(parent, Mapping) else {}
 
 
 def _frontend_cell_id(shell: Any) -> str:
     """The id of the running cell as the kernel got it; empty where none came."""
-    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
-    metadata = parent.get("metadata", {}) if isinstance(parent, Mapping) else {}
-    return str(metadata.get("cellId") or "")
+    return str(_parent(shell).get("metadata", {}).get("cellId") or "")
 
 
 @dataclass(frozen=True)
@@ -145,6 +170,11 @@ class Conversations:
     def execution_number(self) -> int:
         """Return the number of this execution among all; cells that run within another are part of it."""
         return self._cells.execution_number
+
+    @property
+    def cell_number(self) -> int | None:
+        """Return n of the running cell's ``In[n]``; None if it has none."""
+        return self._cells.number
 
     def __iter__(self) -> Iterator[Conversation]:
         return iter(list(self._named.values()))

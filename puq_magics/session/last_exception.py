@@ -44,7 +44,8 @@ class FailureTracker:
         known = self._last is not None and error is self._last.error
         raised = error is result.error_in_exec or error is result.error_before_exec
         if raised or not known:  # else it is one of an earlier cell
-            self._last = Failure(error, getattr(result.info, "raw_cell", "") or "", result.execution_count)
+            number = result.execution_count if getattr(result.info, "store_history", False) else None
+            self._last = Failure(error, getattr(result.info, "raw_cell", "") or "", number)
 
 
 def _last_exception() -> BaseException | None:

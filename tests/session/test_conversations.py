@@ -25,7 +25,7 @@ class FakeShell:
 
     def __init__(self) -> None:
         self.events = EventManager(self, available_events)
-        self.execution_count = 1
+        self.displayhook = SimpleNamespace(prompt_count=1)
         self.meta = Struct()
 
     def begin(self, cell_id: str | None = None) -> Any:
@@ -34,7 +34,7 @@ class FakeShell:
         return info
 
     def end(self, info: Any) -> None:
-        self.execution_count += 1
+        self.displayhook.prompt_count += 1
         self.events.trigger("post_run_cell", SimpleNamespace(info=info))
 
 
@@ -101,7 +101,7 @@ def test_a_cell_within_a_cell_is_part_of_it(notebook: FakeShell) -> None:
 def test_a_cell_whose_end_nobody_told_is_over_when_the_next_begins(notebook: FakeShell) -> None:
     cells = cells_of(notebook)
     notebook.begin("a")
-    notebook.execution_count += 1
+    notebook.displayhook.prompt_count += 1
     notebook.begin("b")
     assert cells.next_key() == ("b", 0)
 
@@ -208,3 +208,68 @@ def test_changes_are_of_what_is_kept_by_now(notebook: FakeShell) -> None:
     with conversations.locked(other) as kept:
         assert kept is one
     assert conversations.find("main") is one
+
+
+SESSION = "get_ipython().magics_manager.registry['PuqCommands'].session"
+CELLS_OF_CALLS = f"[entry.cell for entry in {SESSION}.ledger.entries()]"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%puq_chat -q hi",
+        "%puq_chat -q one\n%puq_chat -q two",
+        "%%puq_chat -q\nhi",
+        "x = 1\n%puq_chat hi",
+        "%puq_chat -q hi\n1 / 0",
+        "%puq_chat -q -c main hi",
+        "%reload_ext puq_magics\n%puq_sandbox --pace 0\n%puq_chat -q -m sandbox/echo hi",
+        "get_ipython().run_cell('%puq_chat -q hi')",
+        "get_ipython().run_cell('%puq_chat -q hi')\n%puq_chat -q hi",
+        "import threading; call = lambda: get_ipython().run_line_magic('puq_chat', '-q hi')\n"
+        "thread = threading.Thread(target=call); thread.start(); thread.join()",
+        "async def ask():\n    %puq_chat -q hi\nawait ask()",
+        "%time %puq_chat -q hi",
+    ],
+)
+def test_a_call_is_recorded_with_the_number_of_its_cell(sandbox_kernel: Any, code: str) -> None:
+    sandbox_kernel.run("%reload_ext puq_magics\n%puq_sandbox --pace 0")
+    number = sandbox_kernel.run(code).reply["execution_count"]
+    cells = sandbox_kernel.value(CELLS_OF_CALLS)
+    assert cells
+    assert set(cells) == {str(number)}
+    assert f"In [{number}]" in str(sandbox_kernel.run("%puq_usage -q -o u\nprint(u.to_frame('cell'))").out)
+
+
+def test_a_cell_without_an_id_is_named_by_its_number(sandbox_kernel: Any) -> None:
+    numbers = [sandbox_kernel.run("%puq_chat -q -c main hi").reply["execution_count"] for _ in range(2)]
+    keys = sandbox_kernel.value(f"[turn.key[0] for turn in {SESSION}.conversations.find('main').turns]")
+    assert [key.split(" ")[0] for key in keys] == [f"In[{number}]" for number in numbers]
+
+
+def test_the_number_of_a_cell_in_a_terminal(sandbox_shell: Any) -> None:
+    for code in (
+        "%puq_chat -q hi",
+        "1 / 0",
+        "%%puq_chat -q\nhi",
+        "ip.run_cell('%puq_chat -q hi')\n%puq_chat -q hi",
+    ):
+        sandbox_shell.names["ip"] = sandbox_shell.ip
+        number = sandbox_shell.ip.execution_count
+        before = len(sandbox_shell.session.ledger.entries())
+        sandbox_shell.attempt(code)
+        assert {entry.cell for entry in sandbox_shell.session.ledger.entries()[before:]} <= {str(number)}
+    assert len(sandbox_shell.session.ledger.entries()) >= 4
+
+
+def test_a_cell_that_is_not_counted_has_no_number(sandbox_shell: Any) -> None:
+    sandbox_shell.ip.run_cell("%puq_chat -q hi", store_history=False)
+    assert sandbox_shell.session.ledger.entries()[-1].cell == ""
+
+
+def test_a_stored_cell_within_a_cell_is_part_of_it_in_a_kernel(sandbox_kernel: Any) -> None:
+    inner = "get_ipython().run_cell('%puq_chat -q -c nested hi', store_history=True)"
+    sandbox_kernel.run(f"{inner}\n%puq_chat -q -c nested hi")
+    keys = sandbox_kernel.value(f"[turn.key for turn in {SESSION}.conversations.find('nested').turns]")
+    assert [ordinal for _, ordinal in keys] == [0, 1]
+    assert len({name for name, _ in keys}) == 1
