@@ -8,17 +8,29 @@ from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from puq_magics.core.errors import InvalidURLError
+from puq_magics.core.text import unwrap_pasted
 
 DEFAULT_BASE_URL = "https://api.puq.ai"
 _EXAMPLE = f"Write it like {DEFAULT_BASE_URL}"
 _MAX_LENGTH = 2000
+_VERSION = "/v1"
+#: Endpoints, whose full addresses are pasted as base URLs.
+_ENDPOINT = re.compile(
+    r"/(?:(?:chat/)?completions|responses|embeddings|models|credits/balance|images/generations"
+    r"|audio/(?:speech|transcriptions))$"
+)
 # Letters of any script (a name may be international), or an IPv6 address; nothing that two parsers read differently.
 _HOST = re.compile(r"[\w.-]{1,253}|[0-9a-f:.]+(%[\w.-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class BaseURL:
-    """A router's base URL, without a trailing ``/`` or ``/v1``."""
+    """A router's base URL, without a trailing ``/`` or ``/v1``.
+
+    The API is below ``/v1`` if the base URL has no path or ends in ``/v1``. A base URL with another path, such as a
+    version of its own, is used as it is: ``https://host/v1beta/openai/chat/completions`` is asked for
+    ``https://host/v1beta/openai``.
+    """
 
     url: str
     #: Scheme, host and port; a key belongs to these.
@@ -26,6 +38,17 @@ class BaseURL:
     #: Host and port for messages.
     host: str
     is_loopback: bool
+    #: Path between ``url`` and the endpoints: ``/v1``, or empty for a base URL with a path of its own.
+    version: str = _VERSION
+
+    @property
+    def api_url(self) -> str:
+        """The URL that the endpoints are below, as in ``https://api.puq.ai/v1``."""
+        return self.url + self.version
+
+    def endpoint(self, path: str) -> str:
+        """Return the URL of a path of the API, such as ``/v1/models``."""
+        return self.api_url + path.removeprefix(_VERSION)
 
     @property
     def is_puq_ai(self) -> bool:
@@ -34,14 +57,14 @@ class BaseURL:
 
     @classmethod
     def parse(cls, text: str, *, allow_http: bool = False) -> BaseURL:
-        """Read a base URL as a person writes it, with or without a trailing ``/`` or ``/v1``.
+        """Read a base URL as a person writes it, with or without a trailing ``/`` or ``/v1``, or that of an endpoint.
 
         Raises InvalidURLError for what is not an http(s) URL, carries a password or a query, or is plain
         http to another machine (unless ``allow_http``): the key would be sent unencrypted.
         """
         if not isinstance(text, str):
             raise InvalidURLError(f"{_redacted_repr(repr(text))} is not a base URL.", hint=_EXAMPLE)
-        text = text.strip()
+        text = unwrap_pasted(text)
         parts = _split_url(text)
         host = parts.hostname or ""
         if (
@@ -62,9 +85,12 @@ class BaseURL:
                 hint="Use https, or, in a network you trust: %config PuqMagics.allow_http = True",
             )
         netloc = _netloc(host, parts.port, parts.scheme)
-        path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1").rstrip("/")
+        path = parts.path.rstrip("/")
+        base = _ENDPOINT.sub("", path).rstrip("/")
+        version = _VERSION if not path or base.endswith(_VERSION) else ""
         origin = f"{parts.scheme}://{netloc}"
-        return cls(url=origin + path, origin=origin, host=netloc, is_loopback=loopback)
+        url = origin + base.removesuffix(_VERSION).rstrip("/")
+        return cls(url=url, origin=origin, host=netloc, is_loopback=loopback, version=version)
 
 
 def _split_url(text: str) -> SplitResult:

@@ -86,9 +86,9 @@ class PoolAdapter(requests.adapters.HTTPAdapter):
 def create_session(address: BaseURL) -> requests.Session:
     """Create the session for one router."""
     session = NoRedirectSession()
+    session.verify = ca_bundle()
     if address.is_loopback:  # no proxy stands between a machine and itself
         session.trust_env = False
-        session.verify = ca_bundle()
     adapter = PoolAdapter(pool_connections=2, pool_maxsize=8)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
@@ -96,8 +96,15 @@ def create_session(address: BaseURL) -> requests.Session:
 
 
 def ca_bundle() -> str | bool:
-    """Return the certificates named by the environment; requests reads these only together with proxies."""
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    """Return the file or folder of certificates that the environment names; True for the default ones.
+
+    requests reads only the first two of these variables, and only together with proxies. OpenSSL reads the others,
+    and ignores a path that does not exist.
+    """
+    if path := os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"):
+        return path
+    paths = [os.environ.get("SSL_CERT_FILE"), *os.environ.get("SSL_CERT_DIR", "").split(os.pathsep)]
+    return next((path for path in paths if path and os.path.exists(path)), True)
 
 
 def user_agent() -> str:

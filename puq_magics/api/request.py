@@ -51,7 +51,7 @@ class Request:
     def to_curl(self, address: BaseURL, auth_scheme: str) -> str:
         """Return the request as a ``curl`` command, with ``$PUQ_API_KEY`` in place of the key."""
         query = f"?{urlencode(self.params)}" if self.params else ""
-        parts = ["curl", "-N", shlex.quote(f"{address.url}{self.path}{query}")]
+        parts = ["curl", "-N", shlex.quote(f"{address.endpoint(self.path)}{query}")]
         if auth_scheme != "none":
             parts += ["-H", f'"Authorization: {auth_scheme} $PUQ_API_KEY"']
         if isinstance(self.body, bytes):

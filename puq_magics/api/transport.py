@@ -122,7 +122,7 @@ class RequestsTransport:
     ) -> requests.Response:
         return self._session.request(
             request.method,
-            self.address.url + request.path,
+            self.address.endpoint(request.path),
             params=dict(request.params),
             data=body,
             headers=_headers(request, content_type),

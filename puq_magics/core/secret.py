@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NoReturn
 
 from puq_magics.core.errors import ConfigurationError
+from puq_magics.core.text import unwrap_pasted
+
+_SCHEME = re.compile(r"(?:Authorization:\s*)?(?:Bearer|Token)\s+(?=\S)", re.IGNORECASE)
+# What documentation writes in place of a key: <your-key>, $PUQ_API_KEY, {{ key }}, your_api_key_here, sk-..., xxxx
+_PLACEHOLDER = re.compile(
+    r".*[<>].*|[$%{].*|.*\.\.\.|(.*-)?[x*]{3,}|[\w-]*your[\w -]*(key|token|secret).*",
+    re.IGNORECASE | re.DOTALL,
+)
+_WHERE_TO_GET_A_KEY = "Copy it again from the dashboard (Account Settings → API Tokens)."
 
 
 class Secret:
     """An API key: only ``reveal()`` gives it; no repr, format, pickle or ``vars()`` does.
 
-    Raises ConfigurationError for what no HTTP header can carry.
+    What is pasted with a key is left out: quotes, backticks, ``NAME=``, ``Bearer``, a comma at its end. Raises
+    ConfigurationError for a placeholder such as ``<your-key>``, and for what no HTTP header can carry.
     """
 
     __slots__ = ("_reveal",)
 
     def __init__(self, value: str) -> None:
         self._reveal: Callable[[], str] = str  # so that a refused one has a repr, too
-        value = value.strip()
-        if not value or not value.isascii() or not value.isprintable() or " " in value:
+        value = _SCHEME.sub("", unwrap_pasted(value))
+        if _PLACEHOLDER.fullmatch(value):
             del value  # tracebacks can show locals
             raise ConfigurationError(
+                "this is a placeholder, not an API key.",
+                hint=f"Put your key in its place. {_WHERE_TO_GET_A_KEY}",
+            )
+        if not value or not value.isascii() or not value.isprintable() or " " in value:
+            del value
+            raise ConfigurationError(
                 "this is not an API key: a key is one word of plain ASCII characters.",
-                hint="Copy it again from the dashboard (Account Settings → API Tokens).",
+                hint=_WHERE_TO_GET_A_KEY,
             )
         self._reveal = lambda: value
 

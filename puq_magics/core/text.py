@@ -1,9 +1,29 @@
-"""Short plain text for messages."""
+"""Short plain text for messages, and text that people paste."""
 
 from __future__ import annotations
+
+import re
+
+_QUOTES = "\"'`,;\u201c\u201d\u2018\u2019\u200b\ufeff"
+_ASSIGNMENT = re.compile(
+    r"(?:(?:export|setx?|%(?:set_)?env)\s+|\$env:|os\.environ\[)?[\"']?\w*(?:key|token|secret|url)[\"']?\]?"
+    r"\s*(?:=(?!=)|:(?=[\s\"']))\s*(?=\S)",
+    re.IGNORECASE,
+)
 
 
 def one_line(text: str, limit: int = 300) -> str:
     """Return the text on one line, without characters that do not print, of at most ``limit`` characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 10]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def unwrap_pasted(text: str) -> str:
+    """Return a pasted word without what was copied with it: quotes, backticks, ``NAME=`` and a comma at the end."""
+    while True:
+        bare = text.strip().strip(_QUOTES).strip()
+        if assignment := _ASSIGNMENT.match(bare):
+            bare = bare[assignment.end() :]
+        if bare == text:
+            return text
+        text = bare

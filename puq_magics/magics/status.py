@@ -69,6 +69,7 @@ def _connection_rows(session: Session) -> Iterator[tuple[str, str]]:
     address = session.address()
     _ = effective.auth_scheme, effective.timeout  # an invalid one is reported here, not at the next call
     yield "router", f"{address.url} ({effective.base_url_source})"
+    yield "endpoint", address.endpoint("/v1/chat/completions")
     try:
         credential = session.credential(address)
     finally:

@@ -3,10 +3,13 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import pytest
+from clients import KEY, MODEL
 from hypothesis import example, given
 from hypothesis import strategies as st
+from raw_server import COMPLETION, RawServer, answer, responds
 
 from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
+from puq_magics.api.client import Router
 from puq_magics.core.errors import InvalidURLError, PuqError
 
 
@@ -34,7 +37,46 @@ def test_base_urls_as_people_write_them(text: str, url: str, host: str) -> None:
     address = BaseURL.parse(text)
     assert (address.url, address.host) == (url, host)
     assert url.startswith(address.origin)
-    assert BaseURL.parse(address.url) == address or address.url.endswith("/v1")
+    assert BaseURL.parse(address.api_url) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "api_url"),
+    [
+        ("https://api.puq.ai", "https://api.puq.ai/v1"),
+        ("https://h.example/v1/", "https://h.example/v1"),
+        ("https://openrouter.ai/api/v1", "https://openrouter.ai/api/v1"),
+        ("https://generativelanguage.googleapis.com/v1beta/openai/", None),
+        ("https://models.github.ai/inference", None),
+        ("https://ark.cn-beijing.volces.com/api/v3", None),
+        ("https://open.bigmodel.cn/api/paas/v4/", None),
+        ("https://api.deepinfra.com/v1/openai", None),
+        ("https://h.example/client/v4/accounts/abc/ai/v1", None),
+        ("https://h.example/V1", None),
+        ("https://h.example/v12", None),
+        ("https://h.example/v1.1", None),
+        ("http://localhost:3000/api", None),
+        ("http://localhost:8888/proxy/8000//", "http://localhost:8888/proxy/8000"),
+        # Addresses of endpoints, as documentation gives them.
+        ("https://h.example/v1/chat/completions", "https://h.example/v1"),
+        ("https://api.perplexity.ai/chat/completions", "https://api.perplexity.ai"),
+        ("https://h.example/api/v3/chat/completions/", "https://h.example/api/v3"),
+        ("https://h.example/v1/models", "https://h.example/v1"),
+        ("https://h.example/openai/v1/responses", "https://h.example/openai/v1"),
+        ("https://h.example/v2/audio/speech", "https://h.example/v2"),
+        # Copied with what is around it.
+        ('"https://h.example/v1"', "https://h.example/v1"),
+        ("`https://h.example/api/v3`,", "https://h.example/api/v3"),
+        ("PUQ_BASE_URL=https://h.example/v1", "https://h.example/v1"),
+        ("export OPENAI_BASE_URL='https://h.example/v1/'", "https://h.example/v1"),
+    ],
+)
+def test_a_base_url_with_a_path_of_its_own_is_asked_there(text: str, api_url: str | None) -> None:
+    expected = text.rstrip("/") if api_url is None else api_url
+    address = BaseURL.parse(text)
+    assert address.api_url == expected
+    assert address.endpoint("/v1/chat/completions") == f"{expected}/chat/completions"
+    assert address.endpoint("/v1/models") == f"{expected}/models"
 
 
 @pytest.mark.parametrize(
@@ -145,3 +187,25 @@ def test_anything_is_an_address_or_an_error_of_ours(text: str) -> None:
     assert not parts.query
     assert "@" not in parts.netloc
     assert not address.url.endswith("/")
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix"),
+    [
+        ("", "/v1"),
+        ("/v1/", "/v1"),
+        ("/v1beta/openai/", "/v1beta/openai"),
+        ("/inference", "/inference"),
+        ("/api/v3", "/api/v3"),
+        ("/chat/completions", ""),
+    ],
+)
+def test_what_is_asked(path: str, prefix: str) -> None:
+    script = responds(answer(COMPLETION), answer({"success": True, "balance": 5.0}))
+    with RawServer(script) as server, Router(KEY, f"{server.base_url}{path}", max_retries=0) as router:
+        router.chat("Hello", model=MODEL)
+        router.balance()
+    assert [asked.path for asked in server.requests] == [
+        f"{prefix}/chat/completions",
+        f"{prefix}/credits/balance",
+    ]

@@ -56,6 +56,55 @@ def test_what_no_header_carries_is_refused_without_showing_it(value: str, make: 
     assert not [words for words in shown(caught.value) if HIDDEN in words]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'"{KEY}"', f"'{KEY}'", f"`{KEY}`", f"```{KEY}```", f"“{KEY}”", f"‘{KEY}’,", f"{KEY},", f" {KEY} ; ",
+        f"PUQ_API_KEY={KEY}", f"PUQ_API_KEY = '{KEY}'", f"export PUQ_API_KEY={KEY}", f'set PUQ_API_KEY="{KEY}"',
+        f'$env:PUQ_API_KEY = "{KEY}"', f"%env PUQ_API_KEY={KEY}", f'os.environ["PUQ_API_KEY"] = "{KEY}"',
+        f"api_key: {KEY}", f"'api_key': '{KEY}',", f'"token":"{KEY}"', f"SECRET={KEY};",
+        f"Bearer {KEY}", f"Token {KEY}", f"Authorization: Bearer {KEY}", f'"Authorization: Token {KEY}"',
+        f"\ufeff{KEY}\u200b", f"{KEY}\u00a0",
+    ],
+)  # fmt: skip
+def test_what_is_pasted_with_a_key_is_left_out(text: str) -> None:
+    assert Secret(text).reveal() == KEY
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-abc==",
+        "QUJDREVGRw==",
+        "a=b",
+        "key:x",
+        "none",
+        "EMPTY",
+        "ollama",
+        "key",
+        "a.b-d_e/f+g=",
+        "id:secret",
+    ],
+)
+def test_unusual_keys_are_not_changed(key: str) -> None:
+    assert Secret(key).reveal() == key
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<your-key>", "<key>", "PUQ_API_KEY=<your key>", "your-api-key", "YOUR_API_KEY", "'your_puq_api_key_here',",
+        "sk-your-key-here", "sk-...", "sk-xxxxxxxx", "XXXXXXXX", "********", "$PUQ_API_KEY", "${PUQ_API_KEY}",
+        "{{key}}", "%PUQ_API_KEY%", "Bearer $TOKEN", "{api_key}", "Bearer <token>",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("make", [Secret, Router])
+def test_placeholders_are_refused(text: str, make: type) -> None:
+    with pytest.raises(ConfigurationError, match="placeholder") as caught:
+        make(text)
+    assert "dashboard" in caught.value.hint
+
+
 @given(parts=st.lists(st.sampled_from([KEY, KEY[:9], KEY[9:], "x", "sk-", "s", ""]), max_size=12))
 def test_an_eraser_finds_a_secret_however_it_is_split(parts: list[str]) -> None:
     eraser = SecretRedactor(Secret(KEY))

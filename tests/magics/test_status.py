@@ -40,6 +40,25 @@ def test_status_shows_the_effective_settings(shell: Any, monkeypatch: Any) -> No
     assert row(out, "balance").startswith("not known: the name router.invalid does not resolve")
 
 
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("https://router.invalid/v1/", "https://router.invalid/v1/chat/completions"),
+        ("https://router.invalid/v1beta/openai", "https://router.invalid/v1beta/openai/chat/completions"),
+        ("'https://router.invalid/api/v3',", "https://router.invalid/api/v3/chat/completions"),
+    ],
+)
+def test_status_and_dry_run_show_the_url_that_is_asked(
+    shell: Any, monkeypatch: Any, url: str, asked: str
+) -> None:
+    monkeypatch.setenv("PUQ_BASE_URL", url)
+    monkeypatch.setenv("PUQ_API_KEY", f'"{KEY}",')
+    out = shell.run("%puq").out
+    assert row(out, "endpoint") == asked
+    assert "…wxyz from PUQ_API_KEY" in out
+    assert asked in shell.run("%puq_chat -m a/b --dry-run hi").out
+
+
 def test_status_shows_problems_and_does_not_fail(shell: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("PUQ_BASE_URL", "ftp://router.example")
     assert "problem" in shell.run("%puq").out
