@@ -14,7 +14,7 @@ from puq_magics.core import files
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.fences import make_fence
 from puq_magics.core.text import one_line
-from puq_magics.prompts import markdown_tables as tables
+from puq_magics.prompts import markdown_tables, tables
 from puq_magics.prompts.image_resize import IMAGE_FORMATS, ImageLimits, detect_sendable_type
 from puq_magics.prompts.images import ContentPart, ImageParts, to_image_parts
 
@@ -117,7 +117,7 @@ class _AttachmentReader:
             return self._attach_bytes(
                 name, "Variable", files.FileContent(data[: self.limit * 4 + 4], len(data))
             )
-        if tables.is_pandas(value):
+        if tables.is_table(value):
             return self._prefix_errors(name, lambda: self._attach_table(name, value))
         if not _is_attachable(value):
             raise _unsupported_type_error(name, value)
@@ -186,8 +186,10 @@ class _AttachmentReader:
         return Attachments(attached.parts, tuple(renderer.notes))
 
     def _attach_table(self, name: str, value: Any) -> Attachments:
-        render_limits = tables.RenderLimits(self.limit // 4 + 1, _MAX_COLUMNS, self.limit, _MAX_CELL_CHARS)
-        table = tables.frame_to_markdown(value, render_limits)
+        render_limits = markdown_tables.RenderLimits(
+            self.limit // 4 + 1, _MAX_COLUMNS, self.limit, _MAX_CELL_CHARS
+        )
+        table = markdown_tables.table_to_markdown(value, render_limits)
         notes = (f"{name}: {', '.join(table.omitted)}",) if table.omitted else ()
         return Attachments((_text_part(f"Variable {name}:\n\n{table.text}"),), notes)
 

@@ -24,7 +24,7 @@ from jinja2.utils import missing
 from puq_magics.core.errors import InputError, MissingVariableError, PuqError
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.core.text import one_line
-from puq_magics.prompts import markdown_tables as tables
+from puq_magics.prompts import tables
 from puq_magics.prompts.filters import JINJA_FILTERS, PUQ_FILTERS
 from puq_magics.prompts.values import ValueRenderer
 
@@ -65,6 +65,24 @@ class _UndefinedValue(StrictUndefined):
         raise _UndefinedValueError(self)  # it may be an item of a list
 
 
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja2's sandbox, in which a column that a table of polars does not have is an undefined value."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        return self._get(super().getattr, obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        return self._get(super().getitem, obj, argument)
+
+    def _get(self, get: Callable[[Any, Any], Any], obj: Any, name: Any) -> Any:
+        try:
+            return get(obj, name)
+        except Exception as error:
+            if tables.is_instance(error, "polars.exceptions", "ColumnNotFoundError"):
+                return self.undefined(obj=obj, name=name)
+            raise
+
+
 @dataclass(frozen=True)
 class CompiledExpression:
     """A compiled expression, and its variables in order of appearance."""
@@ -81,9 +99,7 @@ class ExpressionEvaluator:
         self._namespace = namespace
         self._renderer = renderer
         # The optimizer would evaluate constants at compile time.
-        self._environment = ImmutableSandboxedEnvironment(
-            undefined=_UndefinedValue, optimized=False, cache_size=0
-        )
+        self._environment = _Environment(undefined=_UndefinedValue, optimized=False, cache_size=0)
         self._environment.globals.clear()  # Jinja2's `range` and `dict` would hide the user's
         kept = {name: f for name, f in self._environment.filters.items() if name in JINJA_FILTERS}
         ours = {name: _reject_undefined(getattr(renderer, name)) for name in PUQ_FILTERS}
@@ -260,8 +276,8 @@ def _suggest(parent: Any, name: object) -> str:
         keys: Iterable[object] = ()
         if isinstance(parent, Mapping):
             keys = parent
-        elif tables.is_pandas(parent):
-            keys = parent.keys()
+        elif tables.is_table(parent):
+            keys = tables.column_names(parent)
         return _suggest_key(name, list(islice(keys, 2_000)), _attribute_names(parent))
     return ""
 

@@ -24,6 +24,7 @@ from puq_magics.prompts.image_resize import (
     fit_image,
     fit_pillow_image,
 )
+from puq_magics.prompts.tables import is_instance, is_table
 
 #: A part of a message's content in the API: ``{"type": "image_url", "image_url": {"url": "data:…"}}``.
 ContentPart = dict[str, Any]
@@ -95,6 +96,8 @@ def _read_image_file(path: PurePath) -> bytes:
 
 def _find_images(value: Any) -> list[Any] | None:
     """Return a value's images, as bytes of files or as Pillow images; None if it has none."""
+    if is_table(value):
+        return None
     one = _single_image(value)
     if one is not None:
         return [one]
@@ -139,14 +142,14 @@ def _single_image(value: Any) -> Any:
     figure = _find_figure(value)
     if figure is not None:
         return _render_figure(figure)
-    if _is_instance_of(value, "PIL.Image", "Image"):
+    if is_instance(value, "PIL.Image", "Image"):
         return value
     if isinstance(value, type):
         return None
     data = getattr(value, "data", None)  # GeneratedImage, IPython's Image
     if isinstance(data, bytes) and detect_sendable_type(data):
         return data
-    if _is_instance_of(value, "IPython.core.display", "Image") and data is None:
+    if is_instance(value, "IPython.core.display", "Image") and data is None:
         hint = "Download it: Image(url=…, embed=True)."
         raise InputError("the Image has no data, only a URL.", hint=hint)
     return _image_repr(value)
@@ -164,7 +167,7 @@ def _find_figure(value: Any) -> Any:
     if "matplotlib.figure" not in sys.modules or isinstance(value, type):
         return None
     for candidate in _figure_candidates(value):
-        if _is_instance_of(candidate, "matplotlib.figure", "Figure"):
+        if is_instance(candidate, "matplotlib.figure", "Figure"):
             return candidate
     return None
 
@@ -197,12 +200,6 @@ def _decode_base64(text: str) -> bytes | None:
 
 def _array_items(value: Any) -> list[Any] | None:
     """Return the items of a NumPy array of objects, such as the axes from ``subplots``."""
-    if _is_instance_of(value, "numpy", "ndarray") and value.dtype == object:
+    if is_instance(value, "numpy", "ndarray") and value.dtype == object:
         return list(value.flat[: MAX_IMAGES * 4])
     return None
-
-
-def _is_instance_of(value: Any, module: str, name: str) -> bool:
-    """Return whether a value is of a class of a module, without importing the module."""
-    cls = getattr(sys.modules.get(module), name, None)
-    return isinstance(cls, type) and isinstance(value, cls)

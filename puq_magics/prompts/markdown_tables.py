@@ -1,19 +1,14 @@
-"""Format tables as Markdown: data frames, series, and lists of records.
-
-pandas is never imported here: a value can only be a data frame if it is imported. Only the rows that are shown
-are read.
-"""
+"""Format tables as Markdown: data frames, series, and lists of records."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from puq_magics.prompts import truncation
+from puq_magics.prompts import tables, truncation
 
 #: Limit of a cell, in characters.
 MAX_CELL_CHARS = 1_000
@@ -38,42 +33,21 @@ class MarkdownTable:
     omitted: tuple[str, ...]
 
 
-def is_pandas(value: object, *kinds: str) -> bool:
-    """Return whether a value is of one of these classes of pandas; DataFrame or Series by default."""
-    pandas = sys.modules.get("pandas")
-    classes = tuple(getattr(pandas, kind, None) for kind in kinds or ("DataFrame", "Series"))
-    return any(isinstance(cls, type) and isinstance(value, cls) for cls in classes)
-
-
 def is_records(value: object) -> bool:
     """Return whether a value is a list of dicts, judged by its first items."""
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value[:20])
 
 
-def is_missing(value: object) -> bool:
-    """Return whether a value is None, NaN, NaT or pandas' NA."""
-    if value is None or type(value).__name__ in ("NaTType", "NAType"):
-        return True
-    return isinstance(value, float) and value != value
-
-
-def to_dataframe(value: Any) -> Any:
-    """Return a Series as a DataFrame of one column, a DataFrame as it is."""
-    if is_pandas(value, "DataFrame"):
-        return value
-    return value.to_frame() if value.name is not None else value.to_frame(name="value")
-
-
-def frame_to_markdown(value: Any, limits: RenderLimits) -> MarkdownTable:
-    """Format the first rows and columns of a DataFrame or Series, and its index unless that is a default one."""
-    frame = to_dataframe(value)
-    rows, columns = frame.shape
-    part = frame.iloc[: limits.rows, : limits.columns]
-    names = [_format_label(name) for name in part.columns]
-    if _is_default_index(part.index):
-        return _build_table(names, part.itertuples(index=False, name=None), limits, rows, columns)
-    records = ((_format_label(index), *cells) for index, *cells in part.itertuples(index=True, name=None))
-    return _build_table([_format_label(tuple(frame.index.names)), *names], records, limits, rows, columns)
+def table_to_markdown(value: Any, limits: RenderLimits) -> MarkdownTable:
+    """Format the first rows and columns of a table, and its index unless that only counts the rows."""
+    table = tables.read_table(value, limits.columns)
+    names = [format_label(column.name) for column in table.columns]
+    if table.index:
+        names.insert(0, format_label(tuple(level.name for level in table.index)))
+    rows = (
+        (*([format_label(labels)] if labels else []), *cells) for labels, cells in table.rows(limits.rows)
+    )
+    return _build_table(names, rows, limits, table.row_count, table.column_count)
 
 
 def records_to_markdown(records: Sequence[Any], limits: RenderLimits) -> MarkdownTable:
@@ -90,11 +64,7 @@ def mapping_to_markdown(mapping: dict[Any, Any], limits: RenderLimits) -> Markdo
     return _build_table(["key", "value"], islice(mapping.items(), limits.rows), limits, len(mapping), 2)
 
 
-def _is_default_index(index: Any) -> bool:
-    return is_pandas(index, "RangeIndex") and index.start == 0 and index.step == 1 and index.name is None
-
-
-def _format_label(name: Any) -> str:
+def format_label(name: Any) -> str:
     """Return the name of a column or row; levels of a multi-index are joined."""
     if isinstance(name, tuple):
         return " / ".join(str(level) for level in name if level is not None)
@@ -136,7 +106,7 @@ def _format_row(cells: Sequence[str]) -> str:
 
 def _format_cell(value: object, limit: int) -> tuple[str, bool]:
     """Return a cell's text, and whether it was cut; a missing value is an empty cell."""
-    if is_missing(value):
+    if tables.is_missing(value):
         return "", False
     cut = False
     if isinstance(value, str):

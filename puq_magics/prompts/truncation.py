@@ -11,12 +11,40 @@ import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime
 from typing import Any
+
+from puq_magics.prompts import tables
 
 #: Maximum nesting of containers.
 MAX_DEPTH = 60
 #: Larger sets are not sorted.
 MAX_SORTED_ITEMS = 10_000
+
+
+def to_plain(value: Any) -> Any:
+    """Return dates as text, and scalars of NumPy and Arrow as Python's values; other values as they are."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        return _numpy_to_plain(value, numpy)
+    if tables.is_instance(value, "pyarrow", "Scalar"):
+        return to_plain(tables.scalar_value(value))
+    if isinstance(value, date) and not tables.is_missing(value):
+        return str(value.date()) if isinstance(value, datetime) and tables.is_date_only(value) else str(value)
+    return value
+
+
+def _numpy_to_plain(value: Any, numpy: Any) -> Any:
+    if isinstance(value, numpy.datetime64):
+        return to_plain(value.astype("datetime64[us]").item())  # whose nanoseconds are a number
+    if isinstance(value, numpy.timedelta64):
+        return str(value)
+    if isinstance(value, numpy.floating):
+        return float(str(value))  # the shortest text: 0.1 of 32 bits is 0.10000000149011612 of 64
+    if value.dtype.names:
+        return dict(zip(value.dtype.names, value.item(), strict=True))
+    plain = value.item()
+    return plain if isinstance(plain, (bool, int, float, str)) else value
 
 
 class NotSerializableError(Exception):
@@ -29,15 +57,13 @@ class ValueFormat(ABC):
     #: Maximum nesting of containers.
     max_depth = MAX_DEPTH
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, convert: Callable[[object], object] | None = None) -> None:
         self._limit = limit
+        self._convert = convert or to_plain
 
     def convert(self, value: object) -> object:
-        """Return the value to format in place of this one: NumPy's scalars as a number or text."""
-        if isinstance(value, getattr(sys.modules.get("numpy"), "generic", ())):
-            plain: object = value.item()  # type: ignore[attr-defined]
-            return plain if isinstance(plain, (bool, int, float, str)) else value
-        return value
+        """Return the value to format in place of this one."""
+        return self._convert(value)
 
     @abstractmethod
     def brackets(self, value: object) -> tuple[str, str] | None:
@@ -68,8 +94,13 @@ class ValueFormat(ABC):
 class JSONFormat(ValueFormat):
     """JSON; ``default`` converts values that JSON cannot represent, the rest raise NotSerializableError."""
 
-    def __init__(self, limit: int, default: Callable[[object], object] | None = None) -> None:
-        super().__init__(limit)
+    def __init__(
+        self,
+        limit: int,
+        default: Callable[[object], object] | None = None,
+        convert: Callable[[object], object] | None = None,
+    ) -> None:
+        super().__init__(limit, convert)
         self._default = default
 
     def convert(self, value: object) -> object:  # noqa: D102
@@ -170,9 +201,14 @@ def join_truncated(parts: Iterable[str], limit: int) -> tuple[str, bool]:
     return "".join(taken), False
 
 
-def format_truncated(value: object, limit: int) -> tuple[str, bool]:
-    """Format a value as JSON if possible, else as ``repr``; return also whether it was cut."""
+def format_truncated(
+    value: object, limit: int, convert: Callable[[object], object] | None = None
+) -> tuple[str, bool]:
+    """Format a value as JSON if possible, else as ``repr``; return also whether it was cut.
+
+    ``convert`` returns the value to format in place of another; `to_plain` by default.
+    """
     try:
-        return join_truncated(iter_chunks(value, JSONFormat(limit)), limit)
+        return join_truncated(iter_chunks(value, JSONFormat(limit, convert=convert)), limit)
     except NotSerializableError:
-        return join_truncated(iter_chunks(value, ReprFormat(limit)), limit)
+        return join_truncated(iter_chunks(value, ReprFormat(limit, convert)), limit)

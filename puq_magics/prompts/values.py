@@ -10,17 +10,16 @@ import inspect
 import math
 import sys
 from collections import deque
-from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import replace
 from itertools import islice
 from types import GeneratorType
 from typing import Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.prompts import markdown_tables as tables
-from puq_magics.prompts import truncation
+from puq_magics.prompts import markdown_tables, tables, truncation
 from puq_magics.prompts.image_resize import ImageLimits
-from puq_magics.prompts.markdown_tables import RenderLimits, is_pandas
+from puq_magics.prompts.markdown_tables import RenderLimits
 
 #: Limits of a table, unless `head` or `full` sets others.
 MAX_ROWS = 20
@@ -74,16 +73,15 @@ class ValueRenderer:
         own = _native_text(value)
         if own is not None:
             return self._truncate(own)
-        value = self._materialize(value)
+        value = self._materialize(truncation.to_plain(value))
         _check_renderable(value)
-        if is_pandas(value):
-            return self._render_table(tables.frame_to_markdown(value, self._render_limits))
+        if tables.is_table(value):
+            return self._render_table(markdown_tables.table_to_markdown(value, self._render_limits))
         if _is_array(value):
             return self._render_array(value)
         if isinstance(value, _CONTAINERS) and not hasattr(type(value), "_fields"):
-            return self._with_cut_note(
-                value, truncation.format_truncated(value, self._render_limits.characters)
-            )
+            limit = self._render_limits.characters
+            return self._with_cut_note(value, truncation.format_truncated(value, limit, self._to_plain))
         return self._truncate(str(value))
 
     # -- filters
@@ -98,9 +96,9 @@ class ValueRenderer:
         self._render_limits = replace(self._render_limits, rows=max(n, MAX_ROWS))
         if isinstance(value, dict):
             return dict(islice(value.items(), n))
-        if is_pandas(value):
-            return value.iloc[:n]
-        if _is_array(value) or isinstance(value, (list, tuple)):
+        if tables.is_table(value):
+            return tables.first_rows(value, n)
+        if _is_array(value) or _is_pandas_sequence(value) or isinstance(value, (list, tuple)):
             return value[:n]
         return list(islice(value, n))
 
@@ -114,10 +112,10 @@ class ValueRenderer:
     def md(self, value: Any) -> str:
         """Format as Markdown: records and dicts as a table, a list as a list, others as without the filter."""
         value = self._materialize(value)
-        if tables.is_records(value):
-            return self._render_table(tables.records_to_markdown(value, self._render_limits))
+        if markdown_tables.is_records(value):
+            return self._render_table(markdown_tables.records_to_markdown(value, self._render_limits))
         if isinstance(value, dict):
-            return self._render_table(tables.mapping_to_markdown(value, self._render_limits))
+            return self._render_table(markdown_tables.mapping_to_markdown(value, self._render_limits))
         if isinstance(value, (list, tuple, set, frozenset)):
             text = self._with_cut_note(
                 value, truncation.join_truncated(self._iter_bullets(value), self._render_limits.characters)
@@ -127,8 +125,13 @@ class ValueRenderer:
         return text if isinstance(text, RenderedText) else RenderedText(text)
 
     def json(self, value: Any) -> str:
-        """Format as JSON: a table as a list of its rows, and values that JSON cannot represent as text."""
-        value = self._to_rows(value) if is_pandas(value) else self._materialize(value)
+        """Format as JSON, and values that JSON cannot represent as text.
+
+        A table is a list of its rows, with the labels of its index. A series with labels is an object, unless the
+        series or its index has a name.
+        """
+        value = self._materialize(value)
+        _check_renderable(value)
         limit = self._render_limits.characters
         iter_chunks = truncation.iter_chunks(value, truncation.JSONFormat(limit, self._to_json_value))
         try:
@@ -139,14 +142,13 @@ class ValueRenderer:
 
     def schema(self, value: Any) -> str:
         """Describe the structure without the data: columns or keys, and their types."""
-        if is_pandas(value):
-            frame = tables.to_dataframe(value)
-            rows, columns = frame.shape
-            fields = [{"column": n, "type": t} for n, t in zip(frame.columns, frame.dtypes, strict=True)]
-            table = self._render_table(
-                tables.records_to_markdown(fields, replace(self._render_limits, rows=UNLIMITED))
-            )
-            return RenderedBlock(f"{_pluralize(rows, 'row')}, {_pluralize(columns, 'column')}\n\n{table}")
+        if tables.is_table(value):
+            table = tables.read_table(value, UNLIMITED)
+            fields = [{"column": column.name, "type": column.type} for column in table.columns]
+            limits = replace(self._render_limits, rows=UNLIMITED)
+            listed = self._render_table(markdown_tables.records_to_markdown(fields, limits))
+            rows, columns = _pluralize(table.row_count, "row"), _pluralize(table.column_count, "column")
+            return RenderedBlock(f"{rows}, {columns}\n\n{listed}")
         if _is_array(value):
             return RenderedText(f"array of {value.dtype}, shape {_format_shape(value)}")
         return RenderedText(self._truncate(_describe_structure(value)))
@@ -186,7 +188,7 @@ class ValueRenderer:
         self._add_note(note)
         return RenderedText(f"{text}… ({note})")
 
-    def _render_table(self, table: tables.MarkdownTable) -> str:
+    def _render_table(self, table: markdown_tables.MarkdownTable) -> str:
         if table.omitted:
             self._add_note(", ".join(table.omitted))
         return RenderedBlock(table.text)
@@ -197,15 +199,15 @@ class ValueRenderer:
     # -- types of values
 
     def _materialize(self, value: Any) -> Any:
-        """Return an iterator or a dict's view as a list, as far as it can be shown."""
-        return (
-            list(islice(value, self._render_limits.characters + 1))
-            if isinstance(value, _LAZY_TYPES)
-            else value
-        )
+        """Return an iterator, a dict's view, or an index as a list, as far as it can be shown."""
+        size = self._render_limits.characters + 1
+        if _is_pandas_sequence(value):
+            return list(value[:size])
+        return list(islice(value, size)) if isinstance(value, _LAZY_TYPES) else value
 
     def _render_array(self, array: Any) -> str:
         numpy = sys.modules["numpy"]
+        array = _shorten_times(array) if array.dtype.kind == "M" else array
         elements = MAX_ARRAY_ELEMENTS if self._render_limits.rows == MAX_ROWS else UNLIMITED
         text = numpy.array2string(array, separator=", ", threshold=elements)
         if array.size <= elements:
@@ -221,26 +223,38 @@ class ValueRenderer:
             text = (
                 str.__str__(item)[: limit + 1]
                 if isinstance(item, str)
-                else truncation.format_truncated(item, limit)[0]
+                else truncation.format_truncated(item, limit, self._to_plain)[0]
             )
             yield before + text.replace("\n", "\n  ")
             before = "\n- "
 
-    def _to_rows(self, value: Any) -> list[Any]:
-        rows = len(value)
-        if self._render_limits.rows < rows:
-            self._add_note(f"{self._render_limits.rows:,} of {rows:,} rows")
-        part = value.iloc[: self._render_limits.rows]
-        if is_pandas(part, "Series"):
-            return list(part)
-        names = [str(name) for name in part.columns]
-        return [dict(zip(names, row, strict=True)) for row in part.itertuples(index=False, name=None)]
+    def _table_to_json(self, value: Any) -> Any:
+        table = tables.read_table(value, UNLIMITED)
+        count = self._render_limits.rows
+        if count < table.row_count:
+            self._add_note(f"{count:,} of {table.row_count:,} rows")
+        rows = list(table.rows(count))
+        if table.is_series and not table.index:
+            return [cell for _, (cell,) in rows]
+        names = _field_names(table)
+        if names == ["index", tables.UNNAMED]:  # of a series with labels and without names
+            labels = [markdown_tables.format_label(label) for (label,), _ in rows]
+            if len(set(labels)) == len(labels):
+                return dict(zip(labels, (cell for _, (cell,) in rows), strict=True))
+        records = [[*labels, *cells] for labels, cells in rows]
+        if len(set(names)) < len(names):
+            return {"columns": names, "rows": records}
+        return [dict(zip(names, record, strict=True)) for record in records]
+
+    def _to_plain(self, value: Any) -> object:
+        """Convert a value within a container."""
+        return self._table_to_json(value) if tables.is_table(value) else truncation.to_plain(value)
 
     def _to_json_value(self, value: Any) -> object:
         """Convert a value that JSON cannot represent."""
         if tables.is_missing(value) or (isinstance(value, float) and math.isinf(value)):
             return None
-        if isinstance(value, (str, bool, int, float, dict, list, tuple)):
+        if isinstance(value, (str, bool, int, float, dict, list)) or type(value) is tuple:
             return value
         if _is_array(value):
             return (
@@ -248,11 +262,28 @@ class ValueRenderer:
                 if value.shape
                 else self._to_json_value(value.item())
             )
-        if is_pandas(value):
-            return self._to_rows(value)
+        if tables.is_table(value):
+            return self._table_to_json(value)
+        if isinstance(value, tuple) and hasattr(value, "_asdict"):
+            return dict(value._asdict())
+        if isinstance(value, Mapping):
+            return dict(value)
+        value = self._materialize(value)
         if isinstance(value, (set, frozenset, deque)):
             return list(islice(value, self._render_limits.characters + 1))
-        return str(value)
+        return value if isinstance(value, list) else str(value)
+
+
+def _field_names(table: tables.DataTable) -> list[str]:
+    """Return the names of a row's fields: the levels of the index, and the columns."""
+    unnamed = ["index"] if len(table.index) == 1 else [f"level_{n}" for n in range(len(table.index))]
+    levels = [
+        level.name if level.name is not None else name
+        for level, name in zip(table.index, unnamed, strict=True)
+    ]
+    return [
+        markdown_tables.format_label(name) for name in (*levels, *(column.name for column in table.columns))
+    ]
 
 
 def _native_text(value: Any) -> str | None:
@@ -280,6 +311,9 @@ def _check_renderable(value: Any) -> None:
     if _is_image_type(kind):
         hint = "Write | image after it, or attach it with -a."
         raise InputError("an image cannot be inserted as text.", hint=hint)
+    if tables.is_instance(value, "polars", "LazyFrame"):
+        hint = "Collect it in a cell, and insert the result: x = frame.collect(), then {{x}}."
+        raise InputError("a LazyFrame has no rows yet.", hint=hint)
     if inspect.iscoroutine(value):
         value.close()
         raise InputError("a coroutine cannot be inserted.", hint="Await it in a cell, and insert the result.")
@@ -300,6 +334,19 @@ def _is_image_type(kind: type) -> bool:
 def _is_array(value: Any) -> bool:
     array = getattr(sys.modules.get("numpy"), "ndarray", None)
     return isinstance(array, type) and isinstance(value, array)
+
+
+def _is_pandas_sequence(value: Any) -> bool:
+    """Return whether a value is an index, such as ``df.columns``, or an array of pandas."""
+    return tables.is_pandas(value, "Index") or tables.is_instance(
+        value, "pandas.api.extensions", "ExtensionArray"
+    )
+
+
+def _shorten_times(array: Any) -> Any:
+    """Return dates without a time where there is none, and times without zeros at their end."""
+    units = (array.astype(f"datetime64[{unit}]") for unit in ("D", "s", "ms", "us"))
+    return next((short for short in units if ((short == array) | (array != array)).all()), array)
 
 
 def _format_shape(array: Any) -> str:
