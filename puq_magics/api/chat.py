@@ -26,7 +26,8 @@ from puq_magics.core.errors import APIConnectionError, APIError, InvalidResponse
 if TYPE_CHECKING:
     from puq_magics.api.response import Response
 
-_MEBI = 1 << 20
+#: Bytes of an answer: the longest of text take some MB, images and audio in it some more.
+MAX_CHAT_BYTES = 64 << 20
 #: Seconds to wait for the body's end after the answer's end, so that the connection can be used again.
 _DRAIN_TIMEOUT = 0.02
 _EMPTY_DELTA = Delta()
@@ -43,7 +44,7 @@ class ChatStream(EventStream[Delta]):
     _size_hint = "Request a shorter answer."
 
     def __init__(
-        self, response: Response, model: str, request_id: str | None = None, *, max_size: int = 64 * _MEBI
+        self, response: Response, model: str, request_id: str | None = None, *, max_size: int = MAX_CHAT_BYTES
     ) -> None:
         super().__init__(response, request_id, max_size)
         self.model = model

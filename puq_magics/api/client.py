@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Unpack
 
 from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
-from puq_magics.api.chat import ChatStream, read_completion
+from puq_magics.api.chat import MAX_CHAT_BYTES, ChatStream, read_completion
 from puq_magics.api.error_body import make_status_error
 from puq_magics.api.params import (
     ChatParams,
@@ -155,7 +155,8 @@ class Router:
         request = self.chat_request(messages, model=model, **params)
         response = self._send(request, on_retry)
         with redact_errors(response):
-            return read_completion(read_json(response), model, read_request_id(response))
+            answer = read_json(response, MAX_CHAT_BYTES)
+            return read_completion(answer, model, read_request_id(response))
 
     def stream_chat(
         self,
@@ -241,8 +242,10 @@ class Router:
         from puq_magics.api.image_download import ImageDownloader
         from puq_magics.api.images import MAX_IMAGES, read_images
 
-        response = self._send(self.image_request(prompt, model=model, **params), on_retry)
-        download = ImageDownloader(loopback=self.address.is_loopback)
+        request = self.image_request(prompt, model=model, **params)
+        response = self._send(request, on_retry)
+        base = self.address.endpoint(request.path)
+        download = ImageDownloader(loopback=self.address.is_loopback, base=base)
         number = request_fields("image", params).get("n")
         max_images = max(number, MAX_IMAGES) if isinstance(number, int) else MAX_IMAGES
         with closing(response), redact_errors(response):

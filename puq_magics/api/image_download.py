@@ -80,7 +80,8 @@ def download_image(
 class ImageDownloader:
     """Downloads the images of one answer; ``loopback`` tells that the router is on this machine.
 
-    ``limit`` is in bytes for each image, ``total_limit`` for all; ``seconds`` is the time for all, from the first.
+    ``base`` is the URL that relative ones refer to. ``limit`` is in bytes for each image, ``total_limit`` for all;
+    ``seconds`` is the time for all, from the first.
     """
 
     def __init__(
@@ -90,7 +91,9 @@ class ImageDownloader:
         limit: int = _MAX_IMAGE_BYTES,
         total_limit: int = _MAX_TOTAL_BYTES,
         seconds: float = _TOTAL_TIMEOUT,
+        base: str = "",
     ) -> None:
+        self._base = base
         self._loopback = loopback
         self._limit = limit
         self._remaining = total_limit
@@ -105,7 +108,7 @@ class ImageDownloader:
         """
         if self._deadline is None:
             self._deadline = monotonic() + self._seconds
-        parsed_url = _parse_url(url)
+        parsed_url = _parse_url(_resolve_relative(self._base, url))
         for _ in range(_MAX_REQUESTS):
             answer = self._fetch(parsed_url, self._deadline)
             if isinstance(answer, bytes):
@@ -163,6 +166,14 @@ class ImageDownloader:
                 raise InvalidResponseError("the images of the answer are too large in all.")
         _remaining(parsed_url, deadline)  # the end may be that of the time
         return data.getvalue()
+
+
+def _resolve_relative(base: str, url: str) -> str:
+    """Return the URL that a relative one stands for; any other as it is."""
+    try:
+        return urljoin(base, url) if base and url.strip() and not urlsplit(url).scheme else url
+    except ValueError:
+        return url
 
 
 def _parse_url(url: str) -> _ParsedURL:

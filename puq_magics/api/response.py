@@ -14,6 +14,8 @@ from puq_magics.core.errors import APIError, InvalidResponseError, PuqError
 
 #: Bytes of an answer's body, at most.
 MAX_BODY_BYTES = 256 << 20
+#: Values in a body of JSON, at most: small ones take 30 times as much memory as text.
+_MAX_JSON_VALUES = 4_000_000
 _MAX_ERROR_BYTES = 1 << 16  # bytes
 _ERROR_READ_TIMEOUT = 5.0  # seconds for each part of an error's body
 
@@ -61,9 +63,16 @@ def iter_body(response: Response, limit: int = MAX_BODY_BYTES) -> Iterator[bytes
         response.close()
 
 
-def read_json(response: Response) -> Any:
-    """Return the decoded JSON of the body. Raises InvalidResponseError if it is not JSON."""
-    body = b"".join(iter_body(response))
+def read_json(response: Response, limit: int = MAX_BODY_BYTES) -> Any:
+    """Return the decoded JSON of the body, of ``limit`` bytes at most.
+
+    Raises InvalidResponseError if it is not JSON, or too large.
+    """
+    body = b"".join(iter_body(response, limit))
+    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > _MAX_JSON_VALUES:
+        raise InvalidResponseError(
+            f"the answer holds more than {_MAX_JSON_VALUES:,} values.", hint="Check the base URL."
+        )
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

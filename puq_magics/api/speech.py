@@ -13,6 +13,8 @@ from puq_magics.core.media_types import SNIFF_BYTES, MediaType, describe_non_med
 if TYPE_CHECKING:
     from puq_magics.api.response import Response
 
+#: Bytes of audio: 11 minutes without compression, at 48 kHz in stereo; models take some 4,000 characters at once.
+_MAX_BYTES = 128 << 20
 _MAX_TEXT_BYTES = 1 << 16  # of text in place of audio
 _MAX_UNKNOWN_BYTES = 1 << 20  # of any other content
 _MIN_SNIFF_BYTES = 64  # bytes that are needed to detect audio
@@ -35,9 +37,11 @@ class SpeechStream(ResponseStream[bytes]):
     An error's ``partial`` holds the bytes received before it.
     """
 
-    _size_hint, _size_python_hint = "", _PARTIAL_HINT
+    _size_hint, _size_python_hint = "Send a shorter text, or ask for a compressed format.", _PARTIAL_HINT
 
-    def __init__(self, response: Response, request_id: str | None = None, *, max_size: int = 1 << 30) -> None:
+    def __init__(
+        self, response: Response, request_id: str | None = None, *, max_size: int = _MAX_BYTES
+    ) -> None:
         super().__init__(response, request_id, max_size)
         #: The type by the first bytes; None until they came. No byte is returned before.
         self.type: MediaType | None = None
@@ -57,7 +61,9 @@ class SpeechStream(ResponseStream[bytes]):
         return data
 
     def _partial(self) -> bytes:
-        return b"".join([*self._received, self._undecided])
+        self._received = [b"".join([*self._received, self._undecided])]
+        self._undecided = bytearray()
+        return self._received[0]
 
     def _detect_audio(self, data: bytes, ended: bool) -> bytes:
         """Return all bytes received once they are audio; other content is read to its end for the error."""

@@ -137,14 +137,15 @@ def _join_wav(parts: Sequence[bytes]) -> bytes:
     head = heads[0][0]
     if any(other != head for other, _ in heads):
         raise ValueError("these parts of wav differ in rate, channels or width")
-    frames = b"".join(data for _, data in heads)
-    padding = b"\0" * (len(frames) % 2)
+    frames = [data for _, data in heads]
+    length = sum(map(len, frames))
+    padding = b"\0" * (length % 2)
     fmt = struct.pack("<4sI", b"fmt ", len(head)) + head
-    size = 4 + len(fmt) + 8 + len(frames) + len(padding)
+    size = 4 + len(fmt) + 8 + length + len(padding)
     if size >= 1 << 32:
         raise ValueError("a WAV file holds less than 4 GB")
     riff = struct.pack("<4sI4s", b"RIFF", size, b"WAVE")
-    return b"".join((riff, fmt, struct.pack("<4sI", b"data", len(frames)), frames, padding))
+    return b"".join((riff, fmt, struct.pack("<4sI", b"data", length), *frames, padding))
 
 
 def _has_unknown_size(data: bytes) -> bool:
@@ -181,7 +182,7 @@ def has_no_audio(data: bytes, kind: str) -> bool:
         return False
 
 
-def _read_wav(data: bytes) -> tuple[bytes, bytes]:
+def _read_wav(data: bytes) -> tuple[bytes, memoryview]:
     """Return the format chunk, and the frames received. Raises ValueError."""
     chunks = _chunks(data)
     if "fmt " not in chunks or "data" not in chunks:
@@ -192,7 +193,7 @@ def _read_wav(data: bytes) -> tuple[bytes, bytes]:
         raise ValueError("a WAV file whose format is cut")
     (frame,) = struct.unpack_from("<H", head, 12)
     start, size = chunks["data"]
-    return head, data[start : start + size - size % max(1, frame)]
+    return head, memoryview(data)[start : start + size - size % max(1, frame)]
 
 
 def _chunks(data: bytes) -> dict[str, tuple[int, int]]:

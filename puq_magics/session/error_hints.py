@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from math import ceil
 from typing import TYPE_CHECKING
 
 from puq_magics.core.errors import (
@@ -21,6 +22,7 @@ from puq_magics.session.budget import CallInfo
 if TYPE_CHECKING:
     from puq_magics.session.session import Session
 
+_UNITS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}  # seconds
 _PRICES_TIMEOUT = 3.0  # seconds to wait for prices that make an error clearer
 
 
@@ -45,7 +47,11 @@ def _key_hint(session: Session) -> str:
     credential = session.credentials.find(session.address())
     if credential is None:
         return "No key was sent: %puq_login takes one."
-    return f"The key is from {credential.source} (…{credential.key.tail}): %puq_login takes another."
+    hint = f"The key is from {credential.source} (…{credential.key.tail}): %puq_login takes another."
+    scheme = session.effective.auth_scheme
+    if scheme == "Bearer" or session.address().is_puq_ai or session.effective.is_sandbox:
+        return hint
+    return f"{hint} It was sent as {scheme}; many servers want %config PuqMagics.auth_scheme = 'Bearer'"
 
 
 def _balance_hint(session: Session, info: CallInfo) -> str:
@@ -68,6 +74,11 @@ def _model_hint(session: Session, info: CallInfo) -> str:
         known = session.account().model_list.fetch()
     except (APIError, KeyboardInterrupt):
         return "Check the model's name and the base URL (%puq shows it)."
+    if info.model in known:
+        return (
+            f"The router lists {info.model}: it may not be a {info.kind} model (%puq_models lists the kinds), or"
+            " the base URL may be wrong (%puq shows it)."
+        )
     codes = [code for code, model in known.items() if model.enabled]
     near = get_close_matches(info.model, codes, n=3, cutoff=0.4)
     if not near:
@@ -83,4 +94,10 @@ def _model_hint(session: Session, info: CallInfo) -> str:
 def _retry_time(seconds: float | None) -> str:
     if seconds is None:
         return "in a minute"
-    return f"in {seconds:.0f} seconds" if seconds < 120 else f"in {seconds / 60:.0f} minutes"
+    if not seconds <= _UNITS["day"] * 365:
+        return "later"
+    unit, size = next(
+        (unit, size) for unit, size in _UNITS.items() if seconds >= 2 * size or unit == "second"
+    )
+    number = ceil(seconds / size)
+    return f"in {number} {unit}{'' if number == 1 else 's'}" if number else "now"

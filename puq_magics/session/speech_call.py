@@ -242,10 +242,10 @@ class SpeechCall:
 
         error.python_hint = ""  # the partial result is in _puq
         if self._current and not self._can_join():
-            save_partial(error, [b"".join(self._current)])
+            save_partial(error, [self._current_audio()])
         elif isinstance(error.partial, bytes) and not self._current:
             save_partial(error, [error.partial])
-        if self._joined_so_far():
+        if self._parts or (self._current and self._can_join()):
             error.extend_hint("What was spoken is in _puq.")
 
     def _receive(self, stream: SpeechStream, view: MediaView) -> None:
@@ -278,7 +278,7 @@ class SpeechCall:
             raise InvalidResponseError(
                 f"part {number} has another format, rate or number of channels.", hint=_WAV_HINT
             )
-        self._parts.append(b"".join(self._current))
+        self._parts.append(self._current_audio())
         self._missing_bytes += missing_bytes(self._parts[-1], kind)
         self._current = []
         if len(self._chunks) > 1 and kind not in JOINABLE:
@@ -287,7 +287,12 @@ class SpeechCall:
     def _can_join(self) -> bool:
         """True if the current part can be joined to those before it."""
         same = self._current_type == self._type
-        return same and can_join([*self._parts[:1], b"".join(self._current)], self._format)
+        return same and can_join([*self._parts[:1], self._current_audio()], self._format)
+
+    def _current_audio(self) -> bytes:
+        """Return what came of the current part, joined in place: it can be large."""
+        self._current = [b"".join(self._current)]
+        return self._current[0]
 
     @property
     def _format(self) -> str:
@@ -308,7 +313,7 @@ class SpeechCall:
 
     def _joined_so_far(self) -> bytes:
         """Return the audio received before the failure."""
-        parts = [*self._parts, *([b"".join(self._current)] if self._current and self._can_join() else [])]
+        parts = [*self._parts, *([self._current_audio()] if self._current and self._can_join() else [])]
         while parts:
             try:
                 return join(parts, self._format)

@@ -146,6 +146,37 @@ def test_a_redirect_s_body_is_not_read() -> None:
         assert download_image(server.base_url, loopback=True) == png()
 
 
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("/files/a.png?sig=1", "/files/a.png?sig=1"),
+        ("a.png", "/v1/images/a.png"),
+        ("./a.png", "/v1/images/a.png"),
+        ("../files/a.png", "/v1/files/a.png"),
+        ("//{host}/a.png", "/a.png"),
+        (" /a.png", "/a.png"),
+    ],
+)
+def test_a_relative_address_is_that_of_the_router(address: str, path: str) -> None:
+    scripts: list[Script] = []
+    with RawServer(*[lambda connection: scripts.pop(0)(connection)] * 2) as server:
+        said = answer({"data": [{"url": address.format(host=f"127.0.0.1:{server.port}")}]})
+        scripts += [responds_and_closes(said), responds_and_closes(PNG)]
+        with router_for(server) as router:
+            assert router.image("a cat", model=MODEL).images[0].data == png()
+    asked = server.requests[1]
+    assert asked.path == path
+    assert "authorization" not in asked.headers
+
+
+@pytest.mark.parametrize("address", ["//10.0.0.1/a.png", "https:/a.png", "//[::1", "file:a.png", "\n"])
+def test_a_relative_address_leads_nowhere_else(address: str) -> None:
+    with RawServer(responds(answer({"data": [{"url": address}]}))) as server, router_for(server) as router:
+        with pytest.raises(InvalidResponseError, match="the image's address"):
+            router.image("a cat", model=MODEL)
+        assert len(server.requests) == 1
+
+
 # What is not gone to
 
 

@@ -200,6 +200,54 @@ def test_a_gzip_bomb_is_cut_at_the_limit_and_never_held_whole(body_reader: str) 
     assert peak < 16 << 20
 
 
+WHOLE = b'{"choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}], "x": [0'
+
+
+@pytest.mark.parametrize(
+    ("start", "filler", "end", "megabytes", "said"),
+    [
+        (b'{"choices": [{"message": {"content": "', b"x", b'"}}]}', 80, "larger than 67,108,864 bytes"),
+        (WHOLE, b" ", b"]}", 80, "larger than 67,108,864 bytes"),
+        (WHOLE, b",{}", b"]}", 40, "more than 4,000,000 values"),
+        (WHOLE, b",0", b"]}", 40, "more than 4,000,000 values"),
+        (WHOLE, b",[[]]", b"]}", 40, "more than 4,000,000 values"),
+        (b'{"choices": [{}', b",{}", b"]}", 40, "more than 4,000,000 values"),
+    ],
+)
+def test_a_whole_answer_has_a_bound(
+    start: bytes, filler: bytes, end: bytes, megabytes: int, said: str
+) -> None:
+    middle = gzip.compress(filler * (10**6 // len(filler))) * megabytes
+    bomb = gzip.compress(start) + middle + gzip.compress(end)
+    raw = head(content_type="application/json", Content_Encoding="gzip", Content_Length=len(bomb)) + bomb
+    with RawServer(responds_and_closes(raw)) as server, router_for(server) as router:
+        tracemalloc.start()
+        with pytest.raises(InvalidResponseError, match=said):
+            router.chat("Hello", model=MODEL)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 160 << 20
+
+
+def test_audio_without_end_has_a_bound(body_reader: str) -> None:
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(head(content_type="audio/mpeg") + b"ID3\x04" + b"\0" * 6)
+        try:
+            while True:
+                connection.send(b"\xff\xfb\x90\x64" * (1 << 18))
+        except ConnectionError:
+            cut.set()
+
+    cut = Event()
+    with RawServer(script) as server, router_for(server) as router:
+        with pytest.raises(InvalidResponseError, match="larger than 134,217,728 bytes") as caught:
+            router.speech("Hello", model=MODEL)
+        assert cut.wait(15)
+    assert len(caught.value.partial) > 120 << 20
+    assert "shorter text" in caught.value.hint
+
+
 def test_an_event_without_end_is_cut_at_the_limit(body_reader: str) -> None:
     def script(connection: Connection) -> None:
         connection.read_request()
