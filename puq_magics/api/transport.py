@@ -33,6 +33,7 @@ from puq_magics.core.errors import (
     PuqError,
     RedirectError,
 )
+from puq_magics.core.fork import after_fork
 from puq_magics.core.secret import Secret, SecretRedactor
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class RequestsTransport:
         self._auth = _KeyAuth(key, auth_scheme)
         self._max_retries = max_retries
         self._session = create_session(address)
+        self._sessions_before_fork: list[requests.Session] = []
+        after_fork(self, RequestsTransport._replace_session)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address.url!r})"
@@ -80,6 +83,12 @@ class RequestsTransport:
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
+
+    def _replace_session(self) -> None:
+        """Take new connections: on those of the parent process, each would read the other's answers."""
+        # Kept, not closed: closing takes locks that a thread of the parent may have held.
+        self._sessions_before_fork.append(self._session)
+        self._session = create_session(self.address)
 
     def send(self, request: Request, on_retry: Callable[[Retry], None] | None = None) -> Response:
         """Send a request, with retries if the router surely did not process it. Raises APIConnectionError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import socket
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
@@ -83,9 +84,14 @@ class ServerThread:
     thread: Thread
     loop: asyncio.AbstractEventLoop
     _request_stop: Callable[[], object]
+    #: Process that it runs in: one forked from that has neither its thread nor the right to stop it.
+    pid: int
 
     def run(self, work: Coroutine[Any, Any, T], seconds: float) -> T | None:
         """Run a coroutine in the server's loop and return its result; None if it takes longer."""
+        if self.pid != os.getpid():
+            work.close()
+            return None
         try:
             future = asyncio.run_coroutine_threadsafe(work, self.loop)
         except RuntimeError:  # it has just been stopped
@@ -114,7 +120,7 @@ def start_server_thread(state: State, port: int) -> ServerThread:
     thread = Thread(target=_run, args=(state, listener, ready), name="puq-sandbox", daemon=True)
     thread.start()
     loop, ask_to_stop = ready.result()
-    return ServerThread(listener.getsockname()[1], thread, loop, ask_to_stop)
+    return ServerThread(listener.getsockname()[1], thread, loop, ask_to_stop, os.getpid())
 
 
 def _run(state: State, listener: socket.socket, ready: Future[_Ready]) -> None:
@@ -319,6 +325,8 @@ class Sandbox:
 
 
 def _end(service: ServerThread, engines: Mapping[Kind, Engine]) -> None:
+    if service.pid != os.getpid():
+        return
     service.stop()
     for engine in engines.values():
         engine.stop()

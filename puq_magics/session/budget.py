@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from puq_magics.api.types import Model, Usage
 from puq_magics.core.errors import BudgetError
+from puq_magics.core.fork import after_fork
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.prompts.token_estimate import estimate_tokens
 
@@ -75,9 +76,13 @@ class CostTracker:
         #: Number of calls whose cost is unknown.
         self.unpriced_calls = 0
         self._reserved = 0.0  # estimates of calls that are on their way
-        self._lock = threading.Lock()
+        self._reset_lock()
+        after_fork(self, CostTracker._reset_lock)
         self._costs: dict[tuple[str, str], list[float]] = {}
         self._longest_answers: dict[str, int] = {}
+
+    def _reset_lock(self) -> None:
+        self._lock = threading.Lock()
 
     def record(
         self, info: CallInfo, cost: float | None, usage: Usage | None = None, *, complete: bool = True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.interactiveshell import InteractiveShell
 
 from puq_magics.core.errors import InputError
+from puq_magics.core.fork import after_fork
 
 if TYPE_CHECKING:
     from puq_magics.api.types import Usage
@@ -146,6 +147,10 @@ class Conversations:
         self._named: dict[str, Conversation] = {}
         self._begun_in: dict[str, int] = {}  # the execution that each of them knows of
         self._partial_answer = PartialAnswer()
+        self._reset_lock()
+        after_fork(self, Conversations._reset_lock)
+
+    def _reset_lock(self) -> None:
         self._lock = threading.RLock()
 
     @classmethod

@@ -24,6 +24,7 @@ from uuid import uuid4
 
 from puq_magics.core.errors import APIStatusError, InputError, StreamError
 from puq_magics.core.files import expand_path
+from puq_magics.core.fork import after_fork
 
 #: The schema's version, as the file's ``user_version``.
 VERSION = 1
@@ -177,6 +178,10 @@ def _entry(row: tuple[Any, ...]) -> LedgerEntry:
     return LedgerEntry(**values | {"at": datetime.fromisoformat(values["at"])})
 
 
+#: Never closed here: SQLite forbids using a connection in another process than its own, be it to close it.
+_connections_before_fork: list[sqlite3.Connection] = []
+
+
 class _NotOurFileError(Exception):
     """The file is not a ledger of this package; the message says why."""
 
@@ -203,11 +208,21 @@ class Ledger:
         except InputError as error:
             self._path, self._usable = path, False
             self.problem = f"calls are noted for this session only: {error.message}"
-        self._lock = threading.RLock()
         self._entries: list[LedgerEntry] = [] if previous is None else list(previous.entries())
         self._pending: list[LedgerEntry] = []
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None  # of the file that was opened
+        self._lock = threading.RLock()
+        after_fork(self, Ledger._begin_session)
+
+    def _begin_session(self) -> None:
+        """Begin a session of this process's own: the entries so far are the parent's, which writes them."""
+        self._lock = threading.RLock()
+        self.session = str(uuid4())
+        self._entries, self._pending = [], []
+        if self._connection is not None:
+            _connections_before_fork.append(self._connection)
+            self._connection = None
 
     @property
     def path(self) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from puq_magics.api.types import Model, model_kind
 from puq_magics.core.errors import PuqError
+from puq_magics.core.fork import after_fork
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
@@ -34,6 +35,11 @@ class ModelList:
         self._balance_at_start: float | None = None
         self._balance_requested = False
         self._failed_at: float | None = None
+        self._reset_locks()
+        after_fork(self, ModelList._reset_locks)
+
+    def _reset_locks(self) -> None:
+        """Forget the thread that may be fetching: after a fork it does not run here."""
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()

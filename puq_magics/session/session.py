@@ -12,6 +12,7 @@ from traitlets import TraitError
 
 from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import APIError, ConfigurationError, MissingKeyError, PuqError
+from puq_magics.core.fork import after_fork
 from puq_magics.session.conversations import Conversations
 from puq_magics.session.credentials import Credential, Credentials
 from puq_magics.session.sandbox import SandboxManager
@@ -70,7 +71,8 @@ class Session:
         #: Base URL that was set before the sandbox replaced it.
         self.url_before_sandbox: str | None = None
         self._displayed: list[Displayable] = []
-        self._lock = threading.RLock()  # a Tab looks for models in a thread of its own
+        self._reset_lock()
+        after_fork(self, Session._reset_lock)
         self._router: Router | None = None
         self._router_config: tuple[Any, ...] = ()
         self._accounts: dict[tuple[Any, ...], Account] = {}
@@ -79,6 +81,9 @@ class Session:
         self._ledger: Ledger | None = None
         self._ledger_at: str | None = None
         shell.events.register("post_run_cell", self._after_cell)
+
+    def _reset_lock(self) -> None:
+        self._lock = threading.RLock()  # a Tab looks for models in a thread of its own
 
     @property
     def sandbox(self) -> Sandbox | None:
