@@ -60,7 +60,7 @@ def _mp3_duration(data: bytes) -> float | None:
     position = _id3_size(data)
     seconds, end = 0.0, len(data) - 4
     while position <= end:
-        frame = _parse_frame_header(data[position : position + 4])
+        frame = parse_mp3_frame(data[position : position + 4])
         if frame is None:
             position = data.find(b"\xff", position + 1)
             if position < 0:
@@ -81,7 +81,7 @@ def _id3_size(data: bytes) -> int:
     return 10 + size
 
 
-def _parse_frame_header(header: bytes) -> tuple[int, float] | None:
+def parse_mp3_frame(header: bytes) -> tuple[int, float] | None:
     """Return a layer III frame's bytes and seconds, by its first four bytes, or None."""
     if header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
         return None

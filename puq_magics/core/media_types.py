@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-#: Bytes that are enough to tell a kind of audio, short of an MP3 with a cover picture in front.
-SNIFF_BYTES = 4096
+from puq_magics.core.audio_duration import parse_mp3_frame
+
+#: Bytes that are enough to tell a kind of audio, also of an MP3 with a few kB of something else in front.
+SNIFF_BYTES = 16_384
 _PNG = b"\x89PNG\r\n\x1a\n"
 # JPEG: the markers that stand alone, and those that begin a frame and so hold the size.
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
@@ -59,9 +61,12 @@ def detect_audio_type(data: bytes) -> MediaType | None:
 
     MP4 and WebM may hold a film, too; its sound is what a transcription takes.
     """
-    if data.startswith(b"ID3"):
-        return _type_after_id3(data) if _has_id3_header(data) else None
-    return next((kind for kind, fits in _AUDIO if fits(data)), None)
+    if data.startswith(b"ID3") and _has_id3_header(data):
+        return _type_after_id3(data)
+    kind = next((kind for kind, fits in _AUDIO if fits(data)), None)
+    if kind is None and not detect_image_type(data) and not describe_non_media(data):
+        return MP3 if _has_mp3_frames(data[:SNIFF_BYTES]) else None
+    return kind
 
 
 def image_dimensions(data: bytes) -> tuple[int, int] | None:
@@ -82,10 +87,15 @@ def is_complete_image(data: bytes) -> bool:
 
 
 def describe_non_media(data: bytes) -> str:
-    """Describe content that is neither image nor audio: ``SVG``, ``HTML``, ``JSON``, ``text`` …; empty if unknown."""
+    """Describe content that `detect_image_type` and `detect_audio_type` do not know; empty if unknown.
+
+    It is ``SVG``, ``HTML``, ``JSON``, ``text``, an image format such as ``HEIC`` …
+    """
     other = next((mark for mark in _OTHERS if data.startswith(mark)), None)
     if other is not None:
         return _OTHERS[other]
+    if image := detect_convertible_image(data):
+        return image
     start = data[:2048].removeprefix(b"\xef\xbb\xbf").lstrip()
     bare = re.sub(rb"(?s)^(?:<\?.*?\?>|<!--.*?-->|\s)+", b"", start).lower()
     if bare.startswith((b"<svg", b"<!doctype svg")):
@@ -99,6 +109,25 @@ def describe_non_media(data: bytes) -> str:
     return ""
 
 
+def detect_convertible_image(data: bytes) -> str:
+    """Return the format of an image that models do not read: ``HEIC``, ``AVIF``, ``TIFF`` or ``BMP``; else ``""``."""
+    if data[4:8] == b"ftyp":
+        end = min(int.from_bytes(data[:4], "big"), len(data), 512)
+        brands = {data[8:12], *(data[n : n + 4] for n in range(16, end - 3, 4))}
+        return "AVIF" if brands & _AVIF_BRANDS else "HEIC" if brands & _HEIC_BRANDS else ""
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    is_bmp = (
+        data[:2] == b"BM"
+        and data[6:10] == b"\0\0\0\0"
+        and int.from_bytes(data[14:18], "little") in _BMP_HEADERS
+    )
+    return "BMP" if is_bmp else ""
+
+
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"msf1"}
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # sizes in bytes
 _OTHERS = {b"GIF8": "GIF", b"%PDF-": "PDF", b"PK\x03\x04": "a ZIP archive"}
 
 
@@ -133,6 +162,29 @@ def _is_mp3(data: bytes) -> bool:
     return data[2] & 0xF0 not in (0x00, 0xF0) and data[2] & 0x0C != 0x0C
 
 
+def _has_mp3_frames(data: bytes) -> bool:
+    """Check for three frames in a row, or two at the end: in front there may be zeros, or the rest of a tag."""
+    position = data.find(b"\xff")
+    while position >= 0:
+        if _are_frames(data, position):
+            return True
+        position = data.find(b"\xff", position + 1)
+    return False
+
+
+def _are_frames(data: bytes, position: int) -> bool:
+    first = data[position + 1 : position + 2]  # version and layer
+    for count in range(3):
+        if position >= len(data) and count == 2:
+            return True
+        header = data[position : position + 4]
+        frame = parse_mp3_frame(header) if len(header) == 4 and header[1:2] == first else None
+        if frame is None or frame[0] <= 4:
+            return False
+        position += frame[0]
+    return True
+
+
 def _is_adts(data: bytes) -> bool:
     return len(data) >= 3 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0 and (data[2] >> 2) & 0xF < 13
 
@@ -141,7 +193,7 @@ _AUDIO: tuple[tuple[MediaType, Callable[[bytes], bool]], ...] = (
     (WAV, _is_wav),
     (OGG, lambda data: data.startswith(b"OggS")),
     (FLAC, lambda data: data.startswith(b"fLaC")),
-    (M4A, lambda data: data[4:8] == b"ftyp"),
+    (M4A, lambda data: data[4:8] == b"ftyp" and not detect_convertible_image(data)),
     (WEBM, lambda data: data.startswith(b"\x1a\x45\xdf\xa3") and b"webm" in data[:64]),
     (AAC, _is_adts),
     (MP3, _is_mp3),

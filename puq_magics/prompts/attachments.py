@@ -15,7 +15,7 @@ from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.fences import make_fence
 from puq_magics.core.text import one_line
 from puq_magics.prompts import markdown_tables, tables
-from puq_magics.prompts.image_resize import IMAGE_FORMATS, ImageLimits, detect_sendable_type
+from puq_magics.prompts.image_resize import IMAGE_FORMATS, ImageLimits, is_image
 from puq_magics.prompts.images import ContentPart, ImageParts, to_image_parts
 
 _T = TypeVar("_T")
@@ -142,7 +142,7 @@ class _AttachmentReader:
             raise InputError(message, hint="Display it in a cell of its own to see the traceback.") from error
 
     def _bytes_to_read(self, name: str, start: bytes, size: int) -> int:
-        if detect_sendable_type(start) is None:
+        if not is_image(start):
             return self.limit * 4 + 4  # UTF-8 has four bytes a character at most
         if size > _MAX_IMAGE_BYTES:
             message = f"{_printable_name(name)}: an image of {_format_size(size)} is too large."
@@ -151,7 +151,7 @@ class _AttachmentReader:
 
     def _attach_bytes(self, name: str, what: str, content: files.FileContent) -> Attachments:
         """Attach bytes as an image or as text."""
-        if detect_sendable_type(content.data) is not None:
+        if is_image(content.data):
             return self._attach_image(name, content.data)
         text = _decode_text(content)
         if text is None:

@@ -1,11 +1,15 @@
-"""Scale images down to a size that can be sent; Pillow is imported only for an image that is too large."""
+"""Make images fit to be sent: upright, in a format that models read, and not too large.
+
+Pillow is imported only for an image that has to be changed.
+"""
 
 from __future__ import annotations
 
 import importlib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +18,7 @@ from puq_magics.core.media_types import (
     JPEG,
     PNG,
     MediaType,
+    detect_convertible_image,
     detect_image_type,
     image_dimensions,
     is_complete_image,
@@ -27,7 +32,9 @@ IMAGE_FORMATS = "PNG, JPEG, WebP or GIF"
 MAX_PIXELS = 89_000_000
 _JPEG_QUALITY = 90
 _MIN_SIDE = 64
-_EXIF_ORIENTATION = 0x0112  # EXIF's
+_EXIF_ORIENTATION = 0x0112
+#: Beginnings of EXIF data in JPEG, PNG and WebP, and of the same in XMP.
+_EXIF_MARKS = (b"Exif\0\0", b"eXIf", b"EXIF", b"tiff:Orientation")
 
 
 @dataclass(frozen=True)
@@ -62,33 +69,101 @@ def detect_sendable_type(data: bytes) -> MediaType | None:
     return GIF if data[:6] in (b"GIF87a", b"GIF89a") else detect_image_type(data)
 
 
-def fit_image(data: bytes, limits: ImageLimits) -> SendableImage:
-    """Return an image file, unchanged if it is within ``limits``, else scaled down.
+def is_image(data: bytes) -> bool:
+    """Return whether data is an image, by its first bytes: one that can be sent as it is, or converted."""
+    return detect_sendable_type(data) is not None or bool(detect_convertible_image(data))
 
-    Raises InputError for data that is not a complete image, and for a large image that cannot be scaled.
+
+def fit_image(data: bytes, limits: ImageLimits) -> SendableImage:
+    """Return an image file, unchanged if it is upright and within ``limits``, else turned and scaled down.
+
+    Raises InputError for data that is not a complete image, and for an image that cannot be scaled or converted.
     """
     kind = detect_sendable_type(data)
     if kind is None:
-        raise InputError("these bytes are not an image that can be sent.", hint=f"Send {IMAGE_FORMATS}.")
+        return _convert(data, limits)
     if not (kind is GIF or is_complete_image(data)):
         raise InputError("the image is cut off: its end is missing.", hint="Save or download it again.")
     size = _dimensions(data, kind)
     if limits.allows(size, len(data)):
-        return SendableImage(data, kind)
+        return _turn_upright(data, kind, limits)
+    _check_pixels(size)
+    return _with_pillow(lambda: _shrink(_open(data, limits), kind, limits, size, len(data)))
+
+
+def fit_pillow_image(image: Any, limits: ImageLimits) -> SendableImage:
+    """Return a Pillow image as a file within ``limits``; the image itself is not changed. Raises InputError.
+
+    An image as it was opened is turned as its EXIF data says. Other images have their pixels as they are meant.
+    """
+    if min(image.size) < 1:
+        raise InputError("the image has no pixels.", hint="Give one that shows something.")
+    kind = JPEG if image.format == "JPEG" else PNG
+    if image.format is None and _is_turned(image):
+        sent = _with_pillow(lambda: _shrink(image, kind, limits, image.size, 0))
+        note = "its pixels were sent as they are, not turned as its EXIF data says"
+        return replace(sent, note=f"{note}; {sent.note}" if sent.note else note)
+    return _with_pillow(lambda: _shrink(_transpose(image), kind, limits, image.size, 0))
+
+
+def _turn_upright(data: bytes, kind: MediaType, limits: ImageLimits) -> SendableImage:
+    """Turn the pixels of an image as its EXIF data says, which models ignore."""
+    image = SendableImage(data, kind)
+    if not any(mark in data for mark in _EXIF_MARKS):
+        return image
+    try:
+        pillow = importlib.import_module("PIL.Image")
+    except ImportError:
+        return replace(image, note="not turned as its EXIF data may say: that needs Pillow")
+    try:
+        if not _is_turned(pillow.open(BytesIO(data))):
+            return image
+    except Exception:  # noqa: BLE001 - EXIF data that nobody can read
+        return image
+    size = _dimensions(data, kind)
+    return _with_pillow(lambda: _shrink(_open(data, limits), kind, limits, size, len(data)))
+
+
+def _transpose(image: Any) -> Any:
+    """Return the image with its pixels upright."""
+    return importlib.import_module("PIL.ImageOps").exif_transpose(image) if _is_turned(image) else image
+
+
+def _is_turned(image: Any) -> bool:
+    return image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
+
+
+def _convert(data: bytes, limits: ImageLimits) -> SendableImage:
+    """Convert an image of another format with Pillow."""
+    found = detect_convertible_image(data)
+    if not found:
+        raise InputError("these bytes are not an image that can be sent.", hint=f"Send {IMAGE_FORMATS}.")
+    is_photo = found in ("HEIC", "AVIF")
+    try:
+        if is_photo:
+            with suppress(ImportError):
+                importlib.import_module("pillow_heif").register_heif_opener()
+        pillow = importlib.import_module("PIL.Image")
+        image = pillow.open(BytesIO(data))
+    except (ImportError, OSError):  # an unknown format
+        package = "pillow-heif" if found == "HEIC" else "--upgrade pillow"
+        raise InputError(
+            f"it is an image in {found}, which cannot be sent and cannot be converted here.",
+            hint=f"%pip install {package}, or save it as PNG or JPEG.",
+        ) from None
+    _check_pixels(image.size)
+    kind = JPEG if is_photo and "A" not in image.getbands() else PNG
+    sent = _with_pillow(lambda: _shrink(_transpose(image), kind, limits, image.size, 0))
+    note = f"converted from {found} to {sent.type.format.upper()}"
+    return replace(sent, note=f"{note}, {sent.note}" if sent.note else note)
+
+
+def _check_pixels(size: tuple[int, int] | None) -> None:
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         raise InputError(
             f"an image of {_format_pixels(size)} pixels is too large to scale down here.",
             hint="Make it smaller first.",
         )
-    return _with_pillow(lambda: _shrink(_open(data, limits), kind, limits, size, len(data)))
-
-
-def fit_pillow_image(image: Any, limits: ImageLimits) -> SendableImage:
-    """Return a Pillow image as a file within ``limits``; the image itself is not changed. Raises InputError."""
-    if min(image.size) < 1:
-        raise InputError("the image has no pixels.", hint="Give one that shows something.")
-    kind = JPEG if image.format == "JPEG" else PNG
-    return _with_pillow(lambda: _shrink(image, kind, limits, image.size, 0))
 
 
 def _with_pillow(work: Callable[[], SendableImage]) -> SendableImage:
@@ -118,9 +193,7 @@ def _open(data: bytes, limits: ImageLimits) -> Any:
         ) from None
     image = pillow.open(BytesIO(data))
     image.draft(None, (limits.max_side, limits.max_side))  # decodes a JPEG only at the needed resolution
-    if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-        image = importlib.import_module("PIL.ImageOps").exif_transpose(image)
-    return image
+    return _transpose(image)
 
 
 def _shrink(

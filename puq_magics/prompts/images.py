@@ -20,9 +20,9 @@ from puq_magics.core.text import one_line
 from puq_magics.prompts.image_resize import (
     IMAGE_FORMATS,
     ImageLimits,
-    detect_sendable_type,
     fit_image,
     fit_pillow_image,
+    is_image,
 )
 from puq_magics.prompts.tables import is_instance, is_table
 
@@ -85,7 +85,7 @@ def _read_image_file(path: PurePath) -> bytes:
     from puq_magics.core.files import expand_path, quote_name, read_file
 
     def choose_size(start: bytes, size: int) -> int:
-        if detect_sendable_type(start) is None:
+        if not is_image(start):
             raise InputError(
                 f"{quote_name(path.name)} is not an image that can be sent.", hint=f"Send {IMAGE_FORMATS}."
             )
@@ -138,7 +138,7 @@ def _single_image(value: Any) -> Any:
     if isinstance(value, BytesIO):
         value = value.getvalue()
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value) if detect_sendable_type(bytes(value[:16])) else None
+        return bytes(value) if is_image(bytes(value[:64])) else None
     figure = _find_figure(value)
     if figure is not None:
         return _render_figure(figure)
@@ -147,7 +147,7 @@ def _single_image(value: Any) -> Any:
     if isinstance(value, type):
         return None
     data = getattr(value, "data", None)  # GeneratedImage, IPython's Image
-    if isinstance(data, bytes) and detect_sendable_type(data):
+    if isinstance(data, bytes) and is_image(data):
         return data
     if is_instance(value, "IPython.core.display", "Image") and data is None:
         hint = "Download it: Image(url=…, embed=True)."
@@ -186,7 +186,7 @@ def _image_repr(value: Any) -> bytes | None:
             data = getattr(value, name)()
             data = data[0] if isinstance(data, tuple) else data  # (data, metadata)
             data = _decode_base64(data) if isinstance(data, str) else data
-            if isinstance(data, bytes) and detect_sendable_type(data):
+            if isinstance(data, bytes) and is_image(data):
                 return data
     return None
 

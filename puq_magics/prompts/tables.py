@@ -20,7 +20,7 @@ _CLASSES = {
     "polars": ("DataFrame", "Series"),
     "pyarrow": ("Table", "RecordBatch", "Array", "ChunkedArray"),
 }
-#: DataColumn of a series without a name.
+#: Column of a series without a name.
 UNNAMED = "value"
 #: Types of short floats, by the format of `struct`: 0.1 would be shown as 0.10000000149011612.
 _SHORT_FLOATS = {

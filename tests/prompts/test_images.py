@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 from IPython.display import Audio
 from IPython.display import Image as Shown
@@ -18,6 +19,7 @@ from matplotlib.gridspec import GridSpec
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import image_dimensions
 from puq_magics.outputs.results import ImageFile, ImageResult
+from puq_magics.prompts.attachments import attach
 from puq_magics.prompts.image_resize import (
     GIF,
     MAX_PIXELS,
@@ -174,6 +176,99 @@ def test_a_picture_taken_sideways_stays_upright() -> None:
         50,
         100,
     )
+
+
+def photo(orientation: int, kind: str = "JPEG", width: int = 40) -> bytes:
+    """An image whose upright picture is wide, with a red left half, stored as a camera held that way stores it."""
+    upright = PIL.Image.new("RGB", (width, width // 2), "blue")
+    upright.paste("red", (0, 0, width // 2, width // 2))
+    turns = PIL.Image.Transpose
+    turn = {
+        2: turns.FLIP_LEFT_RIGHT, 3: turns.ROTATE_180, 4: turns.FLIP_TOP_BOTTOM, 5: turns.TRANSPOSE,
+        6: turns.ROTATE_90, 7: turns.TRANSVERSE, 8: turns.ROTATE_270,
+    }  # fmt: skip
+    stored = upright.transpose(turn[orientation]) if orientation in turn else upright
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(stored, kind, exif=exif)
+
+
+def is_upright(data: bytes) -> bool:
+    image = PIL.Image.open(io.BytesIO(data))
+    width, height = image.size
+    left, right = (image.convert("RGB").getpixel((x, height // 2)) for x in (width // 4, width * 3 // 4))
+    return width > height and left[0] > 200 > right[0] and image.getexif().get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize("width", [40, 3000])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_sent_upright(tmp_path: Path, orientation: int, kind: str, width: int) -> None:
+    data = photo(orientation, kind, width)
+    path = tmp_path / "photo"
+    path.write_bytes(data)
+    values = (data, PIL.Image.open(io.BytesIO(data)), io.BytesIO(data), Shown(data=data))
+    for value in values if width < 100 else values[:2]:
+        (file,) = sent(value)
+        assert is_upright(file)
+    (part,) = attach([str(path)], {}).parts
+    assert is_upright(base64.b64decode(part["image_url"]["url"].partition(",")[2]))
+
+
+def test_an_upright_photo_is_not_changed() -> None:
+    for data in (
+        photo(1),
+        encoded(PIL.Image.new("RGB", (4, 2)), "JPEG", comment=b"Exif\0\0 with no EXIF data"),
+    ):
+        assert sent(data) == [data]
+
+
+def test_a_photo_that_was_turned_is_not_turned_again() -> None:
+    image = PIL.Image.open(io.BytesIO(photo(6)))
+    (file,) = sent(PIL.ImageOps.exif_transpose(image))
+    assert is_upright(file)
+    turned = to_image_parts(image.rotate(-90, expand=True), ImageLimits())
+    assert turned is not None
+    assert is_upright(base64.b64decode(turned.parts[0]["image_url"]["url"].partition(",")[2]))
+    assert turned.notes == ("its pixels were sent as they are, not turned as its EXIF data says",)
+    assert image.size == (20, 40)  # the variable is as it was
+
+
+def test_without_pillow_a_photo_is_sent_as_it_is_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name == "PIL" or name.startswith("PIL.")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    found = to_image_parts(data := PHOTO, ImageLimits())
+    assert found is not None
+    assert found.notes == ("not turned as its EXIF data may say: that needs Pillow",)
+    assert base64.b64encode(data).decode() in found.parts[0]["image_url"]["url"]
+
+
+PHOTO = photo(6)
+
+
+@pytest.mark.parametrize(("kind", "as_kind"), [("TIFF", "PNG"), ("BMP", "PNG"), ("AVIF", "JPEG")])
+def test_images_that_models_do_not_read_are_converted(tmp_path: Path, kind: str, as_kind: str) -> None:
+    image = PIL.Image.new("RGB", (40, 20), "blue")
+    image.paste("red", (0, 0, 20, 20))
+    try:
+        data = encoded(image, kind)
+    except KeyError:
+        pytest.skip(f"this Pillow has no {kind}")
+    (tmp_path / "picture.jpg").write_bytes(data)  # whatever its name says
+    for attached in (attach([str(tmp_path / "picture.jpg")], {}), attach(["data"], {"data": data})):
+        (part,) = attached.parts
+        assert part["image_url"]["url"].startswith(f"data:image/{as_kind.lower()};base64,")
+        assert is_upright(base64.b64decode(part["image_url"]["url"].partition(",")[2]))
+        assert f"converted from {kind} to {as_kind}" in attached.notes[0]
+
+
+def test_an_image_that_pillow_does_not_know_either() -> None:
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)
+    with pytest.raises(InputError, match="it is an image in HEIC") as caught:
+        sent(heic)
+    assert "pillow-heif" in caught.value.hint
+    with pytest.raises(InputError, match="the variable picture: it is an image in HEIC"):
+        attach(["picture"], {"picture": heic})
 
 
 def test_what_is_see_through_becomes_white_in_a_jpeg() -> None:
