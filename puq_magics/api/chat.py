@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.error_body import not_json_error, raise_for_error_object
-from puq_magics.api.sse import ServerSentEvent
-from puq_magics.api.streams import DONE, EventStream, is_complete_event
-from puq_magics.api.types import (
-    ChatCompletion,
-    Delta,
-    join_surrogates,
-    read_choices,
-    read_usage,
+from puq_magics.api.choices import ChoiceBuilder, read_choices
+from puq_magics.api.error_body import (
+    append_detail,
+    no_answer_error,
+    not_json_error,
+    parse_error_json,
+    raise_for_error_object,
 )
+from puq_magics.api.sse import ServerSentEvent
+from puq_magics.api.streams import DONE, EventStream
+from puq_magics.api.types import ChatCompletion, Delta, join_surrogates, read_usage
 from puq_magics.core.errors import APIConnectionError, APIError, InvalidResponseError, StreamError
 
 if TYPE_CHECKING:
@@ -31,6 +33,11 @@ MAX_CHAT_BYTES = 64 << 20
 #: Seconds to wait for the body's end after the answer's end, so that the connection can be used again.
 _DRAIN_TIMEOUT = 0.02
 _EMPTY_DELTA = Delta()
+#: Fields of a chunk and of its choice that hold nothing of the answer but its text.
+_PLAIN_CHUNK_KEYS = frozenset(
+    {"choices", "created", "id", "model", "object", "provider", "service_tier", "system_fingerprint", "usage"}
+)
+_PLAIN_CHOICE_KEYS = frozenset({"delta", "finish_reason", "index", "logprobs", "native_finish_reason"})
 #: Events in one parse: few enough that the garbage collector does not traverse their objects.
 _PARSE_BATCH = 100
 
@@ -48,58 +55,68 @@ class ChatStream(EventStream[Delta]):
     ) -> None:
         super().__init__(response, request_id, max_size)
         self.model = model
-        self._texts: dict[int, _TextBuffer] = {0: _TextBuffer()}
-        self._reasoning = _TextBuffer()
-        self._finish_reason: str | None = None
+        self._choices: dict[int, ChoiceBuilder] = {}
         self._metadata: dict[str, Any] = {}
         self._usage: object = None
 
     @property
     def text(self) -> str:
         """The text received so far."""
-        return self._texts[0].text
+        choice = self._choice
+        return choice.text.text or choice.refusal
 
     @property
     def reasoning(self) -> str:
         """The model's reasoning received so far."""
-        return self._reasoning.text
+        return self._choice.reasoning.text
 
     @property
     def completion(self) -> ChatCompletion:
         """Answer received so far."""
-        text, reasoning = self.text, self.reasoning
-        message = {"role": "assistant", "content": text} | ({"reasoning": reasoning} if reasoning else {})
-        choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
-        raw = self._metadata | {"choices": [choice]} | ({"usage": self._usage} if self._usage else {})
+        choice = self._choice
+        choices = [self._choices[index].to_json() for index in sorted(self._choices)] or [choice.to_json()]
+        raw = self._metadata | {"choices": choices} | ({"usage": self._usage} if self._usage else {})
         model = raw.get("model")
         return ChatCompletion(
-            text=text,
+            text=self.text,
             model=model if isinstance(model, str) and model else self.model,
-            reasoning=reasoning,
-            finish_reason=self._finish_reason,
+            reasoning=self.reasoning,
+            refusal=join_surrogates([choice.refusal]),
+            finish_reason=choice.finish_reason,
             usage=read_usage(self._usage),
             request_id=self.request_id,
-            alternatives={i: words.text for i, words in self._texts.items() if i},
+            alternatives={i: other.text.text for i, other in self._choices.items() if i != choice.index},
             raw=raw,
         )
+
+    @property
+    def _choice(self) -> ChoiceBuilder:
+        """The first choice."""
+        return self._choices[min(self._choices)] if self._choices else ChoiceBuilder(0)
 
     def _partial(self) -> str:
         return self.text
 
     def _is_complete_despite(self, error: APIError) -> bool:
-        return isinstance(error, APIConnectionError) and self._finish_reason is not None
+        return isinstance(error, APIConnectionError) and self._choice.finish_reason is not None
+
+    def _is_event(self, answer: Mapping[str, Any]) -> bool:
+        choices = answer.get("choices")
+        return isinstance(choices, list) and any(
+            isinstance(each, dict) and each.get("delta") is not None for each in choices
+        )
 
     def _process(self, data: bytes) -> Delta | None:
         ended = not data
-        data = self._detect_format(data)
-        if self._body_parts is not None:
-            self._body_parts.append(data)
+        events = self._decode(data, ended)
+        if events is None:
             delta = self._parse_body() if ended else _EMPTY_DELTA
         else:
-            delta = self._handle_events(self._decoder.feed(data))
+            delta = self._handle_events(events)
             if ended and not self.finished:
-                delta = self._finish_body(delta)
-        if self.finished and (rest := Delta(self._texts[0].end(), self._reasoning.end())):
+                self._finish_body()
+        choice = self._choice
+        if self.finished and (rest := Delta(choice.text.end(), choice.reasoning.end())):
             delta = _merge_deltas([delta, rest])
         return delta
 
@@ -111,122 +128,102 @@ class ChatStream(EventStream[Delta]):
         except (ValueError, RecursionError):
             raise not_json_error(body) from None
         delta = self._handle_chunks([answer])
-        if not any(words.text for words in self._texts.values()) and self._finish_reason is None:
-            raise InvalidResponseError("the answer holds no text.", hint="Check the base URL.")
+        if not self._choices:
+            raise no_answer_error(answer, "text")
         self._finish()
         return delta
 
     def _handle_events(self, events: list[ServerSentEvent]) -> Delta:
-        if not events:
-            return _EMPTY_DELTA
-        datas = [event.data for event in events]
-        ends = datas[-1].strip() == DONE
-        if ends:
-            datas.pop()
         deltas = []
-        for start in range(0, len(datas), _PARSE_BATCH):
-            deltas.append(self._handle_batch(datas[start : start + _PARSE_BATCH]))
+        for start in range(0, len(events), _PARSE_BATCH):
+            deltas.append(self._handle_batch(events[start : start + _PARSE_BATCH]))
             if self.finished:
                 break
-        if ends and not self.finished:
-            self._finish()
         return _merge_deltas(deltas)
 
-    def _handle_batch(self, datas: list[str]) -> Delta:
+    def _handle_batch(self, events: list[ServerSentEvent]) -> Delta:
+        datas = [event.data for event in events if event.type == "message"]
+        ends = datas[-1:] == [DONE]
+        if ends:
+            datas.pop()
         try:
             objects = json.loads("[" + ",".join(datas) + "]")  # one parse for all
         except (ValueError, RecursionError):
             objects = []
-        return self._handle_chunks(objects) if len(objects) == len(datas) else self._handle_each(datas)
+        if len(objects) != len(datas) or len(datas) + ends != len(events):
+            return self._handle_each(events)
+        delta = self._handle_chunks(objects)
+        if ends:
+            self._finish()
+        return delta
 
-    def _handle_each(self, datas: list[str]) -> Delta:
-        """Read events one by one: one of them is ``[DONE]``, or not JSON."""
+    def _handle_each(self, events: list[ServerSentEvent]) -> Delta:
+        """Read events one by one: not all are JSON, or of the usual type."""
         deltas = []
-        for data in datas:
-            if data.strip() == DONE:
+        for event in events:
+            if event.data.strip() == DONE:
                 self._finish()
                 break
-            deltas.append(self._handle_chunks([self._parse_event(data)]))
+            deltas.append(self._handle_chunks([self._parse_event(event)]))
         return _merge_deltas(deltas)
 
-    def _handle_incomplete(self, event: ServerSentEvent) -> Delta:
-        """Read an event that lacks its blank line, if it is complete."""
-        return self._handle_each([event.data]) if is_complete_event(event.data) else _EMPTY_DELTA
-
     def _handle_chunks(self, chunks: list[Any]) -> Delta:
-        texts = _fast_path_texts(chunks)
-        if texts and not self._metadata:
-            self._handle_metadata(chunks[0])
+        first = self._choices.get(0)
+        texts = _fast_path_texts(chunks) if first is not None and first.text.is_cumulative is False else []
         others = chunks[len(texts) :]
-        texts = [self._texts[0].add("".join(texts))] if texts else []
+        shown = [first.text.append("".join(texts))] if first is not None and texts else []
         reasoning = []
         for chunk in others:
             if not isinstance(chunk, dict):
                 continue
-            for choice in read_choices(chunk):
-                text = self._texts.setdefault(choice.index, _TextBuffer()).add(choice.text)
-                if choice.index == 0:
-                    texts.append(text)
-                    reasoning.append(self._reasoning.add(choice.reasoning))
-                    self._finish_reason = choice.finish_reason or self._finish_reason
+            self._raise_for_error(chunk)
+            for part in read_choices(chunk):
+                choice = self._choices.setdefault(part.index, ChoiceBuilder(part.index))
+                text, thought = choice.add(part)
+                if part.index == 0:
+                    shown.append(text)
+                    reasoning.append(thought)
             self._handle_metadata(chunk)
-        return Delta("".join(texts), "".join(reasoning))
+        return Delta("".join(shown), "".join(reasoning))
 
     def _handle_metadata(self, chunk: Mapping[str, Any]) -> None:
-        """Read what is beside the choices. Raises StreamError for an error."""
-        self._raise_for_error(chunk)
-        self._usage = chunk.get("usage") or self._usage
-        for key in ("id", "created", "model", "object"):
-            if chunk.get(key) and key not in self._metadata:
-                self._metadata[key] = chunk[key]
+        """Keep the fields of an event beside its choices."""
+        self._usage = find_usage(chunk) or self._usage
+        for key, value in chunk.items():
+            if key in ("choices", "usage") or not value:
+                continue
+            if key not in self._metadata or not isinstance(value, str | int | float):
+                self._metadata[key] = value  # lists of sources grow with each event
 
-    def _finish_body(self, delta: Delta) -> Delta:
-        if (last := self._decoder.flush()) is not None:
-            more = self._handle_incomplete(last)
-            delta = _merge_deltas([delta, more])
+    def _finish_body(self) -> None:
         self._response.close()
-        if self._finish_reason is None and not self.finished:
+        if self._choice.finish_reason is None:
+            detail, _ = parse_error_json(self._metadata)
             raise StreamError(
-                "the answer ended before it was finished.", hint="Send it again, or continue it."
+                append_detail("the answer ended before it was finished", detail),
+                hint="Send it again, or continue it.",
             )
         self.finished = True
-        return delta
 
     def _finish(self) -> None:
-        """End the answer; leave the connection ready for the next request, if that is quick."""
+        """End the answer; leave the connection ready for the next request, if that is quick.
+
+        Some routers send the usage behind the end.
+        """
         self.finished = True
         deadline = monotonic() + _DRAIN_TIMEOUT
         try:
-            while (left := deadline - monotonic()) > 0 and self._response.receive(left) != b"":
-                pass
+            while (left := deadline - monotonic()) > 0 and (data := self._response.receive(left)) != b"":
+                self._read_late_usage(self._decoder.feed(data or b""))
         except APIError:
             pass  # the answer is complete
         self._response.close()
 
-
-class _TextBuffer:
-    """Joins parts of a text; never returns half of a surrogate pair that JSON escapes split over two parts."""
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._high_surrogate = ""
-
-    @property
-    def text(self) -> str:
-        return join_surrogates(self._parts)
-
-    def add(self, part: str) -> str:
-        """Add a part; return its complete characters, with the half of one before it."""
-        self._parts.append(part)
-        part, self._high_surrogate = self._high_surrogate + part, ""
-        if part and "\ud800" <= part[-1] <= "\udbff":
-            part, self._high_surrogate = part[:-1], part[-1]
-        return join_surrogates([part])
-
-    def end(self) -> str:
-        """Return the replacement for a half that is left."""
-        half, self._high_surrogate = self._high_surrogate, ""
-        return join_surrogates([half])
+    def _read_late_usage(self, events: list[ServerSentEvent]) -> None:
+        for event in events:
+            with suppress(ValueError, RecursionError):
+                answer = json.loads(event.data)
+                self._usage = (find_usage(answer) if isinstance(answer, dict) else None) or self._usage
 
 
 def _merge_deltas(deltas: list[Delta]) -> Delta:
@@ -236,9 +233,9 @@ def _merge_deltas(deltas: list[Delta]) -> Delta:
 
 
 def _fast_path_texts(chunks: list[Any]) -> list[str]:
-    """Return the texts of the first chunks that have the common shape: one choice with a string in its delta.
+    """Return the texts of the first chunks that hold nothing but a string in the delta of one choice.
 
-    Most chunks of a long answer have it; this takes a fifth of the time of the tolerant way.
+    Most chunks of a long answer do; this takes a fifth of the time of the tolerant way.
     """
     texts: list[str] = []
     try:
@@ -252,13 +249,23 @@ def _fast_path_texts(chunks: list[Any]) -> list[str]:
                 or choice["index"] != 0
                 or text.__class__ is not str
                 or chunk.get("usage")
-                or "error" in chunk
+                or not chunk.keys() <= _PLAIN_CHUNK_KEYS
+                or not choice.keys() <= _PLAIN_CHOICE_KEYS
+                or choice.get("logprobs")
             ):
                 break
             texts.append(text)
     except (KeyError, TypeError, ValueError, AttributeError):
         pass  # the tolerant way reads the rest
     return texts
+
+
+def find_usage(answer: Mapping[str, Any]) -> object:
+    """Return the ``usage`` of an answer or an event, wherever routers put it; None without one."""
+    choices = answer.get("choices")
+    places = [answer, answer.get("x_groq"), *(choices if isinstance(choices, list) else ())]
+    found = (place["usage"] for place in places if isinstance(place, dict) and place.get("usage"))
+    return next(found, None)
 
 
 def read_completion(answer: Any, model: str, request_id: str | None) -> ChatCompletion:
@@ -268,15 +275,16 @@ def read_completion(answer: Any, model: str, request_id: str | None) -> ChatComp
     raise_for_error_object(answer)
     choices = {choice.index: choice for choice in read_choices(answer)}
     if not choices:
-        raise InvalidResponseError("the answer holds no choices.", hint="Check the base URL.")
+        raise no_answer_error(answer, "choices")
     first = choices.pop(min(choices))
-    named = answer.get("model")
+    named, refusal = answer.get("model"), join_surrogates([first.refusal])
     return ChatCompletion(
-        text=join_surrogates([first.text]),
+        text=join_surrogates([first.text]) or refusal,
         model=named if isinstance(named, str) and named else model,
         reasoning=join_surrogates([first.reasoning]),
+        refusal=refusal,
         finish_reason=first.finish_reason,
-        usage=read_usage(answer.get("usage")),
+        usage=read_usage(find_usage(answer)),
         request_id=request_id,
         alternatives={index: join_surrogates([choice.text]) for index, choice in choices.items()},
         raw=answer,

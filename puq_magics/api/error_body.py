@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from html import unescape
 from typing import Any
 
@@ -58,6 +59,26 @@ _CONTEXT_LENGTH_PATTERN = (
 _CONTEXT_LENGTH_HINT = (
     "Send less: a shorter prompt, or fewer turns of a conversation (PuqMagics.context_turns)."
 )
+#: Fields that hold an error's text, its code, and an answer; compared in lower case without underscores.
+_TEXT_KEYS = (
+    "error", "errors", "message", "msg", "detail", "details", "errordescription", "errormessage", "errormsg",
+    "statusmsg", "reason", "title", "metadata", "raw", "baseresp",
+)  # fmt: skip
+_CODE_KEYS = ("code", "errorcode", "statuscode", "type")
+_ANSWER_KEYS = ("choices", "data", "text", "images", "usage", "models", "segments")
+_ERROR_STATES = frozenset({"error", "failed", "failure"})
+_MAX_DEPTH, _MAX_ENTRIES = 6, 5
+_QUOTA = (
+    PaymentRequiredError,
+    "the quota is used up, of this account or of the router's at the provider",
+    "Check the plan and the balance (%puq_balance), or use another model.",
+)
+_QUOTA_PATTERN = (
+    r"insufficient[_ ]?(?:quota|balance|credit|fund)|exceeded.{0,20}\bquota"
+    r"|quota.{0,30}(?:exceeded|exhausted|used up)|credit balance is too low|out of credits"
+    r"|not enough (?:credit|balance|fund)|billing[_ ](?:hard[_ ])?limit"
+)
+_RATE_PATTERN = r"per[_ ](?:second|minute|hour|day)|rate[_ ]limit|retry in|requests? limit|\b[rt]p[md]\b"
 _SERVER = (ServerError, "the router failed", "Try again; if it persists, contact the router's support.")
 _OTHER = (APIStatusError, "the router rejected the request", "Check the base URL.")
 
@@ -74,7 +95,15 @@ def make_status_error(
     detail, code = parse_error_body(body)
     kind, summary, hint = _STATUS_ERRORS.get(status, _SERVER if status >= 500 else _OTHER)
     reason = ""
-    if status == 413 and sent_file:
+    if status == 402 and code == "SUBSCRIPTION_LIMIT":
+        summary, hint, reason = (
+            "the limit of the plan is reached",
+            "Change the plan in the dashboard.",
+            "plan",
+        )
+    elif status in (400, 403, 429) and is_quota_spent(detail, code, retry_after):
+        kind, summary, hint, reason = *_QUOTA, "quota"
+    elif status == 413 and sent_file:
         kind, summary, hint = _FILE_TOO_LARGE
     elif status in (400, 413, 422) and re.search(_CONTEXT_LENGTH_PATTERN, f"{detail} {code}", re.I):
         hint, reason = _CONTEXT_LENGTH_HINT, "context_length"
@@ -93,13 +122,63 @@ def make_status_error(
     )
 
 
+def is_quota_spent(detail: str, code: str | None, retry_after: float | None = None) -> bool:
+    """Return whether an error means that a quota is spent, which waiting a little does not mend."""
+    if code == "insufficient_quota":
+        return True
+    text = f"{code} {detail}"
+    is_rate = retry_after is not None or re.search(_RATE_PATTERN, text, re.I)
+    return not is_rate and re.search(_QUOTA_PATTERN, text, re.I) is not None
+
+
 def raise_for_error_object(answer: Mapping[str, Any]) -> None:
-    """Raise InvalidResponseError if a decoded answer of status 200 holds an ``error``."""
-    if answer.get("error"):
-        detail, _ = parse_error_json(answer)
+    """Raise InvalidResponseError if a decoded answer of status 200 reports an error."""
+    if (error := find_error(answer)) is not None:
+        detail, code = error
+        code = f" ({code})" if code and code not in detail else ""
         raise InvalidResponseError(
-            append_detail("the router answered with an error", detail), hint="Try again."
+            append_detail(f"the router answered with an error{code}", detail), hint="Try again."
         )
+
+
+def find_error(answer: Mapping[str, Any], event_type: str = "message") -> tuple[str, str | None] | None:
+    """Return the text and the code of the error that an answer or an event reports; None without one.
+
+    ``event_type`` is that of a server-sent event. Routers report errors in many shapes: ``{"error": …}``, also in a
+    choice; ``{"object": "error", …}``; ``{"detail": …}``; ``{"code": 500, "msg": …}``; ``{"base_resp": …}``.
+    """
+    choices = answer.get("choices")
+    places = [answer, *(choices if isinstance(choices, list) else ())]
+    for place in places:
+        error = place.get("error") if isinstance(place, dict) else None
+        if error and (not isinstance(error, dict) or any(error.values())):
+            return parse_error_json(place)
+    states = (event_type, answer.get("object"), answer.get("type"), answer.get("status"))
+    if any(isinstance(state, str) and state.lower() in _ERROR_STATES for state in states):
+        return parse_error_json(answer)
+    status = answer.get("base_resp")
+    codes = [answer.get("code"), status.get("status_code") if isinstance(status, dict) else None]
+    has_answer = any(answer.get(key) for key in _ANSWER_KEYS)
+    failed = answer.get("success") is False or any(_is_error_code(code) for code in codes)
+    if (
+        event_type == "message"
+        and not has_answer
+        and (failed or answer.get("detail") or answer.get("errors"))
+    ):
+        return parse_error_json(answer)
+    return None
+
+
+def _is_error_code(code: object) -> bool:
+    return code not in (None, "", False) and str(code).lower() not in ("0", "200", "201", "ok", "success")
+
+
+def no_answer_error(answer: object, expected: str) -> InvalidResponseError:
+    """Return the error for an answer that lacks what is expected of it, with the router's text."""
+    detail, _ = parse_error_json(answer) if isinstance(answer, dict) else ("", None)
+    return InvalidResponseError(
+        append_detail(f"the answer holds no {expected}", detail), hint="Check the base URL."
+    )
 
 
 def not_json_error(body: bytes) -> InvalidResponseError:
@@ -137,17 +216,54 @@ def parse_error_body(body: bytes) -> tuple[str, str | None]:
 
 
 def parse_error_json(value: object) -> tuple[str, str | None]:
-    """Return the text and the code of a decoded error.
+    """Return the text and the code of a decoded error, of any shape.
 
-    Its shape is ``{"error": "…", "code": …}``, ``{"error": {"message": …}}`` or a similar one.
+    Texts of an error and of what it wraps, such as the provider's, are joined with colons.
     """
-    code: object = None
-    while isinstance(value, dict):
-        code = value.get("code") or code
-        fields = [value.get(key) for key in ("error", "message", "detail", "errors")]
-        value = next((field for field in fields if field and field is not True), None)
-    text = value if isinstance(value, str) else "" if value is None else _to_json(value)
-    return one_line(text), one_line(str(code), 80) if isinstance(code, str | int) else None
+    texts: list[str] = []
+    codes: list[str] = []
+    while isinstance(value, dict) and len(value) == 1 and isinstance(value.get("error"), dict):
+        value = value["error"]
+    _collect_error(value, texts, codes, 0)
+    return one_line(": ".join(texts)), one_line(codes[-1], 80) if codes else None
+
+
+def _collect_error(value: object, texts: list[str], codes: list[str], depth: int) -> None:
+    if isinstance(value, str):
+        value = _decode_json(value)
+    if isinstance(value, str):
+        text = value.strip()
+        if text and not any(text in other for other in texts):
+            texts[:] = [other for other in texts if other not in text] + [text]
+    elif isinstance(value, dict) and depth < _MAX_DEPTH:
+        _collect_error_fields(value, texts, codes, depth)
+    elif isinstance(value, list) and depth < _MAX_DEPTH:
+        for each in value[:_MAX_ENTRIES]:
+            _collect_error(each, texts, [], depth + 1)
+    elif value is not None and value is not False:
+        texts.append(_to_json(value))
+
+
+def _collect_error_fields(error: Mapping[str, Any], texts: list[str], codes: list[str], depth: int) -> None:
+    named = {str(key).lower().replace("_", ""): value for key, value in error.items()}
+    code = next((named[key] for key in _CODE_KEYS if named.get(key)), None)
+    if isinstance(code, str | int) and not isinstance(code, bool) and code not in _ERROR_STATES:
+        codes.append(str(code))
+    if isinstance(named.get("loc"), list) and isinstance(named.get("msg"), str):  # of a field, by FastAPI
+        named = {"msg": f"{'.'.join(map(str, named['loc']))}: {named['msg']}"}
+    known = [named[key] for key in _TEXT_KEYS if named.get(key) not in (None, True)]
+    for value in known:
+        _collect_error(value, texts, codes, depth + 1)
+    if depth and not any(key in named for key in (*_TEXT_KEYS, *_CODE_KEYS)):
+        texts.append(_to_json(error))
+
+
+def _decode_json(text: str) -> object:
+    """Return the object in a text that is JSON: some routers pass another's body on as text."""
+    if text.lstrip()[:1] == "{":
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
+    return text
 
 
 def _to_json(value: object) -> str:

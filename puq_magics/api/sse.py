@@ -114,11 +114,20 @@ class SSEDecoder:
     def _lines(self, text: str) -> list[ServerSentEvent]:
         events = []
         for line in text.split("\n")[:-1]:
+            if (not line or self._begins_object(line)) and (event := self._dispatch()):
+                events.append(event)
             if line:
                 self._field(line)
-            elif event := self._dispatch():
-                events.append(event)
         return events
+
+    def _begins_object(self, line: str) -> bool:
+        """Return whether a data line begins another JSON object: some servers leave out the blank line between two.
+
+        Within one JSON value no line that begins with a brace follows one that ends with a brace.
+        """
+        if not self._data or not line.startswith(("data: {", "data:{", "data: [DONE]", "data:[DONE]")):
+            return False
+        return self._data[0][:1] not in ("{", "[") or self._data[-1].rstrip()[-1:] in ("}", "]")
 
     def _field(self, line: str) -> None:
         name, _, value = line.partition(":")  # a comment has an empty name

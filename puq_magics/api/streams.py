@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from puq_magics.api.error_body import append_detail, parse_error_json
+from puq_magics.api.error_body import append_detail, find_error, parse_error_body
 from puq_magics.api.response import too_large_error
-from puq_magics.api.sse import SSEDecoder
+from puq_magics.api.sse import ServerSentEvent, SSEDecoder
 from puq_magics.core.errors import APIError, StreamError
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 #: Data of the event that ends a stream.
 DONE = "[DONE]"
+# Data that servers and relays send to keep a connection open.
+_KEEP_ALIVE = re.compile(
+    r"[\s:.-]*\[?(?:ping|pong|heart[-_ ]?beat|keep[-_ ]?alive|(?:\w+ )?processing|waiting|queued|ok)?\]?[\s:.-]*",
+    re.IGNORECASE,
+)
 _BOM = b"\xef\xbb\xbf"
 # An event stream begins with a field or a comment.
 _SSE_FIELDS = (b"data", b"event", b"id", b"retry", b":")
@@ -117,6 +123,8 @@ class EventStream(ResponseStream[_T]):
         self._decoder = SSEDecoder()
         self._undecided: bytes | None = b""  # until it is clear what comes
         self._body_parts: list[bytes] | None = None  # of a body that is not an event stream
+        self._is_body = False  # whether the body's first line showed that its lines are no events
+        self._line: list[bytes] | None = None  # the line that has not ended, where each line is an event
 
     def _detect_format(self, data: bytes) -> bytes:
         """Detect, by how the body begins, whether events come; return the bytes to be read now."""
@@ -139,24 +147,75 @@ class EventStream(ResponseStream[_T]):
             self._body_parts = []
         return start
 
-    def _parse_event(self, data: str) -> Any:
-        """Return an event's JSON. Raises StreamError if it is not JSON."""
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError):
-            raise StreamError(
-                f"the stream holds an event that is not JSON: {data[:80]!r}.", hint="Try again."
-            ) from None
+    def _decode(self, data: bytes, ended: bool) -> list[ServerSentEvent] | None:
+        """Return the events that the next bytes complete; None for a body that is none of events.
 
-    def _raise_for_error(self, event: Mapping[str, Any]) -> None:
-        """Raise StreamError if an event reports an error."""
-        if event.get("error"):
-            detail, code = parse_error_json(event)
-            code = f" ({code})" if code and code not in detail else ""
+        Events are server-sent, or one JSON object on each line.
+        """
+        data = self._detect_format(data)
+        if self._body_parts is not None:
+            self._body_parts.append(data)
+            if self._is_body or b"\n" not in data:
+                return None
+            if not self._has_event_lines():
+                self._is_body = True
+                return None
+            data, self._body_parts, self._line = b"".join(self._body_parts), None, []
+        if self._line is not None:
+            return self._split_lines(data, ended)
+        events = self._decoder.feed(data)
+        last = self._decoder.flush() if ended else None
+        return [*events, last] if last is not None and is_complete_event(last.data) else events
+
+    def _has_event_lines(self) -> bool:
+        """Return whether the body's first line is an event of its own."""
+        try:
+            first = json.loads(b"".join(self._body_parts or ()).partition(b"\n")[0])
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(first, dict) and self._is_event(first)
+
+    def _split_lines(self, data: bytes, ended: bool) -> list[ServerSentEvent]:
+        *lines, rest = b"".join([*(self._line or ()), data]).split(b"\n")
+        if ended:
+            lines.append(rest)
+        self._line = [rest]
+        return [ServerSentEvent(text) for line in lines if (text := line.decode("utf-8", "replace").strip())]
+
+    @abstractmethod
+    def _is_event(self, answer: Mapping[str, Any]) -> bool:
+        """Return whether a JSON object is one event of several, not a whole answer."""
+
+    def _parse_event(self, event: ServerSentEvent) -> Any:
+        """Return an event's JSON; None for an event to pass over. Raises StreamError for an error."""
+        is_message = event.type == "message"
+        try:
+            answer = json.loads(event.data)
+        except (ValueError, RecursionError):
+            if event.type == "error":
+                raise self._reported_error(*parse_error_body(event.data.encode("utf-8", "replace"))) from None
+            if not is_message or _KEEP_ALIVE.fullmatch(event.data):
+                return None
             raise StreamError(
-                append_detail(f"the router reported an error during the {self._name}{code}", detail),
-                hint="Try again, or use another model.",
-            )
+                f"the stream holds an event that is not JSON: {event.data[:80]!r}.", hint="Try again."
+            ) from None
+        if isinstance(answer, dict):
+            self._raise_for_error(answer, event.type)
+        elif event.type == "error":
+            raise self._reported_error(*parse_error_body(event.data.encode("utf-8", "replace")))
+        return answer
+
+    def _raise_for_error(self, event: Mapping[str, Any], event_type: str = "message") -> None:
+        """Raise StreamError if an event reports an error."""
+        if (error := find_error(event, event_type)) is not None:
+            raise self._reported_error(*error)
+
+    def _reported_error(self, detail: str, code: str | None) -> StreamError:
+        text = f" ({code})" if code and code not in detail else ""
+        return StreamError(
+            append_detail(f"the router reported an error during the {self._name}{text}", detail),
+            hint="Try again, or use another model.",
+        )
 
 
 def is_complete_event(data: str) -> bool:

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from puq_magics.api.choices import read_choices
 from puq_magics.api.error_body import (
     append_detail,
     parse_error_body,
     raise_for_error_object,
 )
-from puq_magics.api.streams import DONE, EventStream, is_complete_event
-from puq_magics.api.types import Usage, join_surrogates, read_choices, read_number, read_usage
+from puq_magics.api.sse import ServerSentEvent
+from puq_magics.api.streams import DONE, EventStream
+from puq_magics.api.types import Usage, join_surrogates, read_number, read_usage
 from puq_magics.core.errors import APIError, InvalidResponseError, StreamError
 from puq_magics.core.media_types import describe_non_media
 
@@ -197,32 +199,29 @@ class TranscriptStream(EventStream[str]):
     def _partial(self) -> str:
         return self.text or b"".join(self._body_parts or ()).decode("utf-8-sig", "replace")
 
+    def _is_event(self, answer: Mapping[str, Any]) -> bool:
+        return str(answer.get("type")).startswith("transcript.text.")
+
     def _process(self, data: bytes) -> str | None:
         ended = not data
-        data = self._detect_format(data)
-        text = ""
-        if self._body_parts is not None:
-            self._body_parts.append(data)
-        elif data:
-            text = "".join(self._handle_event(event.data) for event in self._decoder.feed(data))
+        text = "".join(self._handle_event(event) for event in self._decode(data, ended) or ())
         if ended:
             text += self._finish()
         elif self._ended:
             self.close()
         return text or None
 
-    def _handle_event(self, data: str) -> str:
+    def _handle_event(self, event: ServerSentEvent) -> str:
         """Read one event and return its text."""
         if self._ended:
             return ""
-        if data.strip() == DONE:
+        if event.data.strip() == DONE:
             self._ended = True
             return ""
-        event = self._parse_event(data)
-        return self._handle_object(event) if isinstance(event, dict) else ""
+        answer = self._parse_event(event)
+        return self._handle_object(answer) if isinstance(answer, dict) else ""
 
     def _handle_object(self, event: Mapping[str, Any]) -> str:
-        self._raise_for_error(event)
         duration = read_number(event.get("duration"))
         self._duration = self._duration if duration is None else duration
         match event.get("type"):
@@ -262,8 +261,6 @@ class TranscriptStream(EventStream[str]):
             self._result = read_transcript(self._body_parts, self.request_id)
             self._segments, self._duration = list(self._result.segments), self._result.duration
             return self._result.text
-        last = self._decoder.flush()
-        text = self._handle_event(last.data) if last is not None and is_complete_event(last.data) else ""
         if self._expects_done and not self._ended:
             raise StreamError(
                 "the transcript ended before it was finished.",
@@ -272,4 +269,4 @@ class TranscriptStream(EventStream[str]):
             )
         if not self.transcript.text and not self._ended:
             raise InvalidResponseError("the answer holds no text.", hint="Check the base URL and the model.")
-        return text
+        return ""

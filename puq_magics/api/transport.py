@@ -22,9 +22,10 @@ import urllib3.exceptions as u3
 
 from puq_magics.api.base_url import BaseURL
 from puq_magics.api.body import Body, open_body
+from puq_magics.api.error_body import is_quota_spent, parse_error_body
 from puq_magics.api.http_session import create_session, user_agent
 from puq_magics.api.request import Request, Retry
-from puq_magics.api.response import Response, parse_retry_after
+from puq_magics.api.response import Response, parse_retry_after, read_error_body
 from puq_magics.core.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -101,6 +102,7 @@ class RequestsTransport:
                 return answer if isinstance(answer, _Response) else _raise(answer.error)
             if isinstance(answer, _Response):
                 answer.close()
+                self._session.close()  # also a connection whose answer was read: the server may close it now
             if on_retry is not None:
                 on_retry(retry)
             time.sleep(retry.delay)
@@ -179,6 +181,8 @@ class RequestsTransport:
         else:
             if not (answer.status in (429, 503) or (request.is_idempotent and answer.status >= 500)):
                 return None
+            if answer.status == 429 and is_quota_spent(*parse_error_body(answer.peek_error())):
+                return None
             reason = "too many requests" if answer.status == 429 else f"the router answered {answer.status}"
             requested_delay = parse_retry_after(answer.headers)
             if requested_delay is not None:
@@ -213,8 +217,17 @@ class _Response:
         self._key = key
         # Only errors' bodies are redacted here: they are read as text alone.
         self._redactor = SecretRedactor(key) if key is not None and status >= 400 else None
+        self._peeked: list[bytes] = []
+
+    def peek_error(self) -> bytes:
+        """Return the body of an error; it can be received afterwards."""
+        body = read_error_body(self)
+        self._peeked = [body, b""]
+        return body
 
     def receive(self, timeout: float | None = None) -> bytes | None:
+        if self._peeked:
+            return self._peeked.pop(0)
         while True:
             outcome: bytes | _Failure | None = self._capture_errors(lambda: self._body.receive(timeout))
             if isinstance(outcome, _Failure):
@@ -273,6 +286,13 @@ _INVALID_HTTP = (
     InvalidResponseError,
     "{host} does not answer in proper HTTP.",
     "Check the base URL, its port, and http or https.",
+)
+#: No connection was made.
+_CONNECT_ERRORS = (
+    u3.NewConnectionError,
+    u3.ConnectTimeoutError,
+    u3.ProxyError,
+    requests.exceptions.ProxyError,
 )
 _TLS_ERRORS = (ssl.SSLError, u3.SSLError, requests.exceptions.SSLError)
 _INVALID_REQUEST_ERRORS = (
@@ -350,8 +370,11 @@ _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], type[PuqError], str,
 def _to_failure(exc: Exception, address: BaseURL) -> _Failure:
     seen = _exception_chain(exc)
     is_permanent = _contains_type(seen, u3.NameResolutionError, *_TLS_ERRORS, *_INVALID_REQUEST_ERRORS)
+    error = translate_exception(exc, address)
+    if isinstance(error, APIConnectionError):
+        error.was_sent = not (is_permanent or _contains_type(seen, *_CONNECT_ERRORS))
     return _Failure(
-        translate_exception(exc, address),
+        error,
         was_not_sent=not is_permanent and _contains_type(seen, u3.NewConnectionError, u3.ConnectTimeoutError),
         is_transient=not is_permanent
         and _contains_type(seen, ConnectionError, HTTPException, EOFError, u3.ProtocolError),

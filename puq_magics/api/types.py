@@ -37,6 +37,8 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    #: Credits, where the router reports the cost of the call.
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class ChatCompletion:
     text: str
     model: str
     reasoning: str = ""
+    #: The model's words if it refused to answer; they are its ``text``, too.
+    refusal: str = ""
     finish_reason: str | None = None
     usage: Usage | None = None
     #: The router's id for the request, to quote when asking its people.
@@ -82,64 +86,22 @@ class ChatCompletion:
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class ChoiceDelta:
-    """One choice's part of an answer, or of an event of its stream."""
-
-    index: int
-    text: str
-    reasoning: str
-    finish_reason: str | None
-
-
-def read_choices(answer: Mapping[str, Any]) -> list[ChoiceDelta]:
-    """Return the choices of an answer (``message``) or of a stream's event (``delta``)."""
-    choices = answer.get("choices")
-    if not isinstance(choices, list):
-        return []
-    return [_read_choice(choice) for choice in choices if isinstance(choice, dict)]
-
-
-def _read_choice(choice: Mapping[str, Any]) -> ChoiceDelta:
-    index = choice.get("index")
-    finish = choice.get("finish_reason")
-    part = choice.get("delta") or choice.get("message") or {}
-    if not isinstance(part, dict):
-        part = {}
-    return ChoiceDelta(
-        index if isinstance(index, int) else 0,
-        read_content(part.get("content")) or read_content(choice.get("text")),
-        read_content(part.get("reasoning_content")) or read_content(part.get("reasoning")),
-        finish if isinstance(finish, str) else None,
-    )
-
-
-def read_content(value: object) -> str:
-    """Return the text of a message's content: a string, or a list of parts."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        texts = (part.get("text") for part in value if isinstance(part, dict))
-        return "".join(text for text in texts if isinstance(text, str))
-    return ""
-
-
 # Chats count by the first names, images and sound by the second.
 _USAGE_KEYS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
 
 
 def read_usage(value: object) -> Usage | None:
-    """Return the ``usage`` of an answer, in either spelling, or None."""
+    """Return the ``usage`` of an answer, in either spelling; None without one, or where all counts are zero."""
     if not isinstance(value, dict):
         return None
     prompt, completion, total = (
         next((count for key in keys if (count := _read_token_count(value.get(key))) is not None), None)
         for keys in _USAGE_KEYS
     )
-    if prompt is None and completion is None and total is None:
-        return None
     prompt, completion = prompt or 0, completion or 0
-    return Usage(prompt, completion, total if total is not None else prompt + completion)
+    total = total if total is not None else prompt + completion
+    cost = read_number(value.get("cost"))
+    return Usage(prompt, completion, total, cost) if total or prompt or completion or cost else None
 
 
 def read_models(answer: object) -> tuple[Model, ...]:
@@ -208,9 +170,9 @@ def _clean_text(value: object, limit: int = 2_000) -> str:
 
 
 def _read_token_count(value: object) -> int | None:
-    """Return a token count; None for any value that cannot be one."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if isinstance(value, int) and whole and 0 <= value <= _MAX_TOKENS else None
+    """Return a token count, also one in quotes or a float; None for any value that cannot be one."""
+    number = read_number(value)
+    return int(number) if number is not None and 0 <= number <= _MAX_TOKENS else None
 
 
 def _read_price(value: object) -> float | None:

@@ -110,6 +110,9 @@ class APIError(PuqError):
 class APIConnectionError(APIError):
     """No answer: no connection, an unknown host name, a cut connection."""
 
+    #: False if the request surely did not reach the router.
+    was_sent: bool = True
+
 
 class APITimeoutError(APIConnectionError):
     """No byte came within the time limit."""
@@ -170,7 +173,8 @@ class APIStatusError(APIError):
     request_id: str | None
     #: Seconds to wait before the next try, as the router asks; None if it does not.
     retry_after: float | None
-    #: ``context_length`` if the prompt is longer than the model can read; empty for any other reason.
+    #: ``context_length`` if the prompt is longer than the model can read, ``quota`` if one is spent, ``plan`` if the
+    #: plan's limit is reached; empty for any other reason.
     reason: str
 
     def __init__(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.types import Message
-from puq_magics.core.errors import InputError, InvalidAnswerError, PuqError
+from puq_magics.core.errors import InputError, InvalidAnswerError, InvalidResponseError, PuqError
+from puq_magics.core.text import one_line
 from puq_magics.magics.options import chat_params
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
@@ -127,12 +128,14 @@ class AnswerProcessor:
         from puq_magics.prompts.extraction import extract_json
 
         try:
+            if result.refusal:
+                raise InvalidResponseError(f"the model refused: {one_line(result.refusal)}")
             if self.schema is not None:
                 result.data = self.schema.parse_answer(result.text)
             elif self.format == "json":
                 result.data = extract_json(result.text)
         except PuqError as problem:  # not JSON, not valid by the schema, or the schema has a circular $ref
-            is_cut = result.finish_reason == "length"
+            is_cut = result.is_cut_off
             rest = "It was cut off: %puq_chat --continue continues it."
             instruction = "The text of both attempts is in _puq.attempts."
             problem.hint = (
@@ -160,11 +163,7 @@ class AnswerProcessor:
         result.add_note(f"the code is {where}, not run", is_warning=False)
 
     def _can_repair(self, result: ChatResult) -> bool:
-        can = (
-            bool(result.text)
-            and result.finish_reason != "length"
-            and isinstance(self.problem, InvalidAnswerError)
-        )
+        can = bool(result.text) and not result.is_cut_off and isinstance(self.problem, InvalidAnswerError)
         return can and not self._is_repair
 
     def _repair_spec(self, spec: ChatSpec, result: ChatResult, problem: InvalidAnswerError) -> ChatSpec:

@@ -93,7 +93,7 @@ def fixed_code(result: ChatResult) -> str:
     """Return the longest Python block of an answer; empty when there is none, or it was cut off."""
     blocks = [block for block in extract_code_blocks(result.text) if block.is_python]
     longest = max(blocks, key=lambda block: len(block.code), default=None)
-    if longest is None or (not longest.closed and result.finish_reason == "length"):
+    if longest is None or (not longest.closed and result.is_cut_off):
         return ""
     return longest.code.strip("\n")
 

@@ -1,6 +1,7 @@
 """Extract code blocks and JSON from a model's answer.
 
-Models add text and code fences, even when asked not to. Contents are returned unchanged: no JSON is repaired.
+Models add text, code fences and reasoning in ``<think>`` tags, even when asked not to; drafts in the reasoning are
+ignored. Contents are returned unchanged: no JSON is repaired.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 
 from puq_magics.core.errors import NotJSONError
 from puq_magics.core.fences import OpenFence
+from puq_magics.core.thinking import split_thinking
 
 #: Language names of Python in code fences; a fence without a language counts as Python.
 PYTHON_LANGUAGES = frozenset({"", "python", "python3", "py", "py3", "ipython", "ipython3", "pycon"})
@@ -41,6 +43,7 @@ class CodeBlock:
 def extract_code_blocks(text: str) -> tuple[CodeBlock, ...]:
     """Return the fenced code blocks of an answer in order, including those in quotations and lists."""
     blocks: list[CodeBlock] = []
+    text = split_thinking(text)[1]
     fence: OpenFence | None = None
     lines: list[str] = []
     for line in text.replace("\r\n", "\n").split("\n"):
@@ -62,7 +65,7 @@ def extract_code(text: str, *, all_blocks: bool = False) -> tuple[str, tuple[Cod
     The code is the first Python block, or all of them with ``all_blocks``; without Python, that of the first other
     language. An answer without fences that is valid Python counts as one block. Without any code it is empty.
     """
-    blocks = extract_code_blocks(text) or _unfenced_code(text)
+    blocks = extract_code_blocks(text) or _unfenced_code(split_thinking(text)[1])
     candidates = [block for block in blocks if block.is_python] or blocks
     used = candidates if all_blocks else candidates[:1]
     code = "\n\n".join(block.code.strip("\n") for block in used)
@@ -74,6 +77,7 @@ def extract_json(text: str) -> Any:
 
     Of several fenced documents it is the first, of several within text the longest. Raises NotJSONError.
     """
+    answer, text = text, split_thinking(text)[1]
     for document in _json_candidates(text):
         try:
             return _DECODER.decode(document)
@@ -84,7 +88,7 @@ def extract_json(text: str) -> Any:
         detail = _describe_json_error(text)
         raise NotJSONError(
             f"The answer is not JSON{detail}.",
-            answer=text,
+            answer=answer,
             repair_prompt=f"Your last answer is not JSON{detail}. "
             "Answer again with the JSON document alone: no text around it, no code fence, no comments.",
         )

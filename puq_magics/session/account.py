@@ -67,7 +67,8 @@ class Account:
 
     def record_cost(self, info: CallInfo, usage: Usage | None, *, complete: bool) -> float | None:
         """Record and return the cost of a call that has ended."""
-        cost = self.cost(info.model, usage)
+        reported = None if usage is None else usage.cost
+        cost = self.cost(info.model, usage) if reported is None else reported
         if cost is None and self._settings.budget is not None:
             before = self.last_balance
             self._refresh_balance()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from puq_magics.api.types import Model, Usage
 from puq_magics.core.errors import BudgetError
@@ -174,7 +174,12 @@ def _suggested_budget(spent: float, estimate: Estimate) -> str:
 
 
 def usage_or_estimate(usage: Usage | None, prompt_tokens: int, text: str) -> Usage | None:
-    """Return the router's count of tokens, or an estimate if none arrived."""
+    """Return the router's count of tokens; of what it does not count, an estimate."""
+    if usage is not None and usage.total_tokens > 0 == usage.prompt_tokens + usage.completion_tokens:
+        prompt_tokens = min(prompt_tokens, usage.total_tokens)
+        return replace(
+            usage, prompt_tokens=prompt_tokens, completion_tokens=usage.total_tokens - prompt_tokens
+        )
     if usage is not None or not text:
         return usage
     completion = estimate_tokens(text)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from puq_magics.api.request import Request, Retry
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import (
+    APIConnectionError,
     APIError,
     APIStatusError,
-    APITimeoutError,
     InputError,
     InvalidResponseError,
     PuqError,
+    RedirectError,
 )
 from puq_magics.outputs.results.base import INTERRUPTED, Result
 from puq_magics.session.budget import CallInfo
@@ -206,8 +207,19 @@ def _record_cost(
     if problem is None or (has_data and not isinstance(problem, APIStatusError)):
         account.model_list.wait(_PRICES_TIMEOUT if problem is None else 0.0)
         result.cost = account.record_cost(call.info, call.usage(), complete=problem is None)
-    elif isinstance(problem, InvalidResponseError | APITimeoutError | KeyboardInterrupt):
+    elif _may_be_charged(problem):
         account.charge_estimate(call.info)
+
+
+def _may_be_charged(problem: APIError | KeyboardInterrupt | None) -> bool:
+    """Return whether a call without an answer may have been processed, and so charged."""
+    if isinstance(problem, APIStatusError):
+        return problem.status >= 500 and problem.status != 503  # by 503 a server takes no request
+    if isinstance(problem, APIConnectionError):
+        return problem.was_sent
+    return isinstance(problem, InvalidResponseError | KeyboardInterrupt) and not isinstance(
+        problem, RedirectError
+    )
 
 
 def _record_in_ledger(

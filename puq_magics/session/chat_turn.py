@@ -125,7 +125,7 @@ class TurnContext:
             continue_prompts=self.continue_prompts,
             system=self.system_prompt,
             interrupted=result.interrupted,
-            truncated=result.finish_reason == "length",
+            truncated=result.is_cut_off,
         )
         if self.requested_system is not None and len(conversation.turns) == 1:
             conversation.system = self.requested_system
@@ -158,7 +158,7 @@ def _extend_turn(
         usage=usage,
         continue_prompts=continue_prompts,
         interrupted=result.interrupted,
-        truncated=result.finish_reason == "length",
+        truncated=result.is_cut_off,
     )
     for note in notes:
         result.add_note(note, is_warning=False)

@@ -31,7 +31,7 @@ def add_hint(error: APIStatusError, session: Session, info: CallInfo) -> None:
     model = info.model
     if isinstance(error, AuthenticationError):
         error.hint = _key_hint(session)
-    elif isinstance(error, PaymentRequiredError):
+    elif isinstance(error, PaymentRequiredError) and not error.reason:
         error.hint = _balance_hint(session, info)
     elif isinstance(error, PermissionDeniedError):
         error.hint = (

@@ -240,7 +240,7 @@ def test_a_cut_behind_the_end_is_no_error() -> None:
         ({"error": {"message": "Overloaded.", "code": 529}}, "an error during the answer (529): Overloaded."),
         ({"error": "overloaded", "code": "BUSY"}, "an error during the answer (BUSY): overloaded."),
         ({"error": True, "message": "overloaded"}, "an error during the answer: overloaded."),
-        ({"error": {"type": "x"}}, "an error during the answer."),
+        ({"error": {"type": "x"}}, "an error during the answer (x)."),
         (
             delta("", "error") | {"error": {"message": "overloaded"}},
             "an error during the answer: overloaded.",

@@ -67,7 +67,7 @@ def test_each_status_has_its_error(status: int, kind: type[APIStatusError]) -> N
         (b'{"error": "", "message": "text"}', "text", None),
         (b'{"success": false, "message": "text"}', "text", None),
         (b'{"detail": "text"}', "text", None),
-        (b'{"detail": [{"msg": "t\\u00e9xt"}]}', '[{"msg": "téxt"}]', None),
+        (b'{"detail": [{"msg": "t\\u00e9xt"}]}', "téxt", None),
         (b'{"errors": {"message": "text"}}', "text", None),
         (b'"text"', "text", None),
         (b'\xef\xbb\xbf{"error": "text"}', "text", None),

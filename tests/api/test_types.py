@@ -14,8 +14,6 @@ from puq_magics.api.types import (
     join_surrogates,
     model_kind,
     read_balance,
-    read_choices,
-    read_content,
     read_models,
     read_usage,
 )
@@ -110,11 +108,15 @@ def test_no_balance(answer: Any) -> None:
     [
         ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}, Usage(1, 2, 3)),
         ({"prompt_tokens": 1, "completion_tokens": 2}, Usage(1, 2, 3)),
-        ({"prompt_tokens": 1, "completion_tokens": None, "total_tokens": "3"}, Usage(1, 0, 1)),
+        ({"prompt_tokens": 1, "completion_tokens": None, "total_tokens": "3"}, Usage(1, 0, 3)),
         ({"total_tokens": 9, "prompt_tokens_details": {}}, Usage(0, 0, 9)),
         ({"input_tokens": 1, "output_tokens": 2, "total_tokens": 4}, Usage(1, 2, 4)),
         ({"prompt_tokens": 5, "input_tokens": 1}, Usage(5, 0, 5)),
         ({"prompt_tokens": True}, None),
+        ({"prompt_tokens": "5", "completion_tokens": 2.0}, Usage(5, 2, 7)),
+        ({"prompt_tokens": 5, "completion_tokens": 2, "cost": "0.25"}, Usage(5, 2, 7, 0.25)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, None),
+        ({"prompt_tokens": -1, "completion_tokens": "many"}, None),
         ({}, None),
         (None, None),
         ([1], None),
@@ -122,43 +124,6 @@ def test_no_balance(answer: Any) -> None:
 )
 def test_usage(value: object, usage: Usage | None) -> None:
     assert read_usage(value) == usage
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ("a", "a"),
-        (None, ""),
-        (3, ""),
-        ([{"type": "text", "text": "a"}, {"type": "image_url"}, "x", {"text": None}, {"text": "b"}], "ab"),
-    ],
-)
-def test_content(value: object, text: str) -> None:
-    assert read_content(value) == text
-
-
-def test_pieces_of_odd_choices() -> None:
-    choices = read_choices(
-        {
-            "choices": [
-                {"index": 1, "delta": {"content": None, "reasoning_content": "r"}, "finish_reason": "length"},
-                {"delta": {"content": "a", "reasoning": "s"}},
-                {"message": {"content": "b"}, "finish_reason": 3},
-                {"text": "c", "index": "x"},
-                {"delta": "d"},
-                None,
-            ]
-        }
-    )
-    assert [(p.index, p.text, p.reasoning, p.finish_reason) for p in choices] == [
-        (1, "", "r", "length"),
-        (0, "a", "s", None),
-        (0, "b", "", None),
-        (0, "c", "", None),
-        (0, "", "", None),
-    ]
-    assert read_choices({"choices": None}) == []
-    assert read_choices({"choices": {"0": {}}}) == []
 
 
 def test_a_delta_is_false_when_nothing_came() -> None:
@@ -194,8 +159,6 @@ def test_any_json_is_read_or_refused_with_an_error_of_ours(value: Any) -> None:
         except PuqError as error:
             assert isinstance(error, InvalidResponseError)  # noqa: PT017 - either outcome is right
     read_usage(value)
-    if isinstance(value, dict):
-        read_choices(value)
 
 
 @pytest.mark.parametrize(

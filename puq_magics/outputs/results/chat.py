@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from puq_magics.api.choices import count_extras
+from puq_magics.api.finish_reason import finish_kind
 from puq_magics.core.errors import InputError
+from puq_magics.core.thinking import split_thinking
 from puq_magics.outputs.results.base import DetailNote, Result
 from puq_magics.outputs.results.footer import Footer
 
@@ -22,6 +25,8 @@ class ChatResult(Result):
     text: str
     #: The model's reasoning, where the router sends it.
     reasoning: str = ""
+    #: The model's words if it refused to answer; they are its ``text``, too.
+    refusal: str = ""
     #: What was sent.
     messages: Sequence[Mapping[str, Any]] = field(default=())
     #: The texts of further choices, by index.
@@ -52,14 +57,37 @@ class ChatResult(Result):
         return (*(each.text for each in self.previous_attempts), self.text)
 
     @property
+    def answer_text(self) -> str:
+        """The text without the reasoning that some models write into it, in ``<think>`` tags."""
+        return split_thinking(self.text)[1]
+
+    @property
+    def all_reasoning(self) -> str:
+        """The reasoning: as the router sends it, and from ``<think>`` tags in the text."""
+        return "\n\n".join(filter(None, (self.reasoning, split_thinking(self.text)[0])))
+
+    @property
     def has_content(self) -> bool:
         """Implement `Result`."""
-        return bool(self.text or self.reasoning)
+        return bool(self.text or self.reasoning or self.extras)
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Contents beside the text, which are only in ``raw``, such as ``2 tool calls``."""
+        choices = self.raw.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        message = first.get("message") if isinstance(first, dict) else None
+        return count_extras(message) if isinstance(message, dict) else ()
+
+    @property
+    def is_cut_off(self) -> bool:
+        """True if the answer ended at a limit of tokens, or by a failure."""
+        return finish_kind(self.finish_reason) in ("length", "failed")
 
     @property
     def is_truncated(self) -> bool:
         """True if ``%puq_chat --continue`` can complete it."""
-        return bool(self.text) and (bool(self.status) or self.finish_reason == "length")
+        return bool(self.text) and (bool(self.status) or self.is_cut_off)
 
     @property
     def resume_hint(self) -> str:
@@ -73,12 +101,13 @@ class ChatResult(Result):
 
     @property
     def _is_empty(self) -> bool:
-        return not self.text
+        return not (self.text or self.extras)
 
     @property
     def _facts(self) -> tuple[str, ...]:
         details = [note for note in self.notes if isinstance(note, DetailNote)]
-        return (*((f"in {self.chat}",) if self.chat else ()), *details)
+        extras = [f"{', '.join(self.extras)} in .raw"] if self.extras else []
+        return (*((f"in {self.chat}",) if self.chat else ()), *extras, *details)
 
     def __str__(self) -> str:
         return self.text
@@ -104,11 +133,12 @@ class ChatResult(Result):
         if self.format == "json":
             return formats.json_bundle(self.data, footer)
         if self.format == "html":
-            return formats.html_bundle(self.text, footer)
-        collapsed = f"{collapsed_reasoning(self.reasoning)}\n\n" if self.reasoning else ""
+            return formats.html_bundle(self.answer_text, footer)
+        reasoning, text = self.all_reasoning, self.answer_text
+        collapsed = f"{collapsed_reasoning(reasoning)}\n\n" if reasoning else ""
         return {
-            "text/markdown": footer.append_to_markdown(collapsed + sanitize_markdown(self.text)),
-            "text/plain": footer.append_to_text(strip_control_chars(self.text)),
+            "text/markdown": footer.append_to_markdown(collapsed + sanitize_markdown(text)),
+            "text/plain": footer.append_to_text(strip_control_chars(text)),
         }
 
 

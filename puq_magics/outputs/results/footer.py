@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, log10
 
+from puq_magics.api.finish_reason import finish_kind
 from puq_magics.api.types import Usage
+from puq_magics.core.text import one_line
 
-_FINISH_REASON_WARNINGS = {
+_FINISH_WARNINGS = {
     "length": "cut off at the token limit",
-    "content_filter": "cut off by the content filter",
+    "filter": "cut off by the content filter",
+    "failed": "cut off by a failure",
 }
 
 
@@ -42,7 +45,7 @@ class Footer:
             facts.append(f"about {format_credits(cost)}")
         if seconds is not None:
             facts.append(f"{seconds:.1f} s")
-        warnings = [words for words in (_FINISH_REASON_WARNINGS.get(finish_reason or ""), status) if words]
+        warnings = [text for text in (_finish_warning(finish_reason), status) if text]
         if is_empty and not warnings:
             warnings.append("no text came")
         return cls(tuple(facts), (*warnings, *notes))
@@ -71,6 +74,16 @@ class Footer:
         parts += [escape_inline(fact) for fact in self.facts]
         line = f"<sub>{' · '.join(parts)}</sub>" if parts else ""
         return "\n\n".join(part for part in (safe, line) if part)
+
+
+def _finish_warning(reason: str | None) -> str:
+    """Return what a reader must know of how the answer ended; empty for a complete answer."""
+    kind = finish_kind(reason)
+    if kind == "complete":
+        return ""
+    spelled = {"length": "length", "filter": "content_filter"}.get(kind)
+    quoted = "" if reason == spelled else f" ({one_line(reason or '', 40)})"
+    return f"{_FINISH_WARNINGS.get(kind, 'ended for a reason that is not known')}{quoted}"
 
 
 def format_credits(amount: float) -> str:

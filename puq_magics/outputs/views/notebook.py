@@ -114,6 +114,7 @@ class NotebookView:
         self._display = UpdatableDisplay()
         self._reasoning_display: UpdatableDisplay | None = None
         self._shown_chars = 0  # characters of the answer that the feed has
+        self._is_first_segment = True
         self._reasoning = ""
         self._needs_repaint = False
         self._next_frame_at = 0.0
@@ -183,9 +184,13 @@ class NotebookView:
 
     def show_result(self, result: ChatResult) -> None:
         """Implement `ChatView`."""
-        self._reasoning = result.reasoning
+        text = result.answer_text
+        if len(text) < self._shown_chars and self._is_first_segment:  # its reasoning was taken for text
+            del self._feed
+            self._shown_chars = 0
+        self._reasoning = result.all_reasoning
         self._show_reasoning()
-        self._append_text(result.text[self._shown_chars :])
+        self._append_text(text[self._shown_chars :])
         footer = result.footer.with_style(self._footer)
         last = self._feed.finish()
         self._publish(footer.append_to_markdown(last.markdown), footer.append_to_text(last.text))
@@ -204,7 +209,7 @@ class NotebookView:
         self._shown_chars += len(text)
         for segment in segments:
             self._publish(segment.markdown, segment.text)
-            self._display = UpdatableDisplay()
+            self._display, self._is_first_segment = UpdatableDisplay(), False
 
     def _refresh(self) -> None:
         """Paint a frame, if one is due."""

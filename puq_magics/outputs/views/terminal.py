@@ -63,7 +63,7 @@ class TerminalView:
 
     def show_result(self, result: ChatResult) -> None:
         """Implement `ChatView`."""
-        self._print(self._filter.feed(result.text[self._shown_chars :]) + self._filter.finish(), 0)
+        self._print(self._filter.feed(result.answer_text[self._shown_chars :]) + self._filter.finish(), 0)
         line = result.footer.with_style(self._footer).to_text()
         out = self._out()
         out.write(f"\n[{line}]\n" if line else "\n")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
+from puq_magics.core.thinking import ThinkingSplitter
 from puq_magics.outputs.results.chat import ChatResult
 
 if TYPE_CHECKING:
@@ -42,10 +43,13 @@ class ChatView(Protocol):
 
 def watch(stream: ChatStream, view: ChatView) -> None:
     """Show a stream until it ends; its errors pass through."""
+    splitter = ThinkingSplitter()
     while not stream.finished:
         delta = stream.receive(view.idle_timeout())
         if delta:
-            view.show_delta(delta)
+            text, reasoning = splitter.feed(delta.text)
+            if shown := Delta(text, delta.reasoning + reasoning):
+                view.show_delta(shown)
         elif not stream.finished:
             view.show_idle()
 

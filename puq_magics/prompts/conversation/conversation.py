@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from puq_magics.api.finish_reason import finish_kind
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
 from puq_magics.prompts.conversation.turns import (
@@ -145,7 +146,7 @@ class Conversation:
             key=key,
             model=completion.model,
             usage=completion.usage,
-            truncated=completion.finish_reason == "length",
+            truncated=finish_kind(completion.finish_reason) in ("length", "failed"),
             system=system,
         )
         return completion

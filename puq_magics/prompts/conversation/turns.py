@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
+from puq_magics.core.thinking import split_thinking
 from puq_magics.prompts.token_estimate import estimate_tokens
 
 #: The cell's id, and the ordinal of the question within one execution of the cell. Where the front end sends no
@@ -73,8 +74,11 @@ class Turn:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The turn as the two messages that are sent."""
-        return [user_message(self.content), {"role": "assistant", "content": self.answer}]
+        """The turn as the two messages that are sent, without reasoning in the answer."""
+        return [
+            user_message(self.content),
+            {"role": "assistant", "content": split_thinking(self.answer)[1] or self.answer},
+        ]
 
     @property
     def tokens(self) -> int:

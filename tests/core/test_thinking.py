@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from puq_magics.core.thinking import ThinkingSplitter, split_thinking
+
+ANSWERS = [
+    ("<think>a</think>b", "a", "b"),
+    ("\n<think>\na\n</think>\n\nb\n", "a", "b\n"),
+    ("<THINK>a</THINK>b", "a", "b"),
+    ("<thinking>a < b</thinking>\nb", "a < b", "b"),
+    ("<thought>a</thought>b", "a", "b"),
+    ("<reasoning>a</reasoning>b", "a", "b"),
+    ("<think>a</thinking></think>b", "a</thinking>", "b"),
+    ("<think></think>b", "", "b"),
+    ("<think>a", "a", ""),
+    ("<think>a</thi", "a</thi", ""),
+    ("b", "", "b"),
+    (" b <think>a</think>", "", " b <think>a</think>"),
+    ("<thin>b", "", "<thin>b"),
+    ("<th", "", "<th"),
+    ("", "", ""),
+    ("Close it with `</think>`.", "", "Close it with `</think>`."),
+]
+
+
+@pytest.mark.parametrize(("answer", "reasoning", "rest"), ANSWERS)
+def test_the_reasoning_at_the_beginning(answer: str, reasoning: str, rest: str) -> None:
+    assert split_thinking(answer) == (reasoning, rest)
+
+
+@pytest.mark.parametrize("answer", ["a</think>b", "a\n</think>\n\nb", "a</thinking> b"])
+def test_a_lone_closing_tag(answer: str) -> None:
+    assert split_thinking(answer) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reasoning", "rest"), [each for each in ANSWERS if each[0][-3:] not in ("<th", "thi")]
+)
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_in_parts(answer: str, reasoning: str, rest: str, size: int) -> None:
+    splitter = ThinkingSplitter()
+    parts = [splitter.feed(answer[n : n + size]) for n in range(0, len(answer), size)]
+    assert "".join(text for text, _ in parts) == rest
+    assert "".join(thought for _, thought in parts).strip() == reasoning
+
+
+@given(st.lists(st.text(alphabet="<think>/ a\n", max_size=9)))
+def test_no_character_of_the_rest_is_lost(parts: list[str]) -> None:
+    splitter = ThinkingSplitter()
+    text = "".join(splitter.feed(part)[0] for part in parts)
+    whole = "".join(parts)
+    assert whole.endswith(text) or whole.startswith(text)
