@@ -134,12 +134,8 @@ class ChatStream(EventStream[Delta]):
         return delta
 
     def _handle_events(self, events: list[ServerSentEvent]) -> Delta:
-        deltas = []
-        for start in range(0, len(events), _PARSE_BATCH):
-            deltas.append(self._handle_batch(events[start : start + _PARSE_BATCH]))
-            if self.finished:
-                break
-        return _merge_deltas(deltas)
+        batches = (events[start : start + _PARSE_BATCH] for start in range(0, len(events), _PARSE_BATCH))
+        return _merge_deltas([self._handle_batch(batch) for batch in batches])
 
     def _handle_batch(self, events: list[ServerSentEvent]) -> Delta:
         datas = [event.data for event in events if event.type == "message"]
@@ -150,7 +146,7 @@ class ChatStream(EventStream[Delta]):
             objects = json.loads("[" + ",".join(datas) + "]")  # one parse for all
         except (ValueError, RecursionError):
             objects = []
-        if len(objects) != len(datas) or len(datas) + ends != len(events):
+        if self.finished or len(objects) != len(datas) or len(datas) + ends != len(events):
             return self._handle_each(events)
         delta = self._handle_chunks(objects)
         if ends:
@@ -161,13 +157,15 @@ class ChatStream(EventStream[Delta]):
         """Read events one by one: not all are JSON, or of the usual type."""
         deltas = []
         for event in events:
-            if event.data.strip() == DONE:
+            if self.finished:
+                self._read_late_usage(event)
+            elif event.data.strip() == DONE:
                 self._finish()
-                break
-            deltas.append(self._handle_chunks([self._parse_event(event)]))
+            else:
+                deltas.append(self._handle_chunks([self._parse_event(event)], checked=True))
         return _merge_deltas(deltas)
 
-    def _handle_chunks(self, chunks: list[Any]) -> Delta:
+    def _handle_chunks(self, chunks: list[Any], *, checked: bool = False) -> Delta:
         first = self._choices.get(0)
         texts = _fast_path_texts(chunks) if first is not None and first.text.is_cumulative is False else []
         others = chunks[len(texts) :]
@@ -176,7 +174,8 @@ class ChatStream(EventStream[Delta]):
         for chunk in others:
             if not isinstance(chunk, dict):
                 continue
-            self._raise_for_error(chunk)
+            if not checked:
+                self._raise_for_error(chunk)
             for part in read_choices(chunk):
                 choice = self._choices.setdefault(part.index, ChoiceBuilder(part.index))
                 text, thought = choice.add(part)
@@ -214,16 +213,16 @@ class ChatStream(EventStream[Delta]):
         deadline = monotonic() + _DRAIN_TIMEOUT
         try:
             while (left := deadline - monotonic()) > 0 and (data := self._response.receive(left)) != b"":
-                self._read_late_usage(self._decoder.feed(data or b""))
+                for event in self._decoder.feed(data or b""):
+                    self._read_late_usage(event)
         except APIError:
             pass  # the answer is complete
         self._response.close()
 
-    def _read_late_usage(self, events: list[ServerSentEvent]) -> None:
-        for event in events:
-            with suppress(ValueError, RecursionError):
-                answer = json.loads(event.data)
-                self._usage = (find_usage(answer) if isinstance(answer, dict) else None) or self._usage
+    def _read_late_usage(self, event: ServerSentEvent) -> None:
+        with suppress(ValueError, RecursionError):
+            answer = json.loads(event.data)
+            self._usage = (find_usage(answer) if isinstance(answer, dict) else None) or self._usage
 
 
 def _merge_deltas(deltas: list[Delta]) -> Delta:

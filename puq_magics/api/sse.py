@@ -60,14 +60,15 @@ class SSEDecoder:
             self._begin_line(chunk[end:])
         return events
 
-    def flush(self) -> ServerSentEvent | None:
-        """End the stream; return the event that lacks its blank line, or None.
+    def flush(self) -> list[ServerSentEvent]:
+        """End the stream; return the events that lack their blank lines.
 
         The standard discards such an event, but routers are known to end a stream with a bare ``data: [DONE]``.
         """
-        self._field(self._end_line(self._start or b""))
+        events = self._lines(self._end_line(self._start or b"") + "\n")
         self._start = None
-        return self._dispatch()
+        last = self._dispatch()
+        return events if last is None else [*events, last]
 
     def _without_bom(self, chunk: bytes) -> bytes:
         start = (self._start or b"") + chunk

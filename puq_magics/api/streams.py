@@ -164,8 +164,9 @@ class EventStream(ResponseStream[_T]):
         if self._line is not None:
             return self._split_lines(data, ended)
         events = self._decoder.feed(data)
-        last = self._decoder.flush() if ended else None
-        return [*events, last] if last is not None and is_complete_event(last.data) else events
+        if ended:
+            events += [event for event in self._decoder.flush() if is_complete_event(event.data)]
+        return events
 
     def _has_event_lines(self) -> bool:
         """Return whether the body's first line is an event of its own."""

@@ -192,7 +192,10 @@ class CommandLine:
                 return words, position, True
             words.append(text)
             if self.takes_value(text) and (value := self._next_word(line, position, value_of=text)):
-                words.append(value[0])
+                is_quoted = line[position:].lstrip()[:1] in ("'", '"')
+                # A quoted name is a schema in the short form, unless there is such a variable.
+                is_field = text == "--schema" and is_quoted and value[0].isidentifier()
+                words.append(f"{value[0]}," if is_field else value[0])
                 position = value[1]
         return words, position, False
 

@@ -258,6 +258,168 @@ def test_an_error_in_mid_stream(said: Any, words: str) -> None:
         assert error.hint
 
 
+HALF = event(delta("half an "))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        event({"error": "engine died"}),
+        event({"object": "error", "message": "engine died", "code": 500}),
+        event({"type": "error", "message": "engine died"}),
+        event({"type": "error", "error": {"type": "overloaded_error", "message": "engine died"}}),
+        event({"detail": "engine died"}),
+        event({"detail": [{"msg": "engine died", "type": "x"}]}),
+        event({"code": 50002, "msg": "engine died"}),
+        event({"code": "InternalError", "message": "engine died", "request_id": "r"}),
+        event({"success": False, "errorMsg": "engine died"}),
+        event({"status": "error", "reason": "engine died"}),
+        event({"base_resp": {"status_code": 1002, "status_msg": "engine died"}}),
+        event(
+            {
+                "error": {
+                    "message": "Provider error",
+                    "metadata": {"raw": '{"error": {"message": "engine died"}}'},
+                }
+            }
+        ),
+        event(
+            {
+                "choices": [
+                    {"index": 0, "delta": {}, "finish_reason": "error", "error": {"message": "engine died"}}
+                ]
+            }
+        ),
+        event({"choices": [{"delta": {"content": ""}}], "error": {"message": "engine died"}}),
+        b"event: error\n" + event({"message": "engine died"}),
+        b"event: error\n" + event(b"engine died"),
+        b"event: error\n" + event(b'"engine died"'),
+        b"event: error\n" + event({"code": 500, "data": {}, "error_msg": "engine died"}),
+    ],
+)
+def test_an_error_in_each_spelling_ends_the_stream(error: bytes) -> None:
+    for behind in (DONE, b""):
+        failure = fail(stream(HALF + error + behind))
+        assert failure.partial == "half an "
+        assert "engine died" in failure.message
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"data:\n\n", b"data: \n\n", b"data: ping\n\n", b"data: [PING]\n\n", b"data: keep-alive\n\n",
+        b"data: : OPENROUTER PROCESSING\n\n", b"data: OPENROUTER PROCESSING\n\n", b"data: heartbeat\n\n",
+        b"retry: 3000\n\n", b": ping\n\n", b":\n\n", b"id: 3\n\n", b"event: ping\n\n",
+        b'event: ping\ndata: {"type": "ping"}\n\n', b"event: ping\ndata: now\n\n", b"event: heartbeat\ndata:\n\n",
+        b'event: status\ndata: {"code": 102, "message": "queued"}\n\n', b'data: {"type": "ping"}\n\n',
+        b"data: null\n\n", b"data: {}\n\n", b'data: {"object": "chat.completion.chunk", "code": 0, "msg": "ok"}\n\n',
+    ],
+)  # fmt: skip
+def test_control_frames_are_passed_over(frame: bytes) -> None:
+    for parts in (
+        [frame + HALF + frame + event(delta("answer", "stop")) + frame + DONE],
+        [frame, HALF, frame, event(delta("answer", "stop")), DONE],
+    ):
+        assert read(stream(*parts)) == "half an answer"
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n"])
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("prefix", ["data: ", "data:", ""])
+def test_events_without_blank_lines(prefix: str, size: int, end: bytes) -> None:
+    chunks = [delta("Hello "), delta("{"), delta("}"), delta("", "stop")]
+    lines = [prefix + json.dumps(chunk) for chunk in chunks] + ([f"{prefix}[DONE]"] if prefix else [])
+    body = "\n".join(lines).encode() + end
+    parts = [body[n : n + size] for n in range(0, len(body), size)]
+    content_type = "text/event-stream" if prefix else "application/x-ndjson"
+    answer = stream(*parts, content_type=content_type)
+    assert read(answer) == "Hello {}"
+    if size == 1 and prefix:
+        again = stream(*parts, content_type=content_type)
+        first = next(iter(again))
+        assert first == Delta("Hello ")
+
+
+def test_lines_are_shown_as_they_come() -> None:
+    lines = [json.dumps(chunk).encode() + b"\n" for chunk in (delta("a"), delta("b"), delta("c", "stop"))]
+    answer = stream(*lines, content_type="application/json")
+    assert [part.text for part in answer] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [delta("a"), delta("", "stop"), {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}],
+        [delta("a"), delta("", "stop") | {"x_groq": {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}}],
+        [delta("a"), {"choices": [{"delta": {}, "finish_reason": "stop",
+                                   "usage": {"prompt_tokens": "3", "completion_tokens": 2.0}}]}],
+        [delta("a"), delta("", "stop"), b"[DONE]", {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}],
+    ],
+)  # fmt: skip
+def test_usage_is_found_wherever_it_stands(events: list[Any]) -> None:
+    answer = stream(b"".join(event(each) for each in events))
+    assert read(answer) == "a"
+    assert answer.completion.usage == Usage(3, 2, 5)
+
+
+def test_what_stands_beside_the_text_is_in_raw() -> None:
+    call = {"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    chunks = [
+        delta("a") | {"citations": ["https://example.org/a"]},
+        delta("b") | {"citations": ["https://example.org/a", "https://example.org/b"]},
+        delta(tool_calls=[call]),
+        {"choices": [{"index": 0, "delta": {"content": "c"}, "logprobs": {"content": [{"token": "c"}]}}]},
+        {"choices": [{"index": 0, "delta": {"content": "d"}, "logprobs": {"content": [{"token": "d"}]}}]},
+        delta("x", index=2),
+        delta("", "tool_calls"),
+    ]
+    answer = stream(b"".join(event(chunk) for chunk in chunks) + DONE)
+    assert read(answer) == "abcd"
+    raw = answer.completion.raw
+    assert raw["citations"] == ["https://example.org/a", "https://example.org/b"]
+    first, other = raw["choices"]
+    assert first["message"]["tool_calls"] == [call]
+    assert first["logprobs"] == {"content": [{"token": "c"}, {"token": "d"}]}
+    assert other["message"]["content"] == "x"
+    assert answer.completion.alternatives == {2: "x"}
+
+
+def test_a_single_choice_of_another_index_is_the_answer() -> None:
+    answer = stream(event(delta("a", index=1)) + event(delta("b", "stop", index=1)) + DONE)
+    assert "".join(part.text for part in answer) in ("", "ab")
+    assert (answer.completion.text, answer.completion.finish_reason) == ("ab", "stop")
+
+
+@pytest.mark.parametrize("content", [None, "", []])
+def test_a_refusal_is_the_text(content: Any) -> None:
+    parts = [
+        delta(content=content, refusal=""),
+        delta(refusal="I can"),
+        delta(refusal="not."),
+        delta("", "stop"),
+    ]
+    answer = stream(b"".join(event(part) for part in parts) + DONE)
+    assert read(answer) == "I cannot."
+    assert answer.completion.refusal == "I cannot."
+    whole = {"choices": [{"message": {"content": content, "refusal": "I cannot."}, "finish_reason": "stop"}]}
+    completion = read_completion(whole, "m", None)
+    assert (completion.text, completion.refusal) == ("I cannot.", "I cannot.")
+
+
+def test_a_message_beside_the_deltas_is_no_second_text() -> None:
+    chunks = [
+        {"choices": [{"delta": {"content": "Hello "}, "message": {"content": "Hello "}}]},
+        {"choices": [{"delta": {"content": "you"}, "message": {"content": "Hello you"}}]},
+        {"choices": [{"delta": {}, "message": {"content": "Hello you!"}, "finish_reason": "stop"}]},
+    ]
+    assert read(stream(b"".join(event(chunk) for chunk in chunks))) == "Hello you!"
+
+
+def test_a_text_without_an_end_is_quoted_in_the_error() -> None:
+    failure = fail(stream(HALF + event({"message": "the engine restarts"})))
+    assert "the engine restarts" in failure.message
+
+
 @pytest.mark.parametrize(
     "data", [b"nonsense", b"{", b"[DONE", b'{"a": 1} {"b": 2}', b"[" * 100_000, b'{"a":' * 100_000]
 )

@@ -37,7 +37,8 @@ def reference(stream: bytes) -> tuple[list[ServerSentEvent], ServerSentEvent | N
 def decode(*chunks: bytes) -> tuple[list[ServerSentEvent], ServerSentEvent | None]:
     decoder = SSEDecoder()
     events = [event for chunk in chunks for event in decoder.feed(chunk)]
-    return events, decoder.flush()
+    *more, last = decoder.flush() or [None]
+    return events + more, last
 
 
 def datas(*chunks: bytes) -> list[str]:

@@ -103,8 +103,9 @@ class Schema:
 
 
 def _from_text(spec: str | Path, variables: Mapping[str, Any]) -> Schema:
-    """Read a path, a variable's name, JSON, or the short form."""
-    text = str(spec).strip()
+    """Read a path, a variable's name, JSON, or the short form, which may end with a comma, as in ``name,``."""
+    short_form = str(spec).strip()
+    text = short_form.removesuffix(",").rstrip()
     if not text:
         raise InputError("The schema is empty.", hint=SCHEMA_HINT)
     path = _existing_file(text)
@@ -116,7 +117,7 @@ def _from_text(spec: str | Path, variables: Mapping[str, Any]) -> Schema:
         return _from_variable(text, variables[text])
     if text.startswith("{") and '"' in text:
         return _from_json(text, "the JSON", "")
-    if _SINGLE_NAME.fullmatch(text):
+    if _SINGLE_NAME.fullmatch(short_form):
         raise _unknown_name_error(text, variables)
     return Schema(parse_shorthand(text), source="the short form")
 

@@ -58,6 +58,12 @@ def test_a_file_wins_over_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (schema.json, schema.source) == ({"type": "array"}, "the file thing")
 
 
+def test_a_name_with_a_comma_is_a_field_unless_it_is_a_variable() -> None:
+    assert list(Schema.from_spec("name,").json["properties"]) == ["name"]
+    assert Schema.from_spec("Person,", {"Person": Person}).source == "the variable Person"
+    assert list(Schema.from_spec("name, age int,").json["properties"]) == ["name", "age"]
+
+
 def test_what_changes_later_changes_nothing() -> None:
     mine = json.loads(json.dumps(PERSON))
     schema = Schema.from_spec(mine)
