@@ -1,0 +1,179 @@
+"""Answers in the forms that routers and models give them, as a user of the magics gets them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from raw_server import DONE, delta, event
+
+from puq_magics.core.errors import APIConnectionError, InvalidResponseError, PaymentRequiredError, ServerError
+
+
+@pytest.fixture(autouse=True)
+def _model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUQ_CHAT_MODEL", "a/b")
+
+
+def completion(text: object, finish: str = "stop", **message: Any) -> dict[str, Any]:
+    return {"choices": [{"message": {"content": text} | message, "finish_reason": finish}]}
+
+
+def test_a_refusal_is_shown_and_marked(use_responses: Any, shell: Any) -> None:
+    server = use_responses(completion(None, refusal="I cannot help."))
+    ran = shell.run("%puq_chat --no-stream hi")
+    assert "I cannot help." in ran.out
+    assert "the model refused to answer" in ran.out
+    assert (shell.names["_puq"].text, shell.names["_puq"].refusal) == ("I cannot help.", "I cannot help.")
+    error = shell.error("%puq_chat --no-stream --schema 'name' hi")
+    assert isinstance(error, InvalidResponseError)
+    assert "the model refused: I cannot help." in error.message
+    assert len(server.requests) == 2  # no repair is asked for
+
+
+@pytest.mark.parametrize(
+    ("reason", "said", "resumable"),
+    [
+        ("MAX_TOKENS", "cut off at the token limit (MAX_TOKENS)", True),
+        ("SAFETY", "cut off by the content filter (SAFETY)", False),
+        ("network_error", "cut off by a failure (network_error)", True),
+        ("OTHER", "ended for a reason that is not known (OTHER)", False),
+        ("end_turn", "", False),
+    ],
+)
+@pytest.mark.parametrize("options", ["", "--no-stream"])
+def test_the_footer_says_how_the_answer_ended(
+    use_responses: Any, shell: Any, reason: str, said: str, resumable: bool, options: str
+) -> None:
+    whole = completion("Half an", reason)
+    streamed = event(delta("Half an")) + event(delta("", reason)) + DONE
+    use_responses(whole if options else streamed, kind="application/json" if options else "text/event-stream")
+    ran = shell.run(f"%puq_chat {options} -o r hi")
+    assert said in ran.out
+    assert bool(said) == (reason in ran.out)
+    assert shell.names["r"].is_truncated == resumable
+
+
+DRAFT = '<think>A draft: {"age": 1}\n```python\ndraft()\n```\n</think>\n\n'
+
+
+def test_reasoning_in_the_text_is_kept_apart(use_responses: Any, shell: Any) -> None:
+    server = use_responses(
+        completion(f'{DRAFT}{{"age": 7}}'), completion(f"{DRAFT}```python\nright()\n```"), completion("two")
+    )
+    shell.run("%puq_chat --no-stream -o r --schema 'age int' -c trip hi")
+    result = shell.names["r"]
+    assert result.data == {"age": 7}
+    assert result.text.startswith("<think>")
+    assert (result.answer_text, result.all_reasoning.splitlines()[0]) == ('{"age": 7}', 'A draft: {"age": 1}')
+    shell.run("%puq_chat --no-stream -o r -f code hi")
+    assert "right()" in shell.names["r"].text
+    shell.run("%puq_chat --no-stream -c trip and now")
+    sent = json.loads(server.requests[-1].body)["messages"]
+    assert sent[1] == {"role": "assistant", "content": '{"age": 7}'}
+
+
+@pytest.mark.parametrize("opening", ["<think>", ""])
+def test_reasoning_in_a_stream_is_folded(
+    use_responses: Any, fresh_kernel: Any, serve: Any, opening: str
+) -> None:
+    parts = [f"{opening}Two ", "and two\n</thi", "nk>\n\n", "It is **4**."]
+    body = b"".join(event(delta(part)) for part in parts) + event(delta("", "stop")) + DONE
+
+    def _answer(connection: Any) -> None:
+        connection.send_head("200 OK", "text/event-stream")
+        connection.send(body)
+
+    server = serve(_answer, serves_lists=True)
+    fresh_kernel.run(f"%config PuqMagics.base_url = '{server.url}'")
+    reasoning, answer = fresh_kernel.run("%puq_chat -m a/b -o r hi").screen
+    assert reasoning["text/markdown"].startswith("<details><summary>Reasoning</summary>")
+    assert "Two and two" in reasoning["text/markdown"]
+    assert answer["text/markdown"].startswith("It is **4**.")
+    (again,) = fresh_kernel.run("r").contents("display_data")
+    assert again["data"]["text/markdown"].startswith("<details><summary>Reasoning</summary>")
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{}"}}]}, "1 tool call in .raw"),
+        ({"function_call": {"name": "f", "arguments": "{}"}}, "1 tool call in .raw"),
+        ({"images": [{"type": "image_url"}, {"type": "image_url"}]}, "2 images in .raw"),
+        ({"audio": {"data": "AAAA"}}, "1 recording in .raw"),
+        ({}, "no text came"),
+    ],
+)
+def test_what_came_instead_of_text_is_said(
+    use_responses: Any, shell: Any, message: dict[str, Any], said: str
+) -> None:
+    use_responses(completion("", **message))
+    ran = shell.run("%puq_chat --no-stream -o r hi")
+    assert said in ran.out
+    assert ("no text came" in ran.out) == (said == "no text came")
+
+
+def test_a_cost_that_the_router_reports_is_the_cost(use_responses: Any, shell: Any) -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "cost": 0.25}
+    use_responses(completion("Hello.") | {"usage": usage})
+    shell.run("%puq_chat --no-stream -o r hi")
+    assert shell.names["r"].cost == 0.25
+
+
+QUOTA = {"error": {"message": "You exceeded your current quota.", "code": "insufficient_quota"}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (("429 Too Many Requests", QUOTA), PaymentRequiredError),
+        (("429 Too Many Requests", {"message": "Insufficient balance"}), PaymentRequiredError),
+        (
+            ("403 Forbidden", {"code": 30001, "message": "insufficient_balance"}),
+            PaymentRequiredError,
+        ),
+        (("400 Bad Request", {"error": {"message": "Your credit balance is too low"}}), PaymentRequiredError),
+    ],
+)
+def test_a_spent_quota_is_not_retried(
+    use_responses: Any, shell: Any, answer: Any, error: type[Exception]
+) -> None:
+    server = use_responses(answer)
+    raised = shell.error("%puq_chat --no-stream hi")
+    assert type(raised) is error
+    assert "quota is used up" in raised.message
+    assert [request.method for request in server.requests] == ["POST"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "is_counted"),
+    [
+        (("500 Internal Server Error", {"error": "no"}), ServerError, True),
+        (("504 Gateway Timeout", b"<html>late</html>"), ServerError, True),
+        (("503 Service Unavailable", {"error": "no"}), ServerError, False),
+        ({"code": 1, "msg": "no"}, InvalidResponseError, True),
+    ],
+)
+def test_what_may_have_been_charged_is_counted(
+    use_responses: Any, shell: Any, answer: Any, error: type[Exception], is_counted: bool
+) -> None:
+    use_responses(answer)
+    shell.run("%config PuqMagics.max_retries = 0")
+    assert isinstance(shell.error("%puq_chat --no-stream hi"), error)
+    costs = shell.session.account().costs
+    assert bool(costs.unpriced_calls or costs.estimated_total) == is_counted
+
+
+def test_a_request_that_was_cut_is_counted_and_one_that_never_arrived_is_not(serve: Any, shell: Any) -> None:
+    server = serve(lambda _: None)  # closes the connection
+    shell.run(f"%config PuqMagics.base_url = '{server.url}'")
+    error = shell.error("%puq_chat -m a/b hi")
+    assert isinstance(error, APIConnectionError)
+    assert error.was_sent
+    assert shell.session.account().costs.unpriced_calls == 1
+    shell.run("%config PuqMagics.base_url = 'http://127.0.0.1:9'\n%config PuqMagics.max_retries = 0")
+    error = shell.error("%puq_chat -m a/b hi")
+    assert isinstance(error, APIConnectionError)
+    assert not error.was_sent
+    assert shell.session.account().costs.unpriced_calls == 0
