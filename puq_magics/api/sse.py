@@ -128,7 +128,7 @@ class SSEDecoder:
         """
         if not self._data or not line.startswith(("data: {", "data:{", "data: [DONE]", "data:[DONE]")):
             return False
-        return self._data[0][:1] not in ("{", "[") or self._data[-1].rstrip()[-1:] in ("}", "]")
+        return self._data[0][:1] == "{" and self._data[-1].rstrip()[-1:] == "}"
 
     def _field(self, line: str) -> None:
         name, _, value = line.partition(":")  # a comment has an empty name
