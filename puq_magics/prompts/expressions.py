@@ -26,7 +26,7 @@ from puq_magics.core.suggestions import did_you_mean
 from puq_magics.core.text import one_line
 from puq_magics.prompts import tables
 from puq_magics.prompts.filters import JINJA_FILTERS, PUQ_FILTERS
-from puq_magics.prompts.values import ValueRenderer
+from puq_magics.prompts.values import CALL_HINT, ValueRenderer, check_not_function
 
 _Node = TypeVar("_Node", bound=nodes.Node)
 RAW_HINT = "With --raw the text is sent as it is."
@@ -101,8 +101,12 @@ class ExpressionEvaluator:
         # The optimizer would evaluate constants at compile time.
         self._environment = _Environment(undefined=_UndefinedValue, optimized=False, cache_size=0)
         self._environment.globals.clear()  # Jinja2's `range` and `dict` would hide the user's
-        kept = {name: f for name, f in self._environment.filters.items() if name in JINJA_FILTERS}
-        ours = {name: _reject_undefined(getattr(renderer, name)) for name in PUQ_FILTERS}
+        kept = {
+            name: _reject_functions(function)
+            for name, function in self._environment.filters.items()
+            if name in JINJA_FILTERS
+        }
+        ours = {name: _reject_functions(_reject_undefined(getattr(renderer, name))) for name in PUQ_FILTERS}
         self._environment.filters = {**kept, **ours}
         self._compiled: dict[str, CompiledExpression | None] = {}
 
@@ -141,7 +145,7 @@ class ExpressionEvaluator:
         if _find_nodes(root, nodes.Call):
             raise InputError(
                 f"{_quote_source(source)}: function calls are not allowed in {{{{ }}}}.",
-                hint=f"Call it in a cell and insert the result, or use a filter. {RAW_HINT}",
+                hint=f"{CALL_HINT} {RAW_HINT}",
             )
         return CompiledExpression(source, names, compiled)
 
@@ -229,6 +233,18 @@ def _reject_undefined(function: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(value, Undefined):
             raise _UndefinedValueError(value)
         return function(value, *args, **kwargs)
+
+    return checked
+
+
+def _reject_functions(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a filter raise an error for a function."""
+    position = 1 if hasattr(function, "jinja_pass_arg") else 0  # Jinja2 passes its context first
+
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        check_not_function(args[position])
+        return function(*args, **kwargs)
 
     return checked
 

@@ -1,15 +1,16 @@
 """Substitute ``{{expression}}`` in prompts with values of the user's variables.
 
-An expression is one of Jinja2 that begins with a name: ``{{topic}}``, ``{{row.title}}``, ``{{df | head(5)}}``. All
-other text is unchanged, and so are braces that only look similar: single ones, three or more in a row, and two that
-hold no such expression (``{{}}``, ``{{#if x}}``, ``{{"a": 1}}``, ``{{x: 1}}``, ``{{else}}``). Braces in inserted
-values are not substituted.
+An expression is one of Jinja2 that begins with a name: ``{{topic}}``, ``{{row.title}}``, ``{{df | head(5)}}``. It
+calls no functions, and a function is not a value: both raise InputError. All other text is unchanged, and so are
+braces that only look similar: single ones, three or more in a row, and two that hold no such expression (``{{}}``,
+``{{1 + 1}}``, ``{{#if x}}``, ``{{"a": 1}}``, ``{{x: 1}}``, ``{{else}}``). A note quotes double braces that are
+unchanged. Braces in inserted values are not substituted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ MAX_BRACKET_DEPTH = 20
 _EXPRESSION_START = re.compile(r"(?<!\{)\{\{(?!\{)\s*(?=[^\W\d])")
 # A string, which may contain braces (and backslash escapes), or a bracket.
 _STRING_OR_BRACKET = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[()\[\]{}]""", re.DOTALL)
+# What stays as it is: up to the closing braces, or to the end of the line without them.
+_DOUBLE_BRACES = re.compile(r"\{\{(?:(?:(?!\}\}).){0,1000}?\}\}+|[^\n]{0,80})", re.DOTALL)
 # Text in the same line; a table needs lines of its own.
 _TEXT_ON_SAME_LINE = re.compile(r"[ \t]*(?=\S)")
 _BRACKET_PAIRS = {")": "(", "]": "[", "}": "{"}
@@ -37,7 +40,7 @@ class FilledText:
     """A prompt with substituted variables.
 
     ``names`` are the variables in order of appearance; ``notes`` state what was cut ("df: 20 of 10,000 rows"), and
-    what looked like an expression but is not one. ``parts`` are the images of ``{{fig | image}}`` as content parts;
+    which double braces are unchanged. ``parts`` are the images of ``{{fig | image}}`` as content parts;
     the text refers to them as ``[image 1]`` and so on, so no other image may be sent before them.
     """
 
@@ -59,8 +62,10 @@ def fill_template(
     Images are scaled down to the limits ``images``; with None, ``| image`` is an error. Raises MissingVariableError
     for a name, key or attribute that does not exist, and InputError for other values that cannot be inserted.
     """
-    if _EXPRESSION_START.search(text) is None:
+    if "{{" not in text:
         return FilledText(text)
+    if _EXPRESSION_START.search(text) is None:
+        return FilledText(text, notes=tuple(_unfilled_note(text, [])))
     from puq_magics.prompts.expressions import ExpressionEvaluator
     from puq_magics.prompts.values import RenderedBlock, ValueRenderer
 
@@ -68,15 +73,15 @@ def fill_template(
     evaluator = ExpressionEvaluator(namespace, renderer)
     parts: list[str] = []
     names: dict[str, None] = {}
-    unfilled: dict[str, None] = {}
+    spans: list[tuple[int, int]] = []  # of expressions
     done = 0
     for start, end, source in _candidates(text):
         if start < done:  # inside an expression that was filled
             continue
         expression = evaluator.compile(source)
         if expression is None:
-            unfilled[text[start:end]] = None
             continue
+        spans.append((start, end))
         before, filled = text[done:start], evaluator.evaluate(expression)
         done = end
         if isinstance(filled, RenderedBlock):
@@ -87,7 +92,7 @@ def fill_template(
         parts += (before, filled)
         names.update(dict.fromkeys(name for name in expression.names if name in namespace))
     parts.append(text[done:])
-    notes = dict.fromkeys([*renderer.notes, *_unfilled_note(list(unfilled))])
+    notes = dict.fromkeys([*renderer.notes, *_unfilled_note(text, spans)])
     return FilledText("".join(parts), tuple(names), tuple(notes), tuple(renderer.parts))
 
 
@@ -116,10 +121,17 @@ def _find_end(text: str, begin: int) -> int | None:
     return None
 
 
-def _unfilled_note(unfilled: list[str]) -> list[str]:
+def _unfilled_note(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
+    """Return a note that quotes the double braces outside of ``spans``, if there are any."""
+    unfilled: dict[str, None] = {}
+    begin = 0
+    for start, end in (*spans, (len(text), 0)):
+        for match in _DOUBLE_BRACES.finditer(text, begin, start):
+            unfilled[" ".join(match.group().split())] = None
+        begin = end
     if not unfilled:
         return []
-    first = " ".join(unfilled[0].split())
+    first = next(iter(unfilled))
     first = first if len(first) <= 60 else f"{first[:60]}…"
     others = f" and {len(unfilled) - 1:,} more" if len(unfilled) > 1 else ""
     return [f"{first}{others}: not an expression, sent unchanged"]

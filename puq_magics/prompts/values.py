@@ -12,8 +12,9 @@ import sys
 from collections import deque
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import replace
+from functools import partial
 from itertools import islice
-from types import GeneratorType
+from types import GeneratorType, ModuleType, NoneType
 from typing import Any
 
 from puq_magics.core.errors import InputError
@@ -28,6 +29,8 @@ MAX_COLUMNS = 50
 MAX_ARRAY_ELEMENTS = 1_000
 #: Characters of a dict's key in a schema.
 MAX_KEY_CHARS = 100
+#: What to do in place of a call within a prompt.
+CALL_HINT = "Call it in a cell, and insert the result: x = …, then {{x}}."
 #: A limit that nothing reaches.
 UNLIMITED = 10**15
 
@@ -317,13 +320,21 @@ def _check_renderable(value: Any) -> None:
     if inspect.iscoroutine(value):
         value.close()
         raise InputError("a coroutine cannot be inserted.", hint="Await it in a cell, and insert the result.")
-    if inspect.isroutine(value):
-        name = getattr(value, "__name__", "f")
-        hint = f'Write {name}() to call it, or ["{name}"] for a key of that name.'
-        raise InputError(f"{name!r} is a function, which cannot be inserted.", hint=hint)
+    check_not_function(value)
     if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
         hint = "Insert one of its attributes, or give its class a __str__."
         raise InputError(f"a value of type {kind.__name__} has no text of its own.", hint=hint)
+
+
+def check_not_function(value: Any) -> None:
+    """Raise InputError for a function, a method, or another object that is only there to be called."""
+    is_function = inspect.isroutine(value) or isinstance(value, partial)
+    if not (is_function or type(value).__name__ in ("ufunc", "_lru_cache_wrapper")):
+        return
+    name = getattr(value, "__name__", type(value).__name__)
+    is_method = not isinstance(getattr(value, "__self__", None), (ModuleType, NoneType))
+    hint = f'{CALL_HINT} A key of that name is ["{name}"].' if is_method else CALL_HINT
+    raise InputError(f"{name!r} is a function, which cannot be inserted.", hint=hint)
 
 
 def _is_image_type(kind: type) -> bool:

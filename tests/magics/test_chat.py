@@ -360,6 +360,17 @@ def test_an_answer_fills_the_next_prompt(sandbox_shell: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("magic", ["puq_chat", "puq_image --size 64x64", "puq_speak", "puq_chat --dry-run"])
+@pytest.mark.parametrize("literal", ["{{1+1}}", "{{{topic}}}", "{{ }}"])
+def test_double_braces_that_are_sent_as_they_are_are_told(
+    sandbox_shell: Any, monkeypatch: Any, magic: str, literal: str
+) -> None:
+    for kind, model in {"IMAGE": "sandbox/image", "SPEECH": "sandbox/tts"}.items():
+        monkeypatch.setenv(f"PUQ_{kind}_MODEL", model)
+    ran = sandbox_shell.run(f"topic = 'cats'\n%{magic} On {{{{topic}}}}: {literal}")
+    assert f"{literal}: not an expression, sent unchanged" in ran.out
+
+
 def test_a_function_fills_in_its_own_variables(sandbox_shell: Any) -> None:
     sandbox_shell.run("z = 'global'")
     sandbox_shell.run("def f():\n    z = 'local'\n    r = %puq_chat -q tell {{z}}\n    return r")

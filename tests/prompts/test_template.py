@@ -123,7 +123,64 @@ def test_notes_say_what_looked_like_an_expression() -> None:
         "{{topic: 1}} and 1 more: not an expression, sent unchanged",
     )
     assert fill_template("{{" + "ab " * 50 + "}}", NAMESPACE).notes[0].startswith("{{ab ab ")
-    assert fill_template("{{#if}} {{}} {{1}}", NAMESPACE).notes == ()
+    assert (
+        fill_template("{{" + "ab " * 50 + "}}", NAMESPACE)
+        .notes[0]
+        .endswith("…: not an expression, sent unchanged")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("{{1+1}}", "{{1+1}}"),
+        ("{{ }} {{}}", "{{ }} and 1 more"),
+        ("{{{topic}}}", "{{{topic}}}"),
+        ("{{#if topic}}{{topic}}{{/if}}", "{{#if topic}} and 1 more"),
+        ("{{topic}} {{else}} {{topic}}", "{{else}}"),
+        ('{{"topic" | upper}}', '{{"topic" | upper}}'),
+        ("m = {{1, 2}, {3, 4}};", "{{1, 2}, {3, 4}}"),
+        ("{{topic's\nname}} {{topic", "{{topic's name}} and 1 more"),
+        ("say {{ topic to\nme", "{{ topic to"),
+        ("{{-topic}} {{-topic}}", "{{-topic}}"),
+    ],
+)
+def test_a_note_quotes_double_braces_that_are_sent_unchanged(text: str, quoted: str) -> None:
+    assert fill_template(text, NAMESPACE).notes == (f"{quoted}: not an expression, sent unchanged",)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{topic} }}", "{{topic}}}", "{{topic}} {{d['}}']}}", "{ {topic} }", "{{braces}}"]
+)
+def test_other_braces_need_no_note(text: str) -> None:
+    assert fill_template(text, NAMESPACE | {"braces": "{{1}}"}).notes == ()
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "f()", "f(1)", "row.title.upper()", "f() | md", "missing()", "topic ~ f()", "f", "m.method", "f | md",
+        "f | json", "f | head", "f | schema", "f | upper", "f | string", "f | length", "f | join", "f | default('x')",
+        "m.method | json", "topic.upper | title", "f if topic", "d.keys",
+    ],
+)  # fmt: skip
+def test_functions_have_one_hint(expression: str) -> None:
+    class Model:
+        def method(self) -> str:
+            raise AssertionError
+
+    def function() -> str:
+        raise AssertionError
+
+    with pytest.raises(InputError, match="function") as caught:
+        fill_template(f"{{{{{expression}}}}}", {**NAMESPACE, "f": function, "m": Model()})
+    assert caught.value.hint.startswith("Call it in a cell, and insert the result: x = …, then {{x}}.")
+    assert caught.value.message.startswith("{{" + expression)
+
+
+def test_what_a_function_returned_is_inserted() -> None:
+    assert fill_template("{{x}}", {"x": len("abc")}).text == "3"
+    assert fill_template("{{f is callable}}", {"f": len}).text == "True"
 
 
 def test_notes_say_what_was_cut_and_whose_it_was() -> None:

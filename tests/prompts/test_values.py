@@ -1,4 +1,5 @@
 import json
+import math
 import tracemalloc
 from collections import Counter, OrderedDict, deque, namedtuple
 from collections.abc import Callable, Iterator
@@ -6,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import Enum, IntEnum
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import PurePosixPath
 from typing import Any
@@ -126,9 +128,14 @@ def test_values(value: Any, expected: str) -> None:
         (memoryview(b"x"), "bytes", "-a"),
         (Image(data=b"\x89PNG\r\n\x1a\n"), "{{value}}: an image cannot be inserted as text.", "| image"),
         (Picture(), "an image", "-a"),
-        (len, "{{value}}: 'len' is a function", "Write len() to call it"),
+        (len, "{{value}}: 'len' is a function", "Call it in a cell, and insert the result"),
         ("x".join, "'join' is a function", '["join"]'),
-        (lambda: 1, "is a function", "call it"),
+        (lambda: 1, "is a function", "Call it in a cell"),
+        (partial(len), "is a function", "Call it in a cell"),
+        (lru_cache(len), "'len' is a function", "Call it in a cell"),
+        (np.sin, "'sin' is a function", "Call it in a cell"),
+        (math.sqrt, "'sqrt' is a function", "Call it in a cell"),
+        (date.today, "'today' is a function", "Call it in a cell"),
         (object(), "{{value}}: a value of type object has no text of its own.", "__str__"),
         pytest.param(10**5000, "{{value}} raised ValueError", "cell of its own", id="a large number"),
     ],
