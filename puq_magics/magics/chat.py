@@ -295,12 +295,11 @@ def _build_question(chat_input: ChatInput, processor: AnswerProcessor) -> ChatSp
     """Build the call for a question that stands alone or joins a conversation."""
     args, session, schema = chat_input.args, chat_input.session, processor.schema
     content, notes = chat_input.content()
-    system = None if args.system is None else chat_input.instruction(args.system)
     context = TurnContext.for_question(
         session,
         content,
         chat=args.chat,
-        system=None if system is None else system.text,
+        system=args.system,
         advance=not args.dry_run,
     )
     messages, omitted_notes = context.messages("" if schema is not None else processor.format_instructions)
@@ -313,7 +312,7 @@ def _build_question(chat_input: ChatInput, processor: AnswerProcessor) -> ChatSp
         messages,
         stream=not args.no_stream,
         params=params,
-        notes=(*(system.notes if system is not None else ()), *notes, *omitted_notes),
+        notes=(*args.option_notes, *notes, *omitted_notes),
         fallback_messages=fallback_messages,
         context=context,
     )

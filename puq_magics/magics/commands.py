@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from puq_magics.outputs.tables.conversations import ConversationTable, ConversationTranscript
     from puq_magics.outputs.tables.table import ModelTable
     from puq_magics.outputs.tables.usage_report import UsageReport
+    from puq_magics.prompts.template import FilledText
     from puq_magics.session.balance import Balance
     from puq_magics.widgets.chooser import ModelChooser
 
@@ -324,6 +325,13 @@ class PuqCommands(Magics):
             variables["In"] = history.input_hist_raw
         return visible_variables(frame, variables)
 
+    def _fill(self, text: str) -> FilledText:
+        """Substitute variables in an option's value."""
+        from puq_magics.prompts.template import fill_template
+
+        limit = self.session.settings.max_value_chars
+        return fill_template(text, self._variables(), limit=limit, images=None)
+
     @_magic(CHAT_COMMAND, has_cell=True)
     def puq_chat(self, line: str, cell: str | None = None) -> ChatResult | None:
         """Ask a model; the answer streams in as Markdown, and is the value of the magic.
@@ -332,7 +340,9 @@ class PuqCommands(Magics):
         the model: ``%%puq_chat openai/gpt-4o``. ``{{name}}`` is replaced by the variable's value. With ``-c NAME``
         the cell is a turn of a conversation; running it again replaces that turn. ``--continue`` needs no prompt.
         """
-        args, prompt = parse_prompt(CHAT_COMMAND, "puq_chat", line, cell, promptless_option="continue_")
+        args, prompt = parse_prompt(
+            CHAT_COMMAND, "puq_chat", line, cell, fill=self._fill, promptless_option="continue_"
+        )
         from puq_magics.magics.chat import ask
 
         return ask(self.session, args, prompt, self._variables())
@@ -347,7 +357,7 @@ class PuqCommands(Magics):
 
         Example: ``%puq_image --size 1024x1024 -o kite A red kite over green hills``
         """
-        args, prompt = parse_prompt(IMAGE_COMMAND, "puq_image", line, cell)
+        args, prompt = parse_prompt(IMAGE_COMMAND, "puq_image", line, cell, fill=self._fill)
         from puq_magics.magics.image import generate_image
 
         return generate_image(self.session, args, prompt, self._variables())
@@ -363,7 +373,7 @@ class PuqCommands(Magics):
 
         Example: ``%puq_speak --voice alloy --save hello.mp3 Hello, and welcome.``
         """
-        args, text = parse_prompt(SPEAK_COMMAND, "puq_speak", line, cell)
+        args, text = parse_prompt(SPEAK_COMMAND, "puq_speak", line, cell, fill=self._fill)
         from puq_magics.magics.speech import synthesize_speech
 
         return synthesize_speech(self.session, args, text, self._variables())
@@ -384,7 +394,7 @@ class PuqCommands(Magics):
         """
         from puq_magics.magics.transcription import run_transcription
 
-        return run_transcription(self.session, TRANSCRIBE_COMMAND, line, self._variables())
+        return run_transcription(self.session, TRANSCRIBE_COMMAND, line, self._variables(), self._fill)
 
     @_magic(FIX_COMMAND)
     def puq_fix(self, line: str) -> ChatResult | None:
@@ -396,7 +406,7 @@ class PuqCommands(Magics):
 
         Example: ``%puq_fix --hint``
         """
-        args = parse_options_only(FIX_COMMAND, line)
+        args = parse_options_only(FIX_COMMAND, line, self._fill)
         from puq_magics.magics.fix import fix
 
         return fix(self.session, args, self._failures.last)
@@ -410,7 +420,7 @@ class PuqCommands(Magics):
         one for longer.
         """
         hint = "%puq_chats takes the name of one conversation; a name has no spaces: essay-2."
-        args, name = CHATS_COMMAND.parse_with_argument(line, hint)
+        args, name = CHATS_COMMAND.parse_with_argument(line, hint, self._fill)
         from puq_magics.magics.conversations import manage_conversations
 
         return manage_conversations(self.session, args, name)
@@ -421,7 +431,7 @@ class PuqCommands(Magics):
 
         The list is fetched once a session; the value is a sequence, and ``.to_frame()`` returns a DataFrame.
         """
-        args, terms = MODELS_COMMAND.parse_intermixed(line)
+        args, terms = MODELS_COMMAND.parse_intermixed(line, self._fill)
         from puq_magics.magics.models import list_models
 
         return list_models(self.session, args, terms)
@@ -429,7 +439,7 @@ class PuqCommands(Magics):
     @_magic(CHOOSE_COMMAND)
     def puq_choose(self, line: str) -> ModelChooser:
         """Choose the default model from a searchable table; cells that name no model use it."""
-        args, terms = CHOOSE_COMMAND.parse_intermixed(line)
+        args, terms = CHOOSE_COMMAND.parse_intermixed(line, self._fill)
         from puq_magics.magics.models import choose
 
         return choose(self.session, args, terms)
@@ -448,7 +458,7 @@ class PuqCommands(Magics):
 
         ``--all`` counts all sessions. The value has ``.to_frame()`` and ``.plot()``.
         """
-        args = parse_options_only(USAGE_COMMAND, line)
+        args = parse_options_only(USAGE_COMMAND, line, self._fill)
         from puq_magics.magics.status import report_usage
 
         return report_usage(self.session, args)
@@ -487,7 +497,9 @@ class PuqCommands(Magics):
         Its answers are scripted, it needs no key, and it can simulate failures: ``%puq_sandbox --fail 429:2``. With
         ``--local`` (``pip install "puq_magics[local]"``) small real models chat, speak and transcribe.
         """
-        args, action = SANDBOX_COMMAND.parse_with_argument(line, "%puq_sandbox takes start, stop or status.")
+        args, action = SANDBOX_COMMAND.parse_with_argument(
+            line, "%puq_sandbox takes start, stop or status.", self._fill
+        )
         from puq_magics.magics.sandbox import control_sandbox
 
         control_sandbox(self.session, args, action)

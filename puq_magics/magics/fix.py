@@ -60,7 +60,7 @@ def _build_spec(session: Session, args: argparse.Namespace, diagnosis: Diagnosis
         diagnosis.messages,
         stream=not args.no_stream,
         params=chat_params(args, session.settings),
-        notes=diagnosis.notes,
+        notes=(*args.option_notes, *diagnosis.notes),
         format="text" if args.format == "text" else "markdown",
     )
 

@@ -33,7 +33,8 @@ def generate_image(
 def _build_spec(
     session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
 ) -> ImageSpec:
-    filled = FilledText(prompt) if args.raw else fill_template(prompt, variables)
+    limit = session.settings.max_value_chars
+    filled = FilledText(prompt) if args.raw else fill_template(prompt, variables, limit=limit, images=None)
     save = resolve_save_path(args, _EXTENSIONS, number=args.count or 1)
     model = session.model("image", args.model, suggest_models=not args.dry_run)
     return ImageSpec(

@@ -6,7 +6,6 @@ import argparse
 import json
 import keyword
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,25 @@ from IPython.core.error import UsageError
 from puq_magics.core.errors import InputError
 
 if TYPE_CHECKING:
+    from puq_magics.prompts.template import FilledText
     from puq_magics.session.settings import PuqMagics
 
+#: Substitutes variables in a text.
+FillText = Callable[[str], "FilledText"]
 F = TypeVar("F", bound=Callable[..., Any])
 
-# A shell word: quotes keep it together.
-_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""", re.DOTALL)
+# A word as a shell has it: quotes keep it together, and so do the braces of an expression.
+_WORD_PART = r"""\{\{.*?\}\}|\\.|"(?:[^"\\]|\\.)*"|'[^']*'|[^\s"'\\]"""
+_PART = re.compile(_WORD_PART, re.DOTALL)
+_WORD = re.compile(f"(?:{_WORD_PART})+", re.DOTALL)
+# A path of Windows, whose backslashes escape nothing, with the flag before it: C:\x.png, "C:\my files\", \\server\x.
+_WINDOWS_PATH = re.compile(
+    r"""(--?[\w-]+=)?(?:"((?:[A-Za-z]:|\\)\\[^"]*)"|((?:[A-Za-z]:|\\)\\[^\s"']*))(?=\s|$)"""
+)
+# What looks like an expression of another notation.
+_OTHER_NOTATION = re.compile(r"\$\{?[A-Za-z_]\w*|(?<!\{)\{[A-Za-z_]\w*\}(?!\})")
+#: Options whose values are free text, in which single braces and dollars are usual.
+_TEXT_OPTIONS = ("--system", "--param", "--schema")
 
 # Names that IPython itself uses: the shell would break, or lose its ``_``.
 _IPYTHON_NAMES = ("In", "Out", "_", "__", "___", "_ih", "_oh", "_dh", "exit", "quit", "get_ipython")
@@ -32,6 +44,7 @@ _FIELDS_WITH_OPTIONS = {
     "image": ("model", "prompt", "size", "n"),
 }
 _CLIENT_PARAMETERS = ("self", "on_retry", "on_partial")  # parameters of Router's methods
+_FILL_HINT = "Write {{name}}, with the name of a variable whose value is short."
 _CELL_HINT = "Write the prompt below, in the cell."
 
 
@@ -147,15 +160,18 @@ class CommandLine:
             self._cached_parser.allow_abbrev = False  # a mistyped flag is an error, not another flag
         return self._cached_parser
 
-    def parse(self, line: str) -> tuple[argparse.Namespace, str]:
+    def parse(self, line: str, fill: FillText | None = None) -> tuple[argparse.Namespace, str]:
         """Parse the options at the front of a line, up to ``--``; return the rest raw, quotes included.
 
-        Raises InputError.
+        ``fill`` substitutes variables in the values of the options, unless ``--raw`` is among them. Its notes on the
+        system prompt are ``option_notes`` of the namespace. Raises InputError.
         """
         option_words, end, _ = self._scan_options(line, 0)
-        return self._parse_words(option_words), line[end:].strip()
+        return self._parse_words(option_words, fill), line[end:].strip()
 
-    def parse_intermixed(self, line: str) -> tuple[argparse.Namespace, list[str]]:
+    def parse_intermixed(
+        self, line: str, fill: FillText | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
         """Parse a line of arguments with options anywhere among them. Raises InputError."""
         option_words, position, options_ended = self._scan_options(line, 0)
         arguments: list[str] = []
@@ -165,14 +181,18 @@ class CommandLine:
             if not options_ended:
                 more, position, options_ended = self._scan_options(line, position)
                 option_words += more
-        return self._parse_words(option_words), arguments
+        if fill is not None and "--raw" not in option_words:
+            arguments = [fill_name(word, fill) for word in arguments]
+        return self._parse_words(option_words, fill), arguments
 
-    def parse_with_argument(self, line: str, hint: str) -> tuple[argparse.Namespace, str]:
+    def parse_with_argument(
+        self, line: str, hint: str, fill: FillText | None = None
+    ) -> tuple[argparse.Namespace, str]:
         """Parse a line of options and at most one argument, which is empty when there is none.
 
         Raises InputError, with ``hint`` for a second argument.
         """
-        args, arguments = self.parse_intermixed(line)
+        args, arguments = self.parse_intermixed(line, fill)
         if len(arguments) > 1:
             raise InputError(f"unexpected argument {arguments[1]!r}.", hint=hint)
         return args, "".join(arguments)
@@ -203,6 +223,8 @@ class CommandLine:
         start = position + len(line[position:]) - len(line[position:].lstrip())
         if start == len(line):
             return None
+        if path := _WINDOWS_PATH.match(line, start):
+            return "".join(part or "" for part in path.groups()), path.end()
         match = _WORD.match(line, start)
         if match is None or (match.end() < len(line) and not line[match.end()].isspace()):
             # Not a shell word, such as one with a lone apostrophe: part of the prompt; a value would be cut in half.
@@ -213,11 +235,14 @@ class CommandLine:
                     hint=f"""Put all of it in quotes, like {value_of} "it's".""",
                 )
             return word, start + len(word)
-        return "".join(shlex.split(match.group())), match.end()
+        return _PART.sub(_unquote, match.group()), match.end()
 
-    def _parse_words(self, words: Sequence[str]) -> argparse.Namespace:
+    def _parse_words(self, words: Sequence[str], fill: FillText | None) -> argparse.Namespace:
+        options, notes = self._checked_options(words), list[str]()
+        if fill is not None and "--raw" not in options:
+            options = [self._fill_option(option, fill, notes) for option in options]
         try:
-            namespace: argparse.Namespace = self._parser.parse_args(self._checked_options(words))
+            namespace: argparse.Namespace = self._parser.parse_args(options)
         except UsageError as exc:  # IPython's, for argparse's error, which has fields
             cause, message = exc.__context__, str(exc)
             if isinstance(cause, argparse.ArgumentError):
@@ -226,7 +251,25 @@ class CommandLine:
         for value in vars(namespace).values():
             if isinstance(value, list) and (not value or [] in value):  # argparse's result for ``-a --``
                 raise InputError("-- is not a value.", hint=self._usage_hint())
+        namespace.option_notes = tuple(notes)
         return namespace
+
+    def _fill_option(self, option: str, fill: FillText, notes: list[str]) -> str:
+        """Substitute variables in an option's value, ``--flag=value`` or ``-fvalue``; raise InputError."""
+        match = re.fullmatch(r"(--[^=]*|-.)(=?)(.*)", option, re.DOTALL)
+        name, equals, value = match.groups() if match else (option, "", "")
+        if not value or not self.takes_value(name):
+            return option
+        flags = self.by_flag[name].flags
+        if not set(flags) & set(_TEXT_OPTIONS):
+            return f"{name}{equals}{fill_name(value, fill, f'the value of {name}')}"
+        if "{{" not in value:
+            return option
+        filled = fill(value)
+        notes += filled.notes
+        if filled.notes and "--system" not in flags:
+            raise InputError(f"the value of {name}: {filled.notes[0]}.", hint=_FILL_HINT)
+        return f"{name}{equals}{filled.text}"
 
     def _checked_options(self, words: Sequence[str]) -> list[str]:
         """Check the flags, and attach values, ``-t=-1``: argparse would parse ``-1`` as an option."""
@@ -265,9 +308,37 @@ class CommandLine:
         return f"The options are {', '.join(longest)}; -- ends them, %{self._name}? explains them."
 
 
-def parse_options_only(command: CommandLine, line: str) -> argparse.Namespace:
+def _unquote(part: re.Match[str]) -> str:
+    """Return a part of a word without its quotes; a backslash that escapes nothing is one of a path."""
+    text = part.group()
+    if text[0] == "'":
+        return text[1:-1]
+    if text[0] == '"':
+        return re.sub(r'\\(["\\])', r"\1", text[1:-1])
+    is_escape = len(text) == 2 and text[0] == "\\" and not re.match(r"[\w.]", text[1])
+    return text[1] if is_escape else text
+
+
+def fill_name(text: str, fill: FillText, what: str = "") -> str:
+    """Substitute variables in a name, such as that of a file or a model. Raises InputError."""
+    from puq_magics.core.files import path_exists
+
+    what = f"{what or text}: "
+    if "{{" in text:
+        filled = fill(text)
+        if filled.notes:
+            raise InputError(f"{what}{filled.notes[0]}.", hint=_FILL_HINT)
+        return filled.text
+    other = _OTHER_NOTATION.search(text)
+    if other and not path_exists(Path(text)):
+        name = other.group().strip("${}")
+        raise InputError(f"{what}{other.group()} is not substituted.", hint=f"Write {{{{{name}}}}}.")
+    return text
+
+
+def parse_options_only(command: CommandLine, line: str, fill: FillText | None = None) -> argparse.Namespace:
     """Parse a line without arguments. Raises InputError."""
-    args, rest = command.parse(line)
+    args, rest = command.parse(line, fill)
     if rest:
         raise InputError(f"unexpected argument {rest!r}.", hint="This magic takes options only.")
     return args
@@ -311,7 +382,13 @@ def parse_params(pairs: Sequence[str] | None, kind: str) -> dict[str, Any]:
 
 
 def parse_prompt(
-    command: CommandLine, name: str, line: str, cell: str | None, *, promptless_option: str = ""
+    command: CommandLine,
+    name: str,
+    line: str,
+    cell: str | None,
+    *,
+    fill: FillText | None = None,
+    promptless_option: str = "",
 ) -> tuple[argparse.Namespace, str]:
     """Parse the options, and return them with the prompt as typed.
 
@@ -319,9 +396,9 @@ def parse_prompt(
     ``promptless_option`` is set.
     """
     if cell is None:
-        args, prompt = command.parse(line)
+        args, prompt = command.parse(line, fill)
     else:
-        args, model = command.parse_with_argument(line, _CELL_HINT)
+        args, model = command.parse_with_argument(line, _CELL_HINT, fill)
         if model and args.model is not None:
             raise InputError(f"unexpected argument {model!r}: -m names the model.", hint=_CELL_HINT)
         args.model, prompt = model or args.model, cell.strip("\n")
@@ -337,4 +414,8 @@ def resolve_save_path(args: argparse.Namespace, extensions: Sequence[str], numbe
         return None
     from puq_magics.core.files import check_save_path
 
+    if "{{" in args.save:  # with --raw
+        raise InputError(
+            f"{args.save} is not a file name: nothing is substituted in it.", hint="Remove --raw."
+        )
     return check_save_path(args.save, args.force, extensions=extensions, number=number, force_hint="--force")

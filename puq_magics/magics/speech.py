@@ -36,7 +36,9 @@ def _build_spec(
     session: Session, args: argparse.Namespace, text: str, variables: Mapping[str, Any]
 ) -> SpeechSpec:
     settings = session.settings
-    filled = FilledText(text) if args.raw else fill_template(text, variables, limit=_MAX_VALUE_CHARS)
+    filled = (
+        FilledText(text) if args.raw else fill_template(text, variables, limit=_MAX_VALUE_CHARS, images=None)
+    )
     if not filled.text.strip():
         raise InputError("the text is empty after its variables are substituted.", hint="Check their values.")
     params: dict[str, Any] = {

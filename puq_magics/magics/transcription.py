@@ -16,7 +16,7 @@ from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.files import expand_path, first_free_path, output_paths, save_to_temp_file
 from puq_magics.core.media_types import detect_audio_type
 from puq_magics.magics.dry_run import show_dry_run
-from puq_magics.magics.options import CommandLine, UnknownOptionError, resolve_save_path
+from puq_magics.magics.options import CommandLine, FillText, UnknownOptionError, fill_name, resolve_save_path
 from puq_magics.magics.views import media_view
 from puq_magics.outputs.results import TranscriptResult
 from puq_magics.outputs.views.media import QuietMediaView
@@ -29,10 +29,14 @@ _DUMMY_MP3 = b"ID3" + bytes(64)
 
 
 def run_transcription(
-    session: Session, command: CommandLine, line: str, variables: Mapping[str, Any]
+    session: Session,
+    command: CommandLine,
+    line: str,
+    variables: Mapping[str, Any],
+    fill: FillText | None = None,
 ) -> TranscriptResult | None:
     """Transcribe, by the line, and show the text; returns None for a dry run or a recorder. Raises PuqError."""
-    args, audio_name = parse_transcribe_line(command, line)
+    args, audio_name = parse_transcribe_line(command, line, fill)
     if args.record:
         if audio_name:
             raise InputError(f"--record cannot be combined with {audio_name}.", hint="Remove one of them.")
@@ -124,15 +128,24 @@ def _check_not_recording(recording: Path, save: Path) -> None:
         raise InputError(f"{save} is the recording itself.", hint="Name another file for the text.")
 
 
-def parse_transcribe_line(command: CommandLine, line: str) -> tuple[argparse.Namespace, str]:
+def parse_transcribe_line(
+    command: CommandLine, line: str, fill: FillText | None = None
+) -> tuple[argparse.Namespace, str]:
     """Parse options before or after a path, and the path as typed, which may have spaces and dashes in it.
 
-    Raises InputError.
+    Variables are substituted in both. Raises InputError.
     """
+    args, name = _split_transcribe_line(command, line, fill)
+    return args, name if fill is None or exists(name) else fill_name(name, fill)
+
+
+def _split_transcribe_line(
+    command: CommandLine, line: str, fill: FillText | None
+) -> tuple[argparse.Namespace, str]:
     if line.lstrip().startswith("-") and "." in line and exists(line):  # the whole line is a path
         return command.parse("")[0], line.strip()
     try:
-        args, rest = command.parse(line)
+        args, rest = command.parse(line, fill)
     except UnknownOptionError as exc:
         if _may_be_path(exc) and ("." in exc.name or exists(exc.name)):
             exc.hint = f"If it is a file, write ./{exc.name}"
@@ -144,7 +157,7 @@ def parse_transcribe_line(command: CommandLine, line: str) -> tuple[argparse.Nam
     problem: InputError | None = None
     for gap in gaps:
         try:
-            args_with_trailing, left = command.parse(f"{before} {rest[gap.end() :]}")
+            args_with_trailing, left = command.parse(f"{before} {rest[gap.end() :]}", fill)
         except InputError as exc:
             problem = problem or exc
             continue

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from puq_magics.core.errors import InputError
-from puq_magics.magics.commands import CHAT_COMMAND, MODELS_COMMAND
+from puq_magics.magics.commands import CHAT_COMMAND, CHATS_COMMAND, MODELS_COMMAND
 from puq_magics.magics.options import CommandLine, UnknownOptionError, option, parse_params
+from puq_magics.prompts.template import fill_template
 
 FLAGS = [flag for option in CHAT_COMMAND.options for flag in option.flags]
 
@@ -174,3 +178,136 @@ def test_params() -> None:
         "c": {},
         "d": [1],
     }
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        (r"C:\Users\new\x.png", r"C:\Users\new\x.png"),
+        (r"C:\Users\new\ ", "C:\\Users\\new\\"),
+        (r"'C:\My files\x.png'", r"C:\My files\x.png"),
+        (r'"C:\My files\x.png"', r"C:\My files\x.png"),
+        (r'"C:\My files\"', "C:\\My files\\"),
+        (r"\\server\share\x.png", r"\\server\share\x.png"),
+        (r'"\\server\my share\x.png"', r"\\server\my share\x.png"),
+        (r"data\new\x.png", r"data\new\x.png"),
+        (r"..\tables\.hidden", r"..\tables\.hidden"),
+        (r"d:\_\1.png", r"d:\_\1.png"),
+        # As in a shell.
+        (r"my\ file.png", "my file.png"),
+        (r"it\'s.png", "it's.png"),
+        (r"a\\b.png", r"a\b.png"),
+        ("'my file'.png", "my file.png"),
+        (r'"a \"b\" \\ \n"', r'a "b" \ \n'),
+        ("C:", "C:"),
+    ],
+)
+@pytest.mark.parametrize("form", ["--save {} prompt", "--save={} prompt", "-q --save {} -- prompt"])
+def test_backslashes_of_paths_are_kept(form: str, typed: str, value: str) -> None:
+    args, prompt = CHAT_COMMAND.parse(form.format(typed))
+    assert (args.save, prompt) == (value, "prompt")
+
+
+def test_backslashes_of_arguments_are_kept() -> None:
+    assert CHATS_COMMAND.parse_intermixed(r"main --load C:\new\a.json")[0].load == r"C:\new\a.json"
+    assert MODELS_COMMAND.parse_intermixed(r"C:\new a")[1] == [r"C:\new", "a"]
+    assert CHAT_COMMAND.parse(r"-a data\a.png -a C:\b.png x")[0].attach == [r"data\a.png", r"C:\b.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        ("--save x_{{i}}.png", "save", "x_7.png"),
+        ("--save x_{{ i }}.png", "save", "x_7.png"),
+        ("--save=x_{{i}}.png", "save", "x_7.png"),
+        ("--save 'my {{i}}.png'", "save", "my 7.png"),
+        ('--save {{d["k"]}}.md', "save", "v w.md"),
+        ("--save {{ d.k | upper }}.md", "save", "V W.md"),
+        ("-m {{model}}", "model", "a/b"),
+        ("-m{{model}}", "model", "a/b"),
+        ("-t {{i}}", "temperature", 7.0),
+        ("-t={{i}}", "temperature", 7.0),
+        ("--max-tokens {{i}}", "max_tokens", 7),
+        ("-o r{{i}}", "out", "r7"),
+        ("-c chat-{{i}}", "chat", "chat-7"),
+        ("-a p{{i}}.png -a {{model}}", "attach", ["p7.png", "a/b"]),
+        ("-s 'Be {{d.k}}, {name}, $5.'", "system", "Be v w, {name}, $5."),
+        ("--param seed={{i}}", "param", ["seed=7"]),
+        ('--param stop=["{a}"]', "param", ["stop=[{a}]"]),
+        ("--raw --save x_{{i}}.png", "save", "x_{{i}}.png"),
+        ("--save x_{{i}}.png --raw", "save", "x_{{i}}.png"),
+    ],
+)
+def test_variables_are_substituted_in_options(options: str, name: str, value: object) -> None:
+    variables = {"i": 7, "d": {"k": "v w"}, "model": "a/b"}
+    args, prompt = CHAT_COMMAND.parse(f"{options} {{{{i}}}} $i", lambda text: fill_template(text, variables))
+    assert getattr(args, name) == value
+    assert prompt == "{{i}} $i"
+    assert args.option_notes == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--save x_{{j}}.png", "no variable named 'j'"),
+        ("--save x_{i}.png", "the value of --save: {i} is not substituted."),
+        ("--save x_$i.png", "the value of --save: $i is not substituted."),
+        ("-m ${model}", "the value of -m: ${model is not substituted."),
+        ("--save x_{{1}}.png", "the value of --save: {{1}}: not an expression"),
+        ("--save x_{{i.png", "the value of --save: {{i.png: not an expression"),
+        ("--save x_{{{i}}}.png", "the value of --save: {{{i}}}: not an expression"),
+        ("-t {{word}}", "'text' is not a number"),
+        ("-o {{word}}-{{i}}", "is not a name for a variable"),
+        ("--max-tokens {{long}}", "the value of --max-tokens: long: cut at"),
+        ("--save {{f()}}", "function calls are not allowed"),
+    ],
+)
+def test_what_cannot_be_substituted_in_options_is_an_error(options: str, message: str) -> None:
+    variables = {"i": 7, "word": "text", "long": "9" * 30_000, "f": len, "model": "a/b"}
+    with pytest.raises(InputError) as caught:
+        CHAT_COMMAND.parse(f"{options} hello", lambda text: fill_template(text, variables))
+    assert message in caught.value.message
+
+
+def test_a_file_with_braces_in_its_name_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "{a}.txt").touch()
+    assert CHAT_COMMAND.parse("-a {a}.txt x", lambda text: fill_template(text, {}))[0].attach == ["{a}.txt"]
+
+
+def test_notes_on_the_system_prompt_are_kept() -> None:
+    args, _ = CHAT_COMMAND.parse("-s '{{1}} {{i}}' x", lambda text: fill_template(text, {"i": 1}))
+    assert args.system == "{{1}} 1"
+    assert args.option_notes == ("{{1}}: not an expression, sent unchanged",)
+
+
+LOOP = """for i in range(2):
+    get_ipython().run_{kind}_magic({arguments})
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "name"),
+    [
+        ("line", "'puq_image', '-q --save x_{{i}}.png a kite'", "x_{}.png"),
+        ("cell", "'puq_image', '-q --save x_{{i}}.png', 'a kite'", "x_{}.png"),
+        ("cell", "'puq_chat', '{{m}} -q --save x_{{i}}.md', 'hi'", "x_{}.md"),
+        ("line", "'puq_speak', '-q --save x_{{i}}.wav --audio-format wav hi'", "x_{}.wav"),
+        ("line", "'puq_chats', 'main --save x_{{i}}.json'", "x_{}.json"),
+        ("line", "'puq_chats', '{{chat}} --export x_{{i}}.md'", "x_{}.md"),
+        ("line", "'puq_transcribe', '-q --save x_{{i}}.txt talk_{{n}}.wav'", "x_{}.txt"),
+    ],
+)
+def test_a_loop_saves_files_of_several_names(
+    media_shell: Any, work_folder: Path, kind: str, arguments: str, name: str
+) -> None:
+    media_shell.run("%puq_chat -q -c main hi\n%puq_speak -q --audio-format wav --save talk_1.wav hi")
+    media_shell.run(f"n, m, chat = 1, 'sandbox/short', 'main'\n{LOOP.format(kind=kind, arguments=arguments)}")
+    assert {path.name for path in work_folder.iterdir()} == {"talk_1.wav", name.format(0), name.format(1)}
+
+
+@pytest.mark.parametrize("magic", ["puq_image", "puq_chat", "puq_speak"])
+def test_braces_are_never_written_into_a_file_name(media_shell: Any, work_folder: Path, magic: str) -> None:
+    error = media_shell.error(f"i = 1\n%{magic} --raw -q --save x_{{{{i}}}}.png a kite")
+    assert "nothing is substituted" in error.message
+    assert list(work_folder.iterdir()) == []
