@@ -387,6 +387,7 @@ class PuqCommands(Magics):
         ``--record`` shows a recorder instead; each recording is transcribed into ``_puq``, and into the variable
         of ``-o``.
 
+        ``--save talk.srt`` and ``--save talk.vtt`` save subtitles, other names the text.
         ``--stream`` shows the transcript while it is being made, for long recordings; a router that does not
         stream transcripts sends it at the end.
 

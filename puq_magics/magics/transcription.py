@@ -102,12 +102,27 @@ def _save_recording(data: bytes) -> str:
 
 def build_spec(session: Session, args: argparse.Namespace, source: AudioInput) -> TranscribeSpec:
     """Build the call for audio, by the options. Raises PuqError."""
-    params = {"language": args.language, "response_format": args.response_format}
     save = resolve_save_path(args, [".txt"])
+    params = {"language": args.language, "response_format": _response_format(args, save)}
     if save is not None and source.path is not None:
         _check_not_recording(source.path, output_paths(save, ".txt")[0])
     model = session.model("transcription", args.model, suggest_models=not args.dry_run)
     return TranscribeSpec(model, source, params, stream=args.stream, save=save, force=args.force)
+
+
+def _response_format(args: argparse.Namespace, save: Path | None) -> str | None:
+    """Return the format to request: subtitles need times, which only one format has."""
+    from puq_magics.outputs.results.subtitles import SUBTITLE_EXTENSIONS
+
+    requested: str | None = args.response_format
+    if save is None or save.suffix.lower() not in SUBTITLE_EXTENSIONS:
+        return requested
+    if requested not in (None, "verbose_json"):
+        raise InputError(
+            f"subtitles need times, which {requested} does not have.",
+            hint="Leave out --response-format, or save the text as .txt.",
+        )
+    return "verbose_json"
 
 
 def build_next_spec(session: Session, args: argparse.Namespace, source: AudioInput) -> TranscribeSpec:

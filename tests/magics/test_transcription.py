@@ -220,6 +220,39 @@ def test_without_a_model_the_error_says_how_to_name_one(sandbox_shell: Any, work
     assert "transcribe_model" in error.hint
 
 
+@pytest.mark.parametrize("options", ["", "--response-format verbose_json", "--stream"])
+@pytest.mark.parametrize(("name", "start"), [("talk.srt", "1\n00:00:0"), ("talk.vtt", "WEBVTT\n\n00:00:0")])
+def test_subtitles_are_saved(
+    media_shell: Any, work_folder: Path, name: str, start: str, options: str
+) -> None:
+    media_shell.run("%puq_speak -q --audio-format wav --save talk.wav Hello there. How are you?")
+    ran = media_shell.run(f"%puq_transcribe {options} talk.wav --save {name}")
+    saved = (work_folder / name).read_text()
+    assert saved.startswith(start)
+    assert " --> " in saved
+    assert "Hello there." in ran.out
+
+
+@pytest.mark.parametrize("requested", ["json", "text"])
+def test_subtitles_need_times(media_shell: Any, sandbox: Any, work_folder: Path, requested: str) -> None:
+    media_shell.run("%puq_speak -q --audio-format wav --save talk.wav Hello there.")
+    before = len(sandbox.requests)
+    error = media_shell.error(f"%puq_transcribe talk.wav --response-format {requested} --save talk.srt")
+    assert f"subtitles need times, which {requested} does not have" in error.message
+    assert len(sandbox.requests) == before
+
+
+def test_a_transcript_without_times_is_not_lost(shell: Any, use_responses: Any, work_folder: Path) -> None:
+    (work_folder / "talk.wav").write_bytes(wav())
+    server = use_responses({"text": "Hello there."})
+    error = shell.error("%puq_transcribe talk.wav --save talk.srt")
+    assert "the router sent no times" in error.message
+    assert "_puq" in error.hint
+    assert shell.names["_puq"].text == "Hello there."
+    assert b"verbose_json" in server.requests[0].body
+    assert not (work_folder / "talk.srt").exists()
+
+
 def test_the_text_is_saved(shell: Any, use_responses: Any, work_folder: Path) -> None:
     (work_folder / "talk.wav").write_bytes(SOUND)
     use_responses('{"text": "Grüße"}'.encode())

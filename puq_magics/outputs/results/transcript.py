@@ -48,12 +48,17 @@ class TranscriptResult(Result):
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the text to a file, as UTF-8. Raises InputError for an existing file, unless ``force``.
 
-        A name that says audio or an image is kept, and noted.
+        A file whose name ends in ``.srt`` or ``.vtt`` holds subtitles, which need the times of segments. A name that
+        says audio or an image is kept, and noted.
         """
         from puq_magics.core.files import check_save_path, output_paths, save_text
+        from puq_magics.outputs.results.subtitles import SUBTITLE_EXTENSIONS, format_subtitles
 
-        target = check_save_path(path, force, extensions=[".txt"])
-        saved = save_text(self.text, output_paths(target, ".txt")[0], force=force)
+        target = output_paths(check_save_path(path, force, extensions=[".txt"]), ".txt")[0]
+        extension = target.suffix.lower()
+        is_subtitles = extension in SUBTITLE_EXTENSIONS
+        text = format_subtitles(self.text, self.segments, extension) if is_subtitles else self.text
+        saved = save_text(text, target, force=force)
         if saved.suffix.lower() in _MEDIA_EXTENSIONS:
             self.add_note(f"{saved.name} holds text, whatever its name says")
         return saved
