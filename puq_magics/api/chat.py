@@ -7,7 +7,7 @@ the middle, no ``[DONE]``, a complete JSON answer in place of a stream, or an HT
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from puq_magics.api.error_body import (
     raise_for_error_object,
 )
 from puq_magics.api.sse import ServerSentEvent
-from puq_magics.api.streams import DONE, EventStream
+from puq_magics.api.streams import DONE, EventStream, is_end
 from puq_magics.api.types import ChatCompletion, Delta, join_surrogates, read_usage
 from puq_magics.core.errors import APIConnectionError, APIError, InvalidResponseError, StreamError
 
@@ -38,6 +38,7 @@ _PLAIN_CHUNK_KEYS = frozenset(
     {"choices", "created", "id", "model", "object", "provider", "service_tier", "system_fingerprint", "usage"}
 )
 _PLAIN_CHOICE_KEYS = frozenset({"delta", "finish_reason", "index", "logprobs", "native_finish_reason"})
+_USAGE_NAMES = ("usage", "usageMetadata", "usage_metadata")
 #: Events in one parse: few enough that the garbage collector does not traverse their objects.
 _PARSE_BATCH = 100
 
@@ -159,7 +160,7 @@ class ChatStream(EventStream[Delta]):
         for event in events:
             if self.finished:
                 self._read_late_usage(event)
-            elif event.data.strip() == DONE:
+            elif is_end(event.data):
                 self._finish()
             else:
                 deltas.append(self._handle_chunks([self._parse_event(event)], checked=True))
@@ -171,9 +172,7 @@ class ChatStream(EventStream[Delta]):
         others = chunks[len(texts) :]
         shown = [first.text.append("".join(texts))] if first is not None and texts else []
         reasoning = []
-        for chunk in others:
-            if not isinstance(chunk, dict):
-                continue
+        for chunk in _flatten(others):
             if not checked:
                 self._raise_for_error(chunk)
             for part in read_choices(chunk):
@@ -231,6 +230,14 @@ def _merge_deltas(deltas: list[Delta]) -> Delta:
     return Delta("".join(delta.text for delta in deltas), "".join(delta.reasoning for delta in deltas))
 
 
+def _flatten(chunks: list[Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects among the chunks, and those in lists."""
+    for chunk in chunks:
+        yield from (
+            each for each in (chunk if isinstance(chunk, list) else [chunk]) if isinstance(each, dict)
+        )
+
+
 def _fast_path_texts(chunks: list[Any]) -> list[str]:
     """Return the texts of the first chunks that hold nothing but a string in the delta of one choice.
 
@@ -243,7 +250,7 @@ def _fast_path_texts(chunks: list[Any]) -> list[str]:
             delta = choice["delta"]
             text = delta["content"]
             if (
-                len(delta) > 1
+                (len(delta) > 1 and any(delta[name] for name in delta if name not in ("content", "role")))
                 or choice["finish_reason"] is not None
                 or choice["index"] != 0
                 or text.__class__ is not str
@@ -262,17 +269,27 @@ def _fast_path_texts(chunks: list[Any]) -> list[str]:
 def find_usage(answer: Mapping[str, Any]) -> object:
     """Return the ``usage`` of an answer or an event, wherever routers put it; None without one."""
     choices = answer.get("choices")
-    places = [answer, answer.get("x_groq"), *(choices if isinstance(choices, list) else ())]
-    found = (place["usage"] for place in places if isinstance(place, dict) and place.get("usage"))
-    return next(found, None)
+    places: list[Any] = [answer, answer.get("x_groq"), answer.get("response")]
+    for choice in choices if isinstance(choices, list) else ():
+        places += [choice, choice.get("delta") if isinstance(choice, dict) else None]
+    for place in places:
+        for name in _USAGE_NAMES if isinstance(place, dict) else ():
+            if place.get(name) and read_usage(place[name]) is not None:
+                return place[name]
+    return None
 
 
 def read_completion(answer: Any, model: str, request_id: str | None) -> ChatCompletion:
     """Read a complete answer's JSON. Raises InvalidResponseError if it holds no answer."""
+    if isinstance(answer, list) and len(answer) == 1:
+        answer = answer[0]
     if not isinstance(answer, dict):
         raise InvalidResponseError("the answer is not a JSON object.", hint="Check the base URL.")
     raise_for_error_object(answer)
-    choices = {choice.index: choice for choice in read_choices(answer)}
+    listed = read_choices(answer)
+    choices = {choice.index: choice for choice in listed}
+    if len(choices) < len(listed):
+        choices = dict(enumerate(listed))
     if not choices:
         raise no_answer_error(answer, "choices")
     first = choices.pop(min(choices))

@@ -9,14 +9,27 @@ from typing import Any, NamedTuple
 from puq_magics.api.types import join_surrogates
 
 #: Fields of a message that hold the model's reasoning, in order of preference: some routers send several.
-_REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "thought", "reasoning_details")
-_REASONING_TYPES = frozenset({"thinking", "reasoning", "thought", "reasoning.text", "reasoning.summary"})
+_REASONING_FIELDS = (
+    "reasoning_content", "reasoning", "reasoning_text", "thinking", "thought", "thoughts", "reasoning_details",
+    "thinking_blocks",
+)  # fmt: skip
+_REASONING_TYPES = frozenset(
+    {
+        "thinking", "reasoning", "thought", "reasoning_content", "reasoning_text", "reasoning.text",
+        "reasoning.summary",
+    }
+)  # fmt: skip
 #: Fields of a content part that hold its text, or parts of it.
-_TEXT_FIELDS = ("text", "thinking", "reasoning", "summary", "refusal", "content")
+_TEXT_FIELDS = (
+    "text", "thinking", "reasoning", "reasoning_content", "summary", "refusal", "content", "value"
+)  # fmt: skip
 _MAX_NESTING = 8
 #: Fields of a choice and of a message that are assembled on their own.
 _CHOICE_FIELDS = frozenset({"index", "delta", "message", "text", "finish_reason"})
-_MESSAGE_FIELDS = frozenset({"role", "content", "reasoning_content", "reasoning", "thinking", "thought"})
+_MESSAGE_FIELDS = frozenset({"role", "content", *_REASONING_FIELDS[:-2]})
+#: Fields of a message that a person sees, or that say nothing of what came.
+_SHOWN_FIELDS = _MESSAGE_FIELDS | {"refusal", "name", "index", "reasoning_details", "thinking_blocks"}
+_PART_FIELDS = frozenset({"type", "index", *_TEXT_FIELDS})
 #: Fields whose strings are sent in parts; any other string is sent whole.
 _CONTINUED_FIELDS = frozenset({"arguments", "data", "refusal", "transcript"})
 #: Lists that some routers send anew, and longer, with each event.
@@ -44,8 +57,10 @@ class ChoicePart:
     reasoning: str
     refusal: str
     finish_reason: str | None
-    #: The whole text so far, where an event of a stream holds that; None where it does not.
-    whole_text: str | None
+    #: True if it holds the whole answer so far, which an event of a stream may do.
+    is_whole: bool
+    #: The whole text so far, beside a part of it; empty without one.
+    whole_text: str
     #: The choice, and its message or delta, as they came.
     choice: Mapping[str, Any]
     message: Mapping[str, Any]
@@ -63,18 +78,18 @@ def _read_choice(choice: Mapping[str, Any], position: int) -> ChoicePart:
     index, finish = choice.get("index"), choice.get("finish_reason")
     delta, message = choice.get("delta"), choice.get("message")
     # Some routers send the whole message with the last event, or with each, beside the delta.
-    whole = _read_message(message).text if isinstance(message, dict) and isinstance(delta, dict) else None
-    part = delta if isinstance(delta, dict) and (delta or whole is None) else message
+    has_delta = isinstance(delta, dict) and (bool(delta) or not isinstance(message, dict))
+    part = delta if has_delta else message
     part = part if isinstance(part, dict) else {}
     content = _read_message(part)
-    text = content.text or (choice["text"] if isinstance(choice.get("text"), str) else "")
     return ChoicePart(
         index=index if isinstance(index, int) else position,
-        text="" if part is message and whole is not None else text,
+        text=content.text or (choice["text"] if isinstance(choice.get("text"), str) else ""),
         reasoning=content.reasoning,
         refusal=content.refusal,
         finish_reason=finish if isinstance(finish, str) else None,
-        whole_text=whole,
+        is_whole=part is message,
+        whole_text=_read_message(message).text if has_delta and isinstance(message, dict) else "",
         choice=choice,
         message=part,
     )
@@ -93,10 +108,16 @@ def read_content(value: object) -> MessageText:
         return MessageText(value)
     texts: dict[str, list[str]] = {"text": [], "reasoning": [], "refusal": []}
     for part in value if isinstance(value, list) else [value]:
-        kind = part.get("type") if isinstance(part, dict) else ""
-        name = "reasoning" if kind in _REASONING_TYPES else "refusal" if kind == "refusal" else "text"
-        texts[name].append(_join_text(part))
+        texts[_text_kind(part)].append(_join_text(part))
     return MessageText(*("".join(parts) for parts in texts.values()))
+
+
+def _text_kind(part: object) -> str:
+    """Return what the text of a content part is."""
+    kind = part.get("type") if isinstance(part, dict) else ""
+    if kind in _REASONING_TYPES or (isinstance(part, dict) and part.get("thought") is True):
+        return "reasoning"
+    return "refusal" if kind == "refusal" else "text"
 
 
 def _join_text(value: object, depth: int = 0) -> str:
@@ -115,15 +136,26 @@ def _join_text(value: object, depth: int = 0) -> str:
 def count_extras(message: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what a message holds beside text, such as ``2 tool calls`` and ``1 image``."""
     content = message.get("content")
-    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    calls, images = message.get("tool_calls"), message.get("images")
+    parts = content if isinstance(content, list) else [content]
+    kinds = [str(part.get("type")) for part in parts if isinstance(part, dict)]
+
+    def count(kind: str, *names: str) -> int:
+        values = [message.get(name) for name in names]
+        listed = sum(len(value) if isinstance(value, list) else bool(value) for value in values)
+        return listed + sum(kind in each for each in kinds)
+
     counts = {
-        "tool call": (len(calls) if isinstance(calls, list) else 0) + bool(message.get("function_call")),
-        "image": (len(images) if isinstance(images, list) else 0)
-        + sum("image" in str(part.get("type")) for part in parts),
-        "recording": bool(message.get("audio")) + sum("audio" in str(part.get("type")) for part in parts),
+        "tool call": count("tool", "tool_calls", "function_call"),
+        "image": count("image", "images", "image"),
+        "recording": count("audio", "audio"),
+        "source": count("citation", "annotations", "citations"),
     }
     return tuple(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n)
+
+
+def unknown_fields(message: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of a message's fields that hold something else than text."""
+    return tuple(name for name, value in message.items() if value and name not in _SHOWN_FIELDS)
 
 
 class ChoiceBuilder:
@@ -141,17 +173,28 @@ class ChoiceBuilder:
 
     def add(self, part: ChoicePart) -> tuple[str, str]:
         """Add a part; return the text and the reasoning to show for it."""
-        text = self.text.add(part.text)
-        if part.whole_text is not None:
-            text += self.text.complete(part.whole_text)
-        self.refusal += part.refusal
         self.finish_reason = part.finish_reason or self.finish_reason
         content = part.message.get("content")
         if isinstance(content, list):
-            self._parts += [each for each in content if not _join_text(each)]
-        merge_fields(self._message, part.message, _MESSAGE_FIELDS)
+            self._parts += [kept for each in content if (kept := _without_text(each))]
         merge_fields(self._fields, part.choice, _CHOICE_FIELDS)
+        if part.is_whole:
+            return self._complete(part)
+        merge_fields(self._message, part.message, _MESSAGE_FIELDS)
+        self.refusal += part.refusal
+        text = self.text.add(part.text) + self.text.complete(part.whole_text)
         return text + part.refusal, self.reasoning.add(part.reasoning)
+
+    def _complete(self, part: ChoicePart) -> tuple[str, str]:
+        """Add what a whole message holds beyond the parts before it."""
+        fields = {
+            name: value for name, value in part.message.items() if name not in _MESSAGE_FIELDS and value
+        }
+        self._message |= fields
+        refusal = "" if part.refusal in self.refusal else part.refusal
+        self.refusal += refusal
+        text = self.text.complete(part.text, or_append=True)
+        return text + refusal, self.reasoning.complete(part.reasoning, or_append=True)
 
     def to_json(self) -> dict[str, Any]:
         """Return the choice as a router that does not stream sends it."""
@@ -162,6 +205,15 @@ class ChoiceBuilder:
         message |= {"reasoning": reasoning} if reasoning else {}
         choice = {"index": self.index, "message": message | self._message}
         return choice | {"finish_reason": self.finish_reason} | self._fields
+
+
+def _without_text(part: object) -> object:
+    """Return a content part without its text; None if nothing else is in it."""
+    if not _join_text(part):
+        return part
+    if not isinstance(part, dict) or part.keys() <= _PART_FIELDS:
+        return None
+    return {name: value for name, value in part.items() if name == "type" or name not in _PART_FIELDS}
 
 
 def merge_fields(
@@ -193,17 +245,29 @@ def _merge_list(name: str, old: list[Any], new: list[Any]) -> None:
 
 
 def _merge_tool_call(calls: list[Any], part: Mapping[str, Any]) -> None:
-    """Merge a part of a tool call: into the call of its index or id, else into the last one if it has no name."""
+    """Merge a part of a tool call into the call that it goes on with, or add it as a new one."""
     function = part.get("function")
-    is_new = bool(part.get("id") or (isinstance(function, dict) and function.get("name")))
+    name = function.get("name") if isinstance(function, dict) else None
     for call in reversed(calls):
-        by_index = "index" in part and call.get("index") == part["index"]
-        by_id = "index" not in part and bool(part.get("id")) and call.get("id") == part["id"]
-        if by_index or by_id or ("index" not in part and not is_new):
+        if _continues(call, part, bool(name)):
+            old_function = call.get("function")
+            old = old_function.get("name") if isinstance(old_function, dict) else None
             merge_fields(call, part)
+            if isinstance(old, str) and isinstance(name, str) and name:
+                call["function"]["name"] = (
+                    name if name.startswith(old) else old if old.startswith(name) else old + name
+                )
             return
     calls.append({})
     merge_fields(calls[-1], part)
+
+
+def _continues(call: Mapping[str, Any], part: Mapping[str, Any], has_name: bool) -> bool:
+    """Return whether a part of a tool call goes on with a call; some servers give no index, or always the same."""
+    has_other_id = bool(part.get("id")) and bool(call.get("id")) and call["id"] != part["id"]
+    if "index" in part:
+        return call.get("index") == part["index"] and not (has_other_id and has_name)
+    return call.get("id") == part["id"] if part.get("id") else not has_name
 
 
 class TextBuffer:
@@ -244,10 +308,14 @@ class TextBuffer:
             part, self._high_surrogate = part[:-1], part[-1]
         return join_surrogates([part])
 
-    def complete(self, whole: str) -> str:
-        """Add what a whole text holds beyond the parts, and return it."""
+    def complete(self, whole: str, *, or_append: bool = False) -> str:
+        """Add what a whole text holds beyond the parts, and return it; append one that holds other text if asked."""
+        if not whole:
+            return ""
         text = self.text
-        return self.append(whole[len(text) :]) if len(whole) > len(text) and whole.startswith(text) else ""
+        if whole.startswith(text):
+            return self.append(whole[len(text) :])
+        return self.append(whole) if or_append and not text.startswith(whole.rstrip()) else ""
 
     def end(self) -> str:
         """Return the replacement for a half that is left."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from html import unescape
 from typing import Any
 
+from puq_magics.api.sse import is_keep_alive
 from puq_magics.core.errors import (
     APIStatusError,
     AuthenticationError,
@@ -61,24 +62,35 @@ _CONTEXT_LENGTH_HINT = (
 )
 #: Fields that hold an error's text, its code, and an answer; compared in lower case without underscores.
 _TEXT_KEYS = (
-    "error", "errors", "message", "msg", "detail", "details", "errordescription", "errormessage", "errormsg",
-    "statusmsg", "reason", "title", "metadata", "raw", "baseresp",
+    "error", "errors", "err", "message", "msg", "errmsg", "detail", "details", "errordescription", "errormessage",
+    "errormsg", "statusmsg", "reason", "title", "fault", "faultstring", "innererror", "metadata", "raw", "baseresp",
 )  # fmt: skip
 _CODE_KEYS = ("code", "errorcode", "statuscode", "type")
 _ANSWER_KEYS = ("choices", "data", "text", "images", "usage", "models", "segments")
-_ERROR_STATES = frozenset({"error", "failed", "failure"})
+#: Fields of an object without an answer that make it an error, and those that make it a status message.
+_ERROR_KEYS = ("detail", "errors", "err", "fault", "errordescription", "errormessage", "errormsg", "errmsg")
+_STATE_KEYS = ("object", "type", "status", "event")
+_ERROR_STATE = re.compile(r"(?:.*\.)?(?:error|failed|failure)", re.IGNORECASE)
 _MAX_DEPTH, _MAX_ENTRIES = 6, 5
 _QUOTA = (
     PaymentRequiredError,
     "the quota is used up, of this account or of the router's at the provider",
     "Check the plan and the balance (%puq_balance), or use another model.",
 )
-_QUOTA_PATTERN = (
-    r"insufficient[_ ]?(?:quota|balance|credit|fund)|exceeded.{0,20}\bquota"
-    r"|quota.{0,30}(?:exceeded|exhausted|used up)|credit balance is too low|out of credits"
-    r"|not enough (?:credit|balance|fund)|billing[_ ](?:hard[_ ])?limit"
+#: Error texts and codes of several servers for a spent quota: always, and unless a rate is meant.
+_QUOTA_CODE = re.compile(r"insufficient_?\w*quota|billing_\w*limit", re.IGNORECASE)
+_QUOTA_TEXT = re.compile(
+    r"insufficient[_ ]?(?:quota|balance|credit|fund)|balance is (?:insufficient|not enough|too low)"
+    r"|exceeded.{0,30}\b(?:quota|credits)|(?:quota|credits?).{0,30}(?:exceeded|exhausted|used up|depleted|not enough)"
+    r"|balance is too low|(?:out of|no) credits|not enough (?:credit|balance|fund)|billing[_ ](?:hard[_ ])?limit"
+    r"|spending limit|in arrears|余额不足|额度不足|额度已用|欠费",
+    re.IGNORECASE,
 )
-_RATE_PATTERN = r"per[_ ](?:second|minute|hour|day)|rate[_ ]limit|retry in|requests? limit|\b[rt]p[md]\b"
+_RATE_TEXT = re.compile(
+    r"per[_ ](?:second|minute|hour|day)|rate[_ -]limit|(?:retry|try again) (?:in|after) \d|requests? limit"
+    r"|\b[rt]p[md]\b",
+    re.IGNORECASE,
+)
 _SERVER = (ServerError, "the router failed", "Try again; if it persists, contact the router's support.")
 _OTHER = (APIStatusError, "the router rejected the request", "Check the base URL.")
 
@@ -101,7 +113,7 @@ def make_status_error(
             "Change the plan in the dashboard.",
             "plan",
         )
-    elif status in (400, 403, 429) and is_quota_spent(detail, code, retry_after):
+    elif status in (400, 403, 429, 503) and is_quota_spent(body, retry_after):
         kind, summary, hint, reason = *_QUOTA, "quota"
     elif status == 413 and sent_file:
         kind, summary, hint = _FILE_TOO_LARGE
@@ -122,23 +134,25 @@ def make_status_error(
     )
 
 
-def is_quota_spent(detail: str, code: str | None, retry_after: float | None = None) -> bool:
+def is_quota_spent(body: bytes, retry_after: float | None = None) -> bool:
     """Return whether an error means that a quota is spent, which waiting a little does not mend."""
-    if code == "insufficient_quota":
+    detail, code = parse_error_body(body)
+    if _QUOTA_CODE.search(body[:_MAX_BODY_CHARS].decode("utf-8", "replace")):
         return True
     text = f"{code} {detail}"
-    is_rate = retry_after is not None or re.search(_RATE_PATTERN, text, re.I)
-    return not is_rate and re.search(_QUOTA_PATTERN, text, re.I) is not None
+    is_rate = retry_after is not None or _RATE_TEXT.search(text)
+    return not is_rate and _QUOTA_TEXT.search(text) is not None
 
 
-def raise_for_error_object(answer: Mapping[str, Any]) -> None:
-    """Raise InvalidResponseError if a decoded answer of status 200 reports an error."""
-    if (error := find_error(answer)) is not None:
-        detail, code = error
-        code = f" ({code})" if code and code not in detail else ""
-        raise InvalidResponseError(
-            append_detail(f"the router answered with an error{code}", detail), hint="Try again."
-        )
+def raise_for_error_object(answer: object) -> None:
+    """Raise InvalidResponseError if a decoded answer of status 200, which may be in a list, reports an error."""
+    for each in answer if isinstance(answer, list) else [answer]:
+        if isinstance(each, dict) and (error := find_error(each)) is not None:
+            detail, code = error
+            code = f" ({code})" if code and code not in detail else ""
+            raise InvalidResponseError(
+                append_detail(f"the router answered with an error{code}", detail), hint="Try again."
+            )
 
 
 def find_error(answer: Mapping[str, Any], event_type: str = "message") -> tuple[str, str | None] | None:
@@ -147,26 +161,46 @@ def find_error(answer: Mapping[str, Any], event_type: str = "message") -> tuple[
     ``event_type`` is that of a server-sent event. Routers report errors in many shapes: ``{"error": …}``, also in a
     choice; ``{"object": "error", …}``; ``{"detail": …}``; ``{"code": 500, "msg": …}``; ``{"base_resp": …}``.
     """
-    choices = answer.get("choices")
-    places = [answer, *(choices if isinstance(choices, list) else ())]
-    for place in places:
-        error = place.get("error") if isinstance(place, dict) else None
+    for place in _places(answer):
+        error = place.get("error") or place.get("Error")
         if error and (not isinstance(error, dict) or any(error.values())):
-            return parse_error_json(place)
-    states = (event_type, answer.get("object"), answer.get("type"), answer.get("status"))
-    if any(isinstance(state, str) and state.lower() in _ERROR_STATES for state in states):
-        return parse_error_json(answer)
-    status = answer.get("base_resp")
-    codes = [answer.get("code"), status.get("status_code") if isinstance(status, dict) else None]
-    has_answer = any(answer.get(key) for key in _ANSWER_KEYS)
-    failed = answer.get("success") is False or any(_is_error_code(code) for code in codes)
+            return describe_error(place)
+    return describe_error(answer) if _is_error(answer, event_type) else None
+
+
+def _places(answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield an answer and the objects in it that can hold an error."""
+    choices = answer.get("choices")
+    for place in (answer, answer.get("response"), *(choices if isinstance(choices, list) else ())):
+        if isinstance(place, dict):
+            yield place
+            if isinstance(delta := place.get("delta"), dict):
+                yield delta
+
+
+def _is_error(answer: Mapping[str, Any], event_type: str) -> bool:
+    """Return whether an answer or an event without ``error`` is one all the same."""
+    if event_type == "message" and answer.get("object") == "chat.completion.chunk" and answer.get("choices"):
+        return False  # nearly all
+    states = [state for key in _STATE_KEYS if isinstance(state := answer.get(key), str)]
+    if any(_ERROR_STATE.fullmatch(state) for state in (event_type, *states)):
+        return True
+    if event_type != "message" or any(answer.get(key) for key in _ANSWER_KEYS):
+        return False
+    named = _normalize_keys(answer)
+    inner = [value for key in ("baseresp", "header") if isinstance(value := named.get(key), dict)]
+    codes = [_normalize_keys(place).get(key) for place in (named, *inner) for key in _CODE_KEYS[:3]]
+    status = named.get("status")
     if (
-        event_type == "message"
-        and not has_answer
-        and (failed or answer.get("detail") or answer.get("errors"))
+        named.get("success") is False
+        or any(map(_is_error_code, codes))
+        or (isinstance(status, int) and status >= 400)
+        or any(named.get(key) for key in _ERROR_KEYS)
     ):
-        return parse_error_json(answer)
-    return None
+        return True
+    message = named.get("message") or named.get("msg")
+    has_code = any(code not in (None, "") for code in codes)
+    return isinstance(message, str) and not (states or has_code or is_keep_alive(message))
 
 
 def _is_error_code(code: object) -> bool:
@@ -210,9 +244,22 @@ def parse_error_body(body: bytes) -> tuple[str, str | None]:
     """Return the text of an error's body, as one line without markup, and the router's code for it or None."""
     text = body[:_MAX_BODY_CHARS].decode("utf-8-sig", "replace").strip()
     try:
-        return parse_error_json(json.loads(text))
+        return describe_error(json.loads(text))
     except (ValueError, RecursionError):
         return one_line(_summarize_html(text) if text.startswith("<") else text), None
+
+
+def describe_error(value: object) -> tuple[str, str | None]:
+    """Return the text and the code of a decoded error; with neither, all of it if it holds a text."""
+    text, code = parse_error_json(value)
+    if (
+        not text
+        and code is None
+        and isinstance(value, dict)
+        and any(isinstance(v, str) for v in value.values())
+    ):
+        text = one_line(_to_json(value))
+    return text, code
 
 
 def parse_error_json(value: object) -> tuple[str, str | None]:
@@ -245,17 +292,26 @@ def _collect_error(value: object, texts: list[str], codes: list[str], depth: int
 
 
 def _collect_error_fields(error: Mapping[str, Any], texts: list[str], codes: list[str], depth: int) -> None:
-    named = {str(key).lower().replace("_", ""): value for key, value in error.items()}
+    named = _normalize_keys(error)
     code = next((named[key] for key in _CODE_KEYS if named.get(key)), None)
-    if isinstance(code, str | int) and not isinstance(code, bool) and code not in _ERROR_STATES:
+    if isinstance(code, str | int) and not isinstance(code, bool) and not _ERROR_STATE.fullmatch(str(code)):
         codes.append(str(code))
     if isinstance(named.get("loc"), list) and isinstance(named.get("msg"), str):  # of a field, by FastAPI
         named = {"msg": f"{'.'.join(map(str, named['loc']))}: {named['msg']}"}
-    known = [named[key] for key in _TEXT_KEYS if named.get(key) not in (None, True)]
-    for value in known:
-        _collect_error(value, texts, codes, depth + 1)
-    if depth and not any(key in named for key in (*_TEXT_KEYS, *_CODE_KEYS)):
+    found = len(texts)
+    for key in _TEXT_KEYS:
+        if named.get(key) not in (None, True):
+            _collect_error(named[key], texts, codes, depth + 1)
+    if len(texts) == found:
+        for key, value in named.items():
+            if isinstance(value, dict) and value and key not in (*_TEXT_KEYS, *_CODE_KEYS):
+                _collect_error(value, texts, codes, depth + 1)
+    if depth and not any(key in named for key in (*_TEXT_KEYS, *_CODE_KEYS)) and len(texts) == found:
         texts.append(_to_json(error))
+
+
+def _normalize_keys(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(key).lower().replace("_", ""): value for key, value in fields.items()}
 
 
 def _decode_json(text: str) -> object:

@@ -17,15 +17,15 @@ _COMPLETE = frozenset(
     }
 )  # fmt: skip
 _PATTERNS: tuple[tuple[FinishKind, str], ...] = (
-    (
-        "failed",
-        r"error|fail|abort|cancel|timeout|network|resource|unavailable|interrupt|malformed|overload|exception",
-    ),
-    ("length", r"length|max.*token|token.*limit|context|truncat|outputlimit"),
+    ("length", r"length|max.*token|token.*limit|context|truncat|outputlimit|^(?:error)?limit"),
     (
         "filter",
         r"filter|safety|blocked|blocklist|recitation|prohibited|spii|refus|moderat|sensitive|guardrail|censor|polic"
-        r"|violat|flagged|unsafe",
+        r"|violat|flagged|unsafe|toxic",
+    ),
+    (
+        "failed",
+        r"error|fail|abort|cancel|timeout|network|resource|unavailable|interrupt|malformed|overload|exception",
     ),
 )
 

@@ -177,9 +177,9 @@ class _ImagesReader:
                     "the answer is incomplete.", hint="Try again.", python_hint=_PARTIAL_HINT
                 ) from None
             raise _not_json_error(decoder.json_text) from None
+        raise_for_error_object(answer)
         if not isinstance(answer, dict):
             raise InvalidResponseError("the answer is not a JSON object.", hint="Check the base URL.")
-        raise_for_error_object(answer)
         data = answer.get("data")
         entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
         if not entries:

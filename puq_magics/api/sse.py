@@ -7,12 +7,31 @@ time taken is linear in the bytes however they are split.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from puq_magics.core.errors import InvalidResponseError
 
 _BOM = b"\xef\xbb\xbf"
 _MEBI = 1 << 20
+#: Words that servers and relays send as data to keep a connection open, also with a time.
+_KEEP_ALIVE_WORDS = frozenset(
+    {
+        "ping", "pong", "heart", "beat", "heartbeat", "keep", "alive", "keepalive", "openrouter", "processing",
+        "waiting", "queued", "pending", "ok", "tick", "noop", "t", "z", "utc", "gmt",
+    }
+)  # fmt: skip
+
+
+def is_keep_alive(data: str) -> bool:
+    """Return whether the data of an event is none: empty, numbers and signs, or a word that keeps a connection open.
+
+    >>> is_keep_alive("ping - 2026-11-29T10:00:00Z"), is_keep_alive("engine died")
+    (True, False)
+    """
+    if len(data) > 100 or data.startswith("{") or data.startswith("[") != data.rstrip().endswith("]"):
+        return False
+    return _KEEP_ALIVE_WORDS.issuperset(re.findall(r"[^\W\d_]+", data.lower()))
 
 
 class ServerSentEvent(NamedTuple):
@@ -128,11 +147,16 @@ class SSEDecoder:
         """
         if not self._data or not line.startswith(("data: {", "data:{", "data: [DONE]", "data:[DONE]")):
             return False
-        return self._data[0][:1] == "{" and self._data[-1].rstrip()[-1:] == "}"
+        last = next((part for part in reversed(self._data) if part), "")
+        return self._data[0][:1] == "{" and last.rstrip()[-1:] == "}"
 
     def _field(self, line: str) -> None:
+        if line.startswith("{"):  # a server that fails in mid-answer may write its error as it is
+            line = f"data:{line}"
         name, _, value = line.partition(":")  # a comment has an empty name
         value = value.removeprefix(" ")
+        if name == "error":  # of llama.cpp
+            name, self._type = "data", "error"
         if name == "data":
             self._data.append(value)
             self._data_size += len(value)
@@ -145,7 +169,11 @@ class SSEDecoder:
     def _dispatch(self) -> ServerSentEvent | None:
         data, event_type = self._data, self._type
         self._data, self._data_size, self._type = [], 0, ""
-        return ServerSentEvent("\n".join(data), event_type or "message", self._id) if data else None
+        return (
+            ServerSentEvent("\n".join(data), event_type or "message", self._id)
+            if data or event_type == "error"
+            else None
+        )
 
     def _check_size(self) -> None:
         if self._line_size + self._data_size > self._max_event_size:

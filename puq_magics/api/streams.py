@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from time import monotonic
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from puq_magics.api.error_body import append_detail, find_error, parse_error_body
 from puq_magics.api.response import too_large_error
-from puq_magics.api.sse import ServerSentEvent, SSEDecoder
+from puq_magics.api.sse import ServerSentEvent, SSEDecoder, is_keep_alive
 from puq_magics.core.errors import APIError, StreamError
 
 if TYPE_CHECKING:
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 #: Data of the event that ends a stream.
 DONE = "[DONE]"
-# Data that servers and relays send to keep a connection open.
-_KEEP_ALIVE = re.compile(
-    r"[\s:.-]*\[?(?:ping|pong|heart[-_ ]?beat|keep[-_ ]?alive|(?:\w+ )?processing|waiting|queued|ok)?\]?[\s:.-]*",
-    re.IGNORECASE,
-)
 _BOM = b"\xef\xbb\xbf"
 # An event stream begins with a field or a comment.
 _SSE_FIELDS = (b"data", b"event", b"id", b"retry", b":")
@@ -165,7 +159,7 @@ class EventStream(ResponseStream[_T]):
             return self._split_lines(data, ended)
         events = self._decoder.feed(data)
         if ended:
-            events += [event for event in self._decoder.flush() if is_complete_event(event.data)]
+            events += [event for event in self._decoder.flush() if _is_complete(event)]
         return events
 
     def _has_event_lines(self) -> bool:
@@ -189,13 +183,15 @@ class EventStream(ResponseStream[_T]):
 
     def _parse_event(self, event: ServerSentEvent) -> Any:
         """Return an event's JSON; None for an event to pass over. Raises StreamError for an error."""
-        is_message = event.type == "message"
+        data = event.data
+        while data.startswith("data:"):  # written twice by some relays
+            data = data[5:].lstrip()
         try:
-            answer = json.loads(event.data)
+            answer = json.loads(data)
         except (ValueError, RecursionError):
             if event.type == "error":
-                raise self._reported_error(*parse_error_body(event.data.encode("utf-8", "replace"))) from None
-            if not is_message or _KEEP_ALIVE.fullmatch(event.data):
+                raise self._reported_error(*parse_error_body(data.encode("utf-8", "replace"))) from None
+            if event.type != "message" or is_keep_alive(data):
                 return None
             raise StreamError(
                 f"the stream holds an event that is not JSON: {event.data[:80]!r}.", hint="Try again."
@@ -203,7 +199,7 @@ class EventStream(ResponseStream[_T]):
         if isinstance(answer, dict):
             self._raise_for_error(answer, event.type)
         elif event.type == "error":
-            raise self._reported_error(*parse_error_body(event.data.encode("utf-8", "replace")))
+            raise self._reported_error(*parse_error_body(data.encode("utf-8", "replace")))
         return answer
 
     def _raise_for_error(self, event: Mapping[str, Any], event_type: str = "message") -> None:
@@ -219,9 +215,14 @@ class EventStream(ResponseStream[_T]):
         )
 
 
-def is_complete_event(data: str) -> bool:
+def is_end(data: str) -> bool:
+    """Return whether an event's data ends the stream."""
+    return len(data) < 100 and data.replace("data:", "").strip().upper() in (DONE, "DONE")
+
+
+def _is_complete(event: ServerSentEvent) -> bool:
     """Return whether an event that lacks its blank line is complete all the same."""
     try:
-        return data.strip() == DONE or bool(json.loads(data))
+        return event.type == "error" or is_end(event.data) or bool(json.loads(event.data))
     except (ValueError, RecursionError):
         return False

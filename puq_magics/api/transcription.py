@@ -15,7 +15,7 @@ from puq_magics.api.error_body import (
     raise_for_error_object,
 )
 from puq_magics.api.sse import ServerSentEvent
-from puq_magics.api.streams import DONE, EventStream
+from puq_magics.api.streams import EventStream, is_end
 from puq_magics.api.types import Usage, join_surrogates, read_number, read_usage
 from puq_magics.core.errors import APIError, InvalidResponseError, StreamError
 from puq_magics.core.media_types import describe_non_media
@@ -83,6 +83,8 @@ def _parse_transcript(body: bytes, request_id: str | None) -> Transcript:
         return Transcript(join_surrogates([answer]), request_id=request_id, raw={"text": answer})
     if isinstance(answer, dict):
         return _from_json(answer, request_id)
+    if isinstance(answer, list):
+        raise_for_error_object(answer)
     if answer == [] or isinstance(answer, bool) or body.strip() == b"null":
         raise InvalidResponseError("the answer holds no text.", hint="Check the base URL and the model.")
     return Transcript(_read_plain_text(body), request_id=request_id)
@@ -215,7 +217,7 @@ class TranscriptStream(EventStream[str]):
         """Read one event and return its text."""
         if self._ended:
             return ""
-        if event.data.strip() == DONE:
+        if is_end(event.data):
             self._ended = True
             return ""
         answer = self._parse_event(event)

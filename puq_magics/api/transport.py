@@ -22,7 +22,7 @@ import urllib3.exceptions as u3
 
 from puq_magics.api.base_url import BaseURL
 from puq_magics.api.body import Body, open_body
-from puq_magics.api.error_body import is_quota_spent, parse_error_body
+from puq_magics.api.error_body import is_quota_spent
 from puq_magics.api.http_session import create_session, user_agent
 from puq_magics.api.request import Request, Retry
 from puq_magics.api.response import Response, parse_retry_after, read_error_body
@@ -181,7 +181,7 @@ class RequestsTransport:
         else:
             if not (answer.status in (429, 503) or (request.is_idempotent and answer.status >= 500)):
                 return None
-            if answer.status == 429 and is_quota_spent(*parse_error_body(answer.peek_error())):
+            if answer.status in (429, 503) and is_quota_spent(answer.peek_error()):
                 return None
             reason = "too many requests" if answer.status == 429 else f"the router answered {answer.status}"
             requested_delay = parse_retry_after(answer.headers)

@@ -86,22 +86,37 @@ class ChatCompletion:
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Chats count by the first names, images and sound by the second.
-_USAGE_KEYS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
+# The names of a count, in lower case and letters alone: of chats, of images and sound, and of Gemini.
+_USAGE_KEYS = (
+    ("prompttokens", "inputtokens", "prompttokencount"),
+    ("completiontokens", "outputtokens", "candidatestokencount"),
+    ("totaltokens", "totaltokencount"),
+)
+_COST_KEYS = ("cost", "totalcost", "estimatedcost")
 
 
 def read_usage(value: object) -> Usage | None:
-    """Return the ``usage`` of an answer, in either spelling; None without one, or where all counts are zero."""
+    """Return the ``usage`` of an answer, in any spelling; None without one, or where all counts are zero."""
     if not isinstance(value, dict):
         return None
+    named = {str(key).lower().replace("_", ""): count for key, count in value.items()}
     prompt, completion, total = (
-        next((count for key in keys if (count := _read_token_count(value.get(key))) is not None), None)
+        next((count for key in keys if (count := _read_token_count(named.get(key))) is not None), None)
         for keys in _USAGE_KEYS
     )
     prompt, completion = prompt or 0, completion or 0
     total = total if total is not None else prompt + completion
-    cost = read_number(value.get("cost"))
+    cost = _read_cost(named)
     return Usage(prompt, completion, total, cost) if total or prompt or completion or cost else None
+
+
+def _read_cost(usage: Mapping[str, Any]) -> float | None:
+    """Return the cost that a usage reports; None without one, or for one that cannot be true."""
+    value = next((usage[key] for key in _COST_KEYS if usage.get(key) is not None), None)
+    if isinstance(value, dict):
+        value = value.get("total_cost")
+    cost = read_number(value)
+    return cost if cost is not None and cost >= 0 else None
 
 
 def read_models(answer: object) -> tuple[Model, ...]:

@@ -7,6 +7,9 @@ import re
 _OPENING_TAG = re.compile(r"\s*<(think|thinking|thought|reasoning)>", re.IGNORECASE)
 #: Some servers send the tag that opens the reasoning as a part of the prompt, and only the one that closes it.
 _LONE_CLOSING_TAG = re.compile(r"(?<!`)</think(?:ing)?>(?!`)", re.IGNORECASE)
+_BLOCK = re.compile(
+    r"^[ \t]*<(think|thinking|thought|reasoning)>.*?</\1>[ \t]*\n?", re.IGNORECASE | re.DOTALL | re.MULTILINE
+)
 _TAG_BEGINNINGS = tuple(f"<{name}>" for name in ("thinking", "think", "thought", "reasoning"))
 
 
@@ -16,17 +19,22 @@ def split_thinking(text: str) -> tuple[str, str]:
     >>> split_thinking("<think>Two and two</think>\n\n4")
     ('Two and two', '4')
     """
-    opening = _OPENING_TAG.match(text)
-    if opening is None:
+    found: list[str] = []
+    while (opening := _OPENING_TAG.match(text)) is not None:
+        closing = re.compile(rf"</{opening[1]}>", re.IGNORECASE).search(text, opening.end())
+        end, start_of_rest = (len(text), len(text)) if closing is None else closing.span()
+        found.append(text[opening.end() : end].strip())
+        text = text[start_of_rest:].lstrip()
+    if not found:
         closing = _LONE_CLOSING_TAG.search(text)
-        is_lone = closing is not None and "<think" not in text[: closing.start()].lower()
-        return _split_at(text, 0, closing) if closing is not None and is_lone else ("", text)
-    closing = re.compile(rf"</{opening[1]}>", re.IGNORECASE).search(text, opening.end())
-    return (text[opening.end() :].strip(), "") if closing is None else _split_at(text, opening.end(), closing)
+        if closing is not None and "<think" not in text[: closing.start()].lower():
+            found, text = [text[: closing.start()].strip()], text[closing.end() :].lstrip()
+    return "\n\n".join(filter(None, found)), text
 
 
-def _split_at(text: str, start: int, closing: re.Match[str]) -> tuple[str, str]:
-    return text[start : closing.start()].strip(), text[closing.end() :].lstrip()
+def strip_thinking(text: str) -> str:
+    """Return an answer without its reasoning, also that in tags between its lines."""
+    return _BLOCK.sub("", split_thinking(text)[1])
 
 
 class ThinkingSplitter:
@@ -35,6 +43,7 @@ class ThinkingSplitter:
     def __init__(self) -> None:
         self._held_back = ""
         self._closing_tag = ""  # while reasoning comes
+        self._has_reasoning = False
         self._is_text = False
 
     def feed(self, text: str) -> tuple[str, str]:
@@ -42,27 +51,27 @@ class ThinkingSplitter:
         if self._is_text:
             return text, ""
         text, self._held_back = self._held_back + text, ""
-        if not self._closing_tag:
-            opening = _OPENING_TAG.match(text)
-            if opening is None:
-                return self._wait_for_tag(text)
-            self._closing_tag, text = f"</{opening[1].lower()}>", text[opening.end() :]
-        reasoning, tag, rest = self._partition(text)
-        if not tag:
-            return "", reasoning
-        if rest.strip():
-            self._is_text = True
-            return rest.lstrip(), reasoning
-        self._held_back = tag
-        return "", reasoning
+        reasoning = ""
+        while True:
+            if not self._closing_tag:
+                opening = _OPENING_TAG.match(text)
+                if opening is None:
+                    return self._wait_for_tag(text), reasoning
+                self._closing_tag, text = f"</{opening[1].lower()}>", text[opening.end() :]
+            part, tag, text = self._partition(text)
+            reasoning += part
+            if not tag:
+                return "", reasoning
+            self._closing_tag, self._has_reasoning = "", True
 
-    def _wait_for_tag(self, text: str) -> tuple[str, str]:
+    def _wait_for_tag(self, text: str) -> str:
+        """Return the text if it does not begin with a tag, or half of one."""
         start = text.lstrip().lower()
         if any(tag.startswith(start) for tag in _TAG_BEGINNINGS):
             self._held_back = text
-            return "", ""
+            return ""
         self._is_text = True
-        return text, ""
+        return text.lstrip() if self._has_reasoning else text
 
     def _partition(self, text: str) -> tuple[str, str, str]:
         """Return the reasoning, the closing tag if it is there, and the rest; hold back what may be half a tag."""

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from puq_magics.core.errors import NotJSONError
 from puq_magics.core.fences import OpenFence
-from puq_magics.core.thinking import split_thinking
+from puq_magics.core.thinking import strip_thinking
 
 #: Language names of Python in code fences; a fence without a language counts as Python.
 PYTHON_LANGUAGES = frozenset({"", "python", "python3", "py", "py3", "ipython", "ipython3", "pycon"})
@@ -43,7 +43,7 @@ class CodeBlock:
 def extract_code_blocks(text: str) -> tuple[CodeBlock, ...]:
     """Return the fenced code blocks of an answer in order, including those in quotations and lists."""
     blocks: list[CodeBlock] = []
-    text = split_thinking(text)[1]
+    text = strip_thinking(text)
     fence: OpenFence | None = None
     lines: list[str] = []
     for line in text.replace("\r\n", "\n").split("\n"):
@@ -65,7 +65,7 @@ def extract_code(text: str, *, all_blocks: bool = False) -> tuple[str, tuple[Cod
     The code is the first Python block, or all of them with ``all_blocks``; without Python, that of the first other
     language. An answer without fences that is valid Python counts as one block. Without any code it is empty.
     """
-    blocks = extract_code_blocks(text) or _unfenced_code(split_thinking(text)[1])
+    blocks = extract_code_blocks(text) or _unfenced_code(strip_thinking(text))
     candidates = [block for block in blocks if block.is_python] or blocks
     used = candidates if all_blocks else candidates[:1]
     code = "\n\n".join(block.code.strip("\n") for block in used)
@@ -77,7 +77,7 @@ def extract_json(text: str) -> Any:
 
     Of several fenced documents it is the first, of several within text the longest. Raises NotJSONError.
     """
-    answer, text = text, split_thinking(text)[1]
+    answer, text = text, strip_thinking(text)
     for document in _json_candidates(text):
         try:
             return _DECODER.decode(document)

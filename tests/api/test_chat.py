@@ -291,6 +291,22 @@ HALF = event(delta("half an "))
             }
         ),
         event({"choices": [{"delta": {"content": ""}}], "error": {"message": "engine died"}}),
+        event({"error_code": 336100, "error_msg": "engine died"}),
+        event({"statusCode": 500, "message": "engine died"}),
+        event({"status": 503, "message": "engine died"}),
+        event({"message": "engine died"}),
+        event({"err": "engine died"}),
+        event({"fault": {"faultstring": "engine died"}}),
+        event({"Error": {"Message": "engine died", "Code": "x"}}),
+        event({"header": {"code": 10013, "message": "engine died"}, "payload": {}}),
+        event({"event": "error", "data": {"message": "engine died"}}),
+        event({"type": "response.failed", "response": {"error": {"message": "engine died"}}}),
+        event({"choices": [{"index": 0, "delta": {"error": {"message": "engine died"}}}]}),
+        event({"error": {"message": "", "innererror": {"message": "engine died"}}}),
+        event([{"error": {"message": "engine died"}}]),
+        b'{"error": {"message": "engine died"}}\n\n',
+        b'error: {"code": 500, "message": "engine died"}\n\n',
+        b"event: error\n" + event({"text": "engine died"}),
         b"event: error\n" + event({"message": "engine died"}),
         b"event: error\n" + event(b"engine died"),
         b"event: error\n" + event(b'"engine died"'),
@@ -298,10 +314,27 @@ HALF = event(delta("half an "))
     ],
 )
 def test_an_error_in_each_spelling_ends_the_stream(error: bytes) -> None:
+    assert fail(stream(HALF + error.rstrip(b"\n"))).partial == "half an "
     for behind in (DONE, b""):
         failure = fail(stream(HALF + error + behind))
         assert failure.partial == "half an "
         assert "engine died" in failure.message
+
+
+@pytest.mark.parametrize("behind", [b"", DONE])
+def test_an_error_event_without_data_is_an_error(behind: bytes) -> None:
+    assert "reported an error" in fail(stream(HALF + b"event: error\n\n" + behind)).message
+
+
+@pytest.mark.parametrize("error", [None, "", {}, {"message": None, "code": None}, False])
+def test_fields_of_errors_that_are_empty_are_none(error: Any) -> None:
+    fine = {
+        "error": error,
+        "code": 0,
+        "message": "success",
+        "base_resp": {"status_code": 0, "status_msg": "ok"},
+    }
+    assert read(stream(event(delta("a") | fine) + event(delta("b", "stop") | fine) + DONE)) == "ab"
 
 
 @pytest.mark.parametrize(
@@ -312,6 +345,9 @@ def test_an_error_in_each_spelling_ends_the_stream(error: bytes) -> None:
         b"retry: 3000\n\n", b": ping\n\n", b":\n\n", b"id: 3\n\n", b"event: ping\n\n",
         b'event: ping\ndata: {"type": "ping"}\n\n', b"event: ping\ndata: now\n\n", b"event: heartbeat\ndata:\n\n",
         b'event: status\ndata: {"code": 102, "message": "queued"}\n\n', b'data: {"type": "ping"}\n\n',
+        b"data: ping - 2026-11-29 10:00:00.1\n\n", b"data: 2026-11-29T10:00:00Z\n\n", b"data: <ping>\n\n",
+        b'data: {"message": "ping"}\n\n', b'data: {"status": "queued", "message": "waiting"}\n\n',
+        b"data: []\n\n", b"data: 1764410000\n\n", b'data: "ping"\n\n', b"data: .\n\n",
         b"data: null\n\n", b"data: {}\n\n", b'data: {"object": "chat.completion.chunk", "code": 0, "msg": "ok"}\n\n',
     ],
 )  # fmt: skip
@@ -353,6 +389,13 @@ def test_lines_are_shown_as_they_come() -> None:
         [delta("a"), delta("", "stop") | {"x_groq": {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}}],
         [delta("a"), {"choices": [{"delta": {}, "finish_reason": "stop",
                                    "usage": {"prompt_tokens": "3", "completion_tokens": 2.0}}]}],
+        [delta("a"), {"choices": [{"delta": {"usage": {"prompt_tokens": 3, "completion_tokens": 2}},
+                                   "finish_reason": "stop"}]}],
+        [delta("a"), delta("", "stop") | {"usage": {"promptTokens": 3, "completionTokens": 2}}],
+        [delta("a"), delta("", "stop") | {"usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2}}],
+        [delta("a"), delta("", "stop") | {"response": {"usage": {"input_tokens": 3, "output_tokens": 2}}}],
+        [delta("a"), delta("", "stop") | {"usage": {"prompt_tokens": 3, "completion_tokens": 2}},
+         {"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0}}],
         [delta("a"), delta("", "stop"), b"[DONE]", {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}],
     ],
 )  # fmt: skip
@@ -415,8 +458,58 @@ def test_a_message_beside_the_deltas_is_no_second_text() -> None:
     assert read(stream(b"".join(event(chunk) for chunk in chunks))) == "Hello you!"
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"choices": [{"delta": None, "message": {"content": "Hello you"}, "finish_reason": "stop"}]},
+        {"choices": [{"message": {"content": "Hello you"}, "finish_reason": "stop"}]},
+        {
+            "choices": [
+                {"delta": {"content": ""}, "message": {"content": "Hello you"}, "finish_reason": "stop"}
+            ]
+        },
+        {
+            "choices": [
+                {"delta": {"content": "you"}, "message": {"content": "Hello you"}, "finish_reason": "stop"}
+            ]
+        },
+    ],
+)
+@pytest.mark.parametrize("behind_the_finish", [False, True])
+def test_a_whole_message_at_the_end_is_no_second_text(last: Any, behind_the_finish: bool) -> None:
+    has_part = (last["choices"][0].get("delta") or {}).get("content")
+    chunks = [delta("Hello "), *([] if has_part else [delta("you")])]
+    chunks += [delta("", "stop")] if behind_the_finish else []
+    body = b"".join(event(chunk) for chunk in [*chunks, last])
+    assert read(stream(body)) == "Hello you"
+    assert read(stream(*(event(chunk) for chunk in [*chunks, last]))) == "Hello you"
+
+
+def test_tool_calls_of_a_whole_message_are_no_second_ones() -> None:
+    call = {"index": 0, "id": "t", "function": {"name": "f", "arguments": "{}"}}
+    last = {"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    answer = stream(event(delta(tool_calls=[call])) + event(last))
+    assert read(answer) == ""
+    assert answer.completion.raw["choices"][0]["message"]["tool_calls"] == [call]
+
+
+def test_messages_can_be_parts() -> None:
+    chunks = [{"choices": [{"message": {"content": text}}]} for text in ("Hello ", "you")]
+    assert read(stream(b"".join(event(chunk) for chunk in [*chunks, delta("", "stop")]))) == "Hello you"
+
+
+def test_chunks_in_a_list() -> None:
+    body = json.dumps([delta("Hello "), delta("you", "stop")]).encode()
+    assert read(stream(body, content_type="application/json")) == "Hello you"
+
+
+def test_a_prefix_that_is_written_twice() -> None:
+    body = b"".join(b"data: " + event(chunk) for chunk in (delta("Hello "), delta("you", "stop")))
+    assert read(stream(body + b"data: data: [DONE]\n\n")) == "Hello you"
+
+
 def test_a_text_without_an_end_is_quoted_in_the_error() -> None:
-    failure = fail(stream(HALF + event({"message": "the engine restarts"})))
+    failure = fail(stream(HALF + event({"status": "x", "message": "the engine restarts"})))
     assert "the engine restarts" in failure.message
 
 

@@ -13,6 +13,7 @@ from puq_magics.api.choices import (
     count_extras,
     read_choices,
     read_content,
+    unknown_fields,
 )
 
 
@@ -36,6 +37,12 @@ from puq_magics.api.choices import (
         ),
         ([{"type": "reasoning", "text": "hm"}, {"type": "text", "text": "a"}], MessageText("a", "hm")),
         ({"type": "text", "text": "a"}, MessageText("a")),
+        ([{"type": "text", "text": {"value": "a", "annotations": []}}], MessageText("a")),
+        (
+            [{"type": "text", "thought": True, "text": "hm"}, {"type": "text", "text": "a"}],
+            MessageText("a", "hm"),
+        ),
+        ([{"type": "reasoning_content", "reasoning_content": "hm"}, {"text": "a"}], MessageText("a", "hm")),
     ],
 )
 def test_content(value: object, content: MessageText) -> None:
@@ -49,6 +56,9 @@ def test_content(value: object, content: MessageText) -> None:
         {"reasoning": "We count"},
         {"thinking": "We count"},
         {"thought": "We count"},
+        {"thoughts": "We count"},
+        {"reasoning_text": "We count"},
+        {"thinking_blocks": [{"type": "thinking", "thinking": "We count", "signature": "s"}]},
         {"reasoning": "We count", "reasoning_details": [{"type": "reasoning.text", "text": "We count"}]},
         {"reasoning_details": [{"type": "reasoning.text", "text": "We"}, {"type": "x", "text": " count"}]},
         {"reasoning_details": [{"type": "reasoning.summary", "summary": "We count"}]},
@@ -133,6 +143,57 @@ def test_a_tool_call_is_assembled(deltas: list[dict[str, Any]]) -> None:
     assert assembled["id"] == "t1"
 
 
+@pytest.mark.parametrize(
+    "parts", [("get_", "weather"), ("get_", "get_weather"), ("get_weather", "get_weather")]
+)
+def test_a_name_in_parts(parts: tuple[str, str]) -> None:
+    (assembled,) = build(*(call(index=0, function={"name": part, "arguments": "x"}) for part in parts))[
+        "tool_calls"
+    ]
+    assert assembled["function"] == {"name": "get_weather", "arguments": "xx"}
+
+
+def test_calls_that_all_have_the_same_index() -> None:
+    message = build(
+        call(index=0, id="a", function={"name": "f", "arguments": "{}"}),
+        call(index=0, id="b", function={"name": "g", "arguments": "["}),
+        call(index=0, function={"arguments": "]"}),
+    )
+    assert [(each["id"], each["function"]["arguments"]) for each in message["tool_calls"]] == [
+        ("a", "{}"),
+        ("b", "[]"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "extras"),
+    [
+        ({"tool_calls": {"id": "t"}}, ("1 tool call",)),
+        ({"content": [{"type": "tool_use", "name": "f"}]}, ("1 tool call",)),
+        ({"image": {"url": "u"}}, ("1 image",)),
+        ({"content": {"type": "image_url", "image_url": {"url": "u"}}}, ("1 image",)),
+        ({"audio": {"data": "AA"}}, ("1 recording",)),
+        ({"citations": ["u", "v"]}, ("2 sources",)),
+        ({"content": "a", "images": [], "audio": None, "refusal": None}, ()),
+    ],
+)
+def test_what_a_message_holds_beside_text(message: dict[str, Any], extras: tuple[str, ...]) -> None:
+    assert count_extras(message) == extras
+
+
+def test_fields_of_other_names() -> None:
+    message = {"role": "assistant", "content": "", "multi_mod_content": [1], "audio": None, "refusal": "no"}
+    assert unknown_fields(message) == ("multi_mod_content",)
+
+
+def test_what_a_text_part_holds_beside_its_text_is_kept() -> None:
+    part = {"type": "text", "text": "a", "annotations": [{"url": "u"}]}
+    assert build({"content": [part]})["content"] == [
+        {"type": "text", "text": "a"},
+        {"type": "text", "annotations": [{"url": "u"}]},
+    ]
+
+
 def test_parallel_tool_calls() -> None:
     message = build(
         call(index=0, id="a", function={"name": "f", "arguments": "{"}),
@@ -165,7 +226,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
         ([{"function_call": {"name": "f", "arguments": "{"}}, {"function_call": {"arguments": "}"}}],
          {"function_call": {"name": "f", "arguments": "{}"}}, ("1 tool call",)),
         ([{"annotations": [{"url": "u"}]}, {"annotations": [{"url": "u"}, {"url": "v"}]}],
-         {"annotations": [{"url": "u"}, {"url": "v"}]}, ()),
+         {"annotations": [{"url": "u"}, {"url": "v"}]}, ("2 sources",)),
         ([{"refusal": "I can"}, {"refusal": "not"}], {"refusal": "I cannot"}, ()),
     ],
 )  # fmt: skip

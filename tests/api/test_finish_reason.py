@@ -12,14 +12,16 @@ REASONS = {
     "length": [
         "length", "max_tokens", "MAX_TOKENS", "max-tokens", "maxTokens", "max_output_tokens", "max_new_tokens",
         "model_length", "token_limit", "model_context_window_exceeded", "max_length", "FINISH_REASON_MAX_TOKENS",
+        "ERROR_LIMIT",
     ],
     "filter": [
         "content_filter", "content-filter", "CONTENT_FILTERED", "SAFETY", "RECITATION", "BLOCKLIST", "refusal",
         "PROHIBITED_CONTENT", "SPII", "sensitive", "guardrail_intervened", "IMAGE_SAFETY", "moderation",
+        "ERROR_TOXIC",
     ],
     "failed": [
         "error", "ERROR", "network_error", "abort", "aborted", "cancelled", "insufficient_system_resource", "timeout",
-        "MALFORMED_FUNCTION_CALL", "internal_error", "ERROR_TOXIC",
+        "MALFORMED_FUNCTION_CALL", "internal_error",
     ],
     "unknown": ["OTHER", "pause_turn", "unknown", "LANGUAGE", "…"],
 }  # fmt: skip

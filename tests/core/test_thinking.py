@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.core.thinking import ThinkingSplitter, split_thinking
+from puq_magics.core.thinking import ThinkingSplitter, split_thinking, strip_thinking
 
 ANSWERS = [
     ("<think>a</think>b", "a", "b"),
@@ -15,6 +15,8 @@ ANSWERS = [
     ("<reasoning>a</reasoning>b", "a", "b"),
     ("<think>a</thinking></think>b", "a</thinking>", "b"),
     ("<think></think>b", "", "b"),
+    ("<think>a</think> <think>c</think>\nb", "a\n\nc", "b"),
+    ("<think>a</think><thinking>c", "a\n\nc", ""),
     ("<think>a", "a", ""),
     ("<think>a</thi", "a</thi", ""),
     ("b", "", "b"),
@@ -31,6 +33,19 @@ def test_the_reasoning_at_the_beginning(answer: str, reasoning: str, rest: str) 
     assert split_thinking(answer) == (reasoning, rest)
 
 
+@pytest.mark.parametrize(
+    ("answer", "rest"),
+    [
+        ("Sure.\n<think>a\n</think>\nb", "Sure.\nb"),
+        ("<think>a</think>b\n  <thinking>c</thinking>\nd", "b\nd"),
+        ("Write <think>a</think>", "Write <think>a</think>"),
+        ("b\n<think>a", "b\n<think>a"),
+    ],
+)
+def test_reasoning_between_lines_is_no_data(answer: str, rest: str) -> None:
+    assert strip_thinking(answer) == rest
+
+
 @pytest.mark.parametrize("answer", ["a</think>b", "a\n</think>\n\nb", "a</thinking> b"])
 def test_a_lone_closing_tag(answer: str) -> None:
     assert split_thinking(answer) == ("a", "b")
@@ -44,7 +59,7 @@ def test_in_parts(answer: str, reasoning: str, rest: str, size: int) -> None:
     splitter = ThinkingSplitter()
     parts = [splitter.feed(answer[n : n + size]) for n in range(0, len(answer), size)]
     assert "".join(text for text, _ in parts) == rest
-    assert "".join(thought for _, thought in parts).strip() == reasoning
+    assert "".join(thought for _, thought in parts).strip() == reasoning.replace("\n\n", "")
 
 
 @given(st.lists(st.text(alphabet="<think>/ a\n", max_size=9)))

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from raw_server import DONE, delta, event
 
-from puq_magics.core.errors import APIConnectionError, InvalidResponseError, PaymentRequiredError, ServerError
+from puq_magics.core.errors import (
+    APIConnectionError,
+    InvalidResponseError,
+    PaymentRequiredError,
+    RateLimitError,
+    ServerError,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +140,16 @@ QUOTA = {"error": {"message": "You exceeded your current quota.", "code": "insuf
             PaymentRequiredError,
         ),
         (("400 Bad Request", {"error": {"message": "Your credit balance is too low"}}), PaymentRequiredError),
+        (
+            ("429 Too Many Requests", {"error": {"type": "insufficient_quota", "code": 1}}),
+            PaymentRequiredError,
+        ),
+        (("429 Too Many Requests", {"error": "Your account is in arrears"}), PaymentRequiredError),
+        (
+            ("429 Too Many Requests", {"error": {"code": "credits_exhausted", "message": "x"}}),
+            PaymentRequiredError,
+        ),
+        (("503 Service Unavailable", {"error": {"code": "insufficient_user_quota"}}), PaymentRequiredError),
     ],
 )
 def test_a_spent_quota_is_not_retried(
@@ -144,6 +160,20 @@ def test_a_spent_quota_is_not_retried(
     assert type(raised) is error
     assert "quota is used up" in raised.message
     assert [request.method for request in server.requests] == ["POST"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "You exceeded your current quota: 15 requests per minute"},
+        {"message": "Resource has been exhausted (e.g. check quota).", "status": "RESOURCE_EXHAUSTED"},
+        "Too many requests",
+    ],
+)
+def test_a_rate_limit_is_no_spent_quota(use_responses: Any, shell: Any, error: Any) -> None:
+    use_responses(("429 Too Many Requests", {"error": error}))
+    shell.run("%config PuqMagics.max_retries = 0")
+    assert isinstance(shell.error("%puq_chat --no-stream hi"), RateLimitError)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def use_server(shell: Any, serve: Any) -> Any:
         ("--fail 402", "sandbox/chat", errors.PaymentRequiredError, "limit"),
         ("--fail 401", "sandbox/chat", errors.AuthenticationError, "%puq_login"),
         ("--fail 422", "sandbox/chat", errors.UnprocessableEntityError, "422"),
-        ("--fail 429", "sandbox/chat", errors.RateLimitError, "Try again in 0 seconds"),
+        ("--fail 429", "sandbox/chat", errors.RateLimitError, "Try again now"),
         ("--fail 500", "sandbox/chat", errors.ServerError, "500"),
         ("--fail 502", "sandbox/chat", errors.ServerError, "an HTML page"),
         ("--fail 503", "sandbox/chat", errors.ServerError, "503"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from puq_magics.api.choices import count_extras
+from puq_magics.api.choices import count_extras, unknown_fields
 from puq_magics.api.finish_reason import finish_kind
 from puq_magics.core.errors import InputError
 from puq_magics.core.thinking import split_thinking
@@ -77,7 +77,10 @@ class ChatResult(Result):
         choices = self.raw.get("choices")
         first = choices[0] if isinstance(choices, list) and choices else None
         message = first.get("message") if isinstance(first, dict) else None
-        return count_extras(message) if isinstance(message, dict) else ()
+        if not isinstance(message, dict):
+            return ()
+        sources = {"citations": self.raw.get("citations")} if not message.get("annotations") else {}
+        return count_extras(message | sources) or (() if self.text else unknown_fields(message))
 
     @property
     def is_cut_off(self) -> bool:
