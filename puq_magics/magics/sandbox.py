@@ -11,6 +11,7 @@ from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.core.files import expand_path
 from puq_magics.core.secret import Secret
 from puq_magics.magics.keys import CANNOT_PROMPT, prompt_for_key
+from puq_magics.magics.views import is_live
 from puq_magics.outputs.views.progress import TransferView
 from puq_magics.session.sandbox import (
     FETCH_HINT,
@@ -158,7 +159,7 @@ def _confirm_download(session: Session, download: str) -> bool:
 
 def _download_weights(session: Session) -> None:
     """Download the weights if they are missing or damaged. Raises ConfigurationError."""
-    view = TransferView(in_notebook=session.in_notebook, live=session.effective.live)
+    view = TransferView(in_notebook=session.in_notebook, live=is_live(session))
     try:
         summary = fetch_weights(view.report)
     except KeyboardInterrupt:

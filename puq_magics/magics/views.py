@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TypeVar
 
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
 from puq_magics.outputs.results.base import DisplayOnce
@@ -20,7 +22,7 @@ _UNSTREAMED_FORMATS = ("json", "html")
 
 def chat_view(session: Session, args: argparse.Namespace, answer_format: str = "markdown") -> ChatView:
     """Return the view of one chat call; the format ``text`` is printed, in a notebook too."""
-    footer, live = session.settings.footer, session.effective.live
+    footer, live = session.settings.footer, is_live(session)
     if args.quiet:
         return QuietChatView()
     if not session.in_notebook or answer_format == "text":
@@ -29,15 +31,16 @@ def chat_view(session: Session, args: argparse.Namespace, answer_format: str = "
         return TerminalView(footer=footer, live=live)
     from puq_magics.outputs.views.notebook import BufferedNotebookView, NotebookView
 
-    view = BufferedNotebookView if answer_format in _UNSTREAMED_FORMATS else NotebookView
-    return view(footer=footer, live=live)
+    if answer_format in _UNSTREAMED_FORMATS:
+        return BufferedNotebookView(footer=footer, live=live)
+    return NotebookView(footer=footer, live=live, appends=session.effective.live and not live)
 
 
 def media_view(
     session: Session, args: argparse.Namespace, activity: str, *, autoplay: bool = False
 ) -> MediaView:
     """Return the view of one media call; ``activity`` describes it while it runs."""
-    settings, live = session.settings, session.effective.live
+    settings, live = session.settings, is_live(session)
     if args.quiet:
         return QuietMediaView()
     if not session.in_notebook:
@@ -51,12 +54,29 @@ def media_view(
     )
 
 
+def is_live(session: Session) -> bool:
+    """Return whether outputs are updated while a call runs."""
+    return session.effective.live and not in_output_widget(session.shell)
+
+
+def in_output_widget(shell: InteractiveShell) -> bool:
+    """Return whether outputs go to an ipywidgets.Output now: it shows first displays, and no updates of them."""
+    widgets = sys.modules.get("ipywidgets.widgets.widget_output")
+    message_id = (getattr(shell.display_pub, "parent_header", None) or {}).get("msg_id")
+    if widgets is None or not message_id:
+        return False
+    instances = list(sys.modules["ipywidgets.widgets.widget"]._instances.values())
+    return any(isinstance(each, widgets.Output) and each.msg_id == message_id for each in instances)
+
+
 def autoplay_warning(session: Session, args: argparse.Namespace) -> str:
     """Return a note why ``--autoplay`` has no effect; empty where it has."""
     if args.quiet:
         return "not played: -q shows no player"
     if not session.in_notebook:
         return "not played: a terminal has no player"
+    if in_output_widget(session.shell):
+        return "not played: an Output widget shows no updates"
     return "" if session.effective.live else "not played: displays are not updated (PuqMagics.live)"
 
 

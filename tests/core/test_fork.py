@@ -133,7 +133,7 @@ def test_a_child_writes_to_the_ledger_as_a_session_of_its_own(tmp_path: Path) ->
 
 
 def test_locks_held_during_a_fork_do_not_hold_the_child() -> None:
-    costs, models, ledger = CostTracker(), ModelList(lambda *, quick=False: Router()), Ledger(enabled=False)
+    costs, models, ledger = CostTracker(), ModelList(lambda **_: Router()), Ledger(enabled=False)
     models._idle.clear()  # as while a thread fetches
     with costs._lock, models._lock, ledger._lock:
 

@@ -53,6 +53,7 @@ _SILENCE_SHOWN_AFTER = (
 )  # seconds after which to say that nothing comes: at first, and in mid-answer
 _TICK_INTERVALS = (1.0, 5.0)  # seconds between the ticks of a short wait, and of a long one
 _COALESCE_SECONDS = 0.01  # seconds for words to gather before they are read, when no frame is due
+_APPENDED_CHARS = 300  # characters after which an output that is not updated ends, at the end of a block
 _BURST_CHARS = 500  # characters in one reading after which there is nothing to wait for
 
 
@@ -105,11 +106,16 @@ class UpdatableDisplay:
 
 
 class NotebookView:
-    """Shows an answer as Markdown with its plain text beside it; reasoning folded above it."""
+    """Shows an answer as Markdown with its plain text beside it; reasoning folded above it.
 
-    def __init__(self, *, footer: str = "full", live: bool = True) -> None:
+    Without ``live`` no output is updated: the answer is shown when it is complete, or, if it ``appends``, each part
+    of it when that is complete.
+    """
+
+    def __init__(self, *, footer: str = "full", live: bool = True, appends: bool = False) -> None:
         self._footer = footer
         self._live = live
+        self._appends = appends
         self._rate_limiter = FrameRateLimiter()
         self._display = UpdatableDisplay()
         self._reasoning_display: UpdatableDisplay | None = None
@@ -127,6 +133,8 @@ class NotebookView:
     def _feed(self) -> MarkdownFeed:
         from puq_magics.outputs.markdown.feed import MarkdownFeed
 
+        if self._appends:
+            return MarkdownFeed(segment_size=_APPENDED_CHARS)
         return MarkdownFeed() if self._live else MarkdownFeed(segment_size=None)
 
     def prepare(self) -> None:
@@ -150,7 +158,7 @@ class NotebookView:
         self._last_delta_at, self._last_tick = monotonic(), 0.0
         self._reasoning += delta.reasoning
         if delta.text:
-            if self._live and not self._shown_chars:
+            if (self._live or self._appends) and not self._shown_chars:
                 self._show_reasoning()
             self._append_text(delta.text)
         self._needs_repaint = True
