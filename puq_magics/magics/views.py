@@ -88,5 +88,5 @@ def show_value(session: Session, value: T, args: argparse.Namespace, *, is_resul
         session.shell.push({args.out: value})
     if not args.quiet:
         display(value)
-    session.mark_displayed(value)
+    session.mark_displayed(value, is_quiet=args.quiet)
     return value

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from puq_magics.api.request import Request, Retry
 from puq_magics.api.types import Usage
@@ -18,6 +19,7 @@ from puq_magics.core.errors import (
     PuqError,
     RedirectError,
 )
+from puq_magics.core.text import one_line
 from puq_magics.outputs.results.base import INTERRUPTED, Result
 from puq_magics.session.budget import CallInfo
 from puq_magics.session.session import Session
@@ -36,6 +38,10 @@ V = TypeVar("V", bound="CallView", contravariant=True)
 
 class CallView(Protocol):
     """Shows one call, of any kind."""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it shows nothing."""
 
     def prepare(self) -> None:
         """Import what showing needs; called from another thread during the blocking call."""
@@ -113,7 +119,8 @@ def run_call(session: Session, call: Call[R, V], view: V, out: str | None = None
     and what ``finalize`` raises.
     """
     router, account = session.router(), session.account()
-    started_at, problem = _reserve_and_run(router, account, call, view)
+    guarded_view = GuardedView(view)
+    started_at, problem = _reserve_and_run(router, account, call, cast(V, guarded_view))
     is_interrupted = isinstance(problem, KeyboardInterrupt)
     result = call.result(_status(problem))
     result.latency = None if started_at is None else monotonic() - started_at
@@ -132,7 +139,7 @@ def run_call(session: Session, call: Call[R, V], view: V, out: str | None = None
             if started_at is not None:
                 is_interrupted |= _record(session, account, router.address.host, call, result, problem)
         finally:
-            _show(session, view, result if is_shown else None)
+            _show(session, guarded_view, result if is_shown else None)
     if is_interrupted:
         raise Interrupted.with_result(result)  # a new one: the frames of the first may hold the key
     if isinstance(problem, APIError):
@@ -249,12 +256,50 @@ def _record_in_ledger(
     )
 
 
-def _show(session: Session, view: CallView, result: Result | None) -> None:
+class GuardedView:
+    """Passes calls on to a view until one fails: an error of showing ends the showing, and not the call."""
+
+    def __init__(self, view: CallView) -> None:
+        self._view = view
+        self.is_quiet: bool = view.is_quiet
+        self.error: Exception | None = None
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._view, name)
+
+        def _guarded(*args: Any, **kwargs: Any) -> Any:
+            if self.error is None:
+                try:
+                    return method(*args, **kwargs)
+                except Exception as error:  # noqa: BLE001 - a front end's hook may raise anything
+                    self.error = error
+            return None
+
+        setattr(self, name, _guarded)
+        return _guarded
+
+
+def _show(session: Session, view: GuardedView, result: Result | None) -> None:
     if result is None:
         view.abandon()
+        return
+    view.show_result(result)
+    if view.error is None:
+        session.mark_displayed(result, is_quiet=view.is_quiet)
     else:
-        view.show_result(result)
-        session.mark_displayed(result)
+        _show_as_text(result, view.error)
+
+
+def _show_as_text(result: Result, error: Exception) -> None:
+    """Print a result whose view failed, as far as that is possible."""
+    from puq_magics.outputs.control_chars import strip_control_chars
+    from puq_magics.outputs.views.stdout import Stdout
+
+    reason = one_line(f"{type(error).__name__}: {error}", 200)
+    with suppress(Exception):  # standard output may be closed, too
+        Stdout().write(f"{strip_control_chars(str(result))}\n")
+    with suppress(Exception):
+        sys.stderr.write(f"The answer is in _puq; showing it failed ({reason}).\n")
 
 
 def _add_hints(session: Session, info: CallInfo, result: Result, error: APIError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,6 +48,20 @@ class CellTracker:
     def number(self) -> int | None:
         """The number of the running cell, or of the last one: n of ``In[n]``; None if it has none, as in nbval."""
         return _prompt_number(self._shell) if self._run is None else self._number
+
+    @property
+    def ends_with_magic(self) -> bool:
+        """Whether the running cell ends with the call of a magic, whose value is the cell's; True if unknown."""
+        code = getattr(self._running, "raw_cell", None)
+        try:
+            body = ast.parse(self._shell.transform_cell(code)).body if code else []
+        except (SyntaxError, ValueError):
+            body = []
+        if not body:
+            return True
+        call = body[-1].value if isinstance(body[-1], ast.Expr) else None
+        name = call.func.attr if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) else ""
+        return name in ("run_line_magic", "run_cell_magic")
 
     def open(self) -> None:
         """Begin to look at cells; again after ``close``, in the same cell or in a later one."""
@@ -175,6 +190,11 @@ class Conversations:
     def execution_number(self) -> int:
         """Return the number of this execution among all; cells that run within another are part of it."""
         return self._cells.execution_number
+
+    @property
+    def ends_with_magic(self) -> bool:
+        """Whether the running cell ends with the call of a magic, whose value is the cell's; True if unknown."""
+        return self._cells.ends_with_magic
 
     @property
     def cell_number(self) -> int | None:

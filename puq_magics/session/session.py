@@ -107,8 +107,13 @@ class Session:
         if name is not None:
             self.shell.push({name: result})
 
-    def mark_displayed(self, result: Displayable) -> None:
-        """Mark a result as displayed by the running cell, which then does not display it as its value."""
+    def mark_displayed(self, result: Displayable, *, is_quiet: bool = False) -> None:
+        """Mark a result as displayed by the running cell, which then does not display it as its value.
+
+        A quiet result is only kept from being displayed as the value of its own magic.
+        """
+        if is_quiet and not self.conversations.ends_with_magic:
+            return
         result.already_displayed = True
         self._displayed.append(result)
 

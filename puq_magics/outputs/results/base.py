@@ -36,8 +36,14 @@ class DisplayOnce:
         if self.already_displayed:
             if sys.stdout.isatty():
                 sys.stdout.write("\r\x1b[K")  # a terminal has written its `Out[n]:` already
-        else:
-            display(self._repr_mimebundle_(), raw=True)
+            return
+        bundle = self._repr_mimebundle_()
+        try:
+            display(bundle, raw=True)
+        except UnicodeEncodeError:  # of a terminal with another encoding
+            from puq_magics.outputs.views.stdout import Stdout
+
+            Stdout().write(f"{bundle['text/plain']}\n")
 
 
 #: ``status`` of an answer that a person stopped.

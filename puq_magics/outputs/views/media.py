@@ -5,12 +5,11 @@ All three views have the methods of MediaView. ``show_waiting`` and ``show_progr
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import Protocol, TextIO
+from typing import Protocol
 from uuid import uuid4
 
 from puq_magics.api.request import Retry
@@ -19,6 +18,7 @@ from puq_magics.outputs.control_chars import ControlCharFilter
 from puq_magics.outputs.results import SpeechResult, TranscriptResult
 from puq_magics.outputs.results.base import MAX_EMBED_MB, MediaFile, MediaResult, Result
 from puq_magics.outputs.views.progress import ERASE_LINE, CallStatus, ProgressBar, status_bundle
+from puq_magics.outputs.views.stdout import Stdout, Writer
 
 
 def save_oversized_files(result: MediaResult, folder: Path | None = None) -> None:
@@ -61,6 +61,10 @@ def save_unsaved_files(result: Result, folder: Path) -> list[str]:
 class MediaView(Protocol):
     """Shows one call."""
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it shows nothing."""
+
     def prepare(self) -> None:
         """Make ready what showing needs; called beside the blocking call, from another thread."""
 
@@ -91,6 +95,8 @@ class MediaView(Protocol):
 
 class _StatusView(ABC):
     """Says what is waited for, one line after another in the same place."""
+
+    is_quiet = False
 
     def __init__(self, status: CallStatus) -> None:
         self._status = status
@@ -212,13 +218,13 @@ class TerminalMediaView(_StatusView):
         live: bool = True,
         folder: Path | None = None,
         clock: Callable[[], float] = monotonic,
-        out: Callable[[], TextIO] | None = None,
+        out: Callable[[], Writer] | None = None,
     ) -> None:
         super().__init__(CallStatus(activity, clock))
         self._footer = footer
         self._live = live
         self._folder = folder
-        self._out = out or (lambda: sys.stdout)
+        self._out = out or Stdout
         self._status_shown = False
         #: The words of a transcript that are printed.
         self._printed_text = ""
@@ -300,6 +306,8 @@ class TerminalMediaView(_StatusView):
 
 class QuietMediaView:
     """Shows nothing."""
+
+    is_quiet = True
 
     def prepare(self) -> None:
         """Implement `MediaView`."""

@@ -112,6 +112,8 @@ class NotebookView:
     of it when that is complete.
     """
 
+    is_quiet = False
+
     def __init__(self, *, footer: str = "full", live: bool = True, appends: bool = False) -> None:
         self._footer = footer
         self._live = live

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextvars
-import sys
 import threading
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
-from typing import TextIO
 
 from puq_magics.api.request import Retry
+from puq_magics.outputs.views.stdout import Stdout, Writer
 
 
 class Ticker:
@@ -203,10 +202,10 @@ class TransferView:
         in_notebook: bool,
         live: bool = True,
         clock: Callable[[], float] = monotonic,
-        out: Callable[[], TextIO] | None = None,
+        out: Callable[[], Writer] | None = None,
     ) -> None:
         self._in_notebook = in_notebook
-        self._out = out or (lambda: sys.stdout)
+        self._out = out or Stdout
         self._live = live and (in_notebook or self._out().isatty())
         self._status = CallStatus("", clock)
         self._written = False

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from time import monotonic
-from typing import TextIO
 
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
 from puq_magics.outputs.markdown.feed import ControlCharFilter, strip_control_chars
 from puq_magics.outputs.results.chat import ChatResult
+from puq_magics.outputs.views.stdout import Stdout, Writer
 
 _ERASE_LINE = "\r\x1b[K"
 
@@ -18,12 +17,14 @@ _ERASE_LINE = "\r\x1b[K"
 class TerminalView:
     """Prints to standard output."""
 
+    is_quiet = False
+
     def __init__(
-        self, *, footer: str = "full", live: bool = True, out: Callable[[], TextIO] | None = None
+        self, *, footer: str = "full", live: bool = True, out: Callable[[], Writer] | None = None
     ) -> None:
         self._footer = footer
         self._live = live
-        self._out = out or (lambda: sys.stdout)
+        self._out = out or Stdout
         self._filter = ControlCharFilter()
         self._shown_chars = 0  # characters of the answer
         self._reasoning_chars = 0

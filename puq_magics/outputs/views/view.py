@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 class ChatView(Protocol):
     """Shows one answer."""
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it shows nothing."""
+
     def prepare(self) -> None:
         """Make ready what showing needs; called beside the blocking call, from another thread."""
 
@@ -56,6 +60,8 @@ def watch(stream: ChatStream, view: ChatView) -> None:
 
 class QuietChatView:
     """Shows nothing."""
+
+    is_quiet = True
 
     def prepare(self) -> None:
         """Implement `ChatView`."""
