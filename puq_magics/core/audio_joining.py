@@ -88,8 +88,9 @@ def _checksum(page: bytes) -> int:
 #: By the format of MediaType. FLAC and MP4 count their samples in a head of their own.
 JOINABLE = ("wav", "mp3", "aac", "ogg")
 
-#: Sizes from here on are what a writer puts that cannot know: 0xFFFFFFFF, or 2 GiB less a little (SoX).
-_UNKNOWN_SIZE = 0x7FFF0000
+#: Sizes from here on stand for an unknown one: writers use 0xFFFFFFFF, 2 GiB less a little, a billion. No answer is
+#: that long: 256 MiB are an hour and a half of speech.
+_UNKNOWN_SIZE = 0x10000000
 _MP3_RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG 1; half of it in MPEG 2, a quarter in MPEG 2.5
 _MP3_KBITS = {
     1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -160,7 +161,7 @@ def _has_unknown_size(data: bytes) -> bool:
 
 
 def _is_unknown_size(size: int) -> bool:
-    """Return whether a size means an unknown one: 0, or the largest that its writer can write."""
+    """Return whether a size stands for an unknown one: 0, or one that no answer has."""
     return size == 0 or size >= _UNKNOWN_SIZE
 
 

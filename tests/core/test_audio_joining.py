@@ -33,7 +33,9 @@ def read(data: bytes) -> tuple[int, int, int, bytes]:
 ONE, TWO = struct.pack("<4h", 1, 2, 3, 4), struct.pack("<3h", 5, 6, 7)
 
 
-@pytest.mark.parametrize("size", [0xFFFFFFFF, 0, 0x7FFFFFFF])
+@pytest.mark.parametrize(
+    "size", [0xFFFFFFFF, 0, 0x7FFFFFFF, 0x7FFFFFFF - 36, 2_000_000_000, 1_000_000_000, 1 << 28]
+)
 def test_a_streamed_wav_gets_a_head_that_is_true(size: int) -> None:
     whole = wav(ONE)
     assert join([as_streamed_wav(whole, size)], "wav") == whole
