@@ -1,7 +1,7 @@
 """Export of conversations as readable documents: Markdown, or a notebook of Markdown cells.
 
-Whatever the texts contain, the document keeps its structure. Questions are shown literally. Answers are Markdown, in
-a quotation or a cell of their own, which ends any open fence; HTML tags are shown as text.
+Whatever the texts contain, the document keeps its structure, and loads nothing when it is opened. Questions are shown
+literally. Answers are Markdown that has passed the sanitiser of the displays, in a quotation or a cell of their own.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.core.fences import OpenFence, make_fence
+from puq_magics.core.fences import make_fence
 from puq_magics.core.files import expand_path, save_bytes
+from puq_magics.outputs.markdown.feed import sanitize_markdown
 from puq_magics.prompts.conversation.storage import encode_json
 from puq_magics.prompts.conversation.turns import ConversationData, Turn, is_text_part
 
@@ -24,15 +25,6 @@ _MARKDOWN_SYNTAX = re.compile(
     r"\A(?P<number>[0-9]{1,9})(?=[.)])|\A[-+#>]|[*<\[\\\]`~$]|&(?=[#A-Za-z])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
 )
 _IMAGE_DATA_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,([A-Za-z0-9+/]+={0,2})")
-_LIST_ITEM = re.compile(r"\s*(?:[-+*]|\d{1,9}[.)])\s")
-_BLOCK_START = re.compile(r"\n\s*(?:[-+*>#|<]|\d{1,9}[.)])")
-# Mathematics, code and links to keep, or a `<` that may begin a tag or a comment.
-_MATH_CODE_OR_TAG = re.compile(
-    r"\\\((?P<inline>[^\n$]{1,500}?)\\\)|\\\[(?P<display>[^$]{1,2000}?)\\\]"
-    r"|(?:\\.|(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)|<https?://[^\s<>]+>)"
-    r"|(?P<tag><)(?=[!?]|/?[A-Za-z][A-Za-z0-9-]*(?:[\s/>]|\Z))",
-    re.DOTALL,
-)
 
 
 @dataclass(frozen=True)
@@ -102,7 +94,7 @@ def _sections(conversation: ConversationData, *, embed: bool) -> Iterator[_Secti
         continue_sections = [
             f"*Continued after:*\n\n{_format_verbatim(prompt)}" for prompt in turn.continue_prompts
         ]
-        text = "\n\n".join([_metadata_line(turn), *continue_sections, escape_active_markdown(turn.answer)])
+        text = "\n\n".join([_metadata_line(turn), *continue_sections, sanitize_markdown(turn.answer)])
         yield _Section(f"answer-{number}", f"Answer {number}", text)
     if conversation.system and conversation.system != system:
         yield _system_section(conversation.system, len(conversation.turns) + 1)
@@ -168,66 +160,6 @@ def blockquote(markdown: str) -> str:
     return "\n".join(
         f"> {line}".rstrip() if not line.strip() else f"> {line}" for line in markdown.split("\n")
     )
-
-
-def escape_active_markdown(markdown: str) -> str:
-    """Return Markdown with HTML tags as text and mathematics between dollar signs; code is unchanged."""
-    done: list[str] = []
-    paragraph: list[str] = []  # lines that a span of code may extend over
-    fence: OpenFence | None = None
-    in_list = False
-    for line in [*_normalize(markdown).split("\n"), ""]:  # an empty line ends the paragraph
-        if fence is not None and _is_in_container(fence.prefix, line):
-            done.append(line)
-            fence = None if fence.closed_by(line.strip(" \t>")) else fence
-            continue
-        fence = OpenFence.from_line(line)
-        if fence is not None:
-            # Without an info string, so that any closing line ends it; indented lines are code, except in lists.
-            fence = (
-                None
-                if _is_indented(fence.prefix) and not in_list
-                else OpenFence(fence.marker, "", fence.prefix)
-            )
-        if line.strip():
-            in_list = bool(_LIST_ITEM.match(line)) or (in_list and line[0].isspace())
-        if line.strip() and fence is None:
-            paragraph.append(line)
-            continue
-        if paragraph:
-            done.append(_MATH_CODE_OR_TAG.sub(_escape_active, "\n".join(paragraph)))
-            paragraph.clear()
-        done.append(line)
-    return "\n".join(done[:-1])
-
-
-def _escape_active(match: re.Match[str]) -> str:
-    """Escape a tag, and put mathematics between dollar signs, which notebooks and GitHub render.
-
-    A block that begins within a span of code ends it, so that it is none.
-    """
-    for name, marker in (("inline", "$"), ("display", "$$")):
-        if match[name] and (formula := " ".join(match[name].split())):
-            return f"{marker}{formula}{marker}".replace("<", "\\lt ")
-    if match["tag"] or _BLOCK_START.search(match[0]):
-        return match[0].replace("<", "\\<")
-    return match[0]
-
-
-def _is_indented(prefix: str) -> bool:
-    margin = prefix.expandtabs(4)
-    return len(margin) - len(margin.lstrip()) > 3
-
-
-def _is_in_container(prefix: str, line: str) -> bool:
-    """Return whether a line is still in the quotation or the list item that a fence with this prefix is in."""
-    if not line.strip():
-        return ">" not in prefix
-    if ">" in prefix and not line.lstrip().startswith(">"):
-        return False
-    line = line.expandtabs(4)
-    margin = len(line) - len(line.lstrip(" >"))
-    return not prefix.strip(" \t>") or margin >= len(prefix.expandtabs(4))
 
 
 def _format_verbatim(text: str) -> str:

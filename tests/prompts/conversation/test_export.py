@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from markdown_it import MarkdownIt
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
 from puq_magics.prompts.conversation.conversation import Conversation
-from puq_magics.prompts.conversation.export import escape_active_markdown, to_markdown, to_notebook
+from puq_magics.prompts.conversation.export import to_markdown, to_notebook
 
 AT = datetime(2026, 1, 31, 12, 30, tzinfo=UTC)
 PNG = base64.b64encode(b"\x89PNG" * 500).decode()
@@ -149,6 +150,15 @@ def kinds(markdown: str) -> set[str]:
     return {each.type for token in tokens for each in (token, *(token.children or ()))}
 
 
+def foreign_html(markdown: str) -> str:
+    """Return the HTML in a text that the sanitiser did not write: its own are bare tags around entities."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
+    every = (each for token in tokens for each in (token, *(token.children or ())))
+    found = "".join(each.content for each in every if each.type in ("html_block", "html_inline"))
+    bare = re.sub(r"</?(?:br|code|pre|span|sub)>", "", found)
+    return "<" if "<" in bare else ""
+
+
 @pytest.mark.parametrize("words", HOSTILE)
 def test_the_shape_survives_whatever_is_said(words: str) -> None:
     chat = Conversation("main", words)
@@ -163,9 +173,9 @@ def test_the_shape_survives_whatever_is_said(words: str) -> None:
         "Question 2",
         "Answer 2",
     ]
-    assert not {"html_block", "html_inline"} & kinds(document)
+    assert foreign_html(document) == ""
     for cell in to_notebook(chat)["cells"]:
-        assert not {"html_block", "html_inline"} & kinds(cell["source"])
+        assert foreign_html(cell["source"]) == ""
 
 
 PIECES = [
@@ -193,7 +203,7 @@ PIECES = [
 @settings(derandomize=True, deadline=None, database=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 def test_no_tag_gets_through(words: str) -> None:
-    assert not {"html_block", "html_inline"} & kinds(to_markdown(of("?", f"{words}.")))
+    assert foreign_html(to_markdown(of("?", f"{words}."))) == ""
 
 
 @settings(derandomize=True, deadline=None, database=None)
@@ -238,42 +248,30 @@ def test_a_question_of_several_lines_is_shown_to_the_letter() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "`a<b>` and ``x ` <i>``",
-        "```html\n<b>bold</b>\n```",
-        "~~~\n<b>\n```\n<i>\n~~~",
-        "if a < b and 3 <4 then $a<b$",
-        "see <https://example.com/a?b=c>",
-        "x <- 5, a <= b, ->, 😀 <3",
-        "1. ```\n   <b>\n   ```",
-        "spans `of two\nlines <b> in` it",
+        "![x](http://example.com/a.png)",
+        "![x][y]\n\n[y]: http://example.com/a.png",
+        "![y]\n\n[y]: http://example.com/a.png",
+        "[![x](http://example.com/a.png)](http://example.com)",
+        "<img src=http://example.com/a.png>",
+        "> - ![x](<http://example.com/a.png>)",
+        "| a |\n|---|\n| ![x](//example.com/a.png) |",
+        "![x](data:image/svg+xml;base64,AAAA)",
+        "![x](attachment:image-1.png)",
     ],
 )
-def test_what_is_no_tag_stays_as_it_is(words: str) -> None:
-    assert escape_active_markdown(words) == words
+def test_no_image_of_a_model_is_loaded(words: str) -> None:
+    chat = of("?", f"Here: {words}\n\n{words}")
+    for text in (to_markdown(chat), *(cell["source"] for cell in to_notebook(chat)["cells"])):
+        assert foreign_html(text) == ""
+        assert "image" not in kinds(text)
 
 
-def test_tags_are_shown_as_text() -> None:
-    assert (
-        escape_active_markdown("a <b>bold</b> <br/> <!-- x --> `<i>`")
-        == "a \\<b>bold\\</b> \\<br/> \\<!-- x --> `<i>`"
-    )
-
-
-def test_mathematics_is_between_dollars() -> None:
-    assert escape_active_markdown("so \\( x_1 < y \\) and `\\(a\\)` and \\\\(b\\\\)") == (
-        "so $x_1 \\lt  y$ and `\\(a\\)` and \\\\(b\\\\)"
-    )
-    assert (
-        escape_active_markdown("so\n\\[\n  a\n  = b\n\\]\n\n$c$ \\( $ \\)")
-        == "so\n$$a = b$$\n\n$c$ \\( $ \\)"
-    )
-
-
-def test_control_characters_do_nothing() -> None:
-    assert (
-        escape_active_markdown("a\r\nb\x1b[2Jc\x9b\t\ud800")
-        == "a\nb\N{REPLACEMENT CHARACTER}[2Jc\N{REPLACEMENT CHARACTER}\t\N{REPLACEMENT CHARACTER}"
-    )
+def test_links_of_a_model_run_no_code() -> None:
+    tokens = MarkdownIt("commonmark").parse(to_markdown(of("?", "[x](javascript:alert(1)) [y](https://a.b)")))
+    links = [
+        child.attrs["href"] for token in tokens for child in token.children or [] if child.type == "link_open"
+    ]
+    assert links == ["https://a.b"]
 
 
 def test_attachments_are_told_of() -> None:
@@ -330,7 +328,7 @@ def test_a_notebook(tmp_path: Path) -> None:
         "## Question 1\n\n> What is this?\n\n![Attached image](attachment:image-1.png)"
     )
     assert question.attachments == {"image-1.png": {"image/png": PNG}}
-    assert answer.source == ("## Answer 1\n\n`m/1` · 2026-01-31 12:30 UTC\n\nA **cat**.\n\n```\nopen")
+    assert answer.source == ("## Answer 1\n\n`m/1` · 2026-01-31 12:30 UTC\n\nA **cat**.\n\n```\nopen\n```")
 
 
 def test_the_ending_decides(tmp_path: Path) -> None:
