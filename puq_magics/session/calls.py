@@ -41,7 +41,7 @@ class CallView(Protocol):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether it shows nothing."""
+        """True if it shows nothing."""
 
     def prepare(self) -> None:
         """Import what showing needs; called from another thread during the blocking call."""

@@ -63,7 +63,7 @@ class MediaView(Protocol):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether it shows nothing."""
+        """True if it shows nothing."""
 
     def prepare(self) -> None:
         """Make ready what showing needs; called beside the blocking call, from another thread."""

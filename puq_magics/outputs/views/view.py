@@ -18,7 +18,7 @@ class ChatView(Protocol):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether it shows nothing."""
+        """True if it shows nothing."""
 
     def prepare(self) -> None:
         """Make ready what showing needs; called beside the blocking call, from another thread."""
