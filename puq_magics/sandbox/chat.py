@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from tornado.iostream import StreamClosedError
@@ -36,8 +37,8 @@ class ChatHandler(SSEHandler):
     async def post(self) -> None:
         """Read the request, and answer it unless it is refused."""
         self.raise_planned_fault()
-        request = read_chat_request(self.body)
         with suppress(StreamClosedError):  # the client went: an answer ends there
+            request = await self.compute(partial(read_chat_request, self.body))
             model = await self._model(request.model)
             backend = self._backend(model)
             if backend is not None:
@@ -64,8 +65,9 @@ class ChatHandler(SSEHandler):
 
     async def _answer_from_script(self, request: ChatRequest, model: ModelEntry) -> None:
         script = SCRIPTS.get(model.code, SCRIPTS["sandbox/short"])
-        steps = iter_steps(script(request), request.max_completion_tokens)
-        completion = CompletionBuilder(model.code, request.prompt_tokens)
+        actions = await self.compute(lambda: list(script(request)))
+        steps = iter_steps(actions, request.max_completion_tokens)
+        completion = CompletionBuilder(model.code, request.prompt_tokens, request.choices)
         if request.stream:
             await self._stream(request, model, completion, steps)
         else:
@@ -74,19 +76,16 @@ class ChatHandler(SSEHandler):
     async def _answer(
         self, model: ModelEntry, completion: CompletionBuilder, steps: Iterator[StreamStep]
     ) -> None:
-        for step in steps:
-            match step:
-                case Token():
-                    completion.add(step)
-                case Stall():
-                    await self.sleep(None)
-                case StreamFailure(message):
-                    raise ErrorResponse(500, message, code=INTERNAL_ERROR)
-                case StreamEnd(finish_reason):
-                    spoken = completion.completion_tokens
-                    await self.sleep(min(spoken * self.state.chunk_interval, MAX_WAIT_SECONDS))
-                    self.account.charge(model.price(prompt=completion.prompt_tokens, completion=spoken))
-                    await self.finish(as_json(completion.full_response(finish_reason)))
+        match await self.compute(partial(completion.add_all, steps)):
+            case Stall():
+                await self.sleep(None)
+            case StreamFailure(message):
+                raise ErrorResponse(500, message, code=INTERNAL_ERROR)
+            case StreamEnd(finish_reason):
+                spoken = completion.completion_tokens
+                await self.sleep(min(spoken * self.state.chunk_interval, MAX_WAIT_SECONDS))
+                self.account.charge(model.price(prompt=completion.prompt_tokens, completion=spoken))
+                await self.finish(as_json(completion.full_response(finish_reason)))
 
     async def _stream(
         self,
@@ -104,7 +103,7 @@ class ChatHandler(SSEHandler):
                 case Token(field, text):
                     await self.sleep(self.state.chunk_interval)
                     completion.add(step)
-                    self.account.charge(model.price(completion=1))
+                    self.account.charge(model.price(completion=request.choices))
                     await self.send_event(as_json(completion.chunk({field: text})))
                 case Stall(keep_alive):
                     await self._stall(keep_alive)

@@ -9,11 +9,22 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from puq_magics.sandbox import looking as tokens
 from puq_magics.sandbox.looking import describe_image
-from puq_magics.sandbox.validation import Json, boolean, invalid, model_code, read_object, unprocessable
+from puq_magics.sandbox.validation import (
+    MAX_TEXT_CHARS,
+    Json,
+    boolean,
+    invalid,
+    model_code,
+    prompt_too_long,
+    read_object,
+    unprocessable,
+    whole_number,
+)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TYPES: Final = ("text", "json_object", "json_schema")
@@ -89,6 +100,8 @@ def _parts(value: object) -> Iterator[dict[str, Any]]:
 
 
 ROLES: Final = ("system", "user", "assistant")
+#: The most answers that one request may ask for.
+MAX_CHOICES: Final = 8
 #: What an image counts as, whatever its size.
 TOKENS_PER_IMAGE: Final = 85
 
@@ -118,10 +131,12 @@ class ChatRequest:
     max_completion_tokens: int | None
     #: The JSON that is asked for; None for words.
     json_format: JsonFormat | None
+    #: The number of answers.
+    choices: int
     #: The body as it arrived.
     body: Json
 
-    @property
+    @cached_property
     def prompt_tokens(self) -> int:
         """The tokens of all messages, images at a flat rate."""
         return sum(
@@ -139,17 +154,29 @@ def read_chat_request(raw: bytes | bytearray) -> ChatRequest:
     """Read a body; raises ErrorResponse (400, 422) where it does not fit."""
     body = read_object(raw)
     messages = _messages(body.get("messages"))
+    if (size := sum(len(message.text) for message in messages)) > MAX_TEXT_CHARS:
+        raise prompt_too_long(size)
     _check_temperature(body.get("temperature"))
     stream = boolean(body, "stream")
-    return ChatRequest(
+    request = ChatRequest(
         model=model_code(body.get("model")),
         messages=messages,
         stream=stream,
         include_usage=stream and _include_usage(body.get("stream_options")),
         max_completion_tokens=_limit(body.get("max_completion_tokens")),
-        json_format=read_response_format(body),
+        json_format=_response_format(body),
+        choices=whole_number(body, "n", 1, 1, MAX_CHOICES),
         body=body,
     )
+    _ = request.prompt_tokens  # counted here, in the thread that reads the request
+    return request
+
+
+def _response_format(body: Json) -> JsonFormat | None:
+    try:
+        return read_response_format(body)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise invalid("'response_format' holds no JSON Schema that can be read") from error
 
 
 def _messages(value: object) -> tuple[Message, ...]:

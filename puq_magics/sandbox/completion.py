@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from puq_magics.sandbox.scripted.scripts import Token
+from puq_magics.sandbox.scripted.scripts import StreamStep, Token
 
 FinishReason = Literal["stop", "length"] | None
 
@@ -26,20 +27,29 @@ def token_usage(prompt: int, completion: int) -> dict[str, int]:
 
 
 class CompletionBuilder:
-    """One answer in progress: id, text so far, usage."""
+    """One answer in progress: id, text so far, usage; its ``choices`` are alike."""
 
-    def __init__(self, model: str, prompt_tokens: int) -> None:
+    def __init__(self, model: str, prompt_tokens: int, choices: int = 1) -> None:
         self.id = completion_id()
         self.model = model
         self.created = int(time.time())
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = 0
+        self._choices = choices
         self._words: dict[str, list[str]] = {"content": []}
 
     def add(self, token: Token) -> None:
         """Append a token."""
-        self.completion_tokens += 1
+        self.completion_tokens += self._choices
         self._words.setdefault(token.field, []).append(token.text)
+
+    def add_all(self, steps: Iterable[StreamStep]) -> StreamStep | None:
+        """Append tokens up to the first step that is none, and return that."""
+        for step in steps:
+            if not isinstance(step, Token):
+                return step
+            self.add(step)
+        return None
 
     @property
     def usage(self) -> dict[str, int]:
@@ -48,8 +58,8 @@ class CompletionBuilder:
 
     def chunk(self, delta: dict[str, str], finish_reason: FinishReason = None) -> dict[str, object]:
         """One event of a stream."""
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        return self._envelope("chat.completion.chunk", choices=[choice])
+        choice = {"delta": delta, "finish_reason": finish_reason}
+        return self._envelope("chat.completion.chunk", choices=self._numbered(choice))
 
     def usage_chunk(self) -> dict[str, object]:
         """The last event, for those who asked for the usage."""
@@ -58,8 +68,11 @@ class CompletionBuilder:
     def full_response(self, finish_reason: FinishReason) -> dict[str, object]:
         """The answer to a request that did not ask for a stream."""
         message = {"role": "assistant"} | {field: "".join(words) for field, words in self._words.items()}
-        choice = {"index": 0, "message": message, "finish_reason": finish_reason}
-        return self._envelope("chat.completion", choices=[choice], usage=self.usage)
+        choice = {"message": message, "finish_reason": finish_reason}
+        return self._envelope("chat.completion", choices=self._numbered(choice), usage=self.usage)
+
+    def _numbered(self, choice: Mapping[str, object]) -> list[dict[str, object]]:
+        return [{"index": index, **choice} for index in range(self._choices)]
 
     def _envelope(self, kind: str, **fields: object) -> dict[str, object]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model, **fields}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from http import HTTPStatus
@@ -22,6 +22,7 @@ from puq_magics.sandbox.disconnect import until_disconnected
 from puq_magics.sandbox.models import LOCAL, Kind, ModelEntry, list_response
 from puq_magics.sandbox.state import RequestRecord, State
 from puq_magics.sandbox.validation import ErrorResponse, invalid
+from puq_magics.sandbox.work import WorkQueue
 
 T = TypeVar("T")
 
@@ -30,8 +31,11 @@ T = TypeVar("T")
 _OWN_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
-#: The largest JSON body, in bytes.
-MAX_BODY_BYTES: Final = 100 * 1024 * 1024
+#: The largest JSON body, in bytes: with some images, or with text alone.
+MAX_BODY_BYTES: Final = 20 * 1024 * 1024
+MAX_TEXT_BODY_BYTES: Final = 1024 * 1024
+#: Bytes of bodies that one key may send at the same time.
+_MAX_HELD_BYTES: Final = 4 * MAX_BODY_BYTES
 #: The longest that an answer in one piece is held back, in seconds, which caps artificial delays.
 MAX_WAIT_SECONDS: Final = 2.0
 #: So much of a body that is refused is still read, in bytes: who is cut off while sending may never see why.
@@ -59,9 +63,10 @@ class RouterHandler(RequestHandler):
     _rejected = False
     _arrived = 0
 
-    def initialize(self, state: State) -> None:
-        """Store the state given by the application's routes."""
+    def initialize(self, state: State, work: WorkQueue) -> None:
+        """Store what the application's routes give."""
         self.state = state
+        self.work = work
         self.disconnected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         #: The body, where the endpoint does not `take` it in another way.
         self.body = bytearray()
@@ -104,8 +109,9 @@ class RouterHandler(RequestHandler):
                 raise  # the client waits for a word before it sends its body: none has to be drained
             self._reject(refusal)
 
-    def data_received(self, chunk: bytes) -> None:
+    async def data_received(self, chunk: bytes) -> None:
         """Process a piece of the body, unless the limit is reached or the request was refused already."""
+        await asyncio.sleep(0)  # other requests come in between, however fast this one is sent
         self._arrived += len(chunk)
         if self._rejected:
             if self._arrived > _MAX_DRAINED_BYTES and not self._finished:
@@ -234,6 +240,35 @@ class AccountHandler(RouterHandler):
         #: Who asks, and pays.
         self.account = account
 
+    _held_bytes = 0
+
+    def receive_chunk(self, chunk: bytes) -> None:
+        """Keep a piece of the body, unless the key's requests are too large together."""
+        self._held_bytes += len(chunk)
+        self.account.held_bytes += len(chunk)
+        if self.account.held_bytes > _MAX_HELD_BYTES:
+            raise refusals.too_many_bytes()
+        super().receive_chunk(chunk)
+
+    def on_finish(self) -> None:
+        """Keep nothing."""
+        super().on_finish()
+        self._release_bytes()
+
+    def on_connection_close(self) -> None:
+        """Keep nothing."""
+        super().on_connection_close()
+        self._release_bytes()
+
+    def _release_bytes(self) -> None:
+        held, self._held_bytes = self._held_bytes, 0
+        if held:
+            self.account.held_bytes -= held
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Do the work in a thread; raises StreamClosedError when the client disconnects."""
+        return await self.await_or_disconnect(self.work.run(self.account, work))
+
     def raise_planned_fault(self) -> None:
         """Refuse this request where the plan of faults says so."""
         status = self.state.next_fault()
@@ -275,8 +310,9 @@ class ModelsHandler(AccountHandler):
         with suppress(StreamClosedError):  # the client went
             if self.state.upstream is not None:
                 await self.await_or_disconnect(self.state.upstream.refresh_models())
+            models = self.state.models.values()
             await self.finish(
-                json.dumps(list_response(self.state.models.values(), enabled_only=enabled_only))
+                await self.compute(lambda: json.dumps(list_response(models, enabled_only=enabled_only)))
             )
 
 

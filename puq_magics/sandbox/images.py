@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 from tornado.iostream import StreamClosedError
 
 from puq_magics.sandbox import looking as tokens
 from puq_magics.sandbox import validation as fields
-from puq_magics.sandbox.handlers import MAX_WAIT_SECONDS, AccountHandler, RouterHandler
+from puq_magics.sandbox.handlers import (
+    MAX_TEXT_BODY_BYTES,
+    MAX_WAIT_SECONDS,
+    AccountHandler,
+    RouterHandler,
+)
 from puq_magics.sandbox.models import TOKENS_PER_MEGAPIXEL
 from puq_magics.sandbox.scripted.drawing import draw
 from puq_magics.sandbox.validation import ErrorResponse, invalid
@@ -76,6 +81,11 @@ def _size(value: object) -> tuple[int, int]:
 class ImagesHandler(AccountHandler):
     """Image generation."""
 
+    @property
+    def max_body_bytes(self) -> int:
+        """In bytes."""
+        return MAX_TEXT_BODY_BYTES
+
     async def post(self) -> None:
         """Read the request, and draw unless it is refused."""
         self.raise_planned_fault()
@@ -84,8 +94,8 @@ class ImagesHandler(AccountHandler):
         with suppress(StreamClosedError):  # the client went
             images = []
             for number in range(request.number):
-                work = asyncio.to_thread(draw, request.prompt, request.width, request.height, number)
-                images.append(await self.await_or_disconnect(work))
+                work = partial(draw, request.prompt, request.width, request.height, number)
+                images.append(await self.compute(work))
             await self.sleep(min(100 * self.state.chunk_interval, MAX_WAIT_SECONDS))
             asked, made = tokens.count(request.prompt), request.completion_tokens
             self.account.charge(model.price(prompt=asked, completion=made))

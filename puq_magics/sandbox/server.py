@@ -35,14 +35,15 @@ from puq_magics.sandbox.state import (
     TokenAccount,
 )
 from puq_magics.sandbox.transcription import TranscriptionHandler
+from puq_magics.sandbox.work import WorkQueue
 
 if TYPE_CHECKING:
     from puq_magics.sandbox.local.engine import Engine
 
 
-def make_app(state: State) -> Application:
+def make_app(state: State, work: WorkQueue) -> Application:
     """The router's application; all that it knows is in ``state``."""
-    given = {"state": state}
+    given = {"state": state, "work": work}
     return Application(
         [
             (r"/v1/models", ModelsHandler, given),
@@ -136,7 +137,8 @@ def _run(state: State, listener: socket.socket, ready: Future[_Ready]) -> None:
 
 async def _serve(state: State, listener: socket.socket, ready: Future[_Ready]) -> None:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-    server = _Server(make_app(state), max_body_size=_LARGEST_BODY)
+    work = WorkQueue()
+    server = _Server(make_app(state, work), max_body_size=_LARGEST_BODY)
     server.add_socket(listener)
     ready.set_result((loop, lambda: loop.call_soon_threadsafe(stopping.set)))
     await stopping.wait()
@@ -146,6 +148,7 @@ async def _serve(state: State, listener: socket.socket, ready: Future[_Ready]) -
     handlers = asyncio.all_tasks() - {asyncio.current_task()}
     if handlers:
         await asyncio.wait(handlers, timeout=1)
+    work.close()
 
 
 class _Server(HTTPServer):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from tornado.iostream import StreamClosedError
 
 from puq_magics.sandbox import validation as fields
 from puq_magics.sandbox.backends.speech import MEDIA_TYPES, EngineSpeech
-from puq_magics.sandbox.handlers import AccountHandler
+from puq_magics.sandbox.handlers import MAX_TEXT_BODY_BYTES, AccountHandler
 from puq_magics.sandbox.models import ModelEntry
 from puq_magics.sandbox.scripted.hearing import remember_speech
 from puq_magics.sandbox.scripted.speech import (
@@ -33,6 +33,11 @@ _PIECE: Final = 16 * 1024
 
 class SpeechHandler(AccountHandler):
     """Text to speech."""
+
+    @property
+    def max_body_bytes(self) -> int:
+        """In bytes."""
+        return MAX_TEXT_BODY_BYTES
 
     async def post(self) -> None:
         """Read the request, and speak unless it is refused."""
@@ -58,8 +63,8 @@ class SpeechHandler(AccountHandler):
         spoken = await self._espeak(request)
         if spoken is not None:
             return spoken, ENGINE
-        make = asyncio.to_thread(tones, request.text, pitch=VOICES[request.voice].tone, speed=request.speed)
-        return PcmAudio(RATE, await self.await_or_disconnect(make)), "tones"
+        make = partial(tones, request.text, pitch=VOICES[request.voice].tone, speed=request.speed)
+        return PcmAudio(RATE, await self.compute(make)), "tones"
 
     async def _espeak(self, request: SpeechRequest) -> PcmAudio | None:
         """Return espeak-ng's audio; None if it is not installed or fails."""
@@ -69,15 +74,14 @@ class SpeechHandler(AccountHandler):
             return None
         try:
             # A thread rather than asyncio's subprocess, which a selector loop on Windows does not have.
-            return await self.await_or_disconnect(asyncio.to_thread(utterance.wait))
+            return await self.compute(utterance.wait)
         finally:
             utterance.stop()  # if the client has disconnected
 
     async def _file(self, sound: PcmAudio, request: SpeechRequest, engine: str) -> tuple[bytes, str]:
         remember_speech(sound.samples, request.text)
-        work = asyncio.to_thread(write_audio, sound, request.text, engine, request.format)
         try:
-            return await self.await_or_disconnect(work)
+            return await self.compute(partial(write_audio, sound, request.text, engine, request.format))
         except EncoderMissingError:
             raise invalid(
                 f"'response_format' {request.format} needs the package soundfile beside the sandbox; it makes wav"

@@ -33,6 +33,8 @@ class TokenAccount:
         self.token = token or f"sandbox-{secrets.token_urlsafe(24)}"
         self._balance = balance
         self._lock = Lock()
+        #: Bytes of the bodies of requests in progress, for the server's thread.
+        self.held_bytes = 0
 
     @property
     def balance(self) -> float:

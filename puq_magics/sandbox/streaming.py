@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Final
 
 from puq_magics.sandbox.handlers import AccountHandler
-from puq_magics.sandbox.validation import ErrorResponse, as_json, error_object
+from puq_magics.sandbox.validation import RATE_LIMIT, ErrorResponse, as_json, error_object
 
 #: A comment that clients take for a sign of life.
 KEEP_ALIVE: Final = b": PROCESSING\n\n"
@@ -66,7 +67,8 @@ class SSEHandler(AccountHandler):
         except ErrorResponse as error:
             if not self.streaming:
                 raise
-            await self.send_event(as_json(error_object(error.message, error.code)))
+            code = RATE_LIMIT if error.status == HTTPStatus.TOO_MANY_REQUESTS else error.code
+            await self.send_event(as_json(error_object(error.message, code)))
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()

@@ -8,6 +8,12 @@ from typing import Any, NoReturn, TypeAlias
 
 VALIDATION_ERROR = "VALIDATION_ERROR"
 INTERNAL_ERROR = "INTERNAL_ERROR"
+#: Code of a rate limit in an answer whose status was sent before, as by a stream.
+RATE_LIMIT = "RATE_LIMIT"
+#: Limits of a JSON body: its values, its levels, and the characters of its text.
+MAX_JSON_VALUES = 300_000
+MAX_JSON_DEPTH = 100
+MAX_TEXT_CHARS = 1_000_000
 
 #: What a planned fault of a status says; other statuses say that they were planned, and no more.
 _PLANNED: Mapping[int, tuple[str, str | None]] = {
@@ -82,9 +88,23 @@ def unprocessable(message: str) -> ErrorResponse:
     return ErrorResponse(422, message)
 
 
+def prompt_too_long(chars: int) -> ErrorResponse:
+    """422: more text than a model of the sandbox reads."""
+    return unprocessable(
+        f"The prompt is too long: the request has {chars:,} characters or more, and {MAX_TEXT_CHARS:,} are the most"
+    )
+
+
 def too_large(limit: int) -> ErrorResponse:
     """413: the body is larger than ``limit`` bytes."""
     return ErrorResponse(413, f"Payload Too Large: this endpoint takes {limit:,} bytes at most")
+
+
+def too_many_bytes() -> ErrorResponse:
+    """429: one key's requests are too large together."""
+    return ErrorResponse(
+        429, "Rate limit exceeded: too many large requests at once", headers={"Retry-After": "1"}
+    )
 
 
 def bad_gateway(message: str) -> ErrorResponse:
@@ -106,13 +126,39 @@ Json: TypeAlias = Mapping[str, object]
 
 def read_object(raw: bytes | bytearray) -> Json:
     """Read a JSON object; raises ErrorResponse (422) for anything else."""
+    # Parsing cannot be interrupted, and what it makes is many times as large as such a body.
+    if sum(raw.count(sign) for sign in (b",", b"[", b"{")) > MAX_JSON_VALUES:
+        raise unprocessable(f"The body has more than {MAX_JSON_VALUES:,} values")
     try:
         body = json.loads(raw, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise unprocessable("The body is not JSON") from error
     if not isinstance(body, dict):
         raise unprocessable("The body is not a JSON object")
+    _check_size(body)
     return body
+
+
+def _check_size(body: Json) -> None:
+    """Refuse what is nested too deeply, or has too much text apart from ``data:`` URLs."""
+    level: list[object] = [body]
+    size = 0
+    for _ in range(MAX_JSON_DEPTH):
+        values: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                values += value.values()
+                size += sum(map(len, value))
+            elif isinstance(value, list):
+                values += value
+            elif isinstance(value, str) and not value.startswith("data:"):
+                size += len(value)
+        if size > MAX_TEXT_CHARS:
+            raise prompt_too_long(size)
+        if not values:
+            return
+        level = values
+    raise unprocessable(f"The body is nested more than {MAX_JSON_DEPTH} levels deep")
 
 
 def json_object(data: bytes) -> dict[str, Any] | None:

@@ -223,7 +223,7 @@ def test_models_of_another_kind(client, path: str, code: str, words: str) -> Non
     assert response.json() == {"error": f"The model {code!r} {words}", "code": "VALIDATION_ERROR"}
 
 
-TOO_LARGE = {"error": "Payload Too Large: this endpoint takes 104,857,600 bytes at most"}
+TOO_LARGE = {"error": "Payload Too Large: this endpoint takes 20,971,520 bytes at most"}
 
 
 def head(sandbox: Sandbox, *lines: str) -> bytes:

@@ -51,6 +51,13 @@ class Backend(ABC):
         async with self.acquire(disconnected) as endpoint:
             try:
                 async with send_request(endpoint, "POST", path, as_json(body)) as response:
+                    if response.status != HTTPStatus.UNAUTHORIZED or not self.change_auth_scheme(endpoint):
+                        yield response
+                        return
+                async with (
+                    self.acquire(disconnected) as other,
+                    send_request(other, "POST", path, as_json(body)) as response,
+                ):
                     yield response
             except UnreachableError as error:
                 raise ErrorResponse(503, await self.unreachable_message(str(error))) from None
@@ -64,6 +71,10 @@ class Backend(ABC):
     async def truncated_message(self, reason: str) -> str:
         """Error message for a response that ended early."""
         return f"{self.name} broke off in mid-answer: {reason}"
+
+    def change_auth_scheme(self, rejected: Endpoint) -> bool:  # noqa: ARG002 - for subclasses
+        """Return whether to ask again, after status 401, with another word before the key."""
+        return False
 
     def redact(self, text: str) -> str:
         """Remove from the backend's own text what clients must not see."""

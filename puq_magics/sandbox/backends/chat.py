@@ -92,12 +92,14 @@ class ChatProxy:
         if event is None:
             raise bad_gateway(f"{self._backend.name} sent an invalid event in mid-answer")
         if event.get("error"):
-            message = BackendErrorResponse.read(500, {}, data, self._backend.redact).message
-            raise bad_gateway(f"{self._backend.name} failed in mid-answer: {message}")
+            error = BackendErrorResponse.read(_error_status(event), {}, data, self._backend.redact)
+            if error.status == HTTPStatus.TOO_MANY_REQUESTS:
+                raise error.to_error_response(self._backend.name, self._model.code)
+            raise bad_gateway(f"{self._backend.name} failed in mid-answer: {error.message}")
         usage = event.get("usage")
         self._meter.set_usage(usage)
-        if any(_generated_text(event, "delta")):
-            self._meter.add_tokens()
+        if generated := "".join(_generated_text(event, "delta") or _generated_text(event, "message")):
+            self._meter.add_tokens(tokens.count(generated))
         choices = _choices(event)
         self._finished |= any(choice.get("finish_reason") for choice in choices)
         if not self._request.include_usage:
@@ -137,6 +139,14 @@ class ChatProxy:
             # Usage is always requested: it says what to charge.
             body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
         return body, added
+
+
+def _error_status(event: Json) -> int:
+    """Return 429 for an error event that tells of a rate limit, else 500."""
+    error = event["error"]
+    fields = {**event, **(error if isinstance(error, dict) else {})}
+    told = [str(fields.get(name, "")) for name in ("status", "code", "type")]
+    return 429 if any("429" in value or "rate_limit" in value.lower() for value in told) else 500
 
 
 def _choices(body: Json) -> list[Json]:

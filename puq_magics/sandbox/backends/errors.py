@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from puq_magics.sandbox.validation import VALIDATION_ERROR, ErrorResponse, bad_gateway, invalid, json_object
+from puq_magics.sandbox.validation import (
+    VALIDATION_ERROR,
+    ErrorResponse,
+    bad_gateway,
+    invalid,
+    json_object,
+)
 
 _MAX_MESSAGE_CHARS: Final = 500
 #: Statuses that concern the router's own account at the backend, not its clients.

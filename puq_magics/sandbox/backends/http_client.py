@@ -52,6 +52,8 @@ class Endpoint:
 
     url: str
     key: str | None = field(default=None, repr=False)
+    #: The word before the key.
+    auth_scheme: str = "Bearer"
     #: For https; None stands for the certificates that this machine trusts.
     tls: ssl.SSLContext | None = field(default=None, repr=False)
 
@@ -151,7 +153,7 @@ def _request_head(endpoint: Endpoint, method: str, path: str, length: int) -> by
         "Accept-Encoding: identity",
     ]
     if endpoint.key:
-        lines.append(f"Authorization: Bearer {endpoint.key}")
+        lines.append(f"Authorization: {endpoint.auth_scheme} {endpoint.key}")
     if length:
         lines += ["Content-Type: application/json", f"Content-Length: {length}"]
     return "\r\n".join([*lines, "", ""]).encode()

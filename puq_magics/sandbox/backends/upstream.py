@@ -9,8 +9,9 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from puq_magics.sandbox.backends.backend import Backend
@@ -28,7 +29,7 @@ _LIST_TTL: Final = 60.0
 _LIST_RETRY_INTERVAL: Final = 5.0
 #: Seconds to wait for a model list: this router's own models are listed in any case.
 _TIMEOUT: Final = 3.0
-_MAX_LIST_BYTES: Final = 16 * 1024 * 1024
+_MAX_LIST_BYTES: Final = 4 * 1024 * 1024
 #: Parts of the names of models that do not chat.
 _OTHER_KINDS: Final = ("embed", "rerank", "whisper", "tts", "image", "moderation")
 _EXAMPLE: Final = "http://127.0.0.1:11434/v1"
@@ -46,7 +47,8 @@ class Upstream(Backend):
         if key and not (key.isascii() and key.isprintable()):
             raise ValueError("The upstream's key has characters that no HTTP header can hold")
         tls = ssl.create_default_context() if url.startswith("https:") else None
-        self._endpoint = Endpoint(url, key or None, tls)
+        self._endpoint = Endpoint(url, key or None, tls=tls)
+        self._schemes_tried = False
         self._price = price
         self._models: Mapping[str, ModelEntry] = MappingProxyType({})
         #: Reason why the last refresh failed; empty if it succeeded.
@@ -92,6 +94,13 @@ class Upstream(Backend):
         """Yield the endpoint at once: the upstream schedules its requests itself."""
         yield self._endpoint
 
+    def change_auth_scheme(self, rejected: Endpoint) -> bool:
+        """Return whether to ask again: with ``Token`` once ``Bearer`` was rejected, or with what others found."""
+        if rejected.key and rejected == self._endpoint and not self._schemes_tried:
+            self._schemes_tried = True
+            self._endpoint = replace(self._endpoint, auth_scheme="Token")
+        return rejected != self._endpoint
+
     def redact(self, text: str) -> str:
         """Remove the key from the upstream's own text."""
         key = self._endpoint.key
@@ -118,19 +127,29 @@ class Upstream(Backend):
             self._refreshed_at = time.monotonic()
 
     async def _fetch_models(self) -> Mapping[str, ModelEntry]:
-        async with send_request(self._endpoint, "GET", "/models") as response:
+        endpoint = self._endpoint
+        async with send_request(endpoint, "GET", "/models") as response:
             body = await response.read_all(_MAX_LIST_BYTES)
+        if response.status == 401 and self.change_auth_scheme(endpoint):
+            return await self._fetch_models()
         if response.status in (401, 403):
             problem = "refuses the key" if self._endpoint.key else "wants a key"
             raise ValueError(f"it {problem} ({response.status})")
         if response.status != 200:
             raise ValueError(f"listing its models failed with status {response.status}")
         try:
-            names = [str(entry["id"]) for entry in json.loads(body)["data"]]
+            names = _model_names(json.loads(body))
         except (ValueError, TypeError, KeyError, RecursionError):
             raise ValueError("its model list is not valid") from None
         models = (upstream_model(name, self._price) for name in names)
         return MappingProxyType({model.code: model for model in models})
+
+
+def _model_names(answer: Any) -> list[str]:
+    """Return the names in OpenAI's list, or in that of a router like this one."""
+    if "data" in answer:
+        return [str(entry["id"]) for entry in answer["data"]]
+    return [str(entry["code"]) for entry in answer["models"]]
 
 
 def _base_url(address: str) -> str:

@@ -10,35 +10,47 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import dropwhile
 from random import Random
 from typing import Any, Final
 from zlib import crc32
 
 from puq_magics.sandbox.chat_request import ChatRequest, JsonFormat, Message, find_schema_in_text
+from puq_magics.sandbox.validation import invalid
 
 #: Objects within objects; deeper, only what is required is written.
 _DEEPEST: Final = 5
 #: Beyond that, nothing is: the schema has no end.
 _BOTTOM: Final = 40
+#: Characters of a prompt that are read, and of an example; each value counts as some characters.
+MAX_PROMPT_CHARS: Final = 20_000
+MAX_EXAMPLE_CHARS: Final = 100_000
+_CHARS_PER_VALUE: Final = 10
+_MAX_NUMBERS: Final = 200
 #: Names of fields that want a name of something.
 _NAMES: Final = re.compile(r"name|title|author|person|who|city|country|place|company|subject|product", re.I)
 #: Words that say nothing of a prompt's subject.
-_COMMON: Final = """
+_COMMON_WORDS: Final = """
 about above after also and any are ask document does fit from for give has have how into its just
 json like list make name names nothing people please schema say show tell than that the them then
 there these they this those was what when where which who why will with words write you your answer
 """
 #: Capital letters that begin a sentence rather than a name.
-_NO_NAMES: Final = """
+_NO_NAME_WORDS: Final = """
 A An And Answer Are As At But Describe Do Explain Extract Fill Find For From Give He Her His How I If In Invent
 Is It JSON List Make Name On Or Please Read Return She Show Tell The Their These They This To What When Where Which
 Who Why We Write You
 """
+_COMMON: Final = frozenset(_COMMON_WORDS.split())
+_NO_NAMES: Final = frozenset(_NO_NAME_WORDS.split())
 
 
 def example_for_schema(schema: object, prompt: str) -> Any:
-    """Return a value that fits the schema."""
-    return _ExampleGenerator(schema, prompt).value(schema, "", 0)
+    """Return a value that fits the schema. Raises ErrorResponse for one that is invalid or too much."""
+    try:
+        return _ExampleGenerator(schema, prompt[:MAX_PROMPT_CHARS]).value(schema, "", 0)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+        raise invalid("The JSON Schema cannot be read: a keyword in it has an impossible value") from error
 
 
 class _ExampleGenerator:
@@ -46,29 +58,46 @@ class _ExampleGenerator:
         self._root = root
         self._prompt = prompt
         self._random = Random(crc32(prompt.encode("utf-8", "replace")))  # noqa: S311 - a seed, to say the same again
+        self._chars_left = MAX_EXAMPLE_CHARS
         words = re.findall(r"[^\W\d_][\w'’-]*", prompt)
-        common = _COMMON.split()
         self._names = _distinct(_proper_names(prompt))
         self._words = _distinct(
-            word.lower() for word in words if len(word) > 3 and word.lower() not in common
+            word.lower() for word in words if len(word) > 3 and word.lower() not in _COMMON
         )
-        self._numbers = [float(n) for n in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.]*\w)", prompt)]
+        # Possessive: digits that were tried are not tried again in other groups.
+        numbers = re.findall(r"(?<![\w.])-?\d{1,15}+(?:\.\d++)?+(?!\.*\w)", prompt)
+        self._numbers = [float(number) for number in numbers[:_MAX_NUMBERS]]
+        self._lower_prompt = prompt.lower()
         self._taken: dict[str, int] = {}
+
+    def _spend(self, chars: int) -> None:
+        """Count characters of the example, or work that takes as long. Raises ErrorResponse when it is too much."""
+        self._chars_left -= chars
+        if self._chars_left < 0:
+            raise invalid(
+                f"The JSON Schema asks for more than the sandbox writes, {MAX_EXAMPLE_CHARS:,} characters: "
+                "lower its minItems, minLength or minProperties"
+            )
 
     def value(self, schema: object, name: str, depth: int) -> Any:
         """A value for the field ``name``."""
+        self._spend(_CHARS_PER_VALUE + len(name))
         if not isinstance(schema, Mapping) or depth > _BOTTOM:
             return self._text({}, name)
         schema = self._resolved(schema)
         for key in ("const", "default"):
             if key in schema and (key == "const" or not schema.get("type")):
-                return schema[key]
+                return self._copied(schema[key])
         if schema.get("enum"):
-            return self._choice(list(schema["enum"]))
+            return self._copied(self._choice(list(schema["enum"])))
         choices = schema.get("anyOf") or schema.get("oneOf")
         if choices:
             return self.value(self._chosen(choices, depth), name, depth + 1)
         return self._of_type(_type(schema), schema, name, depth)
+
+    def _copied(self, value: Any) -> Any:
+        self._spend(len(json.dumps(value)))
+        return value
 
     def _of_type(self, kind: str, schema: Mapping[str, Any], name: str, depth: int) -> Any:
         match kind:
@@ -92,8 +121,10 @@ class _ExampleGenerator:
                 break
             others = {key: item for key, item in schema.items() if key != "$ref"}
             schema = {**self._at(pointer), **others}
+            self._spend(len(pointer) + len(schema))
         for part in schema.get("allOf") or ():
             schema = _merged(schema, self._resolved(part) if isinstance(part, Mapping) else {})
+            self._spend(_CHARS_PER_VALUE + len(schema["required"]) + len(schema.get("properties") or ()))
         return schema
 
     def _at(self, pointer: str) -> Mapping[str, Any]:
@@ -111,15 +142,17 @@ class _ExampleGenerator:
 
     def _object(self, schema: Mapping[str, Any], name: str, depth: int) -> dict[str, Any]:
         properties = schema.get("properties") or {}
-        required = schema.get("required") or []
+        required = dict.fromkeys(schema.get("required") or ())
         names = [*properties, *(key for key in required if key not in properties)]
+        self._spend(len(names))
         if depth > _DEEPEST:
             names = [key for key in names if key in required]
         rest = schema.get("additionalProperties")
         made = {key: self.value(properties.get(key, rest), key, depth + 1) for key in names}
         least = max(schema.get("minProperties", 0), 2 if isinstance(rest, Mapping) and not properties else 0)
+        words = (word for word in self._words if word not in made)
         while len(made) < least:
-            made[self._unused(made)] = self.value(rest, name, depth + 1)
+            made[next(words, f"key{len(made) + 1}")] = self.value(rest, name, depth + 1)
         return made
 
     def _array(self, schema: Mapping[str, Any], name: str, depth: int) -> list[Any]:
@@ -137,7 +170,9 @@ class _ExampleGenerator:
     def _length(self, items: object) -> int:
         """Return the number of items: the number of names in the prompt if items have names; else two."""
         resolved = self._resolved(items) if isinstance(items, Mapping) else {}
-        named = any(_NAMES.search(key) for key in resolved.get("properties") or {})
+        properties = resolved.get("properties") or {}
+        self._spend(len(properties))
+        named = any(_NAMES.search(key) for key in properties)
         return min(5, max(2, len(self._names))) if named and self._names else 2
 
     def _number(self, schema: Mapping[str, Any], name: str, *, whole: bool) -> float:
@@ -164,17 +199,24 @@ class _ExampleGenerator:
 
     def _numbers_near(self, name: str) -> list[float]:
         """Numbers that the prompt has beside the field's name, as in "age 36"."""
-        if not name:
+        word = name.replace("_", " ")
+        if not word or word.lower() not in self._lower_prompt:
             return []
-        word = re.escape(name.replace("_", " "))
+        self._spend(20 * _CHARS_PER_VALUE + len(word))  # a pattern of its own
+        word = re.escape(word)
         found = re.findall(rf"\b{word}\W{{0,3}}(?:is |of |was )?(-?\d+(?:\.\d+)?)", self._prompt, re.I)
         return [float(number) for number in found]
 
     def _text(self, schema: Mapping[str, Any], name: str) -> str:
         made = self._formatted(str(schema.get("format") or "")) or self._next_word(name)
         least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
-        while len(made) < least:
-            made += f" {self._next_word('')}"
+        self._spend(len(made))
+        parts, length = [made], len(made)
+        while length < least:
+            parts.append(f" {self._next_word('')}")
+            length += len(parts[-1])
+            self._spend(len(parts[-1]))
+        made = "".join(parts)
         return made if len(made) <= most else made[: int(most)]
 
     def _formatted(self, kind: str) -> str:
@@ -206,17 +248,15 @@ class _ExampleGenerator:
 
     def _choice(self, options: list[Any]) -> Any:
         """The option that the prompt names, else one by lot."""
-        named = [option for option in options if isinstance(option, str) and self._mentions(option)]
-        return named[0] if named else options[self._random.randrange(len(options))]
+        self._spend(_CHARS_PER_VALUE * len(options))
+        named = (option for option in options if isinstance(option, str) and self._mentions(option))
+        return next(named, None) or options[self._random.randrange(len(options))]
 
     def _mentions(self, word: str) -> bool:
-        return (
-            re.search(rf"(?<!\w){re.escape(word)}(?!\w)", self._prompt, re.I) is not None if word else False
-        )
-
-    def _unused(self, made: Mapping[str, Any]) -> str:
-        free = [word for word in self._words if word not in made]
-        return free[0] if free else f"key{len(made) + 1}"
+        if not word or word.lower() not in self._lower_prompt:
+            return False
+        self._spend(20 * _CHARS_PER_VALUE + len(word))  # a pattern of its own
+        return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", self._prompt, re.I) is not None
 
 
 def _type(schema: Mapping[str, Any]) -> str:
@@ -256,19 +296,23 @@ def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     both = {**other, **{key: item for key, item in one.items() if key != "allOf"}}
     if "properties" in one and "properties" in other:
         both["properties"] = {**other["properties"], **one["properties"]}
-    both["required"] = [*(other.get("required") or []), *(one.get("required") or [])]
+    both["required"] = _distinct([*(other.get("required") or []), *(one.get("required") or [])])
     return both
 
 
 def _all_different(made: list[Any]) -> list[Any]:
     """Return the items with repeated strings and numbers replaced by new ones."""
+    taken: set[Any] = set()
+    tries: dict[Any, int] = {}
     for place, item in enumerate(made):
-        number = 2
-        while (
-            made[place] in made[:place] and isinstance(item, str | int | float) and not isinstance(item, bool)
-        ):
-            made[place] = f"{item} {number}" if isinstance(item, str) else item + number - 1
+        if not isinstance(item, str | int | float) or isinstance(item, bool):
+            continue
+        number = tries.get(item, 1)
+        while made[place] in taken:
             number += 1
+            made[place] = f"{item} {number}" if isinstance(item, str) else item + number - 1
+        taken.add(made[place])
+        tries[item] = number
     return made
 
 
@@ -276,9 +320,8 @@ def _proper_names(prompt: str) -> Iterator[str]:
     """Find runs of capitalised words, such as "Ada Lovelace", except a word that only begins a sentence."""
     for run in re.findall(r"[^\W\d_a-z][\w'’-]*(?:[ ]+[^\W\d_a-z][\w'’-]*)*", prompt):
         words = run.split()
-        while words and (words[0] in _NO_NAMES.split() or not words[0][0].isupper()):
-            words.pop(0)
-        if words:
+        name = dropwhile(lambda word: word in _NO_NAMES or not word[0].isupper(), words)
+        if words := list(name):
             yield " ".join(words)
 
 

@@ -24,7 +24,7 @@ from puq_magics.sandbox.scripted.json_answers import find_json_format, json_answ
 _MOST: Final = 6
 _NAME: Final = r"[A-Za-z_]\w*"
 #: A block of the question's own, such as the cell that failed.
-_BLOCK: Final = re.compile(r"^(`{3,})(python|py|ipython)?[ \t]*\n(.*?)\n\1[ \t]*$", re.MULTILINE | re.DOTALL)
+_FENCE: Final = re.compile(r"(`{3,})(python|py|ipython)?[ \t]*")
 #: ``mean(values)``, ``a function called mean``, ``the function `mean```.
 _SIGNATURE: Final = re.compile(rf"(?<![\w.])({_NAME})\(((?:{_NAME}(?:, *{_NAME})*)?)\)")
 _CALLED: Final = re.compile(rf"\bfunction,? (?:called |named )`?({_NAME})|\bfunction `({_NAME})`")
@@ -33,13 +33,27 @@ _MENDING: Final = re.compile(r"\b(?:fix|mend|repair|correct|error|exception|trac
 
 def code_section(question: str) -> str:
     """A heading and a block of Python."""
-    blocks = sorted(_BLOCK.finditer(question), key=lambda block: not block[2])  # a traceback says no language
+    blocks = sorted(_blocks(question), key=lambda block: not block[0])  # a traceback says no language
     if blocks and _MENDING.search(question):
-        return f"## Your code again\n\n{_fenced(_echo_cell(blocks[0][3]))}"
+        return f"## Your code again\n\n{_fenced(_echo_cell(blocks[0][1]))}"
     variables = _variables(question)
     if variables:
         return f"## Code on what you named\n\n{_fenced(_describing(question, variables))}"
     return f"## Code that counts them\n\n{_fenced(_counting(question))}"
+
+
+def _blocks(question: str) -> Iterator[tuple[str, str]]:
+    """Yield the language, which may be empty, and the code of each fenced block."""
+    fence, language = "", ""
+    lines: list[str] = []
+    for line in question.split("\n"):
+        if fence and line.rstrip(" \t") == fence:
+            yield language, "\n".join(lines)
+            fence = ""
+        elif fence:
+            lines.append(line)
+        elif opening := _FENCE.fullmatch(line):
+            fence, language, lines = opening[1], opening[2] or "", []
 
 
 def _fenced(code: str) -> str:
@@ -182,7 +196,7 @@ def iter_steps(moves: Iterable[Action], limit: int | None = None) -> Iterator[St
 
 
 _GO_ON: Final = re.compile(
-    r"\s*(?:please[, ]+)?(?:continue|go on|carry on|keep going)\b"
+    r"(?:please[, ]+)?(?:continue|go on|carry on|keep going)\b"
     r"|\bexactly where\b|\bwhere (?:you|it|your answer) (?:stopped|left off|broke off|ended|was cut)",
     re.IGNORECASE,
 )
@@ -213,19 +227,20 @@ def continue_answer(
 
 def _partial_answer(request: ChatRequest) -> tuple[ChatRequest, str] | None:
     """Return the request before the answer to continue, and the text of that answer."""
-    messages, came = list(request.messages), ""
+    messages = list(request.messages)
+    parts: list[str] = []
     while len(messages) > 1:
         if messages[-1].role == "assistant":
-            came = messages.pop().text + came
+            parts.append(messages.pop().text)
         elif messages[-2].role == "assistant" and _GO_ON.search(messages[-1].text):
             messages.pop()
         else:
             break
-    if not came or messages[-1].role != "user":
+    if not parts or messages[-1].role != "user":
         return None
     sent = request.body["messages"]
     body = {**request.body, "messages": sent[: len(messages)] if isinstance(sent, list) else sent}
-    return replace(request, messages=tuple(messages), body=body), came
+    return replace(request, messages=tuple(messages), body=body), "".join(reversed(parts))
 
 
 def _rest(text: str, came: str) -> str | None:
