@@ -93,9 +93,14 @@ def _print_status(session: Session) -> None:
         listing = f"cannot be listed: {problem}" if problem else "are listed as upstream/…"
         lines.append(f"The models of {upstream} {listing}.")
     is_used = manager.is_serving(session.effective.base_url)
-    model = (is_used and session.default_model("chat")) or sandbox.default_chat_model
+    model = is_used and session.default_model("chat")
+    if not model and not sandbox.upstream_error:
+        model = sandbox.default_chat_model
     balance = f"{sandbox.balance:,.6f}".rstrip("0").rstrip(".")
-    lines.append(f"Balance {balance} credits; the model is {session.settings.aliases.get(model, model)}.")
+    chosen = (
+        f"the model is {session.settings.aliases.get(model, model)}" if model else "no chat model is chosen"
+    )
+    lines.append(f"Balance {balance} credits; {chosen}.")
     faults = []
     if sandbox.settings.fail:
         faults.append(f"the next calls fail: {sandbox.settings.fail}")

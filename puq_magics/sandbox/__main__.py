@@ -126,7 +126,7 @@ def _greeting(sandbox: Sandbox, options: argparse.Namespace) -> str:
     lines += [
         f"export PUQ_BASE_URL={sandbox.base_url}",
         f"export PUQ_API_KEY={sandbox.token}",
-        f"export PUQ_CHAT_MODEL={models['chat']}",
+        *([] if sandbox.upstream_error else [f"export PUQ_CHAT_MODEL={models['chat']}"]),
         f"export PUQ_IMAGE_MODEL={models['image']}",
         f"export PUQ_SPEECH_MODEL={models['speech']}",
         f"export PUQ_TRANSCRIBE_MODEL={models['transcription']}",

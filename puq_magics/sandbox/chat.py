@@ -85,7 +85,9 @@ class ChatHandler(SSEHandler):
                 spoken = completion.completion_tokens
                 await self.sleep(min(spoken * self.state.chunk_interval, MAX_WAIT_SECONDS))
                 self.account.charge(model.price(prompt=completion.prompt_tokens, completion=spoken))
-                await self.finish(as_json(completion.full_response(finish_reason)))
+                await self.finish(
+                    await self.compute(lambda: as_json(completion.full_response(finish_reason)))
+                )
 
     async def _stream(
         self,

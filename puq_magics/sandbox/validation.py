@@ -13,7 +13,7 @@ RATE_LIMIT = "RATE_LIMIT"
 #: Limits of a JSON body: its values, its levels, and the characters of its text.
 MAX_JSON_VALUES = 300_000
 MAX_JSON_DEPTH = 100
-MAX_TEXT_CHARS = 1_000_000
+MAX_TEXT_CHARS = 500_000
 
 #: What a planned fault of a status says; other statuses say that they were planned, and no more.
 _PLANNED: Mapping[int, tuple[str, str | None]] = {

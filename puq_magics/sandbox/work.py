@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import Any, Final, TypeVar
 
 from puq_magics.sandbox.state import TokenAccount
@@ -13,6 +14,7 @@ from puq_magics.sandbox.state import TokenAccount
 T = TypeVar("T")
 
 _MAX_THREADS: Final = 8
+_TIME_TO_END: Final = 0.5  # seconds
 
 
 class WorkQueue:
@@ -40,7 +42,9 @@ class WorkQueue:
         return await asyncio.shield(future)
 
     def close(self) -> None:
-        """Start nothing more, and wait for nothing."""
+        """Start nothing more, and wait a little for what is being done."""
         for future in self._running:
             future.cancel()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        ending = Thread(target=self._threads.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+        ending.start()
+        ending.join(_TIME_TO_END)

@@ -46,7 +46,10 @@ def add_hint(error: APIStatusError, session: Session, info: CallInfo) -> None:
 def _key_hint(session: Session) -> str:
     credential = session.credentials.find(session.address())
     if credential is None:
-        return "No key was sent: %puq_login takes one."
+        hint = "No key was sent: %puq_login takes one."
+        if session.address().is_loopback:
+            hint += " %puq_sandbox starts a local router that needs none."
+        return hint
     hint = f"The key is from {credential.source} (…{credential.key.tail}): %puq_login takes another."
     scheme = session.effective.auth_scheme
     if scheme == "Bearer" or session.address().is_puq_ai or session.effective.is_sandbox:

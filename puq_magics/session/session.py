@@ -209,13 +209,15 @@ class Session:
         return str(self.settings.aliases.get(model, model))
 
     def default_model(self, kind: str) -> str | None:
-        """Return the default model of a kind; on the sandbox one of its own."""
+        """Return the default model of a kind; on the sandbox one of its own, if its upstream can be listed."""
         model = self.effective.model(kind)
         if not self.effective.is_sandbox:
             return model
         sandbox = self.start_sandbox()
         if model and sandbox.has_model(self.settings.aliases.get(model, model)):
             return model
+        if kind == "chat" and sandbox.upstream_error:
+            return None
         return next((str(code) for known, code in sandbox.default_models.items() if known == kind), None)
 
     @property
@@ -271,6 +273,8 @@ class Session:
         except (APIError, KeyboardInterrupt):  # it ends in an error all the same
             listed = ""
         words = "no model is set" if kind == "chat" else f"no {kind} model is set"
+        if kind == "chat" and self.sandbox is not None and (problem := self.sandbox.upstream_error):
+            words += f": the upstream's models cannot be listed ({problem.rstrip('.')})"
         return ConfigurationError(f"{words}.{listed}", hint=hint)
 
 

@@ -94,7 +94,9 @@ def test_when_to_try_again(error: Any, shell: Any, header: str, words: str) -> N
 def test_no_key_at_all(shell: Any, serve: Any) -> None:
     url = serve(router(completions=("401 Unauthorized", {}))).url
     shell.run(f"%config PuqMagics.base_url = '{url}'")
-    assert "No key was sent: %puq_login takes one." in str(shell.error("%puq_chat -m a/b hi"))
+    told = str(shell.error("%puq_chat -m a/b hi"))
+    assert "No key was sent: %puq_login takes one." in told
+    assert "%puq_sandbox starts a local router that needs none." in told
 
 
 def test_a_spent_balance_is_told(error: Any) -> None:

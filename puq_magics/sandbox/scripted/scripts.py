@@ -253,10 +253,13 @@ def _rest(text: str, came: str) -> str | None:
 
 
 _ROWS = 6
+#: Characters of a question that are read.
+_READ: Final = 50_000
 
 
 def requested_sections(question: str, told: str = "") -> Iterator[str]:
     """Yield a sentence about the question, and the sections that the question or the system prompt names."""
+    question = question[:_READ]
     asked = [make for pattern, make in _PARTS if re.search(pattern, f"{question}\n{told}", re.IGNORECASE)]
     yield _sentence(_words(question))
     for make in asked:

@@ -476,3 +476,86 @@ def test_stopping_ends_what_is_under_way(upstream_server, connect) -> None:
     sandbox.stop()
     assert upstream_server.client_left.wait(30)
     assert "puq-sandbox" not in [thread.name for thread in threading.enumerate()]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("is_list_open", [False, True])
+@pytest.mark.parametrize("scheme", ["Bearer", "Token"])
+def test_the_word_before_the_key_is_found(
+    upstream_server, connect, scheme: str, is_list_open: bool, stream: bool
+) -> None:
+    usual, handler = upstream_server.respond, upstream_server.handler
+    right = f"{scheme} our-own-key"
+
+    async def say(answer: Any, body: Any) -> None:
+        if answer.request.headers["Authorization"] == right:
+            await usual(answer, body)
+        else:
+            await refusing(401, {"error": "wrong"})(answer, body)
+
+    def get(answer: Any) -> None:
+        if is_list_open or answer.request.headers["Authorization"] == right:
+            answer.finish({"models": [{"code": "tiny"}]})
+        else:
+            answer.send_error(401)
+
+    upstream_server.respond, handler.get = say, get
+    with Sandbox(pace=0, upstream=upstream_server.url, upstream_key="our-own-key") as running:
+        client = connect(running)
+        for _ in range(2):
+            assert "Hello" in client.chat(TINY, stream=stream).text
+        assert running.default_chat_model == TINY
+    asked = [request.headers["Authorization"] for request in upstream_server.requests]
+    assert len(asked) <= 2 + (scheme == "Token")
+
+
+LATE = [
+    {"error": {"message": "slowly", "code": 429}},
+    {"error": {"message": "slowly", "type": "rate_limit_error"}},
+    {"error": {"message": "slowly", "status": "429"}},
+    {"error": "slowly", "code": "rate_limit_exceeded"},
+    {"error": "slowly", "status": 429},
+]
+
+
+@pytest.mark.parametrize("error", LATE)
+@pytest.mark.parametrize("began", [False, True])
+def test_a_late_rate_limit_is_one(upstream_client, upstream_server, error: object, began: bool) -> None:
+    async def say(handler: Any, _body: Any) -> None:
+        if began:
+            await handler.send_delta("Hello")
+        await handler.send_event(error)
+
+    upstream_server.respond = say
+    response = upstream_client.chat(TINY, stream=True)
+    if not began:
+        assert response.status_code == 429
+        assert "slowly" in response.json()["error"]
+        return
+    last = json.loads(response.text.strip().rpartition("data: ")[2])
+    assert "slowly" in last["error"]
+    assert last["code"] == "RATE_LIMIT"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("pieces", [1, 4, 100])
+def test_an_answer_without_usage_is_charged_by_its_length(
+    upstream_client, upstream_server, upstream_sandbox: Sandbox, pieces: int, stream: bool
+) -> None:
+    text = "word " * 1000
+
+    async def say(handler: Any, body: Any) -> None:
+        if not body.get("stream"):
+            choice = {"index": 0, "message": {"content": text}, "finish_reason": "stop"}
+            handler.finish({"choices": [choice]})
+            return
+        for number in range(pieces):
+            part = len(text) // pieces
+            await handler.send_delta(text[part * number : part * (number + 1)])
+        await handler.send_delta(why="stop")
+        await handler.send_event("[DONE]")
+
+    upstream_server.respond = say
+    assert upstream_client.chat(TINY, stream=stream).text.count("word") >= 1000 - pieces
+    charged = 100 - upstream_sandbox.balance
+    assert charged == pytest.approx(10.0, rel=0.2)  # 1,000 tokens, at 10,000 credits for a million
