@@ -51,7 +51,7 @@ class CellTracker:
 
     @property
     def ends_with_magic(self) -> bool:
-        """True if the running cell ends with the call of a magic, whose value is the cell's, or if that is unknown."""
+        """True if the running cell's value is that of a magic in its last line, or if that is unknown."""
         code = getattr(self._running, "raw_cell", None)
         try:
             body = ast.parse(self._shell.transform_cell(code)).body if code else []
@@ -193,7 +193,7 @@ class Conversations:
 
     @property
     def ends_with_magic(self) -> bool:
-        """True if the running cell ends with the call of a magic, whose value is the cell's, or if that is unknown."""
+        """True if the running cell's value is that of a magic in its last line, or if that is unknown."""
         return self._cells.ends_with_magic
 
     @property

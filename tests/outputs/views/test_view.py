@@ -42,6 +42,7 @@ def test_each_is_a_view(view: ChatView) -> None:
     public = [name for name in vars(ChatView) if not name.startswith("_")]
     assert [name for name in public if not callable(getattr(view, name))] == ["is_quiet"]
     assert {
+        "is_quiet",
         "prepare",
         "show_waiting",
         "show_retry",
