@@ -6,18 +6,7 @@ them too: its braces balance by their count, no ``$`` inside, all on one line.
 
 import re
 
-#: Commands that make links or attributes, load code, or define macros (and so could expand without end).
-_FORBIDDEN = re.compile(
-    r"\\(?:href|url|style|class|cssId|data|html\w*|require|unicode|bbox|mmlToken|includegraphics|toggle|texttip|mathtip"
-    r"|[egx]?def|let|futurelet|csname|(?:re|provide)?newcommand|providecommand|(?:re)?newenvironment"
-    r"|(?:re)?newtagform|usetagform|DeclareMathOperator|DeclarePairedDelimiter\w*|Newextarrow|define\w*|begingroup"
-    r"|rule|[hv]space|m?kern|[hm]skip|raise|lower|[lr]lap|move(?:left|right))(?![a-zA-Z])"
-)
-# Spacing commands are harmless in small doses; far larger ones would lay a formula over the rest of the page.
-_SMALL_SPACING = re.compile(
-    r"\\(?:rule|[hv]space\*?|m?kern|[hm]skip|raise|lower|move(?:left|right))\s*\{?-?(?:\d{0,2}(?:\.\d+)?)"
-    r"\s?(?:em|ex|pt|px|mu|cm|mm|in)(?![a-z])|\\[lr]lap(?![a-zA-Z])"
-)
+from puq_magics.outputs.markdown.tex_commands import is_bounded
 
 _ENVIRONMENT = re.compile(r"\\(begin|end)\{([^{}\n]*)\}")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z]{1,20}\*?\Z")
@@ -70,7 +59,7 @@ def sanitize_tex(tex: str, *, in_table: bool = False) -> str | None:
     tex = _NESTED_FORMULA.sub(r"\\(\1\\)", _LABEL.sub(" ", _one_line(tex)).strip())
     if not tex or "$" in tex.replace(r"\$", ""):
         return None
-    if _FORBIDDEN.search(_SMALL_SPACING.sub(" ", tex)):
+    if not is_bounded(tex):
         return None
     if not (_balanced(tex, _TEX_TOKEN) and _balanced(tex, _JUPYTER_TOKEN)):
         return None
