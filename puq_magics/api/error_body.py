@@ -74,7 +74,7 @@ _ERROR_STATE = re.compile(r"(?:.*\.)?(?:error|failed|failure)", re.IGNORECASE)
 _MAX_DEPTH, _MAX_ENTRIES = 6, 5
 _QUOTA = (
     PaymentRequiredError,
-    "the quota is used up, of this account or of the router's at the provider",
+    "a quota is used up: this account's, or the router's at its provider",
     "Check the plan and the balance (%puq_balance), or use another model.",
 )
 #: Error texts and codes of several servers for a spent quota: always, and unless a rate is meant.
