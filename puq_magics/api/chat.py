@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Bytes of an answer: the longest of text take some MB, images and audio in it some more.
 MAX_CHAT_BYTES = 64 << 20
+#: Characters of an answer and its reasoning: no model writes a quarter of it, and showing text takes time.
+MAX_ANSWER_CHARS = 4 << 20
 #: Seconds to wait for the body's end after the answer's end, so that the connection can be used again.
 _DRAIN_TIMEOUT = 0.02
 _EMPTY_DELTA = Delta()
@@ -57,6 +59,7 @@ class ChatStream(EventStream[Delta]):
         super().__init__(response, request_id, max_size)
         self.model = model
         self._choices: dict[int, ChoiceBuilder] = {}
+        self._chars = 0  # of the first choice
         self._metadata: dict[str, Any] = {}
         self._usage: object = None
 
@@ -170,19 +173,29 @@ class ChatStream(EventStream[Delta]):
         first = self._choices.get(0)
         texts = _fast_path_texts(chunks) if first is not None and first.text.is_cumulative is False else []
         others = chunks[len(texts) :]
-        shown = [first.text.append("".join(texts))] if first is not None and texts else []
-        reasoning = []
+        shown, reasoning = [], []
+        if first is not None and texts:
+            self._check_length(text := "".join(texts))
+            shown.append(first.text.append(text))
         for chunk in _flatten(others):
             if not checked:
                 self._raise_for_error(chunk)
             for part in read_choices(chunk):
+                self._check_length(part.text, part.reasoning)
                 choice = self._choices.setdefault(part.index, ChoiceBuilder(part.index))
                 text, thought = choice.add(part)
                 if part.index == 0:
                     shown.append(text)
                     reasoning.append(thought)
             self._handle_metadata(chunk)
-        return Delta("".join(shown), "".join(reasoning))
+        delta = Delta("".join(shown), "".join(reasoning))
+        self._chars += len(delta.text) + len(delta.reasoning)
+        return delta
+
+    def _check_length(self, text: str, reasoning: str = "") -> None:
+        """Raise InvalidResponseError, before a part is added with which the answer would be too long."""
+        if self._chars + len(text) + len(reasoning) > MAX_ANSWER_CHARS:
+            raise _too_long_error(self.text + text)
 
     def _handle_metadata(self, chunk: Mapping[str, Any]) -> None:
         """Keep the fields of an event beside its choices."""
@@ -279,6 +292,16 @@ def find_usage(answer: Mapping[str, Any]) -> object:
     return None
 
 
+def _too_long_error(text: str) -> InvalidResponseError:
+    error = InvalidResponseError(
+        f"the answer is longer than {MAX_ANSWER_CHARS:,} characters.",
+        hint="Request a shorter answer.",
+        python_hint="The text is in the error's .partial.",
+    )
+    error.partial = join_surrogates([text])
+    return error
+
+
 def read_completion(answer: Any, model: str, request_id: str | None) -> ChatCompletion:
     """Read a complete answer's JSON. Raises InvalidResponseError if it holds no answer."""
     if isinstance(answer, list) and len(answer) == 1:
@@ -293,6 +316,8 @@ def read_completion(answer: Any, model: str, request_id: str | None) -> ChatComp
     if not choices:
         raise no_answer_error(answer, "choices")
     first = choices.pop(min(choices))
+    if len(first.text) + len(first.reasoning) > MAX_ANSWER_CHARS:
+        raise _too_long_error(first.text)
     named, refusal = answer.get("model"), join_surrogates([first.refusal])
     return ChatCompletion(
         text=join_surrogates([first.text]) or refusal,

@@ -196,9 +196,10 @@ class EventStream(ResponseStream[_T]):
             raise StreamError(
                 f"the stream holds an event that is not JSON: {event.data[:80]!r}.", hint="Try again."
             ) from None
-        if isinstance(answer, dict):
-            self._raise_for_error(answer, event.type)
-        elif event.type == "error":
+        for each in answer if isinstance(answer, list) else [answer]:
+            if isinstance(each, dict):
+                self._raise_for_error(each, event.type)
+        if event.type == "error":
             raise self._reported_error(*parse_error_body(data.encode("utf-8", "replace")))
         return answer
 

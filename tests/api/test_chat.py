@@ -590,6 +590,33 @@ def test_an_answer_has_a_largest_size() -> None:
     fail(stream(b"{" + b" " * 500, content_type="application/json", max_size=400), InvalidResponseError)
 
 
+LONG = 1 << 20
+TOO_LONG = "longer than 4,194,304 characters"
+
+
+@pytest.mark.parametrize("name", ["content", "reasoning"])
+def test_an_answer_has_a_largest_length(name: str) -> None:
+    parts = [event(delta(**{name: letter * LONG})) for letter in "abcde"]
+    answer = stream(*parts)
+    with pytest.raises(InvalidResponseError, match=TOO_LONG) as caught:
+        list(answer)
+    assert len(caught.value.partial) == (5 * LONG if name == "content" else 0)
+    assert len(answer.text + answer.reasoning) == 4 * LONG
+    whole = {"choices": [{"message": {name: "ab" * 3 * LONG}, "finish_reason": "stop"}]}
+    for body in (event(delta(**{name: "ab" * 3 * LONG})), json.dumps(whole).encode()):
+        with pytest.raises(InvalidResponseError, match=TOO_LONG):
+            list(stream(body))
+    with pytest.raises(InvalidResponseError, match=TOO_LONG):
+        read_completion(whole, "m", None)
+
+
+def test_a_text_that_comes_again_and_again_counts_once() -> None:
+    texts = ["word " * n for n in range(1, 60)]
+    long = ["x" * LONG + text for text in texts[:8]]
+    answer = stream(*(event(delta(text)) for text in long), event(delta("", "stop")))
+    assert read(answer) == long[-1]
+
+
 def test_newlines_without_end_are_not_kept() -> None:
     answer = stream(*[b"\n" * 1000] * 8, event_stream(["a"]))
     answer.receive()
