@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT, _LIST_TIMEOUT, _CHAT_TIMEOUT, _MEDIA_TIMEOUT = 10.0, 30.0, 120.0, 300.0  # seconds
 _MAX_TRANSCRIPT_BYTES = 64 << 20  # bytes
+_MAX_LIST_BYTES, _MAX_BALANCE_BYTES = 4 << 20, 1 << 16  # bytes
 _USAGE_OPTION = ("stream_options", "include_usage")
 OnRetry = Callable[[Retry], None]
 
@@ -123,7 +124,7 @@ class Router:
         """
         params = {"enabled": "1"} if enabled_only else {}
         request = Request("GET", "/v1/models", self._timeouts(_LIST_TIMEOUT), params=params)
-        models = read_models(read_json(self._send(request, on_retry)))
+        models = read_models(read_json(self._send(request, on_retry), _MAX_LIST_BYTES))
         return tuple(model for model in models if model.enabled or not enabled_only)
 
     def balance(self, *, on_retry: OnRetry | None = None) -> float:
@@ -133,7 +134,7 @@ class Router:
         True
         """
         request = Request("GET", "/v1/credits/balance", self._timeouts(_LIST_TIMEOUT))
-        return read_balance(read_json(self._send(request, on_retry)))
+        return read_balance(read_json(self._send(request, on_retry), _MAX_BALANCE_BYTES))
 
     def chat(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import Any
 
 import requests
@@ -16,6 +17,7 @@ from puq_magics.core.version import __version__
 
 #: Bytes of a file that are read and sent at once; urllib3's own 16 kB cost a third of the throughput.
 BLOCK_SIZE = 1 << 18
+_MAX_INFORMATIONAL = 20
 
 
 class NoRedirectSession(requests.Session):
@@ -25,9 +27,22 @@ class NoRedirectSession(requests.Session):
         """Return None, so that requests does not read the redirect's body."""
 
 
+class _FinalResponse(HTTPResponse):
+    """Response without the informational ones before it, such as ``103 Early Hints``."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(_MAX_INFORMATIONAL):
+            status_line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if not 102 <= status_line[1] < 200:
+                return status_line
+            parse_headers(self.fp)
+        raise HTTPException("there are too many informational responses")
+
+
 class _SendTimeoutMixin(HTTPConnection):
     """Takes the timeout for sending a piece from the body; urllib3 uses the one for connecting."""
 
+    response_class = _FinalResponse
     _send_timeout: float | None = None
 
     def request(

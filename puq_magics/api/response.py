@@ -14,9 +14,12 @@ from puq_magics.core.errors import APIError, InvalidResponseError, PuqError
 
 #: Bytes of an answer's body, at most.
 MAX_BODY_BYTES = 256 << 20
-#: Values in a body of JSON, at most: small ones take 30 times as much memory as text.
-_MAX_JSON_VALUES = 4_000_000
+#: Values in a body of JSON, at most: small ones take 30 times as much memory as text, and no interrupt ends a parse.
+_MAX_JSON_VALUES = 1_000_000
+#: Bytes of a value in a large body, on average, at least.
+_MIN_VALUE_BYTES = 8
 _MAX_ERROR_BYTES = 1 << 16  # bytes
+_MAX_RETRY_AFTER = 366 * 86_400.0  # seconds
 _ERROR_READ_TIMEOUT = 5.0  # seconds for each part of an error's body
 
 
@@ -69,9 +72,10 @@ def read_json(response: Response, limit: int = MAX_BODY_BYTES) -> Any:
     Raises InvalidResponseError if it is not JSON, or too large.
     """
     body = b"".join(iter_body(response, limit))
-    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > _MAX_JSON_VALUES:
+    max_values = min(_MAX_JSON_VALUES, limit // _MIN_VALUE_BYTES)
+    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > max_values:
         raise InvalidResponseError(
-            f"the answer holds more than {_MAX_JSON_VALUES:,} values.", hint="Check the base URL."
+            f"the answer holds more than {max_values:,} values.", hint="Check the base URL."
         )
     try:
         return json.loads(body)
@@ -115,7 +119,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        return min(max(0.0, float(value)), _MAX_RETRY_AFTER)
     except ValueError:
         pass
     try:

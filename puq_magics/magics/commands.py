@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import (
@@ -295,9 +296,29 @@ def _magic(command: CommandLine, *, has_cell: bool = False) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         register = line_cell_magic if has_cell else line_magic
-        return no_var_expand(register(command(function)))  # type: ignore[return-value]
+        return no_var_expand(register(command(_with_short_interrupts(function))))  # type: ignore[return-value]
 
     return decorate
+
+
+class MagicInterrupted(KeyboardInterrupt):
+    """The user stopped a magic outside a call; IPython renders it as one line, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"KeyboardInterrupt: {self}"]
+
+
+def _with_short_interrupts(function: F) -> F:
+    @wraps(function)
+    def _run(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except KeyboardInterrupt as interrupt:
+            if hasattr(interrupt, "_render_traceback_"):
+                raise
+        raise MagicInterrupted(f"%{function.__name__} was interrupted.")
+
+    return _run  # type: ignore[return-value]
 
 
 @magics_class

@@ -378,6 +378,10 @@ def parse_params(pairs: Sequence[str] | None, kind: str) -> dict[str, Any]:
             params[key] = json.loads(text)
         except ValueError:
             params[key] = text
+        except RecursionError:
+            raise InputError(
+                f"the value of --param {key} is nested too deeply.", hint="Write it with fewer brackets."
+            ) from None
     return params
 
 

@@ -187,6 +187,8 @@ def find_violations(schema: dict[str, Any], data: object) -> tuple[str, ...]:
         ) from None
     except RecursionError:
         raise InputError("The schema has a circular $ref.", hint=_CIRCULAR_REF_HINT) from None
+    except OverflowError:
+        return ("a number is too large to be checked",)
     # Of an anyOf, the error of the choice that fits best.
     return tuple(
         dict.fromkeys(_format_violation(best_match([error]) or error) for error in errors[:_MAX_VIOLATIONS])
