@@ -40,7 +40,14 @@ def nbval(notebook: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
+#: The first notebook runs with the other tests, the longer ones with the slow ones.
+PATHS = [
+    pytest.param(path, id=path.name, marks=[] if path.stem == "quickstart" else [pytest.mark.slow])
+    for path in sorted(NOTEBOOKS.glob("*.ipynb"))
+]
+
+
+@pytest.mark.parametrize("notebook", PATHS)
 def test_it_gives_the_outputs_that_it_shows(notebook: Path) -> None:
     run = nbval(notebook)
     assert run.returncode == 0, run.stdout
