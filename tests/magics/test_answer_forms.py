@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
+from media_samples import png
 from raw_server import DONE, delta, event
 
 from puq_magics.core.errors import (
@@ -15,6 +17,8 @@ from puq_magics.core.errors import (
     RateLimitError,
     ServerError,
 )
+from puq_magics.outputs.results.chat import append_images
+from puq_magics.outputs.results.footer import Footer
 
 
 @pytest.fixture(autouse=True)
@@ -207,3 +211,82 @@ def test_a_request_that_was_cut_is_counted_and_one_that_never_arrived_is_not(ser
     assert isinstance(error, APIConnectionError)
     assert not error.was_sent
     assert shell.session.account().costs.unpriced_calls == 0
+
+
+def data_url(data: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{b64encode(data).decode()}"
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": data_url(png())}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"images": [IMAGE]},
+        {"images": [data_url(png())]},
+        {"image": {"url": data_url(png())}},
+        {"content": [{"type": "text", "text": "Here:"}, IMAGE]},
+        {"content": [{"type": "output_image", "image_url": data_url(png(), "webp")}]},
+    ],
+)
+@pytest.mark.parametrize("options", ["", "--no-stream"])
+def test_images_of_a_chat_are_shown(
+    use_responses: Any, shell: Any, fields: dict[str, Any], options: str
+) -> None:
+    message = {"content": ""} | fields
+    streamed = event({"choices": [{"index": 0, "delta": message}]}) + event(delta("", "stop")) + DONE
+    whole = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    use_responses(whole if options else streamed, kind="application/json" if options else "text/event-stream")
+    ran = shell.run(f"%puq_chat {options} -o r hi")
+    assert "1 image in .raw" in ran.out
+    assert "no text came" not in ran.out
+    result = shell.names["r"]
+    assert result.images == (png(),)
+    assert (
+        f"![image](data:image/png;base64,{b64encode(png()).decode()})"
+        in result.bundle(Footer())["text/markdown"]
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/a.png",
+        data_url(png()[:-9]),
+        data_url(b"<svg onload='alert(1)'/>", "svg+xml"),
+        data_url(b"<script>", "png"),
+        "data:image/png;base64,****",
+        "data:image/png;base64," + b64encode(png()).decode() + "\n)<script>",
+        "data:text/html;base64," + b64encode(png()).decode(),
+    ],
+)
+def test_what_is_no_image_of_its_own_is_not_shown(use_responses: Any, shell: Any, url: str) -> None:
+    use_responses(completion("a", images=[{"image_url": {"url": url}}]))
+    shell.run("%puq_chat --no-stream -o r hi")
+    result = shell.names["r"]
+    assert result.images == ()
+    assert result.bundle(Footer())["text/markdown"] == "a"
+    assert result.raw["choices"][0]["message"]["images"] == [{"image_url": {"url": url}}]
+
+
+def test_more_images_than_a_display_holds_are_in_the_result() -> None:
+    images = [png(extra=4_000_000), png(extra=4_000_000), png(extra=4_000_000), png()]
+    shown = append_images("a", images)
+    assert shown.count("![image]") == 2
+    assert shown.startswith("a\n\n![image](data:image/png;base64,")
+
+
+def test_an_image_is_shown_below_the_streamed_text(fresh_kernel: Any, serve: Any) -> None:
+    def answer(connection: Any) -> None:
+        connection.send_head()
+        connection.send(
+            event(delta("Here it is.")) + event(delta(images=[IMAGE])) + event(delta("", "stop")) + DONE
+        )
+
+    fresh_kernel.run(f"%config PuqMagics.base_url = '{serve(answer).url}'")
+    (bundle,) = fresh_kernel.run("%puq_chat -m a/b hi").screen
+    text, image, footer = bundle["text/markdown"].split("\n\n")
+    assert (text, image[:31]) == ("Here it is.", "![image](data:image/png;base64,")
+    assert "1 image in" in footer
+    assert "base64" not in bundle["text/plain"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 from puq_magics.api.choices import count_extras, unknown_fields
 from puq_magics.api.finish_reason import finish_kind
 from puq_magics.core.errors import InputError
+from puq_magics.core.media_types import detect_image_type, is_complete_image
 from puq_magics.core.thinking import split_thinking
-from puq_magics.outputs.results.base import DetailNote, Result
+from puq_magics.outputs.results.base import MAX_EMBED_MB, DetailNote, Result
 from puq_magics.outputs.results.footer import Footer
+
+_MAX_NESTING = 8
 
 
 @dataclass(repr=False, kw_only=True)
@@ -74,13 +78,26 @@ class ChatResult(Result):
     @property
     def extras(self) -> tuple[str, ...]:
         """Contents beside the text, which are only in ``raw``, such as ``2 tool calls``."""
+        message = self._message
+        if not message.get("annotations"):
+            message = {"citations": self.raw.get("citations"), **message}
+        return count_extras(message) or (() if self.text else unknown_fields(message))
+
+    @property
+    def images(self) -> tuple[bytes, ...]:
+        """Images in the answer, as PNG, JPEG or WebP; those that it only links are in ``raw``."""
+        message = self._message
+        values = [message.get(name) for name in ("images", "image", "content")]
+        texts = [value for value in values if not isinstance(value, str)]
+        return tuple(data for url in _strings(texts) if (data := _decode_image(url)))
+
+    @property
+    def _message(self) -> Mapping[str, Any]:
+        """The message of the first choice, as the router sent it."""
         choices = self.raw.get("choices")
         first = choices[0] if isinstance(choices, list) and choices else None
         message = first.get("message") if isinstance(first, dict) else None
-        if not isinstance(message, dict):
-            return ()
-        sources = {"citations": self.raw.get("citations")} if not message.get("annotations") else {}
-        return count_extras(message | sources) or (() if self.text else unknown_fields(message))
+        return message if isinstance(message, dict) else {}
 
     @property
     def is_cut_off(self) -> bool:
@@ -140,9 +157,42 @@ class ChatResult(Result):
         reasoning, text = self.all_reasoning, self.answer_text
         collapsed = f"{collapsed_reasoning(reasoning)}\n\n" if reasoning else ""
         return {
-            "text/markdown": footer.append_to_markdown(collapsed + sanitize_markdown(text)),
+            "text/markdown": footer.append_to_markdown(
+                append_images(collapsed + sanitize_markdown(text), self.images)
+            ),
             "text/plain": footer.append_to_text(strip_control_chars(text)),
         }
+
+
+def append_images(safe: str, images: Sequence[bytes]) -> str:
+    """Return safe Markdown with images below it, as many as a display holds."""
+    remaining, parts = MAX_EMBED_MB * 1_000_000, [safe]
+    for data in images:
+        remaining -= len(data)
+        if remaining >= 0 and (kind := detect_image_type(data)) is not None:
+            parts.append(f"![image](data:{kind.mime};base64,{b64encode(data).decode()})")
+    return "\n\n".join(filter(None, parts))
+
+
+def _strings(value: object, depth: int = 0) -> Iterator[str]:
+    """Yield the strings in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list) and depth < _MAX_NESTING:
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _strings(each, depth + 1)
+
+
+def _decode_image(url: str) -> bytes:
+    """Return the image in a ``data:`` URL; empty for any other text, and for what is no complete image."""
+    head, _, encoded = url.partition(",")
+    if not (head.startswith("data:image/") and head.endswith(";base64")):
+        return b""
+    try:
+        data = b64decode(encoded, validate=True)
+    except ValueError:
+        return b""
+    return data if is_complete_image(data) else b""
 
 
 def collapsed_reasoning(reasoning: str) -> str:

@@ -20,7 +20,7 @@ from IPython.display import DisplayHandle, display
 
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
-from puq_magics.outputs.results.chat import ChatResult, collapsed_reasoning
+from puq_magics.outputs.results.chat import ChatResult, append_images, collapsed_reasoning
 
 if TYPE_CHECKING:
     from puq_magics.outputs.markdown.feed import MarkdownFeed
@@ -203,7 +203,8 @@ class NotebookView:
         self._append_text(text[self._shown_chars :])
         footer = result.footer.with_style(self._footer)
         last = self._feed.finish()
-        self._publish(footer.append_to_markdown(last.markdown), footer.append_to_text(last.text))
+        markdown = append_images(last.markdown, result.images)
+        self._publish(footer.append_to_markdown(markdown), footer.append_to_text(last.text))
 
     def abandon(self) -> None:
         """Implement `ChatView`."""
