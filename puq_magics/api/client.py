@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT, _LIST_TIMEOUT, _CHAT_TIMEOUT, _MEDIA_TIMEOUT = 10.0, 30.0, 120.0, 300.0  # seconds
 _MAX_TRANSCRIPT_BYTES = 64 << 20  # bytes
-_MAX_LIST_BYTES, _MAX_BALANCE_BYTES = 4 << 20, 1 << 16  # bytes
+_MAX_LIST_BYTES, _MAX_BALANCE_BYTES = 4 << 20, 1 << 20  # bytes
 _USAGE_OPTION = ("stream_options", "include_usage")
 OnRetry = Callable[[Retry], None]
 
