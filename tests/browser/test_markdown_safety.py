@@ -9,7 +9,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 
 import pytest
-from corpus import PAYLOADS
+from corpus import BOUNDED_FORMULAS, PAYLOADS, UNBOUNDED_FORMULAS
 from lab import Frontend, LabNotebook
 
 from puq_magics.outputs.markdown.feed import MarkdownFeed, sanitize_markdown
@@ -181,3 +181,26 @@ def test_readable_text_reads_as_meant(lab: Lab, frontend: Frontend) -> None:
     for code in ("\\begin{a}", "x|y", "p|q"):
         assert f"<code>{code}</code>" in output.html
     assert output.html.count("<td>") == 2
+
+
+_SIZES = """outputs => outputs.map(output => Math.max(output.scrollHeight,
+    ...[...output.querySelectorAll('mjx-container *')].map(each => each.getBoundingClientRect().height)))"""
+_ERRORS = "outputs => outputs.map(output => output.querySelector('mjx-merror')?.textContent ?? '')"
+
+
+@pytest.mark.parametrize("frontend", ["lab", "notebook"])
+def test_no_formula_is_larger_than_a_page(lab: Lab, frontend: Frontend) -> None:
+    shown = [sanitize_markdown(f"$${formula}$$") for formula in BOUNDED_FORMULAS]
+    cells = [
+        *in_batches(shown),
+        *in_batches([sanitize_markdown(f"$${each}$$") for each in UNBOUNDED_FORMULAS]),
+    ]
+    notebook = lab(*cells, frontend=frontend)
+    notebook.run_all()
+    notebook.wait_until_stable()
+    outputs = ".jp-OutputArea-output"
+    sizes: list[float] = notebook.page.eval_on_selector_all(outputs, _SIZES)
+    assert len(sizes) == len(BOUNDED_FORMULAS) + len(UNBOUNDED_FORMULAS)
+    assert max(sizes) < 800, sizes
+    errors: list[str] = notebook.page.eval_on_selector_all(outputs, _ERRORS)
+    assert [error for error in errors if error] == []

@@ -2,6 +2,7 @@
 
 import oracles
 import pytest
+from corpus import BOUNDED_FORMULAS, UNBOUNDED_FORMULAS
 
 from puq_magics.outputs.markdown.feed import sanitize_markdown
 
@@ -111,135 +112,14 @@ def test_a_formula_with_a_forbidden_command_shows_as_code(formula: str) -> None:
     assert oracles.rendered_text(safe) == f"a ${formula}$ b\n"
 
 
-BOUNDED = [
-    r"\frac{a}{b}|a \\[2pt] b|a \\ [1,2] b",
-    r"a\\*[1em]b",
-    r"\begin{array}{c|c} a & b \end{array}",
-    r"\begin{array}{@{}l@{\hspace{1em}}r@{}} a & b\\[4pt] \end{array}",
-    r"\hspace{1cm} x",
-    r"\hspace*{1cm}",
-    r"x\kern-3mu y",
-    r"\mkern 3mu",
-    r"\rule{1cm}{0.4pt}",
-    r"\rule[-1ex]{0pt}{2em}",
-    r"\genfrac{}{}{0pt}{}{n}{k}",
-    r"\genfrac{(}{)}{0pt}{1}{n}{k}",
-    r"\genfrac\{\}{0pt}{}{a}{b}",
-    r"\genfrac{\{}{\}}{}{}{a}{b}",
-    r"\textcolor{red}{x}",
-    r"\color{#ff0000}x",
-    r"\color[RGB]{1,2,3} x",
-    r"\cancel{x}",
-    r"\llap{/}k",
-    r"\smash{b}",
-    r"\sqrt[\uproot{2}3]{x}",
-    r"\begin{alignedat}{2} a&=b \end{alignedat}",
-    r"\begin{alignat*}{3}a\end{alignat*}",
-    r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
-    r"\begin{matrix*}[r] 1 \end{matrix*}",
-    r"\begin{aligned}[t] x \end{aligned}",
-    r"\ce{2H2 + O2 -> 2H2O}",
-    r"\left\{ x \,\middle",
-    r"\, y \right\}",
-    r"\operatorname*{arg\,max}_x",
-    r"\xrightarrow[a]{b}",
-    r"\Bigl( x \Bigr)",
-    r"\tag{1} x",
-    r"\text{5000 mm}",
-    r"\mathbb{E}_{x\sim p}",
-    r"\therefore \because",
-    r"5000 mm",
-    r"\above 1pt x",
-    r"\begin{subarray}{c} a \\ b \end{subarray}",
-    r"\substack{a\\b}",
-    r"\lVert x\rVert \coloneqq y",
-    r"\boxed{x}",
-    r"\raise 2pt x",
-    r"\raise{2pt}{x}",
-    r"\overbracket{x}",
-]
-
-UNBOUNDED = [
-    r"\above{90000px}",
-    r"\above90000px x",
-    r"\Rule{90000px}{1px}{1px}",
-    r"\Space{1px}{90000px}{1px}",
-    r"\genfrac{}{}{90000px}{}{a}{b}",
-    r"\genfrac(){90000px}{}{a}{b}",
-    r"a\\[99999px]b",
-    r"a\\*[99999px]b",
-    r"a\\ [99999px] b",
-    r"\abovewithdelims(){9999px}",
-    r"\kern99999em",
-    r"\kern 9 999em",
-    r"\hskip 99999pt plus 1fil",
-    r"\hspace{99999px}",
-    r"\hspace*{99999px}",
-    r"\raise99em{\raise99em x}",
-    r"\lower 99999px{x}",
-    r"\rule{1px}{99999px}",
-    r"\rule[99999px]{1px}{1px}",
-    r"\mathchoice{a}{b}{c}{d}",
-    r"\raisebox{9999px}{x}",
-    r"\parbox{99999px}{x}",
-    r"\framebox[99999px]{x}",
-    r"\mathmakebox[99999px]{x}",
-    r'\enclose{box}[data-padding="90000px"]{x}',
-    r"\cancel[data-padding=90000px]{x}",
-    r"\bbox[90000px]{x}",
-    r"\colorbox{red;padding:9999px}{x}",
-    r"\color{red;x:url(}x",
-    r"\xmathstrut[99999]{9999}",
-    r"\skew{90000}\hat A",
-    r"\sqrt[\uproot{99999}3]{x}",
-    r"\begin{array}{p{90000px}} x \end{array}",
-    r"\begin{array}{*{99999999}{c}} x \end{array}",
-    r"\begin{array}{@{\hspace{99999px}}c} x \end{array}",
-    r"\begin{alignat}{999999999}x\end{alignat}",
-    r"\begin{alignedat}[t]{99999999}x\end{alignedat}",
-    r"\begin{multlined}[c][99999px] x \end{multlined}",
-    r"\begin{spreadlines}{99999px} x \end{spreadlines}",
-    r"\begin{prooftree}x\end{prooftree}",
-    r"\MoveEqLeft[99999]",
-    r"\shoveleft[99999px]{x}",
-    r"\overbracket[99999px][99999px]{x}",
-    r"\mskip99999mu",
-    r"\mspace{99999mu}",
-    r"\moveleft 99999px{x}",
-    r"\hdotsfor{9999999}",
-    r"\smash{\begin{matrix}a\\a\\a\end{matrix}}",
-    r"\minCDarrowwidth{9999px}",
-    r"\includegraphics[height=90000px]{x}",
-    r"\newline[99999px]",
-    r"\begin {array}{p{9999in}}x\end{array}",
-    r"\unknownthing x",
-    r"\kern.9e9em",
-    r"\kern99999 em",
-    r"\hspace{.99in}\hspace{2in}\hspace{3in}",
-    r"\vspace{999em}",
-    r"\rule 999em999em",
-    r"\Large\kern{999ex}",
-    r"\hspace{ 999 em }",
-    r"\above 9999 px",
-    r"\kern+9999px",
-    r"\kern9999,5px",
-    r"\begin{cases}[9999px] \end{cases}",
-    r"\llap{\rule{1em}{1em}}",
-    r"\definecolor{x}{RGB}{1,2,3}",
-    r"\cr[9999px]x\\[99999bp]",
-    r"\\[8pt]" * 60,
-    r"\hspace{9em}" * 4,
-]
-
-
-@pytest.mark.parametrize("formula", BOUNDED)
+@pytest.mark.parametrize("formula", BOUNDED_FORMULAS)
 def test_a_formula_with_small_lengths_is_typeset(formula: str) -> None:
     safe = sanitize_markdown(f"$${formula}$$")
     assert len(oracles.formulas(safe)) == 1
     assert oracles.faults(safe) == []
 
 
-@pytest.mark.parametrize("formula", UNBOUNDED)
+@pytest.mark.parametrize("formula", UNBOUNDED_FORMULAS)
 def test_a_formula_that_could_cover_the_page_shows_as_code(formula: str) -> None:
     for text in (f"a ${formula}$ b", f"$${formula}$$", f"\\[{formula}\\]"):
         assert oracles.formulas(sanitize_markdown(text)) == []
