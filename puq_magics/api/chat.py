@@ -20,6 +20,7 @@ from puq_magics.api.error_body import (
     parse_error_json,
     raise_for_error_object,
 )
+from puq_magics.api.response import decode_json
 from puq_magics.api.sse import ServerSentEvent
 from puq_magics.api.streams import DONE, EventStream, is_end
 from puq_magics.api.types import ChatCompletion, Delta, join_surrogates, read_usage
@@ -128,7 +129,7 @@ class ChatStream(EventStream[Delta]):
         """Read a body that is not a stream: JSON, if the router does not stream, or a proxy's page."""
         body = b"".join(self._body_parts or ())
         try:
-            answer = json.loads(body)
+            answer = decode_json(body)
         except (ValueError, RecursionError):
             raise not_json_error(body) from None
         delta = self._handle_chunks([answer])

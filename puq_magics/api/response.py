@@ -72,16 +72,24 @@ def read_json(response: Response, limit: int = MAX_BODY_BYTES) -> Any:
     Raises InvalidResponseError if it is not JSON, or too large.
     """
     body = b"".join(iter_body(response, limit))
-    max_values = min(_MAX_JSON_VALUES, limit // _MIN_VALUE_BYTES)
-    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > max_values:
-        raise InvalidResponseError(
-            f"the answer holds more than {max_values:,} values.", hint="Check the base URL."
-        )
     try:
-        return json.loads(body)
+        return decode_json(body, limit)
     except (ValueError, RecursionError):
         with redact_errors(response):
             raise not_json_error(body) from None
+
+
+def decode_json(body: bytes, limit: int = MAX_BODY_BYTES) -> Any:
+    """Decode a body that may have ``limit`` bytes. Raises InvalidResponseError for too many values, ValueError."""
+    max_values = min(_MAX_JSON_VALUES, limit // _MIN_VALUE_BYTES)
+    if (
+        body.lstrip()[:1] in (b"{", b"[")
+        and sum(body.count(mark) for mark in (b",", b"[", b"{")) > max_values
+    ):
+        raise InvalidResponseError(
+            f"the answer holds more than {max_values:,} values.", hint="Check the base URL."
+        )
+    return json.loads(body)
 
 
 def read_error_body(response: Response) -> bytes:

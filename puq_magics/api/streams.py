@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from puq_magics.api.error_body import append_detail, find_error, parse_error_body
-from puq_magics.api.response import too_large_error
+from puq_magics.api.response import decode_json, too_large_error
 from puq_magics.api.sse import ServerSentEvent, SSEDecoder, is_keep_alive
 from puq_magics.core.errors import APIError, StreamError
 
@@ -165,7 +165,7 @@ class EventStream(ResponseStream[_T]):
     def _has_event_lines(self) -> bool:
         """Return whether the body's first line is an event of its own."""
         try:
-            first = json.loads(b"".join(self._body_parts or ()).partition(b"\n")[0])
+            first = decode_json(b"".join(self._body_parts or ()).partition(b"\n")[0])
         except (ValueError, RecursionError):
             return False
         return isinstance(first, dict) and self._is_event(first)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from puq_magics.api.error_body import (
     parse_error_body,
     raise_for_error_object,
 )
+from puq_magics.api.response import decode_json
 from puq_magics.api.sse import ServerSentEvent
 from puq_magics.api.streams import EventStream, is_end
 from puq_magics.api.types import Usage, join_surrogates, read_number, read_usage
@@ -76,7 +76,7 @@ def read_transcript(parts: Iterable[bytes], request_id: str | None = None) -> Tr
 
 def _parse_transcript(body: bytes, request_id: str | None) -> Transcript:
     try:
-        answer = json.loads(body)
+        answer = decode_json(body)
     except (ValueError, RecursionError):
         answer = None
     if isinstance(answer, str):

@@ -210,10 +210,13 @@ def _record(
 def _record_cost(
     account: Account, call: Call[R, V], result: R, problem: APIError | KeyboardInterrupt | None
 ) -> None:
-    has_data = result.has_content or getattr(problem, "partial", None)
+    usage = call.usage()
+    has_data = result.has_content or (
+        getattr(problem, "partial", None) and (usage or call.info.kind != "chat")
+    )
     if problem is None or (has_data and not isinstance(problem, APIStatusError)):
         account.model_list.wait(_PRICES_TIMEOUT if problem is None else 0.0)
-        result.cost = account.record_cost(call.info, call.usage(), complete=problem is None)
+        result.cost = account.record_cost(call.info, usage, complete=problem is None)
     elif _may_be_charged(problem):
         account.charge_estimate(call.info)
 
