@@ -12,6 +12,14 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Final
 
+from puq_magics.prompts.diagnosis.secret_formats import (
+    PROSE_SECRET,
+    TOKEN_FORMATS,
+    find_card_numbers,
+    find_seed_phrases,
+    is_prose_secret,
+)
+
 #: Shorter secrets are masked only in place, not elsewhere: they may be parts of other words.
 MIN_SECRET_CHARS = 6
 #: Secrets of letters only: shorter ones may be ordinary words; up to the second length only whole words match.
@@ -35,14 +43,6 @@ _HARMLESS_WORDS: Final = frozenset(_DATA_KEYS.split())
 _EMBEDDED_WORD = re.compile(r"password|passwd|passphrase|apikey")
 
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-# Keys of well-known services, Bearer headers, JSON Web Tokens, passwords in URLs.
-_TOKEN_FORMATS = re.compile(
-    r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{8,}|\bgh[pousr]_[A-Za-z0-9]{16,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{12,}"
-    r"|\bhf_[A-Za-z0-9]{16,}|\bxox[a-z]-[\w-]{10,}|\bA[KS]IA[A-Z0-9]{12,}|\bAIza[\w-]{30,}|\bya29\.[\w-]{20,}"
-    r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"
-    r"|(?<=[Bb]earer )[^\s\"'<>]{8,}|(?<=://)[^\s/@:\"'<>]*:[^\s/@\"'<>]+(?=@)"
-    r"|\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
-)
 _AUTHORIZATION_HEADER = re.compile(
     r"""(?i:\bauthorization)["']?\s*[:=]\s*[rbf]{0,2}["']?(?:(?:Bearer|Token|Basic)\s+)?"""
     r"""(?!(?:Bearer|Token|Basic)\s|\{[\w.()\[\]]{0,80}\})(?P<value>[^\s"'<>,}]{4,})"""
@@ -76,6 +76,18 @@ _NUMERIC_WORDS: Final = frozenset(_NUMERIC.split())
 _NAME_VALUE_PAIR = re.compile(
     r"""(?P<open>[(\[,])[ \t]?[rbu]?["'](?P<name>[A-Za-z_][\w-]{0,60})["'],[ \t]?"""
     r"""[rbu]?(?P<quote>["'])(?P<value>(?:\\.|(?!(?P=quote))[^\\\n])+)(?P=quote)[ \t]?[)\]]"""
+)
+# ``["--password", "…"]``.
+_ARGUMENT_PAIR = re.compile(
+    r"""["']--?(?P<name>[A-Za-z][\w-]{0,60})["'],\s{0,3}[rbuf]?(?P<quote>["'])"""
+    r"""(?P<value>(?:\\.|(?!(?P=quote))[^\\\n])+)(?P=quote)"""
+)
+# ``credentials = ("ada", "…")``, ``"passwords": ["…", "…"]``.
+_NAMED_ITEMS = re.compile(
+    r"""(?<![\w-])(?P<name>[A-Za-z_][\w-]{0,60})["']?\]?\s{0,3}[:=]\s{0,3}[(\[{](?P<value>[^()\[\]{}]{2,500})[)\]}]"""
+)
+_STRING_ITEM = re.compile(
+    r"""(?P<quote>["'])(?P<value>(?:\\.|(?!(?P=quote))[^\\\n]){4,})(?P=quote)(?!\s*:)"""
 )
 # ``Password=…;``, ``?token=…&``, ``X-Api-Key: …``: without quotes, as in texts, and not as in code.
 _UNQUOTED_VALUE = re.compile(
@@ -163,11 +175,17 @@ class SecretMasker:
             _NAMED_STRING,
             _LOGIN_CREDENTIALS,
             _COMMAND_LINE_OPTION,
+            _ARGUMENT_PAIR,
         ):
             text = pattern.sub(self._mask_named, text)
         text = _NAME_VALUE_PAIR.sub(self._mask_pair, text)
+        text = _NAMED_ITEMS.sub(self._mask_items, text)
         text = _NAMED_NUMBER.sub(self._mask_number, text)
-        text = _TOKEN_FORMATS.sub(lambda match: self.mask_secret(match[0]), text)
+        text = TOKEN_FORMATS.sub(lambda match: self.mask_secret(match[0]), text)
+        for secret in (*find_card_numbers(text), *find_seed_phrases(text)):
+            text = text.replace(secret, self.mask_secret(secret))
+        if not code:
+            text = PROSE_SECRET.sub(self._mask_prose, text)
         text = (
             self._mask_code(text) if code and not _OTHER_LANGUAGE_MAGIC.match(text) else self._mask_text(text)
         )
@@ -217,6 +235,19 @@ class SecretMasker:
         ):
             return match[0]
         return self._replace_group(match, everywhere=not plain)
+
+    def _mask_items(self, match: re.Match[str]) -> str:
+        """Mask the strings of a list whose name certainly indicates secrets."""
+        if not is_definite_secret_name(match["name"]) or _is_error(match["name"]):
+            return match[0]
+        items = _STRING_ITEM.sub(lambda item: self._replace_group(item, everywhere=False), match["value"])
+        start, end = (place - match.start() for place in match.span("value"))
+        return match[0][:start] + items + match[0][end:]
+
+    def _mask_prose(self, match: re.Match[str]) -> str:
+        if not is_prose_secret(match) or _PLACEHOLDER_VALUE.match(match["value"]):
+            return match[0]
+        return self._replace_group(match, everywhere=not match["value"].isalpha())
 
     def _mask_code(self, text: str) -> str:
         return _TEXT_IN_CODE.sub(lambda match: _UNQUOTED_VALUE.sub(self._mask_unquoted, match[0]), text)

@@ -20,6 +20,7 @@ from types import (
 )
 from typing import Any
 
+from puq_magics.prompts import tables
 from puq_magics.prompts.diagnosis.redaction import (
     MIN_SECRET_CHARS,
     SecretMasker,
@@ -70,7 +71,7 @@ class VariableSummarizer:
     def _format_value(self, name: str, value: object) -> tuple[str, bool]:
         if issubclass(type(value), type):
             return str(type.__repr__(value)), False
-        special = _summarize_special(value)
+        special = _summarize_special(value, is_secret_name(name))
         if special is not None:
             return self._masker.mask(special), False
         return join_truncated(iter_chunks(value, _SummaryFormat(self._masker, name)), MAX_CHARS)
@@ -235,7 +236,7 @@ def _format_length(value: object) -> str:
     return ""
 
 
-def _summarize_special(value: object) -> str | None:
+def _summarize_special(value: object, is_secret: bool) -> str | None:
     """Summarize functions, modules, arrays and tables; None for other values."""
     kind = type(value)
     if kind is ModuleType:
@@ -246,13 +247,13 @@ def _summarize_special(value: object) -> str | None:
         return f"{code.co_name}({', '.join(code.co_varnames[:count])})"
     if kind in (BuiltinFunctionType, MethodType):
         return str(getattr(value, "__qualname__", ""))
-    return _summarize_table(value, kind) or _summarize_array(value, kind)
+    return _summarize_table(value, kind) or _summarize_array(value, kind, is_secret)
 
 
 def _summarize_table(value: Any, kind: type) -> str | None:
     pandas = sys.modules.get("pandas")
     if pandas is None or not hasattr(pandas, "DataFrame"):
-        return None
+        return _summarize_other_table(value)
     if issubclass(kind, pandas.DataFrame):
         rows, columns = value.shape
         named = [f"{n!r} {t}" for n, t in islice(zip(value.columns, value.dtypes, strict=True), MAX_COLUMNS)]
@@ -260,14 +261,24 @@ def _summarize_table(value: Any, kind: type) -> str | None:
         return f"{rows:,} rows × {columns:,} columns: {', '.join(named)}{more}"
     if issubclass(kind, pandas.Series):
         return f"{len(value):,} values of {value.dtype}, named {value.name!r}"
-    return None
+    return _summarize_other_table(value)
 
 
-def _summarize_array(value: Any, kind: type) -> str | None:
+def _summarize_other_table(value: Any) -> str | None:
+    """Summarize a table of polars or Arrow, whose repr shows values."""
+    if not tables.is_table(value):
+        return None
+    table = tables.read_table(value, MAX_COLUMNS)
+    named = ", ".join(f"{column.name!r} {column.type}" for column in table.columns)
+    more = ", …" if table.column_count > MAX_COLUMNS else ""
+    return f"{table.row_count:,} rows × {table.column_count:,} columns: {named}{more}"
+
+
+def _summarize_array(value: Any, kind: type, is_secret: bool) -> str | None:
     numpy = sys.modules.get("numpy")
     if numpy is None or not hasattr(numpy, "ndarray") or not issubclass(kind, numpy.ndarray):
         return None
     summary = f"shape {value.shape}, {value.dtype}"
-    if value.size > MAX_ITEMS or value.dtype.hasobject:
+    if is_secret or value.size > MAX_ITEMS or value.dtype.hasobject:
         return summary
     return f"{summary}: {numpy.array2string(value, separator=', ')}"

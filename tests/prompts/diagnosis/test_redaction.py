@@ -301,3 +301,88 @@ def test_secrets_of_an_environment() -> None:
         "DB_PASSWORD": "swordfish",
     }
     assert find_environment_secrets(environment) == ["abcdefgh", "swordfish"]
+
+
+X = "Zq7Xw2Lm9Kp4Rt8Vn3Bd"  # the random part of tokens
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        f"gsk_{X}{X}", f"xai-{X}{X}", f"pplx-{X}{X}", f"r8_{X}{X}", f"nvapi-{X}{X}", f"lsv2_pt_{X}{X}", f"tvly-{X}",
+        f"SG.{X}.{X}{X}", "SK" + "0a" * 16, "key-" + "0a" * 16, "0a" * 16 + "-us12", f"whsec_{X}{X}", f"npm_{X}{X}",
+        f"pypi-AgEI{X}{X}", f"dckr_pat_{X}", "shpat_" + "0a" * 16, f"sq0atp-{X}", "dop_v1_" + "0a" * 32,
+        "dapi" + "0a" * 16,
+        f"hvs.{X}{X}", f"lin_api_{X}{X}", f"ntn_{X}{X}", f"glpat-{X}", f"glrt-{X}", f"GOCSPX-{X}{X}", f"xoxb-12-{X}",
+        f"figd_{X}{X}", "PMAK-" + "0a" * 20, f"glsa_{X}{X}", f"NRAK-{X}", f"pscale_tkn_{X}", f"dp.pt.{X}{X}",
+        f"ATATT3{X}{X}", f"ATBB{X}", f"AGE-SECRET-KEY-1{X.upper()}", f"1234567890:AA{X}{X}", f"tskey-auth-{X}",
+        f"EAACEdEose0cBA{X}{X}", f"xkeysib-{X}{X}", "rubygems_" + "0a" * 24, "pul-" + "0a" * 20, "sbp_" + "0a" * 20,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("text", ["got {} here", "client = connect('{}')", "x={}&y=1"])
+def test_tokens_of_services_are_masked(text: str, token: str) -> None:
+    for code in (False, True):
+        assert token[-8:] not in SecretMasker().mask(text.format(token), code=code)
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        (f"https://hooks.slack.com/services/T000/B000/{X}", X),
+        (f"https://discord.com/api/webhooks/123456789012345678/{X}_{X}", X),
+        (f"https://acme.webhook.office.com/webhookb2/{X}@b/IncomingWebhook/c", X),
+        ("https://hooks.zapier.com/hooks/catch/123456/abcdef/", "abcdef"),
+        (f"https://x.blob.core.windows.net/c?sv=1&sig={X}%3D", X),
+        ("['mysql', '--password', 'hunter2']", "hunter2"),
+        ('["curl", "--api-key", "horse battery"]', "horse battery"),
+        ("credentials = ('ada', 'tr0ub4dor')", "tr0ub4dor"),
+        ("{'passwords': ['first-one', 'second-one']}", "second-one"),
+        ("cannot log in with password hunter2 today", "hunter2"),
+        ("connected using the password correcthorse", "correcthorse"),
+        ("the password is correcthorse", "correcthorse"),
+        ("Passwort: Sommer2024", "Sommer2024"),
+        ("mit Passwort Sonnenblume", "Sonnenblume"),
+        ("Das Kennwort lautet Sommer2024!", "Sommer2024"),
+        ("contraseña: girasol99", "girasol99"),
+        ("la clave es girasol99", "girasol99"),
+        ("mot de passe : tournesol9", "tournesol9"),
+        ("senha: girassol9", "girassol9"),
+        ("hasło: slonecznik9", "slonecznik9"),
+        ("пароль: подсолнух9", "подсолнух9"),
+        ("密码：sunflower9", "sunflower9"),
+        ("パスワードはsunflower9", "sunflower9"),
+        ("비밀번호: sunflower9", "sunflower9"),
+        ("paid with 4111 1111 1111 1111 today", "1111 1111"),
+        ("card 5500-0000-0000-0004", "0000-0004"),
+        ("378282246310005", "378282246310005"),
+        (
+            "seed = 'legal winner thank year wave sausage worth useful legal winner thank yellow'",
+            "sausage worth",
+        ),
+    ],
+)
+def test_secrets_without_a_name_beside_them(text: str, secret: str) -> None:
+    masked = SecretMasker().mask(text)
+    assert secret not in masked
+    assert "<secret 1>" in masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the password field is required",
+        "password reset for this user",
+        "Password for ada:",
+        "the password must have digits",
+        "order 4111111111111112 of 2024",  # not a card's checksum
+        "1234567890123456",
+        "values 0.4111111111111111",
+        "['--path', 'data.csv'] and ['--verbose', 'yes']",
+        "columns = ['user', 'city']",
+        "we wanted to see which of these many long words would be left here by it",
+        "https://hooks.slack.com/services",
+        "https://example.com/?sig=1&x=2",
+    ],
+)
+def test_ordinary_texts_stay_as_they_are(text: str) -> None:
+    assert SecretMasker().mask(text) == text

@@ -206,3 +206,13 @@ def test_secrets_of_objects_with_a_repr_of_their_own_are_masked(value: object) -
 def test_counts_are_no_secrets() -> None:
     assert summarize(400, "max_tokens") == "int: 400"
     assert summarize(["the", "cat"], "tokens") == "list of 2: ['the', 'cat']"
+
+
+def test_values_of_tables_and_of_arrays_with_a_secret_name_are_left_out() -> None:
+    assert "12345" not in summarize(numpy.array([12345, 67890]), "passwords")
+    assert "hunter2" not in summarize(pandas.Series(["hunter2"], name="password"))
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"password": ["hunter2"], "user": ["ada"]})
+    for value in (frame, frame["password"], frame.to_arrow(), frame.to_arrow()["password"]):
+        assert "hunter2" not in summarize(value)
+    assert summarize(frame).endswith("1 rows × 2 columns: 'password' String, 'user' String")
