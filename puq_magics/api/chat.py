@@ -42,6 +42,8 @@ _PLAIN_CHUNK_KEYS = frozenset(
 )
 _PLAIN_CHOICE_KEYS = frozenset({"delta", "finish_reason", "index", "logprobs", "native_finish_reason"})
 _USAGE_NAMES = ("usage", "usageMetadata", "usage_metadata")
+#: Fields of an event that is no part of an answer, in which a server says why it ends.
+_TEXT_FIELDS = ("message", "msg", "detail")
 #: Events in one parse: few enough that the garbage collector does not traverse their objects.
 _PARSE_BATCH = 100
 
@@ -210,7 +212,8 @@ class ChatStream(EventStream[Delta]):
     def _finish_body(self) -> None:
         self._response.close()
         if self._choice.finish_reason is None:
-            detail, _ = parse_error_json(self._metadata)
+            said = {key: text for key in _TEXT_FIELDS if isinstance(text := self._metadata.get(key), str)}
+            detail, _ = parse_error_json(said)
             raise StreamError(
                 append_detail("the answer ended before it was finished", detail),
                 hint="Send it again, or continue it.",

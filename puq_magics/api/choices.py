@@ -34,8 +34,10 @@ _PART_FIELDS = frozenset({"type", "index", *_TEXT_FIELDS})
 _CONTINUED_FIELDS = frozenset({"arguments", "data", "refusal", "transcript"})
 #: Lists that some routers send anew, and longer, with each event.
 _REPEATED_LISTS = frozenset({"annotations", "citations", "images", "search_results"})
-#: A part that repeats at least so many characters from the beginning holds the whole text so far.
-_MIN_REPEATED_CHARS = 4
+#: Entries of such a list that are compared with a new one.
+_MAX_COMPARED = 200
+#: Different characters that repeated parts hold: of few, such as blanks or digits, repetition means nothing.
+_MIN_DISTINCT_CHARS = 4
 #: A part that equals all text so far, of at least so many characters, is no text of its own.
 _MIN_WHOLE_CHARS = 12
 
@@ -114,7 +116,7 @@ def read_content(value: object) -> MessageText:
 
 def _text_kind(part: object) -> str:
     """Return what the text of a content part is."""
-    kind = part.get("type") if isinstance(part, dict) else ""
+    kind = str(part.get("type")) if isinstance(part, dict) else ""
     if kind in _REASONING_TYPES or (isinstance(part, dict) and part.get("thought") is True):
         return "reasoning"
     return "refusal" if kind == "refusal" else "text"
@@ -170,6 +172,7 @@ class ChoiceBuilder:
         self._parts: list[Any] = []  # of a content that is a list
         self._message: dict[str, Any] = {}
         self._fields: dict[str, Any] = {}
+        self._has_deltas = False
 
     def add(self, part: ChoicePart) -> tuple[str, str]:
         """Add a part; return the text and the reasoning to show for it."""
@@ -178,11 +181,13 @@ class ChoiceBuilder:
         if isinstance(content, list):
             self._parts += [kept for each in content if (kept := _without_text(each))]
         merge_fields(self._fields, part.choice, _CHOICE_FIELDS)
-        if part.is_whole:
+        if part.is_whole and self._has_deltas:
             return self._complete(part)
+        self._has_deltas = self._has_deltas or not part.is_whole
         merge_fields(self._message, part.message, _MESSAGE_FIELDS)
         self.refusal += part.refusal
-        text = self.text.add(part.text) + self.text.complete(part.whole_text)
+        text = self.text.add(part.text, is_last=part.finish_reason is not None)
+        text += self.text.complete(part.whole_text)
         return text + part.refusal, self.reasoning.add(part.reasoning)
 
     def _complete(self, part: ChoicePart) -> tuple[str, str]:
@@ -193,8 +198,7 @@ class ChoiceBuilder:
         self._message |= fields
         refusal = "" if part.refusal in self.refusal else part.refusal
         self.refusal += refusal
-        text = self.text.complete(part.text, or_append=True)
-        return text + refusal, self.reasoning.complete(part.reasoning, or_append=True)
+        return self.text.complete(part.text) + refusal, self.reasoning.complete(part.reasoning)
 
     def to_json(self) -> dict[str, Any]:
         """Return the choice as a router that does not stream sends it."""
@@ -240,7 +244,7 @@ def _merge_list(name: str, old: list[Any], new: list[Any]) -> None:
     for entry in new:
         if name == "tool_calls" and isinstance(entry, dict):
             _merge_tool_call(old, entry)
-        elif name not in _REPEATED_LISTS or entry not in old:
+        elif name not in _REPEATED_LISTS or len(old) > _MAX_COMPARED or entry not in old:
             old.append(entry)
 
 
@@ -291,12 +295,12 @@ class TextBuffer:
         """The text so far."""
         return join_surrogates(self._parts)
 
-    def add(self, part: str) -> str:
+    def add(self, part: str, *, is_last: bool = False) -> str:
         """Add a part; return its complete characters that are new, with the half of one before it."""
+        if is_last and len(part) == self._size >= _MIN_WHOLE_CHARS and part == self.text:
+            return ""  # the whole text once more
         if self.is_cumulative is not False and part:
             part = self._without_repetition(part)
-        elif _MIN_WHOLE_CHARS <= self._size <= len(part) + 8 and part.strip() == self.text.strip():
-            return ""  # the whole text once more
         return self.append(part)
 
     def append(self, part: str) -> str:
@@ -308,14 +312,12 @@ class TextBuffer:
             part, self._high_surrogate = part[:-1], part[-1]
         return join_surrogates([part])
 
-    def complete(self, whole: str, *, or_append: bool = False) -> str:
-        """Add what a whole text holds beyond the parts, and return it; append one that holds other text if asked."""
-        if not whole:
+    def complete(self, whole: str) -> str:
+        """Add what a whole text holds beyond the parts, and return it; what differs in another way is left out."""
+        if len(whole) <= self._size:
             return ""
         text = self.text
-        if whole.startswith(text):
-            return self.append(whole[len(text) :])
-        return self.append(whole) if or_append and not text.startswith(whole.rstrip()) else ""
+        return self.append(whole[len(text) :]) if whole.startswith(text) else ""
 
     def end(self) -> str:
         """Return the replacement for a half that is left."""
@@ -323,21 +325,19 @@ class TextBuffer:
         return join_surrogates([half])
 
     def _without_repetition(self, part: str) -> str:
-        """Return what a part adds; detect whether each repeats the text before it."""
-        last, self._last = self._last, part
-        repeats = bool(last) and len(part) > len(last) and part.startswith(last)
-        if self.is_cumulative is None:
-            if not last:
-                return part
-            if not repeats:
-                self.is_cumulative = False
-                return part
+        """Return what a part adds, if each repeats the text before it.
+
+        Two parts in turn that repeat all text before them show that; one can be chance.
+        """
+        last = self._last
+        if len(part) > len(last) > 0 and part.startswith(last):
             self._repetitions += 1
-            if len(last) < _MIN_REPEATED_CHARS or len(set(last)) < 3:
-                if self._repetitions == 1:  # it may be chance
-                    return part
-                self._parts, self._size = [last], len(last)
-            self.is_cumulative = True
-        if not repeats:
-            self._last = last if last.startswith(part) else last + part
-        return part[len(last) :] if repeats else "" if last.startswith(part) else part
+            if self.is_cumulative is None and self._repetitions > 1 and len(set(part)) >= _MIN_DISTINCT_CHARS:
+                self._parts, self._size, self.is_cumulative = [last], len(last), True
+            self._last = part
+            return part[len(last) :] if self.is_cumulative else part
+        if self.is_cumulative and part == last:
+            return ""
+        self.is_cumulative = False if last else None
+        self._last = part
+        return part

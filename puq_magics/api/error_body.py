@@ -163,7 +163,8 @@ def find_error(answer: Mapping[str, Any], event_type: str = "message") -> tuple[
     """
     for place in _places(answer):
         error = place.get("error") or place.get("Error")
-        if error and (not isinstance(error, dict) or any(error.values())):
+        is_success = isinstance(error, dict) and "code" in error and not _is_error_code(error["code"])
+        if error and not is_success and (not isinstance(error, dict) or any(error.values())):
             return describe_error(place)
     return describe_error(answer) if _is_error(answer, event_type) else None
 
@@ -171,7 +172,12 @@ def find_error(answer: Mapping[str, Any], event_type: str = "message") -> tuple[
 def _places(answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield an answer and the objects in it that can hold an error."""
     choices = answer.get("choices")
-    for place in (answer, answer.get("response"), *(choices if isinstance(choices, list) else ())):
+    for place in (
+        answer,
+        answer.get("response"),
+        answer.get("x_groq"),
+        *(choices if isinstance(choices, list) else ()),
+    ):
         if isinstance(place, dict):
             yield place
             if isinstance(delta := place.get("delta"), dict):
@@ -185,7 +191,7 @@ def _is_error(answer: Mapping[str, Any], event_type: str) -> bool:
     states = [state for key in _STATE_KEYS if isinstance(state := answer.get(key), str)]
     if any(_ERROR_STATE.fullmatch(state) for state in (event_type, *states)):
         return True
-    if event_type != "message" or any(answer.get(key) for key in _ANSWER_KEYS):
+    if event_type != "message" or any(answer.get(key) for key in _ANSWER_KEYS) or "text" in answer:
         return False
     named = _normalize_keys(answer)
     inner = [value for key in ("baseresp", "header") if isinstance(value := named.get(key), dict)]

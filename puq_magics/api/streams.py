@@ -171,6 +171,9 @@ class EventStream(ResponseStream[_T]):
         return isinstance(first, dict) and self._is_event(first)
 
     def _split_lines(self, data: bytes, ended: bool) -> list[ServerSentEvent]:
+        if self._line and data and b"\n" not in data and not ended:
+            self._line.append(data)
+            return []
         *lines, rest = b"".join([*(self._line or ()), data]).split(b"\n")
         if ended:
             lines.append(rest)

@@ -172,7 +172,9 @@ def missing_bytes(data: bytes, kind: str) -> int:
     except (ValueError, KeyError):
         return 0
     declared: int = struct.unpack_from("<I", data, start - 4)[0] if start else 0
-    return 0 if _is_unknown_size(declared) else declared - size
+    missing = declared - size
+    # Some writers count the head, too.
+    return 0 if _is_unknown_size(declared) or missing in (start, start - 8) else missing
 
 
 def has_no_audio(data: bytes, kind: str) -> bool:

@@ -66,7 +66,8 @@ class PuqError(Exception):
 
     def extend_hint(self, sentence: str) -> None:
         """Add a sentence to the hint."""
-        end = "" if not (self.hint and sentence) or self.hint[-1] in ".!?:…" else "."
+        # A hint can end with a command or a path, which a full stop would be taken for a part of.
+        end = "" if not (self.hint and sentence) or self.hint[-1] in ".!?:…" else " –"
         self.hint = f"{self.hint}{end} {sentence}".strip()
 
     def redact_with(self, redact: Callable[[str], str]) -> None:

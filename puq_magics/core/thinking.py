@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 
-_OPENING_TAG = re.compile(r"\s*<(think|thinking|thought|reasoning)>", re.IGNORECASE)
-#: Some servers send the tag that opens the reasoning as a part of the prompt, and only the one that closes it.
-_LONE_CLOSING_TAG = re.compile(r"(?<!`)</think(?:ing)?>(?!`)", re.IGNORECASE)
-_BLOCK = re.compile(
-    r"^[ \t]*<(think|thinking|thought|reasoning)>.*?</\1>[ \t]*\n?", re.IGNORECASE | re.DOTALL | re.MULTILINE
-)
+from puq_magics.core.fences import OpenFence
+
+_OPENING_TAG = re.compile(r"\s*<(think|thinking|thought|reasoning)(?:\s[^<>]{0,100})?>", re.IGNORECASE)
+#: Some servers send the tag that opens the reasoning as a part of the prompt, and only the one that closes it. One
+#: between words, quotes or backticks is a part of the text.
+_LONE_CLOSING_TAG = re.compile(r"(?<![`'\"])</think(?:ing)?>(?![`'\"])", re.IGNORECASE)
+_BETWEEN_WORDS = re.compile(r"[ \t]\S+[ \t]+\S")
+_BLOCK_START = re.compile(r"[ \t]*<(think|thinking|thought|reasoning)>", re.IGNORECASE)
+_BLOCK_END = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+#: Characters, such as blanks, that may stand before the first tag of a stream.
+_MAX_HELD_BACK = 1_000
 _TAG_BEGINNINGS = tuple(f"<{name}>" for name in ("thinking", "think", "thought", "reasoning"))
 
 
@@ -25,16 +30,42 @@ def split_thinking(text: str) -> tuple[str, str]:
         end, start_of_rest = (len(text), len(text)) if closing is None else closing.span()
         found.append(text[opening.end() : end].strip())
         text = text[start_of_rest:].lstrip()
-    if not found:
-        closing = _LONE_CLOSING_TAG.search(text)
-        if closing is not None and "<think" not in text[: closing.start()].lower():
-            found, text = [text[: closing.start()].strip()], text[closing.end() :].lstrip()
+    if (
+        not found
+        and (closing := _LONE_CLOSING_TAG.search(text)) is not None
+        and _ends_reasoning(text, closing)
+    ):
+        found, text = [text[: closing.start()].strip()], text[closing.end() :].lstrip()
     return "\n\n".join(filter(None, found)), text
 
 
+def _ends_reasoning(text: str, closing: re.Match[str]) -> bool:
+    """Return whether a closing tag without an opening one ends reasoning, and is not a part of prose or code."""
+    before, after = text[: closing.start()], text[closing.end() :]
+    fences = re.findall(r"^[ \t]*(?:```|~~~)", before, re.MULTILINE)
+    is_prose = _BETWEEN_WORDS.match(text, max(closing.start() - 1, 0)) is not None
+    return bool(after.strip()) and "<think" not in before.lower() and len(fences) % 2 == 0 and not is_prose
+
+
 def strip_thinking(text: str) -> str:
-    """Return an answer without its reasoning, also that in tags between its lines."""
-    return _BLOCK.sub("", split_thinking(text)[1])
+    """Return an answer without its reasoning, also that in tags between its lines; code is left as it is."""
+    lines = split_thinking(text)[1].split("\n")
+    last_end = max((n for n, line in enumerate(lines) if _BLOCK_END.search(line)), default=-1)
+    kept: list[str] = []
+    fence: OpenFence | None = None
+    in_block = False
+    for n, line in enumerate(lines):
+        if fence is not None:
+            fence = None if fence.closed_by(fence.strip_prefix(line)) else fence
+        elif in_block or (n <= last_end and _BLOCK_START.match(line)):
+            end = _BLOCK_END.search(line)
+            in_block = end is None
+            if end is None or not (line := line[end.end() :]).strip():
+                continue
+        else:
+            fence = OpenFence.from_line(line)
+        kept.append(line)
+    return "\n".join(kept)
 
 
 class ThinkingSplitter:
@@ -67,7 +98,7 @@ class ThinkingSplitter:
     def _wait_for_tag(self, text: str) -> str:
         """Return the text if it does not begin with a tag, or half of one."""
         start = text.lstrip().lower()
-        if any(tag.startswith(start) for tag in _TAG_BEGINNINGS):
+        if len(text) < _MAX_HELD_BACK and any(tag.startswith(start) for tag in _TAG_BEGINNINGS):
             self._held_back = text
             return ""
         self._is_text = True
@@ -75,10 +106,9 @@ class ThinkingSplitter:
 
     def _partition(self, text: str) -> tuple[str, str, str]:
         """Return the reasoning, the closing tag if it is there, and the rest; hold back what may be half a tag."""
-        position = text.lower().find(self._closing_tag)
-        if position >= 0:
-            end = position + len(self._closing_tag)
-            return text[:position], text[position:end], text[end:]
+        closing = re.search(re.escape(self._closing_tag), text, re.IGNORECASE)
+        if closing is not None:
+            return text[: closing.start()], closing[0], text[closing.end() :]
         start = text.rfind("<")
         if start >= 0 and self._closing_tag.startswith(text[start:].lower()):
             self._held_back = text[start:]

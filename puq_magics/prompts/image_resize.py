@@ -145,7 +145,7 @@ def _convert(data: bytes, limits: ImageLimits) -> SendableImage:
                 importlib.import_module("pillow_heif").register_heif_opener()
         pillow = importlib.import_module("PIL.Image")
         image = pillow.open(BytesIO(data))
-    except (ImportError, OSError):  # an unknown format
+    except Exception:  # noqa: BLE001 - no Pillow, an unknown or damaged format, one that is too large
         package = "pillow-heif" if found == "HEIC" else "--upgrade pillow"
         raise InputError(
             f"it is an image in {found}, which cannot be sent and cannot be converted here.",

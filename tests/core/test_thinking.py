@@ -15,6 +15,8 @@ ANSWERS = [
     ("<reasoning>a</reasoning>b", "a", "b"),
     ("<think>a</thinking></think>b", "a</thinking>", "b"),
     ("<think></think>b", "", "b"),
+    ('<think time="3">a</think>b', "a", "b"),
+    ("<think>İstanbul</think>Hi there", "İstanbul", "Hi there"),
     ("<think>a</think> <think>c</think>\nb", "a\n\nc", "b"),
     ("<think>a</think><thinking>c", "a\n\nc", ""),
     ("<think>a", "a", ""),
@@ -44,6 +46,34 @@ def test_the_reasoning_at_the_beginning(answer: str, reasoning: str, rest: str) 
 )
 def test_reasoning_between_lines_is_no_data(answer: str, rest: str) -> None:
     assert strip_thinking(answer) == rest
+
+
+CODE = "Use:\n\n```python\nx = raw.split({})[-1]\n```\nDone."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CODE.format("'</think>'"),
+        CODE.format("</think>"),
+        '{"tag": "</think>", "n": 1}',
+        '{"html": "x",\n"t": "The tag </think> ends it"}',
+        "Models end their reasoning with a </think> tag. Split there.",
+        "The tag is </think>",
+        "```python\nP = '''\n<think>\nplan\n</think>\nGo\n'''\n```",
+        "~~~\n<thinking>\nplan\n</thinking>\n~~~\nend",
+        "<div>\n<b>q</b>\n</div>",
+        "x\n" + "<think>\n" * 3,
+    ],
+)
+def test_tags_in_code_and_prose_are_text(answer: str) -> None:
+    assert split_thinking(answer) == ("", answer)
+    assert strip_thinking(answer) == answer
+
+
+def test_reasoning_between_the_lines_of_an_answer() -> None:
+    answer = "One.\n<think>a\nb</think>\nTwo.\n<think>c</think> Three.\n"
+    assert strip_thinking(answer) == "One.\nTwo.\n Three.\n"
 
 
 @pytest.mark.parametrize("answer", ["a</think>b", "a\n</think>\n\nb", "a</thinking> b"])

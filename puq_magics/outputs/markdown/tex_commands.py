@@ -22,7 +22,7 @@ _EMS = {
 
 _COMMAND = re.compile(r"\\([A-Za-z]+|.)", re.S)
 _LENGTH = r"[-+]?\s*(?:\d{1,9}(?:[.,]\d{0,9})?|[.,]\d{1,9})\s*(?:em|ex|mu|px|pt|pc|mm|cm|in)(?![A-Za-z])"
-_NUMBER_AND_UNIT = re.compile(r"([\d.,]+)\s*([a-z]{2})")
+_NUMBER_AND_UNIT = re.compile(r"(\d+(?:[.,]\d*)?|[.,]\d+)\s*([a-z]{2})")
 _GROUPED_LENGTH = rf"\s*\{{\s*{_LENGTH}\s*\}}"
 _DIMENSION = rf"\s*(?:{_LENGTH}|\{{\s*{_LENGTH}\s*\}})"
 _OPTIONAL_LENGTH = rf"(?:\s*\[\s*{_LENGTH}\s*\])?"

@@ -15,6 +15,7 @@ from typing import Any
 from puq_magics.core.errors import InputError
 from puq_magics.core.fences import make_fence
 from puq_magics.core.files import expand_path, save_bytes
+from puq_magics.core.thinking import split_thinking
 from puq_magics.outputs.markdown.feed import sanitize_markdown
 from puq_magics.prompts.conversation.storage import encode_json
 from puq_magics.prompts.conversation.turns import ConversationData, Turn, is_text_part
@@ -94,7 +95,9 @@ def _sections(conversation: ConversationData, *, embed: bool) -> Iterator[_Secti
         continue_sections = [
             f"*Continued after:*\n\n{_format_verbatim(prompt)}" for prompt in turn.continue_prompts
         ]
-        text = "\n\n".join([_metadata_line(turn), *continue_sections, sanitize_markdown(turn.answer)])
+        reasoning, answer = split_thinking(turn.answer)
+        folded = [f"*Reasoning:*\n\n{blockquote(sanitize_markdown(reasoning))}"] if reasoning else []
+        text = "\n\n".join([_metadata_line(turn), *continue_sections, *folded, sanitize_markdown(answer)])
         yield _Section(f"answer-{number}", f"Answer {number}", text)
     if conversation.system and conversation.system != system:
         yield _system_section(conversation.system, len(conversation.turns) + 1)

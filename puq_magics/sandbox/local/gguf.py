@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 import struct
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Final
 
@@ -109,7 +110,7 @@ class _Reader:
 
     def _number(self, form: struct.Struct) -> int:
         (number,) = form.unpack_from(self._data, self._skip(form.size))
-        return int(number)
+        return int(number) if isfinite(number) else 0
 
     def _text(self) -> str:
         start = self._skip(self._number(_U64))

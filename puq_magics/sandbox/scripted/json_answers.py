@@ -308,7 +308,7 @@ def _all_different(made: list[Any]) -> list[Any]:
         if not isinstance(item, str | int | float) or isinstance(item, bool):
             continue
         number = tries.get(item, 1)
-        while made[place] in taken:
+        while made[place] in taken and (isinstance(item, str) or abs(item) < 2**53):
             number += 1
             made[place] = f"{item} {number}" if isinstance(item, str) else item + number - 1
         taken.add(made[place])
