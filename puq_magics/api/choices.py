@@ -253,7 +253,7 @@ def _merge_tool_call(calls: list[Any], part: Mapping[str, Any]) -> None:
     function = part.get("function")
     name = function.get("name") if isinstance(function, dict) else None
     for call in reversed(calls):
-        if _continues(call, part, bool(name)):
+        if isinstance(call, dict) and _continues(call, part, bool(name)):
             old_function = call.get("function")
             old = old_function.get("name") if isinstance(old_function, dict) else None
             merge_fields(call, part)

@@ -181,10 +181,10 @@ class RequestsTransport:
         else:
             if not (answer.status in (429, 503) or (request.is_idempotent and answer.status >= 500)):
                 return None
-            if answer.status in (429, 503) and is_quota_spent(answer.peek_error()):
+            requested_delay = parse_retry_after(answer.headers)
+            if answer.status in (429, 503) and is_quota_spent(answer.peek_error(), requested_delay):
                 return None
             reason = "too many requests" if answer.status == 429 else f"the router answered {answer.status}"
-            requested_delay = parse_retry_after(answer.headers)
             if requested_delay is not None:
                 if requested_delay > MAX_RETRY_AFTER:
                     return None

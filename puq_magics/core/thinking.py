@@ -13,6 +13,7 @@ _LONE_CLOSING_TAG = re.compile(r"(?<![`'\"])</think(?:ing)?>(?![`'\"])", re.IGNO
 _BETWEEN_WORDS = re.compile(r"[ \t]\S+[ \t]+\S")
 _BLOCK_START = re.compile(r"[ \t]*<(think|thinking|thought|reasoning)>", re.IGNORECASE)
 _BLOCK_END = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_HALF_TAG = re.compile(r"<(?:think|thinking|thought|reasoning)\s[^<>]{0,100}")
 #: Characters, such as blanks, that may stand before the first tag of a stream.
 _MAX_HELD_BACK = 1_000
 _TAG_BEGINNINGS = tuple(f"<{name}>" for name in ("thinking", "think", "thought", "reasoning"))
@@ -98,7 +99,8 @@ class ThinkingSplitter:
     def _wait_for_tag(self, text: str) -> str:
         """Return the text if it does not begin with a tag, or half of one."""
         start = text.lstrip().lower()
-        if len(text) < _MAX_HELD_BACK and any(tag.startswith(start) for tag in _TAG_BEGINNINGS):
+        is_half = any(tag.startswith(start) for tag in _TAG_BEGINNINGS) or _HALF_TAG.fullmatch(start)
+        if len(text) < _MAX_HELD_BACK and is_half:
             self._held_back = text
             return ""
         self._is_text = True

@@ -614,7 +614,8 @@ def test_a_text_that_comes_again_and_again_counts_once() -> None:
     texts = ["word " * n for n in range(1, 60)]
     long = ["x" * LONG + text for text in texts[:8]]
     answer = stream(*(event(delta(text)) for text in long), event(delta("", "stop")))
-    assert read(answer) == long[-1]
+    assert len("".join(part.text for part in answer)) < len(long[-1]) + 2 * LONG + 100
+    assert answer.text == long[-1]
 
 
 def test_newlines_without_end_are_not_kept() -> None:

@@ -29,7 +29,8 @@ def snapshot(ip: Any) -> dict[str, Any]:
         "transformers": [list(manager.token_transformers), list(manager.line_transforms)],
         "matchers": [matcher.__qualname__ for matcher in ip.Completer.custom_matchers],
         "names": sorted(name for name in ip.user_ns if not name.startswith("_") or name.startswith("_puq")),
-        "threads": sorted(thread.name for thread in threading.enumerate()),
+        # The threads of the sandbox's work are of the process, and are made when there is work.
+        "threads": sorted(t.name for t in threading.enumerate() if not t.name.startswith("puq-work")),
     }
 
 
