@@ -200,7 +200,7 @@ def _read_wav(data: bytes) -> tuple[bytes, memoryview]:
 
 
 def _chunks(data: bytes) -> dict[str, tuple[int, int]]:
-    """Yield the offset and the received size of each chunk's content. Raises ValueError."""
+    """Return the offset and the received size of each chunk's content. Raises ValueError."""
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise ValueError("no WAV file")
     found: dict[str, tuple[int, int]] = {}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from puq_magics.sandbox import looking as tokens
-from puq_magics.sandbox.looking import describe_image
+from puq_magics.sandbox import tokens
+from puq_magics.sandbox.tokens import describe_image
 from puq_magics.sandbox.validation import (
     MAX_TEXT_CHARS,
     Json,

@@ -68,7 +68,7 @@ class RouterHandler(RequestHandler):
         self.state = state
         self.work = work
         self.disconnected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        #: The body, where the endpoint does not `take` it in another way.
+        #: The body, unless the endpoint receives its chunks itself.
         self.body = bytearray()
 
     @cached_property

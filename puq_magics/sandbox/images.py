@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from tornado.iostream import StreamClosedError
 
-from puq_magics.sandbox import looking as tokens
+from puq_magics.sandbox import tokens
 from puq_magics.sandbox import validation as fields
 from puq_magics.sandbox.handlers import (
     MAX_TEXT_BODY_BYTES,

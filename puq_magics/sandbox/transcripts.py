@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any, Final, TypeAlias
 
-from puq_magics.sandbox import looking as tokens
+from puq_magics.sandbox import tokens
 from puq_magics.sandbox.models import TOKENS_PER_SECOND
 from puq_magics.sandbox.validation import ErrorResponse, choice, invalid, unprocessable
 

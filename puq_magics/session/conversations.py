@@ -78,7 +78,7 @@ class CellTracker:
         self._running = None
 
     def next_key(self, *, advance: bool = True) -> TurnKey:
-        """The key of the next call in the running cell; without ``take`` it stays the next."""
+        """Return the key of the next call in the running cell; without ``advance`` it stays the next."""
         if self._run is None:  # the extension was loaded in this very cell
             self._number = _prompt_number(self._shell)
             self._name = _frontend_cell_id(self._shell) or self._fallback_name()

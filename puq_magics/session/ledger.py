@@ -1,6 +1,6 @@
 """The ledger: the usage of each call, in a small SQLite file. It holds no prompt, answer or key.
 
-An entry is written before ``note`` returns, without a thread between: in WAL mode, with ``synchronous=NORMAL``,
+An entry is written before ``record`` returns, without a thread between: in WAL mode, with ``synchronous=NORMAL``,
 that is one write into the system's cache and no fsync (some hundredths of a millisecond), which a kill of the kernel
 right after cannot undo. A loss of power can cost the last few entries, never the file. Every few hundred entries
 SQLite moves the log into the file; only that waits for the disk.

@@ -131,7 +131,7 @@ class Session:
     def router(self, *, allow_keyless: bool = False) -> Router:
         """Return the router; a new one if a setting or the key has changed. Raises ConfigurationError.
 
-        ``keyless`` does without a key where there is none: to look at a request, not to send it.
+        ``allow_keyless`` permits a router without a key: to show a request, not to send it.
         """
         address = self.address()
         credential = self.credentials.find(address) if allow_keyless else self.credential(address)

@@ -9,9 +9,9 @@ import requests
 
 from puq_magics.sandbox import Sandbox, chat
 from puq_magics.sandbox.chat_request import ChatRequest
-from puq_magics.sandbox.looking import count
 from puq_magics.sandbox.models import MODELS
 from puq_magics.sandbox.scripted.scripts import NOTICE, Action, Content, Stall
+from puq_magics.sandbox.tokens import count
 
 
 def words(stream: list, field: str = "content") -> str:

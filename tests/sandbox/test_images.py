@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from puq_magics.sandbox import Sandbox
-from puq_magics.sandbox import looking as tokens
+from puq_magics.sandbox import Sandbox, tokens
 from puq_magics.sandbox.models import MODELS
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
-from puq_magics.sandbox import looking as tokens
+from puq_magics.sandbox import tokens
 from puq_magics.sandbox.backends.backend import MAX_ERROR_BYTES, Backend
 from puq_magics.sandbox.backends.errors import BackendErrorResponse
 from puq_magics.sandbox.backends.http_client import HttpResponse, IncompleteResponseError

@@ -160,10 +160,10 @@ class _ExampleGenerator:
         items = schema.get("items", {} if not places else False)
         least = max(schema.get("minItems", 0), len(places))
         most = min(schema.get("maxItems", math.inf), len(places) if items is False else math.inf)
-        find_json_format = self._length(items) if depth <= _DEEPEST else 0
+        usual = self._length(items) if depth <= _DEEPEST else 0
         made = [
             self.value(places[number] if number < len(places) else items, name, depth + 1)
-            for number in range(int(max(least, min(most, find_json_format))))
+            for number in range(int(max(least, min(most, usual))))
         ]
         return _all_different(made) if schema.get("uniqueItems") else made
 

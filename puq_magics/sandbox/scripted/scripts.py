@@ -18,8 +18,8 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, cast
 
 from puq_magics.sandbox.chat_request import ChatRequest, Message
-from puq_magics.sandbox.looking import tokens
 from puq_magics.sandbox.scripted.json_answers import find_json_format, json_answer, malformed_json_answer
+from puq_magics.sandbox.tokens import tokens
 
 _MOST: Final = 6
 _NAME: Final = r"[A-Za-z_]\w*"

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from puq_magics.sandbox import Sandbox, streaming
-from puq_magics.sandbox.looking import count
+from puq_magics.sandbox.tokens import count
 
 TINY = "upstream/tiny"
 USAGE = {"prompt_tokens": 30, "completion_tokens": 5, "total_tokens": 35}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from puq_magics.sandbox.looking import count, describe_image, tokens
+from puq_magics.sandbox.tokens import count, describe_image, tokens
 
 
 def url(data: bytes, mime: str = "image/png") -> str:
