@@ -25,12 +25,17 @@ from puq_magics.api.sse import ServerSentEvent
 from puq_magics.api.streams import DONE, EventStream, is_end
 from puq_magics.api.types import ChatCompletion, Delta, join_surrogates, read_usage
 from puq_magics.core.errors import APIConnectionError, APIError, InvalidResponseError, StreamError
+from puq_magics.core.secret import redact_json
 
 if TYPE_CHECKING:
     from puq_magics.api.response import Response
 
 #: Bytes of an answer: the longest of text take some MB, images and audio in it some more.
 MAX_CHAT_BYTES = 64 << 20
+#: Members of an answer that hold the model's own words, which stay as they are.
+MODEL_TEXT = frozenset(
+    ("content", "text", "reasoning", "reasoning_content", "thinking", "refusal", "arguments")
+)
 #: Characters of an answer and its reasoning: no model writes a quarter of it, and showing text takes time.
 MAX_ANSWER_CHARS = 4 << 20
 #: Seconds to wait for the body's end after the answer's end, so that the connection can be used again.
@@ -83,6 +88,7 @@ class ChatStream(EventStream[Delta]):
         choice = self._choice
         choices = [self._choices[index].to_json() for index in sorted(self._choices)] or [choice.to_json()]
         raw = self._metadata | {"choices": choices} | ({"usage": self._usage} if self._usage else {})
+        raw = redact_json(raw, self._response.redact, MODEL_TEXT)
         model = raw.get("model")
         return ChatCompletion(
             text=self.text,

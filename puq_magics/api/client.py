@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Unpack
 
 from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
-from puq_magics.api.chat import MAX_CHAT_BYTES, ChatStream, read_completion
+from puq_magics.api.chat import MAX_CHAT_BYTES, MODEL_TEXT, ChatStream, read_completion
 from puq_magics.api.error_body import make_status_error
 from puq_magics.api.params import (
     ChatParams,
@@ -29,7 +29,7 @@ from puq_magics.api.response import (
 from puq_magics.api.transport import RequestsTransport
 from puq_magics.api.types import ChatCompletion, Message, Model, read_balance, read_models
 from puq_magics.core.errors import APIStatusError, ConfigurationError, InputError
-from puq_magics.core.secret import Secret
+from puq_magics.core.secret import Secret, redact_json
 
 if TYPE_CHECKING:
     from puq_magics.api.images import ImagesResponse
@@ -124,7 +124,7 @@ class Router:
         """
         params = {"enabled": "1"} if enabled_only else {}
         request = Request("GET", "/v1/models", self._timeouts(_LIST_TIMEOUT), params=params)
-        models = read_models(read_json(self._send(request, on_retry), _MAX_LIST_BYTES))
+        models = read_models(_read_list(self._send(request, on_retry)))
         return tuple(model for model in models if model.enabled or not enabled_only)
 
     def balance(self, *, on_retry: OnRetry | None = None) -> float:
@@ -156,7 +156,7 @@ class Router:
         request = self.chat_request(messages, model=model, **params)
         response = self._send(request, on_retry)
         with redact_errors(response):
-            answer = read_json(response, MAX_CHAT_BYTES)
+            answer = redact_json(read_json(response, MAX_CHAT_BYTES), response.redact, MODEL_TEXT)
             return read_completion(answer, model, read_request_id(response))
 
     def stream_chat(
@@ -257,6 +257,7 @@ class Router:
                 download,
                 on_partial,
                 max_images=max_images,
+                redact=response.redact,
             )
 
     def image_request(self, prompt: str, *, model: str, **params: Unpack[ImageParams]) -> Request:
@@ -349,7 +350,8 @@ class Router:
         request = self.transcription_request(upload, model=model, on_progress=on_progress, **params)
         response = self._send(request, on_retry)
         with closing(response), redact_errors(response):
-            return read_transcript(iter_body(response, _MAX_TRANSCRIPT_BYTES), read_request_id(response))
+            parts = iter_body(response, _MAX_TRANSCRIPT_BYTES)
+            return read_transcript(parts, read_request_id(response), redact=response.redact)
 
     def stream_transcription(
         self,
@@ -426,6 +428,10 @@ class Router:
             retry_after=parse_retry_after(response.headers),
             sent_file=request.has_file,
         )
+
+
+def _read_list(response: Response) -> Any:
+    return redact_json(read_json(response, _MAX_LIST_BYTES), response.redact)
 
 
 def _is_valid_timeout(value: object) -> bool:

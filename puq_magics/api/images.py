@@ -22,6 +22,7 @@ from puq_magics.core.media_types import (
     image_dimensions,
     is_complete_image,
 )
+from puq_magics.core.secret import redact_json
 
 _PARTIAL_HINT = "The part received is in the error's .partial."
 #: Images of one answer, if no more were requested.
@@ -68,6 +69,7 @@ def read_images(
     on_partial: Callable[[ImagesResponse], None] | None = None,
     *,
     max_images: int = MAX_IMAGES,
+    redact: Callable[[str], str] = str,
 ) -> ImagesResponse:
     """Read the images of an answer, ``max_images`` at most; those with a URL are downloaded.
 
@@ -75,7 +77,7 @@ def read_images(
     APIConnectionError for a cut connection. ``partial`` holds the images received; ``on_partial`` is called with it
     before any error or interrupt is raised. URLs that were not downloaded are in its ``raw``.
     """
-    reader = _ImagesReader(model, request_id, max_images)
+    reader = _ImagesReader(model, request_id, max_images, redact)
     try:
         reader.read_body(parts)
         reader.add_images(download)
@@ -94,7 +96,10 @@ def read_images(
 class _ImagesReader:
     """Reads one answer."""
 
-    def __init__(self, model: str, request_id: str | None, max_images: int) -> None:
+    def __init__(
+        self, model: str, request_id: str | None, max_images: int, redact: Callable[[str], str]
+    ) -> None:
+        self._redact = redact
         self._model = model
         self._request_id = request_id
         self._max_images = max_images
@@ -170,7 +175,7 @@ class _ImagesReader:
         """Return the entries under ``data``. Raises InvalidResponseError if there are none."""
         decoder = self._decoder
         try:
-            answer = decoder.end()
+            answer = redact_json(decoder.end(), self._redact)
         except (ValueError, RecursionError):
             if decoder.found or _find_urls(decoder.json_text):
                 raise InvalidResponseError(

@@ -102,7 +102,7 @@ def read_error_body(response: Response) -> bytes:
         pass
     finally:
         response.close()
-    return body
+    return response.redact(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
 @contextmanager
@@ -118,7 +118,9 @@ def redact_errors(response: Response) -> Iterator[None]:
 def read_request_id(response: Response) -> str | None:
     """Return the router's id for the request, or None."""
     value = response.headers.get("x-request-id")
-    return value if value is None else "".join(c for c in value[:200] if c.isprintable())
+    if value is None:
+        return None
+    return "".join(c for c in response.redact(value[:4_000])[:200] if c.isprintable())
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.choices import read_choices
@@ -19,6 +19,7 @@ from puq_magics.api.streams import EventStream, is_end
 from puq_magics.api.types import Usage, join_surrogates, read_number, read_usage
 from puq_magics.core.errors import APIError, InvalidResponseError, StreamError
 from puq_magics.core.media_types import describe_non_media
+from puq_magics.core.secret import redact_json
 
 if TYPE_CHECKING:
     from puq_magics.api.response import Response
@@ -58,7 +59,9 @@ class Transcript:
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_transcript(parts: Iterable[bytes], request_id: str | None = None) -> Transcript:
+def read_transcript(
+    parts: Iterable[bytes], request_id: str | None = None, *, redact: Callable[[str], str] = str
+) -> Transcript:
     """Read an answer's body, in whichever format was requested.
 
     Raises InvalidResponseError if it holds no text, APIConnectionError if it is incomplete; ``partial`` is the text
@@ -68,10 +71,17 @@ def read_transcript(parts: Iterable[bytes], request_id: str | None = None) -> Tr
     try:
         for part in parts:
             body += part
-        return _parse_transcript(bytes(body), request_id)
+        return _redacted(_parse_transcript(bytes(body), request_id), redact)
     except APIError as error:
-        error.partial = body.decode("utf-8-sig", "replace")
+        error.partial = redact(body.decode("utf-8-sig", "replace"))
         raise
+
+
+def _redacted(transcript: Transcript, redact: Callable[[str], str]) -> Transcript:
+    """Return the transcript without the API key: unlike a chat, it quotes nothing that its user wrote."""
+    segments = tuple(replace(segment, text=redact(segment.text)) for segment in transcript.segments)
+    raw = redact_json(transcript.raw, redact)
+    return replace(transcript, text=redact(transcript.text), segments=segments, raw=raw)
 
 
 def _parse_transcript(body: bytes, request_id: str | None) -> Transcript:
@@ -169,7 +179,9 @@ class TranscriptStream(EventStream[str]):
     @property
     def text(self) -> str:
         """The text received so far."""
-        return join_surrogates(self._texts) if self._result is None else self._result.text
+        if self._result is not None:
+            return self._result.text
+        return self._response.redact(join_surrogates(self._texts))
 
     @property
     def transcribed_seconds(self) -> float | None:
@@ -188,7 +200,7 @@ class TranscriptStream(EventStream[str]):
             return self._result
         last = self._final_event
         text, language = last.get("text"), last.get("language")
-        return Transcript(
+        transcript = Transcript(
             text=join_surrogates([text]) if isinstance(text, str) else self.text,
             language=language if isinstance(language, str) else "",
             duration=self._duration,
@@ -197,6 +209,7 @@ class TranscriptStream(EventStream[str]):
             request_id=self.request_id,
             raw=last,
         )
+        return _redacted(transcript, self._response.redact)
 
     def _partial(self) -> str:
         return self.text or b"".join(self._body_parts or ()).decode("utf-8-sig", "replace")
@@ -260,7 +273,7 @@ class TranscriptStream(EventStream[str]):
         """Handle the end of the body: check that it is the answer's end."""
         self.close()
         if self._body_parts is not None:
-            self._result = read_transcript(self._body_parts, self.request_id)
+            self._result = read_transcript(self._body_parts, self.request_id, redact=self._response.redact)
             self._segments, self._duration = list(self._result.segments), self._result.duration
             return self._result.text
         if self._expects_done and not self._ended:

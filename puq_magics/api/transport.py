@@ -159,11 +159,8 @@ class RequestsTransport:
             del interrupt
 
     def _redirect(self, response: _Response) -> RedirectError:
-        location = response.headers.get("location", "")[:2000].encode("utf-8", "replace")
-        if self._key is not None:
-            redactor = SecretRedactor(self._key)
-            location = redactor.feed(location) + redactor.feed(b"")
-        target = "".join(c for c in location.decode("utf-8", "replace")[:200] if c.isprintable())
+        location = response.redact(response.headers.get("location", "")[:4000])
+        target = "".join(c for c in location[:200] if c.isprintable())
         return RedirectError(
             f"{self.address.host} redirects to {target or 'nowhere'} ({response.status}); "
             "the request and the key did not go along.",
@@ -238,7 +235,7 @@ class _Response:
                 return redacted
 
     def redact(self, text: str) -> str:
-        return text if self._key is None else text.replace(self._key.reveal(), "…")
+        return text if self._key is None else self._key.redact(text)
 
     def close(self) -> None:
         self._body.close()

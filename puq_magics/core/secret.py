@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakValueDictionary
 
 from puq_magics.core.errors import ConfigurationError
 from puq_magics.core.text import unwrap_pasted
+
+if TYPE_CHECKING:
+    from puq_magics.core.key_spellings import KeySpellings
 
 _SCHEME = re.compile(r"(?:Authorization:\s*)?(?:Bearer|Token)\s+(?=\S)", re.IGNORECASE)
 # What documentation writes in place of a key: <your-key>, $PUQ_API_KEY, {{ key }}, your_api_key_here, sk-..., xxxx
@@ -25,7 +29,7 @@ class Secret:
     ConfigurationError for a placeholder such as ``<your-key>``, and for what no HTTP header can carry.
     """
 
-    __slots__ = ("_reveal",)
+    __slots__ = ("__weakref__", "_reveal", "_spellings")
 
     def __init__(self, value: str) -> None:
         self._reveal: Callable[[], str] = str  # so that a refused one has a repr, too
@@ -43,6 +47,8 @@ class Secret:
                 hint=_WHERE_TO_GET_A_KEY,
             )
         self._reveal = lambda: value
+        self._spellings: KeySpellings | None = None
+        _known[id(self)] = self
 
     def reveal(self) -> str:
         """Return the value."""
@@ -53,6 +59,19 @@ class Secret:
         """The last four characters, to distinguish keys; empty for a short key."""
         value = self.reveal()
         return value[-4:] if len(value) >= 12 else ""
+
+    @property
+    def spellings(self) -> KeySpellings:
+        """The ways in which a text may hold it."""
+        from puq_magics.core.key_spellings import KeySpellings
+
+        if self._spellings is None:
+            self._spellings = KeySpellings(self.reveal())
+        return self._spellings
+
+    def redact(self, text: str) -> str:
+        """Return the text with … in place of the key, in any spelling."""
+        return self.spellings.redact(text)
 
     def __repr__(self) -> str:
         return f"<Secret …{self.tail}>"
@@ -89,3 +108,37 @@ class SecretRedactor:
         self._pending = text[len(text) - size :]
         del secret  # tracebacks can show locals
         return text[: len(text) - size]
+
+
+#: All keys of this process: whichever it is, no text shows it.
+_known: WeakValueDictionary[int, Secret] = WeakValueDictionary()
+
+
+def redact_secrets(text: str) -> str:
+    """Return the text with … in place of every key of this process that is long enough to be no common word."""
+    for secret in _long_secrets():
+        text = secret.redact(text)
+    return text
+
+
+def unfinished_secret(text: str) -> int:
+    """Return the position at which a key may begin that goes on behind the text's end; its length if none does."""
+    return min((secret.spellings.unfinished(text) for secret in _long_secrets()), default=len(text))
+
+
+def redact_json(value: Any, redact: Callable[[str], str], keep: frozenset[str] = frozenset()) -> Any:
+    """Return decoded JSON with its strings redacted, but for members of the names in ``keep``."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [redact_json(item, redact, keep) for item in value]
+    if isinstance(value, dict):
+        return {
+            redact(key): item if key in keep else redact_json(item, redact, keep)
+            for key, item in value.items()
+        }
+    return value
+
+
+def _long_secrets() -> Iterator[Secret]:
+    return (secret for secret in list(_known.values()) if secret.tail)

@@ -163,7 +163,7 @@ class Credentials:
         return origin if self._effective.environment_key and origin and origin != address.origin else None
 
     def _environment_origin(self) -> str | None:
-        url = self._effective.environment_url
+        url = self._effective.environment_key_url
         if is_sandbox(url):
             return None  # a real key is never sent to the sandbox
         try:

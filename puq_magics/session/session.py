@@ -51,7 +51,7 @@ class NextCell:
         return bool(others)
 
 
-_COSTS_KEY = "puq_magics.spent"
+_COSTS_KEY, _KEY_URLS_KEY = "puq_magics.spent", "puq_magics.key_urls"
 _QUICK_TIMEOUT = 10.0  # seconds, for what nobody waits for
 #: Variable that holds the last result.
 LAST_RESULT = "_puq"
@@ -63,7 +63,8 @@ class Session:
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
         self.settings = _settings(shell)
-        self.effective = EffectiveSettings(self.settings)
+        key_urls: dict[int, str] = shell.meta.setdefault(_KEY_URLS_KEY, {})
+        self.effective = EffectiveSettings(self.settings, key_urls=key_urls)
         self.credentials = Credentials(self.effective)
         self.conversations = Conversations.for_shell(shell)
         self.next_cell = NextCell(shell, self.conversations)

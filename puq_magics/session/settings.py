@@ -207,9 +207,17 @@ def check_auth_scheme(value: str) -> str:
 class EffectiveSettings:
     """Settings in force: ``%config`` over the environment over the defaults."""
 
-    def __init__(self, settings: PuqMagics, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        settings: PuqMagics,
+        environ: Mapping[str, str] = os.environ,
+        key_urls: dict[int, str] | None = None,
+    ) -> None:
+        """``key_urls`` holds for the hash of each of the environment's keys the URL that it belongs to."""
         self.settings = settings
         self._environ = environ
+        self._key_urls = {} if key_urls is None else key_urls
+        _ = self.environment_key_url
 
     @property
     def base_url(self) -> str:
@@ -223,8 +231,18 @@ class EffectiveSettings:
 
     @property
     def environment_url(self) -> str:
-        """Base URL of the environment, or the vendor's: the environment's key belongs to it."""
+        """Base URL of the environment, or the vendor's."""
         return self._environ.get("PUQ_BASE_URL", "").strip() or DEFAULT_BASE_URL
+
+    @property
+    def environment_key_url(self) -> str:
+        """Base URL that the environment's key belongs to: that of the time when the key was first seen.
+
+        That is when the extension is loaded: a notebook that changes PUQ_BASE_URL later does not get the key.
+        """
+        if not self.environment_key:
+            return self.environment_url
+        return self._key_urls.setdefault(hash(self.environment_key), self.environment_url)
 
     @property
     def environment_key(self) -> str:

@@ -284,3 +284,24 @@ def test_login_works_when_the_extension_was_loaded_before_any_cell(make_kernel: 
         kernel.run("%config PuqMagics.footer").contents("execute_result")[0]["data"]["text/plain"]
         == "'short'"
     )
+
+
+@pytest.mark.parametrize("is_reloaded", [False, True])
+def test_a_notebook_that_changes_the_environment_gets_no_key_for_another_host(
+    make_shell: Any, monkeypatch: Any, is_reloaded: bool
+) -> None:
+    monkeypatch.setenv("PUQ_BASE_URL", "https://mine.example")
+    monkeypatch.setenv("PUQ_API_KEY", "sk-THE-REAL-KEY-0123456789")
+    shell = make_shell()
+    shell.run("%load_ext puq_magics")
+    shell.run("import os; os.environ['PUQ_BASE_URL'] = 'https://other.example'")
+    if is_reloaded:
+        shell.run("%reload_ext puq_magics")
+        shell.run("%unload_ext puq_magics")
+        shell.run("%load_ext puq_magics")
+    error = shell.error("%puq_chat -m a/b hi")
+    assert "no API key for other.example (PUQ_API_KEY is for https://mine.example)" in str(error)
+    shell.run("os.environ['PUQ_API_KEY'] = 'sk-another-key-of-that-host'")
+    address = shell.session.address()
+    assert shell.session.credentials.find(address).key.reveal() == "sk-another-key-of-that-host"
+    shell.run("%unload_ext puq_magics")

@@ -1,0 +1,83 @@
+"""Find an API key in text that others send, in other spellings too.
+
+A key that is echoed may have the escapes of JSON, HTML or URLs, or be in base64 or hexadecimal.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+
+#: Characters of the shortest key that is looked for in other spellings: others would be found in any text.
+MIN_LENGTH = 12
+#: Characters of the longest spelling of one character.
+_MAX_SPELLING = 12
+_PARTIAL_ESCAPE = re.compile(r"[\\&%][#\w]{0,10}\Z")
+
+
+class KeySpellings:
+    """Patterns of one key; they are in closures, so that no ``vars()`` shows them."""
+
+    __slots__ = ("redact", "unfinished")
+
+    def __init__(self, key: str) -> None:
+        if len(key) < MIN_LENGTH:
+            self.redact: Callable[[str], str] = lambda text: text.replace(key, "…")
+            self.unfinished: Callable[[str], int] = len
+            return
+        words = list(dict.fromkeys([key, *_encodings(key)]))
+        patterns = [[re.compile(_spelling(sign)) for sign in word] for word in words]
+        pattern = re.compile("|".join("".join(map(_spelling, word)) for word in words))
+        window = _MAX_SPELLING * max(map(len, words))
+
+        def _redact(text: str) -> str:
+            if any(word in text for word in words) or "\\" in text or "&" in text or "%" in text:
+                return pattern.sub("…", text)
+            return text
+
+        def _unfinished(text: str) -> int:
+            start = max(0, len(text) - window)
+            return min(_find_unfinished(text, start, signs) for signs in patterns)
+
+        self.redact, self.unfinished = _redact, _unfinished
+
+
+def _find_unfinished(text: str, start: int, signs: list[re.Pattern[str]]) -> int:
+    """Return where at the text's end a word begins whose rest is still to come; the text's length if none does."""
+    for begin in signs[0].finditer(text, start):
+        position, number = begin.end(), 1
+        while number < len(signs) and (sign := signs[number].match(text, position)):
+            position, number = sign.end(), number + 1
+        if number < len(signs) and (position == len(text) or _PARTIAL_ESCAPE.match(text, position)):
+            return begin.start()
+    return len(text)
+
+
+def _encodings(key: str) -> Iterator[str]:
+    """Yield the key in hexadecimal, and the characters of base64 that stand for it alone, at each alignment."""
+    yield key.encode().hex()
+    yield key.encode().hex().upper()
+    for offset, first in ((0, 0), (1, 2), (2, 3)):
+        text = b64encode(bytes(offset) + key.encode()).decode()[first : (offset + len(key)) * 8 // 6]
+        yield text
+        yield text.translate({ord("+"): "-", ord("/"): "_"})
+
+
+def _spelling(sign: str) -> str:
+    """Return a pattern of one character: itself, or its escape in JSON, HTML or a URL, escaped again or not."""
+    code = ord(sign)
+    itself = sign if sign.isalnum() else rf"\\*{re.escape(sign)}"
+    named = "|".join(re.escape(name.rstrip(";")) for name in _html_names(sign))
+    return (
+        rf"(?:{itself}|\\+(?:u00|x)(?i:{code:02x})|%(?:25)*(?i:{code:02x})"
+        rf"|&(?:amp;)*(?:\#(?:0*{code}|(?i:x0*{code:x}))(?![0-9a-fA-F]){f'|(?:{named})' if named else ''});?)"
+    )
+
+
+def _html_names(sign: str) -> list[str]:
+    if sign.isalnum():
+        return []
+    from html.entities import html5
+
+    return [name for name, value in html5.items() if value == sign and name.endswith(";")]
