@@ -106,7 +106,8 @@ def _find_images(value: Any) -> list[Any] | None:
     items = value if isinstance(value, (list, tuple)) else _array_items(value)
     if items is None:
         images = getattr(value, "images", None)
-        if not isinstance(images, (list, tuple)):
+        has_text = callable(getattr(type(value), "_puq_text_", None))  # images beside it are not the value
+        if has_text or not isinstance(images, (list, tuple)):
             return None
         if not images:
             return []

@@ -230,7 +230,7 @@ def test_an_upstream_server(shell: Any, serve: Any) -> None:
     assert "The models of http://127.0.0.1:9/v1 cannot be listed: " in down
     assert "no chat model is chosen" in down  # least of all a script
     assert "cannot be listed (nothing listens there)" in str(shell.error("%puq_chat hi"))
-    assert shell.run("%puq_chat -m sandbox/short hi").value.text
+    assert shell.run("%puq_chat -m sandbox/short --no-stream hi").value.text
     assert "not set" in shell.run("%puq").out
     shell.run("%puq_sandbox --upstream 0")
     assert "upstream" not in shell.run("%puq_sandbox status").out

@@ -39,6 +39,7 @@ class Shell:
         return self.ip.magics_manager.registry["PuqCommands"].session
 
     def attempt(self, code: str) -> CellOutcome:
+        vars(builtins).pop("_", None)  # doctest leaves it, and IPython then sets no _ of its own
         self._capsys.readouterr()
         result = self.ip.run_cell(code, store_history=True)
         captured = self._capsys.readouterr()
@@ -78,7 +79,6 @@ def create_shell(folder: Path, config: Config | None) -> InteractiveShell:
     settings = Config(HistoryManager={"hist_file": ":memory:"}, InteractiveShell={"colors": "nocolor"})
     settings.merge(config or Config())
     InteractiveShell.clear_instance()
-    vars(builtins).pop("_", None)  # doctest leaves it, and IPython then sets no _ of its own
     ip: InteractiveShell = InteractiveShell.instance(config=settings, ipython_dir=str(folder))
     return ip
 

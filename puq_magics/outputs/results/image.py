@@ -156,6 +156,10 @@ class ImageResult(MediaResult):
         number = () if len(self.images) == 1 else (f"{len(self.images)} images",)
         return (*number, *formats) if len(formats) == 1 else number
 
+    def _puq_images_(self) -> list[bytes]:
+        """Return the files of the images, for a prompt."""
+        return [image.data for image in self.images]
+
     def __str__(self) -> str:
         return _describe(self.images, self.prompt)
 
