@@ -360,6 +360,7 @@ def test_an_answer_fills_the_next_prompt(sandbox_shell: Any) -> None:
     )
 
 
+@pytest.mark.usefixtures("work_folder")  # the terminal saves media
 @pytest.mark.parametrize("magic", ["puq_chat", "puq_image --size 64x64", "puq_speak", "puq_chat --dry-run"])
 @pytest.mark.parametrize("literal", ["{{1+1}}", "{{{topic}}}", "{{ }}"])
 def test_double_braces_that_are_sent_as_they_are_are_told(
