@@ -181,6 +181,15 @@ def _reserve_and_run(
         call.run(router, view)
     except (APIError, KeyboardInterrupt) as exc:
         return started_at, exc
+    except Exception as exc:
+        if started_at is None or isinstance(exc, PuqError):
+            view.abandon()
+            raise
+        # A fault of this package; what had come is kept all the same.
+        reason = one_line(f"{type(exc).__name__}: {exc}", 200)
+        return started_at, InvalidResponseError(
+            f"the answer could not be read ({reason}).", hint="Report this."
+        )
     except BaseException:
         view.abandon()
         raise

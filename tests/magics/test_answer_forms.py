@@ -10,6 +10,7 @@ import pytest
 from media_samples import png
 from raw_server import DONE, delta, event
 
+from puq_magics.api import chat
 from puq_magics.core.errors import (
     APIConnectionError,
     InvalidResponseError,
@@ -290,3 +291,21 @@ def test_an_image_is_shown_below_the_streamed_text(fresh_kernel: Any, serve: Any
     assert (text, image[:31]) == ("Here it is.", "![image](data:image/png;base64,")
     assert "1 image in" in footer
     assert "base64" not in bundle["text/plain"]
+
+
+def test_a_fault_while_reading_keeps_what_came(
+    use_responses: Any, shell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_choices = chat.read_choices
+
+    def _read(chunk: Any) -> Any:
+        if "later" in str(chunk):
+            raise TypeError("a fault")
+        return read_choices(chunk)
+
+    monkeypatch.setattr(chat, "read_choices", _read)
+    use_responses(event(delta("Half ")) + event(delta("later")) + DONE, kind="text/event-stream")
+    error = shell.error("%puq_chat -o r hi")
+    assert error.message == "the answer could not be read (TypeError: a fault)."
+    assert (shell.names["_puq"].text, shell.names["r"].status) == ("Half ", "broken off")
+    assert len(shell.session.ledger.entries()) == 1
