@@ -309,3 +309,36 @@ def test_a_fault_while_reading_keeps_what_came(
     assert error.message == "the answer could not be read (TypeError: a fault)."
     assert (shell.names["_puq"].text, shell.names["r"].status) == ("Half ", "broken off")
     assert len(shell.session.ledger.entries()) == 1
+
+
+SLOW_FEED = """
+import time
+from puq_magics.outputs.markdown.feed import MarkdownFeed
+feed = MarkdownFeed.feed
+
+def slow(self, text):
+    if len(text) > 100_000:
+        print("feeding", flush=True)
+        time.sleep(30)
+    return feed(self, text)
+
+MarkdownFeed.feed = slow
+"""
+
+
+def test_an_interrupt_while_a_large_event_is_shown(fresh_kernel: Any, serve: Any) -> None:
+    text = "word " * 100_000
+
+    def _answer(connection: Any) -> None:
+        connection.send_head("200 OK", "text/event-stream")
+        connection.send(event(delta("Begin. ")) + event(delta(text)))
+        connection.wait_for_disconnect()
+
+    server = serve(_answer, serves_lists=True)
+    fresh_kernel.run(f"{SLOW_FEED}\n%config PuqMagics.base_url = '{server.url}'")
+    cell = fresh_kernel.run("%puq_chat -m a/b hi", fresh_kernel.interrupt_at("feeding"))
+    assert cell.error["ename"] == "Interrupted"
+    shown = "".join(bundle["text/plain"] for bundle in cell.screen if "text/plain" in bundle)
+    assert "characters more are in _puq.text" in shown
+    assert len(shown) < 30_000
+    assert fresh_kernel.value("[len(_puq.text), _puq.status]") == [len("Begin. ") + len(text), "interrupted"]

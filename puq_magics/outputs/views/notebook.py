@@ -53,6 +53,9 @@ _SILENCE_SHOWN_AFTER = (
 )  # seconds after which to say that nothing comes: at first, and in mid-answer
 _TICK_INTERVALS = (1.0, 5.0)  # seconds between the ticks of a short wait, and of a long one
 _COALESCE_SECONDS = 0.01  # seconds for words to gather before they are read, when no frame is due
+_MAX_CHARS_AFTER_INTERRUPT = (
+    20_000  # characters that are still shown: who interrupts does not wait for megabytes
+)
 _APPENDED_CHARS = 300  # characters after which an output that is not updated ends, at the end of a block
 _BURST_CHARS = 500  # characters in one reading after which there is nothing to wait for
 
@@ -123,6 +126,7 @@ class NotebookView:
         self._reasoning_display: UpdatableDisplay | None = None
         self._shown_chars = 0  # characters of the answer that the feed has
         self._is_first_segment = True
+        self._is_feeding = False
         self._reasoning = ""
         self._needs_repaint = False
         self._next_frame_at = 0.0
@@ -200,7 +204,15 @@ class NotebookView:
             self._shown_chars = 0
         self._reasoning = result.all_reasoning
         self._show_reasoning()
-        self._append_text(text[self._shown_chars :])
+        if self._is_feeding:  # interrupted in the middle of it
+            del self._feed
+            self._display = UpdatableDisplay()
+        rest = text[self._shown_chars :]
+        if result.interrupted and len(rest) > _MAX_CHARS_AFTER_INTERRUPT:
+            left_out = len(rest) - _MAX_CHARS_AFTER_INTERRUPT
+            result.add_note(f"{left_out:,} characters more are in _puq.text")
+            rest = rest[:_MAX_CHARS_AFTER_INTERRUPT]
+        self._append_text(rest)
         footer = result.footer.with_style(self._footer)
         last = self._feed.finish()
         markdown = append_images(last.markdown, result.images)
@@ -216,8 +228,10 @@ class NotebookView:
         return _SILENCE_SHOWN_AFTER[bool(self._shown_chars)]
 
     def _append_text(self, text: str) -> None:
+        self._is_feeding = True
         segments = self._feed.feed(text)
         self._shown_chars += len(text)
+        self._is_feeding = False
         for segment in segments:
             self._publish(segment.markdown, segment.text)
             self._display, self._is_first_segment = UpdatableDisplay(), False
