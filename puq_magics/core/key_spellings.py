@@ -11,47 +11,26 @@ from collections.abc import Callable, Iterator
 
 #: Characters of the shortest key that is looked for in other spellings: others would be found in any text.
 MIN_LENGTH = 12
-#: Characters of the longest spelling of one character.
-_MAX_SPELLING = 12
-_PARTIAL_ESCAPE = re.compile(r"[\\&%][#\w]{0,10}\Z")
 
 
 class KeySpellings:
     """Patterns of one key; they are in closures, so that no ``vars()`` shows them."""
 
-    __slots__ = ("redact", "unfinished")
+    __slots__ = ("redact",)
 
     def __init__(self, key: str) -> None:
         if len(key) < MIN_LENGTH:
             self.redact: Callable[[str], str] = lambda text: text.replace(key, "…")
-            self.unfinished: Callable[[str], int] = len
             return
         words = list(dict.fromkeys([key, *_encodings(key)]))
-        patterns = [[re.compile(_spelling(sign)) for sign in word] for word in words]
         pattern = re.compile("|".join("".join(map(_spelling, word)) for word in words))
-        window = _MAX_SPELLING * max(map(len, words))
 
         def _redact(text: str) -> str:
             if any(word in text for word in words) or "\\" in text or "&" in text or "%" in text:
                 return pattern.sub("…", text)
             return text
 
-        def _unfinished(text: str) -> int:
-            start = max(0, len(text) - window)
-            return min(_find_unfinished(text, start, signs) for signs in patterns)
-
-        self.redact, self.unfinished = _redact, _unfinished
-
-
-def _find_unfinished(text: str, start: int, signs: list[re.Pattern[str]]) -> int:
-    """Return where at the text's end a word begins whose rest is still to come; the text's length if none does."""
-    for begin in signs[0].finditer(text, start):
-        position, number = begin.end(), 1
-        while number < len(signs) and (sign := signs[number].match(text, position)):
-            position, number = sign.end(), number + 1
-        if number < len(signs) and (position == len(text) or _PARTIAL_ESCAPE.match(text, position)):
-            return begin.start()
-    return len(text)
+        self.redact = _redact
 
 
 def _encodings(key: str) -> Iterator[str]:

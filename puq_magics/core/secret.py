@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
-from weakref import WeakValueDictionary
 
 from puq_magics.core.errors import ConfigurationError
 from puq_magics.core.text import unwrap_pasted
@@ -29,7 +28,7 @@ class Secret:
     ConfigurationError for a placeholder such as ``<your-key>``, and for what no HTTP header can carry.
     """
 
-    __slots__ = ("__weakref__", "_reveal", "_spellings")
+    __slots__ = ("_reveal", "_spellings")
 
     def __init__(self, value: str) -> None:
         self._reveal: Callable[[], str] = str  # so that a refused one has a repr, too
@@ -48,7 +47,6 @@ class Secret:
             )
         self._reveal = lambda: value
         self._spellings: KeySpellings | None = None
-        _known[id(self)] = self
 
     def reveal(self) -> str:
         """Return the value."""
@@ -110,22 +108,6 @@ class SecretRedactor:
         return text[: len(text) - size]
 
 
-#: All keys of this process: whichever it is, no text shows it.
-_known: WeakValueDictionary[int, Secret] = WeakValueDictionary()
-
-
-def redact_secrets(text: str) -> str:
-    """Return the text with … in place of every key of this process that is long enough to be no common word."""
-    for secret in _long_secrets():
-        text = secret.redact(text)
-    return text
-
-
-def unfinished_secret(text: str) -> int:
-    """Return the position at which a key may begin that goes on behind the text's end; its length if none does."""
-    return min((secret.spellings.unfinished(text) for secret in _long_secrets()), default=len(text))
-
-
 def redact_json(value: Any, redact: Callable[[str], str], keep: frozenset[str] = frozenset()) -> Any:
     """Return decoded JSON with its strings redacted, but for members of the names in ``keep``."""
     if isinstance(value, str):
@@ -138,7 +120,3 @@ def redact_json(value: Any, redact: Callable[[str], str], keep: frozenset[str] =
             for key, item in value.items()
         }
     return value
-
-
-def _long_secrets() -> Iterator[Secret]:
-    return (secret for secret in list(_known.values()) if secret.tail)

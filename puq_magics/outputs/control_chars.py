@@ -6,8 +6,6 @@ halves of surrogate pairs. What such a sequence wraps stays; the sequence itself
 
 import re
 
-from puq_magics.core.secret import redact_secrets, unfinished_secret
-
 #: A string sequence (OSC, DCS, …) without its terminator within so many characters is no sequence: its words show.
 MAX_SEQUENCE = 4_096
 
@@ -48,7 +46,6 @@ def _replacement(match: re.Match[str]) -> str:
 
 
 def _clean(text: str) -> str:
-    text = redact_secrets(text)  # all text of others passes here before it is shown
     return _UNWANTED.sub(_replacement, text) if _SUSPECT.search(text) else text
 
 
@@ -61,7 +58,7 @@ class ControlCharFilter:
     def feed(self, text: str) -> str:
         """Process more text; return the part that can no longer change."""
         text = self._pending + text
-        cut = min(self._safe_length(text), unfinished_secret(text))
+        cut = self._safe_length(text)
         self._pending = text[cut:]
         return _clean(text[:cut])
 

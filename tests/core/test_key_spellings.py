@@ -11,7 +11,6 @@ from urllib.parse import quote
 import pytest
 
 from puq_magics.core.secret import Secret
-from puq_magics.outputs.control_chars import ControlCharFilter, strip_control_chars
 
 KEY = "sk-Test_0123/45+67&89=abcdefghij"
 SPELLINGS: dict[str, Callable[[str], str]] = {
@@ -55,32 +54,13 @@ def test_the_key_is_erased(key: Secret, name: str) -> None:
     assert _is_erased(text)
 
 
-@pytest.mark.parametrize("size", [1, 3, 7])
-@pytest.mark.parametrize("name", SPELLINGS)
-def test_it_is_erased_where_text_is_shown_in_pieces(key: Secret, name: str, size: int) -> None:
-    text = f"before {SPELLINGS[name](KEY)} after"
-    assert _is_erased(strip_control_chars(text))
-    feed = ControlCharFilter()
-    shown = "".join(feed.feed(text[start : start + size]) for start in range(0, len(text), size))
-    shown += feed.finish()
-    if size > 1 or name == "as it is":  # the escape of the first character may be shown by its characters
-        assert KEY not in shown
-    assert key.redact(shown).count(KEY[5:20]) == 0
-    assert shown.startswith("before ")
-    assert shown.endswith(" after")
-
-
 @pytest.mark.parametrize(
     "text",
     ["", "sk-Test", "100 % of \\frac{a}{b} &amp; more", KEY[:-1], KEY[1:], "c2stVGVzdA==", "a" * 10_000],
 )
 def test_other_text_stays(key: Secret, text: str) -> None:
     assert key.redact(text) == text
-    feed = ControlCharFilter()
-    assert feed.feed(text) + feed.finish() == text
 
 
-def test_a_short_key_is_no_word_to_erase_from_what_is_shown() -> None:
-    short = Secret("ollama")
-    assert strip_control_chars("I run ollama here") == "I run ollama here"
-    assert short.redact("the key ollama") == "the key …"
+def test_a_short_key_is_erased_as_it_is() -> None:
+    assert Secret("ollama").redact("the key ollama") == "the key …"

@@ -79,6 +79,7 @@ def create_shell(folder: Path, config: Config | None) -> InteractiveShell:
     settings = Config(HistoryManager={"hist_file": ":memory:"}, InteractiveShell={"colors": "nocolor"})
     settings.merge(config or Config())
     InteractiveShell.clear_instance()
+    vars(builtins).pop("_", None)  # as in `attempt`
     ip: InteractiveShell = InteractiveShell.instance(config=settings, ipython_dir=str(folder))
     return ip
 
