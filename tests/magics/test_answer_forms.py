@@ -337,6 +337,7 @@ def test_an_interrupt_while_a_large_event_is_shown(fresh_kernel: Any, serve: Any
     server = serve(_answer, serves_lists=True)
     fresh_kernel.run(f"{SLOW_FEED}\n%config PuqMagics.base_url = '{server.url}'")
     cell = fresh_kernel.run("%puq_chat -m a/b hi", fresh_kernel.interrupt_at("feeding"))
+    fresh_kernel.run("MarkdownFeed.feed = feed")  # the process serves other tests, too
     assert cell.error["ename"] == "Interrupted"
     shown = "".join(bundle["text/plain"] for bundle in cell.screen if "text/plain" in bundle)
     assert "characters more are in _puq.text" in shown

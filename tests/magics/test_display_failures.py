@@ -80,7 +80,9 @@ def test_a_front_end_whose_hook_fails(sandbox_kernel: Any, call: str, allowed: i
         f"    if len(published) > {allowed}:\n        raise ValueError('the hook')\n"
         "    publish(*args, **kwargs)\n"
     )
-    cell = sandbox_kernel.run(f"publisher.publish = failing\nr = {call}\npublisher.publish = publish")
+    cell = sandbox_kernel.run(
+        f"publisher.publish = failing\ntry:\n    r = {call}\nfinally:\n    publisher.publish = publish"
+    )
     assert cell.reply["status"] == "ok"
     assert sandbox_kernel.value("_puq is r and r.has_content and not r.status")
     assert sandbox_kernel.value("len(published)") <= allowed + 1  # a view that failed is left alone
