@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from functools import cache
 
 #: Characters of the shortest key that is looked for in other spellings: others would be found in any text.
 MIN_LENGTH = 12
@@ -23,11 +24,16 @@ class KeySpellings:
             self.redact: Callable[[str], str] = lambda text: text.replace(key, "…")
             return
         words = list(dict.fromkeys([key, *_encodings(key)]))
-        pattern = re.compile("|".join("".join(map(_spelling, word)) for word in words))
+
+        @cache  # on first use: it takes as long as a request
+        def _pattern() -> re.Pattern[str]:
+            return re.compile("|".join("".join(map(_spelling, word)) for word in words))
 
         def _redact(text: str) -> str:
-            if any(word in text for word in words) or "\\" in text or "&" in text or "%" in text:
-                return pattern.sub("…", text)
+            if "\\" in text or "&" in text or "%" in text:  # the signs that begin an escape
+                return _pattern().sub("…", text)
+            for word in words:
+                text = text.replace(word, "…")
             return text
 
         self.redact = _redact
