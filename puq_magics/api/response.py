@@ -92,11 +92,14 @@ def decode_json(body: bytes, limit: int = MAX_BODY_BYTES) -> Any:
     return json.loads(body)
 
 
-def read_error_body(response: Response) -> bytes:
-    """Return the beginning of an error's body, up to where it breaks off: the status says more."""
+def read_error_body(response: Response, timeout: float = _ERROR_READ_TIMEOUT) -> bytes:
+    """Return the beginning of an error's body, up to where it breaks off: the status says more.
+
+    ``timeout`` limits the wait for each part, in seconds.
+    """
     body = b""
     try:
-        while len(body) < _MAX_ERROR_BYTES and (part := response.receive(_ERROR_READ_TIMEOUT)):
+        while len(body) < _MAX_ERROR_BYTES and (part := response.receive(timeout)):
             body += part
     except APIError:
         pass

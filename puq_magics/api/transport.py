@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: Seconds of a Retry-After header that are waited; for more, the user decides.
 MAX_RETRY_AFTER = 60.0
+#: Seconds to wait for each part of an error's body before a retry; without it the error is taken for a passing one.
+_PEEK_TIMEOUT = 1.0
 _AUTH_SCHEME_PATTERN = re.compile(
     r"[A-Za-z0-9_-]{1,40}"
 )  # less than HTTP allows: it is shown in shell commands, too
@@ -218,7 +220,7 @@ class _Response:
 
     def peek_error(self) -> bytes:
         """Return the body of an error; it can be received afterwards."""
-        body = read_error_body(self)
+        body = read_error_body(self, _PEEK_TIMEOUT)
         self._peeked = [body, b""]
         return body
 
