@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from puq_magics.api.types import join_surrogates
 
-#: Fields of a message that hold the model's reasoning, in order of preference: some routers send several.
-_REASONING_FIELDS = (
-    "reasoning_content", "reasoning", "reasoning_text", "thinking", "thought", "thoughts", "reasoning_details",
-    "thinking_blocks",
-)  # fmt: skip
+#: Fields of a message that hold the model's reasoning, in order of preference (some routers send several): as text,
+#: and as lists of parts.
+_REASONING_TEXTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thought", "thoughts")
+_REASONING_LISTS = ("reasoning_details", "thinking_blocks")
+_REASONING_FIELDS = (*_REASONING_TEXTS, *_REASONING_LISTS)
 _REASONING_TYPES = frozenset(
     {
         "thinking", "reasoning", "thought", "reasoning_content", "reasoning_text", "reasoning.text",
@@ -26,9 +26,9 @@ _TEXT_FIELDS = (
 _MAX_NESTING = 8
 #: Fields of a choice and of a message that are assembled on their own.
 _CHOICE_FIELDS = frozenset({"index", "delta", "message", "text", "finish_reason"})
-_MESSAGE_FIELDS = frozenset({"role", "content", *_REASONING_FIELDS[:-2]})
+_MESSAGE_FIELDS = frozenset({"role", "content", *_REASONING_TEXTS})
 #: Fields of a message that a person sees, or that say nothing of what came.
-_SHOWN_FIELDS = _MESSAGE_FIELDS | {"refusal", "name", "index", "reasoning_details", "thinking_blocks"}
+_SHOWN_FIELDS = _MESSAGE_FIELDS | {"refusal", "name", "index", *_REASONING_LISTS}
 _PART_FIELDS = frozenset({"type", "index", *_TEXT_FIELDS})
 #: Fields whose strings are sent in parts; any other string is sent whole.
 _CONTINUED_FIELDS = frozenset({"arguments", "data", "refusal", "transcript"})

@@ -65,7 +65,8 @@ _TEXT_KEYS = (
     "error", "errors", "err", "message", "msg", "errmsg", "detail", "details", "errordescription", "errormessage",
     "errormsg", "statusmsg", "reason", "title", "fault", "faultstring", "innererror", "metadata", "raw", "baseresp",
 )  # fmt: skip
-_CODE_KEYS = ("code", "errorcode", "statuscode", "type")
+_ERROR_CODE_KEYS = ("code", "errorcode", "statuscode")
+_CODE_KEYS = (*_ERROR_CODE_KEYS, "type")
 _ANSWER_KEYS = ("choices", "data", "text", "images", "usage", "models", "segments")
 #: Fields of an object without an answer that make it an error, and those that make it a status message.
 _ERROR_KEYS = ("detail", "errors", "err", "fault", "errordescription", "errormessage", "errormsg", "errmsg")
@@ -148,10 +149,8 @@ def raise_for_error_object(answer: object) -> None:
     """Raise InvalidResponseError if a decoded answer of status 200, which may be in a list, reports an error."""
     for each in answer if isinstance(answer, list) else [answer]:
         if isinstance(each, dict) and (error := find_error(each)) is not None:
-            detail, code = error
-            code = f" ({code})" if code and code not in detail else ""
             raise InvalidResponseError(
-                append_detail(f"the router answered with an error{code}", detail), hint="Try again."
+                append_detail("the router answered with an error", *error), hint="Try again."
             )
 
 
@@ -195,7 +194,8 @@ def _is_error(answer: Mapping[str, Any], event_type: str) -> bool:
         return False
     named = _normalize_keys(answer)
     inner = [value for key in ("baseresp", "header") if isinstance(value := named.get(key), dict)]
-    codes = [_normalize_keys(place).get(key) for place in (named, *inner) for key in _CODE_KEYS[:3]]
+    places = [named, *map(_normalize_keys, inner)]
+    codes = [place.get(key) for place in places for key in _ERROR_CODE_KEYS]
     status = named.get("status")
     if (
         named.get("success") is False
@@ -234,8 +234,9 @@ def not_json_error(body: bytes) -> InvalidResponseError:
     )
 
 
-def append_detail(message: str, detail: str) -> str:
-    """Return the message, with the router's text after a colon if there is one, as one sentence."""
+def append_detail(message: str, detail: str, code: str | None = None) -> str:
+    """Return the message, with the router's code and text behind it if there are any, as one sentence."""
+    message = f"{message} ({code})" if code and code not in detail else message
     text = f"{message}: {detail}" if detail else message
     return text if text.rstrip("”'\")").endswith((".", "!", "?", "…")) else f"{text}."
 
@@ -283,7 +284,7 @@ def parse_error_json(value: object) -> tuple[str, str | None]:
 
 def _collect_error(value: object, texts: list[str], codes: list[str], depth: int) -> None:
     if isinstance(value, str):
-        value = _decode_json(value)
+        value = _decode_object(value)
     if isinstance(value, str):
         text = value.strip()
         if text and not any(text in other for other in texts):
@@ -320,7 +321,7 @@ def _normalize_keys(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key).lower().replace("_", ""): value for key, value in fields.items()}
 
 
-def _decode_json(text: str) -> object:
+def _decode_object(text: str) -> object:
     """Return the object in a text that is JSON: some routers pass another's body on as text."""
     if text.lstrip()[:1] == "{":
         with suppress(ValueError, RecursionError):

@@ -30,6 +30,11 @@ _PATTERNS: tuple[tuple[FinishKind, str], ...] = (
 )
 
 
+def is_cut_off(reason: str | None) -> bool:
+    """Return whether an answer ended at a limit of tokens, or by a failure, so that it can be continued."""
+    return finish_kind(reason) in ("length", "failed")
+
+
 def finish_kind(reason: str | None) -> FinishKind:
     """Return the kind of a finish reason; ``complete`` for None, as some servers send none.
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from puq_magics.core.errors import InvalidResponseError
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _MEBI = 1 << 20
 #: Words that servers and relays send as data to keep a connection open, also with a time.
 _KEEP_ALIVE_WORDS = frozenset(
@@ -91,11 +91,11 @@ class SSEDecoder:
 
     def _without_bom(self, chunk: bytes) -> bytes:
         start = (self._start or b"") + chunk
-        if len(start) < len(_BOM) and _BOM.startswith(start):
+        if len(start) < len(BOM) and BOM.startswith(start):
             self._start = start
             return b""
         self._start = None
-        return start.removeprefix(_BOM)
+        return start.removeprefix(BOM)
 
     def _with_line_feeds(self, chunk: bytes) -> bytes:
         """Replace all line ends by LF. A CR ends its line at once; an LF after it is dropped."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from puq_magics.api.error_body import append_detail, find_error, parse_error_body
 from puq_magics.api.response import decode_json, too_large_error
-from puq_magics.api.sse import ServerSentEvent, SSEDecoder, is_keep_alive
+from puq_magics.api.sse import BOM, ServerSentEvent, SSEDecoder, is_keep_alive
 from puq_magics.core.errors import APIError, StreamError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 #: Data of the event that ends a stream.
 DONE = "[DONE]"
-_BOM = b"\xef\xbb\xbf"
 # An event stream begins with a field or a comment.
 _SSE_FIELDS = (b"data", b"event", b"id", b"retry", b":")
 #: Bytes after which a body's beginning is no longer unclear.
@@ -125,9 +124,9 @@ class EventStream(ResponseStream[_T]):
         if self._undecided is None:
             return data
         start = self._undecided + data
-        text = start.removeprefix(_BOM).lstrip()
+        text = start.removeprefix(BOM).lstrip()
         fields = tuple(f.removesuffix(b":") + b":" for f in _SSE_FIELDS) if self._may_be_text else _SSE_FIELDS
-        unclear = any(name != text and name.startswith(text) for name in (_BOM, *fields))
+        unclear = any(name != text and name.startswith(text) for name in (BOM, *fields))
         if data and unclear and len(start) < _SNIFF_BYTES:
             self._undecided = start
             return b""
@@ -212,9 +211,8 @@ class EventStream(ResponseStream[_T]):
             raise self._reported_error(*error)
 
     def _reported_error(self, detail: str, code: str | None) -> StreamError:
-        text = f" ({code})" if code and code not in detail else ""
         return StreamError(
-            append_detail(f"the router reported an error during the {self._name}{text}", detail),
+            append_detail(f"the router reported an error during the {self._name}", detail, code),
             hint="Try again, or use another model.",
         )
 

@@ -67,6 +67,17 @@ class OpenFence:
         return line[min(indent, spaces) :]
 
 
+def ends_in_fence(text: str) -> bool:
+    """Return whether the end of a text is within a fenced block."""
+    fence: OpenFence | None = None
+    for line in text.split("\n"):
+        if fence is None:
+            fence = OpenFence.from_line(line)
+        elif fence.closed_by(fence.strip_prefix(line)):
+            fence = None
+    return fence is not None
+
+
 def make_fence(text: str) -> str:
     """Return a fence of backticks that nothing in the text can close."""
     return "`" * max(3, max(map(len, _BACKTICKS.findall(text)), default=2) + 1)

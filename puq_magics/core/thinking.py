@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 
-from puq_magics.core.fences import OpenFence
+from puq_magics.core.fences import OpenFence, ends_in_fence
 
-_OPENING_TAG = re.compile(r"\s*<(think|thinking|thought|reasoning)(?:\s[^<>]{0,100})?>", re.IGNORECASE)
+_TAG_NAMES = ("thinking", "think", "thought", "reasoning")
+_NAME = rf"(?:{'|'.join(_TAG_NAMES)})"
+_OPENING_TAG = re.compile(rf"\s*<({_NAME})(?:\s[^<>]{{0,100}})?>", re.IGNORECASE)
 #: Some servers send the tag that opens the reasoning as a part of the prompt, and only the one that closes it. One
 #: between words, quotes or backticks is a part of the text.
 _LONE_CLOSING_TAG = re.compile(r"(?<![`'\"])</think(?:ing)?>(?![`'\"])", re.IGNORECASE)
 _BETWEEN_WORDS = re.compile(r"[ \t]\S+[ \t]+\S")
-_BLOCK_START = re.compile(r"[ \t]*<(think|thinking|thought|reasoning)>", re.IGNORECASE)
-_BLOCK_END = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
-_HALF_TAG = re.compile(r"<(?:think|thinking|thought|reasoning)\s[^<>]{0,100}")
+_CLOSING_TAG = re.compile(rf"</{_NAME}>", re.IGNORECASE)
+_HALF_TAG = re.compile(rf"<{_NAME}\s[^<>]{{0,100}}")
 #: Characters, such as blanks, that may stand before the first tag of a stream.
 _MAX_HELD_BACK = 1_000
-_TAG_BEGINNINGS = tuple(f"<{name}>" for name in ("thinking", "think", "thought", "reasoning"))
 
 
 def split_thinking(text: str) -> tuple[str, str]:
@@ -43,23 +43,23 @@ def split_thinking(text: str) -> tuple[str, str]:
 def _ends_reasoning(text: str, closing: re.Match[str]) -> bool:
     """Return whether a closing tag without an opening one ends reasoning, and is not a part of prose or code."""
     before, after = text[: closing.start()], text[closing.end() :]
-    fences = re.findall(r"^[ \t]*(?:```|~~~)", before, re.MULTILINE)
-    is_prose = _BETWEEN_WORDS.match(text, max(closing.start() - 1, 0)) is not None
-    return bool(after.strip()) and "<think" not in before.lower() and len(fences) % 2 == 0 and not is_prose
+    if not after.strip() or "<think" in before.lower() or ends_in_fence(before):
+        return False
+    return _BETWEEN_WORDS.match(text, max(closing.start() - 1, 0)) is None
 
 
 def strip_thinking(text: str) -> str:
     """Return an answer without its reasoning, also that in tags between its lines; code is left as it is."""
     lines = split_thinking(text)[1].split("\n")
-    last_end = max((n for n, line in enumerate(lines) if _BLOCK_END.search(line)), default=-1)
+    last_end = max((n for n, line in enumerate(lines) if _CLOSING_TAG.search(line)), default=-1)
     kept: list[str] = []
     fence: OpenFence | None = None
     in_block = False
     for n, line in enumerate(lines):
         if fence is not None:
             fence = None if fence.closed_by(fence.strip_prefix(line)) else fence
-        elif in_block or (n <= last_end and _BLOCK_START.match(line)):
-            end = _BLOCK_END.search(line)
+        elif in_block or (n <= last_end and _OPENING_TAG.match(line)):
+            end = _CLOSING_TAG.search(line)
             in_block = end is None
             if end is None or not (line := line[end.end() :]).strip():
                 continue
@@ -99,7 +99,7 @@ class ThinkingSplitter:
     def _wait_for_tag(self, text: str) -> str:
         """Return the text if it does not begin with a tag, or half of one."""
         start = text.lstrip().lower()
-        is_half = any(tag.startswith(start) for tag in _TAG_BEGINNINGS) or _HALF_TAG.fullmatch(start)
+        is_half = any(f"<{name}>".startswith(start) for name in _TAG_NAMES) or _HALF_TAG.fullmatch(start)
         if len(text) < _MAX_HELD_BACK and is_half:
             self._held_back = text
             return ""

@@ -81,7 +81,10 @@ def _model_option(kind: str) -> Option:
 
 MODEL = _model_option("chat")
 SYSTEM = option(
-    "-s", "--system", help="the system prompt; on the first turn it becomes the conversation's system prompt"
+    "-s",
+    "--system",
+    is_text=True,
+    help="the system prompt; on the first turn it becomes the conversation's system prompt",
 )
 TEMPERATURE = option(
     "-t", "--temperature", type=parse_number, help="sampling temperature; 0 is the most deterministic"
@@ -99,6 +102,7 @@ OUT = option(
 RAW = flag("--raw", help="do not substitute {{name}}")
 PARAM = option(
     "--param",
+    is_text=True,
     action="append",
     metavar="KEY=VALUE",
     help="a further field of the request; parsed as JSON if possible; may be repeated",
@@ -139,6 +143,8 @@ CHAT_COMMAND = CommandLine(
     ),
     option(
         "--schema",
+        is_text=True,
+        quoted_name_is_field=True,
         metavar="NAME|PATH|FIELDS",
         completes="schema or path",
         help="schema of a JSON answer: a JSON Schema, a pydantic model, a dataclass, or fields: 'name, age int'",
@@ -202,7 +208,7 @@ CHATS_COMMAND = CommandLine(
     flag("--reset", help="remove all turns; they are kept as a branch"),
     flag("--undo", help="remove the last turn; it is kept as a branch"),
     option("--restore", metavar="BRANCH", completes="branch", help="restore a branch, such as main~1"),
-    option("--system", metavar="TEXT", help="the system prompt; '' for none"),
+    option("--system", is_text=True, metavar="TEXT", help="the system prompt; '' for none"),
     option("--save", metavar="FILE", completes="path", help="save the conversation to a JSON file"),
     option(
         "--load",

@@ -33,8 +33,6 @@ _WINDOWS_PATH = re.compile(
 )
 # What looks like an expression of another notation.
 _OTHER_NOTATION = re.compile(r"\$\{?[A-Za-z_]\w*|(?<!\{)\{[A-Za-z_]\w*\}(?!\})")
-#: Options whose values are free text, in which single braces and dollars are usual.
-_TEXT_OPTIONS = ("--system", "--param", "--schema")
 
 # Names that IPython itself uses: the shell would break, or lose its ``_``.
 _IPYTHON_NAMES = ("In", "Out", "_", "__", "___", "_ih", "_oh", "_dh", "exit", "quit", "get_ipython")
@@ -69,6 +67,10 @@ class Option:
     argparse_kwargs: dict[str, Any]
     #: The kind of completions for its value, such as ``chat model`` or ``path``; else its choices.
     completes: str = ""
+    #: True if the value is free text, in which single braces and dollars are usual.
+    is_text: bool = False
+    #: True if a single name in quotes is a list of one field, which is written ``name,``.
+    quoted_name_is_field: bool = False
 
     @property
     def takes_value(self) -> bool:
@@ -76,9 +78,15 @@ class Option:
         return "action" not in self.argparse_kwargs or self.argparse_kwargs["action"] == "append"
 
 
-def option(*flags: str, completes: str = "", **argparse_kwargs: Any) -> Option:
+def option(
+    *flags: str,
+    completes: str = "",
+    is_text: bool = False,
+    quoted_name_is_field: bool = False,
+    **argparse_kwargs: Any,
+) -> Option:
     """Declare an option with the arguments of ``add_argument``."""
-    return Option(flags, argparse_kwargs, completes)
+    return Option(flags, argparse_kwargs, completes, is_text, quoted_name_is_field)
 
 
 def flag(*flags: str, help: str, **argparse_kwargs: Any) -> Option:  # noqa: A002 - argparse's name
@@ -213,8 +221,8 @@ class CommandLine:
             words.append(text)
             if self.takes_value(text) and (value := self._next_word(line, position, value_of=text)):
                 is_quoted = line[position:].lstrip()[:1] in ("'", '"')
-                # A quoted name is a schema in the short form, unless there is such a variable.
-                is_field = text == "--schema" and is_quoted and value[0].isidentifier()
+                is_name = is_quoted and value[0].isidentifier()
+                is_field = is_name and text in self.by_flag and self.by_flag[text].quoted_name_is_field
                 words.append(f"{value[0]}," if is_field else value[0])
                 position = value[1]
         return words, position, False
@@ -260,14 +268,13 @@ class CommandLine:
         name, equals, value = match.groups() if match else (option, "", "")
         if not value or not self.takes_value(name):
             return option
-        flags = self.by_flag[name].flags
-        if not set(flags) & set(_TEXT_OPTIONS):
+        if not self.by_flag[name].is_text:
             return f"{name}{equals}{fill_name(value, fill, f'the value of {name}')}"
         if "{{" not in value:
             return option
         filled = fill(value)
         notes += filled.notes
-        if filled.notes and "--system" not in flags:
+        if filled.notes and "--system" not in self.by_flag[name].flags:
             raise InputError(f"the value of {name}: {filled.notes[0]}.", hint=_FILL_HINT)
         return f"{name}{equals}{filled.text}"
 

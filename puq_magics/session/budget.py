@@ -175,7 +175,7 @@ def _suggested_budget(spent: float, estimate: Estimate) -> str:
 
 def usage_or_estimate(usage: Usage | None, prompt_tokens: int, text: str) -> Usage | None:
     """Return the router's count of tokens; of what it does not count, an estimate."""
-    if usage is not None and usage.total_tokens > 0 == usage.prompt_tokens + usage.completion_tokens:
+    if usage is not None and usage.total_tokens and not (usage.prompt_tokens or usage.completion_tokens):
         prompt_tokens = min(prompt_tokens, usage.total_tokens)
         return replace(
             usage, prompt_tokens=prompt_tokens, completion_tokens=usage.total_tokens - prompt_tokens

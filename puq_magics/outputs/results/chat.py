@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from puq_magics.api.choices import count_extras, unknown_fields
-from puq_magics.api.finish_reason import finish_kind
+from puq_magics.api.finish_reason import is_cut_off
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import detect_image_type, is_complete_image
 from puq_magics.core.thinking import split_thinking
@@ -102,7 +102,7 @@ class ChatResult(Result):
     @property
     def is_cut_off(self) -> bool:
         """True if the answer ended at a limit of tokens, or by a failure."""
-        return finish_kind(self.finish_reason) in ("length", "failed")
+        return is_cut_off(self.finish_reason)
 
     @property
     def is_truncated(self) -> bool:
@@ -126,7 +126,7 @@ class ChatResult(Result):
     @property
     def _facts(self) -> tuple[str, ...]:
         details = [note for note in self.notes if isinstance(note, DetailNote)]
-        extras = [f"{', '.join(self.extras)} in .raw"] if self.extras else []
+        extras = [f"{', '.join(found)} in .raw"] if (found := self.extras) else []
         return (*((f"in {self.chat}",) if self.chat else ()), *extras, *details)
 
     def __str__(self) -> str:

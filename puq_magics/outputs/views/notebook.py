@@ -53,9 +53,8 @@ _SILENCE_SHOWN_AFTER = (
 )  # seconds after which to say that nothing comes: at first, and in mid-answer
 _TICK_INTERVALS = (1.0, 5.0)  # seconds between the ticks of a short wait, and of a long one
 _COALESCE_SECONDS = 0.01  # seconds for words to gather before they are read, when no frame is due
-_MAX_CHARS_AFTER_INTERRUPT = (
-    20_000  # characters that are still shown: who interrupts does not wait for megabytes
-)
+#: Characters that are still shown after an interrupt, which would otherwise wait for megabytes.
+_MAX_CHARS_AFTER_INTERRUPT = 20_000
 _APPENDED_CHARS = 300  # characters after which an output that is not updated ends, at the end of a block
 _BURST_CHARS = 500  # characters in one reading after which there is nothing to wait for
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.api.finish_reason import finish_kind
+from puq_magics.api.finish_reason import is_cut_off
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
 from puq_magics.prompts.conversation.turns import (
@@ -146,7 +146,7 @@ class Conversation:
             key=key,
             model=completion.model,
             usage=completion.usage,
-            truncated=finish_kind(completion.finish_reason) in ("length", "failed"),
+            truncated=is_cut_off(completion.finish_reason),
             system=system,
         )
         return completion
