@@ -128,9 +128,9 @@ class ChatStream(EventStream[Delta]):
             delta = self._handle_events(events)
             if ended and not self.finished:
                 self._finish_body()
-        choice = self._choice
-        if self.finished and (rest := Delta(choice.text.end(), choice.reasoning.end())):
-            delta = _merge_deltas([delta, rest])
+        if self.finished:
+            choice = self._choice
+            delta = _merge_deltas([delta, Delta(choice.text.end(), choice.reasoning.end())])
         return delta
 
     def _parse_body(self) -> Delta:
@@ -147,6 +147,8 @@ class ChatStream(EventStream[Delta]):
         return delta
 
     def _handle_events(self, events: list[ServerSentEvent]) -> Delta:
+        if len(events) <= _PARSE_BATCH:
+            return self._handle_batch(events) if events else _EMPTY_DELTA
         batches = (events[start : start + _PARSE_BATCH] for start in range(0, len(events), _PARSE_BATCH))
         return _merge_deltas([self._handle_batch(batch) for batch in batches])
 

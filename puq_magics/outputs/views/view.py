@@ -52,8 +52,10 @@ def watch(stream: ChatStream, view: ChatView) -> None:
         delta = stream.receive(view.idle_timeout())
         if delta:
             text, reasoning = splitter.feed(delta.text)
-            if shown := Delta(text, delta.reasoning + reasoning):
-                view.show_delta(shown)
+            if text != delta.text:
+                delta = Delta(text, delta.reasoning + reasoning)
+            if delta:
+                view.show_delta(delta)
         elif not stream.finished:
             view.show_idle()
 
