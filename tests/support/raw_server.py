@@ -127,17 +127,17 @@ class RawServer:
                 return
             sock.settimeout(TIMEOUT)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            thread = Thread(target=self._play, args=(sock,))
+            if _is_stray(sock):
+                sock.close()
+                continue
+            # Chosen here: threads may start in another order than their connections were made.
+            script = self._scripts[self.connections] if self.connections < len(self._scripts) else _unexpected
+            self.connections += 1
+            thread = Thread(target=self._play, args=(sock, script))
             self._threads.append(thread)
             thread.start()
 
-    def _play(self, sock: socket.socket) -> None:
-        if _is_stray(sock):
-            sock.close()
-            return
-        with self._lock:
-            script = self._scripts[self.connections] if self.connections < len(self._scripts) else _unexpected
-            self.connections += 1
+    def _play(self, sock: socket.socket, script: Script) -> None:
         if self._tls is not None:
             try:
                 sock = self._tls.wrap_socket(sock, server_side=True)
