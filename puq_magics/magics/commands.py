@@ -495,7 +495,8 @@ class PuqCommands(Magics):
     def puq_login(self, line: str) -> None:
         """Prompt for the router's API key, without showing it, and keep it for this session.
 
-        ``--keyring`` saves it in the system's keyring as well, for later sessions.
+        ``--keyring`` saves it in the system's keyring as well, for later sessions. In the sandbox, the key is for the
+        router that was set before it, or else the default one; that router is in use from then on.
         """
         args = parse_options_only(LOGIN_COMMAND, line)
         from puq_magics.magics.keys import login

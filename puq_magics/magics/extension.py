@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -14,12 +15,15 @@ from puq_magics.magics.completion import matcher as completion
 from puq_magics.session.session import LAST_RESULT, Session
 from puq_magics.session.settings import PuqMagics
 
+#: Where a shell keeps the session while ``%reload_ext`` runs.
+_RELOADED_KEY = "puq_magics.reloaded"
+
 
 def load(shell: InteractiveShell) -> None:
     """Register the magics and their settings; a second load changes nothing."""
     if _registered(shell) is not None:
         return
-    session = Session(shell)
+    session = shell.meta.pop(_RELOADED_KEY, None) or Session(shell)
     configurables: list[Any] = shell.configurables
     configurables.append(session.settings)
     shell.register_magics(PuqCommands(session))
@@ -30,7 +34,8 @@ def load(shell: InteractiveShell) -> None:
 def unload(shell: InteractiveShell) -> None:
     """Unregister what ``load`` registered, close the connections and stop the sandbox.
 
-    The conversations stay with the shell, for another ``load``.
+    The conversations stay with the shell, for another ``load``. ``%reload_ext`` keeps the session, with its login,
+    sandbox and usage.
     """
     commands = _registered(shell)
     if commands is None:
@@ -46,9 +51,21 @@ def unload(shell: InteractiveShell) -> None:
     shell.configurables[:] = [each for each in shell.configurables if not any(each is one for one in ours)]
     question_marks.uninstall(shell)
     completion.uninstall(shell)
-    session.close()
     _discard_invalid_config(shell, session.settings)
+    if _is_reloading(shell):
+        shell.meta[_RELOADED_KEY] = session
+        return
+    session.close()
     shell.drop_by_id({LAST_RESULT: shell.user_ns.get(LAST_RESULT)})
+
+
+def _is_reloading(shell: InteractiveShell) -> bool:
+    """Return whether ``%reload_ext`` unloads the extension: IPython does not say so."""
+    reload_code = shell.extension_manager.reload_extension.__code__
+    frame = sys._getframe()
+    while frame.f_code is not reload_code and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code is reload_code
 
 
 def _registered(shell: InteractiveShell) -> PuqCommands | None:

@@ -14,7 +14,10 @@ CANNOT_PROMPT = (StdinNotImplementedError, EOFError)
 
 
 def login(session: Session, *, save_to_keyring: bool) -> None:
-    """Prompt for the router's key and keep it. Raises ConfigurationError, and InputError for an empty one."""
+    """Prompt for the router's key and keep it; leave the sandbox, if that is in use.
+
+    Raises ConfigurationError, and InputError for an empty key.
+    """
     address, credentials = _router_address(session), session.credentials
     try:
         key = prompt_for_key(f"API key for {address.host}: ")
@@ -25,15 +28,18 @@ def login(session: Session, *, save_to_keyring: bool) -> None:
     if key is None:
         raise InputError("no key was entered.", hint="Nothing has changed.")
     credentials.add(address, key, "%puq_login")
-    where = "until this kernel ends"
+    where, left = "until this kernel ends", ""
+    if session.effective.is_sandbox:
+        session.leave_sandbox()
+        left = f" {address.host} is in use from now on; %puq_sandbox returns to the sandbox."
     if save_to_keyring:
         try:
             credentials.save_to_keyring(address, key)
         except ConfigurationError as error:
-            error.hint = f"The key is kept until this kernel ends. {error.hint}"
+            error.hint = f"The key is kept until this kernel ends.{left} {error.hint}"
             raise
         where = "in the system's keyring"
-    print(f"The key for {address.host} is kept {where}.")  # noqa: T201
+    print(f"The key for {address.host} is kept {where}.{left}")  # noqa: T201
 
 
 def logout(session: Session) -> None:
@@ -72,9 +78,5 @@ def prompt_for_key(prompt: str) -> Secret | None:
 
 def _router_address(session: Session) -> BaseURL:
     """Return the address that a key is for: never the sandbox's, which a real key must not reach."""
-    if session.effective.is_sandbox:
-        raise ConfigurationError(
-            "the sandbox has its own key and takes no other.",
-            hint="For a real router: %config PuqMagics.base_url = 'https://api.puq.ai', then %puq_login.",
-        )
-    return session.address()
+    url = session.url_outside_sandbox or session.effective.environment_url
+    return BaseURL.parse(url, allow_http=session.settings.allow_http)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import TraitError
 
-from puq_magics.api.base_url import BaseURL
+from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
 from puq_magics.core.errors import APIError, ConfigurationError, MissingKeyError, PuqError
 from puq_magics.core.fork import after_fork
 from puq_magics.session.conversations import Conversations
 from puq_magics.session.credentials import Credential, Credentials
 from puq_magics.session.sandbox import SandboxManager
-from puq_magics.session.settings import SANDBOX, EffectiveSettings, PuqMagics, model_setting
+from puq_magics.session.settings import SANDBOX, EffectiveSettings, PuqMagics, is_sandbox, model_setting
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
@@ -128,6 +128,19 @@ class Session:
         if self.effective.is_sandbox:
             return BaseURL.parse(self.start_sandbox().base_url)
         return BaseURL.parse(self.effective.base_url, allow_http=self.settings.allow_http)
+
+    @property
+    def url_outside_sandbox(self) -> str | None:
+        """Return the setting ``base_url`` for the router that is used without the sandbox."""
+        if not self.effective.is_sandbox:
+            return self.settings.base_url
+        if self.url_before_sandbox is None and is_sandbox(self.effective.environment_url):
+            return DEFAULT_BASE_URL
+        return self.url_before_sandbox
+
+    def leave_sandbox(self) -> None:
+        """Use the router that was set before the sandbox, or the default one; the sandbox goes on running."""
+        self.settings.base_url, self.url_before_sandbox = self.url_outside_sandbox, None
 
     def router(self, *, allow_keyless: bool = False) -> Router:
         """Return the router; a new one if a setting or the key has changed. Raises ConfigurationError.

@@ -146,7 +146,7 @@ def test_turns_without_ids_are_not_replaced_in_another_session(
 ) -> None:
     conversation_shell.run(f"%puq_chats main --save {tmp_path}/main.json")
     conversation_shell.ip.meta.clear()
-    conversation_shell.run("%reload_ext puq_magics")
+    conversation_shell.run("%unload_ext puq_magics\n%load_ext puq_magics")
     conversation_shell.run(f"%puq_chats --load {tmp_path}/main.json")
     conversation_shell.ip.execution_count = 2  # where the turn `one` was asked
     conversation_shell.run("%puq_chat -q -c main three")
@@ -177,7 +177,7 @@ def test_an_answer_that_was_cut_can_be_continued_in_another_session(
     monkeypatch.setenv("PUQ_CHAT_MODEL", "a/b")
     shell.run(f"%puq_chat -q -c main one to three\n%puq_chats --save {tmp_path}/main.json")
     shell.ip.meta.clear()
-    shell.run("%reload_ext puq_magics")
+    shell.run("%unload_ext puq_magics\n%load_ext puq_magics")
     shell.run(f"%puq_chats --load {tmp_path}/main.json")
     assert "cut off at the token limit" in shell.run("%puq_chats main").out
     shell.run("%puq_chat -q -c main --continue")

@@ -79,16 +79,25 @@ def test_unload_keeps_a_last_result_that_the_user_made(shell: Any) -> None:
     assert "Scripted" in shell.names["kept"].text
 
 
-def test_reload_registers_the_magics_once_with_a_new_session(plain_shell: Any) -> None:
+def test_reload_registers_the_magics_once_and_keeps_the_session(
+    plain_shell: Any, getpass_answers: list[str]
+) -> None:
     shell = plain_shell
     shell.run("%load_ext puq_magics")
+    getpass_answers.append("a-key-for-the-router")
+    shell.run("%puq_login")
     use(shell)
-    before, old = snapshot(shell.ip), shell.session
+    before, sandbox = snapshot(shell.ip), shell.session.sandbox
     shell.run("%reload_ext puq_magics")
-    assert shell.session is not old
-    assert old.sandbox is None
-    use(shell)
     assert snapshot(shell.ip) == before
+    assert shell.session.sandbox is sandbox
+    shell.run("%puq_chat -q hi\nusage = %puq_usage -q")
+    assert sandbox.running
+    assert shell.names["usage"].total.calls == 3
+    shell.run("%puq_sandbox stop")
+    assert "from %puq_login" in shell.run("%puq").out
+    shell.run("%reload_ext puq_magics\n%unload_ext puq_magics\n%load_ext puq_magics")
+    assert "no API key for api.puq.ai" in shell.run("%puq").out
 
 
 @pytest.mark.parametrize(

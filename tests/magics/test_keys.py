@@ -125,7 +125,8 @@ def test_a_key_in_the_keyring_is_found_by_the_next_session(
     assert KEY not in ran.out
     assert system_keyring.held == {("puq_magics", HOST): KEY}
     assert "…wxyz from %puq_login" in shell.run("%puq").out
-    shell.run(f"%reload_ext puq_magics\n%config PuqMagics.base_url = '{HOST}'")
+    shell.run("%unload_ext puq_magics\n%load_ext puq_magics")
+    shell.run(f"%config PuqMagics.base_url = '{HOST}'")
     assert "…wxyz from the keyring" in shell.run("%puq").out
     looks = system_keyring.looks
     shell.run("%puq")
@@ -221,8 +222,46 @@ def test_without_the_keyring_library(
     assert "…wxyz from %puq_login" in shell.run("%puq").out
 
 
-def test_the_sandbox_takes_no_key(shell: Any, getpass_answers: list[str], system_keyring: Keyring) -> None:
+@pytest.mark.parametrize("line", ["%puq_login", "%puq_login --keyring"])
+def test_login_leaves_the_sandbox_for_the_router_that_was_set_before(
+    shell: Any, getpass_answers: list[str], system_keyring: Keyring, line: str
+) -> None:
     shell.run("%puq_sandbox")
-    assert "its own key" in str(shell.error("%puq_login --keyring"))
-    assert getpass_answers == []
-    assert system_keyring.looks == 0
+    getpass_answers.append("")
+    assert "Nothing has changed" in str(shell.error(line))
+    assert shell.session.effective.is_sandbox
+    getpass_answers[:] = [KEY]
+    out = shell.run(line).out
+    assert getpass_answers == ["API key for router.invalid: "]
+    assert "router.invalid is in use from now on; %puq_sandbox returns to the sandbox." in out
+    assert shell.session.effective.base_url == HOST
+    assert "…wxyz from %puq_login" in shell.run("%puq").out
+    shell.run("%puq_sandbox --pace 0\n%puq_chat -q hi")  # the sandbox has its own key
+    assert "The key for router.invalid is forgotten" in shell.run("%puq_logout").out
+    assert shell.session.effective.is_sandbox
+
+
+@pytest.mark.parametrize("setting", [None, "sandbox"])
+def test_login_leaves_a_sandbox_of_the_environment_for_the_default_router(
+    shell: Any, getpass_answers: list[str], monkeypatch: pytest.MonkeyPatch, setting: str | None
+) -> None:
+    monkeypatch.setenv("PUQ_BASE_URL", "sandbox")
+    shell.run(f"%config PuqMagics.base_url = {setting!r}")
+    getpass_answers.append(KEY)
+    out = shell.run("%puq_login").out
+    assert out == (
+        "The key for api.puq.ai is kept until this kernel ends. "
+        "api.puq.ai is in use from now on; %puq_sandbox returns to the sandbox.\n"
+    )
+    assert getpass_answers == ["API key for api.puq.ai: "]
+    assert shell.session.address().host == "api.puq.ai"
+
+
+def test_a_login_that_the_keyring_refuses_leaves_the_sandbox(
+    shell: Any, getpass_answers: list[str], system_keyring: Keyring
+) -> None:
+    shell.run("%puq_sandbox")
+    system_keyring.problem = KeyringLocked("locked")
+    getpass_answers.append(KEY)
+    error = shell.error("%puq_login --keyring")
+    assert "is kept until this kernel ends. router.invalid is in use from now on" in str(error)

@@ -123,7 +123,7 @@ def test_usage_by_model_and_by_cell(shell: Any, sandbox: Any) -> None:
 def test_usage_of_all_sessions(shell: Any, monkeypatch: Any, tmp_path: Any) -> None:
     monkeypatch.setenv("PUQ_LEDGER", str(tmp_path / "calls.sqlite"))
     shell.run("%puq_sandbox --pace 0\n%puq_chat -q hi")
-    shell.run("%reload_ext puq_magics\n%puq_sandbox --pace 0\n%puq_chat -q hi")
+    shell.run("%unload_ext puq_magics\n%load_ext puq_magics\n%puq_sandbox --pace 0\n%puq_chat -q hi")
     shell.run("own = %puq_usage -q\nall = %puq_usage -q --all")
     assert shell.names["own"].total.calls == 1
     assert shell.names["all"].total.calls == 2
