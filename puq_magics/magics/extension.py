@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from IPython.core.extensions import ExtensionManager
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import TraitError
 from traitlets.config import Config
@@ -52,16 +53,16 @@ def unload(shell: InteractiveShell) -> None:
     question_marks.uninstall(shell)
     completion.uninstall(shell)
     _discard_invalid_config(shell, session.settings)
-    if _is_reloading(shell):
+    if _is_reloading():
         shell.meta[_RELOADED_KEY] = session
         return
     session.close()
     shell.drop_by_id({LAST_RESULT: shell.user_ns.get(LAST_RESULT)})
 
 
-def _is_reloading(shell: InteractiveShell) -> bool:
+def _is_reloading() -> bool:
     """Return whether ``%reload_ext`` unloads the extension: IPython does not say so."""
-    reload_code = shell.extension_manager.reload_extension.__code__
+    reload_code = ExtensionManager.reload_extension.__code__
     frame = sys._getframe()
     while frame.f_code is not reload_code and frame.f_back is not None:
         frame = frame.f_back
