@@ -58,7 +58,7 @@ def unload_ipython_extension(ipython: InteractiveShell) -> None:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
 if not TYPE_CHECKING:  # a type checker reports names that do not exist

@@ -74,7 +74,7 @@ def _parse_count_or_zero(text: str) -> int:
 
 def _model_option(kind: str) -> Option:
     description = f"the model, or an alias; default: PuqMagics.{model_setting(kind)}"
-    return option("-m", "--model", help=description, completes=f"{kind} model")
+    return option("-m", "--model", group="Model", help=description, completes=f"{kind} model")
 
 
 # Options of several magics -------------------------------------------------------------------------------------
@@ -84,34 +84,51 @@ SYSTEM = option(
     "-s",
     "--system",
     is_text=True,
+    metavar="TEXT",
+    group="Model",
     help="the system prompt; on the first turn it becomes the conversation's system prompt",
 )
 TEMPERATURE = option(
-    "-t", "--temperature", type=parse_number, help="sampling temperature; 0 is the most deterministic"
+    "-t",
+    "--temperature",
+    type=parse_number,
+    metavar="NUMBER",
+    group="Model",
+    help="sampling temperature; 0 is the most deterministic",
 )
-MAX_TOKENS = option("--max-tokens", type=parse_positive_int, help="maximum number of tokens in the answer")
-NO_STREAM = flag("--no-stream", help="wait for the whole answer")
+MAX_TOKENS = option(
+    "--max-tokens",
+    type=parse_positive_int,
+    metavar="COUNT",
+    group="Model",
+    help="maximum number of tokens in the answer",
+)
+NO_STREAM = flag("--no-stream", group="Model", help="wait for the whole answer")
 OUT = option(
     "-o",
     "--out",
     type=parse_variable_name,
     metavar="NAME",
     completes="variable",
+    group="Result",
     help="the variable that gets the result",
 )
-RAW = flag("--raw", help="do not substitute {{name}}")
+RAW = flag("--raw", group="Prompt", help="do not substitute {{name}}")
 PARAM = option(
     "--param",
     is_text=True,
     action="append",
     metavar="KEY=VALUE",
+    group="Request",
     help="a further field of the request; parsed as JSON if possible; may be repeated",
 )
-QUIET = flag("-q", "--quiet", help="show nothing")
-DRY_RUN = flag("--dry-run", help="show the request as a curl line and an estimate; send nothing")
-SAVE = option("--save", metavar="PATH", completes="path", help="save the result to this file")
-FORCE = flag("--force", help="allow --save to replace a file")
-PROVIDER = option("--provider", completes="provider", help="only models of this provider")
+QUIET = flag("-q", "--quiet", group="Result", help="show nothing")
+DRY_RUN = flag(
+    "--dry-run", group="Request", help="show the request as a curl line and an estimate; send nothing"
+)
+SAVE = option("--save", metavar="PATH", completes="path", group="Result", help="save the result to this file")
+FORCE = flag("--force", group="Result", help="allow --save to replace a file")
+PROVIDER = option("--provider", completes="provider", group="Models", help="only models of this provider")
 CHAT_OPTIONS = (MODEL, SYSTEM, TEMPERATURE, MAX_TOKENS, NO_STREAM)
 OUTPUT_OPTIONS = (OUT, SAVE, FORCE, QUIET, DRY_RUN)
 
@@ -124,21 +141,29 @@ CHAT_COMMAND = CommandLine(
         "--chat",
         metavar="NAME",
         completes="chat",
+        group="Conversation",
         help="the conversation to join; default: PuqMagics.chat; '' for none",
     ),
-    flag("--continue", dest="continue_", help="continue the last answer, if it was interrupted or cut off"),
+    flag(
+        "--continue",
+        dest="continue_",
+        group="Conversation",
+        help="continue the last answer, if it was interrupted or cut off",
+    ),
     option(
         "-a",
         "--attach",
         action="append",
         metavar="PATH|NAME",
         completes="path or variable",
+        group="Prompt",
         help="a file, or a variable with an image, a figure or text, to attach; may be repeated",
     ),
     option(
         "-f",
         "--format",
         choices=("markdown", "text", "code", "json", "html"),
+        group="Answer",
         help="format of the answer: code is put into a new cell, json is parsed into .data",
     ),
     option(
@@ -147,12 +172,14 @@ CHAT_COMMAND = CommandLine(
         quoted_name_is_field=True,
         metavar="NAME|PATH|FIELDS",
         completes="schema or path",
+        group="Answer",
         help="schema of a JSON answer: a JSON Schema, a pydantic model, a dataclass, or fields: 'name, age int'",
     ),
-    flag("--all-blocks", help="with -f code: all code blocks, not only the first"),
-    PARAM,
+    flag("--all-blocks", group="Answer", help="with -f code: all code blocks, not only the first"),
     RAW,
     *OUTPUT_OPTIONS,
+    PARAM,
+    operand="PROMPT",
 )
 IMAGE_COMMAND = CommandLine(
     _model_option("image"),
@@ -160,34 +187,51 @@ IMAGE_COMMAND = CommandLine(
         "--size",
         type=_parse_image_size,
         completes="size",
+        group="Image",
         help="size in pixels, such as 1024x1024; default: PuqMagics.image_size",
     ),
-    option("-n", "--count", type=parse_positive_int, help="number of images"),
-    PARAM,
+    option("-n", "--count", type=parse_positive_int, group="Image", help="number of images"),
     RAW,
     *OUTPUT_OPTIONS,
+    PARAM,
+    operand="PROMPT",
 )
 SPEAK_COMMAND = CommandLine(
     _model_option("speech"),
-    option("--voice", completes="voice", help="the voice, such as alloy; default: PuqMagics.voice"),
-    option("--audio-format", choices=("mp3", "wav", "opus", "flac", "aac"), help="audio format of the file"),
-    option("--speed", type=_parse_speed, help="speaking rate; 1 is normal speed"),
-    flag("--autoplay", help="play the audio at once"),
+    option(
+        "--voice",
+        completes="voice",
+        group="Speech",
+        help="the voice, such as alloy; default: PuqMagics.voice",
+    ),
+    option(
+        "--audio-format",
+        choices=("mp3", "wav", "opus", "flac", "aac"),
+        group="Speech",
+        help="audio format of the file",
+    ),
+    option("--speed", type=_parse_speed, group="Speech", help="speaking rate; 1 is normal speed"),
+    flag("--autoplay", group="Speech", help="play the audio at once"),
     RAW,
     *OUTPUT_OPTIONS,
+    operand="TEXT",
 )
 TRANSCRIBE_COMMAND = CommandLine(
     _model_option("transcription"),
-    option("--language", completes="language", help="language of the recording, such as en"),
+    option(
+        "--language", completes="language", group="Recording", help="language of the recording, such as en"
+    ),
     option(
         "--response-format",
         choices=("json", "verbose_json", "text"),
+        group="Transcript",
         help="format of the router's response; verbose_json has the times of each segment",
     ),
-    flag("--stream", help="show the transcript while it is being made"),
-    flag("--record", help="record with the microphone"),
+    flag("--stream", group="Transcript", help="show the transcript while it is being made"),
+    flag("--record", group="Recording", help="record with the microphone"),
     *OUTPUT_OPTIONS,
     argument="path or variable",
+    operand="FILE|VARIABLE",
 )
 FIX_COMMAND = CommandLine(
     *CHAT_OPTIONS,
@@ -195,53 +239,73 @@ FIX_COMMAND = CommandLine(
         "-f",
         "--format",
         choices=("markdown", "text", "code"),
+        group="Answer",
         help="how to show the answer; code puts the fixed cell below, and does not run it",
     ),
-    flag("--hint", help="give a hint, not the solution"),
+    flag("--hint", group="Answer", help="give a hint, not the solution"),
     OUT,
-    PARAM,
     QUIET,
     DRY_RUN,
+    PARAM,
 )
 CHATS_COMMAND = CommandLine(
-    option("--fork", metavar="NEW", help="copy the conversation to a new one of this name"),
-    flag("--reset", help="remove all turns; they are kept as a branch"),
-    flag("--undo", help="remove the last turn; it is kept as a branch"),
-    option("--restore", metavar="BRANCH", completes="branch", help="restore a branch, such as main~1"),
-    option("--system", is_text=True, metavar="TEXT", help="the system prompt; '' for none"),
-    option("--save", metavar="FILE", completes="path", help="save the conversation to a JSON file"),
+    option("--fork", metavar="NEW", group="Change", help="copy the conversation to a new one of this name"),
+    flag("--reset", group="Change", help="remove all turns; they are kept as a branch"),
+    flag("--undo", group="Change", help="remove the last turn; it is kept as a branch"),
+    option(
+        "--restore",
+        metavar="BRANCH",
+        completes="branch",
+        group="Change",
+        help="restore a branch, such as main~1",
+    ),
+    option("--system", is_text=True, metavar="TEXT", group="Change", help="the system prompt; '' for none"),
+    option(
+        "--save", metavar="FILE", completes="path", group="File", help="save the conversation to a JSON file"
+    ),
     option(
         "--load",
         metavar="FILE",
         completes="path",
+        group="File",
         help="load a file written by --save; NAME renames the copy",
     ),
-    option("--export", metavar="FILE", completes="path", help="export for reading, to name.md or name.ipynb"),
-    flag("--force", help="allow --save, --export, --load and --fork to replace what exists"),
+    option(
+        "--export",
+        metavar="FILE",
+        completes="path",
+        group="File",
+        help="export for reading, to name.md or name.ipynb",
+    ),
+    flag("--force", group="File", help="allow --save, --export, --load and --fork to replace what exists"),
     OUT,
     QUIET,
     argument="chat",
+    operand="[NAME]",
 )
 MODELS_COMMAND = CommandLine(
-    option("--kind", choices=MODEL_KINDS, help="only models of this kind"),
+    option("--kind", choices=MODEL_KINDS, group="Models", help="only models of this kind"),
     PROVIDER,
-    flag("--all", help="include disabled models"),
-    flag("--refresh", help="fetch the list again"),
+    flag("--all", group="Models", help="include disabled models"),
+    flag("--refresh", group="Models", help="fetch the list again"),
     OUT,
     QUIET,
     argument="provider",
     repeats=True,
+    operand="[WORD ...]",
 )
 CHOOSE_COMMAND = CommandLine(
     option(
         "--kind",
         choices=tuple(filter(model_setting, MODEL_KINDS)),
         default="chat",
+        group="Models",
         help="kind of model to choose; default: chat",
     ),
     PROVIDER,
     argument="provider",
     repeats=True,
+    operand="[WORD ...]",
 )
 BALANCE_COMMAND = CommandLine()
 USAGE_COMMAND = CommandLine(
@@ -255,45 +319,52 @@ LOGIN_COMMAND = CommandLine(
 LOGOUT_COMMAND = CommandLine()
 STATUS_COMMAND = CommandLine()
 SANDBOX_COMMAND = CommandLine(
-    option("--pace", type=_parse_pace, help="chunks a second; 0 is as fast as possible"),
-    option("--balance", type=_parse_credits, help="set the balance, in credits"),
+    option("--pace", type=_parse_pace, group="Conditions", help="chunks a second; 0 is as fast as possible"),
+    option("--balance", type=_parse_credits, group="Conditions", help="set the balance, in credits"),
     option(
         "--fail",
         metavar="STATUS[:TIMES]",
         completes="fault",
+        group="Conditions",
         help="make the next calls fail: 429:2 twice, 500 all of them; 0 for none",
     ),
     option(
         "--drop-after",
         type=_parse_count_or_zero,
         metavar="CHUNKS",
+        group="Conditions",
         help="close the connection after this many chunks; 0 for never",
     ),
     option(
         "--models",
         type=_parse_count_or_zero,
         metavar="COUNT",
+        group="Models",
         help="list this many models, most of them invented; 0 for the sandbox's own",
     ),
-    flag("--local", help="answer with small real models as well, on this machine"),
+    flag("--local", group="Models", help="answer with small real models as well, on this machine"),
     flag(
         "--fetch",
+        group="Models",
         help="with --local: download the chat model's weights without asking, if they are missing or damaged",
     ),
     option(
         "--gguf",
         metavar="PATH",
         completes="path",
+        group="Models",
         help="with --local: a GGUF file of a chat model, in place of the default one; 0 for the default",
     ),
     option(
         "--upstream",
         metavar="URL",
+        group="Models",
         help="relay the models of an OpenAI-compatible server, such as http://127.0.0.1:11434/v1; 0 for none. "
         "Its key is PUQ_UPSTREAM_KEY, sent to the host of PUQ_UPSTREAM or this machine only; else it is requested",
     ),
     flag("--if-needed", help="start it only if neither a key nor a base URL is set"),
     argument="action",
+    operand="[start|stop|status]",
 )
 
 
@@ -302,7 +373,8 @@ def _magic(command: CommandLine, *, has_cell: bool = False) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         register = line_cell_magic if has_cell else line_magic
-        return no_var_expand(register(command(_with_short_interrupts(function))))  # type: ignore[return-value]
+        documented = command(_with_short_interrupts(function), has_cell=has_cell)
+        return no_var_expand(register(documented))  # type: ignore[return-value]
 
     return decorate
 
@@ -363,9 +435,22 @@ class PuqCommands(Magics):
     def puq_chat(self, line: str, cell: str | None = None) -> ChatResult | None:
         """Ask a model; the answer streams in as Markdown, and is the value of the magic.
 
-        In a line the prompt follows the options; in a cell it is the body, and the first word of the line may be
-        the model: ``%%puq_chat openai/gpt-4o``. ``{{name}}`` is replaced by the variable's value. With ``-c NAME``
-        the cell is a turn of a conversation; running it again replaces that turn. ``--continue`` needs no prompt.
+        For example:
+
+            %puq_chat Why is the sky blue?
+
+            %%puq_chat -o answer -t 0
+            Explain {{topic}} in three sentences, with a formula.
+
+            %%puq_chat -c trip --system "Answer in one line."
+            Where should we go in {{month}}?
+
+        {{name}} is replaced by the value of the variable. Options come before the prompt, which is taken literally,
+        quotes and question marks included. In a cell the prompt is the body, and the first word of the line may be
+        the model: %%puq_chat openai/gpt-4o.
+
+        With -c NAME the cell is a turn of a conversation, and running it again replaces that turn. The result is in
+        _puq too: _puq.text, _puq.usage, _puq.save("answer.md"). --continue needs no prompt.
         """
         args, prompt = parse_prompt(
             CHAT_COMMAND, "puq_chat", line, cell, fill=self._fill, promptless_option="continue_"
@@ -378,11 +463,18 @@ class PuqCommands(Magics):
     def puq_image(self, line: str, cell: str | None = None) -> ImageResult | None:
         """Generate images from a prompt; they are shown, and are the value of the magic.
 
-        In a line the prompt follows the options; in a cell it is the body, and the first word of the line may be
-        the model. ``{{name}}`` is replaced by the variable's value. ``.images`` of the result has the images, each
-        with ``.data``, ``.width``, ``.height`` and ``.to_pil()``; ``.save("kite.png")`` saves them.
+        For example:
 
-        Example: ``%puq_image --size 1024x1024 -o kite A red kite over green hills``
+            %puq_image A red kite over green hills
+
+            %puq_image --size 1024x1024 -n 2 --save harbour.png A harbour at night
+
+            %%puq_image -o picture
+            {{topic}}, drawn with chalk on a blackboard
+
+        {{name}} is replaced by the value of the variable. In a cell the prompt is the body, and the first word of the
+        line may be the model. The result's .images has the images, each with .data, .width, .height and .to_pil();
+        picture.save("kite.png") saves them.
         """
         args, prompt = parse_prompt(IMAGE_COMMAND, "puq_image", line, cell, fill=self._fill)
         from puq_magics.magics.image import generate_image
@@ -393,12 +485,18 @@ class PuqCommands(Magics):
     def puq_speak(self, line: str, cell: str | None = None) -> SpeechResult | None:
         """Convert text to speech; an audio player is shown, and the audio is the value of the magic.
 
-        In a line the text follows the options; in a cell it is the body, and the first word of the line may be the
-        model. ``{{name}}`` is replaced by the variable's value: ``{{_puq.text}}`` is the last answer. A text that
-        is too long for the model is split at sentences, and the parts are joined. ``.audio`` of the result has
-        the bytes.
+        For example:
 
-        Example: ``%puq_speak --voice alloy --save hello.mp3 Hello, and welcome.``
+            %puq_speak Hello, and welcome.
+
+            %puq_speak --voice alloy --speed 1.2 --save hello.mp3 Hello, and welcome.
+
+            %%puq_speak -o speech
+            Today we talk about {{topic}}.
+
+        {{name}} is replaced by the value of the variable: {{_puq.text}} is the last answer. In a cell the text is the
+        body, and the first word of the line may be the model. A text that is too long for the model is split at
+        sentences, and the parts are joined. The result's .audio has the bytes.
         """
         args, text = parse_prompt(SPEAK_COMMAND, "puq_speak", line, cell, fill=self._fill)
         from puq_magics.magics.speech import synthesize_speech
@@ -409,16 +507,20 @@ class PuqCommands(Magics):
     def puq_transcribe(self, line: str) -> TranscriptResult | None:
         """Transcribe a recording; the text is shown, and the result is the value of the magic.
 
+        For example:
+
+            %puq_transcribe talk.wav
+
+            %puq_transcribe -o heard --language en speech
+
+            %puq_transcribe --save talk.srt talk.wav
+
         The argument is the path of a file or the name of a variable: bytes, the result of %puq_speak, an IPython
-        Audio, ``(array, rate)`` or an open file. A file takes precedence over a variable of the same name.
-        ``--record`` shows a recorder instead; each recording is transcribed into ``_puq``, and into the variable
-        of ``-o``.
+        Audio, (array, rate) or an open file. A file takes precedence over a variable of the same name.
 
-        ``--save talk.srt`` and ``--save talk.vtt`` save subtitles, other names the text.
-        ``--stream`` shows the transcript while it is being made, for long recordings; a router that does not
-        stream transcripts sends it at the end.
-
-        Example: ``%puq_transcribe -o talk my talk.mp3``, then ``%puq_chat Sum this up: {{talk.text}}``
+        --record shows a recorder instead; each recording is transcribed into _puq, and into the variable of -o.
+        --save talk.srt and --save talk.vtt save subtitles, other names the text. --stream shows the transcript
+        while it is being made, for long recordings; a router that does not stream transcripts sends it at the end.
         """
         from puq_magics.magics.transcription import run_transcription
 
@@ -428,11 +530,17 @@ class PuqCommands(Magics):
     def puq_fix(self, line: str) -> ChatResult | None:
         """Explain the last exception, with the code that raised it.
 
-        The request has the error, a short traceback, the cell, and the variables of the lines that failed: their
-        types, and the beginning of their values. Passwords and keys are masked. ``--dry-run`` shows all of it and
-        sends nothing.
+        For example:
 
-        Example: ``%puq_fix --hint``
+            %puq_fix
+
+            %puq_fix --hint
+
+            %puq_fix --dry-run
+
+        The request has the error, a short traceback, the cell, and the variables of the lines that failed: their
+        types, and the beginning of their values. Passwords and keys are masked. --dry-run shows all of it and sends
+        nothing. -f code puts the fixed cell below, and does not run it.
         """
         args = parse_options_only(FIX_COMMAND, line, self._fill)
         from puq_magics.magics.fix import fix
@@ -441,11 +549,18 @@ class PuqCommands(Magics):
 
     @_magic(CHATS_COMMAND)
     def puq_chats(self, line: str) -> ConversationTable | ConversationTranscript | None:
-        """List the conversations, with their tokens and estimated costs; ``%puq_chats NAME`` shows one.
+        """List the conversations, with their tokens and estimated costs; with a NAME, show that one.
 
-        Options change or write a conversation; without NAME, that of PuqMagics.chat, or the only one.
-        Conversations last as long as the kernel, also after ``%reload_ext`` and ``%unload_ext``; ``--save`` keeps
-        one for longer.
+        For example:
+
+            %puq_chats
+
+            %puq_chats trip
+
+            %puq_chats trip --export trip.md
+
+        Options change or write a conversation; without NAME, that of PuqMagics.chat, or the only one. Conversations
+        last as long as the kernel, also after %reload_ext and %unload_ext; --save keeps one for longer.
         """
         hint = "%puq_chats takes the name of one conversation; a name has no spaces: essay-2."
         args, name = CHATS_COMMAND.parse_with_argument(line, hint, self._fill)
@@ -455,9 +570,17 @@ class PuqCommands(Magics):
 
     @_magic(MODELS_COMMAND)
     def puq_models(self, line: str) -> ModelTable | None:
-        """List the models, with their kinds and prices: ``%puq_models gpt mini`` lists those that match both terms.
+        """List the models, with their kinds and prices; with words, those that match all of them.
 
-        The list is fetched once a session; the value is a sequence, and ``.to_frame()`` returns a DataFrame.
+        For example:
+
+            %puq_models
+
+            %puq_models gpt mini
+
+            %puq_models --kind image -o image_models
+
+        The list is fetched once a session; the value is a sequence, and .to_frame() returns a DataFrame.
         """
         args, terms = MODELS_COMMAND.parse_intermixed(line, self._fill)
         from puq_magics.magics.models import list_models
@@ -466,7 +589,16 @@ class PuqCommands(Magics):
 
     @_magic(CHOOSE_COMMAND)
     def puq_choose(self, line: str) -> ModelChooser:
-        """Choose the default model from a searchable table; cells that name no model use it."""
+        """Choose the default model from a searchable table; cells that name no model use it.
+
+        For example:
+
+            %puq_choose
+
+            %puq_choose gpt mini
+
+            %puq_choose --kind image
+        """
         args, terms = CHOOSE_COMMAND.parse_intermixed(line, self._fill)
         from puq_magics.magics.models import choose
 
@@ -474,7 +606,14 @@ class PuqCommands(Magics):
 
     @_magic(BALANCE_COMMAND)
     def puq_balance(self, line: str) -> Balance:
-        """Show the balance in credits, and its change in this session."""
+        """Show the balance in credits, and its change in this session.
+
+        For example:
+
+            %puq_balance
+
+            balance = %puq_balance
+        """
         parse_options_only(BALANCE_COMMAND, line)
         from puq_magics.magics.status import show_balance
 
@@ -484,7 +623,15 @@ class PuqCommands(Magics):
     def puq_usage(self, line: str) -> UsageReport | None:
         """Show the calls, tokens, seconds and estimated cost of this session, by model and by cell.
 
-        ``--all`` counts all sessions. The value has ``.to_frame()`` and ``.plot()``.
+        For example:
+
+            %puq_usage
+
+            %puq_usage --all
+
+            usage = %puq_usage -q
+
+        The value has .by_model, .by_cell, .to_frame() and .plot().
         """
         args = parse_options_only(USAGE_COMMAND, line, self._fill)
         from puq_magics.magics.status import report_usage
@@ -495,7 +642,13 @@ class PuqCommands(Magics):
     def puq_login(self, line: str) -> None:
         """Prompt for the router's API key, without showing it, and keep it for this session.
 
-        ``--keyring`` saves it in the system's keyring as well, for later sessions. In the sandbox, the key is for the
+        For example:
+
+            %puq_login
+
+            %puq_login --keyring
+
+        --keyring saves it in the system's keyring as well, for later sessions. In the sandbox, the key is for the
         router that was set before it, or else the default one; that router is in use from then on.
         """
         args = parse_options_only(LOGIN_COMMAND, line)
@@ -521,10 +674,18 @@ class PuqCommands(Magics):
 
     @_magic(SANDBOX_COMMAND)
     def puq_sandbox(self, line: str) -> None:
-        """Start, stop or inspect the local router: ``%puq_sandbox [options] [start|stop|status]``.
+        """Start, stop or inspect the local router, which needs no key.
 
-        Its answers are scripted, it needs no key, and it can simulate failures: ``%puq_sandbox --fail 429:2``. With
-        ``--local`` (``pip install "puq_magics[local]"``) small real models chat, speak and transcribe.
+        For example:
+
+            %puq_sandbox
+
+            %puq_sandbox --fail 429:2 --pace 20
+
+            %puq_sandbox stop
+
+        Its answers are scripted, and it can simulate failures. With --local (pip install "puq_magics[local]") small
+        real models chat, speak and transcribe.
         """
         args, action = SANDBOX_COMMAND.parse_with_argument(
             line, "%puq_sandbox takes start, stop or status.", self._fill

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import keyword
 import re
@@ -67,6 +68,8 @@ class Option:
     argparse_kwargs: dict[str, Any]
     #: The kind of completions for its value, such as ``chat model`` or ``path``; else its choices.
     completes: str = ""
+    #: The title above it and its like on the help page.
+    group: str = "Options"
     #: True if the value is free text, in which single braces and dollars are usual.
     is_text: bool = False
     #: True if a single name in quotes is a list of one field, which is written ``name,``.
@@ -81,17 +84,23 @@ class Option:
 def option(
     *flags: str,
     completes: str = "",
+    group: str = "Options",
     is_text: bool = False,
     quoted_name_is_field: bool = False,
     **argparse_kwargs: Any,
 ) -> Option:
     """Declare an option with the arguments of ``add_argument``."""
-    return Option(flags, argparse_kwargs, completes, is_text, quoted_name_is_field)
+    return Option(flags, argparse_kwargs, completes, group, is_text, quoted_name_is_field)
 
 
-def flag(*flags: str, help: str, **argparse_kwargs: Any) -> Option:  # noqa: A002 - argparse's name
+def flag(
+    *flags: str,
+    help: str,  # noqa: A002 - argparse's name
+    group: str = "Options",
+    **argparse_kwargs: Any,
+) -> Option:
     """Declare an option without a value."""
-    return Option(flags, {"action": "store_true", "help": help, **argparse_kwargs})
+    return Option(flags, {"action": "store_true", "help": help, **argparse_kwargs}, group=group)
 
 
 def parse_variable_name(text: str) -> str:
@@ -125,48 +134,59 @@ class CommandLine:
     """The options of one magic: a decorator for its function, and the parser of its lines.
 
     ``argument`` is the kind of completions for an argument that is no option, and ``repeats`` allows several.
+    ``operand`` is the help page's name for what follows the options, such as ``PROMPT``.
     """
 
-    def __init__(self, *options: Option, argument: str = "", repeats: bool = False) -> None:
+    def __init__(
+        self, *options: Option, argument: str = "", repeats: bool = False, operand: str = ""
+    ) -> None:
         #: The options, as declared.
         self.options = options
         self.argument = argument
         self.repeats = repeats
+        self.operand = operand
         self.by_flag = {flag: opt for opt in options for flag in opt.flags}
         self._function: Any = None
-        self._cached_parser: Any = None
+        self._has_cell = False
+        self._cached_parser: argparse.ArgumentParser | None = None
 
-    def __call__(self, function: F) -> F:
+    def __call__(self, function: F, *, has_cell: bool = False) -> F:
         """Decorate the magic, so that ``%magic?`` documents its options.
 
-        They become ``magic_arguments`` on first use: a dozen parsers would take a good part of the time of
-        ``%load_ext``.
+        The parser is made on first use: a dozen of them would take a good part of the time of ``%load_ext``.
         """
-        self._function = function
+        self._function, self._has_cell = function, has_cell
         function.command_line = self  # type: ignore[attr-defined]  # for Tab
         function.getdoc = self.documentation  # type: ignore[attr-defined]  # IPython calls it before __doc__
         return function
 
     def documentation(self) -> str:
-        """Return the magic's documentation, options included."""
-        _ = self._parser
-        return self._function.__doc__ or ""
+        """Return the help page of the magic: usage, explanation, examples and options."""
+        return self._parser.format_help()
 
     def takes_value(self, flag: str) -> bool:
         """Return True if a value follows this flag."""
         return flag in self.by_flag and self.by_flag[flag].takes_value
 
     @property
-    def _parser(self) -> Any:
+    def _parser(self) -> argparse.ArgumentParser:
         if self._cached_parser is None:
-            from IPython.core.magic_arguments import argument, magic_arguments
+            from puq_magics.magics.help import create_parser
 
-            function = self._function
-            for opt in reversed(self.options):
-                function = argument(*opt.flags, **opt.argparse_kwargs)(function)
-            self._cached_parser = magic_arguments()(function).parser
-            self._cached_parser.allow_abbrev = False  # a mistyped flag is an error, not another flag
+            groups: dict[str, list[tuple[tuple[str, ...], dict[str, Any]]]] = {}
+            for opt in self.options:
+                groups.setdefault(opt.group, []).append((opt.flags, opt.argparse_kwargs))
+            description = f"{self._usage()}\n\n{inspect.getdoc(self._function)}"
+            self._cached_parser = create_parser(self._name, description, groups)
+            self._function.parser = self._cached_parser  # IPython's matchers use it
         return self._cached_parser
+
+    def _usage(self) -> str:
+        options = " [options]" if self.options else ""
+        usage = f"Usage:\n\n  %{self._name}{options} {self.operand}".rstrip()
+        if self._has_cell:
+            usage += f"\n\n  %%{self._name} [MODEL]{options}\n  {self.operand}"
+        return usage
 
     def parse(self, line: str, fill: FillText | None = None) -> tuple[argparse.Namespace, str]:
         """Parse the options at the front of a line, up to ``--``; return the rest raw, quotes included.
@@ -306,7 +326,7 @@ class CommandLine:
 
     @property
     def _name(self) -> str:
-        return str(self._parser.prog).lstrip("%")
+        return str(self._function.__name__)
 
     def _usage_hint(self) -> str:
         if not self.options:

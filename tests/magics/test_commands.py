@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -29,7 +31,69 @@ def test_magics_without_arguments_take_none(shell: Any, magic: str) -> None:
 )
 def test_the_options_are_documented(shell: Any, magic: str, words: tuple[str, ...]) -> None:
     found = shell.ip.object_inspect_text(f"%{magic}")
-    assert "::" in found or "usage" in found
+    assert "Usage:" in found
     assert [word for word in words if word not in found] == []
     again = shell.ip.object_inspect_text(f"%{magic}")
     assert again == found
+
+
+def help_page(shell: Any, magic: str) -> str:
+    return str(shell.ip.find_line_magic(magic).getdoc())
+
+
+def magic_names(shell: Any) -> list[str]:
+    return sorted(shell.ip.magics_manager.registry["PuqCommands"].magics["line"])
+
+
+def test_a_help_page_is_plain_text_of_80_columns(shell: Any) -> None:
+    pages = {name: help_page(shell, name) for name in magic_names(shell)}
+    assert pages["puq_chat"].startswith(
+        "Usage:\n\n  %puq_chat [options] PROMPT\n\n  %%puq_chat [MODEL] [options]\n  PROMPT\n\n"
+    )
+    assert "\nConversation:\n  -c, --chat NAME" in pages["puq_chat"]
+    assert "[options] FILE|VARIABLE\n" in pages["puq_transcribe"]
+    assert "%puq_balance\n" in pages["puq_balance"]
+    for name, page in pages.items():
+        assert "``" not in page, name
+        assert ":class:" not in page, name
+        assert max(map(len, page.splitlines())) < 80, name
+
+
+# The statements of each magic's examples that take more than a shell with media models.
+_SETUP = {
+    "puq_chats": "%puq_chat -q -c trip Hello",
+    "puq_fix": "1 / 0",
+    "puq_transcribe": "%puq_speak -q -o speech --save talk.wav Hello there.",
+}
+
+
+@pytest.mark.usefixtures("work_folder")
+@pytest.mark.parametrize(
+    ("magic", "count"),
+    [
+        ("puq_chat", 3),
+        ("puq_image", 3),
+        ("puq_speak", 3),
+        ("puq_transcribe", 3),
+        ("puq_fix", 3),
+        ("puq_chats", 3),
+        ("puq_models", 3),
+        ("puq_choose", 3),
+        ("puq_usage", 3),
+        ("puq_sandbox", 3),
+        ("puq_balance", 2),
+        ("puq_login", 2),
+    ],
+)
+def test_the_examples_of_a_help_page_run(
+    media_shell: Any, getpass_answers: list[str], monkeypatch: pytest.MonkeyPatch, magic: str, count: int
+) -> None:
+    getpass_answers += ["a-key-of-20-characters"] * count
+    media_shell.names.update(topic="entropy", month="May")
+    monkeypatch.setattr(type(media_shell.session), "in_notebook", True)  # for the chooser
+    media_shell.attempt(_SETUP.get(magic, ""))
+    page = help_page(media_shell, magic)
+    examples = re.findall(r"^    \S.*(?:\n    \S.*)*", page.split("For example:")[1], re.MULTILINE)
+    assert len(examples) == count
+    for example in examples:
+        media_shell.run(dedent(example))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
@@ -23,6 +24,10 @@ _log = logging.getLogger(__name__)
 
 # IPython completes ``\alpha`` and other LaTeX symbols, in prompts too.
 _LATEX_SYMBOL = re.compile(r"\\[^\W\d_]\w*$")
+# IPython offers every module of the package, and what it imports itself.
+_PUBLIC_IMPORT = re.compile(
+    r"^[ \t]*from[ \t]+(puq_magics(?:\.api)?)[ \t]+import\s+(?:\(\s*)?(?:\w+\s*,\s*)*(\w*)\Z", re.MULTILINE
+)
 
 
 class _Completions(list[SimpleCompletion]):
@@ -53,6 +58,8 @@ def _create_matcher(session: Session) -> Callable[[CompletionContext], dict[str,
         no_completions: dict[str, Any] = {"completions": [], "suppress": False}
         if "puq" not in context.full_text.casefold():  # no magic or setting of ours
             return no_completions
+        if imported := _PUBLIC_IMPORT.search(context.text_until_cursor):
+            return _public_names(*imported.groups())
         try:
             if not completers:
                 from puq_magics.magics.completion.completer import Completer
@@ -74,6 +81,18 @@ def _create_matcher(session: Session) -> Callable[[CompletionContext], dict[str,
 
     matcher: Callable[[CompletionContext], dict[str, Any]] = context_matcher(identifier=MATCHER_ID)(complete)
     return matcher
+
+
+def _public_names(module: str, fragment: str) -> dict[str, Any]:
+    names: list[str] = import_module(module).__all__
+    shows_hidden = fragment.startswith("_")
+    found = [name for name in names if name.startswith(fragment) and (shows_hidden or name[0] != "_")]
+    return {
+        "completions": _Completions(SimpleCompletion(text=name, type="name") for name in found),
+        "matched_fragment": fragment,
+        "ordered": True,
+        "suppress": True,
+    }
 
 
 def _offset(context: CompletionContext) -> int:

@@ -15,6 +15,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter, rectify_completions
 from IPython.core.error import UsageError
 
+import puq_magics
 from puq_magics.magics.completion import matcher as completion
 from puq_magics.magics.completion.cursor import (
     CursorPosition,
@@ -701,3 +702,23 @@ def test_prose_in_a_kernel(sandbox_kernel: Any) -> None:
     assert complete(sandbox_kernel, "%%puq_chat\nPlease pri¦")["matches"] == []
     assert "print" in complete(sandbox_kernel, "pri¦")["matches"]
     assert sandbox_kernel.run("1").kinds == ["execute_result"]
+
+
+@pytest.mark.parametrize(
+    ("marked", "names"),
+    [
+        ("from puq_magics import Puq¦", ["PuqError"]),
+        ("x = 1\nfrom puq_magics import PuqError, Ro¦", ["Router"]),
+        ("from puq_magics import (\n    PuqError,\n    Rou¦", ["Router"]),
+        ("from puq_magics import __v¦", ["__version__"]),
+        ("from puq_magics.api import Delt¦", ["Delta"]),
+        ("from puq_magics import to¦", []),
+    ],
+)
+def test_an_import_offers_the_public_names(shell: Any, marked: str, names: list[str]) -> None:
+    assert TabCompleter(shell)(marked) == names
+
+
+def test_an_import_offers_no_module_of_the_package(shell: Any) -> None:
+    offered = TabCompleter(shell)("from puq_magics import ¦")
+    assert offered == [name for name in puq_magics.__all__ if not name.startswith("_")]
