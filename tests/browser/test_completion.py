@@ -44,6 +44,10 @@ class CompletionEditor:
         expect(self.list.locator(".jp-Completer-match", has_text=first).first).to_be_visible()
         return self.list.locator(".jp-Completer-match").all_inner_texts()
 
+    def types(self) -> list[str]:
+        """The word beside each."""
+        return self.list.locator(".jp-Completer-typeExtended").all_inner_texts()
+
     def choose(self) -> str:
         """Take the active one; the cell as it stands then."""
         self.page.keyboard.press("Enter")
@@ -71,7 +75,7 @@ def test_a_model_is_found_and_chosen(completion_editor: CompletionEditor) -> Non
     completions = completion_editor.completions("sandbox/echo")
     assert len(completions) > 4
     assert all(offer.startswith("sandbox/") for offer in completions)
-    assert "chat: " in completion_editor.list.inner_text()
+    assert set(completion_editor.types()) == {"chat"}
     completion_editor.page.keyboard.type("box/echo")
     expect(completion_editor.list.locator(".jp-Completer-match")).to_have_count(1)
     assert completion_editor.choose() == "%puq_chat -m sandbox/echo hello"
@@ -85,10 +89,19 @@ def test_one_that_has_the_word_inside_is_found(completion_editor: CompletionEdit
     assert completion_editor.choose() == "%puq_chat -m sandbox/short"
 
 
-def test_options_come_with_their_help(completion_editor: CompletionEditor) -> None:
+def test_options_are_legible(completion_editor: CompletionEditor) -> None:
     completion_editor.tab("%puq_chat --m")
     assert sorted(completion_editor.completions("--model")) == ["--max-tokens", "--model"]
-    assert "maximum number of tokens in the answer" in completion_editor.list.inner_text()
+    assert completion_editor.types() == ["option", "option"]
+    for match, word in zip(
+        completion_editor.list.locator(".jp-Completer-match").all(),
+        completion_editor.list.locator(".jp-Completer-typeExtended").all(),
+        strict=True,
+    ):
+        left, right = match.bounding_box(), word.bounding_box()
+        assert left is not None
+        assert right is not None
+        assert left["x"] + left["width"] <= right["x"], "they overprint each other"
 
 
 def test_in_a_cell_magic(completion_editor: CompletionEditor) -> None:

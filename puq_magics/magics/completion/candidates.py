@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from puq_magics.session.account import Account
 
 _VOICES = dict.fromkeys(
-    ("alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer", "verse"), "voice"
+    ("alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer", "verse"), ""
 )
 _SIZES = {
     "1024x1024": "square",
@@ -62,10 +62,14 @@ _NON_DATA_TYPES = (ModuleType, FunctionType, BuiltinFunctionType, type)
 
 @dataclass(frozen=True, slots=True)
 class CompletionItem:
-    """One completion: its text, and the description that a front end shows beside it."""
+    """One completion.
+
+    ``type`` is one short word, as JupyterLab leaves it no more room; ``description`` is shown where there is some.
+    """
 
     text: str
     type: str
+    description: str = ""
     #: True for a folder: the path can continue.
     is_open: bool = False
 
@@ -98,9 +102,9 @@ class Candidates:
             "size": partial(self._default_first, "image_size", _SIZES),
             "variable": partial(self.variables, data_only=True),
             "provider": self._providers,
-            "language": lambda: _items_from(_LANGUAGES),
-            "action": lambda: _items_from(_SANDBOX_ACTIONS),
-            "fault": lambda: _items_from(_FAULTS),
+            "language": lambda: _items_from("language", _LANGUAGES),
+            "action": lambda: _items_from("action", _SANDBOX_ACTIONS),
+            "fault": lambda: _items_from("fault", _FAULTS),
             "schema": self._schemas,
             "chat": self._chats,
             "branch": self._branches,
@@ -122,7 +126,7 @@ class Candidates:
             elif each in self._sources:
                 matches += filter_by_prefix(self._sources[each](), prefix)
         return [
-            CompletionItem(quote_word(item.text, quote, is_open=item.is_open, after=after), item.type)
+            replace(item, text=quote_word(item.text, quote, is_open=item.is_open, after=after))
             for item in dict.fromkeys(matches)
         ]
 
@@ -142,10 +146,10 @@ class Candidates:
             ]
         for name in islice(rank_matches(dict.fromkeys(names), prefix), _MAX_MODELS):
             if name in aliases:
-                yield CompletionItem(name, f"{kind}: alias of {aliases[name]}")
+                yield CompletionItem(name, "alias", f"{kind} model: {aliases[name]}")
             else:
                 suffix = ", the default" if name == default else ""
-                yield CompletionItem(name, f"{_describe_model(kind, known.get(name))}{suffix}")
+                yield CompletionItem(name, kind, f"{_describe_model(kind, known.get(name))}{suffix}")
 
     def _cached_models(self) -> tuple[Account | None, Mapping[str, Model]]:
         """Return the account and its cached models, if any; fetch the models in the background."""
@@ -187,7 +191,7 @@ class Candidates:
     def _providers(self) -> Iterator[CompletionItem]:
         _, known = self._cached_models()
         codes = (code for code in known if "/" in code and code.isprintable())
-        return _items_from(dict.fromkeys((code.split("/", 1)[0] for code in codes), "provider"))
+        return _items_from("provider", dict.fromkeys((code.split("/", 1)[0] for code in codes), ""))
 
     # Settings --------------------------------------------------------------------------------------------------
 
@@ -212,8 +216,9 @@ class Candidates:
     def _default_first(self, setting: str, table: Mapping[str, str]) -> Iterator[CompletionItem]:
         """Yield the values of a table, with that of the setting as the first."""
         default = getattr(self._settings, setting)
-        first = {default: f"the default {setting.removeprefix('image_')}"} if default else {}
-        return _items_from(first | dict(table) | first)
+        word = setting.removeprefix("image_")
+        first = {default: f"the default {word}"} if default else {}
+        return _items_from(word, first | dict(table) | first)
 
     # Conversations ---------------------------------------------------------------------------------------------
 
@@ -221,12 +226,12 @@ class Candidates:
         for conversation in self._session.conversations:
             number = len(conversation.turns)
             turns = "1 turn" if number == 1 else f"{number} turns"
-            yield CompletionItem(conversation.name, f"conversation: {turns}")
+            yield CompletionItem(conversation.name, "chat", turns)
 
     def _branches(self) -> Iterator[CompletionItem]:
         for conversation in self._session.conversations:
             for branch in reversed(conversation.branches):
-                yield CompletionItem(branch.name, f"branch: {branch.reason}")
+                yield CompletionItem(branch.name, "branch", branch.reason)
 
     # Variables -------------------------------------------------------------------------------------------------
 
@@ -254,8 +259,8 @@ class Candidates:
                 yield item
 
 
-def _items_from(table: Mapping[str, str]) -> Iterator[CompletionItem]:
-    return (CompletionItem(text, description) for text, description in table.items())
+def _items_from(word: str, table: Mapping[str, str]) -> Iterator[CompletionItem]:
+    return (CompletionItem(text, word, description) for text, description in table.items())
 
 
 def _is_offered(model: Model) -> bool:
@@ -263,7 +268,7 @@ def _is_offered(model: Model) -> bool:
 
 
 def _describe_model(kind: str, model: Model | None) -> str:
-    """Describe a model by its kind (front ends show its first letter as an icon) and its prices, if known."""
+    """Describe a model by its kind and its prices, if known."""
     prices = ((model.input_price, "in"), (model.output_price, "out")) if model is not None else ()
     known = [f"{price:.4g} {way}" for price, way in prices if price is not None]
     return f"{kind}: {', '.join(known)}" if known else f"{kind} model"

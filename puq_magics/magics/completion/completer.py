@@ -141,7 +141,8 @@ def _flag_items(line: PartialLine, command: CommandLine) -> list[CompletionItem]
         if option.argparse_kwargs.get("action") == "append" or not set(option.flags) & set(line.flags):
             description = str(option.argparse_kwargs["help"])
             items += [
-                CompletionItem(flag, description) for flag in sorted(option.flags, key=len, reverse=True)
+                CompletionItem(flag, "option", description)
+                for flag in sorted(option.flags, key=len, reverse=True)
             ]
     prefix = line.fragment if line.fragment.startswith("-") else "--"
     return filter_by_prefix(items, prefix)

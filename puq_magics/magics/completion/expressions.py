@@ -201,5 +201,4 @@ def iter_filters() -> NamesAndKinds:
     """Yield the filters for ``|``: this package's first."""
     from puq_magics.prompts.filters import JINJA_FILTERS, PUQ_FILTERS
 
-    yield from ((name, "filter") for name in PUQ_FILTERS)
-    yield from ((name, "filter of Jinja") for name in sorted(JINJA_FILTERS))
+    yield from ((name, "filter") for name in (*PUQ_FILTERS, *sorted(JINJA_FILTERS)))

@@ -73,7 +73,11 @@ def _create_matcher(session: Session) -> Callable[[CompletionContext], dict[str,
             return no_completions
         items = found.items if context.limit is None else found.items[: context.limit]
         return {
-            "completions": _Completions(SimpleCompletion(text=o.text, type=o.type) for o in items),
+            # A terminal shows the type on a line of its own, where a sentence has room.
+            "completions": _Completions(
+                SimpleCompletion(text=o.text, type=o.type if session.in_notebook else o.description or o.type)
+                for o in items
+            ),
             "matched_fragment": found.fragment,
             "ordered": True,
             "suppress": True,

@@ -404,7 +404,7 @@ def test_names_with_the_prefix_come_first(tab: TabCompleter) -> None:
     tab.shell.run("%config PuqMagics.aliases = {'shout': 'sandbox/echo', 'other': 'sandbox/think'}")
     assert tab("%puq_chat -m sho¦") == ["shout", "sandbox/short"]
     assert tab("%puq_chat -m hor¦") == ["sandbox/short"]
-    assert tab.types("%puq_chat -m sho¦")["shout"] == "chat: alias of sandbox/echo"
+    assert tab.types("%puq_chat -m sho¦")["shout"] == "chat model: sandbox/echo"
     first = tab("%puq_chat -m ¦")[:3]
     assert first == ["shout", "other", "sandbox/echo"]  # the one that is set comes before the others
 
@@ -668,12 +668,29 @@ def test_a_front_end_inserts_at_the_right_place(sandbox_kernel: Any, marked: str
     assert code[: reply["cursor_start"]] + match + code[reply["cursor_end"] :] == text
 
 
-def test_a_front_end_gets_the_help_as_types(sandbox_kernel: Any) -> None:
-    sandbox_kernel.run(KNOW)
-    reply = complete(sandbox_kernel, "%puq_chat -m ¦")
-    types = {each["text"]: each["type"] for each in reply["metadata"]["_jupyter_types_experimental"]}
-    assert types["sandbox/think"].startswith("chat: ")
-    assert types["sandbox/think"].endswith(" out")
+@pytest.mark.parametrize(
+    ("marked", "words"),
+    [
+        ("%puq_chat -m ¦", {"chat", "alias"}),
+        ("%puq_image -m ¦", {"image"}),
+        ("%puq_chat --¦", {"option"}),
+        ("%puq_chat -f ¦", {"choice"}),
+        ("%puq_chat -c ¦", {"chat"}),
+        ("%puq_speak --voice ¦", {"voice"}),
+        ("%puq_image --size ¦", {"size"}),
+        ("%puq_transcribe --language ¦", {"language"}),
+        ("%puq_sandbox st¦", {"action"}),
+        ("%puq_sandbox --fail ¦", {"fault"}),
+        ("%puq_models san¦", {"provider"}),
+        ("%puq_chat {{ topic | ¦", {"filter"}),
+    ],
+)
+def test_a_front_end_gets_one_word_as_the_type(sandbox_kernel: Any, marked: str, words: set[str]) -> None:
+    sandbox_kernel.run(
+        f"%config PuqMagics.aliases = {{'fast': 'sandbox/echo'}}\n%puq_chat -q -c trip hello\n{KNOW}"
+    )
+    reply = complete(sandbox_kernel, marked)
+    assert {each["type"] for each in reply["metadata"]["_jupyter_types_experimental"]} == words
 
 
 def test_two_thousand_models(sandbox_kernel: Any) -> None:

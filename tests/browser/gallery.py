@@ -1,0 +1,302 @@
+"""``python tests/browser/gallery.py OUT``: pictures of all that people see, a sheet for each surface.
+
+JupyterLab and Notebook 7 at 1280 and 700 pixels, light and dark, and a terminal of 80 and 120 columns. The sheets
+are ``OUT/*.png``, the single pictures lie in ``OUT/shots``. ``--only stream tables`` makes these surfaces alone,
+``--frontend lab`` one front end.
+
+It asserts nothing: whoever changes what people see looks at it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from typing import get_args
+
+from gallery_terminal import SILENT_ROUTER, TERMINAL_SURFACES, picture_terminal
+from lab import Chromium, Frontend, LabNotebook, WaitTimeout, browse, notebooks, serve
+
+THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+WIDTHS = (1280, 700)
+HEIGHT = 900
+_TALL = 2_600  # a screenshot shows no more of a cell than the window does
+_TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+_LIVE_TIMEOUT = 20.0  # seconds for the text that a live picture waits for
+
+SETUP = """\
+%load_ext puq_magics
+%puq_sandbox --pace 0
+import dataclasses, math
+topic, answers = "a kite", [3, 4, 5]
+@dataclasses.dataclass
+class Person:
+    name: str
+    age: int
+"""
+RICH = "Explain what a notebook cell is, with a table, some code and a formula."
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Cells that are shown together. A live one is pictured while its last cell runs, once ``until`` is there."""
+
+    cells: tuple[str, ...]
+    until: str = ""
+    #: Text to type into the last cell, with Tab behind it, instead of running it.
+    tab: str = ""
+    #: Words to type into the search field of the chooser before the picture.
+    search: str = ""
+
+
+def shown(*cells: str) -> Surface:
+    return Surface(cells)
+
+
+#: In the order in which their cells run: later ones see what earlier ones did.
+SURFACES: dict[str, Surface] = {
+    "answer": shown(f"%%puq_chat\n{RICH}"),
+    "answer-tour": shown("%%puq_chat sandbox/tour -q -o tour\nA tour.", "tour"),
+    "answer-reasoning": shown("%puq_chat -m sandbox/think Why is the sky blue?"),
+    "conversation": shown(
+        "%puq_chat -c trip Plan two days in Rome",
+        "%puq_chat -c trip And what about a third day?",
+        "%puq_chats",
+        "%puq_chats trip",
+    ),
+    "answer-formats": shown(
+        '%puq_chat --schema "name, age int" -m sandbox/clumsy Invent a person',
+        "%puq_chat --schema Person Invent a person",
+        "%puq_chat -f html A card about {{topic}}",
+        "%puq_chat -f text A sentence about {{topic}}",
+    ),
+    "dry-run": shown(f"%puq_chat --dry-run -s 'Be brief.' -t 0 {RICH} It is about {{{{topic}}}}."),
+    "image": shown("%puq_image A red kite over green hills"),
+    "images-2": shown("%puq_image -n 2 --size 1536x1024 A red kite over green hills"),
+    "images-4": shown("%puq_image -n 4 A red kite over green hills"),
+    "speech": shown("%puq_speak --voice alloy -o hello Hello, and welcome to the sandbox."),
+    "transcript": shown("%puq_transcribe --response-format verbose_json hello"),
+    "recorder": shown("%puq_transcribe --record"),
+    "fix": shown("1 / (len(answers) - 3)", "%puq_fix"),
+    "models": shown("%puq_models", "%puq_models --kind image", "%puq_models nothing"),
+    "chooser": shown("%puq_choose"),
+    "chooser-search": Surface(("%puq_choose",), search="sho"),
+    "usage": shown("%puq_usage"),
+    "status": shown("%puq", "%puq_balance", "%puq_sandbox status"),
+    "help": shown("%puq_chat?", "%puq_usage?"),
+    "errors": shown(
+        "%puq_chat --modle sandbox/chat hello",
+        "%puq_chat -m sandbox/shrt hello",
+        "%puq_chat Tell me of {{topci}}",
+        "%puq_image --size big A kite",
+        "%puq_transcribe talk.mp3",
+        "%puq_chat -m sandbox/forbidden hello",
+        "%puq_chat -m sandbox/fail hello",
+        "%puq_sandbox --fail 402\n%puq_chat hello",
+        "%puq_sandbox --fail 0\n%config PuqMagics.chat_model = ''\n%puq_chat --no-such hello",
+    ),
+    "completion-model": Surface(("",), tab="%puq_chat -m "),
+    "completion-options": Surface(("",), tab="%puq_chat --"),
+    "completion-cell": Surface(("",), tab="%%puq_chat "),
+    "completion-subcommands": Surface(("",), tab="%puq_sandbox "),
+    "completion-voices": Surface(("",), tab="%puq_speak --voice "),
+    "completion-variables": Surface(("",), tab="%%puq_chat\nTell me of {{"),
+    "stream": Surface(("%puq_sandbox --pace 40", "%%puq_chat sandbox/tour\nA tour."), until="Lists"),
+    "stall": Surface(("%puq_sandbox --pace 0", "%puq_chat -m sandbox/stall hello"), until="without a word"),
+    "waiting": Surface((SILENT_ROUTER, "%puq_chat -m some/model hello"), until="Waiting"),
+    "waiting-image": Surface(("%puq_image -m some/image -n 4 hello",), until=" s"),
+    "retry": Surface(("%puq_sandbox --fail 429:3", "%puq_chat hello"), until="again"),
+    "answer-code": shown("%puq_sandbox --fail 0", "%puq_chat -f code A function that counts words", ""),
+}
+
+
+def picture_notebook(
+    lab: Callable[..., LabNotebook], frontend: Frontend, names: Sequence[str], out: Path
+) -> None:
+    """Run all cells once, in one notebook, and picture them in each view."""
+    sources = [SETUP]
+    starts = {}
+    for name in names:
+        starts[name] = len(sources)
+        sources += SURFACES[name].cells
+    notebook = lab(*sources, frontend=frontend)
+    gallery = _Notebook(notebook, out / "shots")
+    notebook.run_cell(0)
+    settled = []
+    for name in names:
+        surface, cells = SURFACES[name], range(starts[name], starts[name] + len(SURFACES[name].cells))
+        if surface.tab:
+            gallery.picture_completion(name, surface.tab, cells[-1])
+        elif surface.until:
+            gallery.picture_live(name, surface.until, cells)
+        else:
+            for index in cells:
+                notebook.run_cell(index)
+            if surface.search:
+                notebook.page.locator(".puq-chooser input").last.fill(surface.search)
+            settled.append((name, cells))
+    for view in gallery.views(height=_TALL):
+        for name, cells in settled:
+            gallery.picture(name, cells, view)
+
+
+class _Notebook:
+    """A notebook that is pictured in several views, without running anything again."""
+
+    def __init__(self, notebook: LabNotebook, folder: Path) -> None:
+        self._notebook = notebook
+        self._page = notebook.page
+        self._folder = folder
+        self._theme = ""
+        if notebook.frontend == "lab":
+            self._page.keyboard.press("Control+b")  # the sidebar
+
+    def views(self, *, height: int = HEIGHT) -> Iterator[str]:
+        """Show the notebook in one view after the other."""
+        for theme in THEMES if self._theme != "dark" else reversed(THEMES):
+            self._set_theme(theme)
+            for width in WIDTHS:
+                self._page.set_viewport_size({"width": width, "height": height})
+                self._page.mouse.move(0, 0)  # hovers over nothing
+                self._page.evaluate(_TWO_FRAMES)
+                yield f"{width}-{theme}"
+
+    def picture(self, name: str, cells: Sequence[int], view: str) -> None:
+        for index in cells:
+            self._notebook.screenshot(self._path(name, view, index), index)
+
+    def picture_live(self, name: str, until: str, cells: Sequence[int]) -> None:
+        """Picture a cell that is running, then stop it and picture what it leaves."""
+        *before, last = cells
+        for index in before:
+            self._notebook.run_cell(index)
+        self._notebook.run_cell(last, wait=False)
+        try:
+            self._notebook.wait_text(last, until, timeout=_LIVE_TIMEOUT)
+        except WaitTimeout:
+            print(f"{name}: {until!r} did not come")
+        for view in self.views():
+            self.picture(name, [last], view)
+        self._notebook.interrupt()
+        self._notebook.wait_idle()
+        for view in self.views():
+            self.picture(f"{name}-interrupted", [last], view)
+
+    def picture_completion(self, name: str, text: str, index: int) -> None:
+        editor = self._page.locator(".jp-CodeCell .cm-content").nth(index)
+        popup = self._page.locator(".jp-Completer:not(.lm-mod-hidden)")
+        for view in self.views():
+            self._notebook.set_source(index, "")
+            editor.scroll_into_view_if_needed()
+            editor.click()
+            self._page.keyboard.insert_text(text)
+            self._page.keyboard.press("Tab")
+            popup.wait_for()
+            self._page.keyboard.press("ArrowDown")
+            self._notebook.wait_until_stable()
+            self._page.screenshot(path=self._path(name, view, index))
+            self._page.keyboard.press("Escape")
+        self._notebook.set_source(index, "")
+
+    def _set_theme(self, theme: str) -> None:
+        if theme == self._theme:
+            return
+        self._theme = theme
+        self._page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", THEMES[theme]
+        )
+        self._page.locator(f"body[data-jp-theme-light={str(theme == 'light').lower()}]").wait_for(
+            state="attached"
+        )
+
+    def _path(self, name: str, view: str, index: int) -> Path:
+        return self._folder / name / f"{self._notebook.frontend}-{view}-{index:03}.png"
+
+
+# Sheets ----------------------------------------------------------------------------------------------------
+
+_SHEET_STYLE = """
+body { margin: 12px; background: #999; font: 14px sans-serif; width: max-content }
+.sheet { display: grid; grid-template-columns: max-content max-content; gap: 12px; align-items: start }
+figure { margin: 0 } figcaption { padding: 2px 6px; background: #ffd }
+img { display: block; margin-bottom: 2px }
+pre { margin: 0; padding: 6px; background: #1a1a1a; color: #ddd; font: 14px/17px "DejaVu Sans Mono", monospace }
+"""
+
+
+def write_sheets(chromium: Chromium, out: Path) -> None:
+    """Print a sheet for each surface that has pictures, and an index of all."""
+    context = chromium.browser.new_context(viewport={"width": 1400, "height": 900})
+    page = context.new_page()
+    folders = sorted(path for path in (out / "shots").iterdir() if path.is_dir())
+    for folder in folders:
+        html = out / "shots" / f"{folder.name}.html"
+        html.write_text(_sheet_html(folder), encoding="utf-8")
+        page.goto(html.as_uri())
+        page.locator("body").screenshot(path=out / f"{folder.name}.png")
+    links = "".join(f"<h2>{f.name}</h2><img src='{f.name}.png' style='max-width: 100%'>" for f in folders)
+    (out / "index.html").write_text(f"<!doctype html><title>Gallery</title>{links}", encoding="utf-8")
+    context.close()
+
+
+def _sheet_html(folder: Path) -> str:
+    groups: dict[str, list[Path]] = {}
+    for shot in sorted(folder.iterdir()):
+        groups.setdefault(shot.stem.rsplit("-", 1)[0], []).append(shot)
+    views = [
+        f"{frontend}-{width}-{theme}"
+        for frontend in get_args(Frontend)
+        for width in WIDTHS
+        for theme in THEMES
+    ]
+    order = [view for view in views if view in groups] + [name for name in groups if name not in views]
+    figures = "".join(
+        f"<figure><figcaption>{escape(f'{folder.name}: {name}')}</figcaption>{''.join(map(_figure, groups[name]))}"
+        "</figure>"
+        for name in order
+    )
+    return f"<!doctype html><meta charset=utf-8><style>{_SHEET_STYLE}</style><div class=sheet>{figures}</div>"
+
+
+def _figure(shot: Path) -> str:
+    if shot.suffix == ".html":
+        return f"<pre>{shot.read_text(encoding='utf-8')}</pre>"
+    return f"<img src='{escape(f'{shot.parent.name}/{shot.name}')}'>"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("out", type=Path)
+    known = {*SURFACES, *TERMINAL_SURFACES}
+    parser.add_argument("--only", nargs="+", metavar="SURFACE", default=[], help="these surfaces alone")
+    parser.add_argument("--frontend", choices=(*get_args(Frontend), "terminal"))
+    args = parser.parse_args()
+    if unknown := set(args.only) - known:
+        parser.error(f"no surface {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    chosen = [name for name in SURFACES if not args.only or name in args.only]
+    terminal = [name for name in TERMINAL_SURFACES if not args.only or name in args.only]
+    (args.out / "shots").mkdir(parents=True, exist_ok=True)
+    start = monotonic()
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(TemporaryDirectory()))
+        server = stack.enter_context(serve(home))
+        chromium = stack.enter_context(browse(server.origin, home / "browser"))
+        for frontend in get_args(Frontend):
+            if chosen and args.frontend in (None, frontend):
+                with notebooks(server, chromium) as lab:
+                    picture_notebook(lab, frontend, chosen, args.out)
+                print(f"{frontend}: {monotonic() - start:.0f} s", flush=True)
+        if terminal and args.frontend in (None, "terminal"):
+            picture_terminal(terminal, args.out / "shots")
+            print(f"terminal: {monotonic() - start:.0f} s", flush=True)
+        write_sheets(chromium, args.out)
+    print(f"{len(list(args.out.glob('*.png')))} sheets in {args.out}, {monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

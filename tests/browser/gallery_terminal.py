@@ -1,0 +1,241 @@
+"""Pictures of a terminal: IPython in a pseudo-terminal, its screen kept by pyte and written as HTML."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from typing import Any
+
+import pexpect
+import pyte
+
+COLUMNS = (80, 120)
+ROWS = 70
+_TIMEOUT = 30.0  # seconds
+_SETTLE = 0.2  # seconds without output
+_SETUP = ("%load_ext puq_magics", "%puq_sandbox --pace 0", "topic, answers = 'a kite', [3, 4, 5]")
+#: Makes the default router one that takes calls and says nothing.
+SILENT_ROUTER = (
+    "import socket; quiet = socket.create_server(('127.0.0.1', 0)); port = quiet.getsockname()[1]; "
+    "get_ipython().run_line_magic('config', f'PuqMagics.base_url = \"http://127.0.0.1:{port}\"')"
+)
+_RICH = "Explain what a notebook cell is, with a table, some code and a formula."
+
+
+@dataclass(frozen=True)
+class TerminalSurface:
+    """Inputs that are shown together; with ``until`` the last is pictured while it runs, then interrupted."""
+
+    inputs: tuple[str, ...]
+    until: str = ""
+    #: Keys after the last input, instead of Enter.
+    keys: str = ""
+
+
+def typed(*inputs: str) -> TerminalSurface:
+    return TerminalSurface(inputs)
+
+
+TERMINAL_SURFACES: dict[str, TerminalSurface] = {
+    "terminal-answer": typed(f"%puq_chat {_RICH}"),
+    "terminal-tour": typed("%puq_chat -m sandbox/tour A tour."),
+    "terminal-reasoning": typed("%puq_chat -m sandbox/think Why is the sky blue?"),
+    "terminal-media": typed(
+        "%puq_image -n 2 A red kite over green hills",
+        "%puq_speak -o hello Hello, and welcome to the sandbox.",
+        "%puq_transcribe hello",
+    ),
+    "terminal-conversation": typed(
+        "%puq_chat -c trip -m sandbox/short Plan two days in Rome", "%puq_chats", "%puq_chats trip"
+    ),
+    "terminal-schema": typed('%puq_chat --schema "name, age int" Invent a person'),
+    "terminal-dry-run": typed(f"%puq_chat --dry-run -s 'Be brief.' {_RICH}"),
+    "terminal-models": typed("%puq_models", "%puq_models nothing"),
+    "terminal-choose": typed("%puq_choose"),
+    "terminal-usage": typed("%puq_usage"),
+    "terminal-status": typed("%puq", "%puq_balance", "%puq_sandbox status"),
+    "terminal-errors": typed(
+        "%puq_chat --modle sandbox/chat hello",
+        "%puq_chat -m sandbox/shrt hello",
+        "%puq_chat Tell me of {{topci}}",
+        "%puq_chat -m sandbox/fail hello",
+        "%puq_transcribe talk.mp3",
+    ),
+    "terminal-fix": typed("1 / (len(answers) - 3)", "%puq_fix"),
+    "terminal-completion-models": TerminalSurface(("%puq_chat -m ",), keys="\t"),
+    "terminal-completion-options": TerminalSurface(("%puq_chat --",), keys="\t"),
+    "terminal-stream": TerminalSurface(
+        ("%puq_sandbox --pace 12", "%puq_chat -m sandbox/tour A tour."), until="Lists"
+    ),
+    "terminal-stall": TerminalSurface(
+        ("%puq_sandbox --pace 0", "%puq_chat -m sandbox/stall hello"), until="rupt me"
+    ),
+    "terminal-waiting": TerminalSurface((SILENT_ROUTER, "%puq_chat -m some/model hello"), until="waiting"),
+    "terminal-help": typed("%puq_sandbox", "%puq_chat?"),
+}
+
+
+class Terminal:
+    """IPython in a terminal of so many columns."""
+
+    def __init__(self, folder: Path, columns: int) -> None:
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PUQ_", "IPYTHON", "JUPYTER"))
+        }
+        places = {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython"), "TERM": "xterm-256color"}
+        self._child = pexpect.spawn(
+            sys.executable,
+            ["-m", "IPython", "--no-banner", "--no-confirm-exit"],
+            env=environment | places | {"PAGER": "cat"},  # type: ignore[arg-type]
+            cwd=str(folder),
+            dimensions=(ROWS, columns),
+            timeout=_TIMEOUT,
+        )
+        self.screen = pyte.Screen(columns, ROWS)
+        self.screen.write_process_input = self._child.send  # where is the cursor? prompt_toolkit asks
+        self._stream = pyte.ByteStream(self.screen)
+        self._input = 1
+        self.wait_prompt()
+
+    def send(self, keys: str) -> None:
+        self._child.send(keys)
+
+    def close(self) -> None:
+        self._child.close(force=True)
+
+    def read(self, seconds: float) -> bool:
+        """Show what comes within so many seconds; False if nothing does."""
+        try:
+            self._stream.feed(self._child.read_nonblocking(65_536, timeout=seconds))
+        except pexpect.TIMEOUT:
+            return False
+        return True
+
+    def wait_text(self, text: str) -> None:
+        """Wait until the text is on the screen, and a moment more."""
+        self._wait(lambda: any(text in line for line in self.screen.display[1:]))
+
+    def wait_prompt(self) -> None:
+        """Wait for the next prompt."""
+        prompt = f"In [{self._input}]:"
+        self._wait(lambda: any(line.startswith(prompt) for line in self.screen.display))
+
+    def run(self, text: str) -> None:
+        """Run an input to its end."""
+        self.type(text)
+        self.send("\r")
+        self._input += 1
+        self.wait_prompt()
+
+    def start(self, text: str) -> None:
+        """Run an input, and do not wait for it."""
+        self.type(text)
+        self.send("\r")
+        self._input += 1
+
+    def type(self, text: str) -> None:
+        self.send(text)
+        while self.read(_SETTLE):
+            pass
+
+    def clear(self) -> None:
+        self.type("\x0c")
+
+    def _wait(self, condition: Any) -> None:
+        end = monotonic() + _TIMEOUT
+        while monotonic() < end:
+            read = self.read(_SETTLE)
+            if condition() and not read:
+                return
+        raise TimeoutError("\n".join(self.screen.display).rstrip())
+
+
+@contextmanager
+def terminal(columns: int) -> Iterator[Terminal]:
+    with TemporaryDirectory() as folder:
+        opened = Terminal(Path(folder), columns)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+def picture_terminal(names: Sequence[str], folder: Path) -> None:
+    """Write the screen after each surface's inputs as HTML, below ``folder``."""
+    for columns in COLUMNS:
+        with terminal(columns) as shell:
+            for line in _SETUP:
+                shell.run(line)
+            for name in names:
+                _picture_surface(shell, folder / name, TERMINAL_SURFACES[name], columns)
+
+
+def _picture_surface(shell: Terminal, folder: Path, surface: TerminalSurface, columns: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shell.clear()
+    *before, last = surface.inputs
+    for line in before:
+        shell.run(line)
+    if surface.keys:
+        shell.type(last + surface.keys)
+    elif surface.until:
+        shell.start(last)
+        shell.wait_text(surface.until)
+    else:
+        shell.run(last)
+    (folder / f"{columns:03}-columns-1.html").write_text(screen_html(shell.screen), encoding="utf-8")
+    if surface.until:
+        shell.send("\x03")
+        shell.wait_prompt()
+        (folder / f"{columns:03}-interrupted-1.html").write_text(screen_html(shell.screen), encoding="utf-8")
+    elif surface.keys:
+        shell.type("\x1b\x03")
+        shell.wait_prompt()
+
+
+def screen_html(screen: pyte.Screen) -> str:
+    """The lines of a screen up to the last that has something in it; a margin shows its width."""
+    rows = [[screen.buffer[y][x] for x in range(screen.columns)] for y in range(screen.lines)]
+    while rows and not "".join(char.data for char in rows[-1]).strip():
+        rows.pop()
+    return "\n".join(f"{_row_html(row)}<span style='border-right: 1px solid #555'></span>" for row in rows)
+
+
+def _row_html(row: Iterable[Any]) -> str:
+    runs = groupby(row, key=lambda char: char._replace(data=""))
+    return "".join(
+        f"<span style='{_style(char)}'>{escape(''.join(c.data for c in run))}</span>" for char, run in runs
+    )
+
+
+def _style(char: Any) -> str:
+    front, back = (char.bg, char.fg) if char.reverse else (char.fg, char.bg)
+    styles = [
+        f"color: {_color(front, '#1a1a1a' if char.reverse else '#ddd')}",
+        f"background: {_color(back, '#ddd')}" if back != "default" or char.reverse else "",
+        "font-weight: bold" if char.bold else "",
+        "font-style: italic" if char.italics else "",
+        "text-decoration: underline" if char.underscore else "",
+    ]
+    return "; ".join(filter(None, styles))
+
+
+_NAMES = {"brown": "#b58900", "red": "#e05252", "green": "#3fa33f", "blue": "#6c8cff", "magenta": "#c678dd"}
+
+
+def _color(name: str, default: str) -> str:
+    if name == "default":
+        return default
+    if len(name) == 6 and all(c in "0123456789abcdef" for c in name.lower()):
+        return f"#{name}"
+    return _NAMES.get(name.removeprefix("bright"), name.removeprefix("bright"))
