@@ -270,7 +270,7 @@ def test_an_address_that_was_not_gone_to_is_kept(
 def test_help_has_the_options_and_an_example(shell: Any) -> None:
     words = shell.run("%puq_image?").out
     assert "--size" in words
-    assert "Example: ``%puq_image" in words
+    assert "For example:\n\n    %puq_image " in words
 
 
 def test_an_image_in_a_notebook(sandbox_kernel: Any) -> None:

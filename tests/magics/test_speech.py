@@ -324,7 +324,7 @@ def test_where_nothing_can_be_played_the_result_says_so(shell: Any, use_response
 def test_help_has_the_options_and_an_example(shell: Any) -> None:
     words = shell.run("%puq_speak?").out
     assert "--audio-format" in words
-    assert "Example: ``%puq_speak" in words
+    assert "For example:\n\n    %puq_speak " in words
 
 
 def test_a_player_in_a_notebook(sandbox_kernel: Any) -> None:

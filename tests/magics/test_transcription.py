@@ -412,7 +412,7 @@ def test_a_sound_that_the_sandbox_did_not_make(media_shell: Any, work_folder: Pa
 def test_help_has_the_options_and_an_example(shell: Any) -> None:
     words = shell.run("%puq_transcribe?").out
     assert "--response-format" in words
-    assert "Example: ``%puq_transcribe" in words
+    assert "For example:\n\n    %puq_transcribe " in words
 
 
 # --- in a notebook -------------------------------------------------------------------------------------------------
