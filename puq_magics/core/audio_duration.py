@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from mmap import mmap
 
 # MPEG audio, layer III: bit rates (kbit/s) and sampling rates by the indices in a frame's header.
 _MPEG1_KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -11,7 +12,7 @@ _MPEG2_KBITS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _MPEG1_SAMPLE_RATES = (44_100, 48_000, 32_000)
 
 
-def audio_duration(data: bytes, audio_format: str) -> float | None:
+def audio_duration(data: bytes | mmap, audio_format: str) -> float | None:
     """Return the seconds of audio of a format such as ``wav``, or None if unknown."""
     reader = _READERS.get(audio_format)
     try:
@@ -21,7 +22,7 @@ def audio_duration(data: bytes, audio_format: str) -> float | None:
     return seconds if seconds and seconds > 0 else None
 
 
-def _wav_duration(data: bytes) -> float | None:
+def _wav_duration(data: bytes | mmap) -> float | None:
     """Use the bytes present if the header was written without knowing the size."""
     position, rate = 12, 0
     while position + 8 <= len(data):
@@ -34,15 +35,15 @@ def _wav_duration(data: bytes) -> float | None:
     return None
 
 
-def _flac_duration(data: bytes) -> float | None:
+def _flac_duration(data: bytes | mmap) -> float | None:
     """STREAMINFO, the first block: 20 bits of sampling rate, 8 of format, 36 of samples."""
-    if not data.startswith(b"fLaC"):
+    if data[:4] != b"fLaC":
         return None
     (packed,) = struct.unpack_from(">Q", data, 18)
     return float((packed & (1 << 36) - 1) / (packed >> 44))
 
 
-def _ogg_duration(data: bytes) -> float | None:
+def _ogg_duration(data: bytes | mmap) -> float | None:
     """The position of the last page, in samples: of Opus always 48,000 a second, less what is skipped first."""
     last_page = data.rfind(b"OggS")
     (samples,) = struct.unpack_from("<q", data, last_page + 6)
@@ -55,7 +56,7 @@ def _ogg_duration(data: bytes) -> float | None:
     return None
 
 
-def _mp3_duration(data: bytes) -> float | None:
+def _mp3_duration(data: bytes | mmap) -> float | None:
     """Sum the lengths of all frames."""
     position = _id3_size(data)
     seconds, end = 0.0, len(data) - 4
@@ -72,8 +73,8 @@ def _mp3_duration(data: bytes) -> float | None:
     return seconds
 
 
-def _id3_size(data: bytes) -> int:
-    if not data.startswith(b"ID3"):
+def _id3_size(data: bytes | mmap) -> int:
+    if data[:3] != b"ID3":
         return 0
     size = 0
     for byte in data[6:10]:
@@ -95,7 +96,7 @@ def parse_mp3_frame(header: bytes) -> tuple[int, float] | None:
     return samples // 8 * kilobits * 1000 // hertz + (header[2] >> 1 & 1), samples / hertz
 
 
-_READERS: dict[str, Callable[[bytes], float | None]] = {
+_READERS: dict[str, Callable[[bytes | mmap], float | None]] = {
     "wav": _wav_duration,
     "flac": _flac_duration,
     "ogg": _ogg_duration,

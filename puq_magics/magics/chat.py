@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from puq_magics.api.types import Message
 from puq_magics.core.errors import InputError, InvalidAnswerError, InvalidResponseError, PuqError
 from puq_magics.core.text import one_line
-from puq_magics.magics.options import chat_params
+from puq_magics.magics.options import chat_params, is_dry_run
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.views.view import ChatView
@@ -43,6 +43,8 @@ class AnswerProcessor:
     all_blocks: bool = False
     save: Path | None = None
     force: bool = False
+    #: Whether the calls may exceed the budget.
+    over_budget: bool = False
     #: What the last answer lacks, when it is to be repaired or is given up.
     problem: PuqError | None = None
     _is_repair: bool = False
@@ -67,7 +69,8 @@ class AnswerProcessor:
             from puq_magics.outputs.results.formats import check_format_support
 
             check_format_support(answer_format)
-        return cls(session, answer_format, schema, args.all_blocks, _save_path(args), args.force)
+        save = _save_path(args)
+        return cls(session, answer_format, schema, args.all_blocks, save, args.force, args.over_budget)
 
     @property
     def format_instructions(self) -> str:
@@ -79,7 +82,7 @@ class AnswerProcessor:
     def ask(self, spec: ChatSpec, view: Callable[[], ChatView], out: str | None) -> ChatResult:
         """Ask, and once more if the answer cannot be read. Raises InvalidResponseError, and as ``chat``."""
         spec = replace(spec, format=self.format)
-        result = run_call(self.session, ProcessedChatCall(spec, self), view(), out)
+        result = self._run(spec, view, out)
         if isinstance(self.problem, InvalidAnswerError) and self._can_repair(result):
             result = self._ask_for_repair(self._repair_spec(spec, result, self.problem), result, view, out)
         if self.problem is not None:
@@ -92,7 +95,7 @@ class AnswerProcessor:
         """Ask for the repair; where none comes, the first answer is kept, which was paid for. Raises as ``chat``."""
         self._is_repair = True
         try:
-            return run_call(self.session, ProcessedChatCall(repair, self), view(), out)
+            return self._run(repair, view, out)
         except BaseException as problem:
             if not self._is_stored:
                 self._store(first, repair)
@@ -102,6 +105,10 @@ class AnswerProcessor:
                 instruction = f"The repair request failed; the first answer is in {place}."
                 problem.hint = f"{instruction} {problem.hint}".rstrip()
             raise
+
+    def _run(self, spec: ChatSpec, view: Callable[[], ChatView], out: str | None) -> ChatResult:
+        call = ProcessedChatCall(spec, self)
+        return run_call(self.session, call, view(), out, over_budget=self.over_budget)
 
     def process(self, result: ChatResult, spec: ChatSpec) -> None:
         """Extract data or code from the answer, and store it unless a repair will be requested."""
@@ -283,10 +290,10 @@ def ask(
     processor = AnswerProcessor.from_args(session, args, variables)
     chat_input = ChatInput(session, args, prompt, variables)
     spec = _build_continuation(chat_input) if args.continue_ else _build_question(chat_input, processor)
-    if args.dry_run:
+    if is_dry_run(args):
         from puq_magics.magics.dry_run import format_messages, show_dry_run
 
-        show_dry_run(session, ChatCall(spec), format_messages(spec.messages, spec.notes))
+        show_dry_run(session, args, ChatCall(spec), format_messages(spec.messages, spec.notes))
         return None
     return processor.ask(spec, lambda: chat_view(session, args, processor.format), args.out)
 

@@ -124,13 +124,17 @@ PARAM = option(
 )
 QUIET = flag("-q", "--quiet", group="Result", help="show nothing")
 DRY_RUN = flag(
-    "--dry-run", group="Request", help="show the request as a curl line and an estimate; send nothing"
+    "--dry-run", group="Request", help="show an estimate and the request, with a curl line; send nothing"
+)
+FULL = flag("--full", group="Request", help="with --dry-run: show the whole curl line")
+OVER_BUDGET = flag(
+    "--over-budget", group="Request", help="make this call even if it exceeds PuqMagics.budget"
 )
 SAVE = option("--save", metavar="PATH", completes="path", group="Result", help="save the result to this file")
 FORCE = flag("--force", group="Result", help="allow --save to replace a file")
 PROVIDER = option("--provider", completes="provider", group="Models", help="only models of this provider")
 CHAT_OPTIONS = (MODEL, SYSTEM, TEMPERATURE, MAX_TOKENS, NO_STREAM)
-OUTPUT_OPTIONS = (OUT, SAVE, FORCE, QUIET, DRY_RUN)
+OUTPUT_OPTIONS = (OUT, SAVE, FORCE, QUIET, DRY_RUN, FULL, OVER_BUDGET)
 
 # Options and arguments of each magic -----------------------------------------------------------------------------
 
@@ -247,6 +251,8 @@ FIX_COMMAND = CommandLine(
     QUIET,
     DRY_RUN,
     PARAM,
+    FULL,
+    OVER_BUDGET,
 )
 CHATS_COMMAND = CommandLine(
     option("--fork", metavar="NEW", group="Change", help="copy the conversation to a new one of this name"),
@@ -320,7 +326,12 @@ LOGOUT_COMMAND = CommandLine()
 STATUS_COMMAND = CommandLine()
 SANDBOX_COMMAND = CommandLine(
     option("--pace", type=_parse_pace, group="Conditions", help="chunks a second; 0 is as fast as possible"),
-    option("--balance", type=_parse_credits, group="Conditions", help="set the balance, in credits"),
+    option(
+        "--balance",
+        type=_parse_credits,
+        group="Conditions",
+        help="set the balance, in credits, and count what is spent anew",
+    ),
     option(
         "--fail",
         metavar="STATUS[:TIMES]",

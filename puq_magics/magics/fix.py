@@ -8,7 +8,7 @@ import os
 
 from puq_magics.core.errors import InputError
 from puq_magics.magics.dry_run import format_messages, show_dry_run
-from puq_magics.magics.options import chat_params
+from puq_magics.magics.options import chat_params, is_dry_run
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.formats import clean_cell_source
@@ -48,10 +48,11 @@ def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> 
     )
     spec = _build_spec(session, args, diagnosis)
     call = FixCall(spec, session, diagnosis, masker) if wants_fix else ChatCall(spec)
-    if args.dry_run:
-        show_dry_run(session, call, format_messages(diagnosis.messages, diagnosis.notes))
+    if is_dry_run(args):
+        show_dry_run(session, args, call, format_messages(diagnosis.messages, diagnosis.notes))
         return None
-    return run_call(session, call, chat_view(session, args, spec.format), args.out)
+    view = chat_view(session, args, spec.format)
+    return run_call(session, call, view, args.out, over_budget=args.over_budget)
 
 
 def _build_spec(session: Session, args: argparse.Namespace, diagnosis: Diagnosis) -> ChatSpec:

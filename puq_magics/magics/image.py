@@ -8,7 +8,7 @@ from typing import Any
 
 from puq_magics.core.media_types import JPEG, PNG, WEBP
 from puq_magics.magics.dry_run import show_dry_run
-from puq_magics.magics.options import image_params, resolve_save_path
+from puq_magics.magics.options import image_params, is_dry_run, resolve_save_path
 from puq_magics.magics.views import media_view
 from puq_magics.outputs.results import ImageResult
 from puq_magics.prompts.template import FilledText, fill_template
@@ -23,11 +23,12 @@ def generate_image(
 ) -> ImageResult | None:
     """Generate and show images, by the options; returns None for a dry run. Raises PuqError."""
     spec = _build_spec(session, args, prompt, variables)
-    if args.dry_run:
-        show_dry_run(session, ImageCall(spec), f"prompt: {spec.prompt}")
+    if is_dry_run(args):
+        show_dry_run(session, args, ImageCall(spec), f"prompt: {spec.prompt}")
         return None
     activity = "drawing" if spec.count == 1 else f"drawing {spec.count} images"
-    return image(session, spec, media_view(session, args, f"{activity} with {spec.model}"), args.out)
+    view = media_view(session, args, f"{activity} with {spec.model}")
+    return image(session, spec, view, args.out, over_budget=args.over_budget)
 
 
 def _build_spec(

@@ -371,6 +371,13 @@ def parse_options_only(command: CommandLine, line: str, fill: FillText | None = 
     return args
 
 
+def is_dry_run(args: argparse.Namespace) -> bool:
+    """Return whether ``--dry-run`` was given. Raises InputError for ``--full`` without it."""
+    if args.full and not args.dry_run:
+        raise InputError("--full is for --dry-run.", hint="Write --dry-run --full.")
+    return bool(args.dry_run)
+
+
 def chat_params(args: argparse.Namespace, settings: PuqMagics) -> dict[str, Any]:
     """Return the further fields of a chat request, by options and settings; None is not sent. Raises InputError."""
     params: dict[str, Any] = {

@@ -63,6 +63,8 @@ def _start(session: Session, args: argparse.Namespace) -> None:
     if not is_sandbox(settings.base_url):
         session.url_before_sandbox = settings.base_url
     settings.base_url = SANDBOX_LOCAL if backends.local else SANDBOX
+    if args.balance is not None:
+        session.account().restart_count()
     _print_status(session)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import AAC, FLAC, M4A, MP3, OGG, WAV, WEBM
 from puq_magics.magics.dry_run import show_dry_run
-from puq_magics.magics.options import resolve_save_path
+from puq_magics.magics.options import is_dry_run, resolve_save_path
 from puq_magics.magics.views import autoplay_warning, media_view
 from puq_magics.outputs.results import SpeechResult
 from puq_magics.prompts.template import FilledText, fill_template
@@ -25,11 +25,11 @@ def synthesize_speech(
 ) -> SpeechResult | None:
     """Convert text to speech and show it, by the options; returns None for a dry run. Raises PuqError."""
     spec = _build_spec(session, args, text, variables)
-    if args.dry_run:
-        show_dry_run(session, SpeechCall(spec), _format_parts(spec))
+    if is_dry_run(args):
+        show_dry_run(session, args, SpeechCall(spec), _format_parts(spec))
         return None
     view = media_view(session, args, f"speaking with {spec.model}", autoplay=args.autoplay)
-    return speak(session, spec, view, args.out)
+    return speak(session, spec, view, args.out, over_budget=args.over_budget)
 
 
 def _build_spec(

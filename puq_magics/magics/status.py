@@ -97,7 +97,7 @@ def _money_rows(session: Session) -> Iterator[tuple[str, str]]:
     yield "spent", _format_spending(account.costs)
     budget = session.settings.budget
     if budget is not None:
-        left = max(0.0, budget - account.costs.spent(account.balance_drop))
+        left = max(0.0, budget - account.costs.spent)
         yield "budget", f"{format_credits(budget)}, {format_credits(left)} left"
 
 

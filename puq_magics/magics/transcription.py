@@ -16,7 +16,14 @@ from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.files import expand_path, first_free_path, output_paths, save_to_temp_file
 from puq_magics.core.media_types import detect_audio_type
 from puq_magics.magics.dry_run import show_dry_run
-from puq_magics.magics.options import CommandLine, FillText, UnknownOptionError, fill_name, resolve_save_path
+from puq_magics.magics.options import (
+    CommandLine,
+    FillText,
+    UnknownOptionError,
+    fill_name,
+    is_dry_run,
+    resolve_save_path,
+)
 from puq_magics.magics.views import media_view
 from puq_magics.outputs.results import TranscriptResult
 from puq_magics.outputs.views.media import QuietMediaView
@@ -43,12 +50,12 @@ def run_transcription(
         show_recorder(session, args)
         return None
     spec = build_spec(session, args, find_audio(audio_name, variables))
-    if args.dry_run:
+    if is_dry_run(args):
         summary = f"{spec.source.name}: {spec.source.upload.size:,} bytes, sent as {spec.source.upload.name}"
-        show_dry_run(session, TranscribeCall(spec), summary)
+        show_dry_run(session, args, TranscribeCall(spec), summary)
         return None
     view = media_view(session, args, f"transcribing with {spec.model}")
-    return transcribe(session, spec, view, args.out)
+    return transcribe(session, spec, view, args.out, over_budget=args.over_budget)
 
 
 def show_recorder(session: Session, args: argparse.Namespace) -> None:
@@ -71,7 +78,8 @@ def show_recorder(session: Session, args: argparse.Namespace) -> None:
     def _transcribe_recording(data: bytes, mime: str) -> None:
         try:
             spec = build_next_spec(session, args, from_recording(data, mime))
-            result = transcribe(session, spec, QuietMediaView(), args.out)
+            view, over_budget = QuietMediaView(), args.over_budget
+            result = transcribe(session, spec, view, args.out, over_budget=over_budget)
         except (PuqError, KeyboardInterrupt) as exc:
             where = _save_recording(data)
             if isinstance(exc, PuqError):

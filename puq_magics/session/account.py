@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from puq_magics.api.types import Model, Usage
 from puq_magics.core.errors import APIError, NotFoundError
 from puq_magics.session.budget import CallInfo, CostTracker, Estimate, find_model, usage_cost
@@ -54,27 +57,44 @@ class Account:
         start = self.model_list.balance_at_start
         return None if start is None or self.last_balance is None else start - self.last_balance
 
-    def reserve(self, info: CallInfo) -> float:
-        """Reserve the estimated cost of a call; release it afterwards. Raises BudgetError."""
+    def restart_count(self) -> None:
+        """Start anew the count of what was spent: of the estimates, and of the balance's change."""
+        self.costs.reset()
+        self.model_list.forget_balance()
+        self.last_balance = None
+
+    @contextmanager
+    def reserve(self, info: CallInfo, *, over_budget: bool = False) -> Iterator[None]:
+        """Reserve the estimated cost of a call while it runs. Raises BudgetError, unless ``over_budget``."""
         budget = self._settings.budget
         if budget is None:
-            return 0.0
+            yield
+            return
         self._refresh_balance()
         if not self.model_list.cached:
             self.model_list.fetch_in_background()
             self.model_list.wait()  # soon: a look in the background is a quick one, and not repeated at once
-        return self.costs.reserve(budget, self.estimate(info), self.balance_drop)
+        estimate = self.estimate(info)
+        with self.costs.reserve(budget, estimate, self.last_balance, over_budget=over_budget):
+            yield
 
     def record_cost(self, info: CallInfo, usage: Usage | None, *, complete: bool) -> float | None:
-        """Record and return the cost of a call that has ended."""
+        """Record and return the cost of a call that has ended.
+
+        It is what the router reports, else by the list's prices for the tokens that it reports, else the fall of
+        the balance, which is watched while there is a budget, else by the list's prices for the input's length.
+        """
+        fall = None
+        if self.costs.watches_balance:
+            self._refresh_balance()
+            fall = self.costs.balance_fall(self.last_balance)
         reported = None if usage is None else usage.cost
         cost = self.cost(info.model, usage) if reported is None else reported
-        if cost is None and self._settings.budget is not None:
-            before = self.last_balance
-            self._refresh_balance()
-            if before is not None and self.last_balance is not None and self.last_balance < before:
-                cost = before - self.last_balance
-        self.costs.record(info, cost, usage, complete=complete)
+        if cost is None and fall:
+            cost = fall
+        if cost is None and info.kind != "chat":
+            cost = self.cost(info.model, self.costs.assumed_usage(info, self.model(info.model)))
+        self.costs.record(info, cost, usage, complete=complete, balance_fall=fall)
         return cost
 
     def charge_estimate(self, info: CallInfo) -> None:

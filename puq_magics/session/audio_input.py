@@ -7,14 +7,19 @@ import re
 import shlex
 import sys
 import wave
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO, TextIOBase
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from puq_magics.core.audio_duration import audio_duration
 from puq_magics.core.errors import InputError
 from puq_magics.core.files import expand_path, missing_file_error, missing_name_error, path_exists, quote_name
+from puq_magics.core.media_types import SNIFF_BYTES, detect_audio_type
 from puq_magics.outputs.results import SpeechResult
 
 if TYPE_CHECKING:
@@ -40,6 +45,16 @@ class AudioInput:
     note: str = ""
     #: The file that is read; None for audio in memory.
     path: Path | None = None
+
+    @cached_property
+    def duration(self) -> float | None:
+        """Seconds of audio, by its headers; None if they do not tell."""
+        try:
+            with self.upload.open() as file, _whole_content(file) as content:
+                kind = detect_audio_type(content[:SNIFF_BYTES])
+                return audio_duration(content, kind.format) if kind is not None else None
+        except (OSError, ValueError):  # it has gone since, or was truncated
+            return None
 
 
 def find_audio(text: str, variables: Mapping[str, Any]) -> AudioInput:
@@ -99,6 +114,18 @@ def exists(text: str) -> bool:
         return bool(text.strip()) and path_exists(_path(text.strip()))
     except InputError:
         return False
+
+
+@contextmanager
+def _whole_content(file: BinaryIO) -> Iterator[bytes | mmap]:
+    """Yield the content of a file, mapped into memory if it is one of the system's."""
+    try:
+        mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
+    except (OSError, ValueError):  # a file in memory has no number
+        yield file.read()
+        return
+    with mapped:
+        yield mapped
 
 
 # --- paths ---------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -110,17 +110,35 @@ class Interrupted(KeyboardInterrupt):
         return [f"KeyboardInterrupt: the answer was interrupted. {kept}"]
 
 
-def run_call(session: Session, call: Call[R, V], view: V, out: str | None = None) -> R:
+def run_call(
+    session: Session, call: Call[R, V], view: V, out: str | None = None, *, over_budget: bool = False
+) -> R:
     """Make a call in five steps: reserve its cost, run it, finalize, record and show its result.
 
     The result is stored as soon as there is one, in ``_puq`` and in the variable ``out``, and the last three steps
     are each made even if the one before fails. A call that fails after a part of its answer has arrived has a
-    result, too; its error is raised at the end. Raises BudgetError before anything is sent, Interrupted, APIError,
-    and what ``finalize`` raises.
+    result, too; its error is raised at the end. Raises BudgetError before anything is sent, unless ``over_budget``;
+    Interrupted, APIError, and what ``finalize`` raises.
     """
+    with ExitStack() as reservation:
+        return _run(session, call, GuardedView(view), out, reservation, over_budget=over_budget)
+
+
+def _run(
+    session: Session,
+    call: Call[R, V],
+    guarded_view: GuardedView,
+    out: str | None,
+    reservation: ExitStack,
+    *,
+    over_budget: bool,
+) -> R:
     router, account = session.router(), session.account()
-    guarded_view = GuardedView(view)
-    started_at, problem = _reserve_and_run(router, account, call, cast(V, guarded_view))
+
+    def _reserve() -> None:
+        reservation.enter_context(account.reserve(call.info, over_budget=over_budget))
+
+    started_at, problem = _reserve_and_run(router, account, call, cast(V, guarded_view), _reserve)
     is_interrupted = isinstance(problem, KeyboardInterrupt)
     result = call.result(_status(problem))
     result.latency = None if started_at is None else monotonic() - started_at
@@ -169,12 +187,12 @@ def unsaved_hint(subject: str) -> Iterator[None]:
 
 
 def _reserve_and_run(
-    router: Router, account: Account, call: Call[R, V], view: V
+    router: Router, account: Account, call: Call[R, V], view: V, reserve: Callable[[], None]
 ) -> tuple[float | None, APIError | KeyboardInterrupt | None]:
     """Return when the call was started (None: an interrupt was earlier), and what ended it early, if anything."""
-    reserved, started_at = 0.0, None
+    started_at = None
     try:
-        reserved = account.reserve(call.info)
+        reserve()
         started_at = monotonic()
         # The prices, which are needed at the end, are fetched while the answer arrives.
         account.model_list.fetch_in_background(balance=True)
@@ -193,8 +211,6 @@ def _reserve_and_run(
     except BaseException:
         view.abandon()
         raise
-    finally:
-        account.costs.release(reserved)
     return started_at, None
 
 
@@ -226,6 +242,7 @@ def _record_cost(
     if problem is None or (has_data and not isinstance(problem, APIStatusError)):
         account.model_list.wait(_PRICES_TIMEOUT if problem is None else 0.0)
         result.cost = account.record_cost(call.info, usage, complete=problem is None)
+        result.tells_unknown_cost = call.info.kind != "chat"
     elif _may_be_charged(problem):
         account.charge_estimate(call.info)
 

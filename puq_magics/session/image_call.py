@@ -15,7 +15,7 @@ from puq_magics.outputs.results import ImageResult
 from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.views.progress import Ticker
 from puq_magics.prompts.token_estimate import estimate_tokens
-from puq_magics.session.budget import CallInfo
+from puq_magics.session.budget import DEFAULT_MEGAPIXELS, CallInfo
 from puq_magics.session.calls import run_call, unsaved_hint
 from puq_magics.session.session import Session
 
@@ -46,12 +46,14 @@ class ImageSpec:
         return number if isinstance(number, int) and number > 0 else 1
 
 
-def image(session: Session, spec: ImageSpec, view: MediaView, out: str | None = None) -> ImageResult:
+def image(
+    session: Session, spec: ImageSpec, view: MediaView, out: str | None = None, *, over_budget: bool = False
+) -> ImageResult:
     """Generate images, show and store them with ``run_call``.
 
     Raises InputError if they cannot be saved; they are in ``_puq`` then.
     """
-    return run_call(session, ImageCall(spec), view, out)
+    return run_call(session, ImageCall(spec), view, out, over_budget=over_budget)
 
 
 class ImageCall:
@@ -65,7 +67,13 @@ class ImageCall:
     def info(self) -> CallInfo:
         """Facts for the budget and the ledger."""
         spec = self._spec
-        return CallInfo("image", spec.model, estimate_tokens(spec.prompt), count=spec.count)
+        return CallInfo(
+            "image",
+            spec.model,
+            estimate_tokens(spec.prompt),
+            count=spec.count,
+            megapixels=_megapixels(spec.params.get("size")),
+        )
 
     def request(self, router: Router) -> Request:
         """Return the request that ``run`` sends."""
@@ -133,6 +141,14 @@ class ImageCall:
                 "One valid image is in _puq." if number == 1 else f"{number} valid images are in _puq."
             )
         save_partial(error, [*partial.rejected, *_url_response(partial.raw)])
+
+
+def _megapixels(size: object) -> float:
+    """Return the megapixels of a size such as ``1024x1024``, of 2**20 pixels each."""
+    width, _, height = str(size).partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        return DEFAULT_MEGAPIXELS
+    return int(width) * int(height) / 2**20
 
 
 def _url_response(raw: Mapping[str, Any]) -> list[bytes]:

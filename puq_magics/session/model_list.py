@@ -59,6 +59,10 @@ class ModelList:
         if self._balance_at_start is None:
             self._balance_at_start = balance
 
+    def forget_balance(self) -> None:
+        """Make the next balance that is seen the first one."""
+        self._balance_at_start, self._balance_requested = None, False
+
     def fetch(self, *, refresh: bool = False) -> Mapping[str, Model]:
         """The models; asks the router for them at the first time. Raises APIError."""
         self.wait()

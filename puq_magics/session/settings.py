@@ -85,7 +85,10 @@ class PuqMagics(Configurable):
         help="Characters that a speech model takes at once; longer texts are split at sentences.",
     ).tag(config=True)
     budget = Float(
-        None, allow_none=True, min=0.0, help="Credits that this session may spend; none by default."
+        None,
+        allow_none=True,
+        min=0.0,
+        help="Credits that this session may spend, by estimates; none by default.",
     ).tag(config=True)
     price_unit = Integer(
         1_000_000, min=1, help="How many tokens the model list's prices are for; estimates rest on it."

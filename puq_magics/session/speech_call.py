@@ -132,7 +132,9 @@ class SpeechSpec:
         return chunks
 
 
-def speak(session: Session, spec: SpeechSpec, view: MediaView, out: str | None = None) -> SpeechResult:
+def speak(
+    session: Session, spec: SpeechSpec, view: MediaView, out: str | None = None, *, over_budget: bool = False
+) -> SpeechResult:
     """Convert text to speech, show and store the audio with ``run_call``.
 
     Raises InputError for a text whose parts could not be joined, before anything is sent; and when the audio could
@@ -140,7 +142,7 @@ def speak(session: Session, spec: SpeechSpec, view: MediaView, out: str | None =
     """
     call = SpeechCall(spec)
     try:
-        return run_call(session, call, view, out)
+        return run_call(session, call, view, out, over_budget=over_budget)
     except APIError as error:
         call.add_hint(error)
         raise

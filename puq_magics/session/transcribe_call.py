@@ -43,13 +43,18 @@ class TranscribeSpec:
 
 
 def transcribe(
-    session: Session, spec: TranscribeSpec, view: MediaView, out: str | None = None
+    session: Session,
+    spec: TranscribeSpec,
+    view: MediaView,
+    out: str | None = None,
+    *,
+    over_budget: bool = False,
 ) -> TranscriptResult:
     """Transcribe a recording, show and store the transcript with ``run_call``.
 
     Raises InputError if they cannot be saved; they are in ``_puq`` then.
     """
-    return run_call(session, TranscribeCall(spec), view, out)
+    return run_call(session, TranscribeCall(spec), view, out, over_budget=over_budget)
 
 
 class TranscribeCall:
@@ -66,7 +71,7 @@ class TranscribeCall:
     @property
     def info(self) -> CallInfo:
         """Facts for the budget and the ledger."""
-        return CallInfo("transcription", self._spec.model)
+        return CallInfo("transcription", self._spec.model, read_audio_seconds=self._audio_seconds)
 
     def request(self, router: Router) -> Request:
         """Return the request that ``run`` sends."""
@@ -127,6 +132,11 @@ class TranscribeCall:
         if self._spec.save is not None and result.has_content and not result.status:
             with unsaved_hint("The text is"):
                 result.save(self._spec.save, force=self._spec.force)
+
+    def _audio_seconds(self) -> float | None:
+        """Return the recording's seconds: as the router says, else by its headers."""
+        heard = self._received
+        return (heard and heard.duration) or self._spec.source.duration
 
     @property
     def _received(self) -> Transcript | None:

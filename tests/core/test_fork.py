@@ -139,7 +139,7 @@ def test_locks_held_during_a_fork_do_not_hold_the_child() -> None:
 
         def _child() -> bool:
             models.wait()
-            costs.release(0.0)
+            costs.balance_fall(None)
             with ledger._lock:
                 return models._lock.acquire(timeout=0)
 

@@ -223,8 +223,10 @@ def test_a_dry_run_shows_the_very_request_and_sends_nothing(sandbox_shell: Any, 
     assert sandbox.requests == before
     assert ran.value is None
     assert sandbox.token not in ran.out
-    command, _, note = ran.out.strip().partition("\n\n")
+    note, messages, command = ran.out.strip().split("\n\n", 2)
     assert note.endswith("nothing was sent")
+    messages, _, command = f"{messages}\n\n{command}".rpartition("\n\n")
+    assert messages == "system: it's\n\nuser: say \"it's\" {x}"
     words = shlex.split(command)
     assert f"{sandbox.base_url}/v1/chat/completions" in words
     assert "Authorization: Token $PUQ_API_KEY" in words
@@ -238,9 +240,22 @@ def test_an_earlier_cell_is_filled_in_as_it_was_typed(sandbox_shell: Any) -> Non
     assert sandbox_shell.names["r"].messages[-1]["content"] == "See %puq_chat -q first"
 
 
+def test_a_dry_run_shortens_a_long_curl_line(sandbox_shell: Any) -> None:
+    sandbox_shell.run("words = 'wren ' * 1_000")
+    short = sandbox_shell.run("%puq_chat --dry-run {{words}}").out.rpartition("\n\n")[2]
+    whole = sandbox_shell.run("%puq_chat --dry-run --full {{words}}").out.rpartition("\n\n")[2]
+    assert len(short) < 1_000 < 5_000 < len(whole)
+    left_out = re.search(r" …\(([\d,]+) more characters; --full shows them\)… ", short)
+    assert left_out is not None
+    assert len(short) - len(left_out[0]) + int(left_out[1].replace(",", "")) == len(whole)
+    assert whole.startswith(short[: left_out.start()])
+    assert whole.endswith(short[left_out.end() :])
+    assert "--full is for --dry-run" in str(sandbox_shell.error("%puq_chat --full hi"))
+
+
 def test_a_dry_run_needs_no_key(shell: Any, monkeypatch: Any) -> None:
     ran = shell.run("%puq_chat --dry-run -m openai/gpt-4o hi")
-    assert ran.out.startswith("curl -N https://api.puq.ai/v1/chat/completions -H ")
+    assert "\n\nuser: hi\n\ncurl -N https://api.puq.ai/v1/chat/completions -H " in ran.out
     assert isinstance(shell.error("%puq_chat -m openai/gpt-4o hi"), MissingKeyError)
 
 
@@ -250,7 +265,7 @@ def test_help_documents_every_option(sandbox_shell: Any) -> None:
     text = sandbox_shell.run("%puq_chat?").out
     flags = [flag for option in CHAT_COMMAND.options for flag in option.flags]
     assert [flag for flag in flags if flag not in text] == []
-    assert len(flags) == 26
+    assert len(flags) == 28
     assert "the value of the magic" in text
 
 
@@ -459,11 +474,11 @@ def test_a_dry_run_says_what_goes_along_and_what_was_cut(sandbox_shell: Any, fol
 
 def test_a_dry_run_leaves_out_the_data_of_images(sandbox_shell: Any, folder: Path) -> None:
     Image.effect_noise((200, 200), 50).save(folder / "noise.png")
-    ran = sandbox_shell.run("%puq_chat --dry-run -a noise.png -a notes.md hi")
+    ran = sandbox_shell.run("%puq_chat --dry-run --full -a noise.png -a notes.md hi")
     assert "more characters)" in ran.out
     assert len(ran.out) < 3_000
     assert re.search(r"user: hi\n\nwith it: an image \(PNG, \d\d kB\)\n\nFile notes.md", ran.out)
-    words = shlex.split(ran.out.partition("\n\nuser: ")[0])
+    words = shlex.split(ran.out[ran.out.index("\n\ncurl ") :])
     request = json.loads(words[words.index("--data-raw") + 1])
     assert [part["type"] for part in request["messages"][0]["content"]] == ["text", "image_url", "text"]
 

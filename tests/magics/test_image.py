@@ -164,7 +164,7 @@ def test_a_dry_run_sends_nothing(shell: Any, use_responses: UseResponses) -> Non
     server = use_responses(ONE_IMAGE)
     ran = shell.run("%puq_image --dry-run --size 256x256 -n 2 it's a kite")
     assert ran.value is None
-    assert ran.out.startswith(f"curl -N {server.url}/v1/images/generations ")
+    assert f"\n\ncurl -N {server.url}/v1/images/generations " in ran.out
     assert '"size": "256x256", "n": 2' in ran.out
     assert "prompt: it's a kite" in ran.out
     assert "nothing was sent" in ran.out

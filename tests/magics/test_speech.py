@@ -108,7 +108,7 @@ def test_a_router_that_knows_no_such_voice(media_shell: Any, work_folder: Path) 
 def test_a_dry_run_tells_the_parts_and_sends_nothing(shell: Any, use_responses: UseResponses) -> None:
     server = use_responses(wav(1))
     out = shell.run(f"%puq_speak --dry-run --voice alloy {SENTENCE * 2}Last.").out
-    assert out.startswith(f"curl -N {server.url}/v1/audio/speech ")
+    assert f"\n\ncurl -N {server.url}/v1/audio/speech " in out
     assert "in 2 requests like this" in out
     assert "part 2: " in out
     assert server.requests == []

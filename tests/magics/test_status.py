@@ -129,12 +129,75 @@ def test_a_call_that_would_exceed_the_budget_is_not_sent(shell: Any, sandbox: An
     assert len(paid(sandbox)) == 1
 
 
-def test_what_others_spend_of_the_balance_counts_too(shell: Any, sandbox: Any) -> None:
+def test_what_others_spend_of_the_balance_does_not_count(shell: Any, sandbox: Any) -> None:
     shell.run("%config PuqMagics.budget = 0.5\n%puq_chat hi")
     sandbox.configure(balance=sandbox.balance - 1)
+    shell.run("%puq_chat hi")
+    assert "0.5 credits left" in row(shell.run("%puq").out, "budget")
+
+
+def test_what_calls_take_of_the_balance_counts_where_the_prices_say_less(shell: Any, sandbox: Any) -> None:
+    shell.run("%config PuqMagics.price_unit = 1_000_000_000\n%config PuqMagics.budget = 0.00001")
+    shell.run("%puq_chat hi")
     error = shell.error("%puq_chat hi")
     assert isinstance(error, BudgetError)
     assert "by the balance" in str(error)
+    shell.run("%puq_chat --over-budget hi")
+    shell.run("%puq_sandbox --balance 7")  # starts the count anew
+    assert "0.00001 credits left" in row(shell.run("%puq").out, "budget")
+    assert row(shell.run("%puq").out, "balance") == "7.00 credits"
+    shell.run("%puq_chat hi")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "%puq_image -q a kite",
+        "%puq_speak -q hello",
+        "%puq_transcribe sound",
+        "%puq_chat hi",
+        "%%puq_chat\nhi",
+    ],
+)
+def test_the_first_call_of_any_kind_keeps_to_the_budget(shell: Any, sandbox: Any, call: str) -> None:
+    shell.run("s = %puq_speak -q Good morning, everybody.\nsound = s.audio\n%puq_sandbox --balance 100")
+    before = len(paid(sandbox))
+    shell.run("%config PuqMagics.budget = 0.0000001")
+    error = shell.error(call)
+    assert isinstance(error, BudgetError)
+    assert "by the list's prices and" in str(error)
+    assert len(paid(sandbox)) == before
+    magic, line_end, rest = call.partition(" ") if "\n" not in call else call.partition("\n")
+    allowed = f"{magic} --over-budget{line_end}{rest}"
+    cost = shell.run(allowed).value.cost
+    assert cost == pytest.approx(100 - sandbox.balance)
+    assert isinstance(shell.error(call), BudgetError)
+
+
+def test_a_dry_run_tells_what_the_budget_has_against_it(shell: Any, sandbox: Any) -> None:
+    shell.run("%puq_models -q\n%config PuqMagics.budget = 0.0000001")
+    out = shell.run("%puq_chat --dry-run hi").out
+    assert "\n\nthis call would exceed the budget of 0.0000001 credits" in out
+
+
+def test_speech_and_transcription_have_a_cost_by_the_lists_prices(shell: Any, sandbox: Any) -> None:
+    shell.run("%puq_models -q\ns = %puq_speak -q Good morning, everybody.")
+    assert shell.names["s"].cost == pytest.approx(100 - sandbox.balance)
+    before = sandbox.balance
+    shell.run("t = %puq_transcribe -q s\nusage = %puq_usage -q")
+    assert shell.names["t"].cost == pytest.approx(before - sandbox.balance, rel=0.1)
+    assert shell.names["usage"].total.without_cost == 0
+
+
+def test_a_footer_says_that_a_cost_is_not_known(shell: Any, serve: Any) -> None:
+    def _answer(connection: Any) -> None:
+        connection.send_head("200 OK", "application/json")
+        connection.send(b'{"text": "Good morning.", "models": []}')
+
+    server = serve(_answer, serves_lists=True)
+    shell.run(f"%config PuqMagics.base_url = '{server.url}'")
+    shell.names["sound"] = b"ID3" + bytes(64)
+    assert " · cost not known · " in shell.run("%puq_transcribe -m a/whisper sound").out
 
 
 def test_without_balance_the_error_has_balance_and_estimate(shell: Any, sandbox: Any) -> None:
@@ -171,12 +234,14 @@ def test_settings_reach_the_lists_too(shell: Any, serve: Any) -> None:
     assert shell.session.account() is account
 
 
-def test_a_budget_without_prices_and_balance_is_refused(shell: Any, serve: Any) -> None:
+def test_without_prices_a_budget_refuses_all_calls(shell: Any, serve: Any) -> None:
     server = serve(lambda connection: connection.send_done())
     shell.run(f"%config PuqMagics.base_url = '{server.url}'\n%config PuqMagics.budget = 1")
     error = shell.error("%puq_chat -m a/b hi")
     assert isinstance(error, BudgetError)
-    assert "cannot be kept here" in str(error)
+    assert "cannot be estimated, and a budget of 1 credits is set: the price of a/b is not known" in str(
+        error
+    )
     assert server.requests == []
 
 

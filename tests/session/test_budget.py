@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import mul
+
 import pytest
 
 from puq_magics.api.types import Model, Usage
@@ -64,63 +66,129 @@ def test_several_answers_cost_several_times() -> None:
     assert CostTracker().estimate(info, MINI, UNIT).cost == 1_000 * 8 / UNIT
 
 
-def test_speech_costs_by_its_characters() -> None:
-    costs = CostTracker()
-    costs.record(CallInfo("speech", "a/tts", characters=1_000), 0.5, None)
-    assert costs.estimate(CallInfo("speech", "a/tts", characters=100), None, UNIT).cost == pytest.approx(0.05)
-
-
 def test_what_is_held_counts_until_it_is_released() -> None:
     costs, estimate = CostTracker(), Estimate(0.3, "so")
-    reserved = costs.reserve(0.5, estimate, None)
-    with pytest.raises(BudgetError):
-        costs.reserve(0.5, estimate, None)
-    costs.release(reserved)
-    assert costs.reserve(0.5, estimate, None) == 0.3
+    with costs.reserve(0.5, estimate, None):
+        with pytest.raises(BudgetError), costs.reserve(0.5, estimate, None):
+            pass
+        with costs.reserve(0.5, estimate, None, over_budget=True):
+            pass
+    with costs.reserve(0.5, estimate, None):
+        pass
 
 
-def test_without_prices_and_balance_no_budget_can_be_kept() -> None:
-    with pytest.raises(BudgetError, match="cannot be kept here"):
-        CostTracker().check(0.5, Estimate(None, "the price is not known"), None)
+PRICED = Model("a/priced", "Priced", input_price=15.0, output_price=40.0)
 
 
-def test_images_are_estimated_by_what_images_cost_so_far() -> None:
+@pytest.mark.parametrize(
+    ("info", "model", "tokens", "words"),
+    [
+        (CallInfo("speech", "a/x", 9, characters=1_000), MINI, (1_000, 2_000), "1,000 characters as tokens"),
+        (CallInfo("speech", "a/x", characters=1_000), Model("a/x", "X", input_price=15.0), (1_000, 0), ""),
+        (
+            CallInfo("transcription", "a/x", read_audio_seconds=lambda: 60.0),
+            PRICED,
+            (600, 240),
+            "10 tokens a second",
+        ),
+        (
+            CallInfo("transcription", "a/x", read_audio_seconds=lambda: 60.0),
+            Model("a/x", "X", input_price=1),
+            (600, 0),
+            "",
+        ),
+        (CallInfo("image", "a/x", 7, count=2, megapixels=1.0), PRICED, (7, 8_320), "8,320 tokens of image"),
+        (CallInfo("image", "a/x", 7), Model("a/x", "X", output_price=40.0), (0, 6_240), "6,240 tokens"),
+    ],
+)
+def test_media_are_estimated_by_the_lists_prices_for_their_length(
+    info: CallInfo, model: Model, tokens: tuple[int, int], words: str
+) -> None:
+    estimate = CostTracker().estimate(info, model, UNIT)
+    prices = model.input_price or 0.0, model.output_price or 0.0
+    assert estimate.cost == pytest.approx(sum(map(mul, tokens, prices)) / UNIT)
+    assert "by the list's prices and " in str(estimate)
+    assert words in str(estimate)
+
+
+@pytest.mark.parametrize(
+    ("info", "model", "words"),
+    [
+        (CallInfo("image", "a/x"), None, "the price of a/x is not known"),
+        (CallInfo("image", "a/x"), Model("a/x", "X", input_price=1.0), "the price of a/x is not known"),
+        (CallInfo("speech", "a/x", characters=5), Model("a/x", "X"), "the price of a/x is not known"),
+        (CallInfo("transcription", "a/x"), PRICED, "the length of the recording is not known"),
+        (
+            CallInfo("transcription", "a/x", read_audio_seconds=lambda: None),
+            PRICED,
+            "the length of the recording is not known",
+        ),
+    ],
+)
+def test_what_cannot_be_estimated_is_refused(info: CallInfo, model: Model | None, words: str) -> None:
     costs = CostTracker()
-    assert costs.estimate(CallInfo("image", "a/image"), None, UNIT).cost is None
+    estimate = costs.estimate(info, model, UNIT)
+    assert estimate.cost is None
+    with pytest.raises(BudgetError, match=f"a budget of 0.5 credits is set: {words}") as caught:
+        costs.check(0.5, estimate)
+    assert "--over-budget allows one call" in str(caught.value.hint)
+
+
+def test_without_a_price_by_the_dearest_such_call_so_far() -> None:
+    costs = CostTracker()
     costs.record(CallInfo("image", "a/image", count=2), 0.08, None)
-    costs.record(CallInfo("speech", "a/tts"), 5.0, None)
-    estimate = costs.estimate(CallInfo("image", "another/image", count=3), None, UNIT)
+    costs.record(CallInfo("image", "a/image", count=2), 0.04, None)
+    costs.record(CallInfo("image", "b/image", count=2), 5.0, None)
+    estimate = costs.estimate(CallInfo("image", "a/image", count=3), None, UNIT)
     assert estimate.cost == pytest.approx(0.12)
-    assert "mean of 1 such calls of other models" in str(estimate)
+    assert "by the dearest such call so far" in str(estimate)
+    assert costs.estimate(CallInfo("image", "another/image"), None, UNIT).cost is None
 
 
 def test_the_budget_counts_estimate_or_balance_whichever_is_larger() -> None:
-    costs = CostTracker()
-    costs.record(CallInfo("chat", MINI.code), 0.2, None)
-    costs.check(0.5, Estimate(0.3, "so"), None)
+    costs, info = CostTracker(), CallInfo("chat", MINI.code)
+    costs.record(info, 0.2, None)
+    costs.check(0.5, Estimate(0.3, "so"))
     with pytest.raises(BudgetError, match=r"0\.2 credits are spent \(by estimate"):
-        costs.check(0.5, Estimate(0.31, "so"), 0.1)
+        costs.check(0.5, Estimate(0.31, "so"))
+    costs.record(info, 0.1, None, balance_fall=0.2)
     with pytest.raises(BudgetError, match=r"0\.4 credits are spent \(by the balance"):
-        costs.check(0.5, Estimate(0.2, "so"), 0.4)
+        costs.check(0.5, Estimate(0.2, "so"))
+    costs.reset()
+    costs.check(0.5, Estimate(0.5, "so"))
+
+
+def test_a_fall_of_the_balance_counts_while_calls_run_and_once() -> None:
+    costs, free = CostTracker(), Estimate(0.0, "free")
+    with costs.reserve(1.0, free, 10.0):
+        assert costs.watches_balance
+        with costs.reserve(1.0, free, 9.0):
+            assert costs.balance_fall(8.0) == 2.0
+        assert costs.balance_fall(7.5) == 0.5
+        assert costs.balance_fall(9.5) == 0.0  # a top-up
+    assert not costs.watches_balance
+    with costs.reserve(1.0, free, 5.0):  # others have spent meanwhile
+        assert costs.balance_fall(5.0) == 0.0
+        assert costs.balance_fall(None) is None
+        assert not costs.watches_balance
 
 
 def test_a_refusal_says_how_to_go_on() -> None:
     with pytest.raises(BudgetError) as caught:
-        CostTracker().check(0.5, Estimate(0.75, "by the list's prices"), None)
+        CostTracker().check(0.5, Estimate(0.75, "by the list's prices"))
     assert caught.value.hint is not None
-    assert "Nothing was sent" in caught.value.hint
+    assert "Nothing was sent. --over-budget allows one call" in caught.value.hint
     assert "%config PuqMagics.budget = 2" in caught.value.hint
 
 
 def test_a_budget_that_is_used_up_lets_only_free_calls_through() -> None:
     costs = CostTracker()
-    unknown = Estimate(None, "not known")
-    costs.check(0.5, unknown, 0.4)
+    costs.record(CallInfo("chat", MINI.code), 0.5, None)
     with pytest.raises(BudgetError):
-        costs.check(0.5, unknown, 0.5)
-    costs.check(0.5, Estimate(0.0, "free"), 0.5)
+        costs.check(0.5, Estimate(0.1, "so"))
+    costs.check(0.5, Estimate(0.0, "free"))
     with pytest.raises(BudgetError):
-        CostTracker().check(0.0, unknown, 0.0)
+        CostTracker().check(0.0, Estimate(0.1, "so"))
 
 
 def test_an_answer_that_broke_off_is_counted_by_its_characters() -> None:

@@ -96,6 +96,8 @@ class Result(DisplayOnce):
     raw: Mapping[str, Any] = field(default_factory=dict)
     #: Whether the cell that is running has shown it, so that its value is not shown a second time.
     already_displayed: bool = field(default=False, init=False, compare=False)
+    #: True if the footer says that the cost is not known, where one could be expected.
+    tells_unknown_cost: bool = field(default=False, init=False, compare=False)
 
     @property
     def interrupted(self) -> bool:
@@ -119,6 +121,7 @@ class Result(DisplayOnce):
             model=self.model,
             usage=self.usage,
             cost=self.cost,
+            tells_unknown_cost=self.tells_unknown_cost,
             seconds=self.latency,
             finish_reason=self.finish_reason,
             status=self.status,

@@ -31,6 +31,7 @@ class Footer:
         model: str,
         usage: Usage | None = None,
         cost: float | None = None,
+        tells_unknown_cost: bool = False,
         seconds: float | None = None,
         finish_reason: str | None = None,
         status: str = "",
@@ -43,6 +44,8 @@ class Footer:
             facts.append(f"{usage.total_tokens:,} tokens")
         if cost is not None:
             facts.append(f"about {format_credits(cost)}")
+        elif tells_unknown_cost:
+            facts.append("cost not known")
         if seconds is not None:
             facts.append(f"{seconds:.1f} s")
         warnings = [text for text in (_finish_warning(finish_reason), status) if text]
