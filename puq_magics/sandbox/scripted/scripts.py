@@ -7,7 +7,6 @@ is cut. If JSON is requested, the answer is JSON generated from the request; a c
 from __future__ import annotations
 
 import json
-import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,108 +18,8 @@ from typing import Final, Literal, TypeAlias, cast
 
 from puq_magics.sandbox.chat_request import ChatRequest, Message
 from puq_magics.sandbox.scripted.json_answers import find_json_format, json_answer, malformed_json_answer
+from puq_magics.sandbox.scripted.sections import html_answer, requested_sections
 from puq_magics.sandbox.tokens import tokens
-
-_MOST: Final = 6
-_NAME: Final = r"[A-Za-z_]\w*"
-#: A block of the question's own, such as the cell that failed.
-_FENCE: Final = re.compile(r"(`{3,})(python|py|ipython)?[ \t]*")
-#: ``mean(values)``, ``a function called mean``, ``the function `mean```.
-_SIGNATURE: Final = re.compile(rf"(?<![\w.])({_NAME})\(((?:{_NAME}(?:, *{_NAME})*)?)\)")
-_CALLED: Final = re.compile(rf"\bfunction,? (?:called |named )`?({_NAME})|\bfunction `({_NAME})`")
-_MENDING: Final = re.compile(r"\b(?:fix|mend|repair|correct|error|exception|traceback)", re.IGNORECASE)
-
-
-def code_section(question: str) -> str:
-    """A heading and a block of Python."""
-    blocks = sorted(_blocks(question), key=lambda block: not block[0])  # a traceback says no language
-    if blocks and _MENDING.search(question):
-        return f"## Your code again\n\n{_fenced(_echo_cell(blocks[0][1]))}"
-    variables = _variables(question)
-    if variables:
-        return f"## Code on what you named\n\n{_fenced(_describing(question, variables))}"
-    return f"## Code that counts them\n\n{_fenced(_counting(question))}"
-
-
-def _blocks(question: str) -> Iterator[tuple[str, str]]:
-    """Yield the language, which may be empty, and the code of each fenced block."""
-    fence, language = "", ""
-    lines: list[str] = []
-    for line in question.split("\n"):
-        if fence and line.rstrip(" \t") == fence:
-            yield language, "\n".join(lines)
-            fence = ""
-        elif fence:
-            lines.append(line)
-        elif opening := _FENCE.fullmatch(line):
-            fence, language, lines = opening[1], opening[2] or "", []
-
-
-def _fenced(code: str) -> str:
-    longest = max((len(ticks) for ticks in re.findall(r"`{3,}", code)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{fence}python\n{code}\n{fence}\n\n"
-
-
-def _echo_cell(cell: str) -> str:
-    return f"# Scripted by the sandbox: your code as it came. A model would mend it.\n{cell}"
-
-
-def _function(question: str) -> str:
-    """The function's name that the question gives; empty when it gives none."""
-    called = _CALLED.search(question)
-    if called is not None:
-        return _checked(called[1] or called[2])
-    signature = _SIGNATURE.search(question)
-    return _checked(signature[1]) if signature else ""
-
-
-def _variables(question: str) -> list[str]:
-    """The names in backticks, or those between a function's brackets."""
-    signature = _SIGNATURE.search(question)
-    inside = re.findall(_NAME, signature[2]) if signature else []
-    ticked = re.findall(rf"`({_NAME})`", question)
-    own = _function(question)
-    names = dict.fromkeys(name for name in (*inside, *ticked) if name != own and _checked(name))
-    return list(names)[:_MOST]
-
-
-def _checked(name: str) -> str:
-    return "" if keyword.iskeyword(name) else name
-
-
-def _describing(question: str, variables: list[str]) -> str:
-    name = _function(question) or "describe"
-    parameters = ", ".join(variables)
-    pairs = ", ".join(f"{variable!r}: {variable}" for variable in variables)
-    return (
-        f"def {name}({parameters}):\n"
-        '    """Content of each value what it is, and how long."""\n'
-        f"    values = {{{pairs}}}\n"
-        "    return {\n"
-        '        name: (type(value).__name__, len(value) if hasattr(value, "__len__") else 1)\n'
-        "        for name, value in values.items()\n"
-        "    }"
-    )
-
-
-def _counting(question: str) -> str:
-    words = re.findall(r"\w+", question)[:_MOST]
-    name = _function(question)
-    if not name:
-        return (
-            f"words = {words!r}\n"
-            "lengths = {word: len(word) for word in words}\n"
-            "print(max(lengths, key=lengths.get), sum(lengths.values()) / len(lengths))"
-        )
-    return (
-        f"words = {words!r}\n\n\n"
-        f"def {name}(words):\n"
-        '    """The letters of each word."""\n'
-        "    return {word: len(word) for word in words}\n\n\n"
-        f"{name}(words)"
-    )
-
 
 #: The fields of a message that words go to.
 Field: TypeAlias = Literal["content", "reasoning_content"]
@@ -252,62 +151,12 @@ def _rest(text: str, came: str) -> str | None:
     return text[place + len(tail) :] if place >= 0 else None
 
 
-_ROWS = 6
-#: Characters of a question that are read.
-_READ: Final = 50_000
-
-
-def requested_sections(question: str, told: str = "") -> Iterator[str]:
-    """Yield a sentence about the question, and the sections that the question or the system prompt names."""
-    question = question[:_READ]
-    asked = [make for pattern, make in _PARTS if re.search(pattern, f"{question}\n{told}", re.IGNORECASE)]
-    yield _sentence(_words(question))
-    for make in asked:
-        yield make(question)
-
-
-def _words(question: str) -> list[str]:
-    return re.findall(r"\w+", question)
-
-
-def _sentence(words: list[str]) -> str:
-    if not words:
-        return "There is not a single word in it.\n\n"
-    longest = max(words, key=len)
-    number = "**1 word**" if len(words) == 1 else f"**{len(words)} words**"
-    return f"That is {number}; the longest is *{longest}*, with {len(longest)} letters.\n\n"
-
-
-def _table(question: str) -> str:
-    counts = {word.lower(): len(word) for word in _words(question)}
-    longest = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:_ROWS]
-    rows = "".join(f"| {word} | {length} | {'▇' * length} |\n" for word, length in longest)
-    return f"## A table of its words\n\n| Word | Letters | |\n| :-- | --: | :-- |\n{rows}\n"
-
-
-def _formula(question: str) -> str:
-    lengths = [len(word) for word in _words(question)] or [0]
-    mean = sum(lengths) / len(lengths)
-    return (
-        "## A formula for their mean length\n\n"
-        f"With \\(n = {len(lengths)}\\) words of lengths \\(x_i\\):\n\n"
-        f"\\[\n\\bar x = \\frac{{1}}{{n}} \\sum_{{i=1}}^{{n}} x_i "
-        f"= \\frac{{{sum(lengths)}}}{{{len(lengths)}}} \\approx {mean:.2f}\n\\]\n\n"
-    )
-
-
-_PARTS: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
-    (r"\btable", _table),
-    (r"\bcode|\bpython|\bprogram|\bfunction", code_section),
-    (r"\bformula|\bequation|\bmath", _formula),
-)
-
-
 Script: TypeAlias = Callable[[ChatRequest], Iterator[Action]]
 
 #: What every answer opens with.
 NOTICE: Final = "*Scripted by the sandbox; no model wrote this.*\n\n"
 _GIST = 160
+_EARLIER = 3  # turns that an answer quotes
 _LONGEST_URL = 80
 
 
@@ -317,6 +166,8 @@ def chat(request: ChatRequest) -> Iterator[Action]:
     told = "\n".join(message.text for message in request.messages if _asks_for_code_block(message))
     yield Content(NOTICE)
     yield Content(f"You asked:\n\n> {excerpt(question)}\n\n")
+    if earlier := _earlier_turns(request):
+        yield Content(earlier)
     if question.image_count:
         yield Content(f"With it came {_pictures(question)}; I saw no more of it than that.\n\n")
     yield from (Content(part) for part in requested_sections(question.text, told))
@@ -334,6 +185,8 @@ def short(request: ChatRequest) -> Iterator[Action]:
     yield Content(
         f"You asked, in **{_plural(len(question.text.split()), 'word')}**:\n\n> {excerpt(question)}\n\n"
     )
+    if earlier := _earlier_turns(request):
+        yield Content(earlier)
     yield Content(
         f"Your request held {_plural(came, 'message')}" + (", this one alone. " if came == 1 else ". ")
     )
@@ -412,12 +265,17 @@ def fail(_request: ChatRequest) -> Iterator[Action]:
     yield StreamFailure("The scripted model failed in mid-answer, as sandbox/fail always does")
 
 
-def _with_json(script: Script) -> Script:
-    """The script, but for a request that asks for JSON: that gets JSON, and nothing else."""
+def _with_formats(script: Script) -> Script:
+    """The script, but for a request that asks for JSON or HTML: that gets it, and nothing else."""
 
     def answer(request: ChatRequest) -> Iterator[Action]:
         asked = find_json_format(request)
-        yield from script(request) if asked is None else [Content(json_answer(request, asked))]
+        if asked is not None:
+            yield Content(json_answer(request, asked))
+        elif any(_asks_for_html(message) for message in request.messages):
+            yield Content(html_answer(request.last_user_message.text, NOTICE.strip("*\n")))
+        else:
+            yield from script(request)
 
     return answer
 
@@ -426,7 +284,7 @@ def _with_json(script: Script) -> Script:
 SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
     {
         **{
-            f"sandbox/{script.__name__}": partial(continue_answer, _with_json(script))
+            f"sandbox/{script.__name__}": partial(continue_answer, _with_formats(script))
             for script in (chat, short, think)
         },
         **{
@@ -448,6 +306,20 @@ def _asks_for_code_block(message: Message) -> bool:
     """True if a system prompt requests code."""
     text = message.text.lower()
     return message.role == "system" and "code" in text and bool(re.search(r"\bblock|\bfence|\bonly\b", text))
+
+
+def _asks_for_html(message: Message) -> bool:
+    """True if a system prompt requires HTML."""
+    return message.role == "system" and "HTML" in message.text
+
+
+def _earlier_turns(request: ChatRequest) -> str:
+    """Return a sentence on the turns before this one, with what the user said; empty if there are none."""
+    said = [message for message in request.messages if message.role == "user"][:-1]
+    if not said or request.messages[-1].role != "user":
+        return ""
+    quotes = "\n>\n> ".join(excerpt(message) for message in said[-_EARLIER:])
+    return f"This is turn {len(said) + 1} of a conversation. Before it you said:\n\n> {quotes}\n\n"
 
 
 def _pictures(message: Message) -> str:

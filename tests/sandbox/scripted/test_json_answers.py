@@ -163,7 +163,8 @@ def test_a_schema_in_words_will_do(turns: list[tuple[str, str]]) -> None:
 
 def test_any_json() -> None:
     made = json.loads(said("chat", request(QUESTION, response_format={"type": "json_object"})))
-    assert made == {"question": QUESTION[1], "words": 8, "longest": "Lovelace", "scripted": True}
+    assert made.pop("answer").startswith("A script knows none")
+    assert made == {"question": QUESTION[1], "scripted": True}
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_any_json_is_asked_for_in_words() -> None:
     asked = request(
         ("system", "Answer with one JSON document and nothing else."), ("user", "Count these words")
     )
-    assert json.loads(said("chat", asked))["words"] == 3
+    assert json.loads(said("chat", asked))["question"] == "Count these words"
 
 
 def test_an_answer_about_json_is_no_wish_for_it() -> None:
