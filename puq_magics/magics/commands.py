@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -405,6 +406,8 @@ def _with_short_interrupts(function: F) -> F:
         except KeyboardInterrupt as interrupt:
             if hasattr(interrupt, "_render_traceback_"):
                 raise
+        if sys.stdout.isatty():
+            print()  # noqa: T201 - below the question, or the ^C that the terminal shows
         raise MagicInterrupted(f"%{function.__name__} was interrupted.")
 
     return _run  # type: ignore[return-value]

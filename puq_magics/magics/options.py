@@ -272,13 +272,15 @@ class CommandLine:
         try:
             namespace: argparse.Namespace = self._parser.parse_args(options)
         except UsageError as exc:  # IPython's, for argparse's error, which has fields
-            cause, message = exc.__context__, str(exc)
+            cause, message, hint = exc.__context__, str(exc), self._usage_hint()
             if isinstance(cause, argparse.ArgumentError):
                 message = f"{cause.argument_name}: {cause.message}"
-            raise InputError(f"{message}.", hint=self._usage_hint()) from None
-        for value in vars(namespace).values():
+                hint = self._option_hint(str(cause.argument_name).partition("/")[0])
+            raise InputError(f"{message}.", hint=hint) from None
+        for name, value in vars(namespace).items():
             if isinstance(value, list) and (not value or [] in value):  # argparse's result for ``-a --``
-                raise InputError("-- is not a value.", hint=self._usage_hint())
+                flag = f"--{name.replace('_', '-')}"
+                raise InputError(f"{flag}: -- is not a value.", hint=self._option_hint(flag))
         namespace.option_notes = tuple(notes)
         return namespace
 
@@ -331,8 +333,12 @@ class CommandLine:
     def _usage_hint(self) -> str:
         if not self.options:
             return f"It has no options; %{self._name}? explains it."
-        longest = [max(opt.flags, key=len) for opt in self.options]
-        return f"The options are {', '.join(longest)}; -- ends them, %{self._name}? explains them."
+        return f"%{self._name}? shows the options; -- ends them."
+
+    def _option_hint(self, flag: str) -> str:
+        """Return what an option is for."""
+        description = str(self.by_flag[flag].argparse_kwargs["help"]) if flag in self.by_flag else ""
+        return f"{flag}: {description}. {self._usage_hint()}" if description else self._usage_hint()
 
 
 def _unquote(part: re.Match[str]) -> str:

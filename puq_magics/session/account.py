@@ -47,9 +47,13 @@ class Account:
         """Fetch the balance. Raises APIError, also if the router has none."""
         with self._connect(quick=quick) as router:
             balance = router.balance()
+        self.record_balance(balance)
+        return balance
+
+    def record_balance(self, balance: float) -> None:
+        """Record the balance as it is now."""
         self.model_list.record_balance(balance)
         self.last_balance = balance
-        return balance
 
     @property
     def balance_drop(self) -> float | None:

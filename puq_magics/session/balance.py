@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from puq_magics.core.errors import InvalidResponseError, NotFoundError, PuqError
+from puq_magics.core.errors import InvalidResponseError, NotFoundError, PaymentRequiredError, PuqError
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.results.footer import format_credits
 
@@ -41,6 +41,11 @@ def fetch_balance(session: Session, *, quick: bool = False) -> Balance:
     account.model_list.wait(_FIRST_FETCH_TIMEOUT)  # the first look of this session may be on its way
     try:
         balance = Balance(account.balance(quick=quick))
+    except PaymentRequiredError as error:
+        if error.reason:  # a limit of the plan
+            raise
+        account.record_balance(0.0)  # at 0 or below a router answers this question so, too
+        balance = Balance(0.0)
     except (NotFoundError, InvalidResponseError) as error:
         error.hint = f"{session.address().host} may be a server that keeps no balance."
         raise

@@ -280,6 +280,7 @@ REFUSED_BEFORE = [
     ("%puq_chat --temp 0 hi", "Did you mean --temperature?"),
     ("%puq_chat --nostream hi", "Did you mean --no-stream?"),
     ("%puq_chat -x hi", "there is no option -x"),
+    ("%puq_chat -t warm hi", "-t: sampling temperature; 0 is the most deterministic. %puq_chat? shows"),
     ("%puq_chat -5 is a number", "-- ends them"),
     ("%puq_chat -o 1x hi", "'1x' is not a name"),
     ("%puq_chat -o class hi", "'class' is not a name"),

@@ -59,6 +59,29 @@ def test_an_interrupt_of_what_sends_no_prompt(
     assert outcome.error._render_traceback_() == [f"KeyboardInterrupt: {line} was interrupted."]
 
 
+@pytest.mark.parametrize(
+    ("line", "question"),
+    [
+        ("%puq_login", "getpass.getpass"),
+        ("%puq_sandbox --upstream https://router.invalid/v1", "getpass.getpass"),
+        ("%puq_sandbox --local", "builtins.input"),
+    ],
+)
+def test_an_interrupt_of_a_question(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, line: str, question: str
+) -> None:
+    def _interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt("Interrupted by user")
+
+    monkeypatch.setattr(question, _interrupt)
+    monkeypatch.setattr("puq_magics.magics.sandbox.check_installed", lambda: None)
+    monkeypatch.setattr("puq_magics.magics.sandbox.missing_weights", lambda: "1 MB")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    shown = shell.attempt(line).out.strip()
+    assert shown == f"KeyboardInterrupt: {line.split()[0]} was interrupted."
+    assert shell.session.sandbox is None
+
+
 @pytest.mark.parametrize("value", ["[" * 50_000, '{"a":' * 50_000, "[" * 50_000 + "]" * 50_000])
 def test_a_parameter_of_many_brackets(sandbox_shell: Any, value: str) -> None:
     error = sandbox_shell.error(f"%puq_chat --param 'deep={value}' hi")

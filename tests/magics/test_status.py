@@ -108,6 +108,12 @@ def test_the_balance_and_its_change(shell: Any, sandbox: Any) -> None:
     assert shell.names["b"].change == pytest.approx(sandbox.balance - first.value)
 
 
+def test_a_balance_of_0_is_shown(shell: Any, sandbox: Any) -> None:
+    shell.run("%puq_balance\n%puq_sandbox --balance 0")
+    assert shell.run("%puq_balance").out.startswith("0 credits")
+    assert row(shell.run("%puq").out, "balance").startswith("0 credits")
+
+
 def test_a_server_without_a_balance(shell: Any, serve: Any) -> None:
     server = serve(lambda connection: connection.send_done())
     shell.run(f"%config PuqMagics.base_url = '{server.url}'")
