@@ -32,8 +32,16 @@ def list_models(session: Session, args: argparse.Namespace, terms: Sequence[str]
         refresh=args.refresh,
     )
     kinds = {model.code: account.kind(model.code) for model in models}
-    table = ModelTable(models, kind_of=kinds, price_unit=format_price_unit(session))
+    empty = "" if models else _describe_no_match(session, args, terms)
+    table = ModelTable(models, kind_of=kinds, price_unit=format_price_unit(session), empty=empty)
     return show_value(session, table, args)
+
+
+def _describe_no_match(session: Session, args: argparse.Namespace, terms: Sequence[str]) -> str:
+    number = len(select_models(session, include_disabled=args.all))
+    options = [f"--{name} {getattr(args, name)}" for name in ("kind", "provider") if getattr(args, name)]
+    words = " ".join((*terms, *options))
+    return f"none of {number:,} models match '{words}'" if words else "no models"
 
 
 def select_models(

@@ -9,6 +9,7 @@ const COLUMNS = ["code", "name", "provider", "kind", "input", "output"];
 // JupyterLab's shortcuts (`dd` deletes the cell) pass over an element that has this, but not over what is in it:
 // each element that can have the focus needs its own.
 const OWN_KEYS = { "data-lm-suppress-shortcuts": "true" };
+const UNKNOWN = "–"; // a price
 let made = 0;
 
 function element(tag, className, attributes = {}, ...children) {
@@ -28,6 +29,15 @@ function rank(code, query) {
   return lower.includes(query) ? 2 : 3;
 }
 
+// Prices by their size, all else as words; what is not known stays last.
+function compare(a, b, down) {
+  const [x, y] = [a, b].map((text) => Number(text.replaceAll(",", "")));
+  if (a === b) return 0;
+  if (a === UNKNOWN || b === UNKNOWN) return a === UNKNOWN ? 1 : -1;
+  const order = Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b, "en", { numeric: true }) : x - y;
+  return down ? -order : order;
+}
+
 class Chooser {
   constructor(model) {
     this.model = model;
@@ -36,6 +46,7 @@ class Chooser {
     this.haystacks = this.rows.map((row) => row.slice(CODE, INPUT).join(" ").toLowerCase());
     this.shown = []; // positions in rows
     this.active = -1; // position in shown
+    this.sorting = { column: -1, down: false }; // -1: the order of the list
     this.build();
     this.makeKinds();
     this.showKind();
@@ -55,8 +66,10 @@ class Chooser {
     this.providers = element("select", "providers", { "aria-label": "Provider", ...OWN_KEYS });
     this.kinds = element("div", "kinds", { role: "group", "aria-label": "Kind" });
     this.list = element("div", "list", { role: "listbox", id: listId, "aria-label": "Models" });
-    const head = element("div", "head", { "aria-hidden": "true" }, element("span"),
-      ...COLUMNS.map((name) => element("span", `col-${name}`, {}, name)));
+    this.heads = COLUMNS.map((name) => element("button", `col-${name}`, { type: "button", ...OWN_KEYS }));
+    this.heads.forEach((head, column) => head.addEventListener("click", () => this.sortBy(column)));
+    this.showSorting();
+    const head = element("div", "head", { role: "group", "aria-label": "Sort" }, element("span"), ...this.heads);
     this.scroller = element("div", "scroller", { tabindex: "-1", ...OWN_KEYS }, head, this.list);
     this.count = element("span", "count", { role: "status", "aria-live": "polite" });
     const unit = this.model.get("_unit");
@@ -140,7 +153,10 @@ class Chooser {
       return (!kind || row[KIND] === kind) && (!provider || row[PROVIDER] === provider)
         && words.every((word) => this.haystacks[position].includes(word));
     });
-    if (query) {
+    const { column, down } = this.sorting;
+    if (column >= 0) {
+      this.shown.sort((a, b) => compare(this.rows[a][column], this.rows[b][column], down));
+    } else if (query) {
       const ranks = new Map(this.shown.map((position) => [position, rank(this.rows[position][CODE], query)]));
       this.shown.sort((a, b) => ranks.get(a) - ranks.get(b));
     }
@@ -151,6 +167,24 @@ class Chooser {
     // Enter takes the best match of what was typed, but never a model that nobody asked for.
     const chosen = this.shown.findIndex((position) => this.rows[position][CODE] === this.model.get("value"));
     this.move(query && this.shown.length ? 0 : chosen);
+  }
+
+  // Upwards, downwards, and back to the order of the list.
+  sortBy(column) {
+    const again = this.sorting.column === column;
+    this.sorting = again && this.sorting.down ? { column: -1, down: false } : { column, down: again };
+    this.showSorting();
+    this.filter();
+  }
+
+  showSorting() {
+    const { column, down } = this.sorting;
+    this.heads.forEach((head, place) => {
+      const order = place !== column ? "" : down ? "descending" : "ascending";
+      head.textContent = `${COLUMNS[place]}${{ ascending: " ▲", descending: " ▼" }[order] ?? ""}`;
+      head.setAttribute("aria-label", `Sort by ${COLUMNS[place]}${order && `, now ${order}`}`);
+      head.title = `Sort by ${COLUMNS[place]}`;
+    });
   }
 
   draw() {

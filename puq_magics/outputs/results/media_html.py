@@ -35,8 +35,10 @@ _MAX_LABEL_CHARS = 100
 #: Characters of a transcript that are painted again and again while it grows: its last ones.
 _MAX_TAIL_CHARS = 3_000
 _MAX_SEGMENTS = 2_000
+#: Shares of the row that an image may take: two stand in a row, in a narrow one too.
+_MAX_WIDTH = {2: "47%", 4: "47%"}
 #: Of an image that others stand beside. (In a flexible box they would be stretched to the height of the highest.)
-_IMAGE_STYLE = "max-width: 100%; display: inline-block; vertical-align: top; margin: 0 8px 8px 0"
+_IMAGE_STYLE = "display: inline-block; vertical-align: top; margin: 0 8px 8px 0"
 
 
 class _Image(Protocol):
@@ -64,7 +66,7 @@ def images_bundle(
         position = f"{n} of {len(images)}: " if len(images) > 1 else ""
         source = _source_url(image.data, image.type, image.path, embed=embed)
         if source:
-            head = _img_tag_start(image, position, _MAX_SIDE_PX.get(len(images), _MAX_SIDE_PX_OF_MANY))
+            head = _img_tag_start(image, position, len(images))
             shown += [head, source, '">']
         if not embed:
             notices.append(_describe_location(image.path, len(image.data), limit, bool(source), position))
@@ -221,15 +223,16 @@ def _file_link(path: Path) -> str:
     return name if link is None else f'<a href="{escape(link)}">{name}</a>'
 
 
-def _img_tag_start(image: _Image, position: str, limit: int) -> str:
-    """The tag of an image up to its source."""
+def _img_tag_start(image: _Image, position: str, number: int) -> str:
+    """The tag of one of so many images, up to its source."""
+    limit = _MAX_SIDE_PX.get(number, _MAX_SIDE_PX_OF_MANY)
     words = " ".join(strip_control_chars((image.prompt or "an image")[:_MAX_ALT_CHARS]).split())
     longer = max(image.width, image.height)
-    size, style = "", _IMAGE_STYLE
+    size, style = "", f"max-width: {_MAX_WIDTH.get(number, '100%')}; {_IMAGE_STYLE}"
     if longer:
         width = max(1, round(image.width * min(1, limit / longer)))
         size = f' width="{image.width}" height="{image.height}"'
-        style = f"width: {width}px; height: auto; {_IMAGE_STYLE}"
+        style = f"width: {width}px; height: auto; {style}"
     return f'<img alt="{escape(position + words)}"{size} style="{style}" src="'
 
 

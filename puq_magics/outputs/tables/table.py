@@ -7,10 +7,11 @@ The script that sorts runs where an output is trusted; elsewhere the front end t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import islice, repeat
+from textwrap import wrap
 from typing import Any, Literal, overload
 from unicodedata import combining, east_asian_width
 
@@ -40,6 +41,7 @@ def show_fields(rows: Sequence[tuple[str, str]], *, in_notebook: bool) -> None:
 
 #: Rows that are shown if nobody says otherwise, and characters of a cell.
 MAX_ROWS, MAX_CELL_CHARS = 200, 80
+_MAX_UNSCROLLED_ROWS = 40  # a longer table scrolls by itself
 _MIN_COLUMN_WIDTH, _MIN_NAME_WIDTH = 8, 40  # columns of a terminal, for words, and for what names a row
 _COLUMN_GAP = "  "
 #: Keeps front ends from reading formulas into names with dollar signs.
@@ -112,6 +114,8 @@ class Column:
     title: str
     format: Callable[[Any], str] = format_text
     align: Literal["left", "right"] = "left"
+    #: Where a terminal is too narrow for all columns, those with the highest rank are left out; 0 is never.
+    spare_rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,34 +142,50 @@ class Table:
             return "\n".join(
                 [*_caption_lines(self.caption), f"({_one_line(self.empty)})", *self._note_lines()]
             )
+        width = width or shutil.get_terminal_size((110, 24)).columns
         foot = [] if self.foot is None else [self._format_cells(self.foot)]
-        grid = [[column.title for column in self.columns], *self._formatted_rows(), *foot]
-        widths = [max(map(_display_width, cells)) for cells in zip(*grid, strict=True)]
-        _fit_widths(widths, width or shutil.get_terminal_size((110, 24)).columns, self.columns)
-        lines = [_format_row(cells, widths, self.columns) for cells in grid]
+        body = [*self._formatted_rows(), *foot]
+        heads = [[column.title] for column in self.columns]
+        if _total_width(_natural_widths(range(len(heads)), heads, body)) > width:
+            heads = [column.title.rsplit(" ", 1) for column in self.columns]  # on two lines
+        places, widths = _fit_columns(self.columns, heads, body, width)
+        height = max(len(heads[i]) for i in places)
+        titles = [[([""] * height + head)[line - height] for head in heads] for line in range(height)]
+        shown = [self.columns[i] for i in places]
+        lines = [_format_row([cells[i] for i in places], widths, shown) for cells in (*titles, *body)]
         rule = _COLUMN_GAP.join("─" * size for size in widths)
         if foot:
             lines.insert(-1, rule)
-        return "\n".join([*_caption_lines(self.caption), lines[0], rule, *lines[1:], *self._note_lines()])
+        hidden = [column.title for i, column in enumerate(self.columns) if i not in places]
+        notes = [*self._note_lines(), *([f"No room for: {', '.join(hidden)}."] if hidden else [])]
+        below = [line for note in notes for line in wrap(note, max(width, 20), break_long_words=False)]
+        return "\n".join([*_caption_lines(self.caption), *lines[:height], rule, *lines[height:], *below])
 
     def html(self) -> str:
         """A table; where scripts run, its headers are buttons that sort the rows shown."""
-        caption = f"<caption>{escape(_one_line(self.caption))}</caption>" if self.caption else ""
+        caption = (
+            f"<caption style='text-align: left'>{escape(_one_line(self.caption))}</caption>"
+            if self.caption
+            else ""
+        )
         below = "".join(f"<div>{escape(note)}</div>" for note in self._note_lines())
         if not self.rows:
             return (
                 f"<div class='tex2jax_ignore mathjax_ignore'>({escape(_one_line(self.empty))}){below}</div>"
             )
         aligned = [f" style='text-align: {column.align}'" for column in self.columns]
+        cells = [f" style='text-align: {self.columns[0].align}; white-space: nowrap'", *aligned[1:]]
         heads = "".join(
             f"<th scope='col'{style}>{escape(column.title)}</th>"
             for column, style in zip(self.columns, aligned, strict=True)
         )
         sources = islice(self.rows, self.limit)
-        body = "".join(map(_html_row, sources, self._formatted_rows(), repeat(aligned)))
-        foot = "" if self.foot is None else _html_row(self.foot, self._format_cells(self.foot), aligned)
+        body = "".join(map(_html_row, sources, self._formatted_rows(), repeat(cells)))
+        bold = [f"{style[:-1]}; font-weight: bold; border-top: 1px solid'" for style in cells]
+        foot = "" if self.foot is None else _html_row(self.foot, self._format_cells(self.foot), bold)
+        scroll = "; max-height: 32em" if min(len(self.rows), self.limit) > _MAX_UNSCROLLED_ROWS else ""
         return (
-            f"<div class='{_NO_MATH_CLASSES}' style='overflow: auto; max-height: 32em'>"
+            f"<div class='{_NO_MATH_CLASSES}' style='overflow: auto{scroll}'>"
             f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody><tfoot>{foot}</tfoot></table>{below}"
             f"<script>{_SORT_SCRIPT}</script></div>"
         )
@@ -214,17 +234,42 @@ def _display_width(text: str) -> int:
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
+def _total_width(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_COLUMN_GAP) * (len(widths) - 1)
+
+
+def _natural_widths(
+    places: Iterable[int], heads: Sequence[Sequence[str]], body: Sequence[Sequence[str]]
+) -> list[int]:
+    """Widths of the columns at these places with nothing cut."""
+    return [max(map(_display_width, (*heads[i], *(cells[i] for cells in body)))) for i in places]
+
+
+def _fit_columns(
+    columns: Sequence[Column], heads: Sequence[Sequence[str]], body: Sequence[Sequence[str]], total: int
+) -> tuple[list[int], list[int]]:
+    """Leave out columns until the others fit; return the places of these, and their widths."""
+    places = list(range(len(columns)))
+    while True:
+        widths = _natural_widths(places, heads, body)
+        _fit_widths(widths, total, [columns[i] for i in places])
+        spare = max(places, key=lambda i: columns[i].spare_rank)
+        if _total_width(widths) <= total or not columns[spare].spare_rank:
+            return places, widths
+        places.remove(spare)
+
+
 def _fit_widths(widths: list[int], total: int, columns: Sequence[Column]) -> None:
     """Narrow the widest text columns until all fit or none can shrink further."""
-    over = sum(widths) + len(_COLUMN_GAP) * (len(widths) - 1) - total
+    over = _total_width(widths) - total
     # The first column names the row: it gives last, for a name that is cut cannot be typed.
     shrinkable = [i for i, column in enumerate(columns) if i and column.align == "left"]
     while over > 0:
         widest = max(shrinkable, key=widths.__getitem__, default=0)
         if widths[widest] <= _MIN_COLUMN_WIDTH:
-            if widest == 0 or not columns or columns[0].align != "left" or widths[0] <= _MIN_NAME_WIDTH:
-                return
             widest = 0
+        if widest == 0 and (columns[0].align != "left" or widths[0] <= _MIN_NAME_WIDTH):
+            return
         widths[widest] -= 1
         over -= 1
 
@@ -250,8 +295,8 @@ KindLookup = Callable[[Model], str] | Mapping[str, str]
 
 _MODEL_COLUMNS = (
     Column("code"),
-    Column("name"),
-    Column("provider"),
+    Column("name", spare_rank=1),
+    Column("provider", spare_rank=2),
     Column("kind"),
     Column("input price", format_number, "right"),
     Column("output price", format_number, "right"),
@@ -268,8 +313,10 @@ class ModelTable(DisplayOnce, Sequence[Model]):
         *,
         kind_of: KindLookup | None = None,
         price_unit: str = "credits per 1M tokens",
+        empty: str = "no models",
     ) -> None:
         self._models = tuple(models)
+        self._empty = empty
         self._kind_of = kind_of
         self._price_unit = price_unit
 
@@ -288,8 +335,12 @@ class ModelTable(DisplayOnce, Sequence[Model]):
         """Table to show."""
         count = f"{len(self):,} model{'' if len(self) == 1 else 's'}; prices in {self._price_unit}"
         more = "name words, --kind or --provider to see fewer; .to_frame() holds all."
-        rows = [self._row(model) for model in self._models[:MAX_ROWS]]
-        return Table(_MODEL_COLUMNS, rows, count, total=len(self), more=more, empty="no models")
+        if not self._models:
+            return Table((), (), empty=self._empty)
+        shown = self._models[:MAX_ROWS]
+        number = len(_MODEL_COLUMNS) - all(model.enabled for model in shown)  # all "yes" tells nothing
+        rows = [self._row(model)[:number] for model in shown]
+        return Table(_MODEL_COLUMNS[:number], rows, count, total=len(self), more=more)
 
     def _row(self, model: Model) -> tuple[CellValue, ...]:
         prices = (model.input_price, model.output_price)

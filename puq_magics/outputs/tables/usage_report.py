@@ -91,8 +91,12 @@ class UsageRow:
         )
 
 
+def _format_count(value: int) -> str:
+    return f"{value:,}" if value else ""
+
+
 def _format_seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:,.1f}"
+    return f"{value:,.1f}" if value else ""
 
 
 def _format_first_token(value: float | None) -> str:
@@ -101,26 +105,34 @@ def _format_first_token(value: float | None) -> str:
 
 def _format_cost(value: float | None) -> str:
     """Two significant digits, as it is an estimate."""
-    return (
-        "unknown"
-        if value is None
-        else format_number(float(f"{value:.2g}") if abs(value) < 10 else round(value, 2))
-    )
+    if value is None:
+        return "unknown"
+    if 0 < value < _LEAST_COST:
+        return f"< {_LEAST_COST}"
+    return format_number(float(f"{value:.2g}") if abs(value) < 10 else round(value, 2))
 
 
-#: Title, field, format, and whether it is shown even where nothing is in it.
-_COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
-    ("calls", "calls", format_number, True),
-    ("prompt tokens", "prompt_tokens", format_number, True),
-    ("completion tokens", "completion_tokens", format_number, True),
-    ("images", "images", format_number, False),
-    ("characters", "characters", format_number, False),
-    ("audio seconds", "audio_seconds", _format_seconds, False),
-    ("seconds", "seconds", _format_seconds, True),
-    ("to first token", "time_to_first_token", _format_first_token, True),
-    ("estimated cost", "estimated_cost", _format_cost, True),
-    ("failures", "failures", format_number, True),
-)
+_LEAST_COST = 0.0001  # credits; what is less is not told exactly
+
+
+def _number_column(title: str, form: Callable[[Any], str], spare_rank: int = 0) -> Column:
+    return Column(title, form, "right", spare_rank)
+
+
+#: By the field; those in which all is empty are left out, but for the first two. Narrow terminals lose the last ones.
+_COLUMNS: dict[str, Column] = {
+    "estimated_cost": _number_column("estimated cost", _format_cost),
+    "calls": _number_column("calls", format_number),
+    "failures": _number_column("failures", _format_count),
+    "prompt_tokens": _number_column("prompt tokens", _format_count, 2),
+    "completion_tokens": _number_column("completion tokens", _format_count, 1),
+    "images": _number_column("images", _format_count, 3),
+    "characters": _number_column("characters", _format_count, 4),
+    "audio_seconds": _number_column("audio seconds", _format_seconds, 5),
+    "seconds": _number_column("seconds", _format_seconds, 6),
+    "time_to_first_token": _number_column("to first token", _format_first_token, 7),
+}
+_ALWAYS_SHOWN = ("estimated_cost", "calls")
 _ROW_FIELDS = tuple(UsageRow.__slots__)
 
 
@@ -226,7 +238,9 @@ class UsageReport(DisplayOnce, Sequence[UsageRow]):
 
     def __repr__(self) -> str:
         total = self.total
-        cost = "" if total.estimated_cost is None else f", about {_format_cost(total.estimated_cost)} credits"
+        amount = _format_cost(total.estimated_cost)
+        about = "" if amount.startswith("<") else "about "
+        cost = "" if total.estimated_cost is None else f", {about}{amount} credits"
         tokens = total.prompt_tokens + total.completion_tokens
         calls = f"{total.calls:,} call{'' if total.calls == 1 else 's'}"
         return f"<UsageReport of {self._title}: {calls}, {tokens:,} tokens{cost}>"
@@ -262,11 +276,15 @@ def _make_table(
     more: str = ".to_frame() holds all.",
     total: UsageRow | None = None,
 ) -> Table:
-    shown = [column for column in _COLUMNS if column[3] or any(getattr(row, column[1]) for row in rows)]
-    columns = [Column(first), *(Column(title, form, "right") for title, _, form, _ in shown)]
+    shown = [
+        name
+        for name, column in _COLUMNS.items()
+        if name in _ALWAYS_SHOWN or any(column.format(getattr(row, name)) for row in rows)
+    ]
+    columns = [Column(first), *(_COLUMNS[name] for name in shown)]
 
     def _row_cells(row: UsageRow) -> list[CellValue]:
-        return [row.name, *(getattr(row, name) for _, name, _, _ in shown)]
+        return [row.name, *(getattr(row, name) for name in shown)]
 
     foot = None if total is None else _row_cells(total)
     cells = [_row_cells(row) for row in rows]

@@ -113,6 +113,19 @@ def test_what_others_wrote_is_text() -> None:
     assert len(table.text().splitlines()) == 7
 
 
+@pytest.mark.parametrize(("width", "shown"), [(40, "abc"), (25, "ab"), (12, "a")])
+def test_where_there_is_no_room_columns_are_left_out_and_named(width: int, shown: str) -> None:
+    table = Table(
+        [Column("a name"), *(Column(f"long {c}", format_number, "right", i) for i, c in enumerate("bc", 1))],
+        [["provider/one", 1_000_000, 2_000_000]],
+    )
+    text = table.text(width)
+    assert all(len(line) <= max(width, 20) for line in text.splitlines())
+    assert ("1,000,000" in text, "2,000,000" in text) == ("b" in shown, "c" in shown)
+    hidden = ", ".join(f"long {c}" for c in "bc" if c not in shown)
+    assert (f"No room for: {hidden}" in " ".join(text.split())) == bool(hidden)
+
+
 def test_a_long_cell_is_cut() -> None:
     table = Table([Column("a")], [["x" * 5_000]])
     assert HTMLTableReader(table.html()).rows[1] == ["x" * 79 + "…"]
@@ -188,7 +201,7 @@ def test_the_models_as_a_table() -> None:
     assert rows[3][4] == "0.00005"
     text = ModelTable(MODELS, price_unit="credits per 1,000 tokens")._repr_mimebundle_()["text/plain"]
     assert text.startswith("3 models; prices in credits per 1,000 tokens\n")
-    assert len(text.splitlines()) == 6
+    assert len(text.splitlines()) == 7
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -51,7 +52,8 @@ def test_all_together(report: UsageReport) -> None:
 
 def test_costs_are_called_estimates(report: UsageReport) -> None:
     bundle = report._repr_mimebundle_()
-    for text in bundle.values():
+    wide = "\n".join(table.text(200) for table in report._tables())
+    for text in (bundle["text/html"], wide):
         assert "estimated cost" in text
         assert "Costs are estimates" in text
         assert "2 calls have no estimate and are not in the cost." in text
@@ -80,6 +82,21 @@ def test_columns_for_media_only_where_there_are_any(report: UsageReport) -> None
     assert "images" in text
     assert "characters" in text
     assert "audio seconds" not in text
+
+
+def test_it_fits_a_narrow_terminal_and_the_least_costs_are_not_told_exactly() -> None:
+    fields = {
+        "images": 2,
+        "characters": 70,
+        "audio_seconds": 3.0,
+        "time_to_first_token": 0.1,
+        "cost": 0.00002,
+    }
+    text = UsageReport([chat("a-provider/with-a-long-name", **fields)])._tables()[0].text(80)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(re.match(r"a-provider/with-a-long-name +< 0.0001 +1 ", line) for line in lines)
+    assert "failures" not in text
 
 
 def test_nothing_yet() -> None:
