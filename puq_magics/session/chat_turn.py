@@ -111,6 +111,10 @@ class TurnContext:
                 _extend_turn(conversation, self.unfinished_turn, result, usage, self.continue_prompts)
             else:
                 self._add_turn(conversation, self.slot.key, result, add_usage(self.previous_usage, usage))
+            number = len(conversation.turns)
+            if number and conversation.turns[-1].answer == result.text:
+                is_new = number == 1 and not conversation.branches
+                result.turn_name = "new" if is_new else f"turn {number}"
 
     def _add_turn(
         self, conversation: Conversation, key: TurnKey | None, result: ChatResult, usage: Usage | None

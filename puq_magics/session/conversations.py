@@ -245,6 +245,12 @@ class Conversations:
             ):
                 conversation.begin_execution(key[0])
                 self._begun_in[conversation.name] = self._cells.execution_number
+            if conversation.turns and not any(
+                turn.key and turn.key[0] == key[0] for turn in conversation.turns
+            ):
+                from puq_magics.session.notebook_file import saved_cell_order
+
+                conversation.set_cell_order(saved_cell_order())
         return TurnSlot(conversation, key)
 
     @contextmanager

@@ -88,5 +88,5 @@ def test_data_code_and_conversations_in_the_tour(run: Any) -> None:
     assert all(isinstance(song, str) for song in animal["songs"])
     assert json.loads(ran.text("%%puq_chat --schema").split("```")[1].removeprefix("json")) == animal
     assert "def " in ran.text("%%puq_chat -f code")
-    assert f"{LOCAL} · in birds" in ran.text("%%puq_chat -c birds\n")
+    assert f"{LOCAL} · birds · new" in ran.text("%%puq_chat -c birds\n")
     assert LOCAL in ran.text("%puq_fix")

@@ -17,6 +17,7 @@ from puq_magics.session.budget import usage_or_estimate
 from puq_magics.session.calls import run_call
 from puq_magics.session.chat_call import ChatCall, ChatSpec
 from puq_magics.session.chat_turn import TurnContext
+from puq_magics.session.notebook_file import saved_cell_order
 
 
 def turns(shell: Any, name: str = "main") -> list[str]:
@@ -114,7 +115,44 @@ def test_the_answers_are_sent_as_they_came(sandbox_shell: Any) -> None:
 
 
 def test_the_footer_names_the_conversation(sandbox_shell: Any) -> None:
-    assert "[sandbox/short · in main · " in sandbox_shell.run("%puq_chat -m sandbox/short -c main one").out
+    run = sandbox_shell.run
+    assert "[sandbox/short · main · new · " in run("%puq_chat -m sandbox/short -c main one").out
+    assert "[sandbox/short · main · turn 2 · " in run("%puq_chat -m sandbox/short -c main two").out
+    run("%puq_chats main --reset")
+    assert "[sandbox/short · main · turn 1 · " in run("%puq_chat -m sandbox/short -c main one").out
+
+
+def test_a_cell_between_others_takes_its_place_by_the_saved_notebook(
+    sandbox_shell: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "talk.ipynb"
+    monkeypatch.setenv("JPY_SESSION_NAME", str(file))
+    for cell in "acd":
+        run_as(sandbox_shell, cell, f"%puq_chat -q -c main {cell}")
+    file.write_text(json.dumps({"cells": [{"id": cell} for cell in "abcdf"]}))
+    run_as(sandbox_shell, "e", "%puq_chat -q -c main e")  # not saved yet
+    assert turns(sandbox_shell) == ["a", "c", "d", "e"]
+    run_as(sandbox_shell, "f", "%puq_chat -q -c main f")
+    assert turns(sandbox_shell) == ["a", "c", "d", "e", "f"]
+    run_as(sandbox_shell, "b", "%puq_chat -q -c main b")  # where e stands is not known
+    assert turns(sandbox_shell) == ["a", "c", "d", "e", "b"]
+    run_as(sandbox_shell, "e", "%puq_chats main --undo\n%puq_chats main --undo")
+    run_as(sandbox_shell, "b", "%puq_chat -q -o b -c main b\n%puq_chat -q -c main bb")
+    footer = sandbox_shell.names["b"].footer.to_text()
+    assert "turn 2 by the order of the cells; 2 later turns kept as branch" in footer
+    assert "main · turn 2" in footer
+    assert turns(sandbox_shell) == ["a", "b", "bb"]
+    run_as(sandbox_shell, "c", "%puq_chat -q -c main c")
+    assert turns(sandbox_shell) == ["a", "b", "bb", "c"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"cells": 5}', '{"cells": [{}]}', None])
+def test_a_notebook_file_that_tells_no_order(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "talk.ipynb"
+    if content is not None:
+        file.write_text(content)
+    assert saved_cell_order({"JPY_SESSION_NAME": str(file)}) == ()
+    assert saved_cell_order({}) == ()
 
 
 def test_a_cell_that_runs_again_takes_its_own_place(sandbox_shell: Any) -> None:
@@ -394,7 +432,7 @@ def test_an_interrupted_answer_is_kept_and_marked(fresh_kernel: Any, serve: Any)
     assert fresh_kernel.value("[turn.answer, turn.interrupted]") == ["The first words", True]
     assert "interrupted" in fresh_kernel.run("%puq_chats main").screen[0]["text/markdown"]
     cell = fresh_kernel.run("%puq_chat -c main --continue")
-    assert cell.screen[0]["text/plain"].startswith("The first words and the rest\n\n[a/b · in main")
+    assert cell.screen[0]["text/plain"].startswith("The first words and the rest\n\n[a/b · main · new")
     fresh_kernel.run("turn = t.conversation.turns[0]")
     whole = ["The first words and the rest", False, 1]
     assert fresh_kernel.value("[turn.answer, turn.interrupted, len(t.conversation.turns)]") == whole

@@ -44,6 +44,8 @@ class ChatResult(Result):
     #: The conversation that it is part of, and its turn there: cell and call; empty and None where it stands alone.
     chat: str = ""
     turn: tuple[str, int] | None = None
+    #: Its place there, for the footer: ``turn 4``, or ``new`` if the conversation began with it; empty if not stored.
+    turn_name: str = ""
     #: How it is shown: ``markdown``, ``text``, ``code``, ``json`` or ``html``.
     format: str = "markdown"
     #: The JSON in it, where JSON was asked for.
@@ -127,7 +129,8 @@ class ChatResult(Result):
     def _facts(self) -> tuple[str, ...]:
         details = [note for note in self.notes if isinstance(note, DetailNote)]
         extras = [f"{', '.join(found)} in .raw"] if (found := self.extras) else []
-        return (*((f"in {self.chat}",) if self.chat else ()), *extras, *details)
+        place = f"{self.chat} · {self.turn_name}" if self.turn_name else f"in {self.chat}"
+        return (*((place,) if self.chat else ()), *extras, *details)
 
     def __str__(self) -> str:
         return self.text

@@ -72,6 +72,7 @@ class Conversation:
             raise InputError("branches must be Branch objects.", hint="Their names are like main~1.")
         self._last_branch_number = max((branch.number for branch in self._branches), default=0)
         self._executions: dict[str, int] = {}
+        self._cell_order: dict[str, int] = {}
 
     # --- contents --------------------------------------------------------------------------------------------
 
@@ -159,6 +160,14 @@ class Conversation:
         """
         self._executions[cell] = self._executions.get(cell, 0) + 1
 
+    def set_cell_order(self, cells: Sequence[str]) -> None:
+        """Set the order of the notebook's cells, by their ids, as far as it is known.
+
+        A question from a cell without a turn then goes before the turns of later cells, which it replaces; a branch
+        keeps them. It goes to the end where the place of one of the cells is not known.
+        """
+        self._cell_order = {cell: place for place, cell in enumerate(cells)}
+
     def preview(
         self,
         content: MessageContent,
@@ -232,9 +241,14 @@ class Conversation:
         if not replaced:
             self._turns = (*self._turns, turn)
             return ()
-        reason = f"turn {position + 1} replaced"
+        old_key = self._turns[position].key
+        if key is not None and old_key is not None and old_key[0] != key[0]:
+            reason = f"turn {position + 1} by the order of the cells"
+            kept = _pluralize(replaced, "later turn")
+        else:
+            reason = f"turn {position + 1} replaced"
+            kept = "its earlier answer" if replaced == 1 else _pluralize(replaced - 1, "later turn")
         branch = self._replace_turns((*self._turns[:position], turn), reason)
-        kept = "its earlier answer" if replaced == 1 else _pluralize(replaced - 1, "later turn")
         return (f"{reason}; {kept} kept as branch {branch}",)
 
     def extend_answer(
@@ -385,8 +399,10 @@ class Conversation:
         """Return the index at which a question is inserted; the turns from there on are replaced.
 
         That is the first turn from an earlier execution of its cell, whatever its ordinal: if this execution sends
-        fewer questions, or its first one fails, none of the old turns is mistaken for its own.
+        fewer questions, or its first one fails, none of the old turns is mistaken for its own. A question of a cell
+        without turns is inserted before the last turns that are of later cells.
         """
+        position = len(self._turns)
         if key is not None:
             execution = self._executions.get(key[0], 0)
             for index, turn in enumerate(self._turns):
@@ -394,7 +410,14 @@ class Conversation:
                     turn.key is not None and turn.key[0] == key[0] and turn.execution != execution
                 ):
                     return index
-        return len(self._turns)
+            place = self._cell_order.get(key[0])
+            while place is not None and position and self._place(self._turns[position - 1]) > place:
+                position -= 1
+        return position
+
+    def _place(self, turn: Turn) -> int:
+        """Return the place of a turn's cell in the notebook; -1 if unknown."""
+        return -1 if turn.key is None else self._cell_order.get(turn.key[0], -1)
 
     def _replace_turns(self, line: tuple[Turn, ...], reason: str) -> str:
         """Replace the current line; return the name of the branch that keeps it (empty if it was empty)."""
