@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from puq_magics.api.types import Message
 from puq_magics.core.errors import InputError, InvalidAnswerError, InvalidResponseError, PuqError
@@ -82,8 +82,11 @@ class AnswerProcessor:
     def ask(self, spec: ChatSpec, view: Callable[[], ChatView], out: str | None) -> ChatResult:
         """Ask, and once more if the answer cannot be read. Raises InvalidResponseError, and as ``chat``."""
         spec = replace(spec, format=self.format)
+        if self.session.in_notebook:
+            one_view = cast(ChatView, RepairView(view(), self))
+            view = lambda: one_view  # noqa: E731
         result = self._run(spec, view, out)
-        if isinstance(self.problem, InvalidAnswerError) and self._can_repair(result):
+        if isinstance(self.problem, InvalidAnswerError) and self.can_repair(result):
             result = self._ask_for_repair(self._repair_spec(spec, result, self.problem), result, view, out)
         if self.problem is not None:
             raise self.problem from None
@@ -116,7 +119,7 @@ class AnswerProcessor:
         if not result.status and self.format in ("json", "code"):
             self._extract(result)
         if self.problem is not None:
-            if self._can_repair(result):
+            if self.can_repair(result):
                 result.add_note(f"{_as_note(self.problem)}; asking once more")
                 return
             result.add_note(_as_note(self.problem))
@@ -169,7 +172,8 @@ class AnswerProcessor:
         where = "added to the cell below" if is_added else "in the cell below"
         result.add_note(f"the code is {where}, not run", is_warning=False)
 
-    def _can_repair(self, result: ChatResult) -> bool:
+    def can_repair(self, result: ChatResult) -> bool:
+        """Return whether this answer is invalid, and is to be repaired."""
         can = bool(result.text) and not result.is_cut_off and isinstance(self.problem, InvalidAnswerError)
         return can and not self._is_repair
 
@@ -206,6 +210,32 @@ class AnswerProcessor:
             result.add_note(f"not saved: {error.message} The answer is in _puq: _puq.save(…)")
         else:
             result.add_note(f"saved as {saved}", is_warning=False)
+
+
+class RepairView:
+    """Shows an answer and its repair in one output: what is to be repaired is shown only if no repair comes."""
+
+    def __init__(self, view: ChatView, processor: AnswerProcessor) -> None:
+        self._view = view
+        self._processor = processor
+        self._first: ChatResult | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._view, name)
+
+    def show_result(self, result: ChatResult) -> None:
+        """Implement `ChatView`."""
+        if self._processor.can_repair(result):
+            self._first = result
+        else:
+            self._view.show_result(result)
+
+    def abandon(self) -> None:
+        """Implement `ChatView`."""
+        if self._first is None:
+            self._view.abandon()
+        else:
+            self._view.show_result(self._first)
 
 
 class ProcessedChatCall(ChatCall):

@@ -731,13 +731,40 @@ def test_json(use_responses: Any, shell: Any) -> None:
     assert "a/b" in ran.out
 
 
-def test_what_does_not_fit_is_shown_to_the_letter(sandbox_kernel: Any) -> None:
-    wrong, right = sandbox_kernel.run(f"%puq_chat -m sandbox/clumsy --schema '{SCHEMA}' Somebody").screen
-    assert wrong["text/markdown"].startswith(
+@pytest.mark.parametrize("is_live", [True, False])
+def test_after_a_repair_one_output_stands_with_the_failed_attempt_folded(
+    sandbox_kernel: Any, is_live: bool
+) -> None:
+    sandbox_kernel.run(f"%config PuqMagics.live = {is_live}")
+    cell = sandbox_kernel.run(f"%puq_chat -m sandbox/clumsy --schema '{SCHEMA}' Somebody")
+    (shown,) = cell.screen
+    answer, folded, footer = re.split("<details>|</details>", shown["text/markdown"])
+    assert answer.startswith("```json\n")
+    assert folded.startswith(
+        "<summary>Attempt 1, which was not valid</summary>\n\n"
         "````\nCertainly! Here is the JSON that you asked for:\n\n```json\n"
     )
-    assert "asking once more** · sandbox/clumsy · " in wrong["text/markdown"]
-    assert right["text/markdown"].startswith("```json\n")
+    assert "<sub>sandbox/clumsy · repaired once · " in footer
+    assert is_live or cell.kinds == ["display_data"]
+
+
+def test_what_is_not_repaired_is_shown_to_the_letter(fresh_kernel: Any, serve: Any) -> None:
+    wrong = "Certainly:\n\n```json\n{}\n```"
+
+    def _answer(connection: Any) -> None:
+        if len(connection.request.json["messages"]) < 3:
+            connection.send_head()
+            connection.send_event(wrong)
+            connection.send_done()
+        else:
+            connection.send_head("401 Unauthorized", "application/json")
+
+    fresh_kernel.run(f"%config PuqMagics.base_url = '{serve(_answer).url}'")
+    cell = fresh_kernel.run(f"%puq_chat -m a/b --schema '{SCHEMA}' Somebody")
+    (shown,) = cell.screen
+    assert shown["text/markdown"].startswith(f"````\n{wrong}\n````")
+    assert "asking once more** · a/b" in shown["text/markdown"]
+    assert "The repair request failed; the first answer is in _puq.text." in cell.error["traceback"][1]
 
 
 def test_json_is_shown_in_a_notebook_as_json(sandbox_kernel: Any) -> None:

@@ -130,7 +130,8 @@ class ChatResult(Result):
         details = [note for note in self.notes if isinstance(note, DetailNote)]
         extras = [f"{', '.join(found)} in .raw"] if (found := self.extras) else []
         place = f"{self.chat} · {self.turn_name}" if self.turn_name else f"in {self.chat}"
-        return (*((place,) if self.chat else ()), *extras, *details)
+        repaired = ("repaired once",) if self.previous_attempts and self.data is not None else ()
+        return (*((place,) if self.chat else ()), *repaired, *extras, *details)
 
     def __str__(self) -> str:
         return self.text
@@ -152,9 +153,9 @@ class ChatResult(Result):
         if self.format == "text":
             return formats.text_bundle(self.text, footer)
         if self.format == "json" and self.data is None:
-            return formats.code_bundle([("", self.text)], footer)
+            return formats.code_bundle([("", self.text)], footer, self.attempts[:-1])
         if self.format == "json":
-            return formats.json_bundle(self.data, footer)
+            return formats.json_bundle(self.data, footer, self.attempts[:-1])
         if self.format == "html":
             return formats.html_bundle(self.answer_text, footer)
         reasoning, text = self.all_reasoning, self.answer_text

@@ -63,19 +63,30 @@ def text_bundle(text: str, footer: Footer) -> dict[str, str]:
     return {"text/plain": footer.append_to_text(strip_control_chars(text))}
 
 
-def code_bundle(blocks: Sequence[tuple[str, str]], footer: Footer) -> dict[str, str]:
-    """Blocks of code, each a language (or "") and its lines."""
+def code_bundle(
+    blocks: Sequence[tuple[str, str]], footer: Footer, attempts: Sequence[str] = ()
+) -> dict[str, str]:
+    """Blocks of code, each a language (or "") and its lines; earlier ``attempts`` are folded below them."""
     clean = [(markdown_code.parse_language(language), strip_control_chars(code)) for language, code in blocks]
-    fences = ["\n".join(markdown_code.code_block(language, code.split("\n"))) for language, code in clean]
+    fences = [_fenced(language, code) for language, code in clean]
+    folded = [
+        f"<details><summary>Attempt {number}, which was not valid</summary>\n\n"
+        f"{_fenced('', strip_control_chars(text))}\n\n</details>"
+        for number, text in enumerate(attempts, 1)
+    ]
     return {
-        "text/markdown": footer.append_to_markdown("\n\n".join(fences)),
+        "text/markdown": footer.append_to_markdown("\n\n".join([*fences, *folded])),
         "text/plain": footer.append_to_text("\n\n".join(code for _, code in clean)),
     }
 
 
-def json_bundle(data: Any, footer: Footer) -> dict[str, str]:
+def _fenced(language: str, code: str) -> str:
+    return "\n".join(markdown_code.code_block(language, code.split("\n")))
+
+
+def json_bundle(data: Any, footer: Footer, attempts: Sequence[str] = ()) -> dict[str, str]:
     """Data as JSON on several lines."""
-    return code_bundle([("json", format_json(data))], footer)
+    return code_bundle([("json", format_json(data))], footer, attempts)
 
 
 def html_bundle(text: str, footer: Footer) -> dict[str, str]:
