@@ -276,7 +276,7 @@ def test_help_has_the_options_and_an_example(shell: Any) -> None:
 def test_an_image_in_a_notebook(sandbox_kernel: Any) -> None:
     cell = sandbox_kernel.run('%puq_image --size 256x256 A "red" kite <b>')
     (bundle,) = cell.screen
-    assert set(bundle) == {"text/html", "text/plain"}
+    assert set(bundle) == {"text/html", "image/png", "text/plain"}
     assert bundle["text/html"].count("data:image/png;base64,") == 1
     assert "<b>" not in bundle["text/html"].replace("<br>", "")
     assert cell.contents("execute_result") == []

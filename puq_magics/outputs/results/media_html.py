@@ -18,6 +18,7 @@ from IPython.core.getipython import get_ipython
 
 from puq_magics.outputs.markdown.feed import escape_inline, strip_control_chars
 from puq_magics.outputs.results.footer import Footer
+from puq_magics.outputs.results.print_image import print_bundle
 
 if TYPE_CHECKING:
     from puq_magics.core.media_types import MediaType
@@ -60,6 +61,7 @@ def images_bundle(
 
     ``limit`` is the size above which images are not embedded, in megabytes.
     """
+    printed = print_bundle([image for image, embed in zip(images, is_embedded, strict=True) if embed])
     shown: list[str] = []
     notices, text_lines = [], []
     for n, (image, embed) in enumerate(zip(images, is_embedded, strict=True), 1):
@@ -80,6 +82,7 @@ def images_bundle(
     ]
     return {
         "text/html": _join_html(["<div>", *shown, "</div>"] if shown else [], below),
+        **printed,
         "text/plain": footer.append_to_text("\n".join(text_lines)),
     }
 

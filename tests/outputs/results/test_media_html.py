@@ -105,9 +105,9 @@ class StrictHTMLReader(HTMLParser):
 
 
 def read(result: ImageResult | SpeechResult | TranscriptResult) -> tuple[StrictHTMLReader, str]:
-    """Its HTML, read, and its plain text; there is nothing else."""
+    """Its HTML, read, and its plain text; there is nothing else but a picture for print."""
     bundle = result._repr_mimebundle_(include=None, exclude=None)
-    assert set(bundle) == {"text/html", "text/plain"}
+    assert set(bundle) - {"image/png", "image/jpeg"} == {"text/html", "text/plain"}
     reader = StrictHTMLReader(bundle["text/html"])
     assert reader.faults == []
     return reader, bundle["text/plain"]

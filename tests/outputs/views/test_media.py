@@ -94,7 +94,8 @@ def test_one_display_is_updated_and_never_cleared(sample_kernel: Any) -> None:
     assert second["text/plain"] == "drawing with a/b <x> · 12 s"
     assert 'alt="a red kite"' in last["text/html"]
     assert cell.screen == [last]
-    assert all(set(bundle) == {"text/html", "text/plain"} for bundle in bundles(cell))
+    assert all(set(bundle) == {"text/html", "text/plain"} for bundle in (first, second))
+    assert set(last) == {"text/html", "image/png", "text/plain"}
 
 
 def test_the_seconds_tick_beside_a_call_that_blocks(sample_kernel: Any) -> None:
