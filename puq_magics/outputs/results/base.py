@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from IPython.display import display
 
@@ -28,6 +28,8 @@ class DisplayOnce:
 
     #: Whether the cell that is running has shown it.
     already_displayed: bool = False
+    #: JavaScript for what is shown, as an output of its own; front ends run it where they trust the notebook.
+    script: ClassVar[str] = ""
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         raise NotImplementedError
@@ -44,6 +46,8 @@ class DisplayOnce:
             from puq_magics.outputs.views.stdout import Stdout
 
             Stdout().write(f"{bundle['text/plain']}\n")
+        if self.script and not sys.stdout.isatty():
+            display({"application/javascript": self.script}, raw=True)
 
 
 #: ``status`` of an answer that a person stopped.

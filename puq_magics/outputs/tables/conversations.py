@@ -8,7 +8,14 @@ from typing import Any, overload
 
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.results.footer import format_credits
-from puq_magics.outputs.tables.table import CellValue, Column, Table, format_number, make_dataframe
+from puq_magics.outputs.tables.table import (
+    SORT_SCRIPT,
+    CellValue,
+    Column,
+    Table,
+    format_number,
+    make_dataframe,
+)
 
 
 def _format_cost(value: float | None) -> str:
@@ -49,6 +56,8 @@ class ConversationRow:
 
 class ConversationTable(DisplayOnce, Sequence[ConversationRow]):
     """Conversations as a sequence that shows itself as a table."""
+
+    script = SORT_SCRIPT
 
     def __init__(self, rows: Sequence[ConversationRow]) -> None:
         self._rows = tuple(rows)

@@ -45,13 +45,14 @@ _MAX_UNSCROLLED_ROWS = 40  # a longer table scrolls by itself
 _MIN_COLUMN_WIDTH, _MIN_NAME_WIDTH = 8, 40  # columns of a terminal, for words, and for what names a row
 _COLUMN_GAP = "  "
 #: Keeps front ends from reading formulas into names with dollar signs.
-_NO_MATH_CLASSES = "tex2jax_ignore mathjax_ignore"
+_NO_MATH_CLASSES = "puq-table tex2jax_ignore mathjax_ignore"
 
-#: Sorts by the numbers in ``data-n``, else by the words; cells without either stay last.
-_SORT_SCRIPT = """
-(() => {
-  const box = document.currentScript?.parentElement, table = box?.querySelector("table");
-  if (!table) return;
+#: Sorts by the numbers in ``data-n``, else by the words; cells without either stay last. It is an output of its own,
+#: which converters to Markdown and LaTeX leave out, and looks for tables near ``element`` once that is in the page.
+SORT_SCRIPT = """
+setTimeout(() => element.getRootNode().querySelectorAll(".puq-table > table").forEach(table => {
+  if (table.dataset.sorts) return;
+  table.dataset.sorts = "yes";
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0], rows = [...body.rows];
   const value = (row, i) => {
     const cell = row.cells[i];
@@ -83,7 +84,7 @@ _SORT_SCRIPT = """
       body.append(...keyed.map(([, row]) => row));
     };
   });
-})();
+}));
 """
 
 CellValue = str | int | float | bool | None
@@ -162,7 +163,7 @@ class Table:
         return "\n".join([*_caption_lines(self.caption), *lines[:height], rule, *lines[height:], *below])
 
     def html(self) -> str:
-        """A table; where scripts run, its headers are buttons that sort the rows shown."""
+        """A table; where ``SORT_SCRIPT`` runs, its headers are buttons that sort the rows shown."""
         caption = (
             f"<caption style='text-align: left'>{escape(_one_line(self.caption))}</caption>"
             if self.caption
@@ -186,8 +187,7 @@ class Table:
         scroll = "; max-height: 32em" if min(len(self.rows), self.limit) > _MAX_UNSCROLLED_ROWS else ""
         return (
             f"<div class='{_NO_MATH_CLASSES}' style='overflow: auto{scroll}'>"
-            f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody><tfoot>{foot}</tfoot></table>{below}"
-            f"<script>{_SORT_SCRIPT}</script></div>"
+            f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody><tfoot>{foot}</tfoot></table>{below}</div>"
         )
 
     def bundle(self) -> dict[str, str]:
@@ -306,6 +306,8 @@ _MODEL_COLUMNS = (
 
 class ModelTable(DisplayOnce, Sequence[Model]):
     """Models as a sequence that shows itself as a table. ``kind_of`` says what they are for; else their names do."""
+
+    script = SORT_SCRIPT
 
     def __init__(
         self,

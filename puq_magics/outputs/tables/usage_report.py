@@ -8,6 +8,7 @@ from typing import Any, Protocol, overload
 
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.tables.table import (
+    SORT_SCRIPT,
     CellValue,
     Column,
     Table,
@@ -138,6 +139,8 @@ _ROW_FIELDS = tuple(UsageRow.__slots__)
 
 class UsageReport(DisplayOnce, Sequence[UsageRow]):
     """A sequence of what each model used, the dearest first, that shows itself as tables."""
+
+    script = SORT_SCRIPT
 
     def __init__(
         self, entries: Iterable[LedgerEntryLike], *, title: str = "this session", notes: Sequence[str] = ()

@@ -64,7 +64,8 @@ def test_aligned_columns() -> None:
 def test_as_html() -> None:
     read = HTMLTableReader(NAMES_AND_SIZES.html())
     assert read.rows[:4] == [["name", "size"], ["one", "1"], ["two", "2,000"], ["none", ""]]
-    assert {"table", "caption", "thead", "tbody", "script"} <= read.tags
+    assert {"table", "caption", "thead", "tbody"} <= read.tags
+    assert "script" not in read.tags
     assert NAMES_AND_SIZES.bundle() == {
         "text/html": NAMES_AND_SIZES.html(),
         "text/plain": NAMES_AND_SIZES.text(),
@@ -103,9 +104,9 @@ def test_wide_and_combining_characters_keep_the_columns() -> None:
 def test_what_others_wrote_is_text() -> None:
     table = Table([Column("a")], [[HOSTILE]], HOSTILE, notes=[HOSTILE], foot=[HOSTILE])
     read = HTMLTableReader(table.html())
-    assert read.tags == {"div", "table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "script"}
+    assert read.tags == {"div", "table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td"}
     assert read.attributes == {"class", "style", "scope"}
-    assert table.html().count("<script>") == 1
+    assert "<script>" not in table.html()
     assert read.rows[1] == ["<img src=x onerror=alert(1)>'\"&$x$ </table><script>"]
     assert "onerror=alert(1)>'" in read.rest
     for text in (table.text(), table.html()):
