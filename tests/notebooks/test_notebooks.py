@@ -53,6 +53,7 @@ def test_it_gives_the_outputs_that_it_shows(notebook: Path) -> None:
     assert run.returncode == 0, run.stdout
 
 
+@pytest.mark.slow
 def test_another_output_is_noticed(tmp_path: Path) -> None:
     content = json.loads((NOTEBOOKS / "quickstart.ipynb").read_text(encoding="utf-8"))
     load = next(cell for cell in content["cells"] if "%load_ext" in "".join(cell["source"]))

@@ -86,6 +86,7 @@ def create_shell(folder: Path, config: Config | None) -> InteractiveShell:
 
 def close_shell(ip: InteractiveShell) -> None:
     ip.extension_manager.unload_extension("puq_magics")
+    ip.displayhook.do_full_cache = False  # or it would collect all garbage, twice
     ip.atexit_operations()
     atexit.unregister(ip.atexit_operations)
     if ip.history_manager is not None:

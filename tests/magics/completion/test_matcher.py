@@ -704,7 +704,7 @@ def test_two_thousand_models(sandbox_kernel: Any) -> None:
 
 def test_a_tab_loads_little_and_asks_no_keyring(make_kernel: Any) -> None:
     kernel = make_kernel(PUQ_CHAT_MODEL="acme/one")
-    kernel.run("import sys\n%load_ext puq_magics")
+    kernel.run("import sys\n%config Completer.use_jedi = False\n%load_ext puq_magics")  # which takes seconds
     for marked in ("impo¦", "%matplot¦"):
         assert complete(kernel, marked)["matches"]
     modules = ("puq_magics.magics.completion.completer", "requests", "keyring")
