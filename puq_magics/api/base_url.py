@@ -11,6 +11,7 @@ from puq_magics.core.errors import InvalidURLError
 from puq_magics.core.text import unwrap_pasted
 
 DEFAULT_BASE_URL = "https://api.puq.ai"
+DEFAULT_PORTS = {"http": 80, "https": 443}
 _EXAMPLE = f"Write it like {DEFAULT_BASE_URL}"
 _MAX_LENGTH = 2000
 _VERSION = "/v1"
@@ -84,7 +85,7 @@ class BaseURL:
                 f"the base URL of {host} is plain http: the key and the prompts would be sent unencrypted.",
                 hint="Use https, or, in a network you trust: %config PuqMagics.allow_http = True",
             )
-        netloc = _netloc(host, parts.port, parts.scheme)
+        netloc = format_netloc(parts.scheme, host, parts.port)
         path = parts.path.rstrip("/")
         base = _ENDPOINT.sub("", path).rstrip("/")
         version = _VERSION if not path or base.endswith(_VERSION) else ""
@@ -123,6 +124,12 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _netloc(host: str, port: int | None, scheme: str) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return name if port is None or port == {"http": 80, "https": 443}[scheme] else f"{name}:{port}"
+def bracket_ipv6(host: str) -> str:
+    """Return a host as it is written in a URL."""
+    return f"[{host}]" if ":" in host else host
+
+
+def format_netloc(scheme: str, host: str, port: int | None) -> str:
+    """Return host and port as in a ``Host`` header, without the scheme's own port."""
+    name = bracket_ipv6(host)
+    return name if port in (None, DEFAULT_PORTS[scheme]) else f"{name}:{port}"

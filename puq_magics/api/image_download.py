@@ -25,7 +25,7 @@ import requests.utils
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from puq_magics.api.base_url import BaseURL
+from puq_magics.api.base_url import DEFAULT_PORTS, BaseURL, bracket_ipv6, format_netloc
 from puq_magics.api.body import open_body
 from puq_magics.api.http_session import NoRedirectSession, PoolAdapter, ca_bundle, user_agent
 from puq_magics.api.transport import translate_exception
@@ -58,8 +58,7 @@ class _ParsedURL:
     @property
     def name(self) -> str:
         """Host and port for a ``Host`` header."""
-        host = _bracket_ipv6(self.host)
-        return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
+        return format_netloc(self.scheme, self.host, self.port)
 
     @property
     def url(self) -> str:
@@ -67,14 +66,7 @@ class _ParsedURL:
 
     def with_ip(self, ip: _IP) -> str:
         """Return the URL with an IP address in place of the host."""
-        return f"{self.scheme}://{_bracket_ipv6(str(ip))}:{self.port}{self.target}"
-
-
-def download_image(
-    url: str, *, loopback: bool, limit: int = _MAX_IMAGE_BYTES, seconds: float = _TOTAL_TIMEOUT
-) -> bytes:
-    """Return the bytes at ``url``; the parameters are those of ImageDownloader."""
-    return ImageDownloader(loopback=loopback, limit=limit, seconds=seconds)(url)
+        return f"{self.scheme}://{bracket_ipv6(str(ip))}:{self.port}{self.target}"
 
 
 class ImageDownloader:
@@ -191,7 +183,7 @@ def _parse_url(url: str) -> _ParsedURL:
     if parts.username is not None:
         raise InvalidResponseError(f"the image's address at {host} has a user name in it.", hint=_HINT)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return _ParsedURL(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], target)
+    return _ParsedURL(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], target)
 
 
 def _normalize_host(name: str) -> str:
@@ -408,7 +400,3 @@ def _all_of(ip: _IP) -> list[_IP]:
         return [IPv4Address(int(ip) & 0xFFFFFFFF)]
     carried = [ip.sixtofour, *(ip.teredo or ())]
     return [ip, *(one for one in carried if one is not None)]
-
-
-def _bracket_ipv6(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

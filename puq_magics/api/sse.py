@@ -74,7 +74,7 @@ class SSEDecoder:
             self._begin_line(chunk)
             return []
         text = self._end_line(chunk[:end])  # whole lines, so no multi-byte character is split
-        events = self._lines(text) if self._in_event() else self._blocks(text)
+        events = self._lines(text) if self._data or self._type else self._blocks(text)
         if end < len(chunk):
             self._begin_line(chunk[end:])
         return events
@@ -117,9 +117,6 @@ class SSEDecoder:
         text = b"".join(self._line).decode("utf-8", "replace")
         self._line, self._line_size = [], 0
         return text
-
-    def _in_event(self) -> bool:
-        return bool(self._data or self._type)
 
     def _blocks(self, text: str) -> list[ServerSentEvent]:
         """Decode complete lines at the start of an event, with a fast path for events of one data line."""

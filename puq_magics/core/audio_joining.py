@@ -216,10 +216,6 @@ def _chunks(data: bytes) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _wav_parameters(data: bytes) -> object:
-    return _read_wav(data)[0]
-
-
 # --- Ogg: one stream, or a chain of them -------------------------------------------------------------------------
 
 
@@ -279,7 +275,7 @@ def _aac_parameters(data: bytes) -> object:
 
 
 _PARAMETERS: dict[str, Callable[[bytes], object]] = {
-    "wav": _wav_parameters,
+    "wav": lambda data: _read_wav(data)[0],
     "mp3": _mp3_parameters,
     "aac": _aac_parameters,
 }

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from puq_magics.sandbox import tokens
 from puq_magics.sandbox.models import TOKENS_PER_SECOND
-from puq_magics.sandbox.validation import ErrorResponse, choice, invalid, unprocessable
+from puq_magics.sandbox.validation import choice, invalid, unprocessable
 
 #: Of the head of a part, and of a field that is no file, in bytes.
 _LONGEST_HEAD: Final = 16 * 1024
@@ -130,11 +130,7 @@ class MultipartParser:
             return
         part.value += data
         if len(part.value) > _LONGEST_FIELD:
-            raise _too_long(part.name)
-
-
-def _too_long(name: str) -> ErrorResponse:
-    return invalid(f"The field {name!r} is longer than {_LONGEST_FIELD:,} bytes")
+            raise invalid(f"The field {part.name!r} is longer than {_LONGEST_FIELD:,} bytes")
 
 
 def _part(head: bytes) -> _Part:

@@ -16,7 +16,7 @@ from media_samples import jpeg, png
 from raw_server import Connection, RawServer, Script, answer, head, responds, responds_and_closes
 
 from puq_magics.api import ImagesResponse
-from puq_magics.api.image_download import ImageDownloader, download_image
+from puq_magics.api.image_download import ImageDownloader
 from puq_magics.core.errors import APIConnectionError, APIError, APITimeoutError, InvalidResponseError
 
 PNG = answer(png(), content_type="image/png")
@@ -45,6 +45,10 @@ def fake_dns(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         return asked
 
     return install
+
+
+def download_image(url: str, **limits: Any) -> bytes:
+    return ImageDownloader(**limits)(url)
 
 
 def refused(url: str, *, loopback: bool = True, **limits: Any) -> APIError:

@@ -54,7 +54,7 @@ def locate_cursor(
     ``lines`` and ``cells`` name the line and the cell magics; ``offset`` counts characters of ``text``.
     """
     start = len(text) - len(text.lstrip())
-    while (head := _CELL_LINE.match(first := _line_at(text, start))) is not None:
+    while (head := _CELL_LINE.match(first := text[start:].partition("\n")[0])) is not None:
         end = start + len(first)
         if head["name"] in cells:
             return _cursor_in_cell(text, offset, head["name"], start + head.start("rest"), end)
@@ -64,10 +64,6 @@ def locate_cursor(
         if not text.startswith("%%", start):
             break
     return _cursor_in_line(text, offset, lines)
-
-
-def _line_at(text: str, start: int) -> str:
-    return text[start:].split("\n", 1)[0]
 
 
 def _cursor_in_cell(text: str, offset: int, name: str, rest: int, end: int) -> CursorPosition | None:

@@ -97,12 +97,8 @@ def diagnose(
         "\n\n".join(part for part in (system, _SYSTEM_PROMPT) if part),
         full_prompt,
         tuple(notes),
-        _join_sources(cells),
+        "\n".join(cell.text for cell, _ in cells),
     )
-
-
-def _join_sources(cells: Sequence[tuple[CellSource, int | None]]) -> str:
-    return "\n".join(cell.text for cell, _ in cells)
 
 
 def _format_section(title: str, text: str, language: str) -> str:

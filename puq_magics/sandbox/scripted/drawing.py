@@ -94,7 +94,7 @@ def _landscape(prompt: str, width: int, height: int, seed: bytes) -> list[bytear
 def _stamp(rows: list[bytearray], width: int) -> None:
     """Write the stamp in white on a dark band over the lowest rows."""
     dot = max(1, round(min(width, len(rows)) / _PIXELS_PER_DOT))
-    fits = (_text_width(STAMP) + 2 * _PADDING) * dot <= width
+    fits = (len(text_rows(STAMP)[0]) + 2 * _PADDING) * dot <= width
     lines = [STAMP] if fits else list(_STAMP_LINES)
     line_height = (len(_GLYPHS["A"]) + _PADDING) * dot
     top = len(rows) - len(lines) * line_height - _PADDING * dot
@@ -113,10 +113,6 @@ def text_rows(text: str) -> list[list[bool]]:
     """Return the dots of a text that the stamp's letters can write, row by row."""
     glyphs = [_GLYPHS[letter] for letter in text]
     return [[dot == "#" for dot in ".".join(glyph[y] for glyph in glyphs)] for y in range(7)]
-
-
-def _text_width(text: str) -> int:
-    return len(text_rows(text)[0])
 
 
 def write_png(width: int, height: int, rows: Iterable[bytes | bytearray], texts: Mapping[str, str]) -> bytes:
