@@ -102,6 +102,7 @@ def test_a_choice_applies_at_once_for_its_kind(sandbox_kernel: Any) -> None:
 
 
 def test_usage_by_model_and_by_cell(shell: Any, sandbox: Any) -> None:
+    shell.run("%puq_models -q")  # with the prices, from which costs are estimated
     shell.run("%puq_chat -q hi\n%puq_chat -q -m sandbox/short hi")
     shell.run("%puq_image -q --size 64x64 a dot")
     shell.error("%puq_chat -q -m sandbox/forbidden hi")

