@@ -18,7 +18,7 @@ from IPython.core.getipython import get_ipython
 
 from puq_magics.outputs.markdown.feed import escape_inline, strip_control_chars
 from puq_magics.outputs.results.footer import Footer
-from puq_magics.outputs.results.print_image import print_bundle
+from puq_magics.outputs.results.print_image import PrintableImage, print_bundle
 
 if TYPE_CHECKING:
     from puq_magics.core.media_types import MediaType
@@ -42,16 +42,12 @@ _MAX_WIDTH = {2: "47%", 4: "47%"}
 _IMAGE_STYLE = "display: inline-block; vertical-align: top; margin: 0 8px 8px 0"
 
 
-class _Image(Protocol):
+class _Image(PrintableImage, Protocol):
     """Fields of an image that are shown."""
 
-    data: bytes
-    type: MediaType
     path: Path | None
     prompt: str
     revised_prompt: str
-    width: int
-    height: int
 
 
 def images_bundle(

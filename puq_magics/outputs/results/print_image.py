@@ -19,7 +19,7 @@ _GAP = 8
 _MAX_PIXELS = 40_000_000  # that are decoded
 
 
-class _Image(Protocol):
+class PrintableImage(Protocol):
     """Fields of an image that are read."""
 
     data: bytes
@@ -28,7 +28,7 @@ class _Image(Protocol):
     height: int
 
 
-def print_bundle(images: Sequence[_Image]) -> dict[str, str]:
+def print_bundle(images: Sequence[PrintableImage]) -> dict[str, str]:
     """Return the image, or a sheet of several, as PNG or JPEG by MIME type.
 
     Empty without images, for very large ones and, without Pillow, for large ones and those of other formats.
