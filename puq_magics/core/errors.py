@@ -76,8 +76,10 @@ class PuqError(Exception):
         self.args = (self.message,)
 
     def _render_traceback_(self) -> list[str]:
+        from puq_magics.core.text import wrap_for_terminal
+
         hint = f"{self.hint} {self.python_hint}".strip()
-        return [f"{type(self).__name__}: {self.message}", *([hint] if hint else [])]
+        return wrap_for_terminal([f"{type(self).__name__}: {self.message}", *([hint] if hint else [])])
 
 
 class ConfigurationError(PuqError):

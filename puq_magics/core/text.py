@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
+from collections.abc import Iterable
+from textwrap import wrap
 
 _QUOTES = "\"'`,;\u201c\u201d\u2018\u2019\u200b\ufeff"
 _ASSIGNMENT = re.compile(
@@ -16,6 +20,18 @@ def one_line(text: str, limit: int = 300) -> str:
     """Return the text on one line, without characters that do not print, of at most ``limit`` characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 10]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def wrap_for_terminal(lines: Iterable[str]) -> list[str]:
+    """Return the lines wrapped between words, if standard output is a terminal; else as they are."""
+    if not sys.stdout.isatty():
+        return list(lines)
+    width = shutil.get_terminal_size().columns
+    return [
+        part
+        for line in "\n".join(lines).split("\n")
+        for part in wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+    ]
 
 
 def unwrap_pasted(text: str) -> str:

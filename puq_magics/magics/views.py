@@ -28,7 +28,8 @@ def chat_view(session: Session, args: argparse.Namespace, answer_format: str = "
     if not session.in_notebook or answer_format == "text":
         from puq_magics.outputs.views.terminal import TerminalView
 
-        return TerminalView(footer=footer, live=live)
+        is_markdown = answer_format in ("markdown", "code")
+        return TerminalView(footer=footer, live=live, markdown=is_markdown)
     from puq_magics.outputs.views.notebook import BufferedNotebookView, NotebookView
 
     if answer_format in _UNSTREAMED_FORMATS:

@@ -76,7 +76,7 @@ TERMINAL_SURFACES: dict[str, TerminalSurface] = {
         ("%puq_sandbox --pace 12", "%puq_chat -m sandbox/tour A tour."), until="Lists"
     ),
     "terminal-stall": TerminalSurface(
-        ("%puq_sandbox --pace 0", "%puq_chat -m sandbox/stall hello"), until="rupt me"
+        ("%puq_sandbox --pace 0", "%puq_chat -m sandbox/stall hello"), until="without a word"
     ),
     "terminal-waiting": TerminalSurface((SILENT_ROUTER, "%puq_chat -m some/model hello"), until="waiting"),
     "terminal-help": typed("%puq_sandbox", "%puq_chat?"),
@@ -122,8 +122,8 @@ class Terminal:
         return True
 
     def wait_text(self, text: str) -> None:
-        """Wait until the text is on the screen, and a moment more."""
-        self._wait(lambda: any(text in line for line in self.screen.display[1:]))
+        """Wait until the text is on the screen; more may come."""
+        self._wait(lambda: any(text in line for line in self.screen.display[1:]), quiet=False)
 
     def wait_prompt(self) -> None:
         """Wait for the next prompt."""
@@ -151,11 +151,11 @@ class Terminal:
     def clear(self) -> None:
         self.type("\x0c")
 
-    def _wait(self, condition: Any) -> None:
+    def _wait(self, condition: Any, *, quiet: bool = True) -> None:
         end = monotonic() + _TIMEOUT
         while monotonic() < end:
             read = self.read(_SETTLE)
-            if condition() and not read:
+            if condition() and not (quiet and read):
                 return
         raise TimeoutError("\n".join(self.screen.display).rstrip())
 
@@ -199,7 +199,8 @@ def _picture_surface(shell: Terminal, folder: Path, surface: TerminalSurface, co
         shell.wait_prompt()
         (folder / f"{columns:03}-interrupted-1.html").write_text(screen_html(shell.screen), encoding="utf-8")
     elif surface.keys:
-        shell.type("\x1b\x03")
+        shell.type("\x1b")
+        shell.type("\x03")
         shell.wait_prompt()
 
 

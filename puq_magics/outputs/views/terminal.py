@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from time import monotonic
 
@@ -10,27 +11,41 @@ from puq_magics.api.types import Delta
 from puq_magics.outputs.markdown.feed import ControlCharFilter, strip_control_chars
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.views.stdout import Stdout, Writer
+from puq_magics.outputs.views.terminal_text import TerminalText, has_styles
 
 _ERASE_LINE = "\r\x1b[K"
+_SILENCE_LIMIT = 3.0  # seconds without a word, until it is said
+_TICK_INTERVAL = 1.0  # seconds between two such statements
 
 
 class TerminalView:
-    """Prints to standard output."""
+    """Prints to standard output: Markdown with wrapped words and light styling, if that is a terminal.
+
+    With ``markdown=False`` the answer is printed as it is.
+    """
 
     is_quiet = False
 
     def __init__(
-        self, *, footer: str = "full", live: bool = True, out: Callable[[], Writer] | None = None
+        self,
+        *,
+        footer: str = "full",
+        live: bool = True,
+        markdown: bool = True,
+        out: Callable[[], Writer] | None = None,
     ) -> None:
         self._footer = footer
         self._live = live
+        self._markdown = markdown
         self._out = out or Stdout
         self._filter = ControlCharFilter()
+        self._text: TerminalText | None = None
         self._shown_chars = 0  # characters of the answer
         self._reasoning_chars = 0
         self._status_shown = False
         self._note = ""
         self._note_until = 0.0
+        self._last_delta_at = monotonic()
 
     def prepare(self) -> None:
         """Implement `ChatView`."""
@@ -47,6 +62,7 @@ class TerminalView:
 
     def show_delta(self, delta: Delta) -> None:
         """Implement `ChatView`."""
+        self._last_delta_at = monotonic()
         if not self._live:
             return
         self._reasoning_chars += len(delta.reasoning)
@@ -57,16 +73,30 @@ class TerminalView:
 
     def idle_timeout(self) -> float | None:
         """Implement `ChatView`."""
-        return None
+        if not self._live or not self._out().isatty():
+            return None
+        silence = monotonic() - self._last_delta_at
+        return max(_TICK_INTERVAL, _SILENCE_LIMIT - silence)
 
     def show_idle(self) -> None:
         """Implement `ChatView`."""
+        silence = monotonic() - self._last_delta_at
+        if silence >= _SILENCE_LIMIT:
+            if self._shown_chars:
+                self._show_status(f"… {silence:.0f} s without a word", in_answer=True)
+            else:
+                self._show_status(f"… waiting {silence:.0f} s")
 
     def show_result(self, result: ChatResult) -> None:
         """Implement `ChatView`."""
-        self._print(self._filter.feed(result.answer_text[self._shown_chars :]) + self._filter.finish(), 0)
-        line = result.footer.with_style(self._footer).to_text()
+        rest = self._filter.feed(result.answer_text[self._shown_chars :]) + self._filter.finish()
         out = self._out()
+        if result.interrupted and self._text is not None and self._text.is_column_exact:
+            self._clear_status()
+            out.write(f"\r{_move_right(self._text.column)}\x1b[K")  # erases ^C
+        self._print(rest, 0)
+        out.write(self._text.finish() if self._text is not None else "")
+        line = result.footer.with_style(self._footer).to_text()
         out.write(f"\n[{line}]\n" if line else "\n")
         out.flush()
 
@@ -78,20 +108,34 @@ class TerminalView:
         self._clear_status()
         self._shown_chars += size
         out = self._out()
-        out.write(text)
+        if self._text is None and out.isatty():
+            width = shutil.get_terminal_size().columns
+            self._text = TerminalText(width, markdown=self._markdown, styles=has_styles())
+        out.write(text if self._text is None else self._text.feed(text))
         out.flush()
 
-    def _show_status(self, words: str) -> None:
-        """A line that the next one takes the place of; only where that can be."""
+    def _show_status(self, words: str, *, in_answer: bool = False) -> None:
+        """Show a line that the next one takes the place of; only where that can be.
+
+        It stands in place of the answer, or ``in_answer`` below what is there of it.
+        """
         out = self._out()
-        if self._live and not self._shown_chars and out.isatty():
+        if self._live and in_answer == bool(self._shown_chars) and out.isatty():
+            below = "\n" if in_answer and not self._status_shown else ""
             self._status_shown = True
-            out.write(_ERASE_LINE + strip_control_chars(words))
+            out.write(below + _ERASE_LINE + strip_control_chars(words))
             out.flush()
 
     def _clear_status(self) -> None:
+        """Erase the status, and go back to the end of the text."""
         if self._status_shown:
             self._status_shown = False
             out = self._out()
             out.write(_ERASE_LINE)
+            if self._shown_chars and self._text is not None and self._text.is_column_exact:
+                out.write(f"\x1b[A{_move_right(self._text.column)}")
             out.flush()
+
+
+def _move_right(columns: int) -> str:
+    return f"\x1b[{columns}C" if columns else ""
