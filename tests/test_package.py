@@ -115,3 +115,31 @@ def test_no_class_name_stands_for_two_things() -> None:
         node.name for path in SOURCES for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)
     )
     assert [name for name, count in names.items() if count > 1] == []
+
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short_and_has_the_two_commands() -> None:
+    assert len(README.splitlines()) <= 200
+    for command in (
+        'pip install -e ".[lab]" && jupyter lab notebooks/quickstart.ipynb',
+        'pip install -e ".[test]" && pytest',
+    ):
+        assert f"```console\n{command}\n```" in README
+
+
+def test_the_readmes_links_lead_to_files() -> None:
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", README) if "://" not in link]
+    assert len(links) > 5
+    assert [link for link in links if not (PROJECT / link).is_file()] == []
+
+
+def test_the_readme_lists_every_magic_and_every_option_of_chat() -> None:
+    from puq_magics.magics.commands import CHAT_COMMAND, PuqCommands
+
+    magics = {name for names in PuqCommands.magics.values() for name in names}
+    assert [name for name in magics if f"`%{name}`" not in README] == []
+    table = README.split("## Options of `%%puq_chat`")[1].split("\n## ")[0]
+    options = [option.flags for option in CHAT_COMMAND.options]
+    assert [flags for flags in options if not any(re.search(rf"{flag}\b", table) for flag in flags)] == []
