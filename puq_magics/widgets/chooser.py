@@ -19,6 +19,7 @@ import traitlets
 from IPython.display import display
 
 from puq_magics.api.types import model_kind
+from puq_magics.widgets.saved import hide_missing_widget
 
 HERE = Path(__file__).parent
 #: What of all descriptions goes to the front end, in characters: ten thousand long ones would hold up the page.
@@ -172,9 +173,10 @@ class ModelChooser(anywidget.AnyWidget):
 
     def _static_bundle(self) -> dict[str, str]:
         """Return the text that a saved notebook shows instead of the widget."""
+        style = hide_missing_widget(saved="puq-chooser-saved", widget="puq-chooser-box")
         return {
             "text/plain": self.text,
-            "text/html": f'<pre class="puq-chooser-saved">{escape(self.text)}</pre>',
+            "text/html": f'{style}<pre class="puq-chooser-saved">{escape(self.text)}</pre>',
         }
 
     def __repr__(self) -> str:

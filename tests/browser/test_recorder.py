@@ -149,16 +149,20 @@ def test_the_result_stays_in_the_saved_notebook(lab: Lab) -> None:
     notebook.wait_text(0, "Heard 1")
     recorder_page.wait_for("done")
     notebook.save()
-    notebook.reopen(trusted=False)
-    assert notebook.outputs(0)[1].html.count("<strong>Heard 1</strong>") == 1
+    for trusted in (True, False):
+        notebook.reopen(trusted=trusted)
+        assert notebook.outputs(0)[2].html.count("<strong>Heard 1</strong>") == 1
+        assert not notebook.page.get_by_text("Error displaying widget").is_visible()
 
 
-def test_a_notebook_that_is_opened_again_says_what_was_here(lab: Lab) -> None:
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_notebook_that_is_opened_again_says_what_was_here(lab: Lab, trusted: bool) -> None:
     notebook = RecorderPage(lab(SHOW)).notebook
     notebook.save()
-    notebook.reopen(trusted=False)
+    notebook.reopen(trusted=trusted)
     assert notebook.page.locator(".puq-recorder-saved").is_visible()
-    assert "%puq_transcribe" in notebook.outputs(0)[1].text
+    assert "%puq_transcribe" in notebook.outputs(0)[2].text
+    assert not notebook.page.get_by_text("Error displaying widget").is_visible()
 
 
 def test_what_fails_is_said_and_can_be_sent_again(lab: Lab) -> None:

@@ -151,15 +151,16 @@ recorder
 
 
 def test_a_kernel_shows_words_for_later_and_the_result_in_their_place(fresh_kernel: Any) -> None:
-    widget, words = fresh_kernel.run(KERNEL_CODE).screen
+    widget, marker, words = fresh_kernel.run(KERNEL_CODE).screen
     assert "application/vnd.jupyter.widget-view+json" in widget
-    assert "%puq_transcribe" in widget["text/plain"]
+    assert widget["text/plain"] == "Voice recorder"
+    assert marker["text/plain"] == ""
     assert set(words) == {"text/plain", "text/html"}
-    assert words["text/plain"] == widget["text/plain"]
+    assert "%puq_transcribe" in words["text/plain"]
     cell = fresh_kernel.run("recorder._handle_recording(b'hello', '')")
     (update,) = cell.contents("update_display_data")
     assert update["data"] == {"text/plain": "hello", "text/markdown": "*heard*"}
-    assert fresh_kernel.run("recorder").screen[1] == update["data"]  # shown again, with what it has
+    assert fresh_kernel.run("recorder").screen[2] == update["data"]  # shown again, with what it has
 
 
 def test_a_recorder_says_what_it_is() -> None:
