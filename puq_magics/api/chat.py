@@ -20,6 +20,7 @@ from puq_magics.api.error_body import (
     parse_error_json,
     raise_for_error_object,
 )
+from puq_magics.api.finish_reason import finish_kind
 from puq_magics.api.response import decode_json
 from puq_magics.api.sse import ServerSentEvent
 from puq_magics.api.streams import DONE, EventStream, is_end
@@ -70,6 +71,7 @@ class ChatStream(EventStream[Delta]):
         self._chars = 0  # of the first choice
         self._metadata: dict[str, Any] = {}
         self._usage: object = None
+        self._note = ""
 
     @property
     def text(self) -> str:
@@ -100,6 +102,7 @@ class ChatStream(EventStream[Delta]):
             request_id=self.request_id,
             alternatives={i: other.text.text for i, other in self._choices.items() if i != choice.index},
             raw=raw,
+            note=self._note,
         )
 
     @property
@@ -111,7 +114,11 @@ class ChatStream(EventStream[Delta]):
         return self.text
 
     def _is_complete_despite(self, error: APIError) -> bool:
-        return isinstance(error, APIConnectionError) and self._choice.finish_reason is not None
+        reason = self._choice.finish_reason
+        if isinstance(error, StreamError) and reason and finish_kind(reason) != "failed":
+            self._note = f"after the end of the answer {error.message}"
+            return True
+        return isinstance(error, APIConnectionError) and reason is not None
 
     def _is_event(self, answer: Mapping[str, Any]) -> bool:
         choices = answer.get("choices")

@@ -72,6 +72,13 @@ _ANSWER_KEYS = ("choices", "data", "text", "images", "usage", "models", "segment
 _ERROR_KEYS = ("detail", "errors", "err", "fault", "errordescription", "errormessage", "errormsg", "errmsg")
 _STATE_KEYS = ("object", "type", "status", "event")
 _ERROR_STATE = re.compile(r"(?:.*\.)?(?:error|failed|failure)", re.IGNORECASE)
+_ERROR_WORDS = re.compile(
+    r"error|fail|exception|invalid|exceed|denied|unauthori[sz]ed|forbidden|not (?:found|allowed|supported|enough)"
+    r"|limit|quota|insufficient|unavailable|time(?:d )?-?out|overload|too (?:many|long|large)|busy|abort|cancel+ed"
+    r"|crash|died|unable|can(?:no|')t|could not|refused|reject|expired|out of memory|stopped|closed|went wrong"
+    r"|broken|interrupted",
+    re.IGNORECASE,
+)
 _MAX_DEPTH, _MAX_ENTRIES = 6, 5
 _QUOTA = (
     PaymentRequiredError,
@@ -154,18 +161,21 @@ def raise_for_error_object(answer: object) -> None:
             )
 
 
-def find_error(answer: Mapping[str, Any], event_type: str = "message") -> tuple[str, str | None] | None:
+def find_error(
+    answer: Mapping[str, Any], event_type: str = "message", *, is_event: bool = False
+) -> tuple[str, str | None] | None:
     """Return the text and the code of the error that an answer or an event reports; None without one.
 
     ``event_type`` is that of a server-sent event. Routers report errors in many shapes: ``{"error": …}``, also in a
-    choice; ``{"object": "error", …}``; ``{"detail": …}``; ``{"code": 500, "msg": …}``; ``{"base_resp": …}``.
+    choice; ``{"object": "error", …}``; ``{"detail": …}``; ``{"code": 500, "msg": …}``; ``{"base_resp": …}``. A
+    message alone is an error in place of an answer; in an event of a stream (``is_event``) if it reads like one.
     """
     for place in _places(answer):
         error = place.get("error") or place.get("Error")
         is_success = isinstance(error, dict) and "code" in error and not _is_error_code(error["code"])
         if error and not is_success and (not isinstance(error, dict) or any(error.values())):
             return describe_error(place)
-    return describe_error(answer) if _is_error(answer, event_type) else None
+    return describe_error(answer) if _is_error(answer, event_type, is_event) else None
 
 
 def _places(answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -183,7 +193,7 @@ def _places(answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
                 yield delta
 
 
-def _is_error(answer: Mapping[str, Any], event_type: str) -> bool:
+def _is_error(answer: Mapping[str, Any], event_type: str, is_event: bool) -> bool:
     """Return whether an answer or an event without ``error`` is one all the same."""
     if event_type == "message" and answer.get("object") == "chat.completion.chunk" and answer.get("choices"):
         return False  # nearly all
@@ -206,7 +216,9 @@ def _is_error(answer: Mapping[str, Any], event_type: str) -> bool:
         return True
     message = named.get("message") or named.get("msg")
     has_code = any(code not in (None, "") for code in codes)
-    return isinstance(message, str) and not (states or has_code or is_keep_alive(message))
+    if not isinstance(message, str) or states or has_code or is_keep_alive(message):
+        return False
+    return not is_event or _ERROR_WORDS.search(message) is not None
 
 
 def _is_error_code(code: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,9 @@ from puq_magics.core.media_types import (
 from puq_magics.core.secret import redact_json
 
 _PARTIAL_HINT = "The part received is in the error's .partial."
+#: Members of an image: base64, then addresses and ``data:`` URLs.
+_FIELDS = ("b64_json", "url", "image_url")
+_MAX_NESTING = 8
 #: Images of one answer, if no more were requested.
 MAX_IMAGES = 16
 _IMAGE_PREFIXES = (b"\x89", b"\xff", b"R")  # how PNG, JPEG and WebP begin, and no JSON
@@ -103,7 +106,7 @@ class _ImagesReader:
         self._model = model
         self._request_id = request_id
         self._max_images = max_images
-        self._decoder = StreamingBase64Decoder(("b64_json",), ("url",))
+        self._decoder = StreamingBase64Decoder(_FIELDS[:1], _FIELDS[1:])
         self._body = bytearray()  # an answer that is itself an image
         self._raw: dict[str, Any] = {}
         self._entries: list[dict[str, Any]] = []
@@ -187,6 +190,7 @@ class _ImagesReader:
             raise InvalidResponseError("the answer is not a JSON object.", hint="Check the base URL.")
         data = answer.get("data")
         entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
+        entries = entries or list(self._find_entries(answer))
         if not entries:
             raise InvalidResponseError(
                 "the answer holds no images.", hint="Check the model: not all make images."
@@ -194,12 +198,24 @@ class _ImagesReader:
         self._raw = answer
         return entries
 
+    def _find_entries(self, value: object, name: str = "", depth: int = 0) -> Iterator[dict[str, Any]]:
+        """Yield the objects in an answer of another shape, such as a chat's, that hold or name an image."""
+        if isinstance(value, dict):
+            texts = [text for field in _FIELDS if isinstance(text := value.get(field), str)]
+            is_image = "image" in name or "image_url" in value
+            if any(self._decoder.decoded(text) or (is_image and text.startswith("http")) for text in texts):
+                yield value
+                return
+        if isinstance(value, dict | list) and depth < _MAX_NESTING:
+            for key, each in value.items() if isinstance(value, dict) else ((name, each) for each in value):
+                yield from self._find_entries(each, key, depth + 1)
+
     def _add_inline_images(self) -> None:
         """Read the images in the answer; a second call does nothing."""
         if self._body and 0 not in self._accepted and 0 not in self._rejected:
             self._add_image(0, DecodedField(bytes(self._body), complete=True))
         for number, entry in enumerate(self._entries):
-            for name in ("b64_json", "url"):
+            for name in _FIELDS:
                 decoded = self._decoder.decoded(entry.get(name))
                 if decoded is None:
                     continue
@@ -251,7 +267,7 @@ def _not_json_error(body: bytes) -> InvalidResponseError:
 
 
 def _read_or_download(entry: Mapping[str, Any], download: Callable[[str], bytes]) -> DecodedField:
-    address = next((entry[n] for n in ("url", "b64_json") if isinstance(entry.get(n), str) and entry[n]), "")
+    address = next((entry[n] for n in reversed(_FIELDS) if isinstance(entry.get(n), str) and entry[n]), "")
     if not address:
         raise InvalidResponseError("an image of the answer has neither data nor a URL.", hint="Try again.")
     if address[:5].lower() == "data:":  # percent-encoded: base64 has been decoded

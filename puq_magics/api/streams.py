@@ -207,7 +207,7 @@ class EventStream(ResponseStream[_T]):
 
     def _raise_for_error(self, event: Mapping[str, Any], event_type: str = "message") -> None:
         """Raise StreamError if an event reports an error."""
-        if (error := find_error(event, event_type)) is not None:
+        if (error := find_error(event, event_type, is_event=True)) is not None:
             raise self._reported_error(*error)
 
     def _reported_error(self, detail: str, code: str | None) -> StreamError:

@@ -84,6 +84,8 @@ class ChatCompletion:
     alternatives: Mapping[int, str] = field(default_factory=dict)
     #: The answer as the router's JSON had it (put together from the events of a stream).
     raw: Mapping[str, Any] = field(default_factory=dict)
+    #: What a reader should know of how the answer came; may be empty.
+    note: str = ""
 
 
 # The names of a count, in lower case and letters alone: of chats, of images and sound, and of Gemini.

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _SCHEME = re.compile(r"(?:Authorization:\s*)?(?:Bearer|Token)\s+(?=\S)", re.IGNORECASE)
 # What documentation writes in place of a key: <your-key>, $PUQ_API_KEY, {{ key }}, your_api_key_here, sk-..., xxxx
 _PLACEHOLDER = re.compile(
-    r".*[<>].*|[$%{].*|.*\.\.\.|(.*-)?[x*]{3,}|[\w-]*your[\w -]*(key|token|secret).*",
+    r".*[<>].*|[$%{].*|.*\.\.\.|(.*-)?[x*]{3,}"
+    r"|(?!(.*\d){5})[\w-]*your[\w -]*(key|token|secret).*",  # with more digits it may be one that is made of words
     re.IGNORECASE | re.DOTALL,
 )
 _WHERE_TO_GET_A_KEY = "Copy it again from the dashboard (Account Settings → API Tokens)."

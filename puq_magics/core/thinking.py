@@ -1,4 +1,4 @@
-"""Reasoning that a model writes into its answer, in ``<think>`` tags at the beginning."""
+"""Reasoning that a model writes into its answer, at the beginning: in tags, or in a channel of its own (Harmony)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,32 @@ from puq_magics.core.fences import OpenFence, ends_in_fence
 
 _TAG_NAMES = ("thinking", "think", "thought", "reasoning")
 _NAME = rf"(?:{'|'.join(_TAG_NAMES)})"
-_OPENING_TAG = re.compile(rf"\s*<({_NAME})(?:\s[^<>]{{0,100}})?>", re.IGNORECASE)
+#: The heads of gpt-oss' channels: what is not ``final`` is reasoning, or for tools.
+_CHANNEL = (
+    r"(?:<\|start\|>assistant)?<\|channel\|>\s*(?P<channel>analysis|commentary|final)\b"
+    r"(?:[^<]|<\|constrain\|>){0,200}<\|message\|>"
+)
+_OPENING_TAG = re.compile(
+    rf"\s*(?:<(?P<name>{_NAME})(?:\s[^<>]{{0,100}})?>|(?-i:\[THINK\])|{_CHANNEL})", re.IGNORECASE
+)
+#: What ends a channel, and what also begins the next one.
+_CHANNEL_ENDS, _NEXT_CHANNEL = ("<|end|>", "<|call|>"), ("<|start|>", "<|channel|>")
+_END_OF_ANSWER = re.compile(r"\s*<\|(?:end|return)\|>\s*\Z")
 #: Some servers send the tag that opens the reasoning as a part of the prompt, and only the one that closes it. One
 #: between words, quotes or backticks is a part of the text.
-_LONE_CLOSING_TAG = re.compile(r"(?<![`'\"])</think(?:ing)?>(?![`'\"])", re.IGNORECASE)
+_LONE_CLOSING_TAG = re.compile(r"(?<![`'\"])(?:</think(?:ing)?>|(?-i:\[/THINK\]))(?![`'\"])", re.IGNORECASE)
 _BETWEEN_WORDS = re.compile(r"[ \t]\S+[ \t]+\S")
-_CLOSING_TAG = re.compile(rf"</{_NAME}>", re.IGNORECASE)
-_HALF_TAG = re.compile(rf"<{_NAME}\s[^<>]{{0,100}}")
+_CLOSING_TAG = re.compile(rf"</{_NAME}>|(?-i:\[/THINK\])", re.IGNORECASE)
+_WHOLE_TAGS = (
+    *(f"<{name}>" for name in _TAG_NAMES),
+    "[think]",
+    "<|start|>assistant<|channel|>",
+    "<|channel|>",
+)
+_HALF_TAG = re.compile(
+    rf"<{_NAME}\s[^<>]{{0,100}}"
+    r"|(?:<\|start\|>assistant)?<\|channel\|>(?:[^<]|<\|constrain\|>){0,200}(?:<(?:\|[a-z]{0,9}\|?)?)?"
+)
 #: Characters, such as blanks, that may stand before the first tag of a stream.
 _MAX_HELD_BACK = 1_000
 
@@ -27,10 +46,11 @@ def split_thinking(text: str) -> tuple[str, str]:
     """
     found: list[str] = []
     while (opening := _OPENING_TAG.match(text)) is not None:
-        closing = re.compile(rf"</{opening[1]}>", re.IGNORECASE).search(text, opening.end())
-        end, start_of_rest = (len(text), len(text)) if closing is None else closing.span()
-        found.append(text[opening.end() : end].strip())
-        text = text[start_of_rest:].lstrip()
+        part, _, text = _partition(text[opening.end() :], _closing_tags(opening))
+        found.append(part.strip())
+        text = text.lstrip()
+        if opening["channel"]:
+            text = _END_OF_ANSWER.sub("", text)
     if (
         not found
         and (closing := _LONE_CLOSING_TAG.search(text)) is not None
@@ -40,10 +60,28 @@ def split_thinking(text: str) -> tuple[str, str]:
     return "\n\n".join(filter(None, found)), text
 
 
+def _closing_tags(opening: re.Match[str]) -> tuple[str, ...]:
+    """Return the tags that end what an opening one begins, in lower case; none if that is no reasoning."""
+    if opening["channel"]:
+        return () if opening["channel"].lower() == "final" else (*_CHANNEL_ENDS, *_NEXT_CHANNEL)
+    return (f"</{opening['name'].lower()}>" if opening["name"] else "[/think]",)
+
+
+def _partition(text: str, closing_tags: tuple[str, ...]) -> tuple[str, str, str]:
+    """Return the reasoning, the tag that closes it if it is there, and the rest."""
+    if not closing_tags:
+        return "", "", text
+    closing = re.search("|".join(map(re.escape, closing_tags)), text, re.IGNORECASE)
+    if closing is None:
+        return text, "", ""
+    is_next = closing[0].lower() in _NEXT_CHANNEL
+    return text[: closing.start()], closing[0], text[closing.start() if is_next else closing.end() :]
+
+
 def _ends_reasoning(text: str, closing: re.Match[str]) -> bool:
     """Return whether a closing tag without an opening one ends reasoning, and is not a part of prose or code."""
     before, after = text[: closing.start()], text[closing.end() :]
-    if not after.strip() or "<think" in before.lower() or ends_in_fence(before):
+    if not after.strip() or re.search(r"<think|\[THINK\]", before, re.IGNORECASE) or ends_in_fence(before):
         return False
     return _BETWEEN_WORDS.match(text, max(closing.start() - 1, 0)) is None
 
@@ -74,7 +112,7 @@ class ThinkingSplitter:
 
     def __init__(self) -> None:
         self._held_back = ""
-        self._closing_tag = ""  # while reasoning comes
+        self._closing_tags: tuple[str, ...] = ()  # while reasoning comes
         self._has_reasoning = False
         self._is_text = False
 
@@ -85,34 +123,33 @@ class ThinkingSplitter:
         text, self._held_back = self._held_back + text, ""
         reasoning = ""
         while True:
-            if not self._closing_tag:
+            if not self._closing_tags:
                 opening = _OPENING_TAG.match(text)
                 if opening is None:
                     return self._wait_for_tag(text), reasoning
-                self._closing_tag, text = f"</{opening[1].lower()}>", text[opening.end() :]
-            part, tag, text = self._partition(text)
-            reasoning += part
+                self._has_reasoning = True
+                self._closing_tags, text = _closing_tags(opening), text[opening.end() :]
+                continue
+            part, tag, text = _partition(text, self._closing_tags)
             if not tag:
-                return "", reasoning
-            self._closing_tag, self._has_reasoning = "", True
+                return "", reasoning + self._hold_back_half_tag(part)
+            reasoning += part
+            self._closing_tags = ()
 
     def _wait_for_tag(self, text: str) -> str:
         """Return the text if it does not begin with a tag, or half of one."""
         start = text.lstrip().lower()
-        is_half = any(f"<{name}>".startswith(start) for name in _TAG_NAMES) or _HALF_TAG.fullmatch(start)
+        is_half = any(tag.startswith(start) for tag in _WHOLE_TAGS) or _HALF_TAG.fullmatch(start)
         if len(text) < _MAX_HELD_BACK and is_half:
             self._held_back = text
             return ""
         self._is_text = True
         return text.lstrip() if self._has_reasoning else text
 
-    def _partition(self, text: str) -> tuple[str, str, str]:
-        """Return the reasoning, the closing tag if it is there, and the rest; hold back what may be half a tag."""
-        closing = re.search(re.escape(self._closing_tag), text, re.IGNORECASE)
-        if closing is not None:
-            return text[: closing.start()], closing[0], text[closing.end() :]
-        start = text.rfind("<")
-        if start >= 0 and self._closing_tag.startswith(text[start:].lower()):
-            self._held_back = text[start:]
-            text = text[:start]
-        return text, "", ""
+    def _hold_back_half_tag(self, reasoning: str) -> str:
+        """Return the reasoning without what may be half of the tag that closes it, which is held back."""
+        start = max(reasoning.rfind("<"), reasoning.rfind("["))
+        if start >= 0 and any(tag.startswith(reasoning[start:].lower()) for tag in self._closing_tags):
+            self._held_back = reasoning[start:]
+            return reasoning[:start]
+        return reasoning

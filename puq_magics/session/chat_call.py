@@ -133,7 +133,11 @@ class ChatCall:
             time_to_first_token=setup,
             request_id=answer.request_id,
             status=status,
-            notes=(*spec.notes, *(("the model refused to answer",) if answer.refusal else ())),
+            notes=(
+                *spec.notes,
+                *(("the model refused to answer",) if answer.refusal else ()),
+                *((answer.note,) if answer.note else ()),
+            ),
             messages=tuple(spec.messages),
             question=tuple(spec.question or spec.messages),
             previous_attempts=tuple(spec.previous_attempts),

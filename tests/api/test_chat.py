@@ -258,6 +258,24 @@ def test_an_error_in_mid_stream(said: Any, words: str) -> None:
         assert error.hint
 
 
+@pytest.mark.parametrize(
+    "status", [{"message": "Position 3 in the queue"}, {"msg": "Loading the model", "progress": 0.5}]
+)
+def test_a_message_that_reads_like_no_error_is_none(status: Any) -> None:
+    assert read(stream(event(status) + event(delta("a")) + event(status) + event(delta("b")) + STOP)) == "ab"
+    error = fail(stream(event(delta("a")) + event(status)))
+    assert next(iter(status.values())) in error.message
+
+
+def test_an_error_behind_the_end_is_a_note() -> None:
+    for parts in ([STOP + event({"error": "no usage"})], [STOP, event({"message": "could not count"}), DONE]):
+        answer = stream(event(delta("a")), *parts)
+        assert read(answer) == "a"
+        assert answer.completion.note.startswith("after the end of the answer the router reported an error")
+    error = fail(stream(event(delta("a", "error")) + event({"error": "engine died"})))
+    assert error.partial == "a"
+
+
 HALF = event(delta("half an "))
 
 

@@ -168,6 +168,25 @@ def test_an_answer_without_images(body: bytes, said: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + b64(png())}}]},
+        {"content": [{"type": "text", "text": "Here"}, {"type": "image", "b64_json": b64(png())}]},
+        {"content": [{"type": "image_url", "image_url": "data:image/png;base64," + b64(png())}]},
+        {
+            "images": [{"image_url": {"url": "https://a.example/1.png"}}],
+            "annotations": [{"url": "https://b.example"}],
+        },
+    ],
+)
+def test_an_answer_in_the_shape_of_a_chat(message: dict[str, Any]) -> None:
+    body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+    images = read_images([body], MODEL, None, lambda url: png() if url == "https://a.example/1.png" else b"")
+    assert [image.data for image in images.images] == [png()]
+    assert "base64" not in str(images.raw)
+
+
 def test_json_that_breaks_off_behind_an_image() -> None:
     body = json.dumps({"data": [entry(png()), entry(jpeg())]})
     with pytest.raises(InvalidResponseError, match="is incomplete") as caught:

@@ -84,6 +84,8 @@ def test_what_is_pasted_with_a_key_is_left_out(text: str) -> None:
         "key",
         "a.b-d_e/f+g=",
         "id:secret",
+        "pk_your_token_8f3a9c2d7b6e",
+        "sk-Yourk3yAb12Tokenz98",
     ],
 )
 def test_unusual_keys_are_not_changed(key: str) -> None:
@@ -96,6 +98,7 @@ def test_unusual_keys_are_not_changed(key: str) -> None:
         "<your-key>", "<key>", "PUQ_API_KEY=<your key>", "your-api-key", "YOUR_API_KEY", "'your_puq_api_key_here',",
         "sk-your-key-here", "sk-...", "sk-xxxxxxxx", "XXXXXXXX", "********", "$PUQ_API_KEY", "${PUQ_API_KEY}",
         "{{key}}", "%PUQ_API_KEY%", "Bearer $TOKEN", "{api_key}", "Bearer <token>",
+        "pk_your_token_123", "your-secret-token",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("make", [Secret, Router])

@@ -21,6 +21,21 @@ ANSWERS = [
     ("<think>a</think><thinking>c", "a\n\nc", ""),
     ("<think>a", "a", ""),
     ("<think>a</thi", "a</thi", ""),
+    ("[THINK]a\n[1] b[/THINK]\nc", "a\n[1] b", "c"),
+    ("[THINK]a[/THIN", "a[/THIN", ""),
+    ("[think]a[/think]b", "", "[think]a[/think]b"),
+    ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b", "a", "b"),
+    ("<|channel|>analysis<|message|>a <b><|channel|>final<|message|>b<|return|>", "a <b>", "b"),
+    ("<|start|>assistant<|channel|>final<|message|>b", "", "b"),
+    (
+        "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>"
+        "<|start|>assistant<|channel|>final <|constrain|>JSON<|message|>{}",
+        "{}",
+        "{}",
+    ),
+    ("<|channel|>analysis<|message|>a", "a", ""),
+    ("<|channel|>none<|message|>a", "", "<|channel|>none<|message|>a"),
+    ("<|message|>a", "", "<|message|>a"),
     ("b", "", "b"),
     (" b <think>a</think>", "", " b <think>a</think>"),
     ("<thin>b", "", "<thin>b"),
@@ -82,7 +97,8 @@ def test_a_lone_closing_tag(answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "reasoning", "rest"), [each for each in ANSWERS if each[0][-3:] not in ("<th", "thi")]
+    ("answer", "reasoning", "rest"),
+    [each for each in ANSWERS if not each[0].endswith(("<th", "thi", "THIN", "<|return|>"))],
 )
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
 def test_in_parts(answer: str, reasoning: str, rest: str, size: int) -> None:

@@ -18,7 +18,7 @@ from puq_magics.core.errors import (
     RateLimitError,
     ServerError,
 )
-from puq_magics.outputs.results.chat import append_images
+from puq_magics.outputs.results.chat import ChatResult, append_images
 from puq_magics.outputs.results.footer import Footer
 
 
@@ -291,6 +291,63 @@ def test_an_image_is_shown_below_the_streamed_text(fresh_kernel: Any, serve: Any
     assert (text, image[:31]) == ("Here it is.", "![image](data:image/png;base64,")
     assert "1 image in" in footer
     assert "base64" not in bundle["text/plain"]
+
+
+CITED = {"url": "https://a.example/x_(1)", "title": "A [title](javascript:x()) <b>"}
+CITATIONS = ["https://a.example/x_(1)", "javascript:alert(1)"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "more", "titles"),
+    [
+        ({"annotations": [{"type": "url_citation", "url_citation": CITED}] * 2}, {}, [CITED["title"]]),
+        ({"annotations": [{"type": "url_citation", **CITED}]}, {}, [CITED["title"]]),
+        ({}, {"citations": CITATIONS, "search_results": [CITED]}, [CITED["title"], "javascript:alert(1)"]),
+        ({"content": [{"type": "text", "text": "a", "citations": [CITED]}]}, {}, [CITED["title"]]),
+        ({"context": {"citations": [{"title": "A.pdf", "filepath": "A.pdf"}]}}, {}, ["A.pdf"]),
+        ({"annotations": [{"type": "file_citation", "file_citation": {"file_id": "f1"}}]}, {}, ["f1"]),
+        ({"citations": [None, 1, {}, {"url": ""}, " "]}, {}, []),
+    ],
+)
+@pytest.mark.parametrize("options", ["", "--no-stream"])
+def test_sources_are_listed(
+    use_responses: Any, shell: Any, fields: dict[str, Any], more: Any, titles: list[str], options: str
+) -> None:
+    message = {"content": "a"} | fields
+    streamed = event({"choices": [{"index": 0, "delta": message}]} | more) + event(delta("", "stop")) + DONE
+    whole = {"choices": [{"message": message, "finish_reason": "stop"}]} | more
+    use_responses(whole if options else streamed, kind="application/json" if options else "text/event-stream")
+    ran = shell.run(f"%puq_chat {options} -o r hi")
+    result = shell.names["r"]
+    assert [source.title or source.url for source in result.sources] == titles
+    bundle = result.bundle(Footer())
+    assert ("Sources:" in ran.out) == ("Sources:" in bundle["text/plain"]) == bool(titles)
+    for number, title in enumerate(titles, 1):
+        assert f"{number}. {title}" in ran.out
+        assert f"{number}. {title}" in bundle["text/plain"]
+    assert ("in .raw" in ran.out) == (not titles)
+    markdown = bundle["text/markdown"]
+    assert markdown.count("](http") == sum("title" in title for title in titles)
+    assert "](javascript" not in markdown
+    assert "<b>" not in markdown
+
+
+def test_sources_without_text_are_something() -> None:
+    result = ChatResult(text="", model="a/b", raw={"citations": ["https://a.example"]})
+    assert result.has_content
+    assert "no text came" not in result.footer.to_text()
+    assert "(1)" in result.bundle(Footer())["text/markdown"]
+    as_data = ChatResult(text="{}", model="a/b", raw=result.raw, format="json")
+    assert "1 source in .raw" in as_data.footer.to_text()
+
+
+def test_more_sources_than_anyone_reads() -> None:
+    result = ChatResult(
+        text="a", model="a/b", raw={"citations": [f"https://a.example/{n}" for n in range(150)]}
+    )
+    bundle = result.bundle(Footer())
+    assert "50 more are in .raw" in bundle["text/plain"]
+    assert bundle["text/markdown"].count("](https") == 100
 
 
 def test_a_fault_while_reading_keeps_what_came(

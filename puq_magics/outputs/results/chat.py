@@ -15,6 +15,7 @@ from puq_magics.core.media_types import detect_image_type, is_complete_image
 from puq_magics.core.thinking import split_thinking
 from puq_magics.outputs.results.base import MAX_EMBED_MB, DetailNote, Result
 from puq_magics.outputs.results.footer import Footer
+from puq_magics.outputs.results.sources import Source, find_sources, sources_to_markdown, sources_to_text
 
 _MAX_NESTING = 8
 
@@ -75,15 +76,27 @@ class ChatResult(Result):
     @property
     def has_content(self) -> bool:
         """Implement `Result`."""
-        return bool(self.text or self.reasoning or self.extras)
+        return bool(self.text or self.reasoning or self.extras or self.sources)
 
     @property
     def extras(self) -> tuple[str, ...]:
         """Contents beside the text, which are only in ``raw``, such as ``2 tool calls``."""
-        message = self._message
-        if not message.get("annotations"):
+        message = dict(self._message)
+        if self.listed_sources:
+            message |= {"annotations": None, "citations": None}
+        elif not message.get("annotations"):
             message = {"citations": self.raw.get("citations"), **message}
         return count_extras(message) or (() if self.text else unknown_fields(message))
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Titles and URLs of what the model names as its sources, beside the text."""
+        return find_sources(self.raw, self._message)
+
+    @property
+    def listed_sources(self) -> tuple[Source, ...]:
+        """Sources to list below the text; data and pages are shown as they are."""
+        return () if self.format in ("json", "html") else self.sources
 
     @property
     def images(self) -> tuple[bytes, ...]:
@@ -123,7 +136,7 @@ class ChatResult(Result):
 
     @property
     def _is_empty(self) -> bool:
-        return not (self.text or self.extras)
+        return not (self.text or self.extras or self.sources)
 
     @property
     def _facts(self) -> tuple[str, ...]:
@@ -151,7 +164,7 @@ class ChatResult(Result):
         from puq_magics.outputs.results import formats
 
         if self.format == "text":
-            return formats.text_bundle(self.text, footer)
+            return formats.text_bundle(self._with_sources(self.text), footer)
         if self.format == "json" and self.data is None:
             return formats.code_bundle([("", self.text)], footer, self.attempts[:-1])
         if self.format == "json":
@@ -162,10 +175,19 @@ class ChatResult(Result):
         collapsed = f"{collapsed_reasoning(reasoning)}\n\n" if reasoning else ""
         return {
             "text/markdown": footer.append_to_markdown(
-                append_images(collapsed + sanitize_markdown(text), self.images)
+                append_media(collapsed + sanitize_markdown(text), self)
             ),
-            "text/plain": footer.append_to_text(strip_control_chars(text)),
+            "text/plain": footer.append_to_text(strip_control_chars(self._with_sources(text))),
         }
+
+    def _with_sources(self, text: str) -> str:
+        return "\n\n".join(filter(None, (text, sources_to_text(self.listed_sources))))
+
+
+def append_media(safe: str, result: ChatResult) -> str:
+    """Return safe Markdown with the images of an answer and its sources below it."""
+    sources = sources_to_markdown(result.listed_sources)
+    return "\n\n".join(filter(None, (append_images(safe, result.images), sources)))
 
 
 def append_images(safe: str, images: Sequence[bytes]) -> str:

@@ -20,7 +20,8 @@ from IPython.display import DisplayHandle, display
 
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
-from puq_magics.outputs.results.chat import ChatResult, append_images, collapsed_reasoning
+from puq_magics.outputs.results.chat import ChatResult, append_media, collapsed_reasoning
+from puq_magics.outputs.results.sources import sources_to_text
 
 if TYPE_CHECKING:
     from puq_magics.outputs.markdown.feed import MarkdownFeed
@@ -214,8 +215,9 @@ class NotebookView:
         self._append_text(rest)
         footer = result.footer.with_style(self._footer)
         last = self._feed.finish()
-        markdown = append_images(last.markdown, result.images)
-        self._publish(footer.append_to_markdown(markdown), footer.append_to_text(last.text))
+        markdown = append_media(last.markdown, result)
+        plain = "\n\n".join(filter(None, (last.text, sources_to_text(result.listed_sources))))
+        self._publish(footer.append_to_markdown(markdown), footer.append_to_text(plain))
 
     def abandon(self) -> None:
         """Implement `ChatView`."""

@@ -10,6 +10,7 @@ from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
 from puq_magics.outputs.markdown.feed import ControlCharFilter, strip_control_chars
 from puq_magics.outputs.results.chat import ChatResult
+from puq_magics.outputs.results.sources import sources_to_text
 from puq_magics.outputs.views.stdout import Stdout, Writer
 from puq_magics.outputs.views.terminal_text import TerminalText, has_styles
 
@@ -97,6 +98,8 @@ class TerminalView:
         self._print(rest, 0)
         out.write(self._text.finish() if self._text is not None else "")
         line = result.footer.with_style(self._footer).to_text()
+        if sources := sources_to_text(result.listed_sources):
+            out.write(f"\n\n{sources}\n")
         out.write(f"\n[{line}]\n" if line else "\n")
         out.flush()
 
