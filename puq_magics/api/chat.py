@@ -116,7 +116,7 @@ class ChatStream(EventStream[Delta]):
     def _is_complete_despite(self, error: APIError) -> bool:
         reason = self._choice.finish_reason
         if isinstance(error, StreamError) and reason and finish_kind(reason) != "failed":
-            self._note = f"after the end of the answer {error.message}"
+            self._note = error.message.replace("during the answer", "after the answer")
             return True
         return isinstance(error, APIConnectionError) and reason is not None
 

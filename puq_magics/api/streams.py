@@ -71,7 +71,7 @@ class ResponseStream(Generic[_T]):
         try:
             data = self._response.receive(timeout)
             if data is None:
-                return None
+                return self._pause()
             self._size += len(data)
             if self._size > self._max_size:
                 raise too_large_error(self._max_size, self._size_hint, self._size_python_hint)
@@ -89,6 +89,10 @@ class ResponseStream(Generic[_T]):
         if part and self.first_received_at is None:
             self.first_received_at = monotonic()
         return part
+
+    def _pause(self) -> _T | None:
+        """Return what was held back, as nothing came for a moment."""
+        return None
 
     @abstractmethod
     def _process(self, data: bytes) -> _T | None:

@@ -19,7 +19,7 @@ from puq_magics.api.streams import EventStream, is_end
 from puq_magics.api.types import Usage, join_surrogates, read_number, read_usage
 from puq_magics.core.errors import APIError, InvalidResponseError, StreamError
 from puq_magics.core.media_types import describe_non_media
-from puq_magics.core.secret import redact_json
+from puq_magics.core.secret import SecretFilter, redact_json
 
 if TYPE_CHECKING:
     from puq_magics.api.response import Response
@@ -175,13 +175,14 @@ class TranscriptStream(EventStream[str]):
         self._ended = False
         self._final_event: Mapping[str, Any] = {}
         self._result: Transcript | None = None
+        self._filter = SecretFilter()
 
     @property
     def text(self) -> str:
         """The text received so far."""
         if self._result is not None:
             return self._result.text
-        return self._response.redact(join_surrogates(self._texts))
+        return self._response.redact(join_surrogates(self._texts)).removesuffix(self._filter.pending)
 
     @property
     def transcribed_seconds(self) -> float | None:
@@ -212,14 +213,21 @@ class TranscriptStream(EventStream[str]):
         return _redacted(transcript, self._response.redact)
 
     def _partial(self) -> str:
+        self._filter.release()
         return self.text or b"".join(self._body_parts or ()).decode("utf-8-sig", "replace")
 
     def _is_event(self, answer: Mapping[str, Any]) -> bool:
         return str(answer.get("type")).startswith("transcript.text.")
 
+    def _pause(self) -> str | None:
+        return self._filter.release() or None
+
     def _process(self, data: bytes) -> str | None:
         ended = not data
         text = "".join(self._handle_event(event) for event in self._decode(data, ended) or ())
+        text = self._filter.feed(text)
+        if ended or self._ended:
+            text += self._filter.finish()
         if ended:
             text += self._finish()
         elif self._ended:

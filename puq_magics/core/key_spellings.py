@@ -12,16 +12,19 @@ from functools import cache
 
 #: Characters of the shortest key that is looked for in other spellings: others would be found in any text.
 MIN_LENGTH = 12
+#: Characters at a text's end that count as the beginning of a key: fewer end too many texts.
+_MIN_PREFIX = 8
 
 
 class KeySpellings:
     """Patterns of one key; they are in closures, so that no ``vars()`` shows them."""
 
-    __slots__ = ("redact",)
+    __slots__ = ("find_unfinished", "redact")
 
     def __init__(self, key: str) -> None:
         if len(key) < MIN_LENGTH:
             self.redact: Callable[[str], str] = lambda text: text.replace(key, "…")
+            self.find_unfinished: Callable[[str], int] = len
             return
         words = list(dict.fromkeys([key, *_encodings(key)]))
 
@@ -37,6 +40,16 @@ class KeySpellings:
             return text
 
         self.redact = _redact
+        self.find_unfinished = lambda text: min(_find_unfinished(text, word) for word in words)
+
+
+def _find_unfinished(text: str, word: str) -> int:
+    """Return where the word's beginning stands at the text's end; the text's length if it does not."""
+    prefix = word[:_MIN_PREFIX]
+    start = text.find(prefix, max(0, len(text) - len(word) + 1))
+    while start >= 0 and not word.startswith(text[start:]):
+        start = text.find(prefix, start + 1)
+    return len(text) if start < 0 else start
 
 
 def _encodings(key: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakValueDictionary
 
 from puq_magics.core.errors import ConfigurationError
 from puq_magics.core.text import unwrap_pasted
@@ -29,7 +30,7 @@ class Secret:
     ConfigurationError for a placeholder such as ``<your-key>``, and for what no HTTP header can carry.
     """
 
-    __slots__ = ("_reveal", "_spellings")
+    __slots__ = ("__weakref__", "_reveal", "_spellings")
 
     def __init__(self, value: str) -> None:
         self._reveal: Callable[[], str] = str  # so that a refused one has a repr, too
@@ -48,6 +49,7 @@ class Secret:
             )
         self._reveal = lambda: value
         self._spellings: KeySpellings | None = None
+        _secrets[id(self)] = self
 
     def reveal(self) -> str:
         """Return the value."""
@@ -107,6 +109,56 @@ class SecretRedactor:
         self._pending = text[len(text) - size :]
         del secret  # tracebacks can show locals
         return text[: len(text) - size]
+
+
+#: The keys in use.
+_secrets: WeakValueDictionary[int, Secret] = WeakValueDictionary()
+
+
+def redact_secrets(text: str) -> str:
+    """Return the text with … in place of each key in use that is long enough to be no common word."""
+    for secret in _long_secrets():
+        text = secret.redact(text)
+    return text
+
+
+def _long_secrets() -> list[Secret]:
+    found = (reference() for reference in list(_secrets.valuerefs()))
+    return list(dict.fromkeys(secret for secret in found if secret is not None and secret.tail))
+
+
+class SecretFilter:
+    """``redact_secrets`` for text that comes in parts: what may be the beginning of a key is held back."""
+
+    def __init__(self) -> None:
+        #: What is held back; ``release`` it when nothing more comes for a moment.
+        self.pending = ""
+        self._released = ""  # the beginning of a key that was returned already
+
+    def feed(self, text: str) -> str:
+        """Return the next part of the text, and what was held back before it, as far as it cannot be a key's."""
+        text = self._released + self.pending + text
+        start = min((secret.spellings.find_unfinished(text) for secret in _long_secrets()), default=len(text))
+        if start == 0:
+            self.pending = text[len(self._released) :]
+            return ""
+        return self._return_up_to(text, max(start, len(self._released)))
+
+    def release(self) -> str:
+        """Return what is held back; if it turns out to be a key's beginning, the rest is erased."""
+        released, self.pending = self.pending, ""
+        self._released += released
+        return released
+
+    def finish(self) -> str:
+        """Return what is held back, as the text ends here."""
+        text = self._released + self.pending
+        return self._return_up_to(text, len(text))
+
+    def _return_up_to(self, text: str, end: int) -> str:
+        shown = redact_secrets(text[:end]).removeprefix(self._released)
+        self.pending, self._released = text[end:], ""
+        return shown
 
 
 def redact_json(value: Any, redact: Callable[[str], str], keep: frozenset[str] = frozenset()) -> Any:

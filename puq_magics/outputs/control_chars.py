@@ -1,10 +1,14 @@
 """Characters that steer a terminal or the eye instead of standing for themselves, taken out as the text comes.
 
+API keys are erased on the same way: all text of others passes here before it is shown.
+
 ANSI escape sequences (ECMA-48: CSI, OSC with its hyperlinks, DCS, …), C0 and C1 controls, bidi controls and
 halves of surrogate pairs. What such a sequence wraps stays; the sequence itself goes.
 """
 
 import re
+
+from puq_magics.core.secret import SecretFilter
 
 #: A string sequence (OSC, DCS, …) without its terminator within so many characters is no sequence: its words show.
 MAX_SEQUENCE = 4_096
@@ -50,22 +54,32 @@ def _clean(text: str) -> str:
 
 
 class ControlCharFilter:
-    """``strip_control_chars()`` for text that comes in pieces: a sequence split over two pieces does not leak."""
+    """``strip_control_chars()`` for text that comes in pieces: a sequence or a key split over two does not leak."""
 
     def __init__(self) -> None:
         self._pending = ""
+        self._secrets = SecretFilter()
+
+    @property
+    def may_hold_key(self) -> bool:
+        """True if what may be the beginning of a key is held back; ``release`` it in a pause."""
+        return bool(self._secrets.pending)
 
     def feed(self, text: str) -> str:
         """Process more text; return the part that can no longer change."""
         text = self._pending + text
         cut = self._safe_length(text)
         self._pending = text[cut:]
-        return _clean(text[:cut])
+        return self._secrets.feed(_clean(text[:cut]))
+
+    def release(self) -> str:
+        """Return what may be the beginning of a key, as nothing more comes for a moment."""
+        return self._secrets.release()
 
     def finish(self) -> str:
         """Return what was held back, as the text ends here."""
         held, self._pending = self._pending, ""
-        return _clean(held)
+        return self._secrets.feed(_clean(held)) + self._secrets.finish()
 
     @staticmethod
     def _safe_length(text: str) -> int:
@@ -84,6 +98,9 @@ class ControlCharFilter:
 
 
 def strip_control_chars(text: str) -> str:
-    """Return the text as a terminal may safely get it: no escape sequences, of controls only line ends and tabs."""
+    """Return the text as a terminal may safely get it: no escape sequences, of controls only line ends and tabs.
+
+    API keys are erased, too.
+    """
     feed = ControlCharFilter()
     return feed.feed(text) + feed.finish()

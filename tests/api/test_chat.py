@@ -271,7 +271,7 @@ def test_an_error_behind_the_end_is_a_note() -> None:
     for parts in ([STOP + event({"error": "no usage"})], [STOP, event({"message": "could not count"}), DONE]):
         answer = stream(event(delta("a")), *parts)
         assert read(answer) == "a"
-        assert answer.completion.note.startswith("after the end of the answer the router reported an error")
+        assert answer.completion.note.startswith("the router reported an error after the answer: ")
     error = fail(stream(event(delta("a", "error")) + event({"error": "engine died"})))
     assert error.partial == "a"
 

@@ -6,7 +6,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from clients import MODEL, router_for
+from clients import KEY, MODEL, router_for
 from raw_server import (
     DONE,
     LAST_CHUNK,
@@ -249,6 +249,36 @@ def test_the_words_are_given_as_they_come(body_reader: str) -> None:
             heard.set()
             assert list(stream) == []
         assert stream.transcript.text == "Hello there."
+
+
+@pytest.mark.parametrize("end", [typed_event("done", text=f"The key is {KEY}."), DONE])
+def test_streamed_words_do_not_hold_the_key(end: bytes) -> None:
+    paused, more = Event(), Event()
+
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        first = typed_event("delta", delta=f"The key is {KEY[:5]}") + typed_event("delta", delta=KEY[5:12])
+        connection.send(head(Transfer_Encoding="chunked"), chunk(first))
+        connection.wait(paused)
+        connection.send(chunk(typed_event("delta", delta=KEY[12:20])))
+        connection.wait(more)
+        connection.send(chunk(typed_event("delta", delta=f"{KEY[20:]}.") + end), LAST_CHUNK)
+        connection.wait_for_close()
+
+    with RawServer(script) as server, router_for(server) as router:
+        with router.stream_transcription(SOUND, model=MODEL) as stream:
+            came = ""
+            while "key is" not in came:
+                came += stream.receive() or ""
+            assert came == stream.text == "The key is "
+            assert stream.receive(0) == KEY[:12]  # released in a pause
+            assert stream.text == f"The key is {KEY[:12]}"
+            paused.set()
+            assert not stream.receive()
+            more.set()
+            came += "".join(stream)
+        assert came == stream.text == stream.transcript.text == "The key is …."
+        assert KEY not in str(stream.transcript.raw)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from base64 import b64encode
 
 import pytest
 from clients import KEY, shown
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from puq_magics.api.client import Router
 from puq_magics.core.errors import ConfigurationError
-from puq_magics.core.secret import Secret, SecretRedactor
+from puq_magics.core.secret import Secret, SecretFilter, SecretRedactor, redact_secrets
 
 HIDDEN = "-hunter2"
 
@@ -120,3 +121,59 @@ def test_an_eraser_holds_back_only_what_may_be_the_secret() -> None:
     assert eraser.feed(b"The key is ") == b"The key is "
     assert eraser.feed(b"sk-tes") == b""
     assert eraser.feed(b"ted") == b"sk-tested"
+
+
+SECRET = Secret(KEY)
+ENCODED = b64encode(KEY.encode()).decode().rstrip("=")[:-1]
+
+
+@given(
+    parts=st.lists(
+        st.sampled_from([KEY, KEY[:9], KEY[9:], KEY[:11], KEY[9:11], KEY[11:], ENCODED, "x", "sk-", ""])
+    )
+)
+def test_a_filter_of_text_finds_a_key_however_it_is_split(parts: list[str]) -> None:
+    whole = SecretFilter()
+    assert "".join(map(whole.feed, parts)) + whole.finish() == "".join(parts).replace(KEY, "…").replace(
+        ENCODED, "…"
+    )
+
+
+@given(
+    parts=st.lists(st.sampled_from([KEY, KEY[:9], KEY[9:], KEY[:11], KEY[9:11], KEY[11:], "x", "sk-", ""])),
+    pauses=st.sets(st.integers(0, 20)),
+)
+def test_no_pause_loses_text_or_shows_a_whole_key(parts: list[str], pauses: set[int]) -> None:
+    paused = SecretFilter()
+    out = ""
+    for number, part in enumerate(parts):
+        out += paused.feed(part)
+        if number in pauses:
+            out += paused.release()
+            assert not paused.pending
+    out += paused.finish()
+    assert KEY not in out
+    if KEY not in "".join(parts):
+        assert out == "".join(parts)
+
+
+def test_only_the_beginning_of_a_key_is_held_back() -> None:
+    held = SecretFilter()
+    assert held.feed(f"a {KEY[:7]}") == f"a {KEY[:7]}"  # as a word of any text
+    assert held.feed(f" b {KEY[:8]}") == " b "
+    assert held.feed("!") == f"{KEY[:8]}!"
+    assert (held.feed(KEY[:8]), held.release(), held.feed(KEY[8:12]), held.release()) == (
+        ("", KEY[:8], "", KEY[8:12])
+    )
+    assert held.feed(KEY[12:] + " c") == "… c"  # the rest is erased
+    assert (held.feed(KEY[:8]), held.release(), held.feed("x")) == ("", KEY[:8], "x")
+
+
+def test_keys_that_are_gone_or_short_are_not_looked_for() -> None:
+    short = Secret("short")
+    other = Secret(HIDDEN * 3)
+    assert redact_secrets(f"short {other.reveal()} {KEY}") == "short … …"
+    value = other.reveal()
+    del other
+    assert redact_secrets(value) == value
+    assert short.tail == ""

@@ -64,7 +64,18 @@ class MarkdownFeed:
         it holds about ``segment_size`` characters; at twice that at any line's end, with an open fence closed
         and opened again in the next, and a table's header repeated.
         """
-        text = self._filter.feed(text)
+        return self._take_new_text(self._filter.feed(text))
+
+    @property
+    def may_hold_key(self) -> bool:
+        """True if what may be the beginning of a key is held back; ``release`` it in a pause."""
+        return self._filter.may_hold_key
+
+    def release(self) -> list[MarkdownSegment]:
+        """Take what is held back into the text, as nothing more comes for a moment; return as ``feed``."""
+        return self._take_new_text(self._filter.release())
+
+    def _take_new_text(self, text: str) -> list[MarkdownSegment]:
         if not text:
             return []
         self._frame = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from threading import Lock
@@ -20,11 +20,13 @@ from IPython.display import DisplayHandle, display
 
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
+from puq_magics.core.secret import redact_secrets
 from puq_magics.outputs.results.chat import ChatResult, append_media, collapsed_reasoning
 from puq_magics.outputs.results.sources import sources_to_text
+from puq_magics.outputs.views.view import KEY_PAUSE
 
 if TYPE_CHECKING:
-    from puq_magics.outputs.markdown.feed import MarkdownFeed
+    from puq_magics.outputs.markdown.feed import MarkdownFeed, MarkdownSegment
 
 
 @contextmanager
@@ -180,6 +182,8 @@ class NotebookView:
         if self._needs_repaint:
             return max(0.0, self._next_frame_at - now)
         silence = now - self._last_delta_at
+        if self._feed.may_hold_key:
+            return max(0.0, KEY_PAUSE - silence)
         if silence < self._silence_limit:
             return self._silence_limit - silence
         return max(0.0, self._last_tick + _TICK_INTERVALS[silence > 10] - silence)
@@ -190,7 +194,12 @@ class NotebookView:
             self._refresh()
             return
         silence = monotonic() - self._last_delta_at
-        if self._live and silence >= self._silence_limit:
+        if self._feed.may_hold_key:
+            if silence >= KEY_PAUSE:
+                self._publish_segments(self._feed.release())
+                self._needs_repaint = True
+                self._refresh()
+        elif self._live and silence >= self._silence_limit:
             self._last_tick = silence
             self._paint_frame(
                 f"*… {silence:.0f} s without a word*" if self._shown_chars else f"*Waiting … {silence:.0f} s*"
@@ -199,7 +208,8 @@ class NotebookView:
     def show_result(self, result: ChatResult) -> None:
         """Implement `ChatView`."""
         text = result.answer_text
-        if len(text) < self._shown_chars and self._is_first_segment:  # its reasoning was taken for text
+        # Reasoning was taken for text, or a key was shown in parts.
+        if self._is_first_segment and (len(text) < self._shown_chars or redact_secrets(text) != text):
             del self._feed
             self._shown_chars = 0
         self._reasoning = result.all_reasoning
@@ -233,6 +243,9 @@ class NotebookView:
         segments = self._feed.feed(text)
         self._shown_chars += len(text)
         self._is_feeding = False
+        self._publish_segments(segments)
+
+    def _publish_segments(self, segments: Sequence[MarkdownSegment]) -> None:
         for segment in segments:
             self._publish(segment.markdown, segment.text)
             self._display, self._is_first_segment = UpdatableDisplay(), False

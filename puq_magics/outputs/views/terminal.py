@@ -13,6 +13,7 @@ from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.sources import sources_to_text
 from puq_magics.outputs.views.stdout import Stdout, Writer
 from puq_magics.outputs.views.terminal_text import TerminalText, has_styles
+from puq_magics.outputs.views.view import KEY_PAUSE
 
 _ERASE_LINE = "\r\x1b[K"
 _SILENCE_LIMIT = 3.0  # seconds without a word, until it is said
@@ -74,6 +75,8 @@ class TerminalView:
 
     def idle_timeout(self) -> float | None:
         """Implement `ChatView`."""
+        if self._filter.may_hold_key:
+            return KEY_PAUSE
         if not self._live or not self._out().isatty():
             return None
         silence = monotonic() - self._last_delta_at
@@ -82,7 +85,9 @@ class TerminalView:
     def show_idle(self) -> None:
         """Implement `ChatView`."""
         silence = monotonic() - self._last_delta_at
-        if silence >= _SILENCE_LIMIT:
+        if self._filter.may_hold_key:
+            self._print(self._filter.release(), 0)
+        elif silence >= _SILENCE_LIMIT:
             if self._shown_chars:
                 self._show_status(f"… {silence:.0f} s without a word", in_answer=True)
             else:

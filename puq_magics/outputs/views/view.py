@@ -12,6 +12,9 @@ from puq_magics.outputs.results.chat import ChatResult
 if TYPE_CHECKING:
     from puq_magics.api.chat import ChatStream
 
+#: Seconds without a word after which text is shown that may be the beginning of an API key.
+KEY_PAUSE = 0.1
+
 
 class ChatView(Protocol):
     """Shows one answer."""

@@ -11,6 +11,7 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from clients import KEY
 
 from puq_magics.outputs.views.notebook import defer_interrupts
 
@@ -96,6 +97,54 @@ def test_reasoning_is_folded_above_the_answer(fresh_kernel: Any) -> None:
     assert answer["text/plain"].startswith(text)
     assert "The user writes" not in text
     assert kept.startswith("The user writes: hi")
+
+
+ESCAPED_KEY = "".join(f"\\u{ord(sign):04x}" for sign in KEY)
+
+
+def test_the_key_is_shown_in_no_update(fresh_kernel: Any, serve: Any) -> None:
+    texts = [
+        "It is ",
+        KEY[:9],
+        KEY[9:],
+        f": `{KEY[:15]}",
+        f"{KEY[15:]}`, ",
+        ESCAPED_KEY[:21],
+        ESCAPED_KEY[21:],
+    ]
+    go_on = threading.Event()
+
+    def answer(connection: Any) -> None:
+        connection.send_head()
+        for number, text in enumerate(texts):
+            connection.send_event(text)
+            if number == 3:
+                go_on.wait(30)
+        connection.send_done()
+
+    server = serve(answer)
+    point_kernel_at(fresh_kernel, server)
+    fresh_kernel.run(
+        f"import os; os.environ['PUQ_API_KEY'] = '{KEY}'; os.environ['PUQ_BASE_URL'] = '{server.url}'"
+    )
+    fresh_kernel.run("%reload_ext puq_magics")
+
+    def go_on_when_shown(message: dict[str, Any]) -> None:
+        data = message["content"].get("data", {})
+        if KEY[:15] in data.get("text/plain", ""):  # in the pause
+            go_on.set()
+
+    cell = fresh_kernel.run("%puq_chat hi", watch=go_on_when_shown)
+    assert go_on.is_set()
+    shown = [text for bundle in bundles(cell) for text in bundle.values()]
+    assert [text for text in shown if KEY in text] == []
+    (last,) = cell.screen
+    assert last["text/plain"].startswith("It is …: `…`, …\n")
+    assert "\\u00" not in last["text/markdown"]
+    assert fresh_kernel.value("_puq.text") == "".join(texts)
+    (again,) = fresh_kernel.run("_puq").screen
+    assert again["text/plain"].startswith("It is …: `…`, …\n")
+    fresh_kernel.run("for name in ('PUQ_API_KEY', 'PUQ_BASE_URL'): os.environ.pop(name)")
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clients import KEY
 
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
+from puq_magics.core.secret import Secret
 from puq_magics.outputs.results import ChatResult
 from puq_magics.outputs.views.terminal import TerminalView
+from puq_magics.outputs.views.view import KEY_PAUSE
 
 ERASE = "\r\x1b[K"
 
@@ -58,6 +61,19 @@ def test_without_live_all_comes_at_the_end() -> None:
     assert out.getvalue() == ""
     view.show_result(result("Hello"))
     assert out.getvalue() == "Hello\n[a/b]\n"
+
+
+def test_a_key_is_erased_and_its_beginning_shown_in_a_pause() -> None:
+    _secret = Secret(KEY)
+    out = io.StringIO()
+    view = TerminalView(out=lambda: out)
+    view.show_delta(Delta(f"a {KEY} b {KEY[:10]}"))
+    assert (out.getvalue(), view.idle_timeout()) == ("a … b ", KEY_PAUSE)
+    view.show_idle()
+    assert (out.getvalue(), view.idle_timeout()) == (f"a … b {KEY[:10]}", None)
+    view.show_delta(Delta(KEY[10:] + " c"))
+    view.show_result(result(f"a {KEY} b {KEY} c {KEY[:9]}"))
+    assert out.getvalue() == f"a … b {KEY[:10]}… c {KEY[:9]}\n[a/b]\n"
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
