@@ -42,6 +42,7 @@ class ChatHandler(SSEHandler):
             model = await self._model(request.model)
             backend = self._backend(model)
             if backend is not None:
+                await self.compute(lambda: request.whole_body)
                 await ChatProxy(self, request, model, backend).run()
             else:
                 await self._answer_from_script(request, model)

@@ -133,8 +133,15 @@ class ChatRequest:
     json_format: JsonFormat | None
     #: The number of answers.
     choices: int
-    #: The body as it arrived.
+    #: The body, of long images the beginning; and as it arrived.
     body: Json
+    raw: bytes | bytearray
+
+    @cached_property
+    def whole_body(self) -> Json:
+        """All of the body, parsed now."""
+        body: Json = json.loads(self.raw)
+        return body
 
     @cached_property
     def prompt_tokens(self) -> int:
@@ -167,6 +174,7 @@ def read_chat_request(raw: bytes | bytearray) -> ChatRequest:
         json_format=_response_format(body),
         choices=whole_number(body, "n", 1, 1, MAX_CHOICES),
         body=body,
+        raw=raw,
     )
     _ = request.prompt_tokens  # counted here, in the thread that reads the request
     return request

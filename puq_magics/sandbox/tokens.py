@@ -22,7 +22,7 @@ def count(text: str) -> int:
 
 
 #: So much of an image's base64 is decoded: its head is in it.
-_MAX_HEAD_CHARS = 1 << 20
+MAX_HEAD_CHARS = 1 << 20
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -32,7 +32,7 @@ def describe_image(url: str) -> str:
         return f"at {_host(url)}, not fetched"
     head, _, packed = url.partition(",")
     try:
-        packed = packed[:_MAX_HEAD_CHARS]
+        packed = packed[:MAX_HEAD_CHARS]
         data = binascii.a2b_base64(packed.encode("ascii")) if head.endswith(";base64") else b""
     except (binascii.Error, ValueError):
         data = b""

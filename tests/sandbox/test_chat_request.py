@@ -1,4 +1,5 @@
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -193,3 +194,42 @@ def test_what_does_not_fit_is_a_400(body: dict[str, Any], said: str) -> None:
 )
 def test_a_schema_in_words(text: str, wanted: JsonFormat | None) -> None:
     assert find_schema_in_text(text) == wanted
+
+
+def _with_image(url: str, text: str = "What is it?") -> bytes:
+    parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
+    return json.dumps({"model": "a/b", "messages": [{"role": "user", "content": parts}]}).encode()
+
+
+@pytest.mark.parametrize("escape", [False, True])
+def test_of_a_large_image_the_beginning_is_parsed(escape: bool) -> None:
+    url = "data:image/gif;base64," + b64encode(b"GIF89a\x02\x00\x03\x00" + b"\xff" * 3_000_000).decode()
+    raw = _with_image(url, 'say "data:," \\" \\\\')
+    raw = raw.replace(b"/", b"\\/") if escape else raw
+    request = read_chat_request(raw)
+    assert request.last_user_message.image_descriptions == ("2x3 GIF",)
+    assert request.last_user_message.text == 'say "data:," \\" \\\\'
+    assert (len(str(request.body)) < 2_000_000) == (not escape)
+    assert request.whole_body == json.loads(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b'{"a": "' + b"x" * 9_000_000, "bytes apart from images"),
+        (b'{"a": 1.' + b"1" * 9_000_000 + b"}", "bytes apart from images"),
+        (b" " * 9_000_000 + b"{}", "bytes apart from images"),
+        (_with_image("data:image/gif;base64," + "\u00e9" * 3_000_000), "bytes apart from images"),
+        (b'{"a": [' + b"{}," * 60_000 + b"1]}", "more than 50,000 values"),
+        (b'{"a": "\\', "not JSON"),
+        (b'"', "not JSON"),
+    ],
+    ids=range(7),
+)
+def test_what_would_take_long_to_parse_is_refused_before(raw: bytes, said: str) -> None:
+    with pytest.raises(ErrorResponse, match=said):
+        read_chat_request(raw)
+
+
+def test_commas_in_text_are_no_values() -> None:
+    assert read_chat_request(_with_image("https://a.example/x.png", "a,[{" * 60_000)).prompt_tokens > 60_000

@@ -12,7 +12,18 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Final
 
+from puq_magics.prompts.diagnosis.printed_tables import find_table_cells
+from puq_magics.prompts.diagnosis.secret_arguments import (
+    CALL,
+    SET_COMMAND,
+    SHORT_OPTION,
+    STRING_ARGUMENT,
+    TUPLE_ASSIGNMENT,
+    find_secret_argument,
+)
 from puq_magics.prompts.diagnosis.secret_formats import (
+    CODE_IN_PROSE,
+    KEY_IN_PROSE,
     PROSE_SECRET,
     TOKEN_FORMATS,
     find_card_numbers,
@@ -26,13 +37,15 @@ MIN_SECRET_CHARS = 6
 MIN_WORD_CHARS, MAX_WHOLE_WORD_CHARS = 8, 12
 
 # Words of a name such as `api_key`, `clientSecret`, `TOKEN`.
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z][^\W\d_]*")
 # Names of secrets of any type; of secrets that are texts; plurals that count only with one of the qualifiers.
 _DEFINITE = """
 password passwords passwd passphrase passcode pwd pw pass secret secrets credential credentials
-authorization bearer cookie cookies otp jwt auth apikey apikeys
+authorization bearer cookie cookies otp jwt auth apikey apikeys creds cred pswd psw
+senha heslo geheim geheimnis mdp parola haslo salasana sifre пароль 密码 密碼 パスワード 비밀번호
 """
 _DEFINITE_WORDS: Final = frozenset(_DEFINITE.split())
+_KIND_WORDS: Final = frozenset(("auth", "authorization", "bearer", "cookie", "cookies", "jwt", "pass"))
 _POSSIBLE_WORDS: Final = frozenset(("key", "token", "tok"))
 _PLURAL_WORDS: Final = frozenset(("keys", "tokens"))
 _PLURAL_CONTEXT = "api access auth private session refresh bot app id client signing"
@@ -40,7 +53,9 @@ _QUALIFIERS: Final = frozenset(_PLURAL_CONTEXT.split())
 # Words of keys that are not secrets.
 _DATA_KEYS = "sort sorting group grouping primary foreign dict cache row column index partition join merge"
 _HARMLESS_WORDS: Final = frozenset(_DATA_KEYS.split())
-_EMBEDDED_WORD = re.compile(r"password|passwd|passphrase|apikey")
+_EMBEDDED_WORD = re.compile(
+    r"password|passwd|passphrase|apikey|passwort|kennwort|contrase[nñ]a|motdepasse|wachtwoord|l[oö]senord|hasło|şifre"
+)
 
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _AUTHORIZATION_HEADER = re.compile(
@@ -48,7 +63,7 @@ _AUTHORIZATION_HEADER = re.compile(
     r"""(?!(?:Bearer|Token|Basic)\s|\{[\w.()\[\]]{0,80}\})(?P<value>[^\s"'<>,}]{4,})"""
 )
 _NAMED_STRING = re.compile(
-    r"""(?<![\w-])(?P<name>[A-Za-z_][\w-]*)(?:["']\s*\])?["']?\s*(?::|(?::[\w.|\[\] ]{1,40})?(?<![=!<>])=(?!=))\s*"""
+    r"""(?<![\w-])(?P<name>[^\W\d][\w-]*)(?:["']\s*\])?["']?\s*(?::|(?::[\w.|\[\] ]{0,40})?(?<![=!<>])=(?!=))\s*"""
     r"""(?P<prefix>[rRbBuUfF]{0,2})(?P<quote>\"""|'''|"|')(?P<value>(?:\\.|(?!(?P=quote)).)+)(?P=quote)""",
     re.DOTALL,
 )
@@ -59,11 +74,12 @@ _SHELL_ASSIGNMENT = re.compile(
 )
 # ``curl -u ada:…`` and ``auth=("ada", "…")``; ``--password …``.
 _LOGIN_CREDENTIALS = re.compile(
-    r"""(?<![\w-])(?:-u|--user)(?![\w-])["']?[=,\s]?[ \t]?["']?[^\s:"'=,]{1,80}:(?P<value>[^\s"']{4,})"""
+    r"""(?<![\w-])(?:-u|--user)(?![\w-])(?:["']?,)?[=\s]?[ \t]?["'][^\s:"'=,]{1,80}:(?P<quoted>[^"'\n]{4,})["']"""
+    r"""|(?<![\w-])(?:-u|--user)(?![\w-])["']?[=,\s]?[ \t]?["']?[^\s:"'=,]{1,80}:(?P<value>[^\s"']{4,})"""
     r"""|\b(?:auth=|HTTPBasicAuth)[ ]?\([ ]?(?:"[^"\n]{0,80}"|'[^'\n]{0,80}'),[ ]?["'](?P<other>[^"'\n]+)["']"""
 )
 _COMMAND_LINE_OPTION = re.compile(
-    r"""(?<!\S)--(?P<name>[A-Za-z][\w-]{0,60})[ =]["']?(?P<value>(?![-<{$%])[^\s"']{4,})"""
+    r"""(?<![^\s"'])--?(?P<name>[A-Za-z][\w-]{2,60})[ =]["']?(?P<value>(?![-<{$%])[^\s"']{4,})"""
 )
 # ``PASSWD = 12345678``, ``{"password": 12345678}``.
 _NAMED_NUMBER = re.compile(
@@ -93,6 +109,11 @@ _STRING_ITEM = re.compile(
 _UNQUOTED_VALUE = re.compile(
     r"""(?<![\w-])(?P<name>[A-Za-z_][\w-]*)(?:\\?["'])?[ \t]*(?P<sign>(?<![=!<>:])=(?!=)|:(?![=/:]))[ \t]*"""
     r"""(?:\\["'])?(?P<value>(?:(?!<secret[ ]\d|\\["'nrt])[^\s"',;&)}\]]){4,})"""
+)
+# ``password == "…"``
+_COMPARISON = re.compile(
+    r"""(?<![\w-])(?P<name>[^\W\d][\w-]{0,60})["']?\]?[ ]?[!=]=[ ]?[rbu]?(?P<quote>["'])"""
+    r"""(?P<value>(?:\\.|(?!(?P=quote))[^\\\n])+)(?P=quote)"""
 )
 # Values that are not secrets: placeholders, calls, constants, reprs of objects.
 _PLACEHOLDER_VALUE = re.compile(
@@ -175,9 +196,15 @@ class SecretMasker:
             _NAMED_STRING,
             _LOGIN_CREDENTIALS,
             _COMMAND_LINE_OPTION,
+            SHORT_OPTION,
+            SET_COMMAND,
             _ARGUMENT_PAIR,
         ):
             text = pattern.sub(self._mask_named, text)
+        text = _COMPARISON.sub(self._mask_comparison, text)
+        text = TUPLE_ASSIGNMENT.sub(self._mask_tuple, text)
+        text = CALL.sub(self._mask_call, text)
+        text = self._mask_tables(text)
         text = _NAME_VALUE_PAIR.sub(self._mask_pair, text)
         text = _NAMED_ITEMS.sub(self._mask_items, text)
         text = _NAMED_NUMBER.sub(self._mask_number, text)
@@ -185,7 +212,7 @@ class SecretMasker:
         for secret in (*find_card_numbers(text), *find_seed_phrases(text)):
             text = text.replace(secret, self.mask_secret(secret))
         if not code:
-            text = PROSE_SECRET.sub(self._mask_prose, text)
+            text = self._mask_in_prose(text)
         text = (
             self._mask_code(text) if code and not _OTHER_LANGUAGE_MAGIC.match(text) else self._mask_text(text)
         )
@@ -211,7 +238,8 @@ class SecretMasker:
     def _mask_named(self, match: re.Match[str]) -> str:
         """Mask the value of ``name = "value"`` if the name indicates a secret."""
         groups = match.groupdict()
-        name, group = groups.get("name", "authorization"), "value" if groups["value"] else "other"
+        name = groups.get("name", "authorization")
+        group = next(each for each in ("value", "other", "quoted") if groups.get(each))
         value = match[group]
         if not is_secret_name(name) or (not is_definite_secret_name(name) and is_plain_word(value)):
             return match[0]
@@ -219,11 +247,63 @@ class SecretMasker:
             return match[0]
         return self._replace_group(match, group)
 
+    def _mask_comparison(self, match: re.Match[str]) -> str:
+        """Mask the value in ``password == "…"``, but for kinds, as in ``auth == "basic"``."""
+        words = {word.lower() for word in _WORD.findall(match["name"])}
+        is_kind = is_plain_word(match["value"]) and not _KIND_WORDS.isdisjoint(words)
+        return match[0] if is_kind or not is_definite_secret_name(match["name"]) else self._mask_named(match)
+
     def _mask_number(self, match: re.Match[str]) -> str:
         """Mask a number if its name certainly indicates a secret, and not a count."""
         words = {word.lower() for word in _WORD.findall(match["name"])}
         counted = not is_definite_secret_name(match["name"]) or not _NUMERIC_WORDS.isdisjoint(words)
         return match[0] if counted or _is_error(match["name"]) else self._replace_group(match)
+
+    def _mask_tuple(self, match: re.Match[str]) -> str:
+        """Mask the strings that are assigned to names of secrets."""
+        names = [name.strip() for name in match["names"].split(",")]
+        strings = list(STRING_ARGUMENT.finditer(match["values"]))
+        if len(strings) != len(names):
+            return match[0]
+        text = match["values"]
+        for name, string in zip(reversed(names), reversed(strings), strict=True):
+            if is_secret_name(name) and not _PLACEHOLDER_VALUE.match(string["value"]):
+                text = self._replace_span(text, *string.span("value"))
+        return match["before"] + text
+
+    def _mask_call(self, match: re.Match[str]) -> str:
+        """Mask the argument of a call that is a secret by what is called."""
+        function = match["function"]
+        strings = list(STRING_ARGUMENT.finditer(match["arguments"]))
+        named = is_secret_name(function.rpartition(".")[2]) and not _is_error(function)
+        index = find_secret_argument(function, [string["value"] for string in strings], named=named)
+        found = [] if index is None else [strings[index]]
+        if any(
+            (each["name"] or "").startswith("name") and is_definite_secret_name(each["value"])
+            for each in strings
+        ):
+            found = strings  # pd.Series([…], name="password")
+        text, offset = match[0], match.start("arguments") - match.start()
+        for string in reversed([each for each in found if not each["name"]]):
+            text = self._replace_span(text, *(offset + place for place in string.span("value")))
+        return text
+
+    def _mask_tables(self, text: str) -> str:
+        """Mask the cells of columns of secrets in printed tables."""
+        parts, position = [], 0
+        for start, end, name in sorted(set(find_table_cells(text, is_secret_name))):
+            value = text[start:end]
+            if is_definite_secret_name(name):
+                is_secret = len(value) >= 4 or not value.isdigit()
+            else:
+                is_secret = is_secret_name(name) and len(value) >= MIN_WORD_CHARS and not is_plain_word(value)
+            if is_secret and start >= position:
+                parts += [
+                    text[position:start],
+                    self.mask_secret(value, everywhere=len(value) >= MIN_WORD_CHARS),
+                ]
+                position = end
+        return "".join([*parts, text[position:]])
 
     def _mask_pair(self, match: re.Match[str]) -> str:
         """Mask the second item of ``("password", "…")``; words in a list are more likely column names."""
@@ -244,13 +324,21 @@ class SecretMasker:
         start, end = (place - match.start() for place in match.span("value"))
         return match[0][:start] + items + match[0][end:]
 
+    def _mask_in_prose(self, text: str) -> str:
+        text = PROSE_SECRET.sub(self._mask_prose, text)
+        for pattern in (CODE_IN_PROSE, KEY_IN_PROSE):
+            text = pattern.sub(self._replace_group, text)
+        return text
+
     def _mask_prose(self, match: re.Match[str]) -> str:
         if not is_prose_secret(match) or _PLACEHOLDER_VALUE.match(match["value"]):
             return match[0]
         return self._replace_group(match, everywhere=not match["value"].isalpha())
 
     def _mask_code(self, text: str) -> str:
-        return _TEXT_IN_CODE.sub(lambda match: _UNQUOTED_VALUE.sub(self._mask_unquoted, match[0]), text)
+        return _TEXT_IN_CODE.sub(
+            lambda match: _UNQUOTED_VALUE.sub(self._mask_unquoted, self._mask_in_prose(match[0])), text
+        )
 
     def _mask_text(self, text: str) -> str:
         """Mask a text, which may contain lines of code from tracebacks."""
@@ -280,7 +368,10 @@ class SecretMasker:
     def _replace_group(self, match: re.Match[str], group: str = "value", *, everywhere: bool = True) -> str:
         """Return the match with one group masked."""
         start, end = (place - match.start() for place in match.span(group))
-        return match[0][:start] + self.mask_secret(match[group], everywhere=everywhere) + match[0][end:]
+        return self._replace_span(match[0], start, end, everywhere=everywhere)
+
+    def _replace_span(self, text: str, start: int, end: int, *, everywhere: bool = True) -> str:
+        return text[:start] + self.mask_secret(text[start:end], everywhere=everywhere) + text[end:]
 
     def _mask_for(self, secret: str) -> str:
         self._used.add(secret)

@@ -34,6 +34,7 @@ TOKEN_FORMATS = re.compile(
     r"|(?<=/api/webhooks/)\d{10,}/[\w-]{20,}"
     r"|(?<=\.webhook\.office\.com/)webhook\w*/[\w@/-]{20,}|(?<=\.logic\.azure\.com)[:\d]*/workflows/[\w/-]{16,}"
     r"|(?<=hooks\.zapier\.com/hooks/catch/)[\w/]{8,}|(?<=maker\.ifttt\.com/trigger/)[\w/-]{16,}"
+    r"|(?<=/private-)[0-9a-f]{16,}|(?<=/owa/calendar/)[\w@./-]{16,}"
     r"|(?<=chat\.googleapis\.com/v1/spaces/)[\w/-]{8,}"
     r"|\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
 )
@@ -49,8 +50,21 @@ _LINK: Final = r"is|was|ist|lautet|war|es|era|est|était|è|é|jest|är|er|эт�
 PROSE_SECRET = re.compile(
     r"(?i:(?P<before>(?:with|using|mit|con|avec|com|с)\s+(?:the\s+|der\s+|dem\s+)?)?(?<![\w-])"
     rf"(?P<name>{'|'.join(_PROSE_WORDS.split())})"
+    r"(?:\s+(?:for|of|für|von|de|di|do|da|pour|per|voor)\s+[\w.@-]{1,40}(?=\s*[:：=]|\s+\w+\s))?"
     rf"(?![\w-]*[\"']?\s*[=(\[])(?P<link>\s*(?:[:：=]|是|為|は|を|\b(?:{_LINK})\b)\s*|\s+))"
     r"[\"'“‘`«「]?(?P<value>(?!<secret)[^\s\"'“”‘’`«»「」,;()\[\]{}<>]{4,})"
+)
+#: ``your PIN is …``, ``one-time code: …``, ``CVV …``
+CODE_IN_PROSE = re.compile(
+    r"\b(?:PIN|TAN|OTP|CVV2?|CVC2?|cvv|cvc|otp"
+    r"|(?i:one-time (?:code|password)|(?:verification|security|2fa|login) code))\b"
+    r"(?:\s+(?:is|was|lautet|ist))?\s*[:=]?\s*(?P<value>\d{3,8})\b"
+)
+#: ``Incorrect API key provided: …``, ``the token (…) has expired``: a word of letters and digits.
+KEY_IN_PROSE = re.compile(
+    r"(?i:\b(?:api[ _-]?key|(?:access|auth|api|bearer)[ _-]?token|token|secret|key))\b"
+    r"(?:[ ](?:provided|given|supplied|used|is|was|value))?(?:[ ]|:[ ]|[ ]?\()[\"'“‘`]?"
+    r"(?P<value>(?![A-Za-z_]+[-_]?\d{1,4}\b|0x)(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[\w-]{8,})(?![\w.(\[])"
 )
 # Words that follow such a name in ordinary text, and words that no seed phrase has.
 _ORDINARY_TEXT = """

@@ -130,7 +130,7 @@ class ChatProxy:
 
     def _backend_body(self) -> tuple[Json, set[str]]:
         """Return the body for the backend, and the names of fields in it that the client did not send."""
-        body = {**self._request.body, "model": self._model.backend_name}
+        body = {**self._request.whole_body, "model": self._model.backend_name}
         added = {"max_tokens", "stream_options"} - body.keys()
         if self._request.max_completion_tokens is not None:
             body.setdefault("max_tokens", self._request.max_completion_tokens)  # the name in older servers

@@ -145,6 +145,47 @@ IN_TEXTS = [
 ]
 
 
+IN_CODE += [
+    ("run(['mysql', '-u', 'root', '-phunter22x', 'db'])", "hunter22x"),
+    ("cmd = ['vault', 'login', '-token=qv7Zk2LmAA']", "qv7Zk2LmAA"),
+    ("!sshpass -p 'Tulip!99x' ssh ada@host", "Tulip!99x"),
+    ("!docker login -u ada -p Tulip99xyz registry.example.com", "Tulip99xyz"),
+    ("!redis-cli -a Tulip99xyz ping", "Tulip99xyz"),
+    ("!curl --user 'ada:Tulip 99xyz' https://h", "99xyz"),
+    ("!aws configure set aws_secret_access_key plain-words-only", "plain-words-only"),
+    ("creds = ('ada', 'Tulip!99x')", "Tulip!99x"),
+    ("auth = HTTPDigestAuth('ada', 'rosebud')", "rosebud"),
+    ("smtp.login('ada@x.org', 'rosebud77')", "rosebud77"),
+    ("ftp.login(user, 'rosebud77')", "rosebud77"),
+    ("connect('db', password := 'rosebud77')", "rosebud77"),
+    ("keyring.set_password('svc', 'ada', 'rosebud77')", "rosebud77"),
+    ("(client_id, client_secret) = ('abc-1', 'rosebud77')", "rosebud77"),
+    ("user, password = 'ada', 'rosebud77'", "rosebud77"),
+    ("hmac.new(b'rosebud', msg, sha256)", "rosebud"),
+    ("jwt.encode(payload, 'rosebud', algorithm='HS256')", "rosebud"),
+    ('client.set_token("rosebud77")', "rosebud77"),
+    ("client.authenticate('rosebud77')", "rosebud77"),
+    ("# login with user ada and password Tulip!99x", "Tulip!99x"),
+    ("geheim = 'tulip99x'", "tulip99x"),
+    ("contraseña = 'tulip99x'", "tulip99x"),
+    ("пароль = 'tulip99x'", "tulip99x"),
+    ("if password == 'Tulip!99x':", "Tulip!99x"),
+    ("df.query(\"password != 'Tulip!99x'\")", "Tulip!99x"),
+    ("s = pd.Series(['Tulip!99x', 'hunter22'], name='password')", "Tulip!99x"),
+    ("StringIO('''user,password\nada,Tulip!99x\n''')", "Tulip!99x"),
+]
+IN_TEXTS += [
+    ("your PIN is 482913", "482913"),
+    ("Your one-time code is 482913.", "482913"),
+    ("the API key (rosebud77xyz) is not valid", "rosebud77xyz"),
+    ("Incorrect API key provided: rosebud77xyz", "rosebud77xyz"),
+    ("Access denied: key rosebud77xyz has expired", "rosebud77xyz"),
+    ("Passwort für ada: Tulpe99!x", "Tulpe99!x"),
+    ("la contraseña de ada es rosa77x", "rosa77x"),
+    ("see https://calendar.example/ical/x/private-0123456789abcdef/basic.ics", "0123456789abcdef"),
+]
+
+
 @pytest.mark.parametrize(("text", "secret"), IN_CODE)
 def test_secrets_in_code(text: str, secret: str) -> None:
     masked = SecretMasker().mask(text, code=True)
@@ -159,7 +200,63 @@ def test_secrets_in_texts(text: str, secret: str) -> None:
     assert "<secret 1>" in masked
 
 
+TABLES = [
+    "  user   password  age\n0  ada  Tulip!99x    3\n1  bob  blue horse   4\n\n[2 rows x 3 columns]",
+    "     password  n\n0   Tulip!99x  1\n1  blue horse  2",
+    "            user\npassword        \nTulip!99x    ada\nblue horse   bob",
+    "0     Tulip!99x\n1    blue horse\nName: password, dtype: object",
+    "ada     Tulip!99x\nbob    blue horse\nName: db_password, Length: 2, dtype: object",
+    "user,password,age\nada,Tulip!99x,3\nbob,blue horse,4\n",
+    "user;passwort\nada;Tulip!99x\nbob;blue horse",
+    "user\tpassword\nada\tTulip!99x\nbob\tblue horse",
+    "| user | password |\n| --- | --- |\n| ada | Tulip!99x |\n| bob | blue horse |",
+    " user | password   | age\n------+------------+-----\n ada  | Tulip!99x  |   3\n"
+    " bob  | blue horse |   4\n(2 rows)\n",
+    "│ user ┆ password   │\n│ ---  ┆ ---        │\n│ str  ┆ str        │\n╞══════╪════════════╡\n"
+    "│ ada  ┆ Tulip!99x  │\n│ bob  ┆ blue horse │",
+]
+
+
+@pytest.mark.parametrize("code", [False, True])
+@pytest.mark.parametrize("table", TABLES)
+def test_columns_of_secrets_in_printed_tables(table: str, code: bool) -> None:
+    masked = SecretMasker().mask(table, code=code)
+    assert "Tulip!99x" not in masked
+    assert "blue horse" not in masked
+    assert ("ada" in masked) == ("ada" in table)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "   token  count\n0    the      3\n1    cat      4",
+        "| key | value |\n| --- | --- |\n| a | 1 |",
+        "word,token_count\nthe,3",
+        "user        object\npassword    object\nage          int64\ndtype: object",
+        "#   Column    Non-Null Count  Dtype \n 0   user      3 non-null      object\n"
+        " 1   password  3 non-null      object",
+        "   column   dtype\n0  password  object\n1  age  int64",
+        "  password\n0  NaN\n1  None",
+        "Enter the password for ada:",
+        "Please reset your password before Monday.",
+        "SyntaxError: invalid token",
+        "key column_2024 is not in the index",
+        "status code is 404, the code is 200 lines long",
+    ],
+)
+def test_tables_and_texts_without_secrets_stay(text: str) -> None:
+    for code in (False, True):
+        assert SecretMasker().mask(text, code=code) == text
+
+
 CODE = [
+    "check_password('password')",
+    "login(user, password)",
+    "x, key = 'colour', names[0]",
+    "if auth_kind == 'basic': pass",
+    "cache_key('users')",
+    "getenv('API_TOKEN_2')",
+    "s = pd.Series(['a', 'b'], name='colour')",
     "rows.sort(key=lambda x: x)",
     "sorted(d, key=len)",
     "sorted(d, key=operator.itemgetter(12345))",
@@ -202,6 +299,8 @@ HOSTILE = [
     "-u a:", '("key","', "://a:", "authorization", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----",
     "a:[ ", "  --> ",
     "1", "password=1", "#", "!", "{", "export ", "<secret 1>", "--token ", "auth=('", "sk-", "a: ", "key = ", "_",
+    "password\n", "password,a\n", " password\n", "password  a\n", "Name: password, dtype: a\n", "0  a\n", "f('",
+    "password(", "a, password = ", "password == ", "mysql -p", "password for a", "api key ", "PIN ",
 ]  # fmt: skip
 
 
