@@ -149,7 +149,9 @@ def _shorten(raw: bytes) -> bytes:
     """
     parts: list[bytes] = []
     copied = end = values = size = 0
-    while (start := raw.find(b'"', end)) >= 0:
+    while end < len(raw):
+        start = raw.find(b'"', end)
+        start = len(raw) if start < 0 else start
         stop = _end_of_string(raw, start)
         between = raw[end:start]
         values += sum(map(between.count, (b",", b"[", b"{")))
@@ -164,9 +166,7 @@ def _shorten(raw: bytes) -> bytes:
         if values > MAX_JSON_VALUES:
             raise unprocessable(f"The body has more than {MAX_JSON_VALUES:,} values")
         if size > _MAX_OTHER_BYTES:
-            break
-    if size + len(raw) - end > _MAX_OTHER_BYTES:
-        raise unprocessable(f"The body has more than {_MAX_OTHER_BYTES:,} bytes apart from images")
+            raise unprocessable(f"The body has more than {_MAX_OTHER_BYTES:,} bytes apart from images")
     return b"".join([*parts, raw[copied:]])
 
 
