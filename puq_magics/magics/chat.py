@@ -170,7 +170,8 @@ class AnswerProcessor:
             result.add_note(f"{others} not in the cell below{way}")
         is_added = self.session.next_cell.add(clean_cell_source(code))
         where = "added to the cell below" if is_added else "in the cell below"
-        result.add_note(f"the code is {where}, not run", is_warning=False)
+        hint = self.session.next_cell.hint
+        result.add_note(f"the code is {where}, not run{hint}", is_warning=False)
 
     def can_repair(self, result: ChatResult) -> bool:
         """Return whether this answer is invalid, and is to be repaired."""

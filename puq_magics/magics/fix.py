@@ -87,7 +87,8 @@ class FixCall(ChatCall):
             self._masker.unmask(clean_cell_source(code), self._diagnosis.cell)
         )
         where = "added to the cell below" if is_added else "below"
-        result.add_note(f"the fixed cell is {where}, not run", is_warning=False)
+        hint = self._session.next_cell.hint
+        result.add_note(f"the fixed cell is {where}, not run{hint}", is_warning=False)
 
 
 def fixed_code(result: ChatResult) -> str:

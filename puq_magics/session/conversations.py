@@ -50,6 +50,11 @@ class CellTracker:
         return _prompt_number(self._shell) if self._run is None else self._number
 
     @property
+    def name(self) -> str:
+        """The running cell's id, or a name for this run of it; empty if the extension was loaded in it."""
+        return self._name
+
+    @property
     def ends_with_magic(self) -> bool:
         """True if the running cell's value is that of a magic in its last line, or if that is unknown."""
         code = getattr(self._running, "raw_cell", None)
@@ -195,6 +200,11 @@ class Conversations:
     def ends_with_magic(self) -> bool:
         """True if the running cell's value is that of a magic in its last line, or if that is unknown."""
         return self._cells.ends_with_magic
+
+    @property
+    def cell_name(self) -> str:
+        """Return the running cell's id, or a name for this run of it; empty if the extension was loaded in it."""
+        return self._cells.name
 
     @property
     def cell_number(self) -> int | None:

@@ -38,12 +38,18 @@ class NextCell:
         self._conversations = conversations
         self._execution = -1
         self._codes: list[str] = []
+        self._makers: set[str] = set()
+        #: Hint for a cell that runs again: no front end lets a kernel replace the cell that it made before.
+        self.hint = ""
 
     def add(self, code: str) -> bool:
         """Append code to the cell; return whether it held code already."""
         execution_number = self._conversations.execution_number
         if execution_number != self._execution:
             self._execution, self._codes = execution_number, []
+            maker = self._conversations.cell_name
+            self.hint = "; the cell made before is under it" if maker in self._makers else ""
+            self._makers.add(maker)
         self._codes.append(code)
         first, *others = self._codes
         parts = [first, *(f"# --- answer {number} ---\n{code}" for number, code in enumerate(others, 2))]

@@ -778,6 +778,17 @@ def test_json_is_shown_in_a_notebook_as_json(sandbox_kernel: Any) -> None:
 TWO = "First:\n\n```python\nx = 1\n```\n\nThen:\n\n```python\ny = 2\n```\n\nAnd:\n\n```bash\nls\n```\n"
 
 
+def test_a_cell_that_runs_again_says_that_the_cell_made_before_is_there(
+    use_responses: Any, shell: Any
+) -> None:
+    use_responses(*["```python\nx = 1\n```"] * 3)
+    for cell, is_told in (("a", False), ("a", True), ("b", False)):
+        shell.ip.run_cell("%puq_chat -f code a number", store_history=True, cell_id=cell).raise_error()
+        footer = shell.names["_puq"].footer.to_text()
+        assert "the code is in the cell below, not run" in footer
+        assert ("; the cell made before is under it" in footer) == is_told
+
+
 def test_code_goes_into_the_cell_below_and_is_not_run(use_responses: Any, shell: Any) -> None:
     use_responses("So:\n\n```python\nx = 1\n```\nDone.")
     assert next_cells(shell, "%puq_chat -f code -o r a number") == ["x = 1"]
