@@ -602,7 +602,7 @@ class PuqCommands(Magics):
         return list_models(self.session, args, terms)
 
     @_magic(CHOOSE_COMMAND)
-    def puq_choose(self, line: str) -> ModelChooser:
+    def puq_choose(self, line: str) -> ModelChooser | None:
         """Choose the default model from a searchable table; cells that name no model use it.
 
         For example:

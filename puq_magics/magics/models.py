@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import StdinNotImplementedError
 from IPython.display import display
 
 from puq_magics.api.types import Model
-from puq_magics.core.errors import ConfigurationError, InputError
+from puq_magics.core.errors import InputError
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.magics.views import show_value
-from puq_magics.outputs.tables.table import ModelTable
+from puq_magics.outputs.tables.table import MODEL_COLUMNS, Column, ModelTable, Table, format_number
 from puq_magics.session.session import Session
 from puq_magics.session.settings import model_setting
 
@@ -38,7 +39,7 @@ def list_models(session: Session, args: argparse.Namespace, terms: Sequence[str]
 
 
 def _describe_no_match(session: Session, args: argparse.Namespace, terms: Sequence[str]) -> str:
-    number = len(select_models(session, include_disabled=args.all))
+    number = len(select_models(session, include_disabled=getattr(args, "all", False)))
     options = [f"--{name} {getattr(args, name)}" for name in ("kind", "provider") if getattr(args, name)]
     words = " ".join((*terms, *options))
     return f"none of {number:,} models match '{words}'" if words else "no models"
@@ -84,13 +85,11 @@ def _filter_by_provider(models: Sequence[Model], provider: str) -> list[Model]:
     return matches
 
 
-def choose(session: Session, args: argparse.Namespace, terms: Sequence[str]) -> ModelChooser:
-    """Show the chooser; a choice applies at once. Raises APIError, and ConfigurationError in a terminal."""
+def choose(session: Session, args: argparse.Namespace, terms: Sequence[str]) -> ModelChooser | None:
+    """Show the chooser, or in a terminal a numbered list; a choice applies at once. Raises APIError."""
     if not session.in_notebook:
-        raise ConfigurationError(
-            "the chooser needs a notebook.",
-            hint="%puq_models lists the models; %config PuqMagics.chat_model = '…' chooses one.",
-        )
+        choose_in_terminal(session, args, terms)
+        return None
     from puq_magics.widgets.chooser import ModelChooser
 
     account = session.account()
@@ -119,3 +118,35 @@ def choose(session: Session, args: argparse.Namespace, terms: Sequence[str]) -> 
     display(chooser)
     session.mark_displayed(chooser)
     return chooser
+
+
+_MAX_CHOICES = 20  # models of a terminal's list
+
+
+def choose_in_terminal(session: Session, args: argparse.Namespace, terms: Sequence[str]) -> None:
+    """Print numbered models until one is chosen; other words search, and an empty line leaves. Raises APIError."""
+    setting = model_setting(args.kind)
+    columns = (Column("number", format_number, "right"), *MODEL_COLUMNS[:2], *MODEL_COLUMNS[4:6])
+    while True:
+        models = select_models(session, kind=args.kind, provider=args.provider, terms=terms)
+        shown = [
+            (number, model.code, model.name, model.input_price, model.output_price)
+            for number, model in enumerate(models[:_MAX_CHOICES], 1)
+        ]
+        caption = f"{args.kind} models; prices in {format_price_unit(session)}"
+        empty = "" if models else _describe_no_match(session, args, terms)
+        more = "type words to search."
+        print(Table(columns, shown, caption, total=len(models), more=more, empty=empty).text())  # noqa: T201
+        try:
+            answer = input("Number, or words to search (Enter: leave): ").strip()
+        except (EOFError, StdinNotImplementedError):
+            answer = ""
+        if not answer:
+            print(f"{setting} stays {session.default_model(args.kind) or 'as it is'}.")  # noqa: T201
+            return
+        chosen = int(answer) if answer.isdecimal() else 0
+        if 1 <= chosen <= len(shown):
+            setattr(session.settings, setting, models[chosen - 1].code)
+            print(f"%config PuqMagics.{setting} = {models[chosen - 1].code!r}")  # noqa: T201
+            return
+        terms = answer.split()

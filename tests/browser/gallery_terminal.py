@@ -59,7 +59,7 @@ TERMINAL_SURFACES: dict[str, TerminalSurface] = {
     "terminal-schema": typed('%puq_chat --schema "name, age int" Invent a person'),
     "terminal-dry-run": typed(f"%puq_chat --dry-run -s 'Be brief.' {_RICH}"),
     "terminal-models": typed("%puq_models", "%puq_models nothing"),
-    "terminal-choose": typed("%puq_choose"),
+    "terminal-choose": TerminalSurface(("%puq_choose",), until="Number,"),
     "terminal-usage": typed("%puq_usage"),
     "terminal-status": typed("%puq", "%puq_balance", "%puq_sandbox status"),
     "terminal-errors": typed(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics.core.errors import ConfigurationError, InputError
+from puq_magics.core.errors import InputError
 
 
 @pytest.fixture
@@ -76,8 +76,37 @@ def test_a_frame(shell: Any, sandbox: Any) -> None:
     assert list(frame["kind"]) == ["speech"]
 
 
-def test_the_chooser_needs_a_notebook(shell: Any, sandbox: Any) -> None:
-    assert isinstance(shell.error("%puq_choose"), ConfigurationError)
+@pytest.mark.parametrize(
+    ("answers", "chosen", "said"),
+    [
+        (["sandbox sho", "1"], "sandbox/short", "%config PuqMagics.chat_model = 'sandbox/short'"),
+        (
+            ["no such words", "99999", "sandbox chat", "1"],
+            "sandbox/chat",
+            "models match 'no such words --kind chat'",
+        ),
+        ([""], None, "chat_model stays sandbox/"),
+        ([], None, "chat_model stays sandbox/"),
+    ],
+)
+def test_choosing_in_a_terminal(
+    shell: Any,
+    sandbox: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: list[str],
+    chosen: str | None,
+    said: str,
+) -> None:
+    def answer(prompt: str) -> str:
+        if not answers:
+            raise EOFError
+        return answers.pop(0)
+
+    monkeypatch.setattr("builtins.input", answer)
+    out = shell.run("%puq_choose").out
+    assert said in out
+    assert " more: type words to search." in out
+    assert shell.session.settings.chat_model == chosen
 
 
 def test_a_choice_applies_at_once_for_its_kind(sandbox_kernel: Any) -> None:

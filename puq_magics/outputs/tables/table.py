@@ -293,7 +293,7 @@ def _pad(text: str, width: int, column: Column) -> str:
 #: What a model is for: by a function of the model, or by its code.
 KindLookup = Callable[[Model], str] | Mapping[str, str]
 
-_MODEL_COLUMNS = (
+MODEL_COLUMNS = (
     Column("code"),
     Column("name", spare_rank=1),
     Column("provider", spare_rank=2),
@@ -330,7 +330,7 @@ class ModelTable(DisplayOnce, Sequence[Model]):
 
     def to_frame(self) -> Any:
         """A pandas DataFrame, one row a model. Raises ConfigurationError without pandas."""
-        names = [column.title.replace(" ", "_") for column in _MODEL_COLUMNS]
+        names = [column.title.replace(" ", "_") for column in MODEL_COLUMNS]
         return make_dataframe(names, [self._row(model) for model in self._models])
 
     def table(self) -> Table:
@@ -340,9 +340,9 @@ class ModelTable(DisplayOnce, Sequence[Model]):
         if not self._models:
             return Table((), (), empty=self._empty)
         shown = self._models[:MAX_ROWS]
-        number = len(_MODEL_COLUMNS) - all(model.enabled for model in shown)  # all "yes" tells nothing
+        number = len(MODEL_COLUMNS) - all(model.enabled for model in shown)  # all "yes" tells nothing
         rows = [self._row(model)[:number] for model in shown]
-        return Table(_MODEL_COLUMNS[:number], rows, count, total=len(self), more=more)
+        return Table(MODEL_COLUMNS[:number], rows, count, total=len(self), more=more)
 
     def _row(self, model: Model) -> tuple[CellValue, ...]:
         prices = (model.input_price, model.output_price)
