@@ -1,6 +1,7 @@
 """What a sanitised text is checked against: a CommonMark parser, and readers that get Markdown wrong on purpose."""
 
 import re
+from functools import lru_cache
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -22,6 +23,7 @@ _LEFT_FENCE = re.compile(r"^(`{3,})[A-Za-z0-9+#._-]*\n(?:[\s\S]*?\n)??\1$", re.M
 _parser = MarkdownIt("commonmark", {"html": True, "linkify": False}).enable(["table", "strikethrough"])
 
 
+@lru_cache(maxsize=4096)
 def html_of(markdown: str) -> str:
     """Return what a CommonMark parser with tables makes of the text, HTML let through."""
     return str(_parser.render(markdown))
