@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from fake_router import FakeRouter, Responder
 from IPython.core.interactiveshell import InteractiveShell
@@ -21,6 +22,8 @@ from traitlets.config import Config
 from puq_magics.sandbox import Sandbox
 
 os.environ.pop("VIRTUAL_ENV", None)  # IPython warns where it names another environment than the one that runs
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
