@@ -184,8 +184,7 @@ class _Notebook:
             self.picture(name, [last], view)
         self._notebook.interrupt()
         self._notebook.wait_idle()
-        for view in self.views():
-            self.picture(f"{name}-interrupted", [last], view)
+        self.picture(f"{name}-interrupted", [last], view)
 
     def picture_completion(self, name: str, text: str, index: int) -> None:
         editor = self._page.locator(".jp-CodeCell .cm-content").nth(index)

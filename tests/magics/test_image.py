@@ -26,15 +26,19 @@ def test_an_image_is_saved_and_told_in_a_terminal_and_is_the_value(
     media_shell: Any, work_folder: Path
 ) -> None:
     ran = media_shell.run("r = %puq_image --size 256x256 -o kite A red kite")
-    assert ran.out.startswith("saved a-red-kite-1.png (")
+    assert ran.out.startswith("saved puq_media/a-red-kite-1.png (")
     assert "256 × 256 PNG" in ran.out
     result = media_shell.names["r"]
     assert result is media_shell.names["kite"] is media_shell.names["_puq"]
     (image,) = result.images
     assert (image.format, image.width, image.height, result.prompt) == ("png", 256, 256, "A red kite")
-    assert (work_folder / "a-red-kite-1.png").read_bytes() == image.data
-    assert media_shell.run("%puq_image --size 256x256 A red kite").out.startswith("saved a-red-kite-1.png (")
-    assert media_shell.run("%puq_image --size 512x512 A red kite").out.startswith("saved a-red-kite-2.png (")
+    assert (work_folder / "puq_media" / "a-red-kite-1.png").read_bytes() == image.data
+    assert media_shell.run("%puq_image --size 256x256 A red kite").out.startswith(
+        "saved puq_media/a-red-kite-1.png ("
+    )
+    assert media_shell.run("%puq_image --size 512x512 A red kite").out.startswith(
+        "saved puq_media/a-red-kite-2.png ("
+    )
 
 
 def test_a_cell_takes_its_model_from_its_line(media_shell: Any) -> None:

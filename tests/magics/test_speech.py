@@ -41,11 +41,11 @@ def files(folder: Path) -> list[str]:
 
 def test_speech_is_saved_and_told_in_a_terminal_and_is_the_value(media_shell: Any, work_folder: Path) -> None:
     ran = media_shell.run("r = %puq_speak -o talk Hello there")
-    assert ran.out.startswith("saved hello-there-1.")
+    assert ran.out.startswith("saved puq_media/hello-there-1.")
     talk = media_shell.names["talk"]
     assert media_shell.names["r"] is talk is media_shell.names["_puq"]
     assert talk.text == "Hello there"
-    assert (work_folder / f"hello-there-1.{talk.format}").read_bytes() == talk.audio
+    assert (work_folder / "puq_media" / f"hello-there-1.{talk.format}").read_bytes() == talk.audio
     assert talk.duration > 0.2
 
 

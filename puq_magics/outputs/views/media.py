@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
@@ -19,6 +20,9 @@ from puq_magics.outputs.results import SpeechResult, TranscriptResult
 from puq_magics.outputs.results.base import MAX_EMBED_MB, MediaFile, MediaResult, Result
 from puq_magics.outputs.views.progress import ERASE_LINE, CallStatus, ProgressBar, status_bundle
 from puq_magics.outputs.views.stdout import Stdout, Writer
+
+#: Folder for the media that a terminal cannot show, in the working folder.
+MEDIA_FOLDER = "puq_media"
 
 
 def save_oversized_files(result: MediaResult, folder: Path | None = None) -> None:
@@ -46,15 +50,26 @@ def _save_with_fallback(result: Result, file: MediaFile, data: bytes, words: str
 
 
 def save_unsaved_files(result: Result, folder: Path) -> list[str]:
-    """Save what was not saved before; a line for each file, saying where it is."""
+    """Save what was not saved before; lines that say where it is, naming a folder once."""
     from puq_magics.outputs.results.media_html import display_path, format_size
 
-    lines = []
+    saved: dict[Path | None, list[tuple[Path | None, str]]] = {}
     for file, data, words in result.files if isinstance(result, MediaResult) else ():
         if file.path is None:
+            with suppress(OSError):  # it is saved elsewhere then
+                folder.mkdir(exist_ok=True)
             _save_with_fallback(result, file, data, words, folder)
-        where = "not saved" if file.path is None else f"saved {display_path(file.path)}"
-        lines.append(f"{where} ({format_size(len(data))})")
+        parent = None if file.path is None else file.path.parent
+        saved.setdefault(parent, []).append((file.path, format_size(len(data))))
+    lines = []
+    for parent, files in saved.items():
+        if parent is not None and len(files) > 1 and display_path(parent) != ".":
+            names = ", ".join(f"{path.name} ({size})" for path, size in files if path is not None)
+            lines.append(f"saved in {display_path(parent)}: {names}")
+        else:
+            lines += [
+                f"{f'saved {display_path(path)}' if path else 'not saved'} ({size})" for path, size in files
+            ]
     return lines
 
 
@@ -205,7 +220,7 @@ class NotebookMediaView(_StatusView):
 
 
 class TerminalMediaView(_StatusView):
-    """Prints to standard output, and saves media to files in ``folder`` (the working folder, if None).
+    """Prints to standard output, and saves media to files in ``folder`` (`MEDIA_FOLDER` where it works, if None).
 
     The status is one line, which is rewritten; where lines cannot be erased there is none.
     """
@@ -249,7 +264,7 @@ class TerminalMediaView(_StatusView):
         """Implement `MediaView`."""
         from puq_magics.outputs.markdown.feed import strip_control_chars
 
-        lines = save_unsaved_files(result, self._folder or Path.cwd())
+        lines = save_unsaved_files(result, self._folder or Path.cwd() / MEDIA_FOLDER)
         footer = result.footer.with_style(self._footer).to_text()
         with self._status.lock:
             if (

@@ -286,10 +286,13 @@ def test_media_are_saved_and_the_path_is_printed(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     out = io.StringIO()
     TerminalMediaView(out=lambda: out).show_result(image_result(png(4, 4), png(5, 5)))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-red-kite-1.png", "a-red-kite-2.png"]
+    assert sorted(path.name for path in (tmp_path / "puq_media").iterdir()) == [
+        "a-red-kite-1.png",
+        "a-red-kite-2.png",
+    ]
     assert out.getvalue() == (
-        f"saved a-red-kite-1.png ({len(png(4, 4))} bytes)\n"
-        f"saved a-red-kite-2.png ({len(png(5, 5))} bytes)\n"
+        f"saved in puq_media: a-red-kite-1.png ({len(png(4, 4))} bytes), "
+        f"a-red-kite-2.png ({len(png(5, 5))} bytes)\n"
         "[a/b · 2 images · 3 tokens · 1.2 s]\n"
     )
 
@@ -314,7 +317,7 @@ def test_speech_of_which_nothing_came_is_no_file(tmp_path: Path) -> None:
 def test_what_cannot_be_saved_here_is_kept(tmp_path: Path) -> None:
     out = io.StringIO()
     result = speech_result()
-    TerminalMediaView(folder=tmp_path / "gone", out=lambda: out).show_result(result)
+    TerminalMediaView(folder=tmp_path / "gone" / "too", out=lambda: out).show_result(result)
     assert result.path is not None
     assert result.path.read_bytes() == result.audio
     result.path.unlink()
@@ -388,17 +391,15 @@ def test_in_a_real_terminal(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=ours, stdout=ours, stderr=ours, env=env, cwd=tmp_path) as process:
         os.close(ours)
         shown = b""
-        while b"saved a-red-kite-1.png" not in shown or shown.count(b" s]") < 2:
+        while b"saved puq_media/a-red-kite-1.png" not in shown or shown.count(b" s]") < 2:
             shown += os.read(terminal, 4096)
         assert process.wait(30) == 0
     os.close(terminal)
     text = shown.decode()
-    assert (
-        f"{ERASE}… drawing · 1 s{ERASE}saved a-red-kite-1.png ({len(png(30, 20))} bytes)\r\n[a/b · 30 × 20 PNG"
-        in text
-    )
-    assert "[image 30 × 20 PNG, “a red kite”, a-red-kite-1.png]" in text
-    assert (tmp_path / "a-red-kite-1.png").read_bytes() == png(30, 20)
+    saved = f"saved puq_media/a-red-kite-1.png ({len(png(30, 20))} bytes)"
+    assert f"{ERASE}… drawing · 1 s{ERASE}{saved}\r\n[a/b · 30 × 20 PNG" in text
+    assert "[image 30 × 20 PNG, “a red kite”, puq_media/a-red-kite-1.png]" in text
+    assert (tmp_path / "puq_media" / "a-red-kite-1.png").read_bytes() == png(30, 20)
     shutil.rmtree(tmp_path / "ipython", ignore_errors=True)
 
 
