@@ -178,3 +178,13 @@ def test_a_ledger_that_cannot_be_used_is_reported(shell: Any, monkeypatch: Any, 
     shell.run("%puq_sandbox --pace 0\n%puq_chat -q hi")
     assert "for this session only" in shell.run("%puq_usage").out
     assert "for this session only" in shell.run("%puq").out
+
+
+@pytest.mark.parametrize("line", ["%puq_models", "%puq_usage", "%puq_chats"])
+def test_the_script_of_a_table_is_an_output_of_its_own(sandbox_kernel: Any, line: str) -> None:
+    """Converters to Markdown take all that is in the HTML."""
+    cell = sandbox_kernel.run(f"%puq_chat -q -c trip hi\n{line}")
+    table, script = cell.screen
+    assert "<table" in table["text/html"]
+    assert "<script" not in table["text/html"]
+    assert list(script) == ["application/javascript"]
