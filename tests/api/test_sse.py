@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from puq_magics.api.sse import ServerSentEvent, SSEDecoder
+from puq_magics.api.sse import ServerSentEvent, SSEDecoder, is_keep_alive
 from puq_magics.core.errors import InvalidResponseError
 
 
@@ -205,3 +205,63 @@ def test_an_event_has_a_largest_size(chunks: list[bytes]) -> None:
 def test_many_small_events_are_not_one_large_one() -> None:
     decoder = SSEDecoder(max_event_size=100)
     assert sum(len(decoder.feed(b"data: 0123456789\n\n")) for _ in range(1000)) == 1000
+
+
+KEEP_ALIVES = """
+ping pong heart beat heartbeat keep alive keepalive openrouter processing waiting queued pending ok tick noop
+t z utc gmt
+"""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [*KEEP_ALIVES.split(), "", " ", "[PING]", ": OPENROUTER PROCESSING", "ping - 10:00:00Z", "1", "." * 100],
+)
+def test_words_that_keep_a_connection_open(data: str) -> None:
+    assert is_keep_alive(data) is True
+
+
+@pytest.mark.parametrize(
+    "data", ["{}", '{"ping"', "[ping", "ping]", "engine died", "pings", "été", "." * 101, "{ping}", "ping {x"]
+)
+def test_other_data(data: str) -> None:
+    assert is_keep_alive(data) is False
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (b'data: {"a": 1}\ndata: {"b": 2}\n\n', ['{"a": 1}', '{"b": 2}']),
+        (b'data:{"a": 1}\ndata:{"b": 2}\ndata:[DONE]\n\n', ['{"a": 1}', '{"b": 2}', "[DONE]"]),
+        (b'data: {"a": 1} \ndata: [DONE]\n\n', ['{"a": 1} ', "[DONE]"]),
+        (b'data: {"a": 1}\ndata: \ndata: {"b": 2}\n\n', ['{"a": 1}\n', '{"b": 2}']),
+        (b'data: {"a":\ndata: {"b": 2}}\n\n', ['{"a":\n{"b": 2}}']),
+        (b'data: {"a": 1}\ndata: "b"\n\n', ['{"a": 1}\n"b"']),
+        (b"data: [{}\ndata: {}]\n\n", ["[{}\n{}]"]),
+        (b'data: [\ndata: {"a": 1}\ndata: {"b": 2}\n\n', ['[\n{"a": 1}\n{"b": 2}']),
+        (b'{"error": 1}\n\n', ['{"error": 1}']),
+        (b"event: error\n\n", [""]),
+        (b"event: other\n\ndata: a\n\n", ["a"]),
+        (b"error: x\n\n", ["x"]),
+        (b"id: 1\ndata: a\n\ndata: b\n\n", ["a", "b"]),
+    ],
+)
+def test_events_without_blank_lines_and_errors_as_they_are(stream: bytes, expected: list[str]) -> None:
+    for chunks in ([stream], [stream[:9], stream[9:]], [bytes([byte]) for byte in stream]):
+        decoder = SSEDecoder()
+        events = [event for chunk in chunks for event in decoder.feed(chunk)]
+        assert [event.data for event in events] == expected
+        is_error = stream.startswith((b"event: error", b"error"))
+        assert {event.type for event in events} == {"error" if is_error else "message"}
+        assert decoder.flush() == []
+
+
+def test_the_id_stays_with_the_events_that_follow() -> None:
+    decoder = SSEDecoder()
+    ids = [event.id for event in decoder.feed(b"id: 1\ndata: a\n\n") + decoder.feed(b"data: b\n\n")]
+    assert ids == ["1", "1"]
+
+
+def test_an_event_of_some_megabytes_is_fine() -> None:
+    decoder = SSEDecoder()
+    assert len(decoder.feed(b"data: " + b"x" * (10 << 20) + b"\n\n")) == 1

@@ -37,7 +37,7 @@ from puq_magics import __version__
 from puq_magics.api.base_url import BaseURL
 from puq_magics.api.client import Router
 from puq_magics.api.request import Retry
-from puq_magics.api.transport import RequestsTransport, translate_exception
+from puq_magics.api.transport import RequestsTransport, _to_failure, translate_exception
 from puq_magics.core.errors import (
     APIConnectionError,
     APIError,
@@ -591,3 +591,45 @@ def test_a_failure_of_our_own_making_is_no_traceback_with_the_key(monkeypatch: p
         with pytest.raises(APIConnectionError) as caught:
             ask(router)
     assert not [said for said in shown(caught.value) if KEY in said]
+
+
+@pytest.mark.parametrize(
+    ("error", "was_not_sent", "is_transient"),
+    [
+        (ConnectionResetError(), False, True),
+        (http.client.RemoteDisconnected(), False, True),
+        (urllib3.exceptions.ProtocolError("cut"), False, True),
+        (urllib3.exceptions.NewConnectionError(None, "refused"), True, False),  # type: ignore[arg-type]
+        (urllib3.exceptions.ConnectTimeoutError(), True, False),
+        (urllib3.exceptions.NameResolutionError("a.example", None, socket.gaierror()), False, False),  # type: ignore[arg-type]
+        (requests.exceptions.SSLError(ConnectionResetError()), False, False),
+        (ValueError("x"), False, False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_which_failures_another_try_may_mend(
+    error: Exception, was_not_sent: bool, is_transient: bool
+) -> None:
+    failure = _to_failure(error, BaseURL.parse("https://a.example"))
+    assert (failure.was_not_sent, failure.is_transient) == (was_not_sent, is_transient)
+
+
+def test_a_forked_process_keeps_its_parents_session_open() -> None:
+    transport = RequestsTransport(BaseURL.parse("https://a.example"), None)
+    session = transport._session
+    transport._replace_session()
+    assert transport._session is not session
+    assert transport._sessions_before_fork == [session]
+
+
+def test_a_rate_limit_is_told_and_its_words_reach_the_error(retry_delays: list[float]) -> None:
+    told: list[Retry] = []
+    limited = answer({"error": "slow down"}, status=429)
+    with (
+        RawServer(responds(limited), responds(limited)) as server,
+        router_for(server, max_retries=1) as router,
+        pytest.raises(RateLimitError, match="slow down"),
+    ):
+        router.balance(on_retry=told.append)
+    assert [retry.reason for retry in told] == ["too many requests"]
+    assert len(retry_delays) == 1

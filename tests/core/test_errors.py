@@ -63,3 +63,33 @@ def test_a_hint_for_python_code_is_apart() -> None:
 def test_rejected_fields(status: int, detail: str, rejects: bool) -> None:
     error = APIStatusError("no.", status=status, detail=detail)
     assert error.rejects_field(["response_format"], others=["model", "seed"]) is rejects
+
+
+@pytest.mark.parametrize(
+    ("hint", "sentence", "expected"),
+    [
+        ("", "Try again.", "Try again."),
+        ("Wait.", "Try again.", "Wait. Try again."),
+        ("Run %puq_login", "Try again.", "Run %puq_login – Try again."),
+        ("Wait: ", "", "Wait:"),
+        ("Run %puq_login", "", "Run %puq_login"),
+    ],
+)
+def test_a_hint_is_extended(hint: str, sentence: str, expected: str) -> None:
+    error = PuqError("bad.", hint=hint)
+    error.extend_hint(sentence)
+    assert error.hint == expected
+
+
+def test_errors_carry_what_they_are_given() -> None:
+    status = APIStatusError(
+        "bad.", status=429, code="C", detail="d", request_id="r", retry_after=2.5, reason="quota"
+    )
+    assert (status.status, status.code, status.detail, status.request_id, status.retry_after, status.reason) == (
+        429, "C", "d", "r", 2.5, "quota",
+    )  # fmt: skip
+    schema = errors.InvalidAnswerError("bad.", answer="{", repair_prompt="Repair it.")
+    assert (schema.partial, schema.repair_prompt) == ("{", "Repair it.")
+    status.message = status.hint = "a secret"
+    status.redact_with(lambda text: text.replace("secret", "…"))
+    assert (status.message, status.hint) == ("a …", "a …")

@@ -36,6 +36,20 @@ NAMESPACE = {
 }
 
 
+def test_brackets_as_deep_as_is_allowed() -> None:
+    depth = MAX_BRACKET_DEPTH
+    assert (
+        fill_template("{{topic | default" + "(" * depth + "1" + ")" * depth + "}}", NAMESPACE).text == "cats"
+    )
+
+
+def test_text_beside_a_table_keeps_no_blanks() -> None:
+    table = pd.DataFrame({"a": [1]})
+    text = fill_template("See \t{{df}} \tand", {"df": table}).text
+    assert text.startswith("See\n\n|")
+    assert text.endswith("|\n\nand")
+
+
 @pytest.mark.parametrize(
     ("text", "filled"),
     [
