@@ -10,7 +10,7 @@ It asserts nothing: whoever changes what people see looks at it.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from html import escape
@@ -135,8 +135,7 @@ def picture_notebook(
         elif surface.until:
             gallery.picture_live(name, surface.until, cells)
         else:
-            for index in cells:
-                notebook.run_cell(index)
+            gallery.run(cells)
             if surface.search:
                 notebook.page.locator(".puq-chooser input").last.fill(surface.search)
             settled.append((name, cells))
@@ -166,6 +165,12 @@ class _Notebook:
                 self._page.evaluate(_TWO_FRAMES)
                 yield f"{width}-{theme}"
 
+    def run(self, cells: Iterable[int]) -> None:
+        """Run cells to their end; what they show is rendered when it is pictured."""
+        for index in cells:
+            self._notebook.run_cell(index, wait=False)
+            self._notebook.wait_idle(rendered=False)
+
     def picture(self, name: str, cells: Sequence[int], view: str) -> None:
         for index in cells:
             self._notebook.screenshot(self._path(name, view, index), index)
@@ -173,8 +178,7 @@ class _Notebook:
     def picture_live(self, name: str, until: str, cells: Sequence[int]) -> None:
         """Picture a cell that is running, then stop it and picture what it leaves."""
         *before, last = cells
-        for index in before:
-            self._notebook.run_cell(index)
+        self.run(before)
         self._notebook.run_cell(last, wait=False)
         try:
             self._notebook.wait_text(last, until, timeout=_LIVE_TIMEOUT)
@@ -183,7 +187,7 @@ class _Notebook:
         for view in self.views():
             self.picture(name, [last], view)
         self._notebook.interrupt()
-        self._notebook.wait_idle()
+        self._notebook.wait_idle(rendered=False)
         self.picture(f"{name}-interrupted", [last], view)
 
     def picture_completion(self, name: str, text: str, index: int) -> None:
@@ -197,7 +201,7 @@ class _Notebook:
             self._page.keyboard.press("Tab")
             popup.wait_for()
             self._page.keyboard.press("ArrowDown")
-            self._notebook.wait_until_stable()
+            self._page.evaluate(_TWO_FRAMES)
             self._page.screenshot(path=self._path(name, view, index))
             self._page.keyboard.press("Escape")
         self._notebook.set_source(index, "")

@@ -210,10 +210,11 @@ class LabNotebook:
         """Interrupt the kernel, and wait until the server has done so (not until the cell has ended)."""
         self._do("interrupt", self.path)
 
-    def wait_idle(self, *, timeout: float = TIMEOUT) -> None:
-        """Wait until nothing runs, no prompt is `[*]`, and all is rendered."""
+    def wait_idle(self, *, timeout: float = TIMEOUT, rendered: bool = True) -> None:
+        """Wait until nothing runs, no prompt is `[*]`, and (if `rendered`) all is rendered."""
         self._wait("path => window.puqHarness.idle(path)", timeout)
-        self.wait_until_stable(timeout=timeout)
+        if rendered:
+            self.wait_until_stable(timeout=timeout)
 
     def wait_text(self, index: int, text: str, *, timeout: float = TIMEOUT) -> None:
         """Wait until `text` is shown in the outputs of a cell."""

@@ -25,12 +25,14 @@ def _format_cost(value: float | None) -> str:
 _COLUMNS = (
     Column("name"),
     Column("turns", format_number, "right"),
-    Column("branches", format_number, "right"),
+    (_BRANCHES := Column("branches", format_number, "right")),
     Column("tokens", format_number, "right"),
     Column("estimated cost", _format_cost, "right"),
-    Column("system"),
+    (_SYSTEM := Column("system")),
     Column("last question"),
 )
+#: Left out where nothing is in them.
+_SPARE_COLUMNS = (_BRANCHES, _SYSTEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,13 @@ class ConversationTable(DisplayOnce, Sequence[ConversationRow]):
         caption = f"{len(self)} conversation{'' if len(self) == 1 else 's'}; costs in credits"
         rows = [row.cells for row in self._rows]
         empty = "no conversations yet; a cell begins one: %%puq_chat -c main"
-        return Table(_COLUMNS, rows, caption, empty=empty).bundle()
+        shown = [
+            i
+            for i, column in enumerate(_COLUMNS)
+            if column not in _SPARE_COLUMNS or any(row[i] for row in rows)
+        ]
+        cells = [[row[i] for i in shown] for row in rows]
+        return Table([_COLUMNS[i] for i in shown], cells, caption, empty=empty).bundle()
 
 
 class ConversationTranscript(DisplayOnce):
