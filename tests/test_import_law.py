@@ -39,6 +39,8 @@ FOREIGN = {
 }
 ONLY_INSIDE_FUNCTIONS = (
     "pandas",
+    "polars",
+    "pyarrow",
     "numpy",
     "dask",
     "keyring",

@@ -112,9 +112,23 @@ class Router:
         """The scheme before the key in the ``Authorization`` header."""
         return self._transport.auth_scheme
 
+    @property
+    def timeout(self) -> float | None:
+        """Seconds without a byte before a request fails; None for the default of each kind of request."""
+        return self._timeout
+
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    def with_max_retries(self, max_retries: int) -> Router:
+        """Return a client of the same router with this number of retries, and connections of its own.
+
+        >>> with router.with_max_retries(0) as impatient:
+        ...     impatient.balance() == router.balance()
+        True
+        """
+        return Router(transport=self._transport.with_max_retries(max_retries), timeout=self._timeout)
 
     def models(self, *, enabled_only: bool = True, on_retry: OnRetry | None = None) -> tuple[Model, ...]:
         """Return the models that the key can use, or with ``enabled_only=False`` all of them.

@@ -104,7 +104,7 @@ def create_session(address: BaseURL) -> requests.Session:
     session.verify = ca_bundle()
     if address.is_loopback:  # no proxy stands between a machine and itself
         session.trust_env = False
-    adapter = PoolAdapter(pool_connections=2, pool_maxsize=8)
+    adapter = PoolAdapter(pool_connections=2, pool_maxsize=64)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session

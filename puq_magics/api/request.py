@@ -93,6 +93,9 @@ class Transport(Protocol):
     def send(self, request: Request, on_retry: Callable[[Retry], None] | None = None) -> Response:
         """Send a request, with retries if the router surely did not process it. Raises APIConnectionError."""
 
+    def with_max_retries(self, max_retries: int) -> Transport:
+        """Return a transport to the same router with this number of retries."""
+
     def close(self) -> None:
         """Close the connections."""
 

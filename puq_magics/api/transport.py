@@ -83,6 +83,12 @@ class RequestsTransport:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address.url!r})"
 
+    def with_max_retries(self, max_retries: int) -> RequestsTransport:
+        """Return a transport to the same router, with this number of retries and connections of its own."""
+        return RequestsTransport(
+            self.address, self._key, auth_scheme=self.auth_scheme, max_retries=max_retries
+        )
+
     def close(self) -> None:
         """Close the connections."""
         self._session.close()

@@ -17,6 +17,7 @@ from IPython.core.magic import (
     no_var_expand,
 )
 
+from puq_magics.core.errors import InputError
 from puq_magics.magics.options import (
     CommandLine,
     F,
@@ -34,6 +35,7 @@ from puq_magics.session.session import Session
 from puq_magics.session.settings import MODEL_KINDS, model_setting
 
 if TYPE_CHECKING:
+    from puq_magics.magics.map import MapAnswers
     from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
     from puq_magics.outputs.results.chat import ChatResult
     from puq_magics.outputs.tables.conversations import ConversationTable, ConversationTranscript
@@ -133,6 +135,15 @@ OVER_BUDGET = flag(
 )
 SAVE = option("--save", metavar="PATH", completes="path", group="Result", help="save the result to this file")
 FORCE = flag("--force", group="Result", help="allow --save to replace a file")
+SCHEMA = option(
+    "--schema",
+    is_text=True,
+    quoted_name_is_field=True,
+    metavar="NAME|PATH|FIELDS",
+    completes="schema or path",
+    group="Answer",
+    help="schema of a JSON answer: a JSON Schema, a pydantic model, a dataclass, or fields: 'name, age int'",
+)
 PROVIDER = option("--provider", completes="provider", group="Models", help="only models of this provider")
 CHAT_OPTIONS = (MODEL, SYSTEM, TEMPERATURE, MAX_TOKENS, NO_STREAM)
 OUTPUT_OPTIONS = (OUT, SAVE, FORCE, QUIET, DRY_RUN, FULL, OVER_BUDGET)
@@ -171,15 +182,7 @@ CHAT_COMMAND = CommandLine(
         group="Answer",
         help="format of the answer: code is put into a new cell, json is parsed into .data",
     ),
-    option(
-        "--schema",
-        is_text=True,
-        quoted_name_is_field=True,
-        metavar="NAME|PATH|FIELDS",
-        completes="schema or path",
-        group="Answer",
-        help="schema of a JSON answer: a JSON Schema, a pydantic model, a dataclass, or fields: 'name, age int'",
-    ),
+    SCHEMA,
     flag("--all-blocks", group="Answer", help="with -f code: all code blocks, not only the first"),
     RAW,
     *OUTPUT_OPTIONS,
@@ -254,6 +257,46 @@ FIX_COMMAND = CommandLine(
     PARAM,
     FULL,
     OVER_BUDGET,
+)
+MAP_COMMAND = CommandLine(
+    MODEL,
+    SYSTEM,
+    TEMPERATURE,
+    MAX_TOKENS,
+    SCHEMA,
+    PARAM,
+    option("--limit", type=parse_positive_int, metavar="N", help="only the first rows, as a pilot"),
+    option("--sample", type=parse_positive_int, metavar="N", help="only so many rows, taken at random"),
+    option(
+        "--workers",
+        type=parse_positive_int,
+        default=16,
+        metavar="N",
+        help="the most calls at once; fewer while the router says that there are too many; default: 16",
+    ),
+    option(
+        "--executor",
+        metavar="NAME",
+        completes="variable",
+        help="a concurrent.futures.Executor whose processes make the calls, such as Dask's client.get_executor()",
+    ),
+    option(
+        "--worker-key",
+        metavar="NAME",
+        completes="variable",
+        help="a function that returns the key where the executor's calls are made; default: their PUQ_API_KEY",
+    ),
+    option(
+        "--journal",
+        metavar="PATH",
+        completes="path",
+        help="the folder of the journal; default: one in puq_runs beside the notebook",
+    ),
+    flag("--fresh", help="begin anew; the earlier journal is kept under another name"),
+    OUT,
+    QUIET,
+    DRY_RUN,
+    argument="path or variable",
 )
 CHATS_COMMAND = CommandLine(
     option("--fork", metavar="NEW", group="Change", help="copy the conversation to a new one of this name"),
@@ -472,6 +515,27 @@ class PuqCommands(Magics):
         from puq_magics.magics.chat import ask
 
         return ask(self.session, args, prompt, self._variables())
+
+    @_magic(MAP_COMMAND, has_cell=True)
+    def puq_map(self, line: str, cell: str | None = None) -> MapAnswers | None:
+        """Ask one prompt for each row of a table: ``%%puq_map [options] FRAME``, with the prompt below.
+
+        ``{{column}}`` is the row's value. ``-o NAME`` gets a new table with the answers as a column, or with
+        ``--schema`` one column a field, and ``error``. FRAME is a variable or a file: a table of pandas or polars, a
+        list of dicts, CSV, JSONL or Parquet. Every answer is kept in a journal: running the cell again after an
+        interrupt goes on. The result has ``.failed``, ``.errors()``, ``.retry()``, ``.cost`` and
+        ``.to_frame(details=True)``.
+
+        Example: ``%%puq_map reviews --schema 'mood good|bad, score int' -o rated``
+        """
+        if cell is None:
+            raise InputError("%%puq_map is for a cell.", hint="Write the prompt below %%puq_map FRAME.")
+        args, frame = MAP_COMMAND.parse_with_argument(line, "Write the prompt below.", self._fill)
+        if not cell.strip():
+            raise InputError("the prompt is empty.", hint="Write it below %%puq_map.")
+        from puq_magics.magics.map import map_frame
+
+        return map_frame(self.session, args, frame, cell.strip("\n"), self._variables())
 
     @_magic(IMAGE_COMMAND, has_cell=True)
     def puq_image(self, line: str, cell: str | None = None) -> ImageResult | None:

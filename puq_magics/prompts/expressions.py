@@ -93,10 +93,10 @@ class CompiledExpression:
 
 
 class ExpressionEvaluator:
-    """Compiles expressions and evaluates them with the variables of a namespace."""
+    """Compiles expressions and evaluates them with the variables of ``namespace``, which may be set anew."""
 
-    def __init__(self, namespace: Mapping[str, Any], renderer: ValueRenderer) -> None:
-        self._namespace = namespace
+    def __init__(self, renderer: ValueRenderer) -> None:
+        self.namespace: Mapping[str, Any] = {}
         self._renderer = renderer
         # The optimizer would evaluate constants at compile time.
         self._environment = _Environment(undefined=_UndefinedValue, optimized=False, cache_size=0)
@@ -165,7 +165,7 @@ class ExpressionEvaluator:
         """Return the text of the expression's value. Raises InputError."""
         source = expression.source
         variables = {
-            name: self._namespace[key] for name in expression.names if (key := self._namespace_key(name))
+            name: self.namespace[key] for name in expression.names if (key := self._namespace_key(name))
         }
         self._renderer.start_expression(_shorten_source(source))
         try:
@@ -193,7 +193,7 @@ class ExpressionEvaluator:
     def _namespace_key(self, name: str) -> str | None:
         """Return the name as in the namespace: Python normalizes identifiers, Jinja2 does not."""
         for key in (name, unicodedata.normalize("NFKC", name)):
-            if key in self._namespace:
+            if key in self.namespace:
                 return key
         return None
 
@@ -202,7 +202,7 @@ class ExpressionEvaluator:
         if parent is missing and name is not None:
             message = f"{_quote_source(source)}: there is no variable named {name!r}."
             return MissingVariableError(
-                message, hint=f"{did_you_mean(name, self._namespace)} {RAW_HINT}".strip()
+                message, hint=f"{did_you_mean(name, self.namespace)} {RAW_HINT}".strip()
             )
         kind = type(parent).__name__
         if isinstance(undefined, _UndefinedValue) and undefined.unsafe:
@@ -220,7 +220,7 @@ class ExpressionEvaluator:
             )
             return InputError(message, hint="Evaluate it in a cell of its own to see the traceback.")
         message = f"{_quote_source(source)}: a value of type {kind} has no {_short_repr(name)} here."
-        if isinstance(name, int) and parent is self._namespace.get("Out"):
+        if isinstance(name, int) and parent is self.namespace.get("Out"):
             message = f"{_quote_source(source)}: cell {name} has no output value."
         return MissingVariableError(message, hint=f"{_suggest(parent, name)} {RAW_HINT}".strip())
 

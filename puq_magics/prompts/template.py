@@ -12,9 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from puq_magics.prompts.image_resize import ImageLimits
+
+if TYPE_CHECKING:
+    from puq_magics.prompts.expressions import CompiledExpression
 
 #: Default limit of a value, in characters.
 MAX_VALUE_CHARS = 20_000
@@ -62,38 +65,70 @@ def fill_template(
     Images are scaled down to the limits ``images``; with None, ``| image`` is an error. Raises MissingVariableError
     for a name, key or attribute that does not exist, and InputError for other values that cannot be inserted.
     """
-    if "{{" not in text:
-        return FilledText(text)
-    if _EXPRESSION_START.search(text) is None:
-        return FilledText(text, notes=tuple(_unfilled_note(text, [])))
-    from puq_magics.prompts.expressions import ExpressionEvaluator
-    from puq_magics.prompts.values import RenderedBlock, ValueRenderer
+    return PromptTemplate(text, limit=limit, images=images).fill(namespace)
 
-    renderer = ValueRenderer(limit, images)
-    evaluator = ExpressionEvaluator(namespace, renderer)
-    parts: list[str] = []
-    names: dict[str, None] = {}
-    spans: list[tuple[int, int]] = []  # of expressions
-    done = 0
-    for start, end, source in _candidates(text):
-        if start < done:  # inside an expression that was filled
-            continue
-        expression = evaluator.compile(source)
-        if expression is None:
-            continue
-        spans.append((start, end))
-        before, filled = text[done:start], evaluator.evaluate(expression)
-        done = end
-        if isinstance(filled, RenderedBlock):
-            if _TEXT_ON_SAME_LINE.search(text, text.rfind("\n", 0, start) + 1, start):
-                before, filled = before.rstrip(" \t"), f"\n\n{filled}"
-            if beside := _TEXT_ON_SAME_LINE.match(text, end):
-                filled, done = f"{filled}\n\n", beside.end()
-        parts += (before, filled)
-        names.update(dict.fromkeys(name for name in expression.names if name in namespace))
-    parts.append(text[done:])
-    notes = dict.fromkeys([*renderer.notes, *_unfilled_note(text, spans)])
-    return FilledText("".join(parts), tuple(names), tuple(notes), tuple(renderer.parts))
+
+class PromptTemplate:
+    """A text whose expressions are compiled once, to be filled many times; the arguments are as in `fill_template`.
+
+    Raises InputError for an expression with a call, or with an unknown filter.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        limit: int = MAX_VALUE_CHARS,
+        images: ImageLimits | None = DEFAULT_IMAGE_LIMITS,
+    ) -> None:
+        self.text = text
+        self._expressions: list[tuple[int, int, CompiledExpression]] = []
+        if _EXPRESSION_START.search(text) is not None:
+            from puq_magics.prompts.expressions import ExpressionEvaluator
+            from puq_magics.prompts.values import ValueRenderer
+
+            self._renderer = ValueRenderer(limit, images)
+            self._evaluator = ExpressionEvaluator(self._renderer)
+            self._expressions = list(self._compile())
+        #: The names of variables in the expressions, in order of appearance.
+        self.names = tuple(
+            dict.fromkeys(name for *_, expression in self._expressions for name in expression.names)
+        )
+        spans = [(start, end) for start, end, _ in self._expressions]
+        self._unfilled = _unfilled_note(text, spans) if "{{" in text else []
+
+    def _compile(self) -> Iterator[tuple[int, int, CompiledExpression]]:
+        done = 0
+        for start, end, source in _candidates(self.text):
+            # One that starts earlier is inside an expression.
+            if start >= done and (expression := self._evaluator.compile(source)) is not None:
+                yield start, end, expression
+                done = end
+
+    def fill(self, namespace: Mapping[str, Any]) -> FilledText:
+        """Return the text with values from ``namespace``. Raises what `fill_template` raises."""
+        text = self.text
+        if not self._expressions:
+            return FilledText(text, notes=tuple(self._unfilled))
+        from puq_magics.prompts.values import RenderedBlock
+
+        self._renderer.reset()
+        self._evaluator.namespace = namespace
+        parts: list[str] = []
+        done = 0
+        for start, end, expression in self._expressions:
+            before, filled = text[done:start], self._evaluator.evaluate(expression)
+            done = end
+            if isinstance(filled, RenderedBlock):
+                if _TEXT_ON_SAME_LINE.search(text, text.rfind("\n", 0, start) + 1, start):
+                    before, filled = before.rstrip(" \t"), f"\n\n{filled}"
+                if beside := _TEXT_ON_SAME_LINE.match(text, end):
+                    filled, done = f"{filled}\n\n", beside.end()
+            parts += (before, filled)
+        parts.append(text[done:])
+        names = tuple(name for name in self.names if name in namespace)
+        notes = tuple(dict.fromkeys([*self._renderer.notes, *self._unfilled]))
+        return FilledText("".join(parts), names, notes, tuple(self._renderer.parts))
 
 
 def _candidates(text: str) -> Iterator[tuple[int, int, str]]:

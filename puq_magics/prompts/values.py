@@ -60,6 +60,10 @@ class ValueRenderer:
     def __init__(self, limit: int, images: ImageLimits | None = None) -> None:
         self._limit = limit
         self._images = images
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a prompt."""
         self.notes: list[str] = []
         self.parts: list[dict[str, Any]] = []
         self.start_expression("")

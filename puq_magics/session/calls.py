@@ -243,11 +243,11 @@ def _record_cost(
         account.model_list.wait(_PRICES_TIMEOUT if problem is None else 0.0)
         result.cost = account.record_cost(call.info, usage, complete=problem is None)
         result.tells_unknown_cost = call.info.kind != "chat"
-    elif _may_be_charged(problem):
+    elif may_be_charged(problem):
         account.charge_estimate(call.info)
 
 
-def _may_be_charged(problem: APIError | KeyboardInterrupt | None) -> bool:
+def may_be_charged(problem: APIError | KeyboardInterrupt | None) -> bool:
     """Return whether a call without an answer may have been processed, and so charged."""
     if isinstance(problem, APIStatusError):
         return problem.status >= 500 and problem.status != 503  # by 503 a server takes no request

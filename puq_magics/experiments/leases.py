@@ -1,0 +1,106 @@
+"""Leases: some calls of a run at a time, made on threads of another process, or of another machine.
+
+A lease holds no key. A worker takes it from ``PUQ_API_KEY`` of its own environment, for the host of its
+``PUQ_BASE_URL``, or from a function that the caller names and that is called there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import Lock
+
+from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
+from puq_magics.api.client import Router
+from puq_magics.core.errors import MissingKeyError, PuqError
+from puq_magics.experiments.calls import CallOutcome, CallSpec
+from puq_magics.experiments.limiter import AdaptiveLimiter
+from puq_magics.experiments.worker import Asker
+from puq_magics.prompts.schema.schema import Schema
+
+MIN_CALLS, MAX_CALLS = 8, 32
+#: Returns the key, where the calls are made.
+GetKey = Callable[[], str]
+Ended = tuple[CallOutcome, PuqError | None]
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Calls to make, and how to reach the router."""
+
+    specs: Sequence[CallSpec]
+    base_url: str
+    auth_scheme: str = "Token"
+    timeout: float | None = None
+    schema: Schema | None = None
+    get_key: GetKey | None = None
+
+    @classmethod
+    def from_router(cls, router: Router, schema: Schema | None, get_key: GetKey | None) -> Lease:
+        """Return a lease without calls, for a router like this one."""
+        return cls((), router.address.url, router.auth_scheme, router.timeout, schema, get_key)
+
+    def with_calls(self, specs: Sequence[CallSpec]) -> Lease:
+        """Return a lease for these calls."""
+        return replace(self, specs=tuple(specs))
+
+
+_askers: dict[tuple[object, ...], Asker] = {}
+_lock = Lock()
+
+
+def run_lease(lease: Lease) -> list[Ended]:
+    """Make the calls of a lease on threads, and return how each ended. Raises MissingKeyError."""
+    asker = _asker(lease)
+    with ThreadPoolExecutor(len(lease.specs)) as pool:
+        return list(pool.map(asker.ask, lease.specs))
+
+
+def _asker(lease: Lease) -> Asker:
+    """Return the asker of this process for a router; its connections serve one lease after another."""
+    config = (
+        os.getpid(),  # a fork has connections of its own
+        lease.base_url,
+        lease.auth_scheme,
+        lease.timeout,
+        None if lease.schema is None else repr(lease.schema.json),
+        lease.get_key,
+    )
+    with _lock:
+        if config not in _askers:
+            router = Router(
+                _find_key(lease),
+                lease.base_url,
+                lease.auth_scheme,
+                timeout=lease.timeout,
+                max_retries=0,
+                allow_http=True,  # as far as it was allowed where the lease was made
+            )
+            _askers.clear()
+            _askers[config] = Asker(router, AdaptiveLimiter(256), lease.schema)
+        return _askers[config]
+
+
+def _find_key(lease: Lease) -> str | None:
+    if lease.get_key is not None:
+        return lease.get_key()
+    address = BaseURL.parse(lease.base_url, allow_http=True)
+    key = os.environ.get("PUQ_API_KEY")
+    own = BaseURL.parse(os.environ.get("PUQ_BASE_URL") or DEFAULT_BASE_URL, allow_http=True)
+    if key and own.origin == address.origin:
+        return key
+    if address.is_loopback or lease.auth_scheme == "none":
+        return None
+    raise MissingKeyError(
+        f"a worker has no API key for {address.host}.",
+        hint="Set PUQ_API_KEY where the workers start, or name a function that returns the key: --worker-key NAME",
+    )
+
+
+def lease_size(executor: Executor, workers: int) -> int:
+    """Return the number of calls in a lease, so that ``workers`` calls are under way in all."""
+    slots = getattr(executor, "_max_workers", None)
+    fair = workers // slots if isinstance(slots, int) and slots else MIN_CALLS
+    return max(1, min(MAX_CALLS, workers, max(MIN_CALLS, fair)))

@@ -1,0 +1,307 @@
+"""Runner of many calls: on threads or on an executor's processes, with one thread that writes the journal."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Protocol
+
+from puq_magics.api.client import Router
+from puq_magics.core.errors import PuqError
+from puq_magics.core.text import one_line
+from puq_magics.experiments.calls import CallOutcome, CallSpec
+from puq_magics.experiments.journal import Journal
+from puq_magics.experiments.leases import Ended, GetKey, Lease, lease_size, run_lease
+from puq_magics.experiments.limiter import AdaptiveLimiter
+from puq_magics.experiments.worker import Asker, RunStoppedError, ends_model, ends_run
+from puq_magics.prompts.schema.schema import Schema
+
+#: Failures in a row that end a run.
+MAX_CONSECUTIVE_FAILURES = 20
+#: Times that a call is given to a worker that dies.
+MAX_LOSSES = 3
+_WRITE_INTERVAL = 0.25  # seconds of answers that are written, and waited for, together
+_EVENT_INTERVAL = 0.2  # seconds between two events
+_STOP_TIMEOUT = 0.7  # seconds in which calls under way may end after an interrupt
+
+
+class Meter(Protocol):
+    """Knows what calls cost, and what may be spent; called from several threads."""
+
+    def reserve(self, spec: CallSpec) -> float:
+        """Reserve the estimated cost of a call, in credits. Raises PuqError for one too many, which ends the run."""
+
+    def record(self, spec: CallSpec, outcome: CallOutcome, reserved: float, error: PuqError | None) -> None:
+        """Record a call that has ended, and set its cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """State of a run; an event has the calls that have finished since the one before."""
+
+    total: int
+    #: Finished calls, those that the journal had among them.
+    done: int = 0
+    from_journal: int = 0
+    failed: int = 0
+    #: Credits of the calls of this run; None if unknown for all of them.
+    cost: float | None = None
+    seconds: float = 0.0
+    #: Calls that may be under way.
+    limit: int = 0
+    finished: Sequence[CallOutcome] = ()
+
+    @property
+    def rate(self) -> float:
+        """Calls a second in this run."""
+        made = self.done - self.from_journal
+        return made / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the end, at this rate; None if unknown."""
+        return (self.total - self.done) / self.rate if self.rate else None
+
+
+OnEvent = Callable[[RunProgress], None]
+
+
+@dataclass
+class Run:
+    """Calls to make, each once; ``outcomes`` has those that are finished."""
+
+    specs: Sequence[CallSpec]
+    router: Router
+    journal: Journal
+    schema: Schema | None = None
+    workers: int = 16
+    meter: Meter | None = None
+    #: Makes the calls in other processes, by leases; None for threads of this one.
+    executor: Executor | None = None
+    #: Returns the key in those processes; None for that of their environment.
+    get_key: GetKey | None = None
+    #: The error that ended the run early; None if it did not.
+    problem: PuqError | None = None
+
+    def __post_init__(self) -> None:
+        kept = self.journal.outcomes
+        # One call a key, however many rows ask it; failures that may pass are tried again.
+        unique = {spec.key: spec for spec in self.specs}
+        self.outcomes = {
+            key: outcome
+            for key in unique
+            if (outcome := kept.get(key)) is not None and (outcome.is_final or not outcome.error)
+        }
+        self._progress = RunProgress(
+            len(unique),
+            len(self.outcomes),
+            len(self.outcomes),
+            sum(bool(outcome.error) for outcome in self.outcomes.values()),
+        )
+        self._made: list[CallOutcome] = []  # by this run, in order of their ends
+        self._waiting = deque(spec for key, spec in unique.items() if key not in self.outcomes)
+        self._limiter = AdaptiveLimiter(self.workers)
+        self._finished: SimpleQueue[CallOutcome | None] = SimpleQueue()
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._consecutive_failures = 0
+        self._unavailable: dict[str, PuqError] = {}
+
+    @property
+    def progress(self) -> RunProgress:
+        """The state now."""
+        return replace(self._progress, limit=self._limiter.limit)
+
+    def run(self, on_event: OnEvent = lambda _: None) -> None:
+        """Make the calls; ``on_event`` is called in this thread, some times a second.
+
+        A KeyboardInterrupt is raised within a second. Calls that are under way then end in the background, and their
+        answers are written to the journal, which is closed at the end.
+        """
+        try:
+            self._start()
+            seen = 0
+            while not self._ended.wait(_EVENT_INTERVAL):
+                seen = self._report(on_event, seen)
+            self._report(on_event, seen)
+        except BaseException:
+            self._limiter.stop()
+            self._ended.wait(_STOP_TIMEOUT)
+            raise
+
+    def _report(self, on_event: OnEvent, seen: int) -> int:
+        finished = self._made[seen:]
+        on_event(replace(self.progress, finished=finished))
+        return seen + len(finished)
+
+    def _start(self) -> None:
+        self._started_at = monotonic()
+        router = self.router.with_max_retries(0)  # the limiter must know each refusal
+        if self.executor is not None:
+            lease = Lease.from_router(router, self.schema, self.get_key)
+            targets = [partial(self._dispatch, self.executor, lease)]
+        else:
+            asker = Asker(router, self._limiter, self.schema, self.journal.record_started)
+            targets = [partial(self._work, asker)] * min(self.workers, len(self._waiting))
+        for target in targets:
+            threading.Thread(target=self._guard, args=(target,), name="puq-worker", daemon=True).start()
+        threading.Thread(
+            target=self._collect, args=(router, len(targets)), name="puq-journal", daemon=True
+        ).start()
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        """Run a worker; a fault of this package must end the run, too."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001
+            self._stop(PuqError(f"a worker failed: {type(error).__name__}: {error}", hint="Report this."))
+        finally:
+            self._finished.put(None)
+
+    def _work(self, asker: Asker) -> None:
+        """Make calls in this thread until there are none."""
+        while (call := self._reserve_next()) is not None:
+            spec, reserved = call
+            self._settle(spec, reserved, *asker.ask(spec))
+
+    def _reserve_next(self) -> tuple[CallSpec, float] | None:
+        """Return the next call, and the credits reserved for it; None at the end of the run."""
+        while (spec := self._take()) is not None:
+            if (problem := self._unavailable.get(spec.model)) is not None:
+                self._finished.put(CallOutcome(spec.key, spec.model, error=problem.message, is_final=False))
+                continue
+            try:
+                return spec, 0.0 if self.meter is None else self.meter.reserve(spec)
+            except PuqError as error:
+                self._stop(error)
+                break
+        return None
+
+    def _settle(
+        self, spec: CallSpec, reserved: float, outcome: CallOutcome, problem: PuqError | None
+    ) -> None:
+        """Record a call that has ended, and hand it to the journal."""
+        if self.meter is not None:
+            self.meter.record(spec, outcome, reserved, problem)
+        self._judge(spec, problem)
+        if outcome.attempts:
+            self._finished.put(outcome)
+
+    def _dispatch(self, executor: Executor, lease: Lease) -> None:
+        """Make the calls by leases; twice as many as run are submitted, so that no worker waits."""
+        size = lease_size(executor, self.workers)
+        leases: dict[Future[list[Ended]], list[tuple[CallSpec, float]]] = {}
+        losses = Counter[str]()
+        while True:
+            while len(leases) < 2 * max(1, self.workers // size) and (calls := self._reserve_calls(size)):
+                leases[executor.submit(run_lease, lease.with_calls([spec for spec, _ in calls]))] = calls
+            if not leases:
+                return
+            if self._limiter.is_stopped:
+                for future in leases:
+                    future.cancel()
+            for future in wait(leases, return_when=FIRST_COMPLETED).done:
+                self._settle_lease(future, leases.pop(future), losses)
+
+    def _reserve_calls(self, size: int) -> list[tuple[CallSpec, float]]:
+        calls: list[tuple[CallSpec, float]] = []
+        while len(calls) < size and (call := self._reserve_next()) is not None:
+            self.journal.record_started(call[0].key)
+            calls.append(call)
+        return calls
+
+    def _settle_lease(
+        self, future: Future[list[Ended]], calls: Sequence[tuple[CallSpec, float]], losses: Counter[str]
+    ) -> None:
+        """Record the calls of a lease; those of one that was lost with its worker are made again."""
+        error = None if future.cancelled() else future.exception()
+        if error is None and not future.cancelled():
+            for (spec, reserved), ended in zip(calls, future.result(), strict=True):
+                self._settle(spec, reserved, *ended)
+            return
+        for spec, reserved in calls:
+            losses[spec.key] += 1
+            if self.meter is not None:
+                self.meter.record(spec, CallOutcome(spec.key, spec.model), reserved, None)
+            self._waiting.append(spec)
+        if isinstance(error, PuqError):
+            self._stop(error)
+        elif isinstance(error, BrokenExecutor) or losses[calls[0][0].key] >= MAX_LOSSES:
+            self._stop(
+                PuqError(
+                    f"the workers of the executor die ({type(error).__name__}: {one_line(str(error), 200)}).",
+                    hint="Start a new executor.",
+                )
+            )
+
+    def _take(self) -> CallSpec | None:
+        try:
+            return None if self._limiter.is_stopped else self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def _judge(self, spec: CallSpec, problem: PuqError | None) -> None:
+        """Stop the run, or the calls of one model, if others cannot do better."""
+        with self._lock:
+            self._consecutive_failures = 0 if problem is None else self._consecutive_failures + 1
+            failures = self._consecutive_failures
+        if problem is None or isinstance(problem, RunStoppedError):
+            return
+        if ends_run(problem):
+            self._stop(problem)
+        elif ends_model(problem):
+            self._unavailable[spec.model] = problem
+        elif failures >= MAX_CONSECUTIVE_FAILURES:
+            reason = problem.message
+            self._stop(PuqError(f"{failures} calls in a row failed, the last one because {reason}"))
+
+    def _stop(self, problem: PuqError) -> None:
+        with self._lock:
+            self.problem = self.problem or problem
+        self._limiter.stop()
+
+    def _collect(self, router: Router, running: int) -> None:
+        """Write finished calls to the journal, then count them, until all of the workers have ended."""
+        batch = list[CallOutcome]()
+        written_at = monotonic()
+        try:
+            while running or batch:
+                try:
+                    outcome = self._finished.get(timeout=_WRITE_INTERVAL) if running else None
+                except Empty:
+                    pass
+                else:
+                    if outcome is not None:
+                        batch.append(outcome)
+                    else:
+                        running -= 1
+                if batch and (not running or monotonic() - written_at >= _WRITE_INTERVAL):
+                    self._write(batch)
+                    batch, written_at = [], monotonic()
+        finally:
+            router.close()
+            self.journal.close()
+            self._ended.set()
+
+    def _write(self, batch: Sequence[CallOutcome]) -> None:
+        try:
+            self.journal.append(batch)
+        except PuqError as error:  # what was received is kept in memory at least
+            self._stop(error)
+        self.outcomes.update((outcome.key, outcome) for outcome in batch)
+        self._made += batch
+        before = self._progress
+        costs = [outcome.cost for outcome in batch if outcome.cost is not None]
+        self._progress = replace(
+            before,
+            done=len(self.outcomes),
+            failed=before.failed + sum(bool(outcome.error) for outcome in batch),
+            cost=(before.cost or 0.0) + sum(costs) if costs else before.cost,
+            seconds=monotonic() - self._started_at,
+        )

@@ -1,0 +1,246 @@
+"""Ask one prompt for each row of a table, by options, and show the progress."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from puq_magics.core.errors import APIError, InputError, PuqError
+from puq_magics.core.files import expand_path, is_folder, missing_name_error, path_exists
+from puq_magics.experiments.journal import check_is_journal_path, read_outcomes
+from puq_magics.experiments.leases import GetKey
+from puq_magics.experiments.mapping import MapPlan, MapResult, journal_folder, plan_map, run_map
+from puq_magics.experiments.runner import RunProgress
+from puq_magics.magics.options import chat_params
+from puq_magics.magics.runs import SessionMeter, call_info, find_executor, format_progress, format_seconds
+from puq_magics.magics.views import is_live
+from puq_magics.outputs.control_chars import strip_control_chars
+from puq_magics.outputs.markdown.feed import escape_inline
+from puq_magics.outputs.results.base import DisplayOnce
+from puq_magics.outputs.results.footer import Footer, format_credits
+from puq_magics.outputs.results.media_html import notebook_folder
+from puq_magics.outputs.views.run import RunView
+from puq_magics.prompts.schema.schema import Schema
+from puq_magics.session.session import Session
+
+_MAX_ERRORS_SHOWN = 5
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """The user stopped a run; IPython renders it as one line."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"KeyboardInterrupt: {self}"]
+
+
+@dataclass
+class MapAnswers(DisplayOnce, MapResult):
+    """Value of ``%%puq_map``: the answers, shown as a summary."""
+
+    #: Further sentences of the summary, such as the cost of the whole table.
+    remarks: Sequence[str] = ()
+
+    @classmethod
+    def from_result(cls, result: MapResult, remarks: Sequence[str]) -> MapAnswers:
+        """Return a result that a cell can show."""
+        own = {name: value for name, value in vars(result).items() if name != "remarks"}
+        return cls(**own, remarks=remarks)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        head, errors, footer = self._headline(), self._error_lines(), self._footer()
+        plain = "\n".join([head, *errors, *self.remarks, f"[{footer.to_text()}]"])
+        lines = "\n".join(f"- {escape_inline(line)}" for line in (*errors, *self.remarks))
+        markdown = f"**{escape_inline(head)}**" + (f"\n\n{lines}" if lines else "")
+        return {
+            "text/markdown": footer.append_to_markdown(markdown),
+            "text/plain": strip_control_chars(plain),
+        }
+
+    def _headline(self) -> str:
+        total, failed = len(self.plan.positions), len(self.failed)
+        rows = f"{total - failed:,} of {total:,} rows answered"
+        if total < self.plan.frame.row_count:
+            rows = f"{rows} (of {self.plan.frame.row_count:,} in the table)"
+        return f"{rows}, {failed:,} without an answer" if failed else rows
+
+    def _error_lines(self) -> list[str]:
+        errors = list(self.errors().items())
+        lines = [f"{number:,} × {error}" for error, number in errors[:_MAX_ERRORS_SHOWN]]
+        others = len(errors) - _MAX_ERRORS_SHOWN
+        return [*lines, f"{others:,} other errors: _puq.errors()"] if others > 0 else lines
+
+    def _footer(self) -> Footer:
+        progress = self.progress
+        made = progress.done - progress.from_journal
+        facts = [self.plan.model, f"{made:,} calls"]
+        if progress.from_journal:
+            facts.append(f"{progress.from_journal:,} of {progress.total:,} were there")
+        if self.cost is not None:
+            facts.append(f"about {format_credits(self.cost)}")
+        facts += [format_seconds(progress.seconds), f"journal: {self.journal.name}"]
+        return Footer(tuple(facts), tuple(self.notes))
+
+    def __repr__(self) -> str:
+        return f"<MapResult {self._headline()}>"
+
+
+def map_frame(
+    session: Session, args: argparse.Namespace, name: str, prompt: str, variables: Mapping[str, Any]
+) -> MapAnswers | None:
+    """Ask for each row, and show how it goes; None for a dry run. Raises PuqError and RunInterrupted."""
+    source, source_note = _find_source(name, variables)
+    plan = plan_map(
+        source,
+        prompt,
+        model=session.model("chat", args.model, suggest_models=not args.dry_run),
+        schema=None if args.schema is None else Schema.from_spec(args.schema, variables),
+        system=session.settings.system if args.system is None else args.system,
+        params=chat_params(args, session.settings),
+        variables=variables,
+        limit=args.limit,
+        sample=args.sample,
+        max_value_chars=session.settings.max_value_chars,
+    )
+    folder = _journal_path(args, prompt)
+    if args.dry_run:
+        _show_dry_run(session, plan, folder, args.fresh)
+        return None
+    notes = [*source_note, *args.option_notes]
+    remote = find_executor(session, args, variables)
+    return _MapRun(session, args, plan, folder, notes, *remote).run(fresh=args.fresh)
+
+
+@dataclass
+class _MapRun:
+    """A plan that can be run again, in later cells too."""
+
+    session: Session
+    args: argparse.Namespace
+    plan: MapPlan
+    folder: Path
+    notes: Sequence[str]
+    executor: Executor | None = None
+    get_key: GetKey | None = None
+
+    def run(self, repeat: Sequence[str] = (), *, fresh: bool = False) -> MapAnswers:
+        """Run it, show and store the result. Raises PuqError and RunInterrupted."""
+        session, args = self.session, self.args
+        router, account = session.router(), session.account()
+        account.model_list.fetch_in_background(balance=True)
+        view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
+
+        def show(progress: RunProgress) -> None:
+            lowered = progress.limit < min(args.workers, 20)
+            view.show_progress(progress.done, progress.total, format_progress(progress, lowered))
+
+        partial: list[MapResult] = []
+        try:
+            result, problem = run_map(
+                self.plan,
+                router=router,
+                folder=self.folder,
+                fresh=fresh,
+                workers=args.workers,
+                executor=self.executor,
+                get_key=self.get_key,
+                meter=SessionMeter(session, account, router.address.host),
+                on_event=show,
+                repeat=repeat,
+                on_interrupt=partial.append,
+            )
+        except KeyboardInterrupt:
+            if partial:
+                self._finish(partial[0], view)
+            raise RunInterrupted(
+                "the run was interrupted; what has arrived is in the journal. Run the cell again to go on."
+            ) from None
+        answers = self._finish(result, view)
+        if problem is not None:
+            problem.extend_hint("The answers so far are kept; run the cell again to go on.")
+            raise problem
+        return answers
+
+    def _finish(self, result: MapResult, view: RunView) -> MapAnswers:
+        """Store and show a result, whole or not."""
+        session = self.session
+        result.rerun = self.run
+        result.notes = [*self.notes, *result.notes]
+        answers = MapAnswers.from_result(result, self._remarks(result))
+        session.store_result(answers)
+        if self.args.out is not None:
+            session.shell.push({self.args.out: answers.to_frame()})
+        view.show_summary(answers._repr_mimebundle_())
+        session.mark_displayed(answers, is_quiet=self.args.quiet)
+        return answers
+
+    def _remarks(self, result: MapResult) -> list[str]:
+        """Return what the whole table would cost, after a part of it."""
+        total = self.plan.frame.row_count
+        remarks = [f"The new table is in {self.args.out}."] if self.args.out else []
+        if len(self.plan.positions) < total and (costs := result.cost_of_all()) is not None:
+            low, high = (format_credits(cost).removesuffix(" credits") for cost in costs)
+            remarks.append(
+                f"All {total:,} rows would cost about {low} to {high} credits{self._balance_text()}; "
+                "without --limit and --sample the run goes on from here."
+            )
+        return remarks
+
+    def _balance_text(self) -> str:
+        try:
+            balance = self.session.account().balance(quick=True)
+        except APIError:
+            return ""
+        return f" (the balance is {format_credits(balance)})"
+
+
+def _find_source(name: str, variables: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """Return the table of this name, a file or a variable, and a note if both exist. Raises InputError."""
+    if not name:
+        raise InputError("no table is named.", hint="Write %%puq_map FRAME: a variable, or a file.")
+    path = expand_path(name)
+    if path_exists(path) and not is_folder(path):
+        note = [f"{name} is the file, not the variable of that name"] if name in variables else []
+        return path, note
+    if name in variables:
+        return variables[name], []
+    if path.suffix:
+        return path, []  # the error names near files
+    raise missing_name_error(name, variables, "Name a variable that holds a table, or a file.")
+
+
+def _journal_path(args: argparse.Namespace, prompt: str) -> Path:
+    if args.journal is None:
+        return journal_folder(notebook_folder(), prompt)
+    return check_is_journal_path(expand_path(args.journal))
+
+
+def _show_dry_run(session: Session, plan: MapPlan, folder: Path, fresh: bool) -> None:
+    """Print the number of calls, those that are there, an estimate, and the first request."""
+    kept = {} if fresh else read_outcomes(folder)
+    calls = plan.calls
+    waiting = [spec for spec in calls if spec.key not in kept or not kept[spec.key].is_final]
+    account = session.account()
+    try:
+        account.model_list.fetch()
+    except (PuqError, KeyboardInterrupt):
+        account = session.account()
+    infos = [call_info(spec) for spec in waiting]
+    costs = [account.estimate(info).cost for info in infos]
+    tokens = sum(info.prompt_tokens for info in infos)
+    known = [cost for cost in costs if cost is not None]
+    price = f"at most about {format_credits(sum(known))}" if known else "the cost is not known"
+    lines = [
+        f"{len(plan.positions):,} rows, {len(calls):,} different calls; "
+        f"{len(calls) - len(waiting):,} are in the journal {folder.name}",
+        f"about {tokens:,} tokens of prompt; {price}; nothing was sent",
+        *plan.notes,
+    ]
+    if waiting:
+        router, spec = session.router(allow_keyless=True), waiting[0]
+        request = router.chat_request(spec.messages, model=spec.model, extra_body=spec.params)
+        lines += ["", "the first request:", request.to_curl(router.address, router.auth_scheme)]
+    print(strip_control_chars("\n".join(lines)))  # noqa: T201 - what was asked for

@@ -1,0 +1,141 @@
+"""Runs of many calls in a session: their costs in budget and ledger, and their progress as text."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+from puq_magics.core.errors import APIError, InputError, PuqError
+from puq_magics.core.suggestions import did_you_mean
+from puq_magics.experiments.calls import CallOutcome, CallSpec
+from puq_magics.experiments.leases import GetKey
+from puq_magics.experiments.runner import RunProgress
+from puq_magics.outputs.results.footer import format_credits
+from puq_magics.prompts.token_estimate import estimate_message_tokens
+from puq_magics.session.account import Account
+from puq_magics.session.budget import CallInfo, usage_or_estimate
+from puq_magics.session.calls import may_be_charged
+from puq_magics.session.ledger import LedgerEntry, outcome_of
+from puq_magics.session.session import Session
+
+_BALANCE_INTERVAL = 5.0  # seconds between two looks at the balance while a budget is set
+
+
+class SessionMeter:
+    """Reserves and records the costs of a run's calls; called from several threads."""
+
+    def __init__(self, session: Session, account: Account, host: str) -> None:
+        self._session = session
+        self._account = account
+        self._host = host
+        self._cell = str(session.conversations.cell_number or "")
+        self._lock = Lock()
+        self._looked_at = 0.0
+
+    def reserve(self, spec: CallSpec) -> float:
+        """Reserve the estimated cost of a call, in credits. Raises BudgetError."""
+        if self._session.settings.budget is None:
+            return 0.0
+        with self._lock:
+            refresh = monotonic() - self._looked_at > _BALANCE_INTERVAL
+            if refresh:
+                self._looked_at = monotonic()
+            return self._account.reserve(call_info(spec), refresh=refresh)
+
+    def record(self, spec: CallSpec, outcome: CallOutcome, reserved: float, error: PuqError | None) -> None:
+        """Record a call that has ended, and set its cost."""
+        info = call_info(spec)
+        self._account.costs.release(reserved)
+        usage = usage_or_estimate(outcome.usage, info.prompt_tokens, outcome.text)
+        if outcome.text:
+            if outcome.cost is None:
+                outcome.cost = self._account.cost(spec.model, usage)
+            self._account.costs.record(info, outcome.cost, usage)
+        elif isinstance(error, APIError) and may_be_charged(error):
+            self._account.charge_estimate(info)
+        if not outcome.attempts:
+            return
+        self._session.ledger.record(
+            LedgerEntry(
+                host=self._host,
+                kind="chat",
+                model=outcome.model or spec.model,
+                cell=self._cell,
+                prompt_tokens=usage.prompt_tokens if usage else None,
+                completion_tokens=usage.completion_tokens if usage else None,
+                total_tokens=usage.total_tokens if usage else None,
+                seconds=outcome.seconds,
+                cost=outcome.cost,
+                outcome=outcome_of(None if outcome.text else error),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class SandboxToken:
+    """Returns the token of the local router, which is no key: it opens that router alone."""
+
+    token: str = field(repr=False)
+
+    def __call__(self) -> str:
+        """Return the token."""
+        return self.token
+
+
+def find_executor(
+    session: Session, args: argparse.Namespace, variables: Mapping[str, Any]
+) -> tuple[Executor | None, GetKey | None]:
+    """Return the executor of ``--executor`` and what gives its workers the key. Raises InputError."""
+    executor: Any = None if args.executor is None else _find_variable(args.executor, "--executor", variables)
+    get_key: Any = None
+    if args.worker_key is not None:
+        get_key = _find_variable(args.worker_key, "--worker-key", variables)
+        if not callable(get_key):
+            raise InputError(f"{args.worker_key} is not a function.", hint="Name one that returns the key.")
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        hint = "Give a concurrent.futures.Executor, such as ProcessPoolExecutor(), or Dask's client.get_executor()."
+        raise InputError(f"{args.executor} is a {type(executor).__name__}, not an executor.", hint=hint)
+    if executor is not None and get_key is None and session.effective.is_sandbox:
+        get_key = SandboxToken(session.start_sandbox().token)
+    return executor, get_key
+
+
+def _find_variable(name: str, option: str, variables: Mapping[str, Any]) -> Any:
+    if name not in variables:
+        raise InputError(
+            f"{option}: there is no variable named {name!r}.", hint=did_you_mean(name, variables)
+        )
+    return variables[name]
+
+
+def call_info(spec: CallSpec) -> CallInfo:
+    """Return what budget and estimate need to know of a call."""
+    return CallInfo("chat", spec.model, estimate_message_tokens(spec.messages), max_tokens=spec.max_tokens)
+
+
+def format_progress(progress: RunProgress, limit_is_lowered: bool = False) -> str:
+    """Return the state of a run in one line: done, rate, time left, cost, failures, limit."""
+    facts = [f"{progress.done:,} of {progress.total:,}"]
+    if progress.rate:
+        facts.append(f"{progress.rate:,.1f} a second")
+    if progress.seconds_left is not None and progress.done < progress.total:
+        facts.append(f"{format_seconds(progress.seconds_left)} left")
+    if progress.cost is not None:
+        facts.append(f"about {format_credits(progress.cost)}")
+    if progress.failed:
+        facts.append(f"{progress.failed:,} failed")
+    facts.append(f"{progress.limit} at once{' (the router asks for fewer)' if limit_is_lowered else ''}")
+    return " · ".join(facts)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration for people: ``8 s``, ``3 min``, ``2 h 5 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

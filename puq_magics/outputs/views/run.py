@@ -1,0 +1,57 @@
+"""View of a run of many calls: one line or a small panel that is updated, and a summary that stays."""
+
+from __future__ import annotations
+
+from IPython.display import display
+
+from puq_magics.outputs.control_chars import strip_control_chars
+from puq_magics.outputs.markdown.feed import escape_inline
+from puq_magics.outputs.views.notebook import UpdatableDisplay
+from puq_magics.outputs.views.progress import ERASE_LINE
+from puq_magics.outputs.views.stdout import Stdout
+
+_TERMINAL_COLUMNS = 80
+
+
+class RunView:
+    """Shows a run in the cell or the terminal that started it; to be used from the main thread alone."""
+
+    def __init__(self, *, in_notebook: bool, live: bool, quiet: bool = False) -> None:
+        self._in_notebook = in_notebook
+        self._is_quiet = quiet
+        self._live = live and not quiet and (in_notebook or Stdout().isatty())
+        self._display = UpdatableDisplay()
+        self._has_line = False
+
+    def show_progress(self, done: int, total: int, text: str) -> None:
+        """Show the state of the run; ``text`` says more than the numbers."""
+        if not self._live:
+            return
+        if self._in_notebook:
+            self._display.update(
+                {
+                    "text/html": f'<p><progress max="{total}" value="{done}"></progress> '
+                    f"<em>{escape_inline(text)}</em></p>",
+                    "text/plain": strip_control_chars(text),
+                }
+            )
+            return
+        line = strip_control_chars(text)[: _TERMINAL_COLUMNS - 3]
+        self._has_line = True
+        self._write(f"{ERASE_LINE}… {line}")
+
+    def show_summary(self, bundle: dict[str, str]) -> None:
+        """Show the end of the run for good."""
+        if self._is_quiet:
+            return
+        if not self._in_notebook:
+            self._write(f"{ERASE_LINE if self._has_line else ''}{bundle['text/plain']}\n")
+        elif self._live:
+            self._display.update(bundle)
+        else:
+            display(bundle, raw=True)
+
+    def _write(self, text: str) -> None:
+        out = Stdout()
+        out.write(text)
+        out.flush()
