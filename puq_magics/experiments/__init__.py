@@ -1,8 +1,24 @@
-"""Many calls at once: one prompt for each row of a table. Plain Python, without IPython; nothing is shown."""
+"""Many calls at once: a prompt for each row of a table, and grids of models, settings and wordings.
+
+Plain Python, without IPython; nothing is shown.
+"""
 
 from puq_magics.experiments.calls import CallOutcome
+from puq_magics.experiments.comparison import Comparison
+from puq_magics.experiments.grid import Grid, GridResult
 from puq_magics.experiments.journal import JournalError
+from puq_magics.experiments.judging import Judgement
 from puq_magics.experiments.mapping import MapResult, map_rows
 from puq_magics.experiments.runner import RunProgress
 
-__all__ = ["CallOutcome", "JournalError", "MapResult", "RunProgress", "map_rows"]
+__all__ = [
+    "CallOutcome",
+    "Comparison",
+    "Grid",
+    "GridResult",
+    "JournalError",
+    "Judgement",
+    "MapResult",
+    "RunProgress",
+    "map_rows",
+]

@@ -101,7 +101,16 @@ def _read_polars(source: Any) -> Frame:
     def extend(new: Columns, positions: Sequence[int]) -> Any:
         import polars as pl
 
-        added = [pl.Series(name, list(values), strict=False) for name, values in new.items()]
+        added = [
+            # Without a value the type is not known; that of errors and texts fits most.
+            pl.Series(
+                name,
+                list(values),
+                strict=False,
+                dtype=None if any(value is not None for value in values) else pl.String,
+            )
+            for name, values in new.items()
+        ]
         return source[list(positions)].with_columns(added)
 
     return Frame({name: source[name].to_list() for name in source.columns}, source.height, extend)

@@ -274,9 +274,10 @@ def map_rows(
     become columns. Finished calls are kept in the folder ``journal`` (default: one in ``puq_runs``, named by the
     template), from which a later run of the same calls goes on; ``fresh`` begins anew. A call that fails is an
     ``error`` of its row. With an ``executor`` the calls are made in its processes, which take the key from their
-    environment or from ``get_key``, called there. ``on_event`` is told the progress a few times a second. Raises InputError before anything is
-    sent, JournalError, and at the end the error that stopped the run, if one did; the answers so far are in the
-    journal.
+    environment or from ``get_key``, called there. ``on_event`` is told the progress a few times a second.
+
+    Raises InputError before anything is sent, JournalError, and at the end the error that stopped the run, if one
+    did; the answers so far are in the journal.
     """
     plan = plan_map(
         frame,

@@ -1,0 +1,138 @@
+"""Comparisons of arms on the same rows, said in a sentence first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from puq_magics.core.errors import InputError
+from puq_magics.experiments.statistics import PairedTest, holm, paired_test
+
+_ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms, compared on the rows that both have: ``b`` minus ``a``."""
+
+    a: Any
+    b: Any
+    test: PairedTest
+    #: The p-value, with Holm's correction over all pairs.
+    p: float
+
+    @property
+    def is_clear(self) -> bool:
+        """True if the difference is larger than chance explains."""
+        return self.p < _ALPHA
+
+    def __str__(self) -> str:
+        test, difference = self.test, self.test.difference
+        better, worse = (self.b, self.a) if difference.value > 0 else (self.a, self.b)
+        wins, losses = (test.wins, test.losses) if better is self.b else (test.losses, test.wins)
+        counts = f"{test.rows:,} rows: {better} wins {wins}, {test.ties} ties, {losses} losses"
+        if self.is_clear:
+            bounds = sorted(abs(bound) for bound in (difference.low, difference.high))
+            low, high = bounds if difference.low * difference.high > 0 else (0.0, bounds[1])
+            span = f"{self._amount(low)} to {self._amount(high, unit=True)}"
+            return f"{better} is better than {worse} by {span} ({counts})."
+        more = "no difference was seen"
+        if test.rows_needed is not None:
+            missing = max(test.rows_needed - test.rows, 1)
+            size = self._amount(abs(difference.value), unit=True)
+            more = f"about {missing:,} more rows would, if {better} is better by {size}"
+        return f"cannot tell {self.a} and {self.b} apart: {more} ({counts})."
+
+    def _amount(self, value: float, unit: bool = False) -> str:
+        if self.test.is_rate:
+            return f"{100 * value:.0f}{' points' if unit else ''}"
+        return f"{value:.2g}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs of the levels of a factor."""
+
+    factor: str
+    pairs: Sequence[Pair]
+
+    def __str__(self) -> str:
+        return "\n".join(str(pair) for pair in self.pairs)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one record a pair: difference, interval, wins, ties, losses, p."""
+        return [
+            {
+                "a": pair.a,
+                "b": pair.b,
+                "difference": pair.test.difference.value,
+                "low": pair.test.difference.low,
+                "high": pair.test.difference.high,
+                "wins": pair.test.wins,
+                "ties": pair.test.ties,
+                "losses": pair.test.losses,
+                "p": pair.p,
+            }
+            for pair in self.pairs
+        ]
+
+
+def compare_arms(factor: str, values: Mapping[Any, Mapping[Any, float]]) -> Comparison:
+    """Compare each two arms by the values of the rows that both have. Raises InputError for fewer than two arms."""
+    if len(values) < 2:
+        raise InputError(f"{factor} has one level only.", hint="Compare a factor that varies.")
+    pairs = []
+    for a, b in combinations(values, 2):
+        rows = [row for row in values[a] if row in values[b]]
+        if not rows:
+            raise InputError(f"{a} and {b} have no row in common.", hint="Look at the errors of the calls.")
+        pairs.append((a, b, paired_test([(values[a][row], values[b][row]) for row in rows])))
+    corrected = holm([test.p for *_, test in pairs])
+    return Comparison(factor, [Pair(a, b, test, p) for (a, b, test), p in zip(pairs, corrected, strict=True)])
+
+
+@dataclass(frozen=True)
+class RepeatAgreement:
+    """Agreement of the repeats of one arm."""
+
+    arm: Mapping[str, Any]
+    #: Rows with two answers or more, and those whose answers are all the same.
+    rows: int
+    agreeing: int
+    #: Two different answers of the first row that has some; None if all agree.
+    first_difference: tuple[str, str] | None
+
+    def __str__(self) -> str:
+        name = " · ".join(str(level) for level in self.arm.values())
+        text = f"{name}: the repeats agree in {self.agreeing:,} of {self.rows:,} rows"
+        if self.first_difference is not None:
+            first, second = (
+                answer if len(answer) <= 60 else f"{answer[:60]}…" for answer in self.first_difference
+            )
+            text += f"; first difference: {first!r}, {second!r}"
+        return text
+
+
+def repeat_agreement(records: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> list[RepeatAgreement]:
+    """Return the agreement of the repeats, for each arm."""
+    arms: dict[tuple[Any, ...], dict[Any, list[str]]] = {}
+    for record in records:
+        arm = arms.setdefault(tuple(record[name] for name in factors), {})
+        if record["answer"] is not None:
+            arm.setdefault(record["row"], []).append(record["answer"].strip())
+    results = []
+    for key, rows in arms.items():
+        repeated = [answers for answers in rows.values() if len(answers) > 1]
+        differing = [answers for answers in repeated if len(set(answers)) > 1]
+        first = None
+        if differing:
+            answers = differing[0]
+            first = (answers[0], next(answer for answer in answers if answer != answers[0]))
+        arm_levels = dict(zip(factors, key, strict=True))
+        results.append(RepeatAgreement(arm_levels, len(repeated), len(repeated) - len(differing), first))
+    return results

@@ -1,0 +1,495 @@
+"""A study: models, settings and wordings over the rows of a table, with repeats, in one long table."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from puq_magics.api.client import Router
+from puq_magics.core.errors import ConfigurationError, InputError, MissingVariableError, PuqError
+from puq_magics.core.suggestions import did_you_mean
+from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder
+from puq_magics.experiments.comparison import Comparison, RepeatAgreement, compare_arms, repeat_agreement
+from puq_magics.experiments.frames import Frame, read_frame
+from puq_magics.experiments.journal import Journal
+from puq_magics.experiments.judging import AskAll, Judgement, find_contests, judge_contests
+from puq_magics.experiments.leases import GetKey
+from puq_magics.experiments.mapping import ANSWER, ERROR, ROW, journal_folder
+from puq_magics.experiments.runner import Meter, OnEvent, Run, RunProgress
+from puq_magics.experiments.statistics import bootstrap_mean, quantiles, wilson_interval
+from puq_magics.prompts.schema.schema import Schema
+from puq_magics.prompts.template import MAX_VALUE_CHARS, PromptTemplate
+
+MODEL, REPEAT, SCORE = "model", "repeat", "score"
+#: Settings that ``vary`` may name, and the fields of a request that they are.
+PARAMETERS = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "max_tokens": "max_completion_tokens",
+    "seed": "seed",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "reasoning_effort": "reasoning_effort",
+}
+_MAX_CALLS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One call's place in a grid."""
+
+    #: The level of each factor: the model and what varies.
+    levels: Mapping[str, Any]
+    #: Position of the row in the table; 0 without one.
+    row: int
+    repeat: int
+    spec: CallSpec
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The calls of a study: each model × each setting and wording × each row × each repeat.
+
+    ``vary`` has the values of each factor beside the model: a name in ``{{}}`` of the template, or a setting such as
+    ``temperature``. Raises InputError for anything that cannot be planned; nothing is sent.
+    """
+
+    models: Sequence[str]
+    template: str
+    vary: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    over: Any = None
+    repeat: int = 1
+    schema: Schema | None = None
+    system: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    max_value_chars: int = MAX_VALUE_CHARS
+
+    def plan(self) -> list[Cell]:
+        """Return the calls, in an order in which a part of them is a fair sample: by repeat, row, then arm."""
+        frame = self.frame
+        prompt = PromptTemplate(self.template, limit=self.max_value_chars, images=None)
+        self._check(prompt, frame)
+        arms = [
+            dict(zip((MODEL, *self.vary), levels, strict=True))
+            for levels in product(self.models, *self.vary.values())
+        ]
+        rows = range(1 if frame is None else frame.row_count)
+        if len(arms) * len(rows) * self.repeat > _MAX_CALLS:
+            raise InputError(
+                f"the grid has more than {_MAX_CALLS:,} calls.", hint="Take fewer rows, values or repeats."
+            )
+        builders = [self._builder(arm) for arm in arms]
+        head = [{"role": "system", "content": self.system}] if self.system else []
+        cells = []
+        for repeat, row in product(range(self.repeat), rows):
+            values = {} if frame is None else {name: column[row] for name, column in frame.columns.items()}
+            for arm, builder in zip(arms, builders, strict=True):
+                text = prompt.fill({**self.variables, ROW: values, **values, **arm}).text
+                spec = builder.build([*head, {"role": "user", "content": text}], repeat)
+                cells.append(Cell(arm, row, repeat, spec))
+        return cells
+
+    @property
+    def frame(self) -> Frame | None:
+        """The table of ``over``; None without one."""
+        return None if self.over is None else read_frame(self.over)
+
+    def _builder(self, arm: Mapping[str, Any]) -> SpecBuilder:
+        settings = {PARAMETERS[name]: value for name, value in arm.items() if name in self._settings}
+        form = {} if self.schema is None else {"response_format": self.schema.response_format}
+        return SpecBuilder(arm[MODEL], {**form, **self.params, **settings})
+
+    @property
+    def _settings(self) -> set[str]:
+        """Factors that are settings of a request, and not in the template."""
+        names = PromptTemplate(self.template, images=None).names
+        return {name for name in self.vary if name in PARAMETERS and name not in names}
+
+    def _check(self, prompt: PromptTemplate, frame: Frame | None) -> None:
+        if not self.models:
+            raise InputError("no model is named.", hint="Name one or more: -m a -m b")
+        if self.repeat < 1:
+            raise InputError("the number of repeats is below 1.", hint="Write --repeat 3, or leave it out.")
+        columns = [] if frame is None else list(frame.columns)
+        for name, values in self.vary.items():
+            if not values:
+                raise InputError(f"{name} has no values.", hint=f"Write --vary {name}=a,b")
+            if name not in prompt.names and name not in PARAMETERS:
+                near = did_you_mean(name, [*prompt.names, *PARAMETERS])
+                raise InputError(
+                    f"{name!r} is neither in the prompt nor a setting.",
+                    hint=f"{near} Write {{{{{name}}}}} in the prompt.".strip(),
+                )
+            if name in columns:
+                raise InputError(f"{name!r} is a column of the table, too.", hint="Rename one of them.")
+        known = {*columns, *self.vary, *self.variables, ROW}
+        for name in prompt.names:
+            if name not in known:
+                raise MissingVariableError(
+                    f"there is no column, factor or variable named {name!r}.",
+                    hint=did_you_mean(name, [*columns, *self.vary, *self.variables]),
+                )
+
+    def run(
+        self,
+        router: Router,
+        *,
+        workers: int = 16,
+        executor: Executor | None = None,
+        get_key: GetKey | None = None,
+        journal: str | Path | None = None,
+        fresh: bool = False,
+        meter: Meter | None = None,
+        on_event: OnEvent = lambda _: None,
+    ) -> GridResult:
+        """Make the calls, and return the long table.
+
+        Finished calls are kept in the folder ``journal``, from which a later run goes on, as in `map_rows`. Raises
+        JournalError, and at the end the error that stopped the run, if one did.
+        """
+        folder = Path(journal) if journal is not None else journal_folder(Path(), self.template)
+        result, problem = self.start(
+            router, folder, workers=workers, executor=executor, get_key=get_key, fresh=fresh, meter=meter
+        )(on_event)
+        if problem is not None:
+            raise problem
+        return result
+
+    def start(
+        self,
+        router: Router,
+        folder: Path,
+        *,
+        workers: int = 16,
+        executor: Executor | None = None,
+        get_key: GetKey | None = None,
+        fresh: bool = False,
+        meter: Meter | None = None,
+        on_interrupt: Callable[[GridResult], None] = lambda _: None,
+    ) -> Callable[[OnEvent], tuple[GridResult, PuqError | None]]:
+        """Open the journal; return what makes the calls, and returns the table and the error that ended it early."""
+        cells = self.plan()
+        journal = Journal(folder, {"template": self.template}, fresh=fresh)
+        run = Run(
+            [cell.spec for cell in cells],
+            router,
+            journal,
+            schema=self.schema,
+            workers=workers,
+            executor=executor,
+            get_key=get_key,
+            meter=meter,
+        )
+
+        def make(on_event: OnEvent) -> tuple[GridResult, PuqError | None]:
+            try:
+                run.run(on_event)
+            except KeyboardInterrupt:
+                on_interrupt(result())
+                raise
+            return result(), run.problem
+
+        def result() -> GridResult:
+            table = GridResult.from_outcomes(
+                self, cells, run.outcomes, run.progress, folder, tuple(journal.notes)
+            )
+            table.ask = partial(_ask_all, router, folder, workers, meter)
+            return table
+
+        return make
+
+
+Record = dict[str, Any]
+
+
+@dataclass
+class GridResult:
+    """Long table of a study: ``records`` has one dict a call, with its factors, answer, error and costs."""
+
+    grid: Grid
+    records: list[Record]
+    progress: RunProgress
+    journal: Path
+    notes: Sequence[str] = ()
+    #: Prompts of the records.
+    tasks: Sequence[str] = field(default=(), repr=False)
+    #: Makes the calls of a judge; set by who ran the grid.
+    ask: AskAll | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_outcomes(
+        cls,
+        grid: Grid,
+        cells: Sequence[Cell],
+        outcomes: Mapping[str, CallOutcome],
+        progress: RunProgress,
+        journal: Path,
+        notes: Sequence[str],
+    ) -> GridResult:
+        """Return the table of calls in the order of the plan."""
+        records = [_record(cell, outcomes.get(cell.spec.key), grid.schema) for cell in cells]
+        tasks = [str(cell.spec.messages[-1]["content"]) for cell in cells]
+        return cls(grid, records, progress, journal, notes, tasks)
+
+    @property
+    def factors(self) -> list[str]:
+        """The factors with more than one level; the model if none has."""
+        names = [MODEL, *self.grid.vary]
+        return [name for name in names if len(self.levels(name)) > 1] or [MODEL]
+
+    def levels(self, factor: str) -> list[Any]:
+        """Return the levels of a factor, in the order of the plan. Raises InputError for another name."""
+        if factor not in (MODEL, *self.grid.vary):
+            known = [MODEL, *self.grid.vary]
+            raise InputError(
+                f"there is no factor {factor!r}.",
+                hint=f"{did_you_mean(factor, known)} The factors are {', '.join(known)}.".strip(),
+            )
+        return list(dict.fromkeys(record[factor] for record in self.records))
+
+    def to_frame(self) -> Any:
+        """Return the long table as a DataFrame of pandas. Raises ConfigurationError without pandas."""
+        return _pandas().DataFrame(self.records)
+
+    def score(self, function: Callable[..., Any], name: str = SCORE) -> GridResult:
+        """Score each answer: ``function(answer)`` or ``function(answer, row)`` returns a truth value or a number.
+
+        ``answer`` is the text, or with a schema the data; ``row`` is the table's row as a dict. Calls without an
+        answer get no score. Returns the same table, with the column ``name``.
+        """
+        takes_row = len(inspect.signature(function).parameters) > 1
+        frame = self.grid.frame
+        for record in self.records:
+            if record[ERROR] is not None:
+                record[name] = None
+                continue
+            row = {} if frame is None else frame.row(record[ROW])
+            value = function(
+                record["data"] if self.grid.schema else record[ANSWER], *([row] if takes_row else [])
+            )
+            if value is not None and not isinstance(value, bool | int | float):
+                value = float(value)  # of numpy
+            record[name] = value
+        return self
+
+    def summary(self, *factors: str) -> list[Record]:
+        """Return one record a level of the factors: calls, failures, rate or mean of the score with its interval,
+        seconds (median and 95th percentile), tokens, cost.
+        """  # noqa: D205 - one sentence
+        names = list(factors) or self.factors
+        for name in names:
+            self.levels(name)
+        groups: dict[tuple[Any, ...], list[Record]] = {}
+        for record in self.records:
+            groups.setdefault(tuple(record[name] for name in names), []).append(record)
+        return [dict(zip(names, key, strict=True)) | _summarize(group) for key, group in groups.items()]
+
+    def pivot(self, rows: str, columns: str, value: str | None = None) -> dict[Any, dict[Any, float | None]]:
+        """Return the mean of a column for each two levels; of the score, or of the share of answers without one."""
+        matrix: dict[Any, dict[Any, float | None]] = {}
+        for row, column in product(self.levels(rows), self.levels(columns)):
+            cell = [each for each in self.records if each[rows] == row and each[columns] == column]
+            values = [number for each in cell if (number := _number(each, value)) is not None]
+            matrix.setdefault(row, {})[column] = sum(values) / len(values) if values else None
+        return matrix
+
+    def compare(self, factor: str = MODEL, value: str = SCORE) -> Comparison:
+        """Compare the levels of a factor on the same rows; a row's repeats and other factors are averaged.
+
+        Raises InputError without scores.
+        """
+        if not any(record.get(value) is not None for record in self.records):
+            raise InputError(
+                "there is nothing to compare yet.", hint="Score the answers first: .score(function)"
+            )
+        means: dict[Any, dict[Any, float]] = {}
+        for level in self.levels(factor):
+            by_row: dict[Any, list[float]] = {}
+            for record in self.records:
+                if record[factor] == level and record.get(value) is not None:
+                    by_row.setdefault(record[ROW], []).append(float(record[value]))
+            means[level] = {row: sum(values) / len(values) for row, values in by_row.items()}
+        return compare_arms(factor, means)
+
+    def judge(self, model: str, rubric: str, factor: str = MODEL) -> Judgement:
+        """Let a model judge the answers of each two levels of a factor, in both orders, by a rubric.
+
+        A verdict that changes with the order counts as a tie. The calls have a journal of their own in the folder of
+        the grid's. Raises InputError without two answers to compare, and the error that stopped the judge's run.
+        """
+        self.levels(factor)
+        others = [name for name in (MODEL, *self.grid.vary) if name != factor]
+        if self.ask is None:
+            raise InputError("this table has no router.", hint="Run its cell again.")
+        return judge_contests(
+            find_contests(self.records, factor, others, self.tasks), model, rubric, self.ask
+        )
+
+    def agreement(self) -> list[RepeatAgreement]:
+        """Return for each arm how often its repeats agree, and the first difference.
+
+        Raises InputError without repeats.
+        """
+        if self.grid.repeat < 2:
+            raise InputError("there are no repeats.", hint="Ask more than once: --repeat 3")
+        return repeat_agreement(self.records, self.factors)
+
+    def save(self, path: str | Path) -> Path:
+        """Save the long table as .csv, .jsonl or .parquet, and return the path. Raises InputError."""
+        from puq_magics.core.files import expand_path, save_text
+
+        target = expand_path(path)
+        suffix = target.suffix.lower()
+        if suffix == ".jsonl":
+            lines = (json.dumps(record, ensure_ascii=False, default=str) for record in self.records)
+            return save_text("".join(f"{line}\n" for line in lines), target, force=True)
+        if suffix == ".csv":
+            return save_text(self.to_frame().to_csv(index=False), target, force=True)
+        if suffix == ".parquet":
+            try:
+                self.to_frame().astype({ANSWER: "string"}).to_parquet(target)
+            except ImportError:
+                raise _missing_data_error("Parquet files") from None
+            return target
+        raise InputError(
+            f"{target.name} is no table file.", hint="Write a name like runs.csv, .jsonl or .parquet."
+        )
+
+    def plot(self, factor: str | None = None, value: str = SCORE) -> Any:
+        """Draw the score (or the seconds, without one) of each level with its interval; return matplotlib's Axes.
+
+        Raises ConfigurationError without matplotlib.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise _missing_data_error("plots") from None
+        names = [factor] if factor else self.factors
+        rows = self.summary(*names)
+        labels = [" · ".join(str(row[name]) for name in names) for row in rows]
+        has_scores = any(row.get(value) is not None for row in rows)
+        key = value if has_scores else "seconds_p50"
+        values = [row[key] or 0.0 for row in rows]
+        figure = Figure(figsize=(7, 0.6 + 0.45 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        positions = range(len(rows))
+        bounds = [
+            [v - row["low"] for v, row in zip(values, rows, strict=True)],
+            [row["high"] - v for v, row in zip(values, rows, strict=True)],
+        ]
+        axes.errorbar(values, positions, xerr=bounds if has_scores else None, fmt="o", capsize=4)
+        axes.set_yticks(list(positions), labels)
+        axes.invert_yaxis()
+        axes.set_xlabel(f"{key} (95 % interval)" if has_scores else "seconds (median)")
+        axes.grid(axis="x", alpha=0.3)
+        return axes
+
+
+def _ask_all(
+    router: Router,
+    folder: Path,
+    workers: int,
+    meter: Meter | None,
+    specs: Sequence[CallSpec],
+    schema: Schema,
+) -> Mapping[str, CallOutcome]:
+    """Make the calls of a judge, with a journal in the folder of the grid's. Raises what stopped the run."""
+    journal = Journal(folder / "judge", {"template": "judge"})
+    run = Run(specs, router, journal, schema=schema, workers=workers, meter=meter)
+    run.run()
+    if run.problem is not None:
+        raise run.problem
+    return run.outcomes
+
+
+def _record(cell: Cell, outcome: CallOutcome | None, schema: Schema | None) -> Record:
+    failed = outcome is None or bool(outcome.error)
+    record: Record = {**cell.levels, ROW: cell.row, REPEAT: cell.repeat}
+    record[ANSWER] = None if failed or outcome is None else outcome.text
+    if schema is not None:
+        record["data"] = None if failed or outcome is None else outcome.data
+    record[ERROR] = "not asked yet" if outcome is None else outcome.error or None
+    for name in ("seconds", "prompt_tokens", "completion_tokens", "cost", "attempts", "finish_reason"):
+        record[name] = None if outcome is None else getattr(outcome, name)
+    return record
+
+
+def _summarize(group: Sequence[Record]) -> Record:
+    """Return the figures of a group of calls; the interval is over rows, of which repeats are no more."""
+    answered = [record for record in group if record[ERROR] is None]
+    seconds = [record["seconds"] for record in answered if record["seconds"] is not None]
+    costs = [record["cost"] for record in group if record["cost"] is not None]
+    median, p95 = quantiles(seconds, 0.5, 0.95) if seconds else (None, None)
+    figures: Record = {"calls": len(group), "failures": len(group) - len(answered), "rows": None}
+    scores = [(record[ROW], record[SCORE]) for record in answered if record.get(SCORE) is not None]
+    if scores:
+        by_row: dict[Any, list[float]] = {}
+        for row, score in scores:
+            by_row.setdefault(row, []).append(float(score))
+        means = [sum(values) / len(values) for values in by_row.values()]
+        single = len(means) == len(scores) and all(isinstance(score, bool) for _, score in scores)
+        interval = wilson_interval(int(sum(means)), len(means)) if single else bootstrap_mean(means)
+        figures |= {"rows": len(means), SCORE: interval.value, "low": interval.low, "high": interval.high}
+    return figures | {
+        "seconds_p50": median,
+        "seconds_p95": p95,
+        "tokens": sum(
+            (record["prompt_tokens"] or 0) + (record["completion_tokens"] or 0) for record in group
+        ),
+        "cost": sum(costs) if costs else None,
+    }
+
+
+def _number(record: Record, value: str | None) -> float | None:
+    if value is None:
+        value = SCORE if SCORE in record else None
+    if value is None:
+        return float(record[ERROR] is None)
+    number = record.get(value)
+    return None if number is None else float(number)
+
+
+def _pandas() -> Any:
+    try:
+        import pandas as pd
+    except ImportError:
+        raise _missing_data_error("tables") from None
+    return pd
+
+
+def _missing_data_error(what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{what} need packages that are not installed.", hint='Install them: pip install "puq_magics[data]"'
+    )
+
+
+def parse_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
+    """Parse ``NAME=a,b`` into values, read as JSON where they are. Raises InputError."""
+    vary: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier():
+            raise InputError(
+                f"--vary {text} names no factor.", hint="Write it like --vary style=terse,florid"
+            )
+        if name in vary or name == MODEL:
+            raise InputError(f"--vary {name} is there twice.", hint="Put all values into one --vary.")
+        vary[name] = [_value(part.strip()) for part in values.split(",") if part.strip()]
+    return vary
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, bool | int | float) else text
