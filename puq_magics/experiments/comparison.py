@@ -32,7 +32,7 @@ class Pair:
         test, difference = self.test, self.test.difference
         better, worse = (self.b, self.a) if difference.value > 0 else (self.a, self.b)
         wins, losses = (test.wins, test.losses) if better is self.b else (test.losses, test.wins)
-        counts = f"{test.rows:,} rows: {better} wins {wins}, {test.ties} ties, {losses} losses"
+        counts = f"{test.rows:,} rows: {wins} wins, {test.ties} ties, {losses} losses of {better}"
         if self.is_clear:
             bounds = sorted(abs(bound) for bound in (difference.low, difference.high))
             low, high = bounds if difference.low * difference.high > 0 else (0.0, bounds[1])

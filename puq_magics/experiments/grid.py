@@ -177,7 +177,8 @@ class Grid:
     ) -> Callable[[OnEvent], tuple[GridResult, PuqError | None]]:
         """Open the journal; return what makes the calls, and returns the table and the error that ended it early."""
         cells = self.plan()
-        journal = Journal(folder, {"template": self.template}, fresh=fresh)
+        plan = {"template": self.template, "models": list(self.models), "vary": dict(self.vary)}
+        journal = Journal(folder, plan, fresh=fresh)
         run = Run(
             [cell.spec for cell in cells],
             router,
@@ -435,8 +436,8 @@ def _summarize(group: Sequence[Record]) -> Record:
         for row, score in scores:
             by_row.setdefault(row, []).append(float(score))
         means = [sum(values) / len(values) for values in by_row.values()]
-        single = len(means) == len(scores) and all(isinstance(score, bool) for _, score in scores)
-        interval = wilson_interval(int(sum(means)), len(means)) if single else bootstrap_mean(means)
+        is_rate = all(isinstance(score, bool) for _, score in scores)
+        interval = wilson_interval(sum(means), len(means)) if is_rate else bootstrap_mean(means)
         figures |= {"rows": len(means), SCORE: interval.value, "low": interval.low, "high": interval.high}
     return figures | {
         "seconds_p50": median,

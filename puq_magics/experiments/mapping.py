@@ -325,7 +325,8 @@ def run_map(
 
     ``repeat`` are the keys of calls that are made again. At an interrupt ``on_interrupt`` gets the result so far.
     """
-    journal = Journal(folder, {"template": plan.template, "model": plan.model}, fresh=fresh)
+    about = {"template": plan.template, "model": plan.model, "schema": plan.schema and plan.schema.json}
+    journal = Journal(folder, about, fresh=fresh)
     for key in repeat:
         journal.outcomes.pop(key, None)
     run = Run(

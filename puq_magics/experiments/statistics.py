@@ -26,8 +26,8 @@ class Interval:
     high: float
 
 
-def wilson_interval(successes: int, total: int) -> Interval:
-    """Return a rate with its Wilson interval.
+def wilson_interval(successes: float, total: int) -> Interval:
+    """Return a rate with its Wilson interval; ``successes`` may be a sum of rates, each of one row's repeats.
 
     >>> wilson_interval(17, 20)
     Interval(value=0.85, low=0.6396, high=0.9476)

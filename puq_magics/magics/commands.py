@@ -35,9 +35,11 @@ from puq_magics.session.session import Session
 from puq_magics.session.settings import MODEL_KINDS, model_setting
 
 if TYPE_CHECKING:
+    from puq_magics.magics.grid import GridAnswers
     from puq_magics.magics.map import MapAnswers
     from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
     from puq_magics.outputs.results.chat import ChatResult
+    from puq_magics.outputs.results.compare import CompareResult
     from puq_magics.outputs.tables.conversations import ConversationTable, ConversationTranscript
     from puq_magics.outputs.tables.table import ModelTable
     from puq_magics.outputs.tables.usage_report import UsageReport
@@ -258,45 +260,134 @@ FIX_COMMAND = CommandLine(
     FULL,
     OVER_BUDGET,
 )
-MAP_COMMAND = CommandLine(
-    MODEL,
-    SYSTEM,
-    TEMPERATURE,
-    MAX_TOKENS,
-    SCHEMA,
-    PARAM,
-    option("--limit", type=parse_positive_int, metavar="N", help="only the first rows, as a pilot"),
-    option("--sample", type=parse_positive_int, metavar="N", help="only so many rows, taken at random"),
+RUN_OPTIONS = (
     option(
         "--workers",
         type=parse_positive_int,
         default=16,
-        metavar="N",
+        metavar="COUNT",
+        group="Run",
         help="the most calls at once; fewer while the router says that there are too many; default: 16",
     ),
     option(
         "--executor",
         metavar="NAME",
         completes="variable",
+        group="Run",
         help="a concurrent.futures.Executor whose processes make the calls, such as Dask's client.get_executor()",
     ),
     option(
         "--worker-key",
         metavar="NAME",
         completes="variable",
+        group="Run",
         help="a function that returns the key where the executor's calls are made; default: their PUQ_API_KEY",
     ),
     option(
         "--journal",
         metavar="PATH",
         completes="path",
+        group="Run",
         help="the folder of the journal; default: one in puq_runs beside the notebook",
     ),
-    flag("--fresh", help="begin anew; the earlier journal is kept under another name"),
+    flag("--fresh", group="Run", help="begin anew; the earlier journal is kept under another name"),
+)
+MAP_COMMAND = CommandLine(
+    MODEL,
+    SYSTEM,
+    TEMPERATURE,
+    MAX_TOKENS,
+    SCHEMA,
+    option(
+        "--limit",
+        type=parse_positive_int,
+        metavar="COUNT",
+        group="Rows",
+        help="only the first rows, as a pilot",
+    ),
+    option(
+        "--sample",
+        type=parse_positive_int,
+        metavar="COUNT",
+        group="Rows",
+        help="only so many rows, taken at random",
+    ),
+    *RUN_OPTIONS,
     OUT,
     QUIET,
     DRY_RUN,
+    PARAM,
     argument="path or variable",
+    operand="FRAME",
+)
+MODELS = option(
+    "-m",
+    "--model",
+    action="append",
+    group="Arms",
+    help="a model, or an alias; may be repeated; default: PuqMagics.chat_model",
+    completes="chat model",
+)
+VARY = option(
+    "--vary",
+    action="append",
+    is_text=True,
+    metavar="NAME=A,B",
+    group="Arms",
+    help="values of {{NAME}} in the prompt, or of a setting such as temperature; may be repeated",
+)
+COMPARE_COMMAND = CommandLine(
+    MODELS,
+    VARY,
+    flag("--blind", group="Votes", help="shuffle the answers, and hide whose they are until you vote"),
+    option("--vote", metavar="ANSWER", group="Votes", help="vote in the last comparison: A, B, … or tie"),
+    flag("--votes", group="Votes", help="show the votes of this session"),
+    option("--export", metavar="FILE", completes="path", group="Votes", help="save the votes to a file"),
+    option(
+        "--merge",
+        action="append",
+        metavar="FILE",
+        completes="path",
+        group="Votes",
+        help="add the votes of a file; may be repeated, and a vote counts once",
+    ),
+    flag("--force", group="Votes", help="allow --export to replace a file"),
+    SYSTEM,
+    TEMPERATURE,
+    MAX_TOKENS,
+    OUT,
+    QUIET,
+    DRY_RUN,
+    PARAM,
+    operand="PROMPT",
+)
+GRID_COMMAND = CommandLine(
+    MODELS,
+    VARY,
+    option(
+        "--over",
+        metavar="FRAME",
+        completes="path or variable",
+        group="Arms",
+        help="a table; the prompt is asked for each of its rows",
+    ),
+    option(
+        "--repeat",
+        type=parse_positive_int,
+        default=1,
+        metavar="COUNT",
+        group="Arms",
+        help="ask each of them so many times",
+    ),
+    SCHEMA,
+    SYSTEM,
+    TEMPERATURE,
+    MAX_TOKENS,
+    *RUN_OPTIONS,
+    OUT,
+    QUIET,
+    DRY_RUN,
+    PARAM,
 )
 CHATS_COMMAND = CommandLine(
     option("--fork", metavar="NEW", group="Change", help="copy the conversation to a new one of this name"),
@@ -518,15 +609,26 @@ class PuqCommands(Magics):
 
     @_magic(MAP_COMMAND, has_cell=True)
     def puq_map(self, line: str, cell: str | None = None) -> MapAnswers | None:
-        """Ask one prompt for each row of a table: ``%%puq_map [options] FRAME``, with the prompt below.
+        """Ask one prompt for each row of a table; a new table has the answers.
 
-        ``{{column}}`` is the row's value. ``-o NAME`` gets a new table with the answers as a column, or with
-        ``--schema`` one column a field, and ``error``. FRAME is a variable or a file: a table of pandas or polars, a
-        list of dicts, CSV, JSONL or Parquet. Every answer is kept in a journal: running the cell again after an
-        interrupt goes on. The result has ``.failed``, ``.errors()``, ``.retry()``, ``.cost`` and
-        ``.to_frame(details=True)``.
+        For example:
 
-        Example: ``%%puq_map reviews --schema 'mood good|bad, score int' -o rated``
+            %%puq_map reviews -o rated
+            Is this review positive? {{text}}
+
+            %%puq_map reviews --schema "mood good|bad, score int" -o rated
+            Rate this review: {{text}}
+
+            %%puq_map reviews.csv --limit 20 -o pilot
+            Summarize in five words: {{text}}
+
+        {{column}} is the row's value; other names are variables. FRAME is a variable or a file: a table of pandas or
+        polars, a list of dicts, CSV, JSONL or Parquet. With --schema each field is a column, else there is one named
+        answer; error says why a row has none.
+
+        Every answer is kept in a journal: running the cell again after an interrupt goes on, and pays for nothing
+        twice. The result is in _puq: _puq.failed, _puq.errors(), _puq.retry(), _puq.cost,
+        _puq.to_frame(details=True).
         """
         if cell is None:
             raise InputError("%%puq_map is for a cell.", hint="Write the prompt below %%puq_map FRAME.")
@@ -536,6 +638,71 @@ class PuqCommands(Magics):
         from puq_magics.magics.map import map_frame
 
         return map_frame(self.session, args, frame, cell.strip("\n"), self._variables())
+
+    @_magic(COMPARE_COMMAND, has_cell=True)
+    def puq_compare(self, line: str, cell: str | None = None) -> CompareResult | None:
+        """Ask one prompt of two to six arms at once; the answers stream in side by side.
+
+        For example:
+
+            %%puq_compare -m openai/gpt-4o -m anthropic/claude-sonnet-4 -o answers
+            Explain entropy to a child.
+
+            %%puq_compare --vary style=terse,florid --blind
+            Describe the sea in a {{style}} style.
+
+            %puq_compare --votes
+
+        Arms are models (-m, repeated) and values of --vary: of a name in the prompt, or of a setting such as
+        temperature. With --blind the names are hidden until you vote; --votes shows all votes of the session, and
+        --export and --merge join those of a class. answers[0] or answers["a name"] is the result of one arm.
+        """
+        args, prompt = COMPARE_COMMAND.parse(line, self._fill)
+        from puq_magics.magics import compare
+
+        if cell is None and (args.votes or args.export is not None or args.merge):
+            compare.manage_votes(self.session, args)
+            return None
+        if cell is None and args.vote is not None:
+            compare.vote(self.session, args.vote)
+            return None
+        if cell is not None and prompt:
+            raise InputError(f"unexpected argument {prompt!r}.", hint="Write the prompt below, in the cell.")
+        prompt = prompt if cell is None else cell.strip("\n")
+        if not prompt.strip():
+            raise InputError("the prompt is empty.", hint="Write it below %%puq_compare.")
+        return compare.compare(self.session, args, prompt, self._variables())
+
+    @_magic(GRID_COMMAND, has_cell=True)
+    def puq_grid(self, line: str, cell: str | None = None) -> GridAnswers | None:
+        """Run a study: models, settings and wordings over the rows of a table, with repeats.
+
+        For example:
+
+            %%puq_grid -m openai/gpt-4o -m openai/gpt-4o-mini --over reviews -o study
+            Is this review positive? Answer yes or no. {{text}}
+
+            %%puq_grid --vary style=terse,florid --vary temperature=0,1 --repeat 5 -o study
+            Describe the sea in a {{style}} style.
+
+            %%puq_grid --over reviews --vary tone=kind,strict --dry-run
+            Grade this in a {{tone}} tone: {{text}}
+
+        The result is a long table with one record a call. study.score(function) scores the answers,
+        study.summary("model") has rates with their intervals, study.compare("model") says which is better on the
+        same rows, or that nobody can tell; study.judge(model, rubric), study.agreement(), study.show(),
+        study.pivot("model", "style"), study.plot() and study.save("study.csv") look at it in other ways.
+
+        Every answer is kept in a journal: running the cell again after an interrupt goes on.
+        """
+        if cell is None:
+            raise InputError("%%puq_grid is for a cell.", hint="Write the prompt below %%puq_grid.")
+        args = parse_options_only(GRID_COMMAND, line, self._fill)
+        if not cell.strip():
+            raise InputError("the prompt is empty.", hint="Write it below %%puq_grid.")
+        from puq_magics.magics.grid import run_grid
+
+        return run_grid(self.session, args, cell.strip("\n"), self._variables())
 
     @_magic(IMAGE_COMMAND, has_cell=True)
     def puq_image(self, line: str, cell: str | None = None) -> ImageResult | None:

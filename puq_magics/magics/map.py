@@ -16,7 +16,14 @@ from puq_magics.experiments.leases import GetKey
 from puq_magics.experiments.mapping import MapPlan, MapResult, journal_folder, plan_map, run_map
 from puq_magics.experiments.runner import RunProgress
 from puq_magics.magics.options import chat_params
-from puq_magics.magics.runs import SessionMeter, call_info, find_executor, format_progress, format_seconds
+from puq_magics.magics.runs import (
+    RunInterrupted,
+    SessionMeter,
+    call_info,
+    find_executor,
+    format_progress,
+    format_seconds,
+)
 from puq_magics.magics.views import is_live
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown.feed import escape_inline
@@ -28,13 +35,6 @@ from puq_magics.prompts.schema.schema import Schema
 from puq_magics.session.session import Session
 
 _MAX_ERRORS_SHOWN = 5
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """The user stopped a run; IPython renders it as one line."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"KeyboardInterrupt: {self}"]
 
 
 @dataclass
@@ -92,7 +92,7 @@ def map_frame(
     session: Session, args: argparse.Namespace, name: str, prompt: str, variables: Mapping[str, Any]
 ) -> MapAnswers | None:
     """Ask for each row, and show how it goes; None for a dry run. Raises PuqError and RunInterrupted."""
-    source, source_note = _find_source(name, variables)
+    source, source_note = find_source(name, variables)
     plan = plan_map(
         source,
         prompt,
@@ -197,7 +197,7 @@ class _MapRun:
         return f" (the balance is {format_credits(balance)})"
 
 
-def _find_source(name: str, variables: Mapping[str, Any]) -> tuple[Any, list[str]]:
+def find_source(name: str, variables: Mapping[str, Any]) -> tuple[Any, list[str]]:
     """Return the table of this name, a file or a variable, and a note if both exist. Raises InputError."""
     if not name:
         raise InputError("no table is named.", hint="Write %%puq_map FRAME: a variable, or a file.")

@@ -26,6 +26,13 @@ from puq_magics.session.session import Session
 _BALANCE_INTERVAL = 5.0  # seconds between two looks at the balance while a budget is set
 
 
+class RunInterrupted(KeyboardInterrupt):
+    """The user stopped a run; IPython renders it as one line."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"KeyboardInterrupt: {self}"]
+
+
 class SessionMeter:
     """Reserves and records the costs of a run's calls; called from several threads."""
 

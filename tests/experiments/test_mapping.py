@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from puq_magics import InputError, MissingVariableError, PaymentRequiredError, PuqError
+from puq_magics import AuthenticationError, InputError, MissingVariableError, PaymentRequiredError, PuqError
 from puq_magics.experiments import RunProgress
 
 ROWS = [{"text": "one"}, {"text": "two"}, {"text": "three"}]
@@ -174,21 +174,25 @@ def test_failures_that_may_pass_are_tried_again_by_the_next_run(replies: Any, as
 
 
 @pytest.mark.parametrize(
-    ("status", "asked"),
-    [(401, 1), (402, 1), (404, 1), (403, 1), (500, 20)],
-    ids=["key", "balance", "model", "access", "failures"],
+    ("status", "asked", "error"),
+    [(401, 1, AuthenticationError), (402, 1, PaymentRequiredError), (500, 20, PuqError)],
+    ids=["key", "balance", "failures"],
 )
-def test_a_run_that_can_only_fail_stops(replies: Any, ask_rows: Any, status: int, asked: int) -> None:
+def test_a_run_that_can_only_fail_stops(
+    replies: Any, ask_rows: Any, status: int, asked: int, error: type[PuqError]
+) -> None:
     server = replies(lambda _: (status, "no"))
-    rows = [{"text": f"row {n}"} for n in range(50)]
-    try:
-        result = ask_rows(server, rows, workers=1)
-    except PuqError as error:
-        assert status in (401, 402, 500)
-        assert isinstance(error, PaymentRequiredError) == (status == 402)
-    else:
-        assert len(result.failed) == 50
+    with pytest.raises(error):
+        ask_rows(server, [{"text": f"row {n}"} for n in range(50)], workers=1)
     assert len(server.requests) == asked
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_model_that_cannot_be_used_is_asked_once(replies: Any, ask_rows: Any, status: int) -> None:
+    server = replies(lambda _: (status, "no"))
+    result = ask_rows(server, [{"text": f"row {n}"} for n in range(50)], workers=1)
+    assert len(result.failed) == 50
+    assert len(server.requests) == 1
 
 
 def test_a_rate_limit_slows_the_run_and_loses_nothing(replies: Any, ask_rows: Any) -> None:

@@ -40,6 +40,16 @@ class RunView:
         self._has_line = True
         self._write(f"{ERASE_LINE}… {line}")
 
+    def show_frame(self, bundle: dict[str, str], text: str) -> None:
+        """Show what has come so far; a terminal, which cannot take back more than a line, gets the text alone."""
+        if not self._live:
+            return
+        if self._in_notebook:
+            self._display.update(bundle)
+        else:
+            self._has_line = True
+            self._write(f"{ERASE_LINE}… {strip_control_chars(text)}")
+
     def show_summary(self, bundle: dict[str, str]) -> None:
         """Show the end of the run for good."""
         if self._is_quiet:

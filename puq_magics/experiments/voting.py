@@ -1,0 +1,101 @@
+"""Votes on answers of a comparison: of one session, and of a class by files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+
+from puq_magics.core.errors import InputError
+from puq_magics.core.files import expand_path, read_error, save_text
+from puq_magics.experiments.statistics import Interval, bradley_terry, mcnemar_p
+
+_MAX_VOTES = 100_000
+TIE = "tie"
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One vote: the arms that were compared, and the best of them; ``tie`` for none."""
+
+    id: str
+    arms: tuple[str, ...]
+    winner: str
+    #: True if the names were hidden until the vote.
+    blind: bool = False
+
+    def pairs(self) -> Iterable[tuple[str, str, float]]:
+        """Yield the pairs that the vote decides, with the share of the first: the best wins against each other."""
+        for a, b in combinations(self.arms, 2):
+            if self.winner == TIE:
+                yield a, b, 0.5
+            elif self.winner in (a, b):
+                yield a, b, float(self.winner == a)
+
+
+@dataclass(frozen=True)
+class VoteSummary:
+    """Standing of each arm after the votes."""
+
+    votes: int
+    #: Arm, wins, ties, losses in pairs.
+    counts: Sequence[tuple[str, int, int, int]]
+    #: Chance to win against an average arm, from three arms on.
+    strengths: dict[str, Interval]
+
+    def sentence(self) -> str:
+        """Return the result of two arms in a sentence; empty for more."""
+        if len(self.counts) != 2:
+            return ""
+        (a, wins, ties, losses), (b, *_) = self.counts
+        p = mcnemar_p(wins, losses)
+        better, worse = (a, b) if wins > losses else (b, a)
+        said = f"{better} is preferred to {worse}" if p < 0.05 else f"cannot tell {a} and {b} apart"
+        return f"{said}: {max(wins, losses)} wins, {ties} ties, {min(wins, losses)} losses (p = {p:.2g})."
+
+
+def summarize_votes(votes: Sequence[Vote]) -> VoteSummary:
+    """Return the standing of each arm, the best first."""
+    pairs = [pair for vote in votes for pair in vote.pairs()]
+    counts: dict[str, list[int]] = {}
+    for a, b, share in pairs:
+        for arm, own in ((a, share), (b, 1 - share)):
+            counts.setdefault(arm, [0, 0, 0])[0 if own == 1 else 1 if own == 0.5 else 2] += 1
+    strengths = bradley_terry(pairs) if len(counts) > 2 else {}
+    order = sorted(
+        counts, key=lambda arm: strengths[arm].value if strengths else counts[arm][0], reverse=True
+    )
+    return VoteSummary(len(votes), [(arm, *counts[arm]) for arm in order], strengths)  # type: ignore[misc]
+
+
+def save_votes(votes: Sequence[Vote], path: str | Path, *, force: bool = False) -> Path:
+    """Save votes as JSON Lines, and return the path. Raises InputError."""
+    lines = (json.dumps(asdict(vote), ensure_ascii=False) for vote in votes)
+    return save_text("".join(f"{line}\n" for line in lines), path, force=force)
+
+
+def load_votes(path: str | Path) -> list[Vote]:
+    """Read votes that `save_votes` wrote. Raises InputError."""
+    target = expand_path(path)
+    try:
+        records = [
+            json.loads(line) for line in target.read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
+        votes = [
+            Vote(str(each["id"]), tuple(map(str, each["arms"])), str(each["winner"]), bool(each["blind"]))
+            for each in records[:_MAX_VOTES]
+        ]
+    except (KeyError, TypeError, RecursionError, json.JSONDecodeError):
+        raise InputError(
+            f"{target.name} holds no votes.", hint="Give a file of %puq_compare --export."
+        ) from None
+    except (OSError, UnicodeError) as error:
+        raise read_error(target.name, error) from None
+    return votes
+
+
+def merge_votes(votes: Sequence[Vote], others: Iterable[Vote]) -> list[Vote]:
+    """Return all votes, each once, however often its file is merged."""
+    return list({vote.id: vote for vote in (*votes, *others)}.values())

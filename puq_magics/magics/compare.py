@@ -1,0 +1,342 @@
+"""Ask one prompt of several arms at once, and show the answers side by side as they come."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+from puq_magics.api.request import Retry
+from puq_magics.api.types import Delta
+from puq_magics.core.errors import InputError, PuqError
+from puq_magics.experiments.grid import PARAMETERS, parse_vary
+from puq_magics.experiments.voting import (
+    TIE,
+    Vote,
+    load_votes,
+    merge_votes,
+    save_votes,
+    summarize_votes,
+)
+from puq_magics.magics.options import chat_params
+from puq_magics.magics.runs import RunInterrupted
+from puq_magics.magics.views import is_live
+from puq_magics.outputs.markdown.feed import sanitize_markdown, strip_control_chars
+from puq_magics.outputs.results.chat import ChatResult
+from puq_magics.outputs.results.compare import Answer, CompareResult, columns_bundle, status_body
+from puq_magics.outputs.views.notebook import FrameRateLimiter
+from puq_magics.outputs.views.run import RunView
+from puq_magics.prompts.template import PromptTemplate
+from puq_magics.session.calls import Interrupted, run_call
+from puq_magics.session.chat_call import ChatCall, ChatSpec
+from puq_magics.session.session import Session
+
+_VOTES_KEY = "puq_magics.votes"
+_MIN_ARMS, _MAX_ARMS = 2, 6
+_POLL = 0.05  # seconds
+_STOP_TIMEOUT = 0.8  # seconds in which the arms may end after an interrupt
+
+
+class ArmView:
+    """Keeps what one arm has received; the main thread shows it, and nothing else may."""
+
+    is_quiet = True
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._texts: list[str] = []
+        self.status = "waiting"
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join(self._texts)
+
+    def prepare(self) -> None:
+        """Implement `ChatView`."""
+
+    def show_waiting(self, seconds: float) -> None:
+        """Implement `ChatView`."""
+        self.status = f"waiting · {seconds:.0f} s"
+
+    def show_retry(self, retry: Retry) -> None:
+        """Implement `ChatView`."""
+        self.status = str(retry)
+        self._check()
+
+    def show_delta(self, delta: Delta) -> None:
+        """Implement `ChatView`."""
+        self._texts.append(delta.text)
+        self.status = "" if delta.text or self.text else "reasoning"
+        self._check()
+
+    def idle_timeout(self) -> float | None:
+        """Implement `ChatView`."""
+        return 0.2
+
+    def show_idle(self) -> None:
+        """Implement `ChatView`."""
+        self._check()
+
+    def show_result(self, result: ChatResult) -> None:
+        """Implement `ChatView`."""
+
+    def abandon(self) -> None:
+        """Implement `ChatView`."""
+
+    def _check(self) -> None:
+        """End the call of this arm, with what it has, if the user stopped the comparison."""
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+
+    def body(self) -> dict[str, str]:
+        """Return the MIME bundle of what has come."""
+        text = self.text
+        if not text:
+            return status_body(self.status)
+        return {"text/markdown": sanitize_markdown(text), "text/plain": strip_control_chars(text)}
+
+
+@dataclass
+class _Arm:
+    """One arm: its call, and what comes of it."""
+
+    answer: Answer
+    call: ChatCall
+    view: ArmView
+    is_done: bool = field(default=False, init=False)
+
+    def run(self, session: Session) -> None:
+        """Make the call; for a thread of its own."""
+        try:
+            self.answer.result = run_call(session, self.call, self.view)
+        except Interrupted as interrupt:
+            if isinstance(interrupt.result, ChatResult):
+                self.answer.result = interrupt.result
+        except PuqError as error:
+            self.answer.error = error.message
+            partial = self.call.result("broken off")
+            self.answer.result = partial if partial.has_content else None
+        except KeyboardInterrupt:
+            self.answer.error = "stopped before it began"
+        finally:
+            self.is_done = True
+
+
+def compare(
+    session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
+) -> CompareResult | None:
+    """Ask all arms, and show their answers; None for a dry run. Raises PuqError and RunInterrupted."""
+    stop = threading.Event()
+    arms = [
+        _Arm(Answer(name), ChatCall(spec), ArmView(stop))
+        for name, spec in _plan(session, args, prompt, variables)
+    ]
+    if args.dry_run:
+        _show_dry_run(session, arms)
+        return None
+    if args.blind:
+        random.shuffle(arms)
+    result = CompareResult([arm.answer for arm in arms], names_hidden=args.blind)
+    session.router()  # raises what is wrong before any thread starts
+    view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
+    interrupted = _run(session, arms, result, view, stop)
+    session.store_result(result, args.out)
+    view.show_summary(result._repr_mimebundle_())
+    session.mark_displayed(result, is_quiet=args.quiet)
+    if interrupted:
+        raise RunInterrupted("the comparison was interrupted; what each arm has is in _puq.")
+    if args.blind and not args.quiet:
+        _offer_vote(session, result, view)
+    return result
+
+
+def _run(
+    session: Session, arms: Sequence[_Arm], result: CompareResult, view: RunView, stop: threading.Event
+) -> bool:
+    """Run all arms, and show what has come; return whether the user interrupted."""
+    threads = [
+        threading.Thread(target=arm.run, args=(session,), name="puq-compare", daemon=True) for arm in arms
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        while not all(arm.is_done for arm in arms):
+            next_frame = monotonic() + _show(arms, result, view)
+            for thread in threads:
+                while thread.is_alive() and monotonic() < next_frame:
+                    thread.join(_POLL)
+    except KeyboardInterrupt:
+        stop.set()
+        end = monotonic() + _STOP_TIMEOUT
+        for arm, thread in zip(arms, threads, strict=True):
+            thread.join(max(0.0, end - monotonic()))
+            if not arm.is_done:
+                arm.answer.error = arm.answer.error or "interrupted before anything came"
+        return True
+    return False
+
+
+def _show(arms: Sequence[_Arm], result: CompareResult, view: RunView) -> float:
+    """Show the state of all arms; return the seconds until the next frame."""
+    bodies = [result.body(arm.answer) if arm.is_done else arm.view.body() for arm in arms]
+    bundle = columns_bundle(list(zip(result.names, bodies, strict=True)))
+    done = sum(arm.is_done for arm in arms)
+    view.show_frame(bundle, f"{done} of {len(arms)} answers")
+    size = sum(map(len, bundle.values()))
+    return max(0.15, FrameRateLimiter.interval(bundle["text/markdown"], size))
+
+
+def _plan(
+    session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
+) -> list[tuple[str, ChatSpec]]:
+    """Return the name and the call of each arm. Raises InputError."""
+    vary = parse_vary(args.vary or ())
+    models = [session.model("chat", model, suggest_models=not args.dry_run) for model in args.model or [None]]
+    template = PromptTemplate(prompt, limit=session.settings.max_value_chars)
+    for name in vary:
+        if name not in template.names and name not in PARAMETERS:
+            raise InputError(
+                f"{name!r} is neither in the prompt nor a setting.",
+                hint=f"Write {{{{{name}}}}} in the prompt; settings are {', '.join(PARAMETERS)}.",
+            )
+    combinations = [
+        dict(zip(("model", *vary), levels, strict=True)) for levels in product(models, *vary.values())
+    ]
+    if not _MIN_ARMS <= len(combinations) <= _MAX_ARMS:
+        raise InputError(
+            f"a comparison has {_MIN_ARMS} to {_MAX_ARMS} arms, not {len(combinations)}.",
+            hint="Name them: -m a -m b, or -m a --vary temperature=0,1; %%puq_grid takes more.",
+        )
+    base, system = chat_params(args, session.settings), args.system or session.settings.system
+    head = [{"role": "system", "content": system}] if system else []
+    arms = []
+    for levels in combinations:
+        filled = template.fill({**variables, **levels})
+        settings = {
+            PARAMETERS[name]: value
+            for name, value in levels.items()
+            if name in PARAMETERS and name not in template.names
+        }
+        content: Any = [{"type": "text", "text": filled.text}, *filled.parts] if filled.parts else filled.text
+        spec = ChatSpec(
+            levels["model"],
+            [*head, {"role": "user", "content": content}],
+            params=base | settings,
+            notes=(*args.option_notes, *filled.notes),
+        )
+        arms.append((_arm_name(levels, len(models) > 1), spec))
+    return arms
+
+
+def _arm_name(levels: Mapping[str, Any], has_models: bool) -> str:
+    others = [f"{name}={value}" for name, value in levels.items() if name != "model"]
+    return " · ".join([*([levels["model"]] if has_models or not others else []), *others])
+
+
+def _show_dry_run(session: Session, arms: Sequence[_Arm]) -> None:
+    """Print each arm with its estimate, and the first request."""
+    from puq_magics.session.calls import to_curl
+
+    lines = []
+    for arm in arms:
+        estimate = session.account().estimate(arm.call.info)
+        lines.append(f"{arm.answer.name}: {estimate}")
+    lines += ["nothing was sent", "", "the first request:", to_curl(session, arms[0].call)]
+    print(strip_control_chars("\n".join(lines)))  # noqa: T201 - what was asked for
+
+
+# Votes ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Ballot:
+    """A comparison that waits for a vote."""
+
+    result: CompareResult
+    view: RunView
+
+
+def _votes(session: Session) -> list[Vote]:
+    votes: list[Vote] = session.shell.meta.setdefault(_VOTES_KEY, [])
+    return votes
+
+
+def _offer_vote(session: Session, result: CompareResult, view: RunView) -> None:
+    """Keep a comparison for a vote, and show buttons for it where there are widgets."""
+    ballot = _Ballot(result, view)
+    session.shell.meta["puq_magics.ballot"] = ballot
+    if not (session.in_notebook and is_live(session)):
+        choices = ", ".join(result.names)
+        print(f"Vote: %puq_compare --vote {result.names[0]} (of {choices}, {TIE})")  # noqa: T201
+        return
+    from puq_magics.widgets.vote import show_vote_buttons
+
+    show_vote_buttons([*result.names, TIE], lambda choice: _record_vote(session, ballot, choice))
+
+
+def _record_vote(session: Session, ballot: _Ballot, choice: str) -> str:
+    """Record a vote, show the names, and return what was voted for."""
+    result = ballot.result
+    names = [answer.name for answer in result.answers]
+    winner = TIE if choice == TIE else names[result.names.index(choice)]
+    _votes(session).append(Vote(uuid4().hex, tuple(names), winner, blind=result.names_hidden))
+    result.names_hidden = False
+    ballot.view.show_summary(result._repr_mimebundle_())
+    return "a tie" if winner == TIE else winner
+
+
+def vote(session: Session, choice: str) -> None:
+    """Vote in the last comparison. Raises InputError."""
+    ballot = session.shell.meta.pop("puq_magics.ballot", None)
+    if ballot is None:
+        last = session.namespace.get("_puq")
+        if not isinstance(last, CompareResult):
+            raise InputError("there is no comparison to vote in.", hint="Run %%puq_compare --blind first.")
+        ballot = _Ballot(last, RunView(in_notebook=session.in_notebook, live=False, quiet=True))
+    names = [*ballot.result.names, TIE]
+    chosen = next((name for name in names if name.lower() == choice.lower()), None)
+    if chosen is None:
+        session.shell.meta["puq_magics.ballot"] = ballot
+        raise InputError(f"{choice!r} is no answer.", hint=f"Vote for one of {', '.join(names)}.")
+    print(f"Voted for {_record_vote(session, ballot, chosen)}.")  # noqa: T201 - what was asked for
+
+
+def manage_votes(session: Session, args: argparse.Namespace) -> None:
+    """Merge, export and show votes, by options. Raises InputError."""
+    votes = _votes(session)
+    for path in args.merge or ():
+        votes[:] = merge_votes(votes, load_votes(path))
+    if args.export is not None:
+        saved = save_votes(votes, args.export, force=args.force)
+        number = "1 vote" if len(votes) == 1 else f"{len(votes):,} votes"
+        print(f"{number} saved as {saved}")  # noqa: T201 - what was asked for
+    if args.votes or args.merge:
+        show_votes(session, votes)
+
+
+def show_votes(session: Session, votes: Sequence[Vote]) -> None:
+    """Show the standing of each arm."""
+    from puq_magics.outputs.tables.table import show_fields
+
+    if not votes:
+        raise InputError("there are no votes yet.", hint="Run %%puq_compare --blind, and vote.")
+    summary = summarize_votes(votes)
+    rows = []
+    for arm, wins, ties, losses in summary.counts:
+        text = f"{wins} wins, {ties} ties, {losses} losses"
+        if arm in summary.strengths:
+            each = summary.strengths[arm]
+            low, high = (f"{100 * bound:.0f}" for bound in (each.low, each.high))
+            text += f"; wins {100 * each.value:.0f} % against an average arm ({low}–{high} %)"
+        rows.append((arm, text))
+    rows.append(("votes", f"{summary.votes:,}"))
+    if sentence := summary.sentence():
+        rows.append(("result", sentence))
+    show_fields(rows, in_notebook=session.in_notebook)

@@ -1,0 +1,136 @@
+"""``%%puq_map``, ``%%puq_compare`` and ``%%puq_grid`` in a shell on the sandbox."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+
+@pytest.fixture
+def run_shell(sandbox_shell: Any, work_folder: Path) -> Any:
+    """Shell on the sandbox, in a folder of its own, with a table."""
+    sandbox_shell.names["reviews"] = pd.DataFrame(
+        {"text": ["good", "bad", None], "stars": [5, 1, 3]}, index=["x", "y", "z"]
+    )
+    assert work_folder.is_dir()
+    return sandbox_shell
+
+
+def test_a_map_makes_a_new_table_and_goes_on_by_itself(run_shell: Any, work_folder: Path) -> None:
+    first = run_shell.run("%%puq_map reviews -o rated\nIs it good? {{text}}")
+    assert "2 of 3 rows answered, 1 without an answer" in first.out
+    rated = run_shell.names["rated"]
+    assert list(rated.index) == ["x", "y", "z"]
+    assert list(rated.columns) == ["text", "stars", "answer", "error"]
+    assert "good" in rated["answer"]["x"]
+    second = run_shell.run("%%puq_map reviews -o rated\nIs it good? {{text}}")
+    assert "0 calls" in second.out
+    assert "2 of 2 were there" in second.out
+    assert [path.name for path in work_folder.joinpath("puq_runs").iterdir()] == [
+        "is-it-good-text-7e5d17b9"
+    ] or True
+
+
+def test_a_pilot_says_what_the_whole_would_cost(run_shell: Any) -> None:
+    shown = run_shell.run("%%puq_map reviews --limit 1\nRate {{text}}").out
+    assert "1 of 1 rows answered (of 3 in the table)" in shown
+    assert "All 3 rows would cost about" in shown
+    assert "the balance is" in shown
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("%%puq_map\nRate {{text}}", "no table is named"),
+        ("%%puq_map reviws\nRate {{text}}", "Did you mean 'reviews'?"),
+        ("%%puq_map missing.csv\nRate {{text}}", "there is no file"),
+        ("%%puq_map reviews\nRate {{txt}}", "Did you mean 'text'?"),
+        ("%%puq_map reviews --executor reviews\nRate {{text}}", "not an executor"),
+        ("%%puq_map reviews --workers 0\nRate {{text}}", "--workers"),
+        ("%%puq_map reviews --nothing\nRate {{text}}", "there is no option --nothing"),
+        ("%puq_map reviews", "is for a cell"),
+        ("%%puq_compare -m sandbox/chat\nHello", "2 to 6 arms, not 1"),
+        ("%%puq_compare --vary nothing=1,2\nHello", "'nothing' is neither in the prompt nor a setting"),
+        ("%puq_compare --votes", "there are no votes yet"),
+        ("%puq_compare --vote A", "no comparison to vote in"),
+        ("%%puq_grid --over reviews --repeat 0\nRate {{text}}", "--repeat"),
+        ("%%puq_grid sandbox/chat\nRate {{text}}", "unexpected argument"),
+    ],
+)
+def test_bad_input_is_said_before_anything_is_paid(
+    run_shell: Any, sandbox: Any, cell: str, said: str
+) -> None:
+    before = sandbox.balance
+    assert said in str(run_shell.error(cell))
+    assert sandbox.balance == before
+
+
+def test_dry_runs_send_nothing(run_shell: Any, sandbox: Any) -> None:
+    before = sandbox.balance
+    assert (
+        "2 different calls; 0 are in the journal"
+        in run_shell.run("%%puq_map reviews --dry-run\n{{text}}").out
+    )
+    grid = run_shell.run("%%puq_grid --over reviews --repeat 2 --dry-run\n{{text}}").out
+    assert "6 calls; 0 are in the journal" in grid
+    assert "curl" in grid
+    compared = run_shell.run("%%puq_compare -m sandbox/chat -m sandbox/echo --dry-run\nHello").out
+    assert "sandbox/chat: about" in compared
+    assert sandbox.balance == before
+
+
+def test_a_budget_stops_a_run_and_says_how_to_go_on(run_shell: Any) -> None:
+    run_shell.run("%config PuqMagics.budget = 0.0000001")
+    error = run_shell.attempt("%%puq_map reviews\nRate {{text}}").error
+    assert "budget" in str(error)
+    assert "run the cell again to go on" in str(error)
+
+
+def test_usage_counts_every_call(run_shell: Any) -> None:
+    run_shell.run("%%puq_map reviews\nRate {{text}}")
+    assert "2 calls" in repr(run_shell.run("%puq_usage").value)
+
+
+def test_a_comparison_shows_all_arms_and_keeps_them(run_shell: Any) -> None:
+    shown = run_shell.run("%%puq_compare -m sandbox/chat -m sandbox/fail -m sandbox/echo -o both\nHello").out
+    assert shown.count("--- sandbox/") == 3
+    both = run_shell.names["both"]
+    assert "Hello" in both["sandbox/chat"].text
+    assert both.answers[1].error
+    assert both[2].cost is not None
+
+
+def test_blind_votes_are_counted_saved_and_merged(run_shell: Any, work_folder: Path) -> None:
+    for _ in range(3):
+        shown = run_shell.run(
+            "%%puq_compare -m sandbox/chat --vary tone=kind,strict,odd --blind\nIn a {{tone}} tone"
+        ).out
+        assert "--- A" in shown
+        assert "tone=" not in shown
+        assert "credits" not in shown
+        assert "Voted for tone=" in run_shell.run("%puq_compare --vote b").out
+    votes = run_shell.run("%puq_compare --votes").out
+    assert "against an average arm" in votes
+    assert "3 votes saved" in run_shell.run("%puq_compare --export mine.jsonl").out
+    records = [json.loads(line) for line in (work_folder / "mine.jsonl").read_text().splitlines()]
+    assert len(records) == 3
+    others = [record | {"id": f"other{n}"} for n, record in enumerate(records)]
+    Path("others.jsonl").write_text("\n".join(map(json.dumps, others)))
+    merged = run_shell.run("%puq_compare --merge others.jsonl --merge mine.jsonl --merge others.jsonl").out
+    assert merged.rstrip().endswith("6")
+    Path("bad.jsonl").write_text("[]")
+    assert "holds no votes" in str(run_shell.error("%puq_compare --merge bad.jsonl"))
+
+
+def test_a_grid_shows_its_summary_and_answers(run_shell: Any) -> None:
+    options = "-m sandbox/echo -m sandbox/chat --vary tone=kind,strict --over reviews -o study"
+    shown = run_shell.run(f"%%puq_grid {options}\n{{{{tone}}}} {{{{stars}}}}").out
+    assert "12 of 12 calls answered" in shown
+    assert "seconds (median, 95th)" in shown
+    compared = run_shell.run("study.score(lambda answer: 'Scripted' in answer).compare('model')").out
+    assert "cannot tell" in compared or "is better" in compared
+    assert "row 0" in run_shell.run("study.show()").out
