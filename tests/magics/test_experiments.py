@@ -91,7 +91,7 @@ def test_a_budget_stops_a_run_and_says_how_to_go_on(run_shell: Any) -> None:
 
 
 def test_usage_counts_every_call(run_shell: Any) -> None:
-    run_shell.run("%%puq_map reviews\nRate {{text}}")
+    run_shell.run("%%puq_map reviews -m sandbox/chat\nRate {{text}}")
     assert "2 calls" in repr(run_shell.run("%puq_usage").value)
 
 

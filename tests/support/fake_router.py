@@ -139,4 +139,6 @@ def _read_request(file: Any) -> ReceivedRequest | None:
     while line := file.readline().decode().strip():
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
-    return ReceivedRequest(method, path, headers, file.read(int(headers.get("content-length", 0))))
+    length = int(headers.get("content-length", 0))
+    body = file.read(length)
+    return ReceivedRequest(method, path, headers, body) if len(body) == length else None  # a client that died
