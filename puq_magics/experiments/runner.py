@@ -31,14 +31,18 @@ _EVENT_INTERVAL = 0.2  # seconds between two events
 _STOP_TIMEOUT = 0.7  # seconds in which calls under way may end after an interrupt
 
 
+#: Releases what was reserved for a call.
+Release = Callable[[], None]
+
+
 class Meter(Protocol):
     """Knows what calls cost, and what may be spent; called from several threads."""
 
-    def reserve(self, spec: CallSpec) -> float:
-        """Reserve the estimated cost of a call, in credits. Raises PuqError for one too many, which ends the run."""
+    def reserve(self, spec: CallSpec) -> Release:
+        """Reserve the estimated cost of a call. Raises PuqError for one too many, which ends the run."""
 
-    def record(self, spec: CallSpec, outcome: CallOutcome, reserved: float, error: PuqError | None) -> None:
-        """Record a call that has ended, and set its cost."""
+    def record(self, spec: CallSpec, outcome: CallOutcome, error: PuqError | None) -> None:
+        """Record a call that has ended, and set its cost; what was reserved is released afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,28 +171,29 @@ class Run:
     def _work(self, asker: Asker) -> None:
         """Make calls in this thread until there are none."""
         while (call := self._reserve_next()) is not None:
-            spec, reserved = call
-            self._settle(spec, reserved, *asker.ask(spec))
+            spec, release = call
+            self._settle(spec, release, *asker.ask(spec))
 
-    def _reserve_next(self) -> tuple[CallSpec, float] | None:
-        """Return the next call, and the credits reserved for it; None at the end of the run."""
+    def _reserve_next(self) -> tuple[CallSpec, Release] | None:
+        """Return the next call, and what releases its reserved cost; None at the end of the run."""
         while (spec := self._take()) is not None:
             if (problem := self._unavailable.get(spec.model)) is not None:
                 self._finished.put(CallOutcome(spec.key, spec.model, error=problem.message, is_final=False))
                 continue
             try:
-                return spec, 0.0 if self.meter is None else self.meter.reserve(spec)
+                return spec, _nothing if self.meter is None else self.meter.reserve(spec)
             except PuqError as error:
                 self._stop(error)
                 break
         return None
 
     def _settle(
-        self, spec: CallSpec, reserved: float, outcome: CallOutcome, problem: PuqError | None
+        self, spec: CallSpec, release: Release, outcome: CallOutcome, problem: PuqError | None
     ) -> None:
         """Record a call that has ended, and hand it to the journal."""
         if self.meter is not None:
-            self.meter.record(spec, outcome, reserved, problem)
+            self.meter.record(spec, outcome, problem)
+        release()
         self._judge(spec, problem)
         if outcome.attempts:
             self._finished.put(outcome)
@@ -196,7 +201,7 @@ class Run:
     def _dispatch(self, executor: Executor, lease: Lease) -> None:
         """Make the calls by leases; twice as many as run are submitted, so that no worker waits."""
         size = lease_size(executor, self.workers)
-        leases: dict[Future[list[Ended]], list[tuple[CallSpec, float]]] = {}
+        leases: dict[Future[list[Ended]], list[tuple[CallSpec, Release]]] = {}
         losses = Counter[str]()
         while True:
             while len(leases) < 2 * max(1, self.workers // size) and (calls := self._reserve_calls(size)):
@@ -209,26 +214,25 @@ class Run:
             for future in wait(leases, return_when=FIRST_COMPLETED).done:
                 self._settle_lease(future, leases.pop(future), losses)
 
-    def _reserve_calls(self, size: int) -> list[tuple[CallSpec, float]]:
-        calls: list[tuple[CallSpec, float]] = []
+    def _reserve_calls(self, size: int) -> list[tuple[CallSpec, Release]]:
+        calls: list[tuple[CallSpec, Release]] = []
         while len(calls) < size and (call := self._reserve_next()) is not None:
             self.journal.record_started(call[0].key)
             calls.append(call)
         return calls
 
     def _settle_lease(
-        self, future: Future[list[Ended]], calls: Sequence[tuple[CallSpec, float]], losses: Counter[str]
+        self, future: Future[list[Ended]], calls: Sequence[tuple[CallSpec, Release]], losses: Counter[str]
     ) -> None:
         """Record the calls of a lease; those of one that was lost with its worker are made again."""
         error = None if future.cancelled() else future.exception()
         if error is None and not future.cancelled():
-            for (spec, reserved), ended in zip(calls, future.result(), strict=True):
-                self._settle(spec, reserved, *ended)
+            for (spec, release), ended in zip(calls, future.result(), strict=True):
+                self._settle(spec, release, *ended)
             return
-        for spec, reserved in calls:
+        for spec, release in calls:
             losses[spec.key] += 1
-            if self.meter is not None:
-                self.meter.record(spec, CallOutcome(spec.key, spec.model), reserved, None)
+            release()
             self._waiting.append(spec)
         if isinstance(error, PuqError):
             self._stop(error)
@@ -305,3 +309,7 @@ class Run:
             cost=(before.cost or 0.0) + sum(costs) if costs else before.cost,
             seconds=monotonic() - self._started_at,
         )
+
+
+def _nothing() -> None:
+    """Release nothing."""

@@ -133,7 +133,7 @@ DRY_RUN = flag(
 )
 FULL = flag("--full", group="Request", help="with --dry-run: show the whole curl line")
 OVER_BUDGET = flag(
-    "--over-budget", group="Request", help="make this call even if it exceeds PuqMagics.budget"
+    "--over-budget", group="Request", help="make the calls of this cell even if they exceed PuqMagics.budget"
 )
 SAVE = option("--save", metavar="PATH", completes="path", group="Result", help="save the result to this file")
 FORCE = flag("--force", group="Result", help="allow --save to replace a file")
@@ -316,9 +316,11 @@ MAP_COMMAND = CommandLine(
     OUT,
     QUIET,
     DRY_RUN,
+    OVER_BUDGET,
     PARAM,
     argument="path or variable",
     operand="FRAME",
+    body="PROMPT",
 )
 MODELS = option(
     "-m",
@@ -358,6 +360,7 @@ COMPARE_COMMAND = CommandLine(
     OUT,
     QUIET,
     DRY_RUN,
+    OVER_BUDGET,
     PARAM,
     operand="PROMPT",
 )
@@ -387,7 +390,9 @@ GRID_COMMAND = CommandLine(
     OUT,
     QUIET,
     DRY_RUN,
+    OVER_BUDGET,
     PARAM,
+    body="PROMPT",
 )
 CHATS_COMMAND = CommandLine(
     option("--fork", metavar="NEW", group="Change", help="copy the conversation to a new one of this name"),
@@ -679,10 +684,10 @@ class PuqCommands(Magics):
 
         For example:
 
-            %%puq_grid -m openai/gpt-4o -m openai/gpt-4o-mini --over reviews -o study
+            %%puq_grid -m openai/gpt-4o -m openai/gpt-5 --over reviews -o study
             Is this review positive? Answer yes or no. {{text}}
 
-            %%puq_grid --vary style=terse,florid --vary temperature=0,1 --repeat 5 -o study
+            %%puq_grid --vary style=terse,florid --vary temperature=0,1 --repeat 5
             Describe the sea in a {{style}} style.
 
             %%puq_grid --over reviews --vary tone=kind,strict --dry-run

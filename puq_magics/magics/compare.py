@@ -112,10 +112,10 @@ class _Arm:
     view: ArmView
     is_done: bool = field(default=False, init=False)
 
-    def run(self, session: Session) -> None:
+    def run(self, session: Session, over_budget: bool) -> None:
         """Make the call; for a thread of its own."""
         try:
-            self.answer.result = run_call(session, self.call, self.view)
+            self.answer.result = run_call(session, self.call, self.view, over_budget=over_budget)
         except Interrupted as interrupt:
             if isinstance(interrupt.result, ChatResult):
                 self.answer.result = interrupt.result
@@ -146,7 +146,7 @@ def compare(
     result = CompareResult([arm.answer for arm in arms], names_hidden=args.blind)
     session.router()  # raises what is wrong before any thread starts
     view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
-    interrupted = _run(session, arms, result, view, stop)
+    interrupted = _run(session, arms, result, view, stop, over_budget=args.over_budget)
     session.store_result(result, args.out)
     view.show_summary(result._repr_mimebundle_())
     session.mark_displayed(result, is_quiet=args.quiet)
@@ -158,11 +158,18 @@ def compare(
 
 
 def _run(
-    session: Session, arms: Sequence[_Arm], result: CompareResult, view: RunView, stop: threading.Event
+    session: Session,
+    arms: Sequence[_Arm],
+    result: CompareResult,
+    view: RunView,
+    stop: threading.Event,
+    *,
+    over_budget: bool,
 ) -> bool:
     """Run all arms, and show what has come; return whether the user interrupted."""
     threads = [
-        threading.Thread(target=arm.run, args=(session,), name="puq-compare", daemon=True) for arm in arms
+        threading.Thread(target=arm.run, args=(session, over_budget), name="puq-compare", daemon=True)
+        for arm in arms
     ]
     try:
         for thread in threads:

@@ -151,7 +151,7 @@ def _run(
         executor=executor,
         get_key=get_key,
         fresh=args.fresh,
-        meter=SessionMeter(session, account, router.address.host),
+        meter=SessionMeter(session, account, router.address.host, over_budget=args.over_budget),
         on_interrupt=partial.append,
     )
 

@@ -147,7 +147,7 @@ class _MapRun:
                 workers=args.workers,
                 executor=self.executor,
                 get_key=self.get_key,
-                meter=SessionMeter(session, account, router.address.host),
+                meter=SessionMeter(session, account, router.address.host, over_budget=args.over_budget),
                 on_event=show,
                 repeat=repeat,
                 on_interrupt=partial.append,

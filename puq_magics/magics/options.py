@@ -134,17 +134,19 @@ class CommandLine:
     """The options of one magic: a decorator for its function, and the parser of its lines.
 
     ``argument`` is the kind of completions for an argument that is no option, and ``repeats`` allows several.
-    ``operand`` is the help page's name for what follows the options, such as ``PROMPT``.
+    ``operand`` is the help page's name for what follows the options, such as ``PROMPT``, and ``body`` that of the
+    cell's body if the magic is for cells alone.
     """
 
     def __init__(
-        self, *options: Option, argument: str = "", repeats: bool = False, operand: str = ""
+        self, *options: Option, argument: str = "", repeats: bool = False, operand: str = "", body: str = ""
     ) -> None:
         #: The options, as declared.
         self.options = options
         self.argument = argument
         self.repeats = repeats
         self.operand = operand
+        self.body = body
         self.by_flag = {flag: opt for opt in options for flag in opt.flags}
         self._function: Any = None
         self._has_cell = False
@@ -183,6 +185,8 @@ class CommandLine:
 
     def _usage(self) -> str:
         options = " [options]" if self.options else ""
+        if self.body:
+            return f"Usage:\n\n  %%{self._name}{options} {self.operand}".rstrip() + f"\n  {self.body}"
         usage = f"Usage:\n\n  %{self._name}{options} {self.operand}".rstrip()
         if self._has_cell:
             usage += f"\n\n  %%{self._name} [MODEL]{options}\n  {self.operand}"

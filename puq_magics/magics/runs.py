@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
@@ -36,28 +37,31 @@ class RunInterrupted(KeyboardInterrupt):
 class SessionMeter:
     """Reserves and records the costs of a run's calls; called from several threads."""
 
-    def __init__(self, session: Session, account: Account, host: str) -> None:
+    def __init__(self, session: Session, account: Account, host: str, *, over_budget: bool = False) -> None:
         self._session = session
         self._account = account
         self._host = host
+        self._over_budget = over_budget
         self._cell = str(session.conversations.cell_number or "")
         self._lock = Lock()
         self._looked_at = 0.0
 
-    def reserve(self, spec: CallSpec) -> float:
-        """Reserve the estimated cost of a call, in credits. Raises BudgetError."""
-        if self._session.settings.budget is None:
-            return 0.0
-        with self._lock:
-            refresh = monotonic() - self._looked_at > _BALANCE_INTERVAL
-            if refresh:
-                self._looked_at = monotonic()
-            return self._account.reserve(call_info(spec), refresh=refresh)
+    def reserve(self, spec: CallSpec) -> Callable[[], None]:
+        """Reserve the estimated cost of a call, and return what releases it. Raises BudgetError."""
+        reservation = ExitStack()
+        if self._session.settings.budget is not None:
+            with self._lock:
+                refresh = monotonic() - self._looked_at > _BALANCE_INTERVAL
+                if refresh:
+                    self._looked_at = monotonic()
+                reservation.enter_context(
+                    self._account.reserve(call_info(spec), over_budget=self._over_budget, refresh=refresh)
+                )
+        return reservation.close
 
-    def record(self, spec: CallSpec, outcome: CallOutcome, reserved: float, error: PuqError | None) -> None:
+    def record(self, spec: CallSpec, outcome: CallOutcome, error: PuqError | None) -> None:
         """Record a call that has ended, and set its cost."""
         info = call_info(spec)
-        self._account.costs.release(reserved)
         usage = usage_or_estimate(outcome.usage, info.prompt_tokens, outcome.text)
         if outcome.text:
             if outcome.cost is None:

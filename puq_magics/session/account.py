@@ -68,13 +68,17 @@ class Account:
         self.last_balance = None
 
     @contextmanager
-    def reserve(self, info: CallInfo, *, over_budget: bool = False) -> Iterator[None]:
-        """Reserve the estimated cost of a call while it runs. Raises BudgetError, unless ``over_budget``."""
+    def reserve(self, info: CallInfo, *, over_budget: bool = False, refresh: bool = True) -> Iterator[None]:
+        """Reserve the estimated cost of a call while it runs. Raises BudgetError, unless ``over_budget``.
+
+        With ``refresh`` the balance is fetched first.
+        """
         budget = self._settings.budget
         if budget is None:
             yield
             return
-        self._refresh_balance()
+        if refresh:
+            self._refresh_balance()
         if not self.model_list.cached:
             self.model_list.fetch_in_background()
             self.model_list.wait()  # soon: a look in the background is a quick one, and not repeated at once
