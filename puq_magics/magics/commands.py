@@ -650,13 +650,13 @@ class PuqCommands(Magics):
 
         For example:
 
-            %%puq_compare -m openai/gpt-4o -m anthropic/claude-sonnet-4 -o answers
+            %%puq_compare -m sandbox/chat -m sandbox/short -o answers
             Explain entropy to a child.
 
             %%puq_compare --vary style=terse,florid --blind
             Describe the sea in a {{style}} style.
 
-            %puq_compare --votes
+            %puq_compare --vote A
 
         Arms are models (-m, repeated) and values of --vary: of a name in the prompt, or of a setting such as
         temperature. With --blind the names are hidden until you vote; --votes shows all votes of the session, and
@@ -684,7 +684,7 @@ class PuqCommands(Magics):
 
         For example:
 
-            %%puq_grid -m openai/gpt-4o -m openai/gpt-5 --over reviews -o study
+            %%puq_grid -m sandbox/chat -m sandbox/short --over reviews -o study
             Is this review positive? Answer yes or no. {{text}}
 
             %%puq_grid --vary style=terse,florid --vary temperature=0,1 --repeat 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
@@ -77,6 +78,9 @@ _SETUP = {
         ("puq_image", 3),
         ("puq_speak", 3),
         ("puq_transcribe", 3),
+        ("puq_map", 3),
+        ("puq_compare", 3),
+        ("puq_grid", 3),
         ("puq_fix", 3),
         ("puq_chats", 3),
         ("puq_models", 3),
@@ -91,7 +95,9 @@ def test_the_examples_of_a_help_page_run(
     media_shell: Any, getpass_answers: list[str], monkeypatch: pytest.MonkeyPatch, magic: str, count: int
 ) -> None:
     getpass_answers += ["a-key-of-20-characters"] * count
-    media_shell.names.update(topic="entropy", month="May")
+    reviews = [{"text": "A fine film."}, {"text": "Too long."}]
+    media_shell.names.update(topic="entropy", month="May", reviews=reviews)
+    Path("reviews.csv").write_text("text\nA fine film.\nToo long.\n")
     monkeypatch.setattr(type(media_shell.session), "in_notebook", True)  # for the chooser
     media_shell.attempt(_SETUP.get(magic, ""))
     page = help_page(media_shell, magic)
