@@ -39,6 +39,10 @@ class Person:
     name: str
     age: int
 """
+REVIEWS = """\
+import pandas as pd
+texts = ["A fine film.", "Too long.", None, "I laughed, I cried.", "Not for me.", "Again!", "Dull.", "A gem."]
+reviews = pd.DataFrame({"text": texts, "stars": [5, 2, 3, 5, 2, 5, 1, 4]})"""
 RICH = "Explain what a notebook cell is, with a table, some code and a formula."
 
 
@@ -76,6 +80,29 @@ SURFACES: dict[str, Surface] = {
         "%puq_chat -f text A sentence about {{topic}}",
     ),
     "dry-run": shown(f"%puq_chat --dry-run -s 'Be brief.' -t 0 {RICH} It is about {{{{topic}}}}."),
+    "map": shown(
+        REVIEWS,
+        '%%puq_map reviews --schema "mood good|bad, score int" -o rated\nRate this review: {{text}}',
+        "rated.head(3)",
+        "%%puq_map reviews --limit 3\nSummarize: {{text}} {{stars}}",
+        "%%puq_map reviews --dry-run\nSummarize: {{text}}",
+    ),
+    "compare": shown(
+        "%%puq_compare -m sandbox/tour -m sandbox/short -m sandbox/fail -o both\nWhat is a cell?"
+    ),
+    "compare-blind": shown(
+        "%%puq_compare --vary style=terse,florid --blind\nDescribe the sea in a {{style}} style.",
+        "%puq_compare --vote A",
+        "%puq_compare --votes",
+    ),
+    "grid": shown(
+        REVIEWS,
+        "%%puq_grid -m sandbox/chat -m sandbox/short --vary tone=kind,strict --over reviews -o study\n"
+        "{{tone}}: {{text}}",
+        "study.score(lambda answer: len(answer) % 2 == 0)",
+        "study.show(3)",
+        "print(study.compare('model'))",
+    ),
     "image": shown("%puq_image A red kite over green hills"),
     "images-2": shown("%puq_image -n 2 --size 1536x1024 A red kite over green hills"),
     "images-4": shown("%puq_image -n 4 A red kite over green hills"),
@@ -107,6 +134,17 @@ SURFACES: dict[str, Surface] = {
     "completion-voices": Surface(("",), tab="%puq_speak --voice "),
     "completion-variables": Surface(("",), tab="%%puq_chat\nTell me of {{"),
     "stream": Surface(("%puq_sandbox --pace 40", "%%puq_chat sandbox/tour\nA tour."), until="Lists"),
+    "map-running": Surface(
+        (
+            f"%puq_sandbox --pace 8\n{REVIEWS}",
+            "%%puq_map reviews --workers 1\nIs this {{text}} any good? {{stars}}",
+        ),
+        until="left",
+    ),
+    "compare-running": Surface(
+        ("%puq_sandbox --pace 12", "%%puq_compare -m sandbox/tour -m sandbox/short\nWhat is a cell?"),
+        until="Lists",
+    ),
     "stall": Surface(("%puq_sandbox --pace 0", "%puq_chat -m sandbox/stall hello"), until="without a word"),
     "waiting": Surface((SILENT_ROUTER, "%puq_chat -m some/model hello"), until="Waiting"),
     "waiting-image": Surface(("%puq_image -m some/image -n 4 hello",), until=" s"),
