@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.experiments.statistics import PairedTest, holm, paired_test
+from puq_magics.experiments.statistics import PairedTest, count_outcomes, holm, paired_test
 
 _ALPHA = 0.05
 
@@ -32,7 +32,7 @@ class Pair:
         test, difference = self.test, self.test.difference
         better, worse = (self.b, self.a) if difference.value > 0 else (self.a, self.b)
         wins, losses = (test.wins, test.losses) if better is self.b else (test.losses, test.wins)
-        counts = f"{test.rows:,} rows: {wins} wins, {test.ties} ties, {losses} losses of {better}"
+        counts = f"{test.rows:,} rows: {count_outcomes(wins, test.ties, losses)} of {better}"
         if self.is_clear:
             bounds = sorted(abs(bound) for bound in (difference.low, difference.high))
             low, high = bounds if difference.low * difference.high > 0 else (0.0, bounds[1])

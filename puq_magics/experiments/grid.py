@@ -17,11 +17,11 @@ from puq_magics.core.errors import ConfigurationError, InputError, MissingVariab
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder
 from puq_magics.experiments.comparison import Comparison, RepeatAgreement, compare_arms, repeat_agreement
-from puq_magics.experiments.frames import Frame, read_frame
+from puq_magics.experiments.frames import Frame, is_blank, read_frame
 from puq_magics.experiments.journal import Journal
 from puq_magics.experiments.judging import AskAll, Judgement, find_contests, judge_contests
 from puq_magics.experiments.leases import GetKey
-from puq_magics.experiments.mapping import ANSWER, ERROR, ROW, journal_folder
+from puq_magics.experiments.mapping import ANSWER, ERROR, NO_VALUE, NOT_ASKED, ROW, journal_folder
 from puq_magics.experiments.runner import Meter, OnEvent, Run, RunProgress
 from puq_magics.experiments.statistics import bootstrap_mean, quantiles, wilson_interval
 from puq_magics.prompts.schema.schema import Schema
@@ -50,7 +50,8 @@ class Cell:
     #: Position of the row in the table; 0 without one.
     row: int
     repeat: int
-    spec: CallSpec
+    #: The call; None for a row without a value in the columns of the prompt.
+    spec: CallSpec | None
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,12 @@ class Grid:
         head = [{"role": "system", "content": self.system}] if self.system else []
         cells = []
         for repeat, row in product(range(self.repeat), rows):
-            values = {} if frame is None else {name: column[row] for name, column in frame.columns.items()}
+            values = {} if frame is None else frame.row(row)
+            used = [value for name, value in values.items() if name in prompt.names]
+            if used and all(map(is_blank, used)):
+                cells += [Cell(arm, row, repeat, None) for arm in arms]
+                continue
+            values = {name: "" if is_blank(value) else value for name, value in values.items()}
             for arm, builder in zip(arms, builders, strict=True):
                 text = prompt.fill({**self.variables, ROW: values, **values, **arm}).text
                 spec = builder.build([*head, {"role": "user", "content": text}], repeat)
@@ -180,7 +186,7 @@ class Grid:
         plan = {"template": self.template, "models": list(self.models), "vary": dict(self.vary)}
         journal = Journal(folder, plan, fresh=fresh)
         run = Run(
-            [cell.spec for cell in cells],
+            [cell.spec for cell in cells if cell.spec is not None],
             router,
             journal,
             schema=self.schema,
@@ -236,8 +242,11 @@ class GridResult:
         notes: Sequence[str],
     ) -> GridResult:
         """Return the table of calls in the order of the plan."""
-        records = [_record(cell, outcomes.get(cell.spec.key), grid.schema) for cell in cells]
-        tasks = [str(cell.spec.messages[-1]["content"]) for cell in cells]
+        records = [
+            _record(cell, None if cell.spec is None else outcomes.get(cell.spec.key), grid.schema)
+            for cell in cells
+        ]
+        tasks = ["" if cell.spec is None else str(cell.spec.messages[-1]["content"]) for cell in cells]
         return cls(grid, records, progress, journal, notes, tasks)
 
     @property
@@ -417,7 +426,8 @@ def _record(cell: Cell, outcome: CallOutcome | None, schema: Schema | None) -> R
     record[ANSWER] = None if failed or outcome is None else outcome.text
     if schema is not None:
         record["data"] = None if failed or outcome is None else outcome.data
-    record[ERROR] = "not asked yet" if outcome is None else outcome.error or None
+    missing = NO_VALUE if cell.spec is None else NOT_ASKED
+    record[ERROR] = missing if outcome is None else outcome.error or None
     for name in ("seconds", "prompt_tokens", "completion_tokens", "cost", "attempts", "finish_reason"):
         record[name] = None if outcome is None else getattr(outcome, name)
     return record

@@ -10,7 +10,13 @@ from typing import Any
 
 from puq_magics.core.errors import InputError
 from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder
-from puq_magics.experiments.statistics import Interval, bradley_terry, mcnemar_p, wilson_interval
+from puq_magics.experiments.statistics import (
+    Interval,
+    bradley_terry,
+    count_outcomes,
+    mcnemar_p,
+    wilson_interval,
+)
 from puq_magics.prompts.schema.schema import Schema
 
 VERDICT = Schema.from_spec("winner A|B|tie")
@@ -94,7 +100,7 @@ class Judgement:
     def _pair_sentence(self, a: Any, b: Any) -> str:
         shares = [v.share for v in self.verdicts if (v.a, v.b) == (a, b)]
         wins, losses = sum(share > 0.5 for share in shares), sum(share < 0.5 for share in shares)
-        counts = f"{max(wins, losses)} wins, {len(shares) - wins - losses} ties, {min(wins, losses)} losses"
+        counts = count_outcomes(max(wins, losses), len(shares) - wins - losses, min(wins, losses))
         better, worse = (a, b) if wins >= losses else (b, a)
         p = mcnemar_p(wins, losses)
         if p < 0.05:

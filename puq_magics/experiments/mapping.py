@@ -26,6 +26,7 @@ from puq_magics.prompts.template import MAX_VALUE_CHARS, PromptTemplate
 #: Name of the variable that is the whole row, for columns whose names are not identifiers.
 ROW = "row"
 ANSWER, ERROR = "answer", "error"
+NO_VALUE, NOT_ASKED = "no value in the columns of the prompt", "not asked yet"
 _RUNS_FOLDER = "puq_runs"
 _DETAILS = ("attempts", "seconds", "prompt_tokens", "completion_tokens", "cost", "model", "finish_reason")
 
@@ -245,7 +246,7 @@ class MapResult:
     def _error(self, number: int, outcome: CallOutcome | None) -> str | None:
         if outcome is not None:
             return outcome.error or None
-        return "no value in the columns of the prompt" if self.plan.specs[number] is None else "not asked yet"
+        return NO_VALUE if self.plan.specs[number] is None else NOT_ASKED
 
 
 def map_rows(

@@ -152,6 +152,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def count_outcomes(wins: int, ties: int, losses: int) -> str:
+    """Return the counts as a text.
+
+    >>> count_outcomes(2, 1, 0)
+    '2 wins, 1 tie, 0 losses'
+    """
+    named = ((wins, "win", "wins"), (ties, "tie", "ties"), (losses, "loss", "losses"))
+    return ", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in named)
+
+
 Votes = Sequence[tuple[str, str, float]]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from puq_magics.core.errors import InputError
 from puq_magics.core.files import expand_path, read_error, save_text
-from puq_magics.experiments.statistics import Interval, bradley_terry, mcnemar_p
+from puq_magics.experiments.statistics import Interval, bradley_terry, count_outcomes, mcnemar_p
 
 _MAX_VOTES = 100_000
 TIE = "tie"
@@ -53,7 +53,7 @@ class VoteSummary:
         p = mcnemar_p(wins, losses)
         better, worse = (a, b) if wins > losses else (b, a)
         said = f"{better} is preferred to {worse}" if p < 0.05 else f"cannot tell {a} and {b} apart"
-        return f"{said}: {max(wins, losses)} wins, {ties} ties, {min(wins, losses)} losses (p = {p:.2g})."
+        return f"{said}: {count_outcomes(max(wins, losses), ties, min(wins, losses))} (p = {p:.2g})."
 
 
 def summarize_votes(votes: Sequence[Vote]) -> VoteSummary:

@@ -16,6 +16,7 @@ from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.experiments.grid import PARAMETERS, parse_vary
+from puq_magics.experiments.statistics import count_outcomes
 from puq_magics.experiments.voting import (
     TIE,
     Vote,
@@ -268,6 +269,7 @@ class _Ballot:
 
     result: CompareResult
     view: RunView
+    is_closed: bool = False
 
 
 def _votes(session: Session) -> list[Vote]:
@@ -291,6 +293,9 @@ def _offer_vote(session: Session, result: CompareResult, view: RunView) -> None:
 def _record_vote(session: Session, ballot: _Ballot, choice: str) -> str:
     """Record a vote, show the names, and return what was voted for."""
     result = ballot.result
+    if ballot.is_closed:
+        raise InputError("this comparison has its vote already.", hint="Run its cell again to vote again.")
+    ballot.is_closed = True
     names = [answer.name for answer in result.answers]
     winner = TIE if choice == TIE else names[result.names.index(choice)]
     _votes(session).append(Vote(uuid4().hex, tuple(names), winner, blind=result.names_hidden))
@@ -337,7 +342,7 @@ def show_votes(session: Session, votes: Sequence[Vote]) -> None:
     summary = summarize_votes(votes)
     rows = []
     for arm, wins, ties, losses in summary.counts:
-        text = f"{wins} wins, {ties} ties, {losses} losses"
+        text = count_outcomes(wins, ties, losses)
         if arm in summary.strengths:
             each = summary.strengths[arm]
             low, high = (f"{100 * bound:.0f}" for bound in (each.low, each.high))

@@ -185,7 +185,7 @@ def _run(
 def _show_dry_run(session: Session, grid: Grid, folder: Path, fresh: bool) -> None:
     """Print the number of calls, those that are there, and an estimate."""
     cells = grid.plan()
-    specs = {cell.spec.key: cell.spec for cell in cells}
+    specs = {cell.spec.key: cell.spec for cell in cells if cell.spec is not None}
     kept = {} if fresh else read_outcomes(folder)
     waiting = [spec for key, spec in specs.items() if key not in kept]
     costs = [session.account().estimate(call_info(spec)).cost for spec in waiting]

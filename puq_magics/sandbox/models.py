@@ -106,6 +106,10 @@ _MODELS: Final = (
     _chat("stall", 0.15, 0.60, "a few words, then keep-alives and no more text"),
     _chat("silence", 0.15, 0.60, "a few words, then not a single byte more"),
     _chat("fail", 0.15, 0.60, "a few words, then an error in mid-answer"),
+    _chat("clever", 2.50, 10.00, "does sums, and is right nine times in ten"),
+    _chat("guesser", 0.10, 0.40, "does sums, and is right one time in two"),
+    _chat("slow", 0.50, 2.00, "does sums, always right, after many words"),
+    _chat("moody", 0.10, 0.40, "does sums, and fails one time in four"),
     replace(
         _chat("forbidden", 15.00, 75.00, ""),
         description="Listed, but not granted to this key: always answers 403.",

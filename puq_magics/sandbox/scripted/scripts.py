@@ -7,7 +7,9 @@ is cut. If JSON is requested, the answer is JSON generated from the request; a c
 from __future__ import annotations
 
 import json
+import random
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -265,6 +267,44 @@ def fail(_request: ChatRequest) -> Iterator[Action]:
     yield StreamFailure("The scripted model failed in mid-answer, as sandbox/fail always does")
 
 
+_SUM = re.compile(r"(\d{1,9})\s*\+\s*(\d{1,9})")
+
+
+def _sum_answer(request: ChatRequest, rights: int) -> Iterator[Action]:
+    """Answer a sum such as ``17 + 25``; right for ``rights`` of ten prompts, always the same ones."""
+    question = request.last_user_message.text
+    asked = _SUM.search(question)
+    if asked is None:
+        yield Content(f"{NOTICE}I do sums alone, such as 17 + 25.")
+        return
+    chance = zlib.crc32(f"{rights} {question}".encode("utf-8", "replace")) % 10
+    yield Content(f"{NOTICE}**{int(asked[1]) + int(asked[2]) + (chance >= rights)}**")
+
+
+def clever(request: ChatRequest) -> Iterator[Action]:
+    """A sum, right nine times in ten."""
+    yield from _sum_answer(request, 9)
+
+
+def guesser(request: ChatRequest) -> Iterator[Action]:
+    """A sum, right one time in two."""
+    yield from _sum_answer(request, 5)
+
+
+def slow(request: ChatRequest) -> Iterator[Action]:
+    """A sum, always right, after many words."""
+    yield from _sum_answer(request, 10)
+    yield Content(f"\n\nLet me check that again. {'I count, and carry one. ' * 20}It is right.")
+
+
+def moody(request: ChatRequest) -> Iterator[Action]:
+    """A sum, or an error one time in four."""
+    if random.random() < 0.25:  # noqa: S311 - not for secrets
+        yield StreamFailure("The scripted model fails one time in four, and did now")
+    else:
+        yield from _sum_answer(request, 10)
+
+
 def _with_formats(script: Script) -> Script:
     """The script, but for a request that asks for JSON or HTML: that gets it, and nothing else."""
 
@@ -285,7 +325,7 @@ SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
     {
         **{
             f"sandbox/{script.__name__}": partial(continue_answer, _with_formats(script))
-            for script in (chat, short, think)
+            for script in (chat, short, think, clever, guesser, slow, moody)
         },
         **{
             f"sandbox/{script.__name__}": partial(continue_answer, script)
