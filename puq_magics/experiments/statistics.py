@@ -100,7 +100,7 @@ class PairedTest:
     wins: int
     ties: int
     losses: int
-    #: True if the values are yes and no.
+    #: True if the values are rates, from 0 to 1.
     is_rate: bool
     #: Rows after which such a difference would show in four of five studies; None if there is no difference.
     rows_needed: int | None
@@ -118,8 +118,8 @@ def paired_test(pairs: Sequence[tuple[float, float]]) -> PairedTest:
     """
     differences = [b - a for a, b in pairs]
     wins, losses = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
-    is_rate = all(value in (0, 1) for pair in pairs for value in pair)
-    if is_rate:
+    values = [value for pair in pairs for value in pair]
+    if all(value in (0, 1) for value in values):
         p, difference = mcnemar_p(wins, losses), paired_rate_difference(wins, losses, len(pairs))
     else:
         difference = bootstrap_mean(differences)
@@ -128,6 +128,7 @@ def paired_test(pairs: Sequence[tuple[float, float]]) -> PairedTest:
         above = sum(mean >= 0 for mean in means) / len(means)
         p = min(1.0, max(2 * min(below, above), 1 / len(means)))
     ties = len(pairs) - wins - losses
+    is_rate = all(0 <= value <= 1 for value in values)
     return PairedTest(difference, p, wins, ties, losses, is_rate, _rows_needed(differences))
 
 

@@ -19,6 +19,7 @@ from puq_magics.magics.runs import (
     RunInterrupted,
     SessionMeter,
     call_info,
+    count_calls,
     find_executor,
     format_progress,
     format_seconds,
@@ -50,7 +51,7 @@ class GridAnswers(DisplayOnce, GridResult):
         head = f"{len(self.records) - failed:,} of {len(self.records):,} calls answered"
         header, rows = summary_table(self.summary(), self.factors)
         progress = self.progress
-        facts = [f"{progress.done - progress.from_journal:,} calls"]
+        facts = [count_calls(progress.done - progress.from_journal)]
         if progress.from_journal:
             facts.append(f"{progress.from_journal:,} of {progress.total:,} were there")
         if progress.cost is not None:

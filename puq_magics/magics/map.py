@@ -20,6 +20,7 @@ from puq_magics.magics.runs import (
     RunInterrupted,
     SessionMeter,
     call_info,
+    count_calls,
     find_executor,
     format_progress,
     format_seconds,
@@ -76,7 +77,7 @@ class MapAnswers(DisplayOnce, MapResult):
     def _footer(self) -> Footer:
         progress = self.progress
         made = progress.done - progress.from_journal
-        facts = [self.plan.model, f"{made:,} calls"]
+        facts = [self.plan.model, count_calls(made)]
         if progress.from_journal:
             facts.append(f"{progress.from_journal:,} of {progress.total:,} were there")
         if self.cost is not None:

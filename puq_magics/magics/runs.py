@@ -144,6 +144,11 @@ def format_progress(progress: RunProgress, limit_is_lowered: bool = False) -> st
     return " · ".join(facts)
 
 
+def count_calls(number: int) -> str:
+    """Return the number of calls as a text."""
+    return "1 call" if number == 1 else f"{number:,} calls"
+
+
 def format_seconds(seconds: float) -> str:
     """Return a duration for people: ``8 s``, ``3 min``, ``2 h 5 min``."""
     if seconds < 90:
