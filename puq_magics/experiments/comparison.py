@@ -13,12 +13,17 @@ from puq_magics.experiments.statistics import PairedTest, count_outcomes, holm, 
 _ALPHA = 0.05
 
 
+def arm_name(factor: str, level: Any) -> str:
+    """Return a level for reading: a model by its name, others with their factor, as in ``temperature=0``."""
+    return str(level) if factor == "model" else f"{factor}={level}"
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two arms, compared on the rows that both have: ``b`` minus ``a``."""
 
-    a: Any
-    b: Any
+    a: str
+    b: str
     test: PairedTest
     #: The p-value, with Holm's correction over all pairs.
     p: float
@@ -31,7 +36,7 @@ class Pair:
     def __str__(self) -> str:
         test, difference = self.test, self.test.difference
         better, worse = (self.b, self.a) if difference.value > 0 else (self.a, self.b)
-        wins, losses = (test.wins, test.losses) if better is self.b else (test.losses, test.wins)
+        wins, losses = (test.wins, test.losses) if better == self.b else (test.losses, test.wins)
         counts = f"{test.rows:,} rows: {count_outcomes(wins, test.ties, losses)} of {better}"
         if self.is_clear:
             bounds = sorted(abs(bound) for bound in (difference.low, difference.high))
@@ -87,6 +92,7 @@ def compare_arms(factor: str, values: Mapping[Any, Mapping[Any, float]]) -> Comp
     if len(values) < 2:
         raise InputError(f"{factor} has one level only.", hint="Compare a factor that varies.")
     pairs = []
+    values = {arm_name(factor, level): by_row for level, by_row in values.items()}
     for a, b in combinations(values, 2):
         rows = [row for row in values[a] if row in values[b]]
         if not rows:
@@ -108,7 +114,7 @@ class RepeatAgreement:
     first_difference: tuple[str, str] | None
 
     def __str__(self) -> str:
-        name = " · ".join(str(level) for level in self.arm.values())
+        name = " · ".join(arm_name(factor, level) for factor, level in self.arm.items())
         text = f"{name}: the repeats agree in {self.agreeing:,} of {self.rows:,} rows"
         if self.first_difference is not None:
             first, second = (

@@ -84,7 +84,7 @@ def test_scores_summaries_and_paired_comparisons(router: Any, tmp_path: Path) ->
     assert good["seconds_p50"] > 0
     assert good["rows"] == 12
     assert str(result.compare("model")).startswith("a/good is better than a/bad by ")
-    assert "cannot tell plain and wordy apart" in str(result.compare("style"))
+    assert "cannot tell style=plain and style=wordy apart" in str(result.compare("style"))
     assert result.pivot("model", "style")["a/good"] == {"plain": 1.0, "wordy": 1.0}
     assert all(each.agreeing == each.rows for each in run(router, tmp_path, repeat=2).agreement())
 
