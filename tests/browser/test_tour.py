@@ -60,14 +60,14 @@ def test_the_tour_runs_to_its_end(lab: Lab) -> None:
 
 
 def test_code_goes_into_one_new_cell_and_is_not_run(lab: Lab) -> None:
-    notebook = lab(START, ONCE, TWICE, f"%%puq_chat -f html\n{HOSTILE}", "print('the end')")
+    notebook = lab(START, ONCE, TWICE, f"%%puq_chat -f html -m sandbox/clumsy\n{HOSTILE}", "print('the end')")
     notebook.run_all()
     texts = [source(cell) for cell in saved_cells(notebook)]
     assert len(texts) == 7
     assert (texts[1], texts[3]) == (ONCE, TWICE)
     first, second = texts[4].split("\n\n# --- answer 2 ---\n")
-    assert "'first'" in first
-    assert "'second'" in second
+    assert "the first word" in first
+    assert "the second word" in second
     assert [notebook.prompt(index) for index in (2, 4)] == ["[ ]:", "[ ]:"]
     assert notebook.outputs(2) == notebook.outputs(4) == []
     assert notebook.text(6) == "the end\n"
