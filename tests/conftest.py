@@ -48,6 +48,11 @@ def pytest_collection() -> Generator[None, object, object]:
     return collected
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of processes: one more than the cores, as many tests wait for a kernel or a server."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
     """Restore Python's SIGINT handler where SIGINT is ignored, as under ``nohup``: tests interrupt calls."""
