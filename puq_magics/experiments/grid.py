@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -122,6 +123,10 @@ class Grid:
     def _check(self, prompt: PromptTemplate, frame: Frame | None) -> None:
         if not self.models:
             raise InputError("no model is named.", hint="Name one or more: -m a -m b")
+        for name, values in ((MODEL, self.models), *self.vary.items()):
+            twice = [value for value, number in Counter(map(str, values)).items() if number > 1]
+            if twice:
+                raise InputError(f"{name} {twice[0]!r} is there twice.", hint="Use --repeat to ask again.")
         if self.repeat < 1:
             raise InputError("the number of repeats is below 1.", hint="Write --repeat 3, or leave it out.")
         columns = [] if frame is None else list(frame.columns)

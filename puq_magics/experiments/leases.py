@@ -20,7 +20,9 @@ from puq_magics.experiments.limiter import AdaptiveLimiter
 from puq_magics.experiments.worker import Asker
 from puq_magics.prompts.schema.schema import Schema
 
-MIN_CALLS, MAX_CALLS = 8, 32
+MIN_THREADS, MAX_THREADS = 8, 32
+_ROUNDS = 2  # calls of a lease for each of its threads: the time between two leases is shared by more calls
+_MAX_CALLS = 32
 #: Returns the key, where the calls are made.
 GetKey = Callable[[], str]
 Ended = tuple[CallOutcome, PuqError | None]
@@ -32,15 +34,19 @@ class Lease:
 
     specs: Sequence[CallSpec]
     base_url: str
+    #: Calls at once.
+    threads: int = MIN_THREADS
     auth_scheme: str = "Token"
     timeout: float | None = None
     schema: Schema | None = None
     get_key: GetKey | None = None
 
     @classmethod
-    def from_router(cls, router: Router, schema: Schema | None, get_key: GetKey | None) -> Lease:
+    def from_router(
+        cls, router: Router, threads: int, schema: Schema | None, get_key: GetKey | None
+    ) -> Lease:
         """Return a lease without calls, for a router like this one."""
-        return cls((), router.address.url, router.auth_scheme, router.timeout, schema, get_key)
+        return cls((), router.address.url, threads, router.auth_scheme, router.timeout, schema, get_key)
 
     def with_calls(self, specs: Sequence[CallSpec]) -> Lease:
         """Return a lease for these calls."""
@@ -54,7 +60,7 @@ _lock = Lock()
 def run_lease(lease: Lease) -> list[Ended]:
     """Make the calls of a lease on threads, and return how each ended. Raises MissingKeyError."""
     asker = _asker(lease)
-    with ThreadPoolExecutor(len(lease.specs)) as pool:
+    with ThreadPoolExecutor(lease.threads) as pool:
         return list(pool.map(asker.ask, lease.specs))
 
 
@@ -99,8 +105,13 @@ def _find_key(lease: Lease) -> str | None:
     )
 
 
-def lease_size(executor: Executor, workers: int) -> int:
-    """Return the number of calls in a lease, so that ``workers`` calls are under way in all."""
+def lease_threads(executor: Executor, workers: int) -> int:
+    """Return the number of threads of a lease, so that ``workers`` calls are under way in all."""
     slots = getattr(executor, "_max_workers", None)
-    fair = workers // slots if isinstance(slots, int) and slots else MIN_CALLS
-    return max(1, min(MAX_CALLS, workers, max(MIN_CALLS, fair)))
+    fair = workers // slots if isinstance(slots, int) and slots else MIN_THREADS
+    return max(1, min(MAX_THREADS, workers, max(MIN_THREADS, fair)))
+
+
+def lease_calls(threads: int) -> int:
+    """Return the number of calls in a lease."""
+    return min(_MAX_CALLS, _ROUNDS * threads)

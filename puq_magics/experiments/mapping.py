@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from puq_magics.api.client import Router
+from puq_magics.api.finish_reason import is_cut_off
 from puq_magics.core.errors import InputError, MissingVariableError
 from puq_magics.core.files import filename_stem
 from puq_magics.core.suggestions import did_you_mean
@@ -191,6 +192,12 @@ class MapResult:
             for n, (position, outcome) in enumerate(zip(self.plan.positions, self._row_outcomes, strict=True))
             if self._error(n, outcome) is not None
         ]
+
+    @property
+    def cut(self) -> list[int]:
+        """Positions of the rows whose answer was cut off, at a limit of tokens or by a failure."""
+        rows = zip(self.plan.positions, self._row_outcomes, strict=True)
+        return [row for row, each in rows if each and not each.error and is_cut_off(each.finish_reason)]
 
     def errors(self) -> dict[str, int]:
         """Return the errors, and how many rows have each; the most frequent first."""

@@ -17,7 +17,7 @@ from puq_magics.core.errors import PuqError
 from puq_magics.core.text import one_line
 from puq_magics.experiments.calls import CallOutcome, CallSpec
 from puq_magics.experiments.journal import Journal
-from puq_magics.experiments.leases import Ended, GetKey, Lease, lease_size, run_lease
+from puq_magics.experiments.leases import Ended, GetKey, Lease, lease_calls, lease_threads, run_lease
 from puq_magics.experiments.limiter import AdaptiveLimiter
 from puq_magics.experiments.worker import Asker, RunStoppedError, ends_model, ends_run
 from puq_magics.prompts.schema.schema import Schema
@@ -148,7 +148,8 @@ class Run:
         self._started_at = monotonic()
         router = self.router.with_max_retries(0)  # the limiter must know each refusal
         if self.executor is not None:
-            lease = Lease.from_router(router, self.schema, self.get_key)
+            threads = lease_threads(self.executor, self.workers)
+            lease = Lease.from_router(router, threads, self.schema, self.get_key)
             targets = [partial(self._dispatch, self.executor, lease)]
         else:
             asker = Asker(router, self._limiter, self.schema, self.journal.record_started)
@@ -200,11 +201,11 @@ class Run:
 
     def _dispatch(self, executor: Executor, lease: Lease) -> None:
         """Make the calls by leases; twice as many as run are submitted, so that no worker waits."""
-        size = lease_size(executor, self.workers)
+        size, at_once = lease_calls(lease.threads), max(1, self.workers // lease.threads)
         leases: dict[Future[list[Ended]], list[tuple[CallSpec, Release]]] = {}
         losses = Counter[str]()
         while True:
-            while len(leases) < 2 * max(1, self.workers // size) and (calls := self._reserve_calls(size)):
+            while len(leases) < 2 * at_once and (calls := self._reserve_calls(size)):
                 leases[executor.submit(run_lease, lease.with_calls([spec for spec, _ in calls]))] = calls
             if not leases:
                 return

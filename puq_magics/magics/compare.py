@@ -224,7 +224,7 @@ def _plan(
         )
     base, system = chat_params(args, session.settings), args.system or session.settings.system
     head = [{"role": "system", "content": system}] if system else []
-    arms = []
+    arms: list[tuple[str, ChatSpec]] = []
     for levels in combinations:
         filled = template.fill({**variables, **levels})
         settings = {
@@ -239,7 +239,10 @@ def _plan(
             params=base | settings,
             notes=(*args.option_notes, *filled.notes),
         )
-        arms.append((_arm_name(levels, len(models) > 1), spec))
+        name = _arm_name(levels, len(models) > 1)
+        if name in (other for other, _ in arms):
+            raise InputError(f"the arm {name!r} is there twice.", hint="Remove one of them.")
+        arms.append((name, spec))
     return arms
 
 

@@ -97,12 +97,14 @@ class AnswerMatrix(DisplayOnce):
         note = f"\n\n{more:,} more rows: .show(rows={len(positions)})" if more > 0 else ""
         return {
             "text/markdown": _markdown_table(header, lines) + note,
-            "text/plain": "\n".join(
-                f"{arm}, row {line[0]}: {text}"
-                for line in lines
-                for arm, text in zip(header[1:], line[1:], strict=True)
-            )
-            + note,
+            "text/plain": strip_control_chars(
+                "\n".join(
+                    f"{arm}, row {line[0]}: {text}"
+                    for line in lines
+                    for arm, text in zip(header[1:], line[1:], strict=True)
+                )
+                + note
+            ),
         }
 
 

@@ -71,6 +71,10 @@ class MapAnswers(DisplayOnce, MapResult):
     def _error_lines(self) -> list[str]:
         errors = list(self.errors().items())
         lines = [f"{number:,} × {error}" for error, number in errors[:_MAX_ERRORS_SHOWN]]
+        if self.cut:
+            lines.append(
+                f"{len(self.cut):,} × cut off, mostly at the limit of tokens: rows {_some(self.cut)}"
+            )
         others = len(errors) - _MAX_ERRORS_SHOWN
         return [*lines, f"{others:,} other errors: _puq.errors()"] if others > 0 else lines
 
@@ -196,6 +200,11 @@ class _MapRun:
         except APIError:
             return ""
         return f" (the balance is {format_credits(balance)})"
+
+
+def _some(positions: Sequence[int]) -> str:
+    """Return the first of some positions as a text."""
+    return ", ".join(map(str, positions[:5])) + (", …" if len(positions) > 5 else "")
 
 
 def find_source(name: str, variables: Mapping[str, Any]) -> tuple[Any, list[str]]:

@@ -134,6 +134,8 @@ def test_a_plot(router: Any, tmp_path: Path) -> None:
         ({"template": "{{nothing}}", "vary": {}}, MissingVariableError, "named 'nothing'"),
         ({"models": []}, InputError, "no model is named"),
         ({"repeat": 0}, InputError, "below 1"),
+        ({"models": ["a/good", "a/good"]}, InputError, "model 'a/good' is there twice"),
+        ({"vary": {"style": ["a", "a"]}}, InputError, "style 'a' is there twice"),
         ({"over": []}, InputError, "has no rows"),
         ({"repeat": 10**6}, InputError, "more than 1,000,000 calls"),
     ],

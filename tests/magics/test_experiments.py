@@ -55,6 +55,7 @@ def test_a_pilot_says_what_the_whole_would_cost(run_shell: Any) -> None:
         ("%puq_map reviews", "is for a cell"),
         ("%%puq_compare -m sandbox/chat\nHello", "2 to 6 arms, not 1"),
         ("%%puq_compare --vary nothing=1,2\nHello", "'nothing' is neither in the prompt nor a setting"),
+        ("%%puq_compare -m sandbox/chat -m sandbox/chat\nHello", "the arm 'sandbox/chat' is there twice"),
         ("%puq_compare --votes", "there are no votes yet"),
         ("%puq_compare --vote A", "no comparison to vote in"),
         ("%%puq_grid --over reviews --repeat 0\nRate {{text}}", "--repeat"),
@@ -67,6 +68,12 @@ def test_bad_input_is_said_before_anything_is_paid(
     before = sandbox.balance
     assert said in str(run_shell.error(cell))
     assert sandbox.balance == before
+
+
+def test_an_answer_that_was_cut_off_is_said(run_shell: Any) -> None:
+    shown = run_shell.run("%%puq_map reviews --max-tokens 3\nRate {{text}}").out
+    assert "2 × cut off" in shown
+    assert "rows 0, 1" in shown
 
 
 def test_dry_runs_send_nothing(run_shell: Any, sandbox: Any) -> None:
