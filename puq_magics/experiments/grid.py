@@ -121,24 +121,9 @@ class Grid:
         return {name for name in self.vary if name in PARAMETERS and name not in names}
 
     def _check(self, prompt: PromptTemplate, frame: Frame | None) -> None:
-        if not self.models:
-            raise InputError("no model is named.", hint="Name one or more: -m a -m b")
-        for name, values in ((MODEL, self.models), *self.vary.items()):
-            twice = [value for value, number in Counter(map(str, values)).items() if number > 1]
-            if twice:
-                raise InputError(f"{name} {twice[0]!r} is there twice.", hint="Use --repeat to ask again.")
-        if self.repeat < 1:
-            raise InputError("the number of repeats is below 1.", hint="Write --repeat 3, or leave it out.")
+        self._check_arms(prompt)
         columns = [] if frame is None else list(frame.columns)
-        for name, values in self.vary.items():
-            if not values:
-                raise InputError(f"{name} has no values.", hint=f"Write --vary {name}=a,b")
-            if name not in prompt.names and name not in PARAMETERS:
-                near = did_you_mean(name, [*prompt.names, *PARAMETERS])
-                raise InputError(
-                    f"{name!r} is neither in the prompt nor a setting.",
-                    hint=f"{near} Write {{{{{name}}}}} in the prompt.".strip(),
-                )
+        for name in self.vary:
             if name in columns:
                 raise InputError(f"{name!r} is a column of the table, too.", hint="Rename one of them.")
         known = {*columns, *self.vary, *self.variables, ROW}
@@ -147,6 +132,25 @@ class Grid:
                 raise MissingVariableError(
                     f"there is no column, factor or variable named {name!r}.",
                     hint=did_you_mean(name, [*columns, *self.vary, *self.variables]),
+                )
+
+    def _check_arms(self, prompt: PromptTemplate) -> None:
+        if not self.models:
+            raise InputError("no model is named.", hint="Name one or more: -m a -m b")
+        for name, values in ((MODEL, self.models), *self.vary.items()):
+            twice = [value for value, number in Counter(map(str, values)).items() if number > 1]
+            if twice:
+                raise InputError(f"{name} {twice[0]!r} is there twice.", hint="Use --repeat to ask again.")
+        if self.repeat < 1:
+            raise InputError("the number of repeats is below 1.", hint="Write --repeat 3, or leave it out.")
+        for name, values in self.vary.items():
+            if not values:
+                raise InputError(f"{name} has no values.", hint=f"Write --vary {name}=a,b")
+            if name not in prompt.names and name not in PARAMETERS:
+                near = did_you_mean(name, [*prompt.names, *PARAMETERS])
+                raise InputError(
+                    f"{name!r} is neither in the prompt nor a setting.",
+                    hint=f"{near} Write {{{{{name}}}}} in the prompt.".strip(),
                 )
 
     def run(

@@ -144,6 +144,7 @@ def _run(
 ) -> GridAnswers:
     router, account = session.router(), session.account()
     account.model_list.fetch_in_background(balance=True)
+    account.model_list.wait()  # the prices, by which each call is recorded
     view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
     executor, get_key = find_executor(session, args, variables=session.namespace)
     partial: list[GridResult] = []

@@ -136,6 +136,7 @@ class _MapRun:
         session, args = self.session, self.args
         router, account = session.router(), session.account()
         account.model_list.fetch_in_background(balance=True)
+        account.model_list.wait()  # the prices, by which each call is recorded
         view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
 
         def show(progress: RunProgress) -> None:
