@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -26,6 +26,7 @@ THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 WIDTHS = (1280, 700)
 HEIGHT = 900
 _TALL = 2_600  # a screenshot shows no more of a cell than the window does
+_SETTLE_TIMEOUT = 10.0  # seconds for a page to lay itself out
 _TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 _LIVE_TIMEOUT = 20.0  # seconds for the text that a live picture waits for
 
@@ -148,7 +149,7 @@ SURFACES: dict[str, Surface] = {
     "stall": Surface(("%puq_sandbox --pace 0", "%puq_chat -m sandbox/stall hello"), until="without a word"),
     "waiting": Surface((SILENT_ROUTER, "%puq_chat -m some/model hello"), until="Waiting"),
     "waiting-image": Surface(("%puq_image -m some/image -n 4 hello",), until=" s"),
-    "retry": Surface(("%puq_sandbox --fail 429:3", "%puq_chat hello"), until="again"),
+    "retry": Surface(("%puq_sandbox --fail 429:3", "%puq_chat hello"), until="trying again"),
     "answer-code": shown("%puq_sandbox --fail 0", "%puq_chat -f code A function that counts words", ""),
 }
 
@@ -177,7 +178,7 @@ def picture_notebook(
             if surface.search:
                 notebook.page.locator(".puq-chooser input").last.fill(surface.search)
             settled.append((name, cells))
-    for view in gallery.views(height=_TALL):
+    for view in gallery.views(height=_TALL, settle=True):
         for name, cells in settled:
             gallery.picture(name, cells, view)
 
@@ -193,7 +194,7 @@ class _Notebook:
         if notebook.frontend == "lab":
             self._page.keyboard.press("Control+b")  # the sidebar
 
-    def views(self, *, height: int = HEIGHT) -> Iterator[str]:
+    def views(self, *, height: int = HEIGHT, settle: bool = False) -> Iterator[str]:
         """Show the notebook in one view after the other."""
         for theme in THEMES if self._theme != "dark" else reversed(THEMES):
             self._set_theme(theme)
@@ -201,6 +202,9 @@ class _Notebook:
                 self._page.set_viewport_size({"width": width, "height": height})
                 self._page.mouse.move(0, 0)  # hovers over nothing
                 self._page.evaluate(_TWO_FRAMES)
+                if settle:
+                    with suppress(WaitTimeout):  # on a busy machine
+                        self._notebook.wait_until_stable(timeout=_SETTLE_TIMEOUT)
                 yield f"{width}-{theme}"
 
     def run(self, cells: Iterable[int]) -> None:
@@ -222,7 +226,7 @@ class _Notebook:
             self._notebook.wait_text(last, until, timeout=_LIVE_TIMEOUT)
         except WaitTimeout:
             print(f"{name}: {until!r} did not come")
-        for view in self.views():
+        for view in self.views(height=_TALL):
             self.picture(name, [last], view)
         self._notebook.interrupt()
         self._notebook.wait_idle(rendered=False)
