@@ -199,7 +199,7 @@ def _picture_surface(shell: Terminal, folder: Path, surface: TerminalSurface, co
         shell.wait_prompt()
         (folder / f"{columns:03}-interrupted-1.html").write_text(screen_html(shell.screen), encoding="utf-8")
     elif surface.keys:
-        shell.type("\x1b")
+        shell.type("\x03")  # ends the completion
         shell.type("\x03")
         shell.wait_prompt()
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from puq_magics.api.request import Retry
 from puq_magics.core.errors import InputError
+from puq_magics.core.text import wrap_for_terminal
 from puq_magics.outputs.control_chars import ControlCharFilter
 from puq_magics.outputs.results import SpeechResult, TranscriptResult
 from puq_magics.outputs.results.base import MAX_EMBED_MB, MediaFile, MediaResult, Result
@@ -278,7 +279,7 @@ class TerminalMediaView(_StatusView):
             lines += [f"[{footer}]"] if footer else []
             self._close()
             out = self._out()
-            out.write("\n".join([*lines, ""]))
+            out.write("\n".join([*wrap_for_terminal(lines), ""]))
             out.flush()
 
     def abandon(self) -> None:

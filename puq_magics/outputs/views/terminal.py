@@ -8,6 +8,7 @@ from time import monotonic
 
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
+from puq_magics.core.text import wrap_for_terminal
 from puq_magics.outputs.markdown.feed import ControlCharFilter, strip_control_chars
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.sources import sources_to_text
@@ -42,6 +43,7 @@ class TerminalView:
         self._out = out or Stdout
         self._filter = ControlCharFilter()
         self._text: TerminalText | None = None
+        self._column: int | None = None  # the column where what is written ends, if that is known
         self._shown_chars = 0  # characters of the answer
         self._reasoning_chars = 0
         self._status_shown = False
@@ -97,15 +99,16 @@ class TerminalView:
         """Implement `ChatView`."""
         rest = self._filter.feed(result.answer_text[self._shown_chars :]) + self._filter.finish()
         out = self._out()
-        if result.interrupted and self._text is not None and self._text.is_column_exact:
+        if result.interrupted and self._column is not None:
             self._clear_status()
-            out.write(f"\r{_move_right(self._text.column)}\x1b[K")  # erases ^C
+            out.write(f"\r{_move_right(self._column)}\x1b[K")  # erases ^C
         self._print(rest, 0)
         out.write(self._text.finish() if self._text is not None else "")
-        line = result.footer.with_style(self._footer).to_text()
+        footer = result.footer.with_style(self._footer).to_text()
+        line = "\n".join(wrap_for_terminal([f"[{footer}]"])) if footer else ""
         if sources := sources_to_text(result.listed_sources):
             out.write(f"\n\n{sources}\n")
-        out.write(f"\n[{line}]\n" if line else "\n")
+        out.write(f"\n{line}\n" if line else "\n")
         out.flush()
 
     def abandon(self) -> None:
@@ -120,6 +123,8 @@ class TerminalView:
             width = shutil.get_terminal_size().columns
             self._text = TerminalText(width, markdown=self._markdown, styles=has_styles())
         out.write(text if self._text is None else self._text.feed(text))
+        if self._text is not None:
+            self._column = self._text.column if self._text.is_column_exact else None
         out.flush()
 
     def _show_status(self, words: str, *, in_answer: bool = False) -> None:
@@ -140,8 +145,8 @@ class TerminalView:
             self._status_shown = False
             out = self._out()
             out.write(_ERASE_LINE)
-            if self._shown_chars and self._text is not None and self._text.is_column_exact:
-                out.write(f"\x1b[A{_move_right(self._text.column)}")
+            if self._shown_chars and self._column is not None:
+                out.write(f"\x1b[A{_move_right(self._column)}")
             out.flush()
 
 

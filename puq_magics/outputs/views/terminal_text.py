@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from unicodedata import combining, east_asian_width
 
 _RESET, _BOLD, _ITALIC = "\x1b[0m", "\x1b[1m", "\x1b[3m"
@@ -49,6 +50,7 @@ class TerminalText:
         #: False where a terminal may count the columns of the line otherwise, as with some emoji.
         self.is_column_exact = True
         self._out: list[str] = []
+        self._todo: deque[str] = deque()  # an interrupt may leave some, which come with the next
         self._held = ""  # marks that the next character decides on
         self._line_start = True
         self._line = ""  # the line so far, without what was taken for a style
@@ -62,8 +64,9 @@ class TerminalText:
 
     def feed(self, text: str) -> str:
         """Process more text; return what to write now."""
-        for char in text:
-            self._feed_char(char)
+        self._todo.extend(text)
+        while self._todo:
+            self._feed_char(self._todo.popleft())
         return self._take()
 
     def finish(self) -> str:

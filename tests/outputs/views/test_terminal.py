@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -139,6 +140,22 @@ def test_an_interrupted_answer_says_so() -> None:
     view.show_delta(Delta("Half an"))
     view.show_result(result("Half an", status="interrupted"))
     assert out.getvalue() == "Half an\n[interrupted]\n"
+
+
+def test_in_a_terminal_a_stall_is_said_and_an_interrupt_leaves_no_trace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = FakeTTY()
+    view = TerminalView(footer="none", out=lambda: out)
+    view.show_delta(Delta("Half an"))
+    assert view.idle_timeout() is not None
+    monkeypatch.setattr("puq_magics.outputs.views.terminal.monotonic", lambda: monotonic() + 5)
+    view.show_idle()
+    assert out.getvalue() == f"Half an\n{ERASE}… 5 s without a word"
+    view.show_delta(Delta(" answer"))
+    assert out.getvalue().endswith(f"{ERASE}\x1b[A\x1b[7C answer")
+    view.show_result(result("Half an answer", status="interrupted"))
+    assert out.getvalue().endswith(" answer\r\x1b[14C\x1b[K\n[interrupted]\n")
 
 
 def test_words_stream_into_the_shells_output(sandbox_shell: Any) -> None:
