@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, comb, exp, log, sqrt
+from math import ceil, comb, exp, lgamma, log, log1p, sqrt
 from statistics import fmean, pvariance
 
 _Z = 1.959964  # of a two-sided interval of 95 %
@@ -74,8 +74,12 @@ def paired_rate_difference(wins: int, losses: int, total: int) -> Interval:
 
 
 def _clopper_pearson(successes: int, total: int) -> tuple[float, float]:
+    # By logarithms: from some thousand rows on, the coefficients are beyond what a float holds.
+    ways = [lgamma(total + 1) - lgamma(n + 1) - lgamma(total - n + 1) for n in range(total + 1)]
+
     def tail(rate: float, least: int) -> float:
-        return sum(comb(total, n) * rate**n * (1 - rate) ** (total - n) for n in range(least, total + 1))
+        won, lost = log(rate), log1p(-rate)
+        return sum(exp(ways[n] + n * won + (total - n) * lost) for n in range(least, total + 1))
 
     low = _bisect(lambda rate: tail(rate, successes) - _ALPHA / 2) if successes else 0.0
     high = _bisect(lambda rate: tail(rate, successes + 1) - (1 - _ALPHA / 2)) if successes < total else 1.0

@@ -43,7 +43,9 @@ def test_mcnemar(wins: int, losses: int, p: float) -> None:
     assert mcnemar_p(wins, losses) == mcnemar_p(losses, wins)
 
 
-@pytest.mark.parametrize(("wins", "losses"), [(5, 0), (6, 0), (10, 1), (9, 2), (15, 5), (30, 14), (0, 6)])
+@pytest.mark.parametrize(
+    ("wins", "losses"), [(5, 0), (6, 0), (10, 1), (9, 2), (15, 5), (30, 14), (0, 6), (700, 500)]
+)
 def test_the_interval_of_a_rate_difference_agrees_with_its_test(wins: int, losses: int) -> None:
     interval = paired_rate_difference(wins, losses, 50)
     excludes_zero = interval.low > 0 or interval.high < 0
