@@ -177,6 +177,8 @@ def bradley_terry(votes: Votes) -> dict[str, Interval]:
     strengths finite.
     """
     arms = sorted({arm for a, b, _ in votes for arm in (a, b)})
+    if not votes:
+        return {}
     chooser = random.Random(0)  # noqa: S311 - not for secrets
     samples = [_fit(arms, chooser.choices(votes, k=len(votes))) for _ in range(300)]
     fitted = _fit(arms, votes)

@@ -104,5 +104,9 @@ def test_bradley_terry_finds_the_order_and_widens_with_few_votes() -> None:
     assert few["best"].high - few["best"].low > fitted["best"].high - fitted["best"].low
 
 
+def test_bradley_terry_without_votes() -> None:
+    assert bradley_terry([]) == {}
+
+
 def test_quantiles() -> None:
     assert quantiles([3.0, 1.0, 2.0], 0.5, 0.95) == [2.0, pytest.approx(2.9)]
