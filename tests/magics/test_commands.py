@@ -70,6 +70,7 @@ _SETUP = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Deprecated in traitlets")  # by ipywidgets' oldest version
 @pytest.mark.usefixtures("work_folder")
 @pytest.mark.parametrize(
     ("magic", "count"),
