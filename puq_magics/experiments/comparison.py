@@ -62,9 +62,11 @@ class Comparison:
 
     factor: str
     pairs: Sequence[Pair]
+    #: Pairs without a row in common, as sentences.
+    notes: Sequence[str] = ()
 
     def __str__(self) -> str:
-        return "\n".join(str(pair) for pair in self.pairs)
+        return "\n".join([*map(str, self.pairs), *self.notes])
 
     def __repr__(self) -> str:
         return str(self)
@@ -91,13 +93,16 @@ def compare_arms(factor: str, values: Mapping[Any, Mapping[Any, float]]) -> Comp
     """Compare each two arms by the values of the rows that both have. Raises InputError for fewer than two arms."""
     if len(values) < 2:
         raise InputError(f"{factor} has one level only.", hint="Compare a factor that varies.")
-    pairs = []
+    pairs, apart = [], list[str]()
     values = {arm_name(factor, level): by_row for level, by_row in values.items()}
     for a, b in combinations(values, 2):
         rows = [row for row in values[a] if row in values[b]]
-        if not rows:
-            raise InputError(f"{a} and {b} have no row in common.", hint="Look at the errors of the calls.")
+        if not rows:  # one of them has failed throughout
+            apart.append(f"{a} and {b} have no row in common.")
+            continue
         pairs.append((a, b, paired_test([(values[a][row], values[b][row]) for row in rows])))
+    if not pairs:
+        raise InputError(apart[0], hint="Look at the errors of the calls.")
     corrected = holm([test.p for *_, test in pairs])
     return Comparison(factor, [Pair(a, b, test, p) for (a, b, test), p in zip(pairs, corrected, strict=True)])
 

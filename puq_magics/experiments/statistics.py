@@ -173,8 +173,8 @@ Votes = Sequence[tuple[str, str, float]]
 def bradley_terry(votes: Votes) -> dict[str, Interval]:
     """Return each arm's chance to win against an average arm, from votes ``(a, b, share of a)``; a tie is 0.5.
 
-    Intervals come from a bootstrap over the votes. Half a won and a lost vote between each two arms keeps the
-    strengths finite.
+    Intervals come from a bootstrap over the votes. A quarter of a won and of a lost vote between each two arms
+    keeps the strengths finite.
     """
     arms = sorted({arm for a, b, _ in votes for arm in (a, b)})
     if not votes:

@@ -89,6 +89,16 @@ def test_scores_summaries_and_paired_comparisons(router: Any, tmp_path: Path) ->
     assert all(each.agreeing == each.rows for each in run(router, tmp_path, repeat=2).agreement())
 
 
+def test_an_arm_that_fails_throughout_hides_no_comparison(router: Any, tmp_path: Path) -> None:
+    result = run(router, tmp_path, models=["a/good", "a/bad", "a/other"], vary={}, template="plain {{q}}")
+    for record in result.records:
+        if record["model"] == "a/other":
+            record["error"] = "no such model"
+    compared = str(result.score(is_right).compare("model"))
+    assert compared.startswith("a/good is better than a/bad")
+    assert "a/good and a/other have no row in common" in compared
+
+
 def test_settings_vary_too(router: Any, tmp_path: Path) -> None:
     vary = {"temperature": [0, 1.5], "max_tokens": [5]}
     result = run(router, tmp_path, template="plain {{q}}", vary=vary, models=["a/good"], over=ROWS[:1])
