@@ -104,7 +104,8 @@ def compare_arms(factor: str, values: Mapping[Any, Mapping[Any, float]]) -> Comp
     if not pairs:
         raise InputError(apart[0], hint="Look at the errors of the calls.")
     corrected = holm([test.p for *_, test in pairs])
-    return Comparison(factor, [Pair(a, b, test, p) for (a, b, test), p in zip(pairs, corrected, strict=True)])
+    tested = [Pair(a, b, test, p) for (a, b, test), p in zip(pairs, corrected, strict=True)]
+    return Comparison(factor, tested, apart)
 
 
 @dataclass(frozen=True)
