@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from html import escape
@@ -28,6 +29,11 @@ HEIGHT = 900
 _TALL = 2_600  # a screenshot shows no more of a cell than the window does
 _SETTLE_TIMEOUT = 10.0  # seconds for a page to lay itself out
 _TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+#: What comes into view for the first time is laid out only then, and moves what is below.
+_BRING_INTO_VIEW = """async ([path, index]) => {
+  window.puqHarness.cellNode(path, index).scrollIntoView();
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+}"""
 _LIVE_TIMEOUT = 20.0  # seconds for the text that a live picture waits for
 
 SETUP = """\
@@ -143,13 +149,16 @@ SURFACES: dict[str, Surface] = {
         until="left",
     ),
     "compare-running": Surface(
-        ("%puq_sandbox --pace 12", "%%puq_compare -m sandbox/tour -m sandbox/short\nWhat is a cell?"),
+        ("%puq_sandbox --pace 40", "%%puq_compare -m sandbox/tour -m sandbox/short\nWhat is a cell?"),
         until="Lists",
     ),
     "stall": Surface(("%puq_sandbox --pace 0", "%puq_chat -m sandbox/stall hello"), until="without a word"),
     "waiting": Surface((SILENT_ROUTER, "%puq_chat -m some/model hello"), until="Waiting"),
     "waiting-image": Surface(("%puq_image -m some/image -n 4 hello",), until=" s"),
-    "retry": Surface(("%puq_sandbox --fail 429:3", "%puq_chat hello"), until="trying again"),
+    "retry": Surface(
+        ("%puq_sandbox --fail 503:9\n%config PuqMagics.max_retries = 9", "%puq_chat hello"),
+        until="trying again",
+    ),
     "answer-code": shown("%puq_sandbox --fail 0", "%puq_chat -f code A function that counts words", ""),
 }
 
@@ -215,6 +224,7 @@ class _Notebook:
 
     def picture(self, name: str, cells: Sequence[int], view: str) -> None:
         for index in cells:
+            self._page.evaluate(_BRING_INTO_VIEW, [self._notebook.path, index])
             self._notebook.screenshot(self._path(name, view, index), index)
 
     def picture_live(self, name: str, until: str, cells: Sequence[int]) -> None:
@@ -327,7 +337,12 @@ def main() -> None:
     terminal = [name for name in TERMINAL_SURFACES if not args.only or name in args.only]
     (args.out / "shots").mkdir(parents=True, exist_ok=True)
     start = monotonic()
+    terminals = None
     with ExitStack() as stack:
+        if terminal and args.frontend in (None, "terminal"):  # waits most of the time
+            terminals = stack.enter_context(ThreadPoolExecutor(1)).submit(
+                picture_terminal, terminal, args.out / "shots"
+            )
         home = Path(stack.enter_context(TemporaryDirectory()))
         server = stack.enter_context(serve(home))
         chromium = stack.enter_context(browse(server.origin, home / "browser"))
@@ -336,9 +351,8 @@ def main() -> None:
                 with notebooks(server, chromium) as lab:
                     picture_notebook(lab, frontend, chosen, args.out)
                 print(f"{frontend}: {monotonic() - start:.0f} s", flush=True)
-        if terminal and args.frontend in (None, "terminal"):
-            picture_terminal(terminal, args.out / "shots")
-            print(f"terminal: {monotonic() - start:.0f} s", flush=True)
+        if terminals is not None:
+            terminals.result()
         write_sheets(chromium, args.out)
     print(f"{len(list(args.out.glob('*.png')))} sheets in {args.out}, {monotonic() - start:.0f} s")
 

@@ -13,7 +13,7 @@ from puq_magics.outputs.markdown.feed import ControlCharFilter, strip_control_ch
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.sources import sources_to_text
 from puq_magics.outputs.views.stdout import Stdout, Writer
-from puq_magics.outputs.views.terminal_text import TerminalText, has_styles
+from puq_magics.outputs.views.terminal_text import RESET, TerminalText, has_styles
 from puq_magics.outputs.views.view import KEY_PAUSE
 
 _ERASE_LINE = "\r\x1b[K"
@@ -101,7 +101,7 @@ class TerminalView:
         out = self._out()
         if result.interrupted and self._column is not None:
             self._clear_status()
-            out.write(f"\r{_move_right(self._column)}\x1b[K")  # erases ^C
+            out.write(f"{self._reset}\r{_move_right(self._column)}\x1b[K{self._codes}")  # erases ^C
         self._print(rest, 0)
         out.write(self._text.finish() if self._text is not None else "")
         footer = result.footer.with_style(self._footer).to_text()
@@ -134,7 +134,7 @@ class TerminalView:
         """
         out = self._out()
         if self._live and in_answer == bool(self._shown_chars) and out.isatty():
-            below = "\n" if in_answer and not self._status_shown else ""
+            below = f"{self._reset}\n" if in_answer and not self._status_shown else ""
             self._status_shown = True
             out.write(below + _ERASE_LINE + strip_control_chars(words))
             out.flush()
@@ -147,7 +147,16 @@ class TerminalView:
             out.write(_ERASE_LINE)
             if self._shown_chars and self._column is not None:
                 out.write(f"\x1b[A{_move_right(self._column)}")
+            out.write(self._codes if self._shown_chars else "")
             out.flush()
+
+    @property
+    def _codes(self) -> str:
+        return "" if self._text is None else self._text.codes
+
+    @property
+    def _reset(self) -> str:
+        return RESET if self._codes else ""
 
 
 def _move_right(columns: int) -> str:

@@ -11,7 +11,9 @@ import re
 from collections import deque
 from unicodedata import combining, east_asian_width
 
-_RESET, _BOLD, _ITALIC = "\x1b[0m", "\x1b[1m", "\x1b[3m"
+#: Turns all styles off.
+RESET = "\x1b[0m"
+_BOLD, _ITALIC = "\x1b[1m", "\x1b[3m"
 _FAINT, _CODE, _HEADING = "\x1b[2m", "\x1b[36m", "\x1b[1;4m"
 #: Columns that stay free at the right: what the terminal writes on ``^C``.
 _MARGIN = 2
@@ -72,8 +74,8 @@ class TerminalText:
     def finish(self) -> str:
         """Return what was held back, as the text ends here."""
         self._release()
-        if self._codes():
-            self._out.append(_RESET)
+        if self.codes:
+            self._out.append(RESET)
         return self._take()
 
     def _take(self) -> str:
@@ -171,23 +173,25 @@ class TerminalText:
 
     # Styles ------------------------------------------------------------------------------------------------------
 
-    def _codes(self) -> str:
+    @property
+    def codes(self) -> str:
+        """The sequences of the styles that are on now; empty for none."""
         emphasis = f"{_BOLD if '**' in self._stars else ''}{_ITALIC if '*' in self._stars else ''}"
         return self._style or f"{emphasis}{_CODE if self._code else ''}"
 
     def _set_style(self, style: str) -> None:
-        before = self._codes()
+        before = self.codes
         self._style = style if self._styles else ""
         self._show_codes(before)
 
     def _set_inline(self, stars: frozenset[str], code: int) -> None:
-        before = self._codes()
+        before = self.codes
         self._stars, self._code = stars, code
         self._show_codes(before)
 
     def _show_codes(self, before: str) -> None:
-        if self._codes() != before:
-            self._write(f"{_RESET if before else ''}{self._codes()}")
+        if self.codes != before:
+            self._write(f"{RESET if before else ''}{self.codes}")
 
     # Lines -------------------------------------------------------------------------------------------------------
 
@@ -198,7 +202,7 @@ class TerminalText:
     def _begin_word(self) -> None:
         self._word: list[str] = []
         self._word_width = 0
-        self._word_codes = self._codes()  # at its start
+        self._word_codes = self.codes  # at its start
 
     def _put(self, char: str) -> None:
         """Write one character; wrap the line before it, if there is no room."""
@@ -246,8 +250,8 @@ class TerminalText:
 
     def _break_line(self, codes: str | None = None) -> None:
         """Begin a new line within a paragraph, in the style of these codes; else in the present one."""
-        codes = self._codes() if codes is None else codes
-        reset = _RESET if codes or self._codes() else ""
+        codes = self.codes if codes is None else codes
+        reset = RESET if codes or self.codes else ""
         self._out.append(f"{reset}\n{self._indent}{codes}")
         self.column, self.is_column_exact = len(self._indent), True
         self._begin_word()

@@ -158,6 +158,19 @@ def test_in_a_terminal_a_stall_is_said_and_an_interrupt_leaves_no_trace(
     assert out.getvalue().endswith(" answer\r\x1b[14C\x1b[K\n[interrupted]\n")
 
 
+def test_a_status_below_a_head_has_not_its_style(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    out = FakeTTY()
+    view = TerminalView(footer="none", out=lambda: out)
+    view.show_delta(Delta("# A h"))
+    monkeypatch.setattr("puq_magics.outputs.views.terminal.monotonic", lambda: monotonic() + 5)
+    view.show_idle()
+    view.show_delta(Delta("ead"))
+    head, reset = "\x1b[1;4m", "\x1b[0m"
+    assert out.getvalue() == f"{head}A h{reset}\n{ERASE}… 5 s without a word{ERASE}\x1b[A\x1b[3C{head}ead"
+
+
 def test_words_stream_into_the_shells_output(sandbox_shell: Any) -> None:
     out = sandbox_shell.run("%puq_chat -m sandbox/short hi").out
     assert out.count("You asked") == 1
