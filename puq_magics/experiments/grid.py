@@ -193,29 +193,29 @@ class Grid:
         """Open the journal; return what makes the calls, and returns the table and the error that ended it early."""
         cells = self.plan()
         plan = {"template": self.template, "models": list(self.models), "vary": dict(self.vary)}
-        journal = Journal(folder, plan, fresh=fresh)
-        run = Run(
-            [cell.spec for cell in cells if cell.spec is not None],
-            router,
-            journal,
-            schema=self.schema,
-            workers=workers,
-            executor=executor,
-            get_key=get_key,
-            meter=meter,
-        )
 
         def make(on_event: OnEvent) -> tuple[GridResult, PuqError | None]:
+            journal = Journal(folder, plan, fresh=fresh)
+            run = Run(
+                [cell.spec for cell in cells if cell.spec is not None],
+                router,
+                journal,
+                schema=self.schema,
+                workers=workers,
+                executor=executor,
+                get_key=get_key,
+                meter=meter,
+            )
             try:
                 run.run(on_event)
             except KeyboardInterrupt:
-                on_interrupt(result())
+                on_interrupt(result(run))
                 raise
-            return result(), run.problem
+            return result(run), run.problem
 
-        def result() -> GridResult:
+        def result(run: Run) -> GridResult:
             table = GridResult.from_outcomes(
-                self, cells, run.outcomes, run.progress, folder, tuple(journal.notes)
+                self, cells, run.outcomes, run.progress, folder, tuple(run.journal.notes)
             )
             table.ask = partial(_ask_all, router, folder, workers, meter)
             return table
@@ -382,7 +382,7 @@ class GridResult:
             f"{target.name} is no table file.", hint="Write a name like runs.csv, .jsonl or .parquet."
         )
 
-    def plot(self, factor: str | None = None, value: str = SCORE) -> Any:
+    def plot(self, factor: str | None = None) -> Any:
         """Draw the score (or the seconds, without one) of each level with its interval; return matplotlib's Axes.
 
         Raises ConfigurationError without matplotlib.
@@ -393,16 +393,17 @@ class GridResult:
             raise _missing_data_error("plots") from None
         names = [factor] if factor else self.factors
         rows = self.summary(*names)
+        has_scores = any(row.get(SCORE) is not None for row in rows)
+        key = SCORE if has_scores else "seconds_p50"
+        rows = [row for row in rows if row.get(key) is not None]  # others have no answer
         labels = [" · ".join(str(row[name]) for name in names) for row in rows]
-        has_scores = any(row.get(value) is not None for row in rows)
-        key = value if has_scores else "seconds_p50"
-        values = [row[key] or 0.0 for row in rows]
+        values = [row[key] for row in rows]
         figure = Figure(figsize=(7, 0.6 + 0.45 * len(rows)), layout="constrained")
         axes = figure.subplots()
         positions = range(len(rows))
         bounds = [
-            [v - row["low"] for v, row in zip(values, rows, strict=True)],
-            [row["high"] - v for v, row in zip(values, rows, strict=True)],
+            [max(0.0, value - row.get("low", value)) for value, row in zip(values, rows, strict=True)],
+            [max(0.0, row.get("high", value) - value) for value, row in zip(values, rows, strict=True)],
         ]
         axes.errorbar(values, positions, xerr=bounds if has_scores else None, fmt="o", capsize=4)
         axes.set_yticks(list(positions), labels)

@@ -147,6 +147,15 @@ class Run:
     def _start(self) -> None:
         self._started_at = monotonic()
         router = self.router.with_max_retries(0)  # the limiter must know each refusal
+        try:
+            self._start_threads(router)
+        except BaseException:  # no thread is there to do it
+            router.close()
+            self.journal.close()
+            self._ended.set()
+            raise
+
+    def _start_threads(self, router: Router) -> None:
         if self.executor is not None:
             threads = lease_threads(self.executor, self.workers)
             lease = Lease.from_router(router, threads, self.schema, self.get_key)
@@ -173,7 +182,10 @@ class Run:
         """Make calls in this thread until there are none."""
         while (call := self._reserve_next()) is not None:
             spec, release = call
-            self._settle(spec, release, *asker.ask(spec))
+            try:
+                self._settle(spec, *asker.ask(spec))
+            finally:
+                release()
 
     def _reserve_next(self) -> tuple[CallSpec, Release] | None:
         """Return the next call, and what releases its reserved cost; None at the end of the run."""
@@ -188,16 +200,15 @@ class Run:
                 break
         return None
 
-    def _settle(
-        self, spec: CallSpec, release: Release, outcome: CallOutcome, problem: PuqError | None
-    ) -> None:
+    def _settle(self, spec: CallSpec, outcome: CallOutcome, problem: PuqError | None) -> None:
         """Record a call that has ended, and hand it to the journal."""
-        if self.meter is not None:
-            self.meter.record(spec, outcome, problem)
-        release()
-        self._judge(spec, problem)
-        if outcome.attempts:
-            self._finished.put(outcome)
+        try:
+            if self.meter is not None:
+                self.meter.record(spec, outcome, problem)
+            self._judge(spec, problem)
+        finally:
+            if outcome.attempts:
+                self._finished.put(outcome)
 
     def _dispatch(self, executor: Executor, lease: Lease) -> None:
         """Make the calls by leases; twice as many as run are submitted, so that no worker waits."""
@@ -206,7 +217,13 @@ class Run:
         losses = Counter[str]()
         while True:
             while len(leases) < 2 * at_once and (calls := self._reserve_calls(size)):
-                leases[executor.submit(run_lease, lease.with_calls([spec for spec, _ in calls]))] = calls
+                try:
+                    future = executor.submit(run_lease, lease.with_calls([spec for spec, _ in calls]))
+                except Exception as error:  # noqa: BLE001 - each executor has its own for one that is shut down
+                    self._return_calls(calls)
+                    self._stop(_executor_error(error))
+                    break
+                leases[future] = calls
             if not leases:
                 return
             if self._limiter.is_stopped:
@@ -229,21 +246,21 @@ class Run:
         error = None if future.cancelled() else future.exception()
         if error is None and not future.cancelled():
             for (spec, release), ended in zip(calls, future.result(), strict=True):
-                self._settle(spec, release, *ended)
+                release()
+                self._settle(spec, *ended)
             return
-        for spec, release in calls:
-            losses[spec.key] += 1
-            release()
-            self._waiting.append(spec)
+        losses.update(spec.key for spec, _ in calls)
+        self._return_calls(calls)
         if isinstance(error, PuqError):
             self._stop(error)
         elif isinstance(error, BrokenExecutor) or losses[calls[0][0].key] >= MAX_LOSSES:
-            self._stop(
-                PuqError(
-                    f"the workers of the executor die ({type(error).__name__}: {one_line(str(error), 200)}).",
-                    hint="Start a new executor.",
-                )
-            )
+            self._stop(_executor_error(error))
+
+    def _return_calls(self, calls: Sequence[tuple[CallSpec, Release]]) -> None:
+        """Put calls that were not made back into the plan."""
+        for spec, release in calls:
+            release()
+            self._waiting.append(spec)
 
     def _take(self) -> CallSpec | None:
         try:
@@ -299,6 +316,8 @@ class Run:
             self.journal.append(batch)
         except PuqError as error:  # what was received is kept in memory at least
             self._stop(error)
+        except Exception as error:  # noqa: BLE001 - calls that nobody writes must not go on
+            self._stop(PuqError(f"the journal failed: {type(error).__name__}: {error}", hint="Report this."))
         self.outcomes.update((outcome.key, outcome) for outcome in batch)
         self._made += batch
         before = self._progress
@@ -310,6 +329,13 @@ class Run:
             cost=(before.cost or 0.0) + sum(costs) if costs else before.cost,
             seconds=monotonic() - self._started_at,
         )
+
+
+def _executor_error(error: BaseException | None) -> PuqError:
+    reason = f"{type(error).__name__}: {one_line(str(error), 200)}"
+    return PuqError(
+        f"the workers of the executor die or take no calls ({reason}).", hint="Start a new executor."
+    )
 
 
 def _nothing() -> None:

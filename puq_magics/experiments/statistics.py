@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, comb, exp, lgamma, log, log1p, sqrt
+from math import ceil, exp, lgamma, log, log1p, sqrt
 from statistics import fmean, pvariance
 
 _Z = 1.959964  # of a two-sided interval of 95 %
@@ -55,8 +55,11 @@ def mcnemar_p(wins: int, losses: int) -> float:
     0.012
     """
     total = wins + losses
-    tail = sum(comb(total, number) for number in range(min(wins, losses) + 1))
-    return min(1.0, 2 * float(tail / 2**total))
+    logs = (
+        lgamma(total + 1) - lgamma(number + 1) - lgamma(total - number + 1) - total * log(2)
+        for number in range(min(wins, losses) + 1)
+    )
+    return min(1.0, 2 * sum(map(exp, logs)))
 
 
 def paired_rate_difference(wins: int, losses: int, total: int) -> Interval:

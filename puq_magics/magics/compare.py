@@ -36,9 +36,9 @@ from puq_magics.outputs.views.run import RunView
 from puq_magics.prompts.template import PromptTemplate
 from puq_magics.session.calls import Interrupted, run_call
 from puq_magics.session.chat_call import ChatCall, ChatSpec
-from puq_magics.session.session import Session
+from puq_magics.session.session import LAST_RESULT, Session
 
-_VOTES_KEY = "puq_magics.votes"
+_VOTES_KEY, _BALLOT_KEY = "puq_magics.votes", "puq_magics.ballot"
 _MIN_ARMS, _MAX_ARMS = 2, 6
 _POLL = 0.05  # seconds
 _STOP_TIMEOUT = 0.8  # seconds in which the arms may end after an interrupt
@@ -283,7 +283,7 @@ def _votes(session: Session) -> list[Vote]:
 def _offer_vote(session: Session, result: CompareResult, view: RunView) -> None:
     """Keep a comparison for a vote, and show buttons for it where there are widgets."""
     ballot = _Ballot(result, view)
-    session.shell.meta["puq_magics.ballot"] = ballot
+    session.shell.meta[_BALLOT_KEY] = ballot
     if not (session.in_notebook and is_live(session)):
         choices = ", ".join(result.names)
         print(f"Vote: %puq_compare --vote {result.names[0]} (of {choices}, {TIE})")  # noqa: T201
@@ -309,16 +309,16 @@ def _record_vote(session: Session, ballot: _Ballot, choice: str) -> str:
 
 def vote(session: Session, choice: str) -> None:
     """Vote in the last comparison. Raises InputError."""
-    ballot = session.shell.meta.pop("puq_magics.ballot", None)
-    if ballot is None:
-        last = session.namespace.get("_puq")
-        if not isinstance(last, CompareResult):
-            raise InputError("there is no comparison to vote in.", hint="Run %%puq_compare --blind first.")
+    ballot = session.shell.meta.get(_BALLOT_KEY)
+    last = session.namespace.get(LAST_RESULT)
+    if isinstance(last, CompareResult) and (ballot is None or ballot.result is not last):
         ballot = _Ballot(last, RunView(in_notebook=session.in_notebook, live=False, quiet=True))
+    if ballot is None:
+        raise InputError("there is no comparison to vote in.", hint="Run %%puq_compare --blind first.")
+    session.shell.meta[_BALLOT_KEY] = ballot
     names = [*ballot.result.names, TIE]
     chosen = next((name for name in names if name.lower() == choice.lower()), None)
     if chosen is None:
-        session.shell.meta["puq_magics.ballot"] = ballot
         raise InputError(f"{choice!r} is no answer.", hint=f"Vote for one of {', '.join(names)}.")
     print(f"Voted for {_record_vote(session, ballot, chosen)}.")  # noqa: T201 - what was asked for
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from puq_magics.core.files import expand_path
 from puq_magics.experiments.grid import Grid, GridResult, Record, parse_vary
 from puq_magics.experiments.journal import check_is_journal_path, read_outcomes
+from puq_magics.experiments.leases import GetKey
 from puq_magics.experiments.mapping import ROW, journal_folder
 from puq_magics.experiments.runner import RunProgress
 from puq_magics.magics.map import find_source
@@ -136,17 +138,23 @@ def run_grid(
     if args.dry_run:
         _show_dry_run(session, grid, folder, args.fresh)
         return None
-    return _run(session, args, grid, folder, [*notes, *args.option_notes])
+    remote = find_executor(session, args, variables)
+    return _run(session, args, grid, folder, [*notes, *args.option_notes], *remote)
 
 
 def _run(
-    session: Session, args: argparse.Namespace, grid: Grid, folder: Path, notes: Sequence[str]
+    session: Session,
+    args: argparse.Namespace,
+    grid: Grid,
+    folder: Path,
+    notes: Sequence[str],
+    executor: Executor | None,
+    get_key: GetKey | None,
 ) -> GridAnswers:
     router, account = session.router(), session.account()
     account.model_list.fetch_in_background(balance=True)
     account.model_list.wait()  # the prices, by which each call is recorded
     view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
-    executor, get_key = find_executor(session, args, variables=session.namespace)
     partial: list[GridResult] = []
     make = grid.start(
         router,

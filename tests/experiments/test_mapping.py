@@ -235,6 +235,16 @@ def test_an_executor_makes_the_calls(replies: Any, ask_rows: Any, kind: str) -> 
     assert not any("pk_secret" in str(request.headers) for request in server.requests)
 
 
+def test_an_executor_that_was_shut_down_is_said_and_holds_no_lock(replies: Any, ask_rows: Any) -> None:
+    server = replies(upper)
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    for _ in range(2):
+        with pytest.raises(PuqError, match="take no calls"):
+            ask_rows(server, ROWS, executor=pool)
+    assert ask_rows(server, ROWS).failed == []
+
+
 def test_no_key_is_in_the_journal(replies: Any, ask_rows: Any, tmp_path: Path) -> None:
     ask_rows(replies(upper), ROWS)
     files = [path for path in (tmp_path / "run").iterdir() if path.is_file()]

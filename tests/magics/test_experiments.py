@@ -120,6 +120,7 @@ def test_blind_votes_are_counted_saved_and_merged(run_shell: Any, work_folder: P
         assert "tone=" not in shown
         assert "credits" not in shown
         assert "Voted for tone=" in run_shell.run("%puq_compare --vote b").out
+        assert "has its vote already" in str(run_shell.error("%puq_compare --vote tone=odd"))
     votes = run_shell.run("%puq_compare --votes").out
     assert "against an average arm" in votes
     assert "3 votes saved" in run_shell.run("%puq_compare --export mine.jsonl").out
