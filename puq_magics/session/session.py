@@ -244,13 +244,17 @@ class Session:
     def ledger(self) -> Ledger:
         """Ledger of calls: of this session in memory, and in a file unless the settings say otherwise."""
         where = self.effective.ledger_path
-        if self._ledger is None or self._ledger_at != where:
-            from puq_magics.session.ledger import Ledger
+        with self._lock:  # several calls at once may ask for it first
+            if self._ledger is None or self._ledger_at != where:
+                from puq_magics.session.ledger import Ledger
 
-            before, path = self._ledger, Path(where) if where else None
-            self._close_ledger()
-            self._ledger, self._ledger_at = Ledger(path, enabled=where is not None, previous=before), where
-        return self._ledger
+                before, path = self._ledger, Path(where) if where else None
+                self._close_ledger()
+                self._ledger, self._ledger_at = (
+                    Ledger(path, enabled=where is not None, previous=before),
+                    where,
+                )
+            return self._ledger
 
     def close(self) -> None:
         """Close the connections and stop the sandbox."""

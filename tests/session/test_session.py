@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
+import threading
 from typing import Any
 
 import pytest
 
 from puq_magics.session.conversations import Conversations
+from puq_magics.session.ledger import Ledger
 from puq_magics.session.session import LAST_RESULT, NextCell
 
 
@@ -25,6 +28,31 @@ def test_the_last_result_is_no_clutter(sandbox_shell: Any) -> None:
     listed = sandbox_shell.run("%who").out
     assert "mine" in listed
     assert LAST_RESULT not in listed.split()
+
+
+def test_calls_at_once_share_one_ledger(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, barrier = shell.session, threading.Barrier(8)
+    made: list[Any] = []
+    original = Ledger.__init__
+
+    def init_and_yield(self: Ledger, *args: Any, **kwargs: Any) -> None:
+        os.sched_yield()  # another thread gets its turn before this one is done
+        original(self, *args, **kwargs)
+        made.append(self)
+
+    monkeypatch.setattr(Ledger, "__init__", init_and_yield)
+    session._close_ledger()
+
+    def look() -> None:
+        barrier.wait(10)
+        assert session.ledger is not None
+
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(made) == 1
 
 
 def test_painted_marks_end_with_the_cell(sandbox_shell: Any) -> None:
