@@ -79,6 +79,11 @@ class CallOutcome:
     attempts: int = 0
 
     @property
+    def is_settled(self) -> bool:
+        """True if no later run makes the call again."""
+        return self.is_final or not self.error
+
+    @property
     def usage(self) -> Usage | None:
         """The tokens used; None if unknown."""
         if self.prompt_tokens is None and self.completion_tokens is None:

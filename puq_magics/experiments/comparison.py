@@ -8,14 +8,8 @@ from itertools import combinations
 from typing import Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.experiments.statistics import PairedTest, count_outcomes, holm, paired_test
-
-_ALPHA = 0.05
-
-
-def arm_name(factor: str, level: Any) -> str:
-    """Return a level for reading: a model by its name, others with their factor, as in ``temperature=0``."""
-    return str(level) if factor == "model" else f"{factor}={level}"
+from puq_magics.experiments.arms import level_name
+from puq_magics.experiments.statistics import ALPHA, PairedTest, count_outcomes, holm, paired_test
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ class Pair:
     @property
     def is_clear(self) -> bool:
         """True if the difference is larger than chance explains."""
-        return self.p < _ALPHA
+        return self.p < ALPHA
 
     def __str__(self) -> str:
         test, difference = self.test, self.test.difference
@@ -94,7 +88,7 @@ def compare_arms(factor: str, values: Mapping[Any, Mapping[Any, float]]) -> Comp
     if len(values) < 2:
         raise InputError(f"{factor} has one level only.", hint="Compare a factor that varies.")
     pairs, apart = [], list[str]()
-    values = {arm_name(factor, level): by_row for level, by_row in values.items()}
+    values = {level_name(factor, level): by_row for level, by_row in values.items()}
     for a, b in combinations(values, 2):
         rows = [row for row in values[a] if row in values[b]]
         if not rows:  # one of them has failed throughout
@@ -120,7 +114,7 @@ class RepeatAgreement:
     first_difference: tuple[str, str] | None
 
     def __str__(self) -> str:
-        name = " · ".join(arm_name(factor, level) for factor, level in self.arm.items())
+        name = " · ".join(level_name(factor, level) for factor, level in self.arm.items())
         text = f"{name}: the repeats agree in {self.agreeing:,} of {self.rows:,} rows"
         if self.first_difference is not None:
             first, second = (

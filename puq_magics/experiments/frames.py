@@ -18,7 +18,6 @@ from puq_magics.prompts.tables import UNNAMED, is_instance, is_missing, is_panda
 ACCEPTED = (
     "a pandas or polars DataFrame or Series, a list of dicts, or the path of a CSV, JSONL or Parquet file"
 )
-_EXTRA = 'Install it: pip install "puq_magics[data]"'
 #: New columns by their names.
 Columns = Mapping[str, Sequence[Any]]
 
@@ -184,7 +183,7 @@ def _read_jsonl(path: Path) -> Any:
 
 def _read_parquet(path: Path) -> Any:
     if find_spec("pyarrow") is None:
-        raise ConfigurationError("Parquet files need the package pyarrow.", hint=_EXTRA)
+        raise missing_data_error("Parquet files")
     if find_spec("pandas") is not None:
         import pandas as pd
 
@@ -197,3 +196,10 @@ def _read_parquet(path: Path) -> Any:
 def is_blank(value: object) -> bool:
     """Return whether a cell has no value, or only white space."""
     return is_missing(value) or (isinstance(value, str) and not value.strip())
+
+
+def missing_data_error(what: str) -> ConfigurationError:
+    """Return the error for what needs a package of the extra ``data`` that is not installed."""
+    return ConfigurationError(
+        f"{what} need packages that are not installed.", hint='Install them: pip install "puq_magics[data]"'
+    )

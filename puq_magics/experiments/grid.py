@@ -5,40 +5,31 @@ from __future__ import annotations
 import inspect
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from puq_magics.api.client import Router
-from puq_magics.core.errors import ConfigurationError, InputError, MissingVariableError, PuqError
+from puq_magics.core.errors import InputError, MissingVariableError, PuqError
 from puq_magics.core.suggestions import did_you_mean
+from puq_magics.experiments.arms import MODEL, plan_arms
 from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder
 from puq_magics.experiments.comparison import Comparison, RepeatAgreement, compare_arms, repeat_agreement
-from puq_magics.experiments.frames import Frame, is_blank, read_frame
+from puq_magics.experiments.frames import Frame, is_blank, missing_data_error, read_frame
 from puq_magics.experiments.journal import Journal
 from puq_magics.experiments.judging import AskAll, Judgement, find_contests, judge_contests
 from puq_magics.experiments.leases import GetKey
 from puq_magics.experiments.mapping import ANSWER, ERROR, NO_VALUE, NOT_ASKED, ROW, journal_folder
-from puq_magics.experiments.runner import Meter, OnEvent, Run, RunProgress
+from puq_magics.experiments.runner import Meter, OnEvent, Run, RunProgress, RunSettings
 from puq_magics.experiments.statistics import bootstrap_mean, quantiles, wilson_interval
 from puq_magics.prompts.schema.schema import Schema
 from puq_magics.prompts.template import MAX_VALUE_CHARS, PromptTemplate
 
-MODEL, REPEAT, SCORE = "model", "repeat", "score"
-#: Settings that ``vary`` may name, and the fields of a request that they are.
-PARAMETERS = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "max_tokens": "max_completion_tokens",
-    "seed": "seed",
-    "presence_penalty": "presence_penalty",
-    "frequency_penalty": "frequency_penalty",
-    "reasoning_effort": "reasoning_effort",
-}
+REPEAT, SCORE = "repeat", "score"
 _MAX_CALLS = 1_000_000
 
 
@@ -78,50 +69,43 @@ class Grid:
         """Return the calls, in an order in which a part of them is a fair sample: by repeat, row, then arm."""
         frame = self.frame
         prompt = PromptTemplate(self.template, limit=self.max_value_chars, images=None)
+        arms = plan_arms(self.models, self.vary, prompt.names)
         self._check(prompt, frame)
-        arms = [
-            dict(zip((MODEL, *self.vary), levels, strict=True))
-            for levels in product(self.models, *self.vary.values())
-        ]
         rows = range(1 if frame is None else frame.row_count)
         if len(arms) * len(rows) * self.repeat > _MAX_CALLS:
             raise InputError(
                 f"the grid has more than {_MAX_CALLS:,} calls.", hint="Take fewer rows, values or repeats."
             )
-        builders = [self._builder(arm) for arm in arms]
+        form = {} if self.schema is None else {"response_format": self.schema.response_format}
+        builders = [SpecBuilder(arm.model, {**form, **self.params, **arm.params}) for arm in arms]
         head = [{"role": "system", "content": self.system}] if self.system else []
         cells = []
         for repeat, row in product(range(self.repeat), rows):
             values = {} if frame is None else frame.row(row)
             used = [value for name, value in values.items() if name in prompt.names]
             if used and all(map(is_blank, used)):
-                cells += [Cell(arm, row, repeat, None) for arm in arms]
+                cells += [Cell(arm.levels, row, repeat, None) for arm in arms]
                 continue
             values = {name: "" if is_blank(value) else value for name, value in values.items()}
             for arm, builder in zip(arms, builders, strict=True):
-                text = prompt.fill({**self.variables, ROW: values, **values, **arm}).text
+                text = prompt.fill({**self.variables, ROW: values, **values, **arm.levels}).text
                 spec = builder.build([*head, {"role": "user", "content": text}], repeat)
-                cells.append(Cell(arm, row, repeat, spec))
+                cells.append(Cell(arm.levels, row, repeat, spec))
         return cells
 
-    @property
+    @cached_property
     def frame(self) -> Frame | None:
         """The table of ``over``; None without one."""
         return None if self.over is None else read_frame(self.over)
 
-    def _builder(self, arm: Mapping[str, Any]) -> SpecBuilder:
-        settings = {PARAMETERS[name]: value for name, value in arm.items() if name in self._settings}
-        form = {} if self.schema is None else {"response_format": self.schema.response_format}
-        return SpecBuilder(arm[MODEL], {**form, **self.params, **settings})
-
-    @property
-    def _settings(self) -> set[str]:
-        """Factors that are settings of a request, and not in the template."""
-        names = PromptTemplate(self.template, images=None).names
-        return {name for name in self.vary if name in PARAMETERS and name not in names}
-
     def _check(self, prompt: PromptTemplate, frame: Frame | None) -> None:
-        self._check_arms(prompt)
+        """Raise InputError for levels that are there twice, and for names that mean nothing or two things."""
+        for name, values in ((MODEL, self.models), *self.vary.items()):
+            twice = [value for value, number in Counter(map(str, values)).items() if number > 1]
+            if twice:
+                raise InputError(f"{name} {twice[0]!r} is there twice.", hint="Use --repeat to ask again.")
+        if self.repeat < 1:
+            raise InputError("the number of repeats is below 1.", hint="Write --repeat 3, or leave it out.")
         columns = [] if frame is None else list(frame.columns)
         for name in self.vary:
             if name in columns:
@@ -132,25 +116,6 @@ class Grid:
                 raise MissingVariableError(
                     f"there is no column, factor or variable named {name!r}.",
                     hint=did_you_mean(name, [*columns, *self.vary, *self.variables]),
-                )
-
-    def _check_arms(self, prompt: PromptTemplate) -> None:
-        if not self.models:
-            raise InputError("no model is named.", hint="Name one or more: -m a -m b")
-        for name, values in ((MODEL, self.models), *self.vary.items()):
-            twice = [value for value, number in Counter(map(str, values)).items() if number > 1]
-            if twice:
-                raise InputError(f"{name} {twice[0]!r} is there twice.", hint="Use --repeat to ask again.")
-        if self.repeat < 1:
-            raise InputError("the number of repeats is below 1.", hint="Write --repeat 3, or leave it out.")
-        for name, values in self.vary.items():
-            if not values:
-                raise InputError(f"{name} has no values.", hint=f"Write --vary {name}=a,b")
-            if name not in prompt.names and name not in PARAMETERS:
-                near = did_you_mean(name, [*prompt.names, *PARAMETERS])
-                raise InputError(
-                    f"{name!r} is neither in the prompt nor a setting.",
-                    hint=f"{near} Write {{{{{name}}}}} in the prompt.".strip(),
                 )
 
     def run(
@@ -171,56 +136,44 @@ class Grid:
         JournalError, and at the end the error that stopped the run, if one did.
         """
         folder = Path(journal) if journal is not None else journal_folder(Path(), self.template)
-        result, problem = self.start(
-            router, folder, workers=workers, executor=executor, get_key=get_key, fresh=fresh, meter=meter
-        )(on_event)
+        settings = RunSettings(router, workers, meter, executor, get_key)
+        result, problem = run_grid(self, settings, folder, fresh=fresh, on_event=on_event)
         if problem is not None:
             raise problem
         return result
 
-    def start(
-        self,
-        router: Router,
-        folder: Path,
-        *,
-        workers: int = 16,
-        executor: Executor | None = None,
-        get_key: GetKey | None = None,
-        fresh: bool = False,
-        meter: Meter | None = None,
-        on_interrupt: Callable[[GridResult], None] = lambda _: None,
-    ) -> Callable[[OnEvent], tuple[GridResult, PuqError | None]]:
-        """Open the journal; return what makes the calls, and returns the table and the error that ended it early."""
-        cells = self.plan()
-        plan = {"template": self.template, "models": list(self.models), "vary": dict(self.vary)}
 
-        def make(on_event: OnEvent) -> tuple[GridResult, PuqError | None]:
-            journal = Journal(folder, plan, fresh=fresh)
-            run = Run(
-                [cell.spec for cell in cells if cell.spec is not None],
-                router,
-                journal,
-                schema=self.schema,
-                workers=workers,
-                executor=executor,
-                get_key=get_key,
-                meter=meter,
-            )
-            try:
-                run.run(on_event)
-            except KeyboardInterrupt:
-                on_interrupt(result(run))
-                raise
-            return result(run), run.problem
+def run_grid(
+    grid: Grid,
+    settings: RunSettings,
+    folder: Path,
+    *,
+    fresh: bool = False,
+    on_event: OnEvent = lambda _: None,
+    on_interrupt: Callable[[GridResult], None] = lambda _: None,
+) -> tuple[GridResult, PuqError | None]:
+    """Run a grid; return its table, and the error that stopped the run early, if one did.
 
-        def result(run: Run) -> GridResult:
-            table = GridResult.from_outcomes(
-                self, cells, run.outcomes, run.progress, folder, tuple(run.journal.notes)
-            )
-            table.ask = partial(_ask_all, router, folder, workers, meter)
-            return table
+    At an interrupt ``on_interrupt`` gets the table so far.
+    """
+    cells = grid.plan()
+    about = {"template": grid.template, "models": list(grid.models), "vary": dict(grid.vary)}
+    journal = Journal(folder, about, fresh=fresh)
+    specs = [cell.spec for cell in cells if cell.spec is not None]
+    run = Run(specs, settings, journal, grid.schema)
 
-        return make
+    def result() -> GridResult:
+        notes = tuple(journal.notes)
+        table = GridResult.from_outcomes(grid, cells, run.outcomes, run.progress, folder, notes)
+        table.ask = partial(_ask_all, settings, folder)
+        return table
+
+    try:
+        run.run(on_event)
+    except KeyboardInterrupt:
+        on_interrupt(result())
+        raise
+    return result(), run.problem
 
 
 Record = dict[str, Any]
@@ -284,7 +237,7 @@ class GridResult:
         ``answer`` is the text, or with a schema the data; ``row`` is the table's row as a dict. Calls without an
         answer get no score. Returns the same table, with the column ``name``.
         """
-        takes_row = len(inspect.signature(function).parameters) > 1
+        takes_row = _takes_row(function)
         frame = self.grid.frame
         for record in self.records:
             if record[ERROR] is not None:
@@ -294,15 +247,15 @@ class GridResult:
             value = function(
                 record["data"] if self.grid.schema else record[ANSWER], *([row] if takes_row else [])
             )
-            if value is not None and not isinstance(value, bool | int | float):
-                value = float(value)  # of numpy
-            record[name] = value
+            record[name] = _score(value)
         return self
 
     def summary(self, *factors: str) -> list[Record]:
-        """Return one record a level of the factors: calls, failures, rate or mean of the score with its interval,
-        seconds (median and 95th percentile), tokens, cost.
-        """  # noqa: D205 - one sentence
+        """Return the figures of each level of the factors, one record a level.
+
+        They are calls, failures, rate or mean of the score with its interval, seconds (median and 95th percentile),
+        tokens and cost.
+        """
         names = list(factors) or self.factors
         for name in names:
             self.levels(name)
@@ -329,13 +282,10 @@ class GridResult:
             raise InputError(
                 "there is nothing to compare yet.", hint="Score the answers first: .score(function)"
             )
-        means: dict[Any, dict[Any, float]] = {}
-        for level in self.levels(factor):
-            by_row: dict[Any, list[float]] = {}
-            for record in self.records:
-                if record[factor] == level and record.get(value) is not None:
-                    by_row.setdefault(record[ROW], []).append(float(record[value]))
-            means[level] = {row: sum(values) / len(values) for row, values in by_row.items()}
+        means = {
+            level: _means_by_row([record for record in self.records if record[factor] == level], value)
+            for level in self.levels(factor)
+        }
         return compare_arms(factor, means)
 
     def judge(self, model: str, rubric: str, factor: str = MODEL) -> Judgement:
@@ -376,7 +326,7 @@ class GridResult:
             try:
                 self.to_frame().astype({ANSWER: "string"}).to_parquet(target)
             except ImportError:
-                raise _missing_data_error("Parquet files") from None
+                raise missing_data_error("Parquet files") from None
             return target
         raise InputError(
             f"{target.name} is no table file.", hint="Write a name like runs.csv, .jsonl or .parquet."
@@ -390,7 +340,7 @@ class GridResult:
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            raise _missing_data_error("plots") from None
+            raise missing_data_error("plots") from None
         names = [factor] if factor else self.factors
         rows = self.summary(*names)
         has_scores = any(row.get(SCORE) is not None for row in rows)
@@ -414,16 +364,10 @@ class GridResult:
 
 
 def _ask_all(
-    router: Router,
-    folder: Path,
-    workers: int,
-    meter: Meter | None,
-    specs: Sequence[CallSpec],
-    schema: Schema,
+    settings: RunSettings, folder: Path, specs: Sequence[CallSpec], schema: Schema
 ) -> Mapping[str, CallOutcome]:
     """Make the calls of a judge, with a journal in the folder of the grid's. Raises what stopped the run."""
-    journal = Journal(folder / "judge", {"template": "judge"})
-    run = Run(specs, router, journal, schema=schema, workers=workers, meter=meter)
+    run = Run(specs, settings, Journal(folder / "judge", {"template": "judge"}), schema)
     run.run()
     if run.problem is not None:
         raise run.problem
@@ -450,15 +394,12 @@ def _summarize(group: Sequence[Record]) -> Record:
     costs = [record["cost"] for record in group if record["cost"] is not None]
     median, p95 = quantiles(seconds, 0.5, 0.95) if seconds else (None, None)
     figures: Record = {"calls": len(group), "failures": len(group) - len(answered), "rows": None}
-    scores = [(record[ROW], record[SCORE]) for record in answered if record.get(SCORE) is not None]
-    if scores:
-        by_row: dict[Any, list[float]] = {}
-        for row, score in scores:
-            by_row.setdefault(row, []).append(float(score))
-        means = [sum(values) / len(values) for values in by_row.values()]
-        is_rate = all(isinstance(score, bool) for _, score in scores)
+    if by_row := _means_by_row(answered, SCORE):
+        means = list(by_row.values())
+        is_rate = all(isinstance(record.get(SCORE), bool | None) for record in answered)
         interval = wilson_interval(sum(means), len(means)) if is_rate else bootstrap_mean(means)
         figures |= {"rows": len(means), SCORE: interval.value, "low": interval.low, "high": interval.high}
+        figures["is_rate"] = is_rate
     return figures | {
         "seconds_p50": median,
         "seconds_p95": p95,
@@ -467,6 +408,35 @@ def _summarize(group: Sequence[Record]) -> Record:
         ),
         "cost": sum(costs) if costs else None,
     }
+
+
+def _takes_row(function: Callable[..., Any]) -> bool:
+    """Return whether a function of a score takes the row, too; those of C tell nothing, and do not."""
+    try:
+        return len(inspect.signature(function).parameters) > 1
+    except ValueError:
+        return False
+
+
+def _score(value: Any) -> bool | int | float | None:
+    """Return what a function of a score returned, as a number of Python's own. Raises InputError."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    try:
+        return float(value)  # of numpy
+    except (TypeError, ValueError):
+        raise InputError(
+            f"the score {str(value)[:40]!r} is not a number.", hint="Return True, False or a number."
+        ) from None
+
+
+def _means_by_row(records: Sequence[Record], value: str) -> dict[Any, float]:
+    """Return the mean of a column for each row: repeats, and levels of other factors, are averaged."""
+    by_row: dict[Any, list[float]] = {}
+    for record in records:
+        if record.get(value) is not None:
+            by_row.setdefault(record[ROW], []).append(float(record[value]))
+    return {row: sum(values) / len(values) for row, values in by_row.items()}
 
 
 def _number(record: Record, value: str | None) -> float | None:
@@ -482,35 +452,5 @@ def _pandas() -> Any:
     try:
         import pandas as pd
     except ImportError:
-        raise _missing_data_error("tables") from None
+        raise missing_data_error("tables") from None
     return pd
-
-
-def _missing_data_error(what: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{what} need packages that are not installed.", hint='Install them: pip install "puq_magics[data]"'
-    )
-
-
-def parse_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
-    """Parse ``NAME=a,b`` into values, read as JSON where they are. Raises InputError."""
-    vary: dict[str, list[Any]] = {}
-    for text in texts:
-        name, equals, values = text.partition("=")
-        name = name.strip()
-        if not equals or not name.isidentifier():
-            raise InputError(
-                f"--vary {text} names no factor.", hint="Write it like --vary style=terse,florid"
-            )
-        if name in vary or name == MODEL:
-            raise InputError(f"--vary {name} is there twice.", hint="Put all values into one --vary.")
-        vary[name] = [_value(part.strip()) for part in values.split(",") if part.strip()]
-    return vary
-
-
-def _value(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value if isinstance(value, bool | int | float) else text

@@ -11,6 +11,7 @@ from typing import Any
 from puq_magics.core.errors import InputError
 from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder
 from puq_magics.experiments.statistics import (
+    ALPHA,
     Interval,
     bradley_terry,
     count_outcomes,
@@ -103,7 +104,7 @@ class Judgement:
         counts = count_outcomes(max(wins, losses), len(shares) - wins - losses, min(wins, losses))
         better, worse = (a, b) if wins >= losses else (b, a)
         p = mcnemar_p(wins, losses)
-        if p < 0.05:
+        if p < ALPHA:
             return f"{self.model} prefers {better} to {worse}: {counts} (p = {p:.2g})."
         return f"{self.model} cannot tell {a} and {b} apart: {counts} for {better} (p = {p:.2g})."
 

@@ -23,6 +23,8 @@ from puq_magics.prompts.schema.schema import Schema
 MIN_THREADS, MAX_THREADS = 8, 32
 _ROUNDS = 2  # calls of a lease for each of its threads: the time between two leases is shared by more calls
 _MAX_CALLS = 32
+#: More than a lease has threads: its threads are the limit, but for what the router asks.
+_CEILING = 256
 #: Returns the key, where the calls are made.
 GetKey = Callable[[], str]
 Ended = tuple[CallOutcome, PuqError | None]
@@ -85,7 +87,7 @@ def _asker(lease: Lease) -> Asker:
                 allow_http=True,  # as far as it was allowed where the lease was made
             )
             _askers.clear()
-            _askers[config] = Asker(router, AdaptiveLimiter(256), lease.schema)
+            _askers[config] = Asker(router, AdaptiveLimiter(_CEILING), lease.schema)
         return _askers[config]
 
 

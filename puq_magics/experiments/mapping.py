@@ -13,14 +13,14 @@ from typing import Any
 
 from puq_magics.api.client import Router
 from puq_magics.api.finish_reason import is_cut_off
-from puq_magics.core.errors import InputError, MissingVariableError
+from puq_magics.core.errors import InputError, MissingVariableError, PuqError
 from puq_magics.core.files import filename_stem
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder
 from puq_magics.experiments.frames import Frame, is_blank, read_frame
 from puq_magics.experiments.journal import Journal
 from puq_magics.experiments.leases import GetKey
-from puq_magics.experiments.runner import Meter, OnEvent, Run, RunProgress
+from puq_magics.experiments.runner import Meter, OnEvent, Run, RunProgress, RunSettings
 from puq_magics.prompts.schema.schema import Schema
 from puq_magics.prompts.template import MAX_VALUE_CHARS, PromptTemplate
 
@@ -299,17 +299,8 @@ def map_rows(
         sample=sample,
     )
     folder = Path(journal) if journal is not None else journal_folder(Path(), template)
-    result, problem = run_map(
-        plan,
-        router=router,
-        folder=folder,
-        fresh=fresh,
-        workers=workers,
-        executor=executor,
-        get_key=get_key,
-        meter=meter,
-        on_event=on_event,
-    )
+    settings = RunSettings(router, workers, meter, executor, get_key)
+    result, problem = run_map(plan, settings, folder, fresh=fresh, on_event=on_event)
     if problem is not None:
         raise problem
     return result
@@ -317,18 +308,14 @@ def map_rows(
 
 def run_map(
     plan: MapPlan,
-    *,
-    router: Router,
+    settings: RunSettings,
     folder: Path,
+    *,
     fresh: bool = False,
-    workers: int = 16,
-    executor: Executor | None = None,
-    get_key: GetKey | None = None,
-    meter: Meter | None,
-    on_event: OnEvent,
     repeat: Sequence[str] = (),
+    on_event: OnEvent = lambda _: None,
     on_interrupt: Callable[[MapResult], None] = lambda _: None,
-) -> tuple[MapResult, Any]:
+) -> tuple[MapResult, PuqError | None]:
     """Run a plan; return its result, and the error that stopped the run early, if one did.
 
     ``repeat`` are the keys of calls that are made again. At an interrupt ``on_interrupt`` gets the result so far.
@@ -337,35 +324,16 @@ def run_map(
     journal = Journal(folder, about, fresh=fresh)
     for key in repeat:
         journal.outcomes.pop(key, None)
-    run = Run(
-        plan.calls,
-        router,
-        journal,
-        schema=plan.schema,
-        workers=workers,
-        meter=meter,
-        executor=executor,
-        get_key=get_key,
-    )
+    run = Run(plan.calls, settings, journal, plan.schema)
     notes = [*plan.notes, *journal.notes, *_unfinished_note(plan, journal)]
 
-    def result() -> MapResult:
-        def rerun(keys: Sequence[str]) -> MapResult:
-            again, problem = run_map(
-                plan,
-                router=router,
-                folder=folder,
-                workers=workers,
-                executor=executor,
-                get_key=get_key,
-                meter=meter,
-                on_event=on_event,
-                repeat=keys,
-            )
-            if problem is not None:
-                raise problem
-            return again
+    def rerun(keys: Sequence[str]) -> MapResult:
+        again, problem = run_map(plan, settings, folder, repeat=keys, on_event=on_event)
+        if problem is not None:
+            raise problem
+        return again
 
+    def result() -> MapResult:
         return MapResult(plan, dict(run.outcomes), run.progress, folder, rerun, notes)
 
     try:

@@ -64,8 +64,12 @@ class RunProgress:
     @property
     def rate(self) -> float:
         """Calls a second in this run."""
-        made = self.done - self.from_journal
-        return made / self.seconds if self.seconds else 0.0
+        return self.made / self.seconds if self.seconds else 0.0
+
+    @property
+    def made(self) -> int:
+        """Calls of this run that are finished."""
+        return self.done - self.from_journal
 
     @property
     def seconds_left(self) -> float | None:
@@ -76,20 +80,28 @@ class RunProgress:
 OnEvent = Callable[[RunProgress], None]
 
 
-@dataclass
-class Run:
-    """Calls to make, each once; ``outcomes`` has those that are finished."""
+@dataclass(frozen=True)
+class RunSettings:
+    """Router of a run, the number of calls at once, and the processes that make them."""
 
-    specs: Sequence[CallSpec]
     router: Router
-    journal: Journal
-    schema: Schema | None = None
+    #: The most calls at once.
     workers: int = 16
     meter: Meter | None = None
     #: Makes the calls in other processes, by leases; None for threads of this one.
     executor: Executor | None = None
     #: Returns the key in those processes; None for that of their environment.
     get_key: GetKey | None = None
+
+
+@dataclass
+class Run:
+    """Calls to make, each once; ``outcomes`` has those that are finished."""
+
+    specs: Sequence[CallSpec]
+    settings: RunSettings
+    journal: Journal
+    schema: Schema | None = None
     #: The error that ended the run early; None if it did not.
     problem: PuqError | None = None
 
@@ -98,9 +110,7 @@ class Run:
         # One call a key, however many rows ask it; failures that may pass are tried again.
         unique = {spec.key: spec for spec in self.specs}
         self.outcomes = {
-            key: outcome
-            for key in unique
-            if (outcome := kept.get(key)) is not None and (outcome.is_final or not outcome.error)
+            key: outcome for key in unique if (outcome := kept.get(key)) is not None and outcome.is_settled
         }
         self._progress = RunProgress(
             len(unique),
@@ -110,7 +120,7 @@ class Run:
         )
         self._made: list[CallOutcome] = []  # by this run, in order of their ends
         self._waiting = deque(spec for key, spec in unique.items() if key not in self.outcomes)
-        self._limiter = AdaptiveLimiter(self.workers)
+        self._limiter = AdaptiveLimiter(self.settings.workers)
         self._finished: SimpleQueue[CallOutcome | None] = SimpleQueue()
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -146,7 +156,7 @@ class Run:
 
     def _start(self) -> None:
         self._started_at = monotonic()
-        router = self.router.with_max_retries(0)  # the limiter must know each refusal
+        router = self.settings.router.with_max_retries(0)  # the limiter must know each refusal
         try:
             self._start_threads(router)
         except BaseException:  # no thread is there to do it
@@ -156,13 +166,14 @@ class Run:
             raise
 
     def _start_threads(self, router: Router) -> None:
-        if self.executor is not None:
-            threads = lease_threads(self.executor, self.workers)
-            lease = Lease.from_router(router, threads, self.schema, self.get_key)
-            targets = [partial(self._dispatch, self.executor, lease)]
+        settings = self.settings
+        if settings.executor is not None:
+            threads = lease_threads(settings.executor, settings.workers)
+            lease = Lease.from_router(router, threads, self.schema, settings.get_key)
+            targets = [partial(self._dispatch, settings.executor, lease)]
         else:
             asker = Asker(router, self._limiter, self.schema, self.journal.record_started)
-            targets = [partial(self._work, asker)] * min(self.workers, len(self._waiting))
+            targets = [partial(self._work, asker)] * min(settings.workers, len(self._waiting))
         for target in targets:
             threading.Thread(target=self._guard, args=(target,), name="puq-worker", daemon=True).start()
         threading.Thread(
@@ -194,7 +205,8 @@ class Run:
                 self._finished.put(CallOutcome(spec.key, spec.model, error=problem.message, is_final=False))
                 continue
             try:
-                return spec, _nothing if self.meter is None else self.meter.reserve(spec)
+                meter = self.settings.meter
+                return spec, _nothing if meter is None else meter.reserve(spec)
             except PuqError as error:
                 self._stop(error)
                 break
@@ -203,8 +215,8 @@ class Run:
     def _settle(self, spec: CallSpec, outcome: CallOutcome, problem: PuqError | None) -> None:
         """Record a call that has ended, and hand it to the journal."""
         try:
-            if self.meter is not None:
-                self.meter.record(spec, outcome, problem)
+            if self.settings.meter is not None:
+                self.settings.meter.record(spec, outcome, problem)
             self._judge(spec, problem)
         finally:
             if outcome.attempts:
@@ -212,7 +224,7 @@ class Run:
 
     def _dispatch(self, executor: Executor, lease: Lease) -> None:
         """Make the calls by leases; twice as many as run are submitted, so that no worker waits."""
-        size, at_once = lease_calls(lease.threads), max(1, self.workers // lease.threads)
+        size, at_once = lease_calls(lease.threads), max(1, self.settings.workers // lease.threads)
         leases: dict[Future[list[Ended]], list[tuple[CallSpec, Release]]] = {}
         losses = Counter[str]()
         while True:

@@ -14,7 +14,8 @@ from statistics import fmean, pvariance
 _Z = 1.959964  # of a two-sided interval of 95 %
 _Z_POWER = 0.841621  # of a power of 80 %
 _RESAMPLES = 2_000
-_ALPHA = 0.05
+#: p-values below count as a difference.
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def paired_rate_difference(wins: int, losses: int, total: int) -> Interval:
     """
     discordant = wins + losses
     if not discordant:
-        upper = 1 - (_ALPHA / 2) ** (1 / total) if total else 1.0
+        upper = 1 - (ALPHA / 2) ** (1 / total) if total else 1.0
         return Interval(0.0, -upper, upper)
     low, high = _clopper_pearson(wins, discordant)
     scale = discordant / total
@@ -84,8 +85,8 @@ def _clopper_pearson(successes: int, total: int) -> tuple[float, float]:
         won, lost = log(rate), log1p(-rate)
         return sum(exp(ways[n] + n * won + (total - n) * lost) for n in range(least, total + 1))
 
-    low = _bisect(lambda rate: tail(rate, successes) - _ALPHA / 2) if successes else 0.0
-    high = _bisect(lambda rate: tail(rate, successes + 1) - (1 - _ALPHA / 2)) if successes < total else 1.0
+    low = _bisect(lambda rate: tail(rate, successes) - ALPHA / 2) if successes else 0.0
+    high = _bisect(lambda rate: tail(rate, successes + 1) - (1 - ALPHA / 2)) if successes < total else 1.0
     return low, high
 
 

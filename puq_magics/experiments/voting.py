@@ -10,7 +10,7 @@ from pathlib import Path
 
 from puq_magics.core.errors import InputError
 from puq_magics.core.files import expand_path, read_error, save_text
-from puq_magics.experiments.statistics import Interval, bradley_terry, count_outcomes, mcnemar_p
+from puq_magics.experiments.statistics import ALPHA, Interval, bradley_terry, count_outcomes, mcnemar_p
 
 _MAX_VOTES = 100_000
 TIE = "tie"
@@ -52,7 +52,7 @@ class VoteSummary:
         (a, wins, ties, losses), (b, *_) = self.counts
         p = mcnemar_p(wins, losses)
         better, worse = (a, b) if wins > losses else (b, a)
-        said = f"{better} is preferred to {worse}" if p < 0.05 else f"cannot tell {a} and {b} apart"
+        said = f"{better} is preferred to {worse}" if p < ALPHA else f"cannot tell {a} and {b} apart"
         return f"{said}: {count_outcomes(max(wins, losses), ties, min(wins, losses))} (p = {p:.2g})."
 
 
@@ -85,7 +85,7 @@ def load_votes(path: str | Path) -> list[Vote]:
         ]
         votes = [
             Vote(str(each["id"]), tuple(map(str, each["arms"])), str(each["winner"]), bool(each["blind"]))
-            for each in records[:_MAX_VOTES]
+            for each in records
         ]
     except (KeyError, TypeError, RecursionError, json.JSONDecodeError):
         raise InputError(
@@ -93,6 +93,10 @@ def load_votes(path: str | Path) -> list[Vote]:
         ) from None
     except (OSError, UnicodeError) as error:
         raise read_error(target.name, error) from None
+    if len(votes) > _MAX_VOTES:
+        raise InputError(
+            f"{target.name} holds more than {_MAX_VOTES:,} votes.", hint="Give the file of one class."
+        )
     return votes
 
 

@@ -316,6 +316,7 @@ MAP_COMMAND = CommandLine(
     OUT,
     QUIET,
     DRY_RUN,
+    FULL,
     OVER_BUDGET,
     PARAM,
     argument="path or variable",
@@ -360,6 +361,7 @@ COMPARE_COMMAND = CommandLine(
     OUT,
     QUIET,
     DRY_RUN,
+    FULL,
     OVER_BUDGET,
     PARAM,
     operand="PROMPT",
@@ -390,6 +392,7 @@ GRID_COMMAND = CommandLine(
     OUT,
     QUIET,
     DRY_RUN,
+    FULL,
     OVER_BUDGET,
     PARAM,
     body="PROMPT",
@@ -705,9 +708,9 @@ class PuqCommands(Magics):
         args = parse_options_only(GRID_COMMAND, line, self._fill)
         if not cell.strip():
             raise InputError("the prompt is empty.", hint="Write it below %%puq_grid.")
-        from puq_magics.magics.grid import run_grid
+        from puq_magics.magics.grid import run_study
 
-        return run_grid(self.session, args, cell.strip("\n"), self._variables())
+        return run_study(self.session, args, cell.strip("\n"), self._variables())
 
     @_magic(IMAGE_COMMAND, has_cell=True)
     def puq_image(self, line: str, cell: str | None = None) -> ImageResult | None:

@@ -7,7 +7,6 @@ import random
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -15,7 +14,8 @@ from uuid import uuid4
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.experiments.grid import PARAMETERS, parse_vary
+from puq_magics.core.text import one_line
+from puq_magics.experiments.arms import MODEL, parse_vary, plan_arms
 from puq_magics.experiments.statistics import count_outcomes
 from puq_magics.experiments.voting import (
     TIE,
@@ -25,6 +25,7 @@ from puq_magics.experiments.voting import (
     save_votes,
     summarize_votes,
 )
+from puq_magics.magics.dry_run import estimate_cost, format_curl
 from puq_magics.magics.options import chat_params
 from puq_magics.magics.runs import RunInterrupted
 from puq_magics.magics.views import is_live
@@ -34,7 +35,7 @@ from puq_magics.outputs.results.compare import Answer, CompareResult, columns_bu
 from puq_magics.outputs.views.notebook import FrameRateLimiter
 from puq_magics.outputs.views.run import RunView
 from puq_magics.prompts.template import PromptTemplate
-from puq_magics.session.calls import Interrupted, run_call
+from puq_magics.session.calls import Interrupted, run_call, to_curl
 from puq_magics.session.chat_call import ChatCall, ChatSpec
 from puq_magics.session.session import LAST_RESULT, Session
 
@@ -126,6 +127,8 @@ class _Arm:
             self.answer.result = partial if partial.has_content else None
         except KeyboardInterrupt:
             self.answer.error = "stopped before it began"
+        except Exception as error:  # noqa: BLE001 - a fault of this package; the other arms go on
+            self.answer.error = one_line(f"{type(error).__name__}: {error}", 200)
         finally:
             self.is_done = True
 
@@ -137,10 +140,10 @@ def compare(
     stop = threading.Event()
     arms = [
         _Arm(Answer(name), ChatCall(spec), ArmView(stop))
-        for name, spec in _plan(session, args, prompt, variables)
+        for name, spec in _plan(session, args, prompt, variables).items()
     ]
     if args.dry_run:
-        _show_dry_run(session, arms)
+        _show_dry_run(session, args, arms)
         return None
     if args.blind:
         random.shuffle(arms)
@@ -203,63 +206,41 @@ def _show(arms: Sequence[_Arm], result: CompareResult, view: RunView) -> float:
 
 def _plan(
     session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
-) -> list[tuple[str, ChatSpec]]:
-    """Return the name and the call of each arm. Raises InputError."""
+) -> dict[str, ChatSpec]:
+    """Return the call of each arm by its name. Raises InputError."""
     vary = parse_vary(args.vary or ())
     models = [session.model("chat", model, suggest_models=not args.dry_run) for model in args.model or [None]]
     template = PromptTemplate(prompt, limit=session.settings.max_value_chars)
-    for name in vary:
-        if name not in template.names and name not in PARAMETERS:
-            raise InputError(
-                f"{name!r} is neither in the prompt nor a setting.",
-                hint=f"Write {{{{{name}}}}} in the prompt; settings are {', '.join(PARAMETERS)}.",
-            )
-    combinations = [
-        dict(zip(("model", *vary), levels, strict=True)) for levels in product(models, *vary.values())
-    ]
-    if not _MIN_ARMS <= len(combinations) <= _MAX_ARMS:
+    arms = plan_arms(models, vary, template.names)
+    if not _MIN_ARMS <= len(arms) <= _MAX_ARMS:
         raise InputError(
-            f"a comparison has {_MIN_ARMS} to {_MAX_ARMS} arms, not {len(combinations)}.",
+            f"a comparison has {_MIN_ARMS} to {_MAX_ARMS} arms, not {len(arms)}.",
             hint="Name them: -m a -m b, or -m a --vary temperature=0,1; %%puq_grid takes more.",
         )
     base, system = chat_params(args, session.settings), args.system or session.settings.system
     head = [{"role": "system", "content": system}] if system else []
-    arms: list[tuple[str, ChatSpec]] = []
-    for levels in combinations:
-        filled = template.fill({**variables, **levels})
-        settings = {
-            PARAMETERS[name]: value
-            for name, value in levels.items()
-            if name in PARAMETERS and name not in template.names
-        }
+    factors = [MODEL, *vary] if len(models) > 1 or not vary else list(vary)
+    specs: dict[str, ChatSpec] = {}
+    for arm in arms:
+        filled = template.fill({**variables, **arm.levels})
         content: Any = [{"type": "text", "text": filled.text}, *filled.parts] if filled.parts else filled.text
-        spec = ChatSpec(
-            levels["model"],
+        name = arm.name(factors)
+        if name in specs:
+            raise InputError(f"the arm {name!r} is there twice.", hint="Remove one of them.")
+        specs[name] = ChatSpec(
+            arm.model,
             [*head, {"role": "user", "content": content}],
-            params=base | settings,
+            params={**base, **arm.params},
             notes=(*args.option_notes, *filled.notes),
         )
-        name = _arm_name(levels, len(models) > 1)
-        if name in (other for other, _ in arms):
-            raise InputError(f"the arm {name!r} is there twice.", hint="Remove one of them.")
-        arms.append((name, spec))
-    return arms
+    return specs
 
 
-def _arm_name(levels: Mapping[str, Any], has_models: bool) -> str:
-    others = [f"{name}={value}" for name, value in levels.items() if name != "model"]
-    return " · ".join([*([levels["model"]] if has_models or not others else []), *others])
-
-
-def _show_dry_run(session: Session, arms: Sequence[_Arm]) -> None:
+def _show_dry_run(session: Session, args: argparse.Namespace, arms: Sequence[_Arm]) -> None:
     """Print each arm with its estimate, and the first request."""
-    from puq_magics.session.calls import to_curl
-
-    lines = []
-    for arm in arms:
-        estimate = session.account().estimate(arm.call.info)
-        lines.append(f"{arm.answer.name}: {estimate}")
-    lines += ["nothing was sent", "", "the first request:", to_curl(session, arms[0].call)]
+    lines = [f"{arm.answer.name}: {estimate_cost(session, arm.call.info)[0]}" for arm in arms]
+    curl = format_curl(to_curl(session, arms[0].call), args)
+    lines += ["nothing was sent", "", "the first request:", curl]
     print(strip_control_chars("\n".join(lines)))  # noqa: T201 - what was asked for
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.types import Message
 from puq_magics.core.errors import BudgetError, PuqError
 from puq_magics.outputs.control_chars import strip_control_chars
-from puq_magics.session.budget import Estimate
+from puq_magics.outputs.results.footer import format_credits
+from puq_magics.session.budget import CallInfo, Estimate
 from puq_magics.session.calls import Call, to_curl
 from puq_magics.session.session import Session
+
+if TYPE_CHECKING:
+    from puq_magics.experiments.calls import CallSpec
 
 #: The data of an image, which nobody reads: its length is shown in its place.
 _IMAGE_DATA = re.compile(r"(data:[\w./+-]+;base64,[A-Za-z0-9+/]{24})([A-Za-z0-9+/=]{200,})")
@@ -26,14 +32,54 @@ def show_dry_run(session: Session, args: argparse.Namespace, call: Call[Any, Any
     """Print an estimate, the summary, and the request as a key-free ``curl`` line. Raises PuqError."""
     info = call.info
     size = f"about {max(1, info.prompt_tokens):,} tokens of prompt" if info.kind == "chat" else info.kind
-    estimate, warning = _estimate(session, call)
-    curl = _IMAGE_DATA.sub(
-        lambda match: f"{match[1]}…({len(match[2]):,} more characters)", to_curl(session, call)
-    )
-    if len(curl) > _LONG_CURL and not args.full:
-        left_out = f"{len(curl) - _CURL_START - _CURL_END:,} more characters; --full shows them"
-        curl = f"{curl[:_CURL_START]} …({left_out})… {curl[-_CURL_END:]}"
-    sections = [f"{size}; {estimate}; nothing was sent", warning, summary, curl]
+    estimate, warning = estimate_cost(session, info)
+    curl = format_curl(to_curl(session, call), args)
+    _print_sections(f"{size}; {estimate}; nothing was sent", warning, summary, curl)
+
+
+def show_run_dry_run(
+    session: Session,
+    args: argparse.Namespace,
+    subject: str,
+    specs: Sequence[CallSpec],
+    folder: Path,
+    notes: Sequence[str] = (),
+) -> None:
+    """Print how many of a run's calls are to be made, an estimate, and the first request. Raises PuqError.
+
+    ``subject`` describes the run, such as ``8 rows``.
+    """
+    from puq_magics.experiments.journal import read_outcomes
+    from puq_magics.magics.runs import call_info
+
+    kept = {} if args.fresh else read_outcomes(folder)
+    waiting = [spec for spec in specs if spec.key not in kept or not kept[spec.key].is_settled]
+    infos = [call_info(spec) for spec in waiting]
+    with suppress(PuqError):  # without a key, or a list, the cost is not known
+        session.account().model_list.fetch()
+    costs = [cost for info in infos if (cost := estimate_cost(session, info)[0].cost) is not None]
+    price = f"at most about {format_credits(sum(costs))}" if costs else "the cost is not known"
+    tokens = sum(info.prompt_tokens for info in infos)
+    counts = f"{subject}; {len(specs) - len(waiting):,} are in the journal {folder.name}"
+    curl = ""
+    if waiting:
+        router, first = session.router(allow_keyless=True), waiting[0]
+        request = router.chat_request(first.messages, model=first.model, extra_body=first.params)
+        curl = format_curl(request.to_curl(router.address, router.auth_scheme), args)
+    summary = f"{counts}\nabout {tokens:,} tokens of prompt; {price}; nothing was sent"
+    _print_sections("\n".join([summary, *notes]), curl and f"the first request:\n{curl}")
+
+
+def format_curl(curl: str, args: argparse.Namespace) -> str:
+    """Shorten the data of images in a ``curl`` line, and without ``--full`` the middle of a long one."""
+    curl = _IMAGE_DATA.sub(lambda match: f"{match[1]}…({len(match[2]):,} more characters)", curl)
+    if len(curl) <= _LONG_CURL or args.full:
+        return curl
+    left_out = f"{len(curl) - _CURL_START - _CURL_END:,} more characters; --full shows them"
+    return f"{curl[:_CURL_START]} …({left_out})… {curl[-_CURL_END:]}"
+
+
+def _print_sections(*sections: str) -> None:
     print("\n\n".join(strip_control_chars(section) for section in sections if section))  # noqa: T201
 
 
@@ -51,7 +97,7 @@ def _format_content(content: object) -> str:
     return "\n\n".join(str(part.get("text") or f"with it: {describe_part(part)}") for part in content)
 
 
-def _estimate(session: Session, call: Call[Any, Any]) -> tuple[Estimate, str]:
+def estimate_cost(session: Session, info: CallInfo) -> tuple[Estimate, str]:
     """Return the cost by the cached prices, as a dry run fetches none, and what the budget has against it."""
     try:
         account = session.account()
@@ -59,7 +105,7 @@ def _estimate(session: Session, call: Call[Any, Any]) -> tuple[Estimate, str]:
         return Estimate(None, "its cost is unknown without a key"), ""
     if not account.model_list.cached:
         return Estimate(None, "its cost is unknown: %puq_models fetches the prices"), ""
-    estimate, budget = account.estimate(call.info), session.settings.budget
+    estimate, budget = account.estimate(info), session.settings.budget
     try:
         if budget is not None:
             account.costs.check(budget, estimate)

@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from puq_magics.core.files import expand_path
-from puq_magics.experiments.grid import Grid, GridResult, Record, parse_vary
-from puq_magics.experiments.journal import check_is_journal_path, read_outcomes
-from puq_magics.experiments.leases import GetKey
-from puq_magics.experiments.mapping import ROW, journal_folder
-from puq_magics.experiments.runner import RunProgress
+from puq_magics.core.errors import PuqError
+from puq_magics.experiments.arms import parse_vary
+from puq_magics.experiments.grid import Grid, GridResult, Record, run_grid
+from puq_magics.experiments.mapping import ROW
+from puq_magics.experiments.runner import OnEvent, RunSettings
+from puq_magics.magics.dry_run import show_run_dry_run
 from puq_magics.magics.map import find_source
 from puq_magics.magics.options import chat_params
-from puq_magics.magics.runs import (
-    RunInterrupted,
-    SessionMeter,
-    call_info,
-    count_calls,
-    find_executor,
-    format_progress,
-    format_seconds,
-)
-from puq_magics.magics.views import is_live
+from puq_magics.magics.runs import find_executor, journal_path, run_footer, show_run
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown.feed import escape_inline
 from puq_magics.outputs.results.base import DisplayOnce
-from puq_magics.outputs.results.footer import Footer, format_credits
-from puq_magics.outputs.results.media_html import notebook_folder
-from puq_magics.outputs.views.run import RunView
+from puq_magics.outputs.results.footer import format_credits
 from puq_magics.prompts.schema.schema import Schema
 from puq_magics.session.session import Session
 
@@ -52,14 +39,7 @@ class GridAnswers(DisplayOnce, GridResult):
         failed = sum(record["error"] is not None for record in self.records)
         head = f"{len(self.records) - failed:,} of {len(self.records):,} calls answered"
         header, rows = summary_table(self.summary(), self.factors)
-        progress = self.progress
-        facts = [count_calls(progress.done - progress.from_journal)]
-        if progress.from_journal:
-            facts.append(f"{progress.from_journal:,} of {progress.total:,} were there")
-        if progress.cost is not None:
-            facts.append(f"about {format_credits(progress.cost)}")
-        facts += [format_seconds(progress.seconds), f"journal: {self.journal.name}"]
-        footer = Footer(tuple(facts), tuple(self.notes))
+        footer = run_footer(self.progress, self.progress.cost, self.journal, self.notes)
         table = _markdown_table(header, rows)
         return {
             "text/markdown": footer.append_to_markdown(f"**{head}**\n\n{table}"),
@@ -110,7 +90,7 @@ class AnswerMatrix(DisplayOnce):
         }
 
 
-def run_grid(
+def run_study(
     session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
 ) -> GridAnswers | None:
     """Run the grid that the options describe, and show it; None for a dry run. Raises PuqError."""
@@ -130,90 +110,27 @@ def run_grid(
         variables=variables,
         max_value_chars=session.settings.max_value_chars,
     )
-    folder = (
-        journal_folder(notebook_folder(), prompt)
-        if args.journal is None
-        else check_is_journal_path(expand_path(args.journal))
-    )
+    folder = journal_path(args, prompt)
     if args.dry_run:
-        _show_dry_run(session, grid, folder, args.fresh)
+        cells = grid.plan()
+        specs = {cell.spec.key: cell.spec for cell in cells if cell.spec is not None}
+        show_run_dry_run(session, args, f"{len(cells):,} calls", list(specs.values()), folder)
         return None
-    remote = find_executor(session, args, variables)
-    return _run(session, args, grid, folder, [*notes, *args.option_notes], *remote)
 
+    def start(
+        settings: RunSettings, on_event: OnEvent, on_interrupt: Callable[[GridResult], None]
+    ) -> tuple[GridResult, PuqError | None]:
+        return run_grid(
+            grid, settings, folder, fresh=args.fresh, on_event=on_event, on_interrupt=on_interrupt
+        )
 
-def _run(
-    session: Session,
-    args: argparse.Namespace,
-    grid: Grid,
-    folder: Path,
-    notes: Sequence[str],
-    executor: Executor | None,
-    get_key: GetKey | None,
-) -> GridAnswers:
-    router, account = session.router(), session.account()
-    account.model_list.fetch_in_background(balance=True)
-    account.model_list.wait()  # the prices, by which each call is recorded
-    view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
-    partial: list[GridResult] = []
-    make = grid.start(
-        router,
-        folder,
-        workers=args.workers,
-        executor=executor,
-        get_key=get_key,
-        fresh=args.fresh,
-        meter=SessionMeter(session, account, router.address.host, over_budget=args.over_budget),
-        on_interrupt=partial.append,
-    )
-
-    def show(progress: RunProgress) -> None:
-        lowered = progress.limit < min(args.workers, 20)
-        view.show_progress(progress.done, progress.total, format_progress(progress, lowered))
-
-    def finish(result: GridResult) -> GridAnswers:
-        result.notes = (*notes, *result.notes)
+    def store(result: GridResult) -> GridAnswers:
+        result.notes = (*notes, *args.option_notes, *result.notes)
         answers = GridAnswers.from_result(result)
         session.store_result(answers, args.out)
-        view.show_summary(answers._repr_mimebundle_())
-        session.mark_displayed(answers, is_quiet=args.quiet)
         return answers
 
-    try:
-        result, problem = make(show)
-    except KeyboardInterrupt:
-        if partial:
-            finish(partial[0])
-        raise RunInterrupted(
-            "the run was interrupted; what has arrived is in the journal. Run the cell again to go on."
-        ) from None
-    answers = finish(result)
-    if problem is not None:
-        problem.extend_hint("The answers so far are kept; run the cell again to go on.")
-        raise problem
-    return answers
-
-
-def _show_dry_run(session: Session, grid: Grid, folder: Path, fresh: bool) -> None:
-    """Print the number of calls, those that are there, and an estimate."""
-    cells = grid.plan()
-    specs = {cell.spec.key: cell.spec for cell in cells if cell.spec is not None}
-    kept = {} if fresh else read_outcomes(folder)
-    waiting = [spec for key, spec in specs.items() if key not in kept]
-    costs = [session.account().estimate(call_info(spec)).cost for spec in waiting]
-    known = [cost for cost in costs if cost is not None]
-    price = f"at most about {format_credits(sum(known))}" if known else "the cost is not known"
-    lines = [
-        f"{len(cells):,} calls; {len(specs) - len(waiting):,} are in the journal {folder.name}",
-        f"{price}; nothing was sent",
-    ]
-    if waiting:
-        router = session.router(allow_keyless=True)
-        request = router.chat_request(
-            waiting[0].messages, model=waiting[0].model, extra_body=waiting[0].params
-        )
-        lines += ["", "the first request:", request.to_curl(router.address, router.auth_scheme)]
-    print(strip_control_chars("\n".join(lines)))  # noqa: T201 - what was asked for
+    return show_run(session, args, find_executor(session, args, variables), start, store)
 
 
 def summary_table(records: Sequence[Record], factors: Sequence[str]) -> tuple[list[str], list[list[str]]]:
@@ -239,7 +156,7 @@ def _score_text(record: Record) -> str:
     if record.get("score") is None:
         return ""
     score, low, high, rows = record["score"], record["low"], record["high"], record["rows"]
-    if low >= 0 and high <= 1:
+    if record["is_rate"]:
         return f"{100 * score:.0f} % ({100 * low:.0f}–{100 * high:.0f}) of {rows:,}"
     return f"{score:.3g} ({low:.3g}–{high:.3g})" if rows > 1 else f"{score:.3g}"
 

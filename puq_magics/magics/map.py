@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,27 +11,16 @@ from typing import Any
 
 from puq_magics.core.errors import APIError, InputError, PuqError
 from puq_magics.core.files import expand_path, is_folder, missing_name_error, path_exists
-from puq_magics.experiments.journal import check_is_journal_path, read_outcomes
 from puq_magics.experiments.leases import GetKey
-from puq_magics.experiments.mapping import MapPlan, MapResult, journal_folder, plan_map, run_map
-from puq_magics.experiments.runner import RunProgress
+from puq_magics.experiments.mapping import MapPlan, MapResult, plan_map, run_map
+from puq_magics.experiments.runner import OnEvent, RunSettings
+from puq_magics.magics.dry_run import show_run_dry_run
 from puq_magics.magics.options import chat_params
-from puq_magics.magics.runs import (
-    RunInterrupted,
-    SessionMeter,
-    call_info,
-    count_calls,
-    find_executor,
-    format_progress,
-    format_seconds,
-)
-from puq_magics.magics.views import is_live
+from puq_magics.magics.runs import find_executor, journal_path, run_footer, show_run
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown.feed import escape_inline
 from puq_magics.outputs.results.base import DisplayOnce
-from puq_magics.outputs.results.footer import Footer, format_credits
-from puq_magics.outputs.results.media_html import notebook_folder
-from puq_magics.outputs.views.run import RunView
+from puq_magics.outputs.results.footer import format_credits
 from puq_magics.prompts.schema.schema import Schema
 from puq_magics.session.session import Session
 
@@ -52,7 +41,8 @@ class MapAnswers(DisplayOnce, MapResult):
         return cls(**own, remarks=remarks)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        head, errors, footer = self._headline(), self._error_lines(), self._footer()
+        head, errors = self._headline(), self._error_lines()
+        footer = run_footer(self.progress, self.cost, self.journal, self.notes, self.plan.model)
         plain = "\n".join([head, *errors, *self.remarks, f"[{footer.to_text()}]"])
         lines = "\n".join(f"- {escape_inline(line)}" for line in (*errors, *self.remarks))
         markdown = f"**{escape_inline(head)}**" + (f"\n\n{lines}" if lines else "")
@@ -78,17 +68,6 @@ class MapAnswers(DisplayOnce, MapResult):
         others = len(errors) - _MAX_ERRORS_SHOWN
         return [*lines, f"{others:,} other errors: _puq.errors()"] if others > 0 else lines
 
-    def _footer(self) -> Footer:
-        progress = self.progress
-        made = progress.done - progress.from_journal
-        facts = [self.plan.model, count_calls(made)]
-        if progress.from_journal:
-            facts.append(f"{progress.from_journal:,} of {progress.total:,} were there")
-        if self.cost is not None:
-            facts.append(f"about {format_credits(self.cost)}")
-        facts += [format_seconds(progress.seconds), f"journal: {self.journal.name}"]
-        return Footer(tuple(facts), tuple(self.notes))
-
     def __repr__(self) -> str:
         return f"<MapResult {self._headline()}>"
 
@@ -110,13 +89,14 @@ def map_frame(
         sample=args.sample,
         max_value_chars=session.settings.max_value_chars,
     )
-    folder = _journal_path(args, prompt)
+    folder = journal_path(args, prompt)
     if args.dry_run:
-        _show_dry_run(session, plan, folder, args.fresh)
+        subject = f"{len(plan.positions):,} rows, {len(plan.calls):,} different calls"
+        show_run_dry_run(session, args, subject, plan.calls, folder, plan.notes)
         return None
     notes = [*source_note, *args.option_notes]
     remote = find_executor(session, args, variables)
-    return _MapRun(session, args, plan, folder, notes, *remote).run(fresh=args.fresh)
+    return _MapRun(session, args, plan, folder, notes, remote).run(fresh=args.fresh)
 
 
 @dataclass
@@ -128,59 +108,34 @@ class _MapRun:
     plan: MapPlan
     folder: Path
     notes: Sequence[str]
-    executor: Executor | None = None
-    get_key: GetKey | None = None
+    remote: tuple[Executor | None, GetKey | None]
 
     def run(self, repeat: Sequence[str] = (), *, fresh: bool = False) -> MapAnswers:
         """Run it, show and store the result. Raises PuqError and RunInterrupted."""
-        session, args = self.session, self.args
-        router, account = session.router(), session.account()
-        account.model_list.fetch_in_background(balance=True)
-        account.model_list.wait()  # the prices, by which each call is recorded
-        view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
 
-        def show(progress: RunProgress) -> None:
-            lowered = progress.limit < min(args.workers, 20)
-            view.show_progress(progress.done, progress.total, format_progress(progress, lowered))
-
-        partial: list[MapResult] = []
-        try:
-            result, problem = run_map(
+        def start(
+            settings: RunSettings, on_event: OnEvent, on_interrupt: Callable[[MapResult], None]
+        ) -> tuple[MapResult, PuqError | None]:
+            return run_map(
                 self.plan,
-                router=router,
-                folder=self.folder,
+                settings,
+                self.folder,
                 fresh=fresh,
-                workers=args.workers,
-                executor=self.executor,
-                get_key=self.get_key,
-                meter=SessionMeter(session, account, router.address.host, over_budget=args.over_budget),
-                on_event=show,
                 repeat=repeat,
-                on_interrupt=partial.append,
+                on_event=on_event,
+                on_interrupt=on_interrupt,
             )
-        except KeyboardInterrupt:
-            if partial:
-                self._finish(partial[0], view)
-            raise RunInterrupted(
-                "the run was interrupted; what has arrived is in the journal. Run the cell again to go on."
-            ) from None
-        answers = self._finish(result, view)
-        if problem is not None:
-            problem.extend_hint("The answers so far are kept; run the cell again to go on.")
-            raise problem
-        return answers
 
-    def _finish(self, result: MapResult, view: RunView) -> MapAnswers:
-        """Store and show a result, whole or not."""
-        session = self.session
+        return show_run(self.session, self.args, self.remote, start, self._store)
+
+    def _store(self, result: MapResult) -> MapAnswers:
+        """Store a result, whole or not."""
         result.rerun = self.run
         result.notes = [*self.notes, *result.notes]
         answers = MapAnswers.from_result(result, self._remarks(result))
-        session.store_result(answers)
+        self.session.store_result(answers)
         if self.args.out is not None:
-            session.shell.push({self.args.out: answers.to_frame()})
-        view.show_summary(answers._repr_mimebundle_())
-        session.mark_displayed(answers, is_quiet=self.args.quiet)
+            self.session.shell.push({self.args.out: answers.to_frame()})
         return answers
 
     def _remarks(self, result: MapResult) -> list[str]:
@@ -221,37 +176,3 @@ def find_source(name: str, variables: Mapping[str, Any]) -> tuple[Any, list[str]
     if path.suffix:
         return path, []  # the error names near files
     raise missing_name_error(name, variables, "Name a variable that holds a table, or a file.")
-
-
-def _journal_path(args: argparse.Namespace, prompt: str) -> Path:
-    if args.journal is None:
-        return journal_folder(notebook_folder(), prompt)
-    return check_is_journal_path(expand_path(args.journal))
-
-
-def _show_dry_run(session: Session, plan: MapPlan, folder: Path, fresh: bool) -> None:
-    """Print the number of calls, those that are there, an estimate, and the first request."""
-    kept = {} if fresh else read_outcomes(folder)
-    calls = plan.calls
-    waiting = [spec for spec in calls if spec.key not in kept or not kept[spec.key].is_final]
-    account = session.account()
-    try:
-        account.model_list.fetch()
-    except (PuqError, KeyboardInterrupt):
-        account = session.account()
-    infos = [call_info(spec) for spec in waiting]
-    costs = [account.estimate(info).cost for info in infos]
-    tokens = sum(info.prompt_tokens for info in infos)
-    known = [cost for cost in costs if cost is not None]
-    price = f"at most about {format_credits(sum(known))}" if known else "the cost is not known"
-    lines = [
-        f"{len(plan.positions):,} rows, {len(calls):,} different calls; "
-        f"{len(calls) - len(waiting):,} are in the journal {folder.name}",
-        f"about {tokens:,} tokens of prompt; {price}; nothing was sent",
-        *plan.notes,
-    ]
-    if waiting:
-        router, spec = session.router(allow_keyless=True), waiting[0]
-        request = router.chat_request(spec.messages, model=spec.model, extra_body=spec.params)
-        lines += ["", "the first request:", request.to_curl(router.address, router.auth_scheme)]
-    print(strip_control_chars("\n".join(lines)))  # noqa: T201 - what was asked for

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from puq_magics.core.errors import APIError, InputError, PuqError
+from puq_magics.core.files import expand_path
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.experiments.calls import CallOutcome, CallSpec
+from puq_magics.experiments.journal import check_is_journal_path
 from puq_magics.experiments.leases import GetKey
-from puq_magics.experiments.runner import RunProgress
-from puq_magics.outputs.results.footer import format_credits
+from puq_magics.experiments.limiter import START
+from puq_magics.experiments.mapping import journal_folder
+from puq_magics.experiments.runner import OnEvent, RunProgress, RunSettings
+from puq_magics.magics.views import is_live
+from puq_magics.outputs.results.base import DisplayOnce
+from puq_magics.outputs.results.footer import Footer, format_credits
+from puq_magics.outputs.results.media_html import notebook_folder
+from puq_magics.outputs.views.run import RunView
 from puq_magics.prompts.token_estimate import estimate_message_tokens
 from puq_magics.session.account import Account
 from puq_magics.session.budget import CallInfo, usage_or_estimate
@@ -24,6 +33,8 @@ from puq_magics.session.calls import may_be_charged
 from puq_magics.session.ledger import LedgerEntry, outcome_of
 from puq_magics.session.session import Session
 
+R = TypeVar("R")
+A = TypeVar("A", bound=DisplayOnce)
 _BALANCE_INTERVAL = 5.0  # seconds between two looks at the balance while a budget is set
 
 
@@ -54,9 +65,10 @@ class SessionMeter:
                 refresh = monotonic() - self._looked_at > _BALANCE_INTERVAL
                 if refresh:
                     self._looked_at = monotonic()
-                reservation.enter_context(
-                    self._account.reserve(call_info(spec), over_budget=self._over_budget, refresh=refresh)
-                )
+            # Outside of the lock: one thread looks at the balance, the others do not wait for it.
+            reservation.enter_context(
+                self._account.reserve(call_info(spec), over_budget=self._over_budget, refresh=refresh)
+            )
         return reservation.close
 
     def record(self, spec: CallSpec, outcome: CallOutcome, error: PuqError | None) -> None:
@@ -122,6 +134,72 @@ def _find_variable(name: str, option: str, variables: Mapping[str, Any]) -> Any:
             f"{option}: there is no variable named {name!r}.", hint=did_you_mean(name, variables)
         )
     return variables[name]
+
+
+def journal_path(args: argparse.Namespace, prompt: str) -> Path:
+    """Return the folder of the journal, that of ``--journal`` or the prompt's own. Raises InputError."""
+    if args.journal is None:
+        return journal_folder(notebook_folder(), prompt)
+    return check_is_journal_path(expand_path(args.journal))
+
+
+def show_run(
+    session: Session,
+    args: argparse.Namespace,
+    remote: tuple[Executor | None, GetKey | None],
+    start: Callable[[RunSettings, OnEvent, Callable[[R], None]], tuple[R, PuqError | None]],
+    finish: Callable[[R], A],
+) -> A:
+    """Run many calls, show how it goes and what came of it, and return that.
+
+    ``start`` makes the calls; its last argument gets the result so far at an interrupt. ``finish`` stores a result,
+    complete or not, and returns what the cell shows. Raises PuqError and RunInterrupted.
+    """
+    router, account = session.router(), session.account()
+    account.model_list.fetch_in_background(balance=True)
+    account.model_list.wait()  # the prices, by which each call is recorded
+    meter = SessionMeter(session, account, router.address.host, over_budget=args.over_budget)
+    view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
+
+    def show_progress(progress: RunProgress) -> None:
+        is_lowered = progress.limit < min(args.workers, START)
+        view.show_progress(progress.done, progress.total, format_progress(progress, is_lowered))
+
+    def show(result: R) -> A:
+        answers = finish(result)
+        view.show_summary(answers._repr_mimebundle_())
+        session.mark_displayed(answers, is_quiet=args.quiet)
+        return answers
+
+    partial: list[R] = []
+    try:
+        settings = RunSettings(router, args.workers, meter, *remote)
+        result, problem = start(settings, show_progress, partial.append)
+    except KeyboardInterrupt:
+        if partial:
+            show(partial[0])
+        raise RunInterrupted(
+            "the run was interrupted; what has arrived is in the journal. Run the cell again to go on."
+        ) from None
+    answers = show(result)
+    if problem is not None:
+        problem.extend_hint("The answers so far are kept; run the cell again to go on.")
+        raise problem
+    return answers
+
+
+def run_footer(
+    progress: RunProgress, cost: float | None, journal: Path, notes: Sequence[str], model: str = ""
+) -> Footer:
+    """Return the footer of a run: the model, calls, cost, seconds and the journal, and what is amiss."""
+    facts = [model] if model else []
+    facts.append(count_calls(progress.made))
+    if progress.from_journal:
+        facts.append(f"{progress.from_journal:,} of {progress.total:,} were there")
+    if cost is not None:
+        facts.append(f"about {format_credits(cost)}")
+    facts += [format_seconds(progress.seconds), f"journal: {journal.name}"]
+    return Footer(tuple(facts), tuple(notes))
 
 
 def call_info(spec: CallSpec) -> CallInfo:

@@ -10,7 +10,7 @@ import pytest
 
 from puq_magics import InputError, MissingVariableError, Router
 from puq_magics.experiments import Grid, GridResult
-from puq_magics.experiments.grid import parse_vary
+from puq_magics.experiments.arms import parse_vary
 
 ROWS = [{"q": f"{n}+{n}", "right": str(2 * n)} for n in range(12)]
 
