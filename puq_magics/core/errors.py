@@ -43,6 +43,15 @@ _UNKNOWN_FIELD = re.compile(
 )
 
 
+class OneLineInterrupt(KeyboardInterrupt):
+    """An interrupt by the user that IPython renders as its message alone, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        from puq_magics.core.text import wrap_for_terminal
+
+        return wrap_for_terminal([f"KeyboardInterrupt: {self}"])
+
+
 class PuqError(Exception):
     """Base class of all errors that this package raises on purpose."""
 

@@ -22,6 +22,11 @@ def one_line(text: str, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def pluralize(number: int, noun: str, plural: str = "") -> str:
+    """Return the number with its noun: ``1 turn``, ``2,000 turns``, ``2 branches``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def wrap_for_terminal(lines: Iterable[str]) -> list[str]:
     """Return the lines wrapped between words, if standard output is a terminal; else as they are."""
     if not sys.stdout.isatty():

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import ceil, exp, lgamma, log, log1p, sqrt
 from statistics import fmean, pvariance
 
+from puq_magics.core.text import pluralize
+
 _Z = 1.959964  # of a two-sided interval of 95 %
 _Z_POWER = 0.841621  # of a power of 80 %
 _RESAMPLES = 2_000
@@ -167,8 +169,7 @@ def count_outcomes(wins: int, ties: int, losses: int) -> str:
     >>> count_outcomes(2, 1, 0)
     '2 wins, 1 tie, 0 losses'
     """
-    named = ((wins, "win", "wins"), (ties, "tie", "ties"), (losses, "loss", "losses"))
-    return ", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in named)
+    return ", ".join([pluralize(wins, "win"), pluralize(ties, "tie"), pluralize(losses, "loss", "losses")])
 
 
 Votes = Sequence[tuple[str, str, float]]

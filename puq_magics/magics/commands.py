@@ -17,7 +17,7 @@ from IPython.core.magic import (
     no_var_expand,
 )
 
-from puq_magics.core.errors import InputError
+from puq_magics.core.errors import InputError, OneLineInterrupt
 from puq_magics.magics.options import (
     CommandLine,
     F,
@@ -533,11 +533,8 @@ def _magic(command: CommandLine, *, has_cell: bool = False) -> Callable[[F], F]:
     return decorate
 
 
-class MagicInterrupted(KeyboardInterrupt):
-    """The user stopped a magic outside a call; IPython renders it as one line, without a traceback."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"KeyboardInterrupt: {self}"]
+class MagicInterrupted(OneLineInterrupt):
+    """The user stopped a magic outside a call."""
 
 
 def _with_short_interrupts(function: F) -> F:

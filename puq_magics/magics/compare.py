@@ -14,7 +14,7 @@ from uuid import uuid4
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.core.text import one_line
+from puq_magics.core.text import one_line, pluralize
 from puq_magics.experiments.arms import MODEL, parse_vary, plan_arms
 from puq_magics.experiments.statistics import count_outcomes
 from puq_magics.experiments.voting import (
@@ -311,8 +311,7 @@ def manage_votes(session: Session, args: argparse.Namespace) -> None:
         votes[:] = merge_votes(votes, load_votes(path))
     if args.export is not None:
         saved = save_votes(votes, args.export, force=args.force)
-        number = "1 vote" if len(votes) == 1 else f"{len(votes):,} votes"
-        print(f"{number} saved as {saved}")  # noqa: T201 - what was asked for
+        print(f"{pluralize(len(votes), 'vote')} saved as {saved}")  # noqa: T201 - what was asked for
     if args.votes or args.merge:
         show_votes(session, votes)
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Container, Iterable, Sequence
 
 from puq_magics.core.errors import InputError, PuqError
+from puq_magics.core.text import pluralize
 from puq_magics.magics.views import show_value
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.results.footer import format_credits
@@ -150,7 +151,7 @@ def _export(_: Session, args: argparse.Namespace, conversation: Conversation) ->
 
 
 def _format_turns(number: int) -> str:
-    return "1 turn" if number == 1 else f"{number:,} turns"
+    return pluralize(number, "turn")
 
 
 #: The options that act on one conversation; each returns the lines to print.

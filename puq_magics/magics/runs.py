@@ -12,9 +12,10 @@ from threading import Lock
 from time import monotonic
 from typing import Any, TypeVar
 
-from puq_magics.core.errors import APIError, InputError, PuqError
+from puq_magics.core.errors import APIError, InputError, OneLineInterrupt, PuqError
 from puq_magics.core.files import expand_path
 from puq_magics.core.suggestions import did_you_mean
+from puq_magics.core.text import pluralize
 from puq_magics.experiments.calls import CallOutcome, CallSpec
 from puq_magics.experiments.journal import check_is_journal_path
 from puq_magics.experiments.leases import GetKey
@@ -38,11 +39,8 @@ A = TypeVar("A", bound=DisplayOnce)
 _BALANCE_INTERVAL = 5.0  # seconds between two looks at the balance while a budget is set
 
 
-class RunInterrupted(KeyboardInterrupt):
-    """The user stopped a run; IPython renders it as one line."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"KeyboardInterrupt: {self}"]
+class RunInterrupted(OneLineInterrupt):
+    """The user stopped a run; what it has is kept."""
 
 
 class SessionMeter:
@@ -193,7 +191,7 @@ def run_footer(
 ) -> Footer:
     """Return the footer of a run: the model, calls, cost, seconds and the journal, and what is amiss."""
     facts = [model] if model else []
-    facts.append(count_calls(progress.made))
+    facts.append(pluralize(progress.made, "call"))
     if progress.from_journal:
         facts.append(f"{progress.from_journal:,} of {progress.total:,} were there")
     if cost is not None:
@@ -220,11 +218,6 @@ def format_progress(progress: RunProgress, limit_is_lowered: bool = False) -> st
         facts.append(f"{progress.failed:,} failed")
     facts.append(f"{progress.limit} at once{' (the router asks for fewer)' if limit_is_lowered else ''}")
     return " · ".join(facts)
-
-
-def count_calls(number: int) -> str:
-    """Return the number of calls as a text."""
-    return "1 call" if number == 1 else f"{number:,} calls"
 
 
 def format_seconds(seconds: float) -> str:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 from puq_magics.api.base_url import BaseURL
-from puq_magics.core.errors import ConfigurationError, InputError
+from puq_magics.core.errors import ConfigurationError, InputError, OneLineInterrupt
 from puq_magics.core.files import expand_path
 from puq_magics.core.secret import Secret
 from puq_magics.magics.keys import CANNOT_PROMPT, prompt_for_key
@@ -25,11 +25,11 @@ from puq_magics.session.session import Session
 from puq_magics.session.settings import SANDBOX, SANDBOX_LOCAL, is_sandbox
 
 
-class DownloadInterrupted(KeyboardInterrupt):
-    """The user stopped the download; IPython renders it as the one line that ``_render_traceback_`` gives."""
+class DownloadInterrupted(OneLineInterrupt):
+    """The user stopped the download."""
 
-    def _render_traceback_(self) -> list[str]:
-        return ["KeyboardInterrupt: the download was interrupted. Nothing was kept."]
+    def __init__(self) -> None:
+        super().__init__("the download was interrupted. Nothing was kept.")
 
 
 def control_sandbox(session: Session, args: argparse.Namespace, action: str) -> None:

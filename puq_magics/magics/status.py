@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from puq_magics.core.errors import PuqError
+from puq_magics.core.text import pluralize
 from puq_magics.magics.views import show_value
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.outputs.tables.table import show_fields
@@ -104,6 +105,5 @@ def _money_rows(session: Session) -> Iterator[tuple[str, str]]:
 def _format_spending(costs: CostTracker) -> str:
     parts = [f"about {format_credits(costs.estimated_total)} (estimate)"] if costs.estimated_total else []
     if costs.unpriced_calls:
-        calls = "1 call" if costs.unpriced_calls == 1 else f"{costs.unpriced_calls:,} calls"
-        parts.append(f"{calls} of unknown cost")
+        parts.append(f"{pluralize(costs.unpriced_calls, 'call')} of unknown cost")
     return ", and ".join(parts) or "nothing"

@@ -18,6 +18,7 @@ from types import GeneratorType, ModuleType, NoneType
 from typing import Any
 
 from puq_magics.core.errors import InputError
+from puq_magics.core.text import pluralize
 from puq_magics.prompts import markdown_tables, tables, truncation
 from puq_magics.prompts.image_resize import ImageLimits
 from puq_magics.prompts.markdown_tables import RenderLimits
@@ -154,7 +155,7 @@ class ValueRenderer:
             fields = [{"column": column.name, "type": column.type} for column in table.columns]
             limits = replace(self._render_limits, rows=UNLIMITED)
             listed = self._render_table(markdown_tables.records_to_markdown(fields, limits))
-            rows, columns = _pluralize(table.row_count, "row"), _pluralize(table.column_count, "column")
+            rows, columns = pluralize(table.row_count, "row"), pluralize(table.column_count, "column")
             return RenderedBlock(f"{rows}, {columns}\n\n{listed}")
         if _is_array(value):
             return RenderedText(f"array of {value.dtype}, shape {_format_shape(value)}")
@@ -188,7 +189,7 @@ class ValueRenderer:
         text, cut = truncated
         if not cut:
             return RenderedText(text)
-        size = f"; {_pluralize(len(value))} in all" if isinstance(value, _CONTAINERS) else ""
+        size = f"; {pluralize(len(value), 'item')} in all" if isinstance(value, _CONTAINERS) else ""
         return self._append_note(text, f"cut at {self._render_limits.characters:,} characters{size}")
 
     def _append_note(self, text: str, note: str) -> str:
@@ -368,10 +369,6 @@ def _format_shape(array: Any) -> str:
     return " × ".join(map(str, array.shape)) or "()"
 
 
-def _pluralize(number: int, thing: str = "item") -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
 def _first_lines(text: str, n: int) -> str:
     """Return the first lines of a text without splitting the rest."""
     end = 0
@@ -396,4 +393,4 @@ def _describe_structure(value: Any, depth: int = 4) -> str:
         more = [f"… ({len(value):,} keys)"] if len(value) > MAX_COLUMNS else []
         return f"{{{', '.join(fields + more)}}}"
     kinds = dict.fromkeys(_describe_structure(item, depth - 1) for item in islice(value, MAX_ROWS))
-    return f"{name} of {_pluralize(len(value))}" + (f": {' | '.join(kinds)}" if kinds else "")
+    return f"{name} of {pluralize(len(value), 'item')}" + (f": {' | '.join(kinds)}" if kinds else "")

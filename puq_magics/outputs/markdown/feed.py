@@ -157,6 +157,11 @@ class MarkdownFeed:
         return MarkdownSegment(self._blocks.flush(), text)
 
 
+def fold(summary: str, safe: str) -> str:
+    """Return safe Markdown that is folded below a summary, which is plain words."""
+    return f"<details><summary>{summary}</summary>\n\n{safe}\n\n</details>"
+
+
 def sanitize_markdown(text: str) -> str:
     """Return model text that is complete as safe Markdown."""
     feed = MarkdownFeed(segment_size=None)

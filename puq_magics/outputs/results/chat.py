@@ -223,6 +223,6 @@ def _decode_image(url: str) -> bytes:
 
 def collapsed_reasoning(reasoning: str) -> str:
     """A model's reasoning as safe Markdown, folded."""
-    from puq_magics.outputs.markdown.feed import sanitize_markdown
+    from puq_magics.outputs.markdown.feed import fold, sanitize_markdown
 
-    return f"<details><summary>Reasoning</summary>\n\n{sanitize_markdown(reasoning)}\n\n</details>"
+    return fold("Reasoning", sanitize_markdown(reasoning))

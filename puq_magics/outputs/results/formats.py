@@ -16,6 +16,7 @@ from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.core.fences import OpenFence
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown import code as markdown_code
+from puq_magics.outputs.markdown.feed import fold
 from puq_magics.outputs.results.footer import Footer
 from puq_magics.outputs.tables.table import missing_package_error
 
@@ -70,8 +71,7 @@ def code_bundle(
     clean = [(markdown_code.parse_language(language), strip_control_chars(code)) for language, code in blocks]
     fences = [_fenced(language, code) for language, code in clean]
     folded = [
-        f"<details><summary>Attempt {number}, which was not valid</summary>\n\n"
-        f"{_fenced('', strip_control_chars(text))}\n\n</details>"
+        fold(f"Attempt {number}, which was not valid", _fenced("", strip_control_chars(text)))
         for number, text in enumerate(attempts, 1)
     ]
     return {

@@ -62,7 +62,7 @@ def _first_text(names: Sequence[str], places: Sequence[Mapping[str, Any]]) -> st
 
 def sources_to_markdown(sources: Sequence[Source]) -> str:
     """Return a folded, numbered list of the sources as safe Markdown; empty without any."""
-    from puq_magics.outputs.markdown.feed import escape_inline
+    from puq_magics.outputs.markdown.feed import escape_inline, fold
     from puq_magics.outputs.markdown.links import safe_url
 
     lines = []
@@ -76,8 +76,7 @@ def sources_to_markdown(sources: Sequence[Source]) -> str:
             words += f" ({escape_inline(source.url)})"
         lines.append(f"{number}. {words}" if target is None else f"{number}. [{words}]({target})")
     listed = "\n".join([*lines, *_rest(sources)])
-    summary = f"Sources ({len(sources):,})"
-    return f"<details><summary>{summary}</summary>\n\n{listed}\n\n</details>" if sources else ""
+    return fold(f"Sources ({len(sources):,})", listed) if sources else ""
 
 
 def sources_to_text(sources: Sequence[Source]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
+from puq_magics.core.text import pluralize
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.outputs.tables.table import (
@@ -86,7 +87,7 @@ class ConversationTable(DisplayOnce, Sequence[ConversationRow]):
         return f"<ConversationTable {', '.join(row.name for row in self._rows) or 'no conversations'}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        caption = f"{len(self)} conversation{'' if len(self) == 1 else 's'}; costs in credits"
+        caption = f"{pluralize(len(self), 'conversation')}; costs in credits"
         rows = [row.cells for row in self._rows]
         empty = "no conversations yet; a cell begins one: %%puq_chat -c main"
         shown = [

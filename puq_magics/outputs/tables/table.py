@@ -13,14 +13,15 @@ from html import escape
 from itertools import islice, repeat
 from textwrap import wrap
 from typing import Any, Literal, overload
-from unicodedata import combining, east_asian_width
 
 from IPython.display import display
 
 from puq_magics.api.types import Model, model_kind
 from puq_magics.core.errors import ConfigurationError
+from puq_magics.core.text import pluralize
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.results.base import DisplayOnce
+from puq_magics.outputs.views.terminal_text import char_width
 
 
 def show_fields(rows: Sequence[tuple[str, str]], *, in_notebook: bool) -> None:
@@ -229,9 +230,7 @@ def _html_cell(value: CellValue, text: str, style: str) -> str:
 
 def _display_width(text: str) -> int:
     """Columns of a terminal that a text takes."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+    return len(text) if text.isascii() else sum(map(char_width, text))
 
 
 def _total_width(widths: Sequence[int]) -> int:
@@ -335,7 +334,7 @@ class ModelTable(DisplayOnce, Sequence[Model]):
 
     def table(self) -> Table:
         """Table to show."""
-        count = f"{len(self):,} model{'' if len(self) == 1 else 's'}; prices in {self._price_unit}"
+        count = f"{pluralize(len(self), 'model')}; prices in {self._price_unit}"
         more = "name words, --kind or --provider to see fewer; .to_frame() holds all."
         if not self._models:
             return Table((), (), empty=self._empty)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, overload
 
+from puq_magics.core.text import pluralize
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.tables.table import (
     SORT_SCRIPT,
@@ -245,7 +246,7 @@ class UsageReport(DisplayOnce, Sequence[UsageRow]):
         about = "" if amount.startswith("<") else "about "
         cost = "" if total.estimated_cost is None else f", {about}{amount} credits"
         tokens = total.prompt_tokens + total.completion_tokens
-        calls = f"{total.calls:,} call{'' if total.calls == 1 else 's'}"
+        calls = pluralize(total.calls, "call")
         return f"<UsageReport of {self._title}: {calls}, {tokens:,} tokens{cost}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from puq_magics.api.finish_reason import is_cut_off
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
+from puq_magics.core.text import pluralize
 from puq_magics.prompts.conversation.turns import (
     Branch,
     MessageContent,
@@ -106,9 +107,9 @@ class Conversation:
         return estimate_tokens(self.system or "") + sum(turn.tokens for turn in self._turns)
 
     def __repr__(self) -> str:
-        facts = [_pluralize(len(self._turns), "turn"), f"about {self.tokens:,} tokens"]
+        facts = [pluralize(len(self._turns), "turn"), f"about {self.tokens:,} tokens"]
         if self._branches:
-            facts.insert(1, _pluralize(len(self._branches), "branch", "es"))
+            facts.insert(1, pluralize(len(self._branches), "branch", "branches"))
         return f"<Conversation {self._name or 'without a name'}: {', '.join(facts)}>"
 
     # --- questions and answers -------------------------------------------------------------------------------
@@ -244,10 +245,10 @@ class Conversation:
         old_key = self._turns[position].key
         if key is not None and old_key is not None and old_key[0] != key[0]:
             reason = f"turn {position + 1} by the order of the cells"
-            kept = _pluralize(replaced, "later turn")
+            kept = pluralize(replaced, "later turn")
         else:
             reason = f"turn {position + 1} replaced"
-            kept = "its earlier answer" if replaced == 1 else _pluralize(replaced - 1, "later turn")
+            kept = "its earlier answer" if replaced == 1 else pluralize(replaced - 1, "later turn")
         branch = self._replace_turns((*self._turns[:position], turn), reason)
         return (f"{reason}; {kept} kept as branch {branch}",)
 
@@ -321,7 +322,7 @@ class Conversation:
             return ()
         number = len(self._turns)
         branch = self._replace_turns((), "reset")
-        return (f"{_pluralize(number, 'turn')} kept as branch {branch}",)
+        return (f"{pluralize(number, 'turn')} kept as branch {branch}",)
 
     def restore_branch(self, branch: str) -> tuple[str, ...]:
         """Make a branch the current line; the line that it replaces is kept as a branch, too.
@@ -330,7 +331,7 @@ class Conversation:
         Raises InputError when there is no such branch.
         """
         restored = self.get_branch(branch)
-        notes = [f"branch {restored.name} restored: {_pluralize(len(restored.turns), 'turn')}"]
+        notes = [f"branch {restored.name} restored: {pluralize(len(restored.turns), 'turn')}"]
         kept = self._replace_turns(restored.turns, f"{restored.name} restored")
         if kept and kept != restored.name:
             notes.append(f"the previous turns are kept as branch {kept}")
@@ -474,7 +475,7 @@ def _fit_to_limits(
     notes = []
     if first:
         by_turns = limit_turns is not None and len(turns) - first >= limit_turns
-        limit = _pluralize(limit_turns or 0, "earlier turn") if by_turns else f"about {limit_tokens:,} tokens"
+        limit = pluralize(limit_turns or 0, "earlier turn") if by_turns else f"about {limit_tokens:,} tokens"
         left = "the oldest turn" if first == 1 else f"the {first:,} oldest turns"
         notes.append(f"{left} of {len(turns):,} left out: the context's limit is {limit}")
     if limit_tokens is not None and fixed > limit_tokens:
@@ -491,7 +492,3 @@ def _check_limit(limit: object, unit: str, least: int) -> None:
 
 def _starts_with(line: Sequence[Turn], start: Sequence[Turn]) -> bool:
     return len(line) >= len(start) and all(turn is other for turn, other in zip(line, start, strict=False))
-
-
-def _pluralize(number: int, noun: str, ending: str = "s") -> str:
-    return f"{number:,} {noun}{'' if number == 1 else ending}"
