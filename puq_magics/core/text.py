@@ -27,15 +27,21 @@ def pluralize(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def wrap_for_terminal(lines: Iterable[str]) -> list[str]:
-    """Return the lines wrapped between words, if standard output is a terminal; else as they are."""
+def wrap_for_terminal(lines: Iterable[str], indent: int = 0) -> list[str]:
+    """Return the lines wrapped between words, if standard output is a terminal; else as they are.
+
+    ``indent`` is that of what is continued on a line of its own.
+    """
     if not sys.stdout.isatty():
         return list(lines)
     width = shutil.get_terminal_size().columns
     return [
         part
         for line in "\n".join(lines).split("\n")
-        for part in wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+        for part in wrap(
+            line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        )
+        or [""]
     ]
 
 

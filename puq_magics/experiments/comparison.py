@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from puq_magics.core.errors import InputError
+from puq_magics.core.text import pluralize
 from puq_magics.experiments.arms import level_name
 from puq_magics.experiments.statistics import ALPHA, PairedTest, count_outcomes, holm, paired_test
 
@@ -41,7 +42,7 @@ class Pair:
         if test.rows_needed is not None:
             missing = max(test.rows_needed - test.rows, 1)
             size = self._amount(abs(difference.value), unit=True)
-            more = f"about {missing:,} more rows would, if {better} is better by {size}"
+            more = f"about {pluralize(missing, 'more row')} would, if {better} is better by {size}"
         return f"cannot tell {self.a} and {self.b} apart: {more} ({counts})."
 
     def _amount(self, value: float, unit: bool = False) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import ceil, exp, lgamma, log, log1p, sqrt
+from operator import mul
 from statistics import fmean, pvariance
 
 from puq_magics.core.text import pluralize
@@ -16,6 +18,8 @@ from puq_magics.core.text import pluralize
 _Z = 1.959964  # of a two-sided interval of 95 %
 _Z_POWER = 0.841621  # of a power of 80 %
 _RESAMPLES = 2_000
+_MAX_EXACT = 12  # rows
+_MIN_DIFFERING = 6  # rows: of fewer all the same way have a p-value above 0.05
 #: p-values below count as a difference.
 ALPHA = 0.05
 
@@ -124,7 +128,8 @@ class PairedTest:
 def paired_test(pairs: Sequence[tuple[float, float]]) -> PairedTest:
     """Compare two arms by the pairs ``(a, b)`` of their values, one pair a row.
 
-    Yes and no are compared by the exact McNemar test, other values by a bootstrap over the rows.
+    Yes and no are compared by the exact McNemar test. Other values are compared by turning the signs of the rows'
+    differences, which a few rows cannot make look certain; their interval is that of a bootstrap over the rows.
     """
     differences = [b - a for a, b in pairs]
     wins, losses = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
@@ -132,21 +137,38 @@ def paired_test(pairs: Sequence[tuple[float, float]]) -> PairedTest:
     if all(value in (0, 1) for value in values):
         p, difference = mcnemar_p(wins, losses), paired_rate_difference(wins, losses, len(pairs))
     else:
-        difference = bootstrap_mean(differences)
-        means = _resampled_means(differences)
-        below = sum(mean <= 0 for mean in means) / len(means)
-        above = sum(mean >= 0 for mean in means) / len(means)
-        p = min(1.0, max(2 * min(below, above), 1 / len(means)))
+        p, difference = sign_flip_p(differences), bootstrap_mean(differences)
     ties = len(pairs) - wins - losses
     is_rate = all(0 <= value <= 1 for value in values)
     return PairedTest(difference, p, wins, ties, losses, is_rate, _rows_needed(differences))
+
+
+def sign_flip_p(differences: Sequence[float]) -> float:
+    """Return the two-sided p-value of the mean of paired differences, if their signs are chance.
+
+    All combinations of signs are tried for up to 12 rows that differ, else a sample of them.
+
+    >>> sign_flip_p([0.5, 0.5, 0.5, 0.5])
+    0.125
+    """
+    sizes = [abs(difference) for difference in differences if difference]
+    observed = abs(sum(differences)) - 1e-9
+    if len(sizes) <= _MAX_EXACT:
+        sums: list[float] = [sum(map(mul, sizes, signs)) for signs in product((1, -1), repeat=len(sizes))]
+        return sum(abs(total) >= observed for total in sums) / len(sums)
+    chooser = random.Random(0)  # noqa: S311 - not for secrets
+    sums = [sum(map(mul, sizes, chooser.choices((1, -1), k=len(sizes)))) for _ in range(_RESAMPLES)]
+    return (1 + sum(abs(total) >= observed for total in sums)) / (1 + len(sums))
 
 
 def _rows_needed(differences: Sequence[float]) -> int | None:
     mean = fmean(differences)
     if not mean:
         return None
-    return max(ceil((_Z + _Z_POWER) ** 2 * pvariance(differences) / mean**2), len(differences))
+    by_power = ceil((_Z + _Z_POWER) ** 2 * pvariance(differences) / mean**2)
+    differing = sum(difference != 0 for difference in differences)
+    by_test = ceil(_MIN_DIFFERING * len(differences) / differing)  # fewer can never be clear
+    return max(by_power, by_test, len(differences))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -152,7 +152,7 @@ def compare(
     view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
     interrupted = _run(session, arms, result, view, stop, over_budget=args.over_budget)
     session.store_result(result, args.out)
-    view.show_summary(result._repr_mimebundle_())
+    view.show_summary(result._repr_mimebundle_(), is_markdown=True)
     session.mark_displayed(result, is_quiet=args.quiet)
     if interrupted:
         raise RunInterrupted("the comparison was interrupted; what each arm has is in _puq.")
@@ -284,7 +284,7 @@ def _record_vote(session: Session, ballot: _Ballot, choice: str) -> str:
     winner = TIE if choice == TIE else names[result.names.index(choice)]
     _votes(session).append(Vote(uuid4().hex, tuple(names), winner, blind=result.names_hidden))
     result.names_hidden = False
-    ballot.view.show_summary(result._repr_mimebundle_())
+    ballot.view.show_summary(result._repr_mimebundle_(), is_markdown=True)
     return "a tie" if winner == TIE else winner
 
 

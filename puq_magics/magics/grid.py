@@ -20,10 +20,13 @@ from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown.feed import escape_inline
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.results.footer import format_credits
+from puq_magics.outputs.tables.table import Column, Table
 from puq_magics.prompts.schema.schema import Schema
 from puq_magics.session.session import Session
 
 _MAX_ROWS_SHOWN, _MAX_CHARS_SHOWN = 20, 160
+#: Columns that a narrow terminal may leave out, those with the highest rank first.
+_SPARE_RANKS = {"tokens": 3, "seconds (median, 95th)": 2, "failures": 1}
 
 
 @dataclass
@@ -136,7 +139,7 @@ def run_study(
 def summary_table(records: Sequence[Record], factors: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of a summary, as texts."""
     has_scores = any("score" in record for record in records)
-    header = [*factors, "calls", "failures", *(["score (95 %)"] if has_scores else [])]
+    header = [*factors, "calls", "failures", *(["score (95\u00a0%)"] if has_scores else [])]
     header += ["seconds (median, 95th)", "tokens", "cost"]
     rows = []
     for record in records:
@@ -173,9 +176,9 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 
 def _plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[n]) for row in (header, *rows)) for n in range(len(header))]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in (header, *rows)
-    )
-    return strip_control_chars("\n".join(line.rstrip() for line in lines))
+    factors = header.index("calls")  # of these the names may be cut, the figures not
+    columns = [
+        Column(title, align="left" if n < factors else "right", spare_rank=_SPARE_RANKS.get(title, 0))
+        for n, title in enumerate(header)
+    ]
+    return Table(columns, rows).text()

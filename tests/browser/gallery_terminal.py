@@ -44,10 +44,37 @@ def typed(*inputs: str) -> TerminalSurface:
     return TerminalSurface(inputs)
 
 
+def _cell(magic: str, line: str, body: str) -> str:
+    """Return a call of a cell magic on one line, as typing a cell needs other keys in each version."""
+    return f"get_ipython().run_cell_magic({magic!r}, {line!r}, {body!r});"
+
+
 TERMINAL_SURFACES: dict[str, TerminalSurface] = {
     "terminal-answer": typed(f"%puq_chat {_RICH}"),
     "terminal-tour": typed("%puq_chat -m sandbox/tour A tour."),
     "terminal-reasoning": typed("%puq_chat -m sandbox/think Why is the sky blue?"),
+    "terminal-map": typed(
+        "reviews = [{'text': 'A fine film.', 'stars': 5}, {'text': 'Too long.', 'stars': 2}, {'text': None}]",
+        _cell("puq_map", "reviews -o rated", "Rate this review: {{text}}"),
+        _cell("puq_map", "reviews --limit 1", "Summarize: {{text}} {{stars}}"),
+        _cell("puq_map", "reviews --dry-run", "Summarize: {{text}}"),
+    ),
+    "terminal-compare": typed(
+        _cell("puq_compare", "-m sandbox/short -m sandbox/clever --blind", "What is 17 + 25?"),
+        "%puq_compare --vote A",
+        "%puq_compare --votes",
+    ),
+    "terminal-grid": typed(
+        "sums = [{'a': a, 'b': b} for a in (3, 17) for b in (4, 25)]",
+        _cell(
+            "puq_grid",
+            "-m sandbox/clever -m sandbox/guesser --vary tone=kind,strict --over sums -o g",
+            "In a {{tone}} tone: {{a}} + {{b}}?",
+        ),
+        "g.score(lambda answer, row: f\"**{row['a'] + row['b']}**\" in answer)",
+        "print(g.compare())",
+        "g.show(1)",
+    ),
     "terminal-media": typed(
         "%puq_image -n 2 A red kite over green hills",
         "%puq_speak -o hello Hello, and welcome to the sandbox.",

@@ -15,6 +15,7 @@ from puq_magics.experiments.statistics import (
     paired_rate_difference,
     paired_test,
     quantiles,
+    sign_flip_p,
     wilson_interval,
 )
 
@@ -82,6 +83,37 @@ def test_numbers_are_compared_by_a_bootstrap_over_rows() -> None:
     assert same.p == 1.0
     assert same.rows_needed is None
     assert bootstrap_mean([2.0]).high == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("differences", "p"),
+    [
+        ([], 1.0),
+        ([0.0, 0.0], 1.0),
+        ([0.5] * 4, 0.125),
+        ([0.5] * 6, 0.03125),
+        ([1, 2, -3], 1.0),
+        ([1, 2, 3], 0.25),
+    ],
+)
+def test_a_few_rows_are_never_certain(differences: list[float], p: float) -> None:
+    assert sign_flip_p(differences) == p
+
+
+def test_the_signs_of_many_rows_are_sampled() -> None:
+    chooser = random.Random(4)
+    noise = [chooser.gauss(0, 1) for _ in range(200)]
+    assert sign_flip_p(noise) > 0.05
+    assert sign_flip_p([each + 0.5 for each in noise]) < 0.001
+    assert sign_flip_p([0.25] * 200) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("pairs", "needed"),
+    [([(0.0, 0.5)] * 4, 6), ([(0.0, 1.0)] * 3 + [(1.0, 1.0)] * 3, 12), ([(1.0, 1.0)] * 9, None)],
+)
+def test_rows_that_would_do(pairs: list[tuple[float, float]], needed: int | None) -> None:
+    assert paired_test(pairs).rows_needed == needed
 
 
 def test_holm() -> None:

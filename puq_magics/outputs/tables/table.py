@@ -18,7 +18,7 @@ from IPython.display import display
 
 from puq_magics.api.types import Model, model_kind
 from puq_magics.core.errors import ConfigurationError
-from puq_magics.core.text import pluralize
+from puq_magics.core.text import pluralize, wrap_for_terminal
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.views.terminal_text import char_width
@@ -30,7 +30,7 @@ def show_fields(rows: Sequence[tuple[str, str]], *, in_notebook: bool) -> None:
     width = max(len(label) for label, _ in rows)
     text = "\n".join(f"{label:<{width}}  {words}" for label, words in rows)
     if not in_notebook:
-        print(text)  # noqa: T201 - what was asked for
+        print("\n".join(wrap_for_terminal([text], indent=width + 2)))  # noqa: T201 - what was asked for
         return
     lines = "".join(
         f"<tr><th style='text-align: left'>{escape(label)}</th>"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from IPython.display import display
 
+from puq_magics.core.text import wrap_for_terminal
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown.feed import escape_inline
 from puq_magics.outputs.views.notebook import UpdatableDisplay
 from puq_magics.outputs.views.progress import ERASE_LINE
 from puq_magics.outputs.views.stdout import Stdout
+from puq_magics.outputs.views.terminal_text import format_for_terminal
 
 _TERMINAL_COLUMNS = 80
 
@@ -50,12 +52,14 @@ class RunView:
             self._has_line = True
             self._write(f"{ERASE_LINE}… {strip_control_chars(text)}")
 
-    def show_summary(self, bundle: dict[str, str]) -> None:
-        """Show the end of the run for good."""
+    def show_summary(self, bundle: dict[str, str], *, is_markdown: bool = False) -> None:
+        """Show the end of the run for good; ``is_markdown`` if its plain text is."""
         if self._is_quiet:
             return
         if not self._in_notebook:
-            self._write(f"{ERASE_LINE if self._has_line else ''}{bundle['text/plain']}\n")
+            plain = bundle["text/plain"]
+            text = format_for_terminal(plain) if is_markdown else "\n".join(wrap_for_terminal([plain]))
+            self._write(f"{ERASE_LINE if self._has_line else ''}{text}\n")
         elif self._live:
             self._display.update(bundle)
         else:

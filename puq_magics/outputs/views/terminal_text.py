@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import sys
 from collections import deque
 from unicodedata import combining, east_asian_width
 
@@ -38,6 +40,14 @@ def char_width(char: str) -> int:
     if char.isascii():
         return 1
     return 0 if combining(char) or char in "\u200d\ufe0f" else 2 if east_asian_width(char) in "WF" else 1
+
+
+def format_for_terminal(markdown: str) -> str:
+    """Return a whole text wrapped and styled, if standard output is a terminal; else as it is."""
+    if not sys.stdout.isatty():
+        return markdown
+    text = TerminalText(shutil.get_terminal_size().columns, styles=has_styles())
+    return text.feed(markdown) + text.finish()
 
 
 class TerminalText:
