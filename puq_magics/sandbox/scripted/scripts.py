@@ -300,6 +300,7 @@ def slow(request: ChatRequest) -> Iterator[Action]:
 def moody(request: ChatRequest) -> Iterator[Action]:
     """A sum, or an error one time in four."""
     if random.random() < 0.25:  # noqa: S311 - not for secrets
+        yield Content(NOTICE)
         yield StreamFailure("The scripted model fails one time in four, and did now")
     else:
         yield from _sum_answer(request, 10)
