@@ -12,7 +12,7 @@ if TYPE_CHECKING:
         APIConnectionError, APIError, APIStatusError, APITimeoutError, AuthenticationError, BadRequestError,
         BudgetError, ConfigurationError, InputError, InvalidAnswerError, InvalidResponseError,
         InvalidURLError, MissingKeyError, MissingVariableError, NotFoundError, NotJSONError,
-        PaymentRequiredError, PermissionDeniedError, PuqError, RateLimitError, RedirectError, Router,
+        PaymentRequiredError, PermissionDeniedError, PolicyError, PuqError, RateLimitError, RedirectError, Router,
         SchemaMismatchError, ServerError, StreamError, UnprocessableEntityError, Upload,
     )
     from puq_magics.core.version import __version__
@@ -36,7 +36,7 @@ __all__ = [
     "BadRequestError", "BudgetError", "ChatResult", "ConfigurationError", "Conversation", "ImageResult",
     "InputError", "InvalidAnswerError", "InvalidResponseError", "InvalidURLError", "MissingKeyError",
     "MissingVariableError", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError",
-    "PuqError", "RateLimitError", "RedirectError", "Router", "SchemaMismatchError", "ServerError",
+    "PolicyError", "PuqError", "RateLimitError", "RedirectError", "Router", "SchemaMismatchError", "ServerError",
     "SpeechResult", "StreamError", "TranscriptResult", "UnprocessableEntityError", "Upload", "__version__",
     "load_ipython_extension", "unload_ipython_extension",
 ]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         APIConnectionError, APIError, APIStatusError, APITimeoutError, AuthenticationError, BadRequestError,
         BudgetError, ConfigurationError, InputError, InvalidAnswerError, InvalidResponseError,
         InvalidURLError, MissingKeyError, MissingVariableError, NotFoundError, NotJSONError,
-        PaymentRequiredError, PermissionDeniedError, PuqError, RateLimitError, RedirectError,
+        PaymentRequiredError, PermissionDeniedError, PolicyError, PuqError, RateLimitError, RedirectError,
         SchemaMismatchError, ServerError, StreamError, UnprocessableEntityError,
     )
     from puq_magics.core.media_types import MediaType
@@ -52,7 +52,7 @@ _NAMES = {
         "APIConnectionError", "APIError", "APIStatusError", "APITimeoutError", "AuthenticationError",
         "BadRequestError", "BudgetError", "ConfigurationError", "InputError", "InvalidAnswerError",
         "InvalidResponseError", "InvalidURLError", "MissingKeyError", "MissingVariableError", "NotFoundError",
-        "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PuqError", "RateLimitError",
+        "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PolicyError", "PuqError", "RateLimitError",
         "RedirectError", "SchemaMismatchError", "ServerError", "StreamError", "UnprocessableEntityError",
     ),
     "puq_magics.core.media_types": ("MediaType",),
@@ -66,8 +66,8 @@ __all__ = [
     "BadRequestError", "BudgetError", "ChatCompletion", "ChatParams", "ChatStream", "ConfigurationError",
     "Delta", "GeneratedImage", "ImageParams", "ImagesResponse", "InputError", "InvalidAnswerError",
     "InvalidResponseError", "InvalidURLError", "MediaType", "MissingKeyError", "MissingVariableError",
-    "Model", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PuqError",
-    "RateLimitError", "RedirectError", "Request", "Response", "Retry", "Router", "SchemaMismatchError",
+    "Model", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PolicyError",
+    "PuqError", "RateLimitError", "RedirectError", "Request", "Response", "Retry", "Router", "SchemaMismatchError",
     "ServerError", "Speech", "SpeechParams", "SpeechStream", "StreamError", "Transcript", "TranscriptSegment",
     "TranscriptStream", "TranscriptionParams", "Transport", "UnprocessableEntityError", "Upload", "Usage",
 ]

@@ -126,3 +126,9 @@ def request_fields(endpoint: str, params: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"{name} is a reserved parameter.", hint=f"Use the method's {name} argument.")
     fields = {name: value for name, value in params.items() if name != "extra_body"} | dict(extra_body)
     return {name: value for name, value in fields.items() if value is not None and name != "stream"}
+
+
+def token_limit(params: Mapping[str, Any]) -> int | None:
+    """Return the limit on an answer's tokens in the fields of a chat request, the higher of two; None for none."""
+    limits = [params.get("max_completion_tokens"), params.get("max_tokens")]
+    return max((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)

@@ -7,6 +7,7 @@ PuqError
 ├── InputError                       the input cannot be sent
 │   └── MissingVariableError         a prompt names a variable that does not exist
 ├── BudgetError                      the call would exceed the session's budget
+├── PolicyError                      a teacher's policy forbids the call
 └── APIError                         a request failed
     ├── APIConnectionError           no answer: no connection, an unknown host name, a cut connection
     │   └── APITimeoutError          no byte within the time limit
@@ -109,6 +110,10 @@ class InputError(PuqError):
 
 class BudgetError(PuqError):
     """A call would exceed the budget; nothing was sent."""
+
+
+class PolicyError(PuqError):
+    """A teacher's policy forbids the call; nothing was sent."""
 
 
 class MissingVariableError(InputError):

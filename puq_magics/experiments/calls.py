@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from puq_magics.api.params import token_limit
 from puq_magics.api.types import Message, Usage
 
 _KEY_CHARS = 32
@@ -29,8 +30,7 @@ class CallSpec:
     @property
     def max_tokens(self) -> int | None:
         """Limit on the answer's tokens; None for none."""
-        limit = self.params.get("max_completion_tokens") or self.params.get("max_tokens")
-        return limit if isinstance(limit, int) and limit > 0 else None
+        return token_limit(self.params)
 
 
 class SpecBuilder:

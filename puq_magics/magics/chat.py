@@ -341,7 +341,7 @@ def _build_question(chat_input: ChatInput, processor: AnswerProcessor) -> ChatSp
         advance=not args.dry_run,
     )
     messages, omitted_notes = context.messages("" if schema is not None else processor.format_instructions)
-    params, fallback_messages = chat_params(args, session.settings), list[Message]()
+    params, fallback_messages = chat_params(args, session), list[Message]()
     if schema is not None and "response_format" not in params:
         params["response_format"] = schema.response_format
         fallback_messages, _ = context.messages(processor.format_instructions)
@@ -373,7 +373,7 @@ def _build_continuation(chat_input: ChatInput) -> ChatSpec:
         chat_input.model(default=last.model),
         last.messages(instruction.text),
         stream=not args.no_stream,
-        params=chat_params(args, session.settings),
+        params=chat_params(args, session),
         notes=(*instruction.notes, *last.notes),
         partial_text=last.context.partial_text,
         question=last.question,

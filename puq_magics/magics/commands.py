@@ -467,6 +467,7 @@ LOGIN_COMMAND = CommandLine(
 )
 LOGOUT_COMMAND = CommandLine()
 STATUS_COMMAND = CommandLine()
+POLICY_COMMAND = CommandLine(argument="path", operand="[FILE]")
 SANDBOX_COMMAND = CommandLine(
     option("--pace", type=_parse_pace, group="Conditions", help="chunks a second; 0 is as fast as possible"),
     option(
@@ -921,6 +922,31 @@ class PuqCommands(Magics):
         from puq_magics.magics.status import show_status
 
         show_status(self.session)
+
+    @_magic(POLICY_COMMAND)
+    def puq_policy(self, line: str) -> None:
+        """Put a policy in force, a file with a teacher's limits; without FILE, show the one in force.
+
+        For example:
+
+            %puq_policy lesson.toml
+
+            %puq_policy
+
+        The file is TOML or YAML, with any of these fields: models = ["sandbox/*"], max_tokens, max_images, questions,
+        budget, system = "...", media = false, tools = false, solutions = ["..."], message = "..." and a table of
+        messages by the names of the fields. What it forbids is refused before anything is sent, in the teacher's
+        words; solutions are removed from answers.
+
+        It is a guard rail: who owns the kernel can step over it. Restarting the kernel ends it, unless
+        PuqMagics.policy or PUQ_POLICY names the file.
+        """
+        _, path = POLICY_COMMAND.parse_with_argument(
+            line, "%puq_policy takes the path of one file.", self._fill
+        )
+        from puq_magics.magics.policy import show_policy
+
+        show_policy(self.session, path)
 
     @_magic(SANDBOX_COMMAND)
     def puq_sandbox(self, line: str) -> None:

@@ -50,8 +50,9 @@ class ArmView:
 
     is_quiet = True
 
-    def __init__(self, stop: threading.Event) -> None:
+    def __init__(self, stop: threading.Event, *, streams: bool = True) -> None:
         self._stop = stop
+        self._streams = streams
         self._texts: list[str] = []
         self.status = "waiting"
 
@@ -102,6 +103,8 @@ class ArmView:
         text = self.text
         if not text:
             return status_body(self.status)
+        if not self._streams:
+            return status_body(f"… {len(text):,} characters")
         return {"text/markdown": sanitize_markdown(text), "text/plain": strip_control_chars(text)}
 
 
@@ -124,6 +127,7 @@ class _Arm:
         except PuqError as error:
             self.answer.error = error.message
             partial = self.call.result("broken off")
+            session.redact(partial)
             self.answer.result = partial if partial.has_content else None
         except KeyboardInterrupt:
             self.answer.error = "stopped before it began"
@@ -139,7 +143,7 @@ def compare(
     """Ask all arms, and show their answers; None for a dry run. Raises PuqError and RunInterrupted."""
     stop = threading.Event()
     arms = [
-        _Arm(Answer(name), ChatCall(spec), ArmView(stop))
+        _Arm(Answer(name), ChatCall(spec), ArmView(stop, streams=not session.hides_solutions))
         for name, spec in _plan(session, args, prompt, variables).items()
     ]
     if args.dry_run:
@@ -217,7 +221,7 @@ def _plan(
             f"a comparison has {_MIN_ARMS} to {_MAX_ARMS} arms, not {len(arms)}.",
             hint="Name them: -m a -m b, or -m a --vary temperature=0,1; %%puq_grid takes more.",
         )
-    base, system = chat_params(args, session.settings), args.system or session.settings.system
+    base, system = chat_params(args, session), session.system_prompt(args.system)
     head = [{"role": "system", "content": system}] if system else []
     factors = [MODEL, *vary] if len(models) > 1 or not vary else list(vary)
     specs: dict[str, ChatSpec] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.types import Message
-from puq_magics.core.errors import BudgetError, PuqError
+from puq_magics.core.errors import BudgetError, PolicyError, PuqError
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.session.budget import CallInfo, Estimate
@@ -105,10 +105,12 @@ def estimate_cost(session: Session, info: CallInfo) -> tuple[Estimate, str]:
         return Estimate(None, "its cost is unknown without a key"), ""
     if not account.model_list.cached:
         return Estimate(None, "its cost is unknown: %puq_models fetches the prices"), ""
-    estimate, budget = account.estimate(info), session.settings.budget
+    estimate, budget = account.estimate(info), session.budget
     try:
+        if session.policy is not None:
+            session.policy.check(info)
         if budget is not None:
             account.costs.check(budget, estimate)
-    except BudgetError as error:
+    except (BudgetError, PolicyError) as error:
         return estimate, error.message
     return estimate, ""

@@ -42,7 +42,7 @@ def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> 
         executed_cell=CellSource(_cell_label(failure.execution_count), failure.cell)
         if failure.cell
         else None,
-        system=(session.settings.system or "") if args.system is None else args.system,
+        system=session.system_prompt(args.system),
         hint=args.hint,
         wants_fix=wants_fix,
     )
@@ -60,7 +60,7 @@ def _build_spec(session: Session, args: argparse.Namespace, diagnosis: Diagnosis
         session.model("chat", args.model, suggest_models=not args.dry_run),
         diagnosis.messages,
         stream=not args.no_stream,
-        params=chat_params(args, session.settings),
+        params=chat_params(args, session),
         notes=(*args.option_notes, *diagnosis.notes),
         format="text" if args.format == "text" else "markdown",
     )

@@ -106,10 +106,8 @@ def run_study(
         over=source,
         repeat=args.repeat,
         schema=None if args.schema is None else Schema.from_spec(args.schema, variables),
-        system=session.settings.system if args.system is None else args.system,
-        params={
-            key: value for key, value in chat_params(args, session.settings).items() if value is not None
-        },
+        system=session.system_prompt(args.system),
+        params={key: value for key, value in chat_params(args, session).items() if value is not None},
         variables=variables,
         max_value_chars=session.settings.max_value_chars,
     )

@@ -18,6 +18,7 @@ from puq_magics.core.errors import InputError
 
 if TYPE_CHECKING:
     from puq_magics.prompts.template import FilledText
+    from puq_magics.session.session import Session
     from puq_magics.session.settings import PuqMagics
 
 #: Substitutes variables in a text.
@@ -388,11 +389,11 @@ def is_dry_run(args: argparse.Namespace) -> bool:
     return bool(args.dry_run)
 
 
-def chat_params(args: argparse.Namespace, settings: PuqMagics) -> dict[str, Any]:
+def chat_params(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     """Return the further fields of a chat request, by options and settings; None is not sent. Raises InputError."""
     params: dict[str, Any] = {
-        "temperature": settings.temperature if args.temperature is None else args.temperature,
-        "max_completion_tokens": args.max_tokens or settings.max_tokens,
+        "temperature": session.settings.temperature if args.temperature is None else args.temperature,
+        "max_completion_tokens": args.max_tokens or session.max_tokens,
     }
     return params | parse_params(args.param, "chat")
 

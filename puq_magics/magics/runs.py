@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from puq_magics.core.errors import APIError, InputError, OneLineInterrupt, PuqError
 from puq_magics.core.files import expand_path
+from puq_magics.core.secret import redact_json
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.core.text import pluralize
 from puq_magics.experiments.calls import CallOutcome, CallSpec
@@ -56,9 +57,9 @@ class SessionMeter:
         self._looked_at = 0.0
 
     def reserve(self, spec: CallSpec) -> Callable[[], None]:
-        """Reserve the estimated cost of a call, and return what releases it. Raises BudgetError."""
+        """Reserve the estimated cost of a call, and return what releases it. Raises BudgetError and PolicyError."""
         reservation = ExitStack()
-        if self._session.settings.budget is not None:
+        if self._session.budget is not None:
             with self._lock:
                 refresh = monotonic() - self._looked_at > _BALANCE_INTERVAL
                 if refresh:
@@ -67,10 +68,17 @@ class SessionMeter:
             reservation.enter_context(
                 self._account.reserve(call_info(spec), over_budget=self._over_budget, refresh=refresh)
             )
+        try:
+            self._session.admit(call_info(spec))
+        except PuqError:
+            reservation.close()
+            raise
         return reservation.close
 
     def record(self, spec: CallSpec, outcome: CallOutcome, error: PuqError | None) -> None:
         """Record a call that has ended, and set its cost."""
+        if (policy := self._session.policy) is not None:
+            outcome.text, outcome.data = policy.redact(outcome.text), redact_json(outcome.data, policy.redact)
         info = call_info(spec)
         usage = usage_or_estimate(outcome.usage, info.prompt_tokens, outcome.text)
         if outcome.text:

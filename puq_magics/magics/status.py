@@ -59,6 +59,8 @@ def _rows(session: Session) -> Iterator[tuple[str, str]]:
             yield name, str(value)
     if settings.aliases:
         yield "aliases", ", ".join(f"{short} = {code}" for short, code in settings.aliases.items())
+    if session.policy is not None:
+        yield "policy", f"{session.policy.name} (%puq_policy shows it)"
     if is_connected:
         yield from _money_rows(session)
     if problem := session.ledger.problem:
@@ -96,7 +98,7 @@ def _money_rows(session: Session) -> Iterator[tuple[str, str]]:
     account = session.account()
     yield "balance", balance_text(session, _BALANCE_TIMEOUT)
     yield "spent", _format_spending(account.costs)
-    budget = session.settings.budget
+    budget = session.budget
     if budget is not None:
         left = max(0.0, budget - account.costs.spent)
         yield "budget", f"{format_credits(budget)}, {format_credits(left)} left"

@@ -22,17 +22,17 @@ _UNSTREAMED_FORMATS = ("json", "html")
 
 def chat_view(session: Session, args: argparse.Namespace, answer_format: str = "markdown") -> ChatView:
     """Return the view of one chat call; the format ``text`` is printed, in a notebook too."""
-    footer, live = session.settings.footer, is_live(session)
+    footer, live, is_streamed = session.settings.footer, is_live(session), not session.hides_solutions
     if args.quiet:
         return QuietChatView()
     if not session.in_notebook or answer_format == "text":
         from puq_magics.outputs.views.terminal import TerminalView
 
         is_markdown = answer_format in ("markdown", "code")
-        return TerminalView(footer=footer, live=live, markdown=is_markdown)
+        return TerminalView(footer=footer, live=live and is_streamed, markdown=is_markdown)
     from puq_magics.outputs.views.notebook import BufferedNotebookView, NotebookView
 
-    if answer_format in _UNSTREAMED_FORMATS:
+    if answer_format in _UNSTREAMED_FORMATS or not is_streamed:
         return BufferedNotebookView(footer=footer, live=live)
     return NotebookView(footer=footer, live=live, appends=session.effective.live and not live)
 

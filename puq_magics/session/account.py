@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from puq_magics.api.types import Model, Usage
@@ -18,11 +18,18 @@ class Account:
     ``costs`` are those of the session with the router, with any key.
     """
 
-    def __init__(self, connect: RouterFactory, settings: PuqMagics, costs: CostTracker) -> None:
+    def __init__(
+        self,
+        connect: RouterFactory,
+        settings: PuqMagics,
+        costs: CostTracker,
+        get_budget: Callable[[], float | None],
+    ) -> None:
         self.model_list = ModelList(connect)
         self.costs = costs
         self._connect = connect
         self._settings = settings
+        self._get_budget = get_budget
         self._has_balance = True
         #: Balance when it was last fetched.
         self.last_balance: float | None = None
@@ -73,7 +80,7 @@ class Account:
 
         With ``refresh`` the balance is fetched first.
         """
-        budget = self._settings.budget
+        budget = self._get_budget()
         if budget is None:
             yield
             return

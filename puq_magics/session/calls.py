@@ -118,7 +118,7 @@ def run_call(
     The result is stored as soon as there is one, in ``_puq`` and in the variable ``out``, and the last three steps
     are each made even if the one before fails. A call that fails after a part of its answer has arrived has a
     result, too; its error is raised at the end. Raises BudgetError before anything is sent, unless ``over_budget``;
-    Interrupted, APIError, and what ``finalize`` raises.
+    PolicyError, Interrupted, APIError, and what ``finalize`` raises.
     """
     with ExitStack() as reservation:
         return _run(session, call, GuardedView(view), out, reservation, over_budget=over_budget)
@@ -137,11 +137,13 @@ def _run(
 
     def _reserve() -> None:
         reservation.enter_context(account.reserve(call.info, over_budget=over_budget))
+        session.admit(call.info)
 
     started_at, problem = _reserve_and_run(router, account, call, cast(V, guarded_view), _reserve)
     is_interrupted = isinstance(problem, KeyboardInterrupt)
     result = call.result(_status(problem))
     result.latency = None if started_at is None else monotonic() - started_at
+    session.redact(result, problem)
     is_shown = problem is None or is_interrupted or result.has_content
     processing_error: PuqError | None = None
     try:

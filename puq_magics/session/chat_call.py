@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from puq_magics.api.params import token_limit
 from puq_magics.api.request import Request
 from puq_magics.api.types import ChatCompletion, Delta, Message, Usage
 from puq_magics.core.errors import BadRequestError, UnprocessableEntityError
@@ -63,12 +64,12 @@ class ChatCall:
     def info(self) -> CallInfo:
         """Facts for the budget and the ledger."""
         params = self.spec.params
-        limit, number = params.get("max_completion_tokens") or params.get("max_tokens"), params.get("n")
+        number = params.get("n")
         return CallInfo(
             "chat",
             self.spec.model,
             estimate_message_tokens(self.spec.messages),
-            max_tokens=limit if isinstance(limit, int) and limit > 0 else None,
+            max_tokens=token_limit(params),
             count=number if isinstance(number, int) and number > 0 else 1,
         )
 

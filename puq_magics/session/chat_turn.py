@@ -63,7 +63,7 @@ class TurnContext:
         name = _conversation_name(session, chat)
         slot = session.conversations.slot(name, advance=advance) if name else None
         stored = None if slot is None else slot.conversation.system
-        system_prompt = (stored or session.settings.system or "") if system is None else system
+        system_prompt = session.system_prompt(system, stored)
         return cls(session, slot, content, system, system_prompt)
 
     @property

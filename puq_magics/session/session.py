@@ -21,12 +21,13 @@ from puq_magics.session.settings import SANDBOX, EffectiveSettings, PuqMagics, i
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
     from puq_magics.core.secret import Secret
-    from puq_magics.outputs.results.base import Displayable
+    from puq_magics.outputs.results.base import Displayable, Result
     from puq_magics.sandbox import Sandbox
     from puq_magics.session.account import Account
-    from puq_magics.session.budget import CostTracker
+    from puq_magics.session.budget import CallInfo, CostTracker
     from puq_magics.session.ledger import Ledger
     from puq_magics.session.model_list import RouterFactory
+    from puq_magics.session.policy import Policy
     from puq_magics.session.sandbox import SandboxBackends
 
 
@@ -57,7 +58,7 @@ class NextCell:
         return bool(others)
 
 
-_COSTS_KEY, _KEY_URLS_KEY = "puq_magics.spent", "puq_magics.key_urls"
+_COSTS_KEY, _KEY_URLS_KEY, _POLICY_KEY = "puq_magics.spent", "puq_magics.key_urls", "puq_magics.policy"
 _QUICK_TIMEOUT = 10.0  # seconds, for what nobody waits for
 #: Variable that holds the last result.
 LAST_RESULT = "_puq"
@@ -180,7 +181,7 @@ class Session:
                 budget_key = SANDBOX if origin == self.sandbox_manager.origin else origin
                 costs = self._cost_trackers.setdefault(budget_key, CostTracker())
                 self._accounts[account_key] = Account(
-                    self._router_factory(*account_key), self.settings, costs
+                    self._router_factory(*account_key), self.settings, costs, lambda: self.budget
                 )
             return self._accounts[account_key]
 
@@ -217,6 +218,69 @@ class Session:
             f"there is no API key for {address.host}{because}.",
             hint="%puq_login takes one; %puq_sandbox starts a local router that needs none.",
         )
+
+    @property
+    def policy(self) -> Policy | None:
+        """Policy in force, if any; it stays, also after ``%reload_ext``. Raises ConfigurationError."""
+        policy: Policy | None = self.shell.meta.get(_POLICY_KEY)
+        if policy is None and (path := self.effective.policy_path):
+            policy = self.load_policy(path)
+        return policy
+
+    def load_policy(self, path: str) -> Policy:
+        """Put a policy in force; reading the same file again keeps its counts. Raises ConfigurationError."""
+        from puq_magics.session.policy import Policy
+
+        before: Policy | None = self.shell.meta.get(_POLICY_KEY)
+        policy = Policy.load(path)
+        if before is not None and before.path != policy.path:
+            raise ConfigurationError(
+                f"the policy {before.name} is in force.", hint="To load another one, restart the kernel."
+            )
+        if before is not None:
+            policy.counts = before.counts
+        self.shell.meta[_POLICY_KEY] = policy
+        return policy
+
+    @property
+    def budget(self) -> float | None:
+        """Credits that the session may spend: by the settings and the policy; None for no limit."""
+        budgets = [self.settings.budget, None if self.policy is None else self.policy.budget]
+        return min((each for each in budgets if each is not None), default=None)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Limit on the tokens of an answer where the user names none; None for no limit."""
+        policy_limit = None if self.policy is None else self.policy.max_tokens
+        limit: int | None = self.settings.max_tokens
+        return policy_limit if limit is None else limit
+
+    def admit(self, info: CallInfo) -> None:
+        """Check a call against the policy, and count it. Raises PolicyError and ConfigurationError."""
+        if self.policy is not None:
+            self.policy.admit(info)
+
+    def redact(self, result: Result, problem: BaseException | None = None) -> None:
+        """Take the policy's solutions out of an answer, and out of the partial one of the error that ended it."""
+        if self.policy is None:
+            return
+        self.policy.redact_result(result)
+        if isinstance(problem, PuqError) and isinstance(problem.partial, str):
+            problem.partial = self.policy.redact(problem.partial)
+
+    @property
+    def hides_solutions(self) -> bool:
+        """True if answers are shown only when complete, as the policy has solutions to remove from them."""
+        return self.policy is not None and bool(self.policy.solutions)
+
+    def system_prompt(self, requested: str | None, stored: str | None = None) -> str:
+        """Return the system prompt in force: of the policy, else as requested, of the conversation, or the settings.
+
+        Raises PolicyError if the policy fixes another one than is requested.
+        """
+        if self.policy is not None and self.policy.system:
+            return self.policy.resolve_system(requested)
+        return (stored or self.settings.system or "") if requested is None else requested
 
     def model(self, kind: str, named: str | None, *, suggest_models: bool = True) -> str:
         """Return the model of a kind: the named one, else that of the settings; aliases are resolved.

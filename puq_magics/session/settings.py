@@ -135,6 +135,11 @@ class PuqMagics(Configurable):
         allow_none=True,
         help="Show answers as they come; False shows each once, at its end. Else PUQ_LIVE, else True.",
     ).tag(config=True)
+    policy = Unicode(
+        None,
+        allow_none=True,
+        help="A TOML or YAML file with limits for a class, like %puq_policy FILE. Else PUQ_POLICY.",
+    ).tag(config=True)
     footer = Enum(("full", "short", "none"), "full", help="The line below an answer.").tag(config=True)
 
     @validate("base_url")
@@ -304,6 +309,11 @@ class EffectiveSettings:
         if self.settings.ledger is False:
             return None
         return "" if text.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off") else text
+
+    @property
+    def policy_path(self) -> str:
+        """Path of the policy; empty for none."""
+        return self.settings.policy or self._environ.get("PUQ_POLICY", "").strip()
 
     @property
     def live(self) -> bool:

@@ -83,6 +83,7 @@ RIGHT: dict[str, Any] = {
     "max_value_chars": 500,
     "max_attachment_chars": 500,
     "image_max_side": 512,
+    "policy": "lesson.toml",
 }
 
 

@@ -1,0 +1,179 @@
+"""A teacher's policy: what it forbids is refused before it is sent, and solutions are taken out of answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from puq_magics.core.errors import BudgetError, ConfigurationError, PolicyError, PuqError
+
+EVERYTHING = """
+models = ["sandbox/e*"]
+max_tokens = 400
+max_images = 1
+questions = 2
+budget = 5
+system = "Answer like a tutor."
+media = true
+tools = false
+solutions = ["return  a + b"]
+message = "Ask your teacher."
+
+[messages]
+models = "We use the small model today."
+solutions = "Find that yourself."
+"""
+
+
+MAP = "rows = [{'a': 1}]\nget_ipython().run_cell_magic('puq_map', 'rows', 'Hi {{a}}')"
+
+
+@pytest.fixture
+def classroom(sandbox_shell: Any, work_folder: Path) -> Any:
+    """Function that puts a policy into force, in a shell on the sandbox, and returns the shell."""
+
+    def _use(text: str, name: str = "lesson.toml") -> Any:
+        (work_folder / name).write_text(text, encoding="utf-8")
+        sandbox_shell.run(f"%puq_policy {name}")
+        return sandbox_shell
+
+    return _use
+
+
+def sent(sandbox: Any) -> list[Any]:
+    """Return the paid requests that the sandbox received."""
+    return [request for request in sandbox.requests if request.method == "POST"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "words"),
+    [
+        ('models = ["sandbox/ch*"]', "%puq_chat -m sandbox/short Hi", "sandbox/short is not allowed"),
+        ('models = ["x/*"]\nmessage = "No."', "%puq_chat Hi", "No."),
+        ("max_tokens = 20", "%puq_chat --max-tokens 21 Hi", "at most 20 tokens"),
+        ("max_tokens = 20", "%puq_chat --param max_tokens=50 Hi", "at most 20 tokens"),
+        ("questions = 0", "%puq_chat Hi", "may have 0 questions"),
+        ("questions = 0", "%%puq_compare -m sandbox/chat -m sandbox/short\nHi", ""),
+        ("max_images = 1", "%puq_image -n 2 A cat", "may have 1 image"),
+        ("media = false", "%puq_image A cat", "are off"),
+        ("media = false", "%puq_speak Hello", "are off"),
+        ('system = "Be kind."', "%puq_chat -s 'Be rude.' Hi", "system prompt is fixed"),
+        ('models = ["x/*"]', MAP, "sandbox/echo is not allowed"),
+    ],
+)
+def test_what_a_policy_forbids_is_refused_before_it_is_sent(
+    classroom: Any, media_shell: Any, sandbox: Any, policy: str, code: str, words: str
+) -> None:
+    shell = classroom(policy)
+    error = shell.attempt(code).error
+    if words:
+        assert isinstance(error, PuqError)
+        assert words in str(error)
+    else:  # each arm has the refusal as its error
+        assert all("may have 0 questions" in answer.error for answer in shell.names["_puq"])
+    assert sent(sandbox) == []
+    assert shell.session.ledger.entries() == ()
+
+
+def test_limits_are_sent_and_counted(classroom: Any) -> None:
+    shell = classroom(EVERYTHING)
+    answer = shell.run("%puq_chat -q Hi").value
+    assert answer.messages[0] == {"role": "system", "content": "Answer like a tutor."}
+    assert '"max_completion_tokens": 400' in shell.run("%puq_chat --dry-run --full Hi").out.replace(
+        '\\"', '"'
+    )
+    shell.run("%puq_chat -q Hi")
+    out = shell.run("%puq_policy").out
+    assert "2 of 2" in out
+    assert "return" not in out  # a solution is not told
+    with pytest.raises(PolicyError, match="Ask your teacher"):
+        shell.run("%puq_chat Hi")
+    shell.run("%reload_ext puq_magics")
+    shell.run("%puq_policy lesson.toml")  # as when the first cell is run again
+    with pytest.raises(PolicyError, match="Ask your teacher"):
+        shell.run("%puq_chat Hi")
+    assert "lesson.toml" in shell.run("%puq").out
+
+
+def test_a_policy_lowers_the_budget(classroom: Any) -> None:
+    shell = classroom("budget = 0.0000001")
+    shell.run("%config PuqMagics.budget = 100")
+    with pytest.raises(BudgetError):
+        shell.run("%puq_chat Hi")
+
+
+@pytest.mark.parametrize("options", ["", "--no-stream", "-q", "-f text", "-c lesson"])
+def test_solutions_are_taken_out_of_answers(classroom: Any, options: str) -> None:
+    shell = classroom(EVERYTHING)
+    shown = shell.run(f"%puq_chat {options} Repeat: def add(a, b): RETURN a +\tb").out
+    answer = shell.names["_puq"]
+    for text in (answer.text, str(answer.raw), shown):
+        assert "a +\tb" not in text
+        assert "RETURN a" not in text
+    assert "removed" in answer.text
+    assert "Find that yourself." in answer.notes
+
+
+def test_the_answers_of_runs_have_no_solutions_either(classroom: Any, work_folder: Path) -> None:
+    shell = classroom('solutions = ["forty two"]')
+    shell.run("rows = [{'a': 'forty  two'}]")
+    shell.run("%%puq_map rows -q\nRepeat: {{a}}")
+    (row,) = shell.names["_puq"].to_frame()
+    assert "removed" in row["answer"]
+    journals = [path.read_text() for path in work_folder.rglob("calls.jsonl")]
+    assert journals
+    assert all('"text"' in text and "forty  two" not in text for text in journals)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("lesson.toml", "modles = []", "did you mean .models"),
+        (
+            "lesson.toml",
+            "max_tokens = 0",
+            "max_tokens of the policy lesson.toml is not a whole number above 0",
+        ),
+        ("lesson.toml", "models = 'a'", "is not a list of texts"),
+        ("lesson.toml", "[messages]\nmodel = 'a'", "is not a table"),
+        ("lesson.toml", "models = [", "is not valid"),
+        ("lesson.yaml", "models: [", "is not valid"),
+        ("lesson.yaml", "- a", "has no fields"),
+        ("lesson.yaml", "budget: .nan", "is not a number of credits"),
+        ("lesson.json", "{}", "is no policy"),
+        ("lesson.toml", None, "cannot be read"),
+    ],
+)
+def test_an_invalid_policy_stops_every_call(
+    media_shell: Any,
+    sandbox: Any,
+    work_folder: Path,
+    monkeypatch: Any,
+    name: str,
+    text: str | None,
+    words: str,
+) -> None:
+    if text is not None:
+        (work_folder / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=f"(?i){words}"):
+        media_shell.run(f"%puq_policy {name}")
+    monkeypatch.setenv("PUQ_POLICY", name)
+    for code in ("%puq_chat Hi", "%puq_image A cat", "%puq_speak Hi"):
+        with pytest.raises(ConfigurationError, match=f"(?i){words}"):
+            media_shell.run(code)
+    assert sent(sandbox) == []
+
+
+def test_a_policy_in_yaml_or_of_the_settings_and_no_other_beside_it(
+    classroom: Any, work_folder: Path
+) -> None:
+    (work_folder / "rules.yaml").write_text("questions: 0\nmessage: No more.\n", encoding="utf-8")
+    shell = classroom("questions = 1")
+    with pytest.raises(ConfigurationError, match="restart the kernel"):
+        shell.run("%puq_policy rules.yaml")
+    shell.ip.meta.clear()
+    shell.run("%config PuqMagics.policy = 'rules.yaml'")
+    with pytest.raises(PolicyError, match="No more"):
+        shell.run("%puq_chat Hi")
