@@ -252,7 +252,7 @@ FIX_COMMAND = CommandLine(
         group="Answer",
         help="how to show the answer; code puts the fixed cell below, and does not run it",
     ),
-    flag("--hint", group="Answer", help="give a hint, not the solution"),
+    flag("--hint", group="Answer", help="give a hint, not the solution; again for the next of three"),
     OUT,
     QUIET,
     DRY_RUN,

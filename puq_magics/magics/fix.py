@@ -7,15 +7,16 @@ import linecache
 import os
 
 from puq_magics.core.errors import InputError
+from puq_magics.core.secret import redact_json
 from puq_magics.magics.dry_run import format_messages, show_dry_run
 from puq_magics.magics.options import chat_params, is_dry_run
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.formats import clean_cell_source
 from puq_magics.prompts.diagnosis.frames import CellSource
-from puq_magics.prompts.diagnosis.prompt import Diagnosis, diagnose
+from puq_magics.prompts.diagnosis.prompt import HINT_REQUESTS, Diagnosis, diagnose
 from puq_magics.prompts.diagnosis.redaction import SecretMasker, find_environment_secrets
-from puq_magics.prompts.extraction import extract_code_blocks
+from puq_magics.prompts.extraction import extract_code_blocks, remove_code_blocks
 from puq_magics.session.calls import run_call
 from puq_magics.session.chat_call import ChatCall, ChatSpec
 from puq_magics.session.last_exception import Failure
@@ -43,15 +44,19 @@ def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> 
         if failure.cell
         else None,
         system=session.system_prompt(args.system),
-        hint=args.hint,
+        hints=failure.hints[: len(HINT_REQUESTS) - 1] if args.hint else None,
         wants_fix=wants_fix,
     )
     spec = _build_spec(session, args, diagnosis)
-    call = FixCall(spec, session, diagnosis, masker) if wants_fix else ChatCall(spec)
+    call: ChatCall = ChatCall(spec)
+    if wants_fix:
+        call = FixCall(spec, session, diagnosis, masker)
+    elif args.hint:
+        call = HintCall(spec, failure.hints)
     if is_dry_run(args):
         show_dry_run(session, args, call, format_messages(diagnosis.messages, diagnosis.notes))
         return None
-    view = chat_view(session, args, spec.format)
+    view = chat_view(session, args, spec.format, is_streamed=not args.hint)
     return run_call(session, call, view, args.out, over_budget=args.over_budget)
 
 
@@ -64,6 +69,37 @@ def _build_spec(session: Session, args: argparse.Namespace, diagnosis: Diagnosis
         notes=(*args.option_notes, *diagnosis.notes),
         format="text" if args.format == "text" else "markdown",
     )
+
+
+class HintCall(ChatCall):
+    """Chat call whose answer is a hint: code blocks are removed from it, and it is kept for the next one."""
+
+    def __init__(self, spec: ChatSpec, hints: list[str]) -> None:
+        super().__init__(spec)
+        self._hints = hints
+
+    def result(self, status: str) -> ChatResult:
+        """Return the hint as far as it arrived, without code."""
+        result = super().result(status)
+        text = result.text
+        result.raw = redact_json(result.raw, _without_code)
+        result.text, result.reasoning = _without_code(text), _without_code(result.reasoning)
+        if result.text != text:
+            result.add_note("code was removed: a hint has none")
+        return result
+
+    def finalize(self, result: ChatResult) -> None:
+        """Keep a complete hint, and say which one it is."""
+        if result.status or not result.text:
+            return
+        number = min(len(self._hints), len(HINT_REQUESTS) - 1) + 1
+        self._hints[number - 1 :] = [result.text]
+        more = "; --hint again for the next" if number < len(HINT_REQUESTS) else ""
+        result.add_note(f"hint {number} of {len(HINT_REQUESTS)}{more}", is_warning=False)
+
+
+def _without_code(text: str) -> str:
+    return remove_code_blocks(text, "[code removed]")
 
 
 class FixCall(ChatCall):

@@ -20,9 +20,15 @@ T = TypeVar("T", bound=DisplayOnce)
 _UNSTREAMED_FORMATS = ("json", "html")
 
 
-def chat_view(session: Session, args: argparse.Namespace, answer_format: str = "markdown") -> ChatView:
-    """Return the view of one chat call; the format ``text`` is printed, in a notebook too."""
-    footer, live, is_streamed = session.settings.footer, is_live(session), not session.hides_solutions
+def chat_view(
+    session: Session, args: argparse.Namespace, answer_format: str = "markdown", *, is_streamed: bool = True
+) -> ChatView:
+    """Return the view of one chat call; the format ``text`` is printed, in a notebook too.
+
+    Without ``is_streamed``, and with solutions in the policy, the answer is shown when it is complete.
+    """
+    footer, live = session.settings.footer, is_live(session)
+    is_streamed = is_streamed and not session.hides_solutions
     if args.quiet:
         return QuietChatView()
     if not session.in_notebook or answer_format == "text":

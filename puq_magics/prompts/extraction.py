@@ -40,6 +40,20 @@ class CodeBlock:
         return self.language in PYTHON_LANGUAGES
 
 
+def remove_code_blocks(text: str, replacement: str = "") -> str:
+    """Return a text with each of its fenced code blocks replaced; one that is not closed ends with the text."""
+    kept: list[str] = []
+    fence: OpenFence | None = None
+    for line in text.split("\n"):
+        if fence is not None:
+            fence = None if fence.closed_by(fence.strip_prefix(line)) else fence
+        elif (fence := OpenFence.from_line(line)) is not None:
+            kept.append(replacement)
+        else:
+            kept.append(line)
+    return "\n".join(kept)
+
+
 def extract_code_blocks(text: str) -> tuple[CodeBlock, ...]:
     """Return the fenced code blocks of an answer in order, including those in quotations and lists."""
     blocks: list[CodeBlock] = []

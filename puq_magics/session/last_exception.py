@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from bdb import BdbQuit
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from puq_magics.core.errors import PuqError
@@ -20,6 +20,8 @@ class Failure:
     error: BaseException
     cell: str = ""
     execution_count: int | None = None
+    #: The hints that were given for it, in order.
+    hints: list[str] = field(default_factory=list, compare=False)
 
 
 class FailureTracker:
@@ -33,7 +35,7 @@ class FailureTracker:
         """The last one: of this cell so far, of one before, or of before the extension was loaded."""
         error = _last_exception()
         if error is not None and (self._last is None or error is not self._last.error):
-            return Failure(error)
+            self._last = Failure(error)
         return self._last
 
     def after_cell(self, result: Any) -> None:

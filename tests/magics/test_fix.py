@@ -217,10 +217,24 @@ def test_the_system_prompt_of_the_settings_comes_along(sandbox_shell: Any) -> No
     assert sandbox_shell.echoed_request("%puq_fix -s ''")["messages"][0]["content"].startswith("The user got")
 
 
-def test_a_hint_asks_for_no_solution(sandbox_shell: Any) -> None:
-    sandbox_shell.attempt("1 / 0")
-    assert "do not give the solution" in fix_prompt(sandbox_shell, "--hint")
-    assert "do not give the solution" not in fix_prompt(sandbox_shell)
+def test_hints_go_three_steps_and_hold_no_code(shell_with_answer: Any) -> None:
+    shell = shell_with_answer("Look at b.\n\n```python\nprint(1 / b)\n```\n")
+    shell.attempt("b = 0\n1 / b")
+    for number, word in enumerate(["first", "second", "last", "last"], 1):
+        out = shell.run("%puq_fix --hint").out
+        hint, request = shell.names["_puq"], shell.server.requests[-1].json
+        assert "print(1 / b)" not in out + hint.text + str(hint.raw)
+        assert "Look at b." in out
+        assert "code was removed: a hint has none" in hint.notes
+        assert any(f"hint {min(number, 3)} of 3" in note for note in hint.notes)
+        assert f"a {word} hint" in request["messages"][-1]["content"]
+        assert "write no code" in request["messages"][0]["content"]
+        assert len(request["messages"]) == 2 * min(number, 3)
+    shell.run("%puq_fix")
+    assert "hint" not in str(shell.server.requests[-1].json["messages"])
+    shell.attempt("undefined")
+    shell.run("%puq_fix --hint")
+    assert len(shell.server.requests[-1].json["messages"]) == 2
 
 
 def test_quiet_shows_nothing(sandbox_shell: Any) -> None:

@@ -34,9 +34,18 @@ _FIX_REQUEST = (
     "Say in one or two sentences what went wrong. Then give the whole of the fixed cell, and not only the "
     "lines that change, in a single ```python block; change nothing that is not at fault."
 )
-_HINT_REQUEST = (
-    "I am learning and want to find it myself: do not give the solution, no fixed code, and not the corrected line. "
-    "Give one hint of at most three sentences: where to look, and what to ask oneself there."
+_HINT_RULES = (
+    "The user is learning and wants to find the solution: never give it, not even in part, and write no code, "
+    "no corrected line and no code block."
+)
+#: One request a step; each hint tells a little more than the one before.
+HINT_REQUESTS = (
+    "Give me a first hint, in one or two sentences: only where to look, which line and which value in it. "
+    "Do not say what is wrong there.",
+    "Give me a second hint, in at most three sentences: what is wrong there and why Python complains, "
+    "but not how to fix it.",
+    "Give me a last hint, in at most four sentences: how to think about it, which question to ask and which idea "
+    "or part of the documentation helps. The solution is mine to find.",
 )
 _CAUSE_LINK = "This error was the direct cause of the next one:"
 _CONTEXT_LINK = "While this error was being handled, another one occurred:"
@@ -53,11 +62,16 @@ class Diagnosis:
     prompt: str
     notes: tuple[str, ...] = ()
     cell: str = ""
+    #: The hints given before, and the requests for the next ones.
+    previous_hints: tuple[str, ...] = ()
 
     @property
     def messages(self) -> list[dict[str, str]]:
         """The prompts as messages of a chat."""
-        return [{"role": "system", "content": self.system}, {"role": "user", "content": self.prompt}]
+        messages = [{"role": "system", "content": self.system}, {"role": "user", "content": self.prompt}]
+        for hint, request in zip(self.previous_hints, HINT_REQUESTS[1:], strict=False):
+            messages += [{"role": "assistant", "content": hint}, {"role": "user", "content": request}]
+        return messages
 
 
 def diagnose(
@@ -67,14 +81,14 @@ def diagnose(
     *,
     executed_cell: CellSource | None = None,
     system: str = "",
-    hint: bool = False,
+    hints: Sequence[str] | None = None,
     wants_fix: bool = False,
 ) -> Diagnosis:
     """Build the prompt about an exception.
 
     ``lookup`` returns cells by the file name of their code, ``executed_cell`` is the cell that was run, if known.
-    ``system`` is the user's system prompt, which is put first. With ``hint`` the prompt requests a hint, with
-    ``wants_fix`` the fixed cell; they exclude each other.
+    ``system`` is the user's system prompt, which is put first. With ``hints``, those given so far, the messages
+    request the next one; with ``wants_fix`` the prompt requests the fixed cell.
     """
     frame_infos = frames.extract_frames(error.__traceback__, lookup)
     cells = _involved_cells(error, frame_infos, lookup, executed_cell)
@@ -86,7 +100,7 @@ def diagnose(
     variables = _describe_variables(frame_infos, VariableSummarizer(masker))
     if variables:
         sections.append(("Variables, as they are now", "\n".join(variables), ""))
-    request = _HINT_REQUEST if hint else _FIX_REQUEST if wants_fix else _EXPLAIN_REQUEST
+    request = _FIX_REQUEST if wants_fix else _EXPLAIN_REQUEST if hints is None else HINT_REQUESTS[0]
     masked = [(title, masker.mask(text, code=bool(language)), language) for title, text, language in sections]
     prompt = masker.mask_known("\n\n".join(_format_section(*section) for section in masked))
     versions = ", ".join(frames.library_versions(frame_infos))
@@ -94,10 +108,13 @@ def diagnose(
     if masker.count:
         notes.append(f"{masker.count} secret{'s' if masker.count > 1 else ''} masked")
     return Diagnosis(
-        "\n\n".join(part for part in (system, _SYSTEM_PROMPT) if part),
+        "\n\n".join(
+            part for part in (system, _SYSTEM_PROMPT, _HINT_RULES if hints is not None else "") if part
+        ),
         full_prompt,
         tuple(notes),
         "\n".join(cell.text for cell, _ in cells),
+        tuple(hints or ()),
     )
 
 

@@ -85,11 +85,13 @@ Cell In[2], line 2, in <module>:
 def test_what_is_asked_for() -> None:
     error = failing("1 / 0")
     plain, hint, wants_fix = (
-        diagnose(error, lookup, SecretMasker(), **options).prompt
-        for options in ({}, {"hint": True}, {"wants_fix": True})
+        "\n".join(
+            message["content"] for message in diagnose(error, lookup, SecretMasker(), **options).messages
+        )
+        for options in ({}, {"hints": ()}, {"wants_fix": True})
     )
     assert "Explain" in plain
-    assert "do not give the solution" in hint
+    assert "never give it" in hint
     assert "Explain" not in hint
     assert "whole of the fixed cell" in wants_fix
     assert "whole of the fixed cell" not in plain + hint
