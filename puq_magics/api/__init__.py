@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from puq_magics.api.response import Response
     from puq_magics.api.speech import Speech, SpeechStream
     from puq_magics.api.transcription import Transcript, TranscriptSegment, TranscriptStream
-    from puq_magics.api.types import ChatCompletion, Delta, Model, Usage
+    from puq_magics.api.types import ChatCompletion, Delta, Model, ToolCall, Usage
     from puq_magics.api.uploads import Upload
     from puq_magics.core.errors import (
         APIConnectionError, APIError, APIStatusError, APITimeoutError, AuthenticationError, BadRequestError,
@@ -46,7 +46,7 @@ _NAMES = {
     "puq_magics.api.response": ("Response",),
     "puq_magics.api.speech": ("Speech", "SpeechStream",),
     "puq_magics.api.transcription": ("Transcript", "TranscriptSegment", "TranscriptStream",),
-    "puq_magics.api.types": ("ChatCompletion", "Delta", "Model", "Usage",),
+    "puq_magics.api.types": ("ChatCompletion", "Delta", "Model", "ToolCall", "Usage",),
     "puq_magics.api.uploads": ("Upload",),
     "puq_magics.core.errors": (
         "APIConnectionError", "APIError", "APIStatusError", "APITimeoutError", "AuthenticationError",
@@ -68,8 +68,9 @@ __all__ = [
     "InvalidResponseError", "InvalidURLError", "MediaType", "MissingKeyError", "MissingVariableError",
     "Model", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PolicyError",
     "PuqError", "RateLimitError", "RedirectError", "Request", "Response", "Retry", "Router", "SchemaMismatchError",
-    "ServerError", "Speech", "SpeechParams", "SpeechStream", "StreamError", "Transcript", "TranscriptSegment",
-    "TranscriptStream", "TranscriptionParams", "Transport", "UnprocessableEntityError", "Upload", "Usage",
+    "ServerError", "Speech", "SpeechParams", "SpeechStream", "StreamError", "ToolCall", "Transcript",
+    "TranscriptSegment", "TranscriptStream", "TranscriptionParams", "Transport", "UnprocessableEntityError",
+    "Upload", "Usage",
 ]
 # fmt: on
 

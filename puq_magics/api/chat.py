@@ -24,6 +24,7 @@ from puq_magics.api.finish_reason import finish_kind
 from puq_magics.api.response import decode_json
 from puq_magics.api.sse import ServerSentEvent
 from puq_magics.api.streams import DONE, EventStream, is_end
+from puq_magics.api.tool_calls import read_tool_calls
 from puq_magics.api.types import ChatCompletion, Delta, join_surrogates, read_usage
 from puq_magics.core.errors import APIConnectionError, APIError, InvalidResponseError, StreamError
 from puq_magics.core.secret import redact_json
@@ -97,6 +98,7 @@ class ChatStream(EventStream[Delta]):
             model=model if isinstance(model, str) and model else self.model,
             reasoning=self.reasoning,
             refusal=join_surrogates([choice.refusal]),
+            calls=read_tool_calls(raw["choices"][0]["message"]),
             finish_reason=choice.finish_reason,
             usage=read_usage(self._usage),
             request_id=self.request_id,
@@ -343,6 +345,7 @@ def read_completion(answer: Any, model: str, request_id: str | None) -> ChatComp
         model=named if isinstance(named, str) and named else model,
         reasoning=join_surrogates([first.reasoning]),
         refusal=refusal,
+        calls=read_tool_calls(first.message),
         finish_reason=first.finish_reason,
         usage=read_usage(find_usage(answer)),
         request_id=request_id,

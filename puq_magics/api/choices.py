@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -250,12 +251,10 @@ def _merge_list(name: str, old: list[Any], new: list[Any]) -> None:
 
 def _merge_tool_call(calls: list[Any], part: Mapping[str, Any]) -> None:
     """Merge a part of a tool call into the call that it goes on with, or add it as a new one."""
-    function = part.get("function")
-    name = function.get("name") if isinstance(function, dict) else None
+    name = _function_field(part, "name")
     for call in reversed(calls):
         if isinstance(call, dict) and _continues(call, part, bool(name)):
-            old_function = call.get("function")
-            old = old_function.get("name") if isinstance(old_function, dict) else None
+            old = _function_field(call, "name")
             merge_fields(call, part)
             if isinstance(old, str) and isinstance(name, str) and name:
                 call["function"]["name"] = (
@@ -269,9 +268,28 @@ def _merge_tool_call(calls: list[Any], part: Mapping[str, Any]) -> None:
 def _continues(call: Mapping[str, Any], part: Mapping[str, Any], has_name: bool) -> bool:
     """Return whether a part of a tool call goes on with a call; some servers give no index, or always the same."""
     has_other_id = bool(part.get("id")) and bool(call.get("id")) and call["id"] != part["id"]
+    if has_name and _function_field(part, "arguments") and _is_whole(_function_field(call, "arguments")):
+        return False
     if "index" in part:
         return call.get("index") == part["index"] and not (has_other_id and has_name)
     return call.get("id") == part["id"] if part.get("id") else not has_name
+
+
+def _function_field(call: Mapping[str, Any], name: str) -> Any:
+    function = call.get("function")
+    return function.get(name) if isinstance(function, dict) else None
+
+
+def _is_whole(arguments: object) -> bool:
+    """Return whether the arguments of a call are complete, so that a part with a name begins another call."""
+    if not isinstance(arguments, str):
+        return bool(arguments)
+    if not arguments.rstrip().endswith("}"):
+        return False
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 class TextBuffer:

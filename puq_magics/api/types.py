@@ -5,6 +5,7 @@ The API is documented thinly: where a field is missing or of another type than p
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,31 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the model asks to be run."""
+
+    #: Names the call in the message that answers it; of a router that sends none, it counts the calls.
+    id: str
+    name: str
+    #: The arguments as the model wrote them: a JSON object, unless the model made a mistake.
+    arguments: str
+    #: Further fields of the call, which some models require to be sent back.
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+
+    def parse_arguments(self) -> dict[str, Any] | None:
+        """Return the arguments; None if they are no JSON object. No text at all stands for no arguments.
+
+        >>> ToolCall("call_1", "weather", '{"city": "Oslo"}').parse_arguments()
+        {'city': 'Oslo'}
+        """
+        try:
+            arguments = json.loads(self.arguments) if self.arguments.strip() else {}
+        except (ValueError, RecursionError):
+            return None
+        return arguments if isinstance(arguments, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
 class ChatCompletion:
     """A complete chat answer."""
 
@@ -76,6 +102,8 @@ class ChatCompletion:
     reasoning: str = ""
     #: The model's words if it refused to answer; they are its ``text``, too.
     refusal: str = ""
+    #: The functions that the model asks to be run.
+    calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
     usage: Usage | None = None
     #: The router's id for the request, to quote when asking its people.
@@ -86,6 +114,19 @@ class ChatCompletion:
     raw: Mapping[str, Any] = field(default_factory=dict)
     #: What a reader should know of how the answer came; may be empty.
     note: str = ""
+
+
+def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
+    """Return the tokens of two calls together; None if both are unknown."""
+    if one is None or other is None:
+        return one or other
+    cost = (one.cost or 0.0) + (other.cost or 0.0)
+    return Usage(
+        one.prompt_tokens + other.prompt_tokens,
+        one.completion_tokens + other.completion_tokens,
+        one.total_tokens + other.total_tokens,
+        None if one.cost is None and other.cost is None else cost,
+    )
 
 
 # The names of a count, in lower case and letters alone: of chats, of images and sound, and of Gemini.

@@ -20,10 +20,15 @@ def estimate_tokens(content: object) -> int:
 
 
 def estimate_message_tokens(messages: Iterable[Mapping[str, Any]]) -> int:
-    """Return the estimated tokens of all contents."""
-    return sum(estimate_tokens(message.get("content") or "") for message in messages)
+    """Return the estimated tokens of all contents and tool calls."""
+    return sum(
+        estimate_tokens(message.get("content") or "") + estimate_tokens(message.get("tool_calls") or "")
+        for message in messages
+    )
 
 
 def _estimate_part_tokens(part: object) -> int:
     text = part.get("text") if isinstance(part, Mapping) else part
+    if isinstance(part, Mapping) and "function" in part:
+        text = part["function"]
     return IMAGE_TOKENS if text is None else estimate_tokens(str(text))

@@ -159,6 +159,7 @@ def _run(
             if started_at is not None:
                 is_interrupted |= _record(session, account, router.address.host, call, result, problem)
         finally:
+            result.add_up()
             _show(session, guarded_view, result if is_shown else None)
     if is_interrupted:
         raise Interrupted.with_result(result)  # a new one: the frames of the first may hold the key

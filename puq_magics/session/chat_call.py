@@ -14,9 +14,10 @@ from puq_magics.api.types import ChatCompletion, Delta, Message, Usage
 from puq_magics.core.errors import BadRequestError, UnprocessableEntityError
 from puq_magics.outputs.results.base import INTERRUPTED
 from puq_magics.outputs.results.chat import ChatResult
+from puq_magics.outputs.results.tool_calls import FunctionCall
 from puq_magics.outputs.views.progress import Ticker
 from puq_magics.outputs.views.view import ChatView, watch
-from puq_magics.prompts.token_estimate import estimate_message_tokens
+from puq_magics.prompts.token_estimate import estimate_message_tokens, estimate_tokens
 from puq_magics.session.budget import CallInfo, usage_or_estimate
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class ChatSpec:
     previous_attempts: Sequence[ChatResult] = ()
     #: What to send, without ``response_format``, to a router that does not take that.
     fallback_messages: Sequence[Message] = ()
+    #: The answers whose functions were run, and whose results are in the messages.
+    rounds: Sequence[ChatResult] = ()
     #: Format in which the answer is shown.
     format: str = "markdown"
     #: The conversation's turn that the answer becomes; None without a conversation.
@@ -68,7 +71,7 @@ class ChatCall:
         return CallInfo(
             "chat",
             self.spec.model,
-            estimate_message_tokens(self.spec.messages),
+            estimate_message_tokens(self.spec.messages) + estimate_tokens(params.get("tools") or ""),
             max_tokens=token_limit(params),
             count=number if isinstance(number, int) and number > 0 else 1,
         )
@@ -142,6 +145,8 @@ class ChatCall:
             messages=tuple(spec.messages),
             question=tuple(spec.question or spec.messages),
             previous_attempts=tuple(spec.previous_attempts),
+            rounds=tuple(spec.rounds),
+            own_calls=tuple(map(FunctionCall, answer.calls)),
             requested_model=spec.model,
             chat="" if spec.context is None else spec.context.name,
             turn=None if spec.context is None else spec.context.key,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from puq_magics.api.types import Message, Usage
+from puq_magics.api.types import Message, Usage, add_usage
 from puq_magics.core.errors import InputError
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.prompts.token_estimate import estimate_message_tokens
@@ -42,6 +42,8 @@ class TurnContext:
     previous_usage: Usage | None = None
     #: The user's prompts to continue it.
     continue_prompts: Sequence[str] = ()
+    #: The tool calls before it and their results.
+    tool_messages: Sequence[Message] = ()
     #: The stored turn that the partial answer is; None if the turn is new.
     unfinished_turn: Turn | None = None
 
@@ -91,14 +93,12 @@ class TurnContext:
         return list(messages), notes
 
     def commit(self, result: ChatResult) -> None:
-        """Store the answer as a turn; one that failed is only remembered, one without text is ignored.
+        """Store the answer as a turn; one that failed is only remembered, one without text or calls is ignored.
 
         The system prompt of a conversation's first turn becomes the conversation's.
         """
-        if self.slot is None or not result.text:
+        if self.slot is None or not (result.text or result.calls):
             return
-        from puq_magics.prompts.conversation.turns import add_usage
-
         usage = _total_usage(result, self.partial_text)
         conversations = self.session.conversations
         if result.has_failed:
@@ -130,6 +130,7 @@ class TurnContext:
             system=self.system_prompt,
             interrupted=result.interrupted,
             truncated=result.is_cut_off,
+            tool_messages=(*self.tool_messages, *result.tool_messages),
         )
         if self.requested_system is not None and len(conversation.turns) == 1:
             conversation.system = self.requested_system
@@ -204,7 +205,7 @@ def find_unfinished_answer(
             "there is no unfinished answer to continue.", hint="The last answer is complete, or has no text."
         )
     conversation = session.conversations.find(name)
-    if not conversation.turns or conversation.turns[-1].is_complete:
+    if not conversation.turns or conversation.turns[-1].is_complete or not conversation.turns[-1].answer:
         raise InputError(
             f"the last answer in {conversation.name} is already complete.", hint="Ask a new question instead."
         )
@@ -238,7 +239,8 @@ def _from_result(session: Session, last: ChatResult, continue_prompts: Sequence[
         context = replace(
             context,
             slot=replace(slot, key=last.turn),
-            content=last.question[-1]["content"],
+            content=next(each["content"] for each in reversed(last.question) if each["role"] == "user"),
+            tool_messages=last.tool_messages,
             requested_system=partial.system,
             system_prompt=partial.system_prompt,
             previous_usage=partial.usage,
@@ -261,11 +263,9 @@ def _total_usage(result: ChatResult, partial_text: str = "") -> Usage | None:
 
     ``partial_text`` is the beginning of the answer that an earlier call returned.
     """
-    from puq_magics.prompts.conversation.turns import add_usage
-
     usage = usage_or_estimate(
         result.usage, estimate_message_tokens(result.messages), result.text.removeprefix(partial_text)
     )
-    for attempt in result.previous_attempts:
+    for attempt in (*result.previous_attempts, *result.rounds):
         usage = add_usage(_total_usage(attempt, partial_text), usage)
     return usage

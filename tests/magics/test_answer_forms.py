@@ -109,8 +109,11 @@ def test_reasoning_in_a_stream_is_folded(
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ({"tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{}"}}]}, "1 tool call in .raw"),
-        ({"function_call": {"name": "f", "arguments": "{}"}}, "1 tool call in .raw"),
+        (
+            {"tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{}"}}]},
+            "1 tool call in .calls",
+        ),
+        ({"function_call": {"name": "f", "arguments": "{}"}}, "1 tool call in .calls"),
         ({"images": [{"type": "image_url"}, {"type": "image_url"}]}, "2 images in .raw"),
         ({"audio": {"data": "AAAA"}}, "1 recording in .raw"),
         ({}, "no text came"),

@@ -145,6 +145,9 @@ class Result(DisplayOnce):
         """Facts about the data for the footer."""
         return ()
 
+    def add_up(self) -> None:
+        """Add the usage, cost and seconds of the calls before it that it goes on from."""
+
     def add_note(self, text: str, *, is_warning: bool = True) -> None:
         """Add a note unless it is there already; the footer marks warnings, and shows other notes as facts."""
         if text not in self.notes:

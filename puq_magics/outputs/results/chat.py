@@ -10,12 +10,16 @@ from typing import Any
 
 from puq_magics.api.choices import count_extras, unknown_fields
 from puq_magics.api.finish_reason import is_cut_off
+from puq_magics.api.tool_calls import calls_message, tool_message
+from puq_magics.api.types import Message, add_usage
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import detect_image_type, is_complete_image
+from puq_magics.core.text import pluralize
 from puq_magics.core.thinking import split_thinking
 from puq_magics.outputs.results.base import MAX_EMBED_MB, DetailNote, Result
 from puq_magics.outputs.results.footer import Footer
 from puq_magics.outputs.results.sources import Source, find_sources, sources_to_markdown, sources_to_text
+from puq_magics.outputs.results.tool_calls import FunctionCall, calls_to_markdown, calls_to_text
 
 _MAX_NESTING = 8
 
@@ -51,6 +55,12 @@ class ChatResult(Result):
     format: str = "markdown"
     #: The JSON in it, where JSON was asked for.
     data: Any = None
+    #: The answers before it that called functions, whose results it had; see ``calls``.
+    rounds: Sequence[ChatResult] = field(default=())
+    #: The functions that this answer itself calls.
+    own_calls: Sequence[FunctionCall] = field(default=())
+    #: True while its functions are run: another answer follows.
+    is_intermediate: bool = field(default=False, compare=False)
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the text to a file, as UTF-8. Raises InputError for an existing file, unless ``force``."""
@@ -62,6 +72,40 @@ class ChatResult(Result):
     def attempts(self) -> tuple[str, ...]:
         """Texts of all attempts, in order; the last one is ``text``."""
         return (*(each.text for each in self.previous_attempts), self.text)
+
+    @property
+    def calls(self) -> tuple[FunctionCall, ...]:
+        """All functions that the model called, with their arguments and what came of it, in order."""
+        earlier = (*self.previous_attempts, *self.rounds)
+        return (*(call for each in earlier for call in each.calls), *self.own_calls)
+
+    @property
+    def tool_messages(self) -> tuple[Message, ...]:
+        """The calls and their results as messages, as they are sent between the question and the text."""
+        own = self._own_tool_messages("")
+        return (*(message for each in self.rounds for message in each.round_messages), *own)
+
+    @property
+    def round_messages(self) -> tuple[Message, ...]:
+        """This answer with its calls, and their results, as messages."""
+        return self._own_tool_messages(self.answer_text)
+
+    def _own_tool_messages(self, text: str) -> tuple[Message, ...]:
+        if not self.own_calls:
+            return ()
+        asked = calls_message(text, [each.call for each in self.own_calls])
+        return (asked, *(tool_message(each.id, each.answer) for each in self.own_calls))
+
+    def add_up(self) -> None:
+        """Implement `Result`: usage, cost and seconds are those of all rounds."""
+        if self.is_intermediate:
+            return
+        for each in self.rounds:
+            self.usage = add_usage(each.usage, self.usage)
+            if each.cost is not None:
+                self.cost = (self.cost or 0.0) + each.cost
+            if each.latency is not None:
+                self.latency = (self.latency or 0.0) + each.latency
 
     @property
     def answer_text(self) -> str:
@@ -76,17 +120,19 @@ class ChatResult(Result):
     @property
     def has_content(self) -> bool:
         """Implement `Result`."""
-        return bool(self.text or self.reasoning or self.extras or self.sources)
+        return bool(self.text or self.reasoning or self.extras or self.sources or self.own_calls)
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Contents beside the text, which are only in ``raw``, such as ``2 tool calls``."""
+        """Contents beside the text, which are only in ``raw``, such as ``2 images``."""
         message = dict(self._message)
+        if self.own_calls:
+            message |= {"tool_calls": None, "function_call": None}
         if self.listed_sources:
             message |= {"annotations": None, "citations": None}
         elif not message.get("annotations"):
             message = {"citations": self.raw.get("citations"), **message}
-        return count_extras(message) or (() if self.text else unknown_fields(message))
+        return count_extras(message) or (() if self.text or self.own_calls else unknown_fields(message))
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -122,7 +168,7 @@ class ChatResult(Result):
     @property
     def is_truncated(self) -> bool:
         """True if ``%puq_chat --continue`` can complete it."""
-        return bool(self.text) and (bool(self.status) or self.is_cut_off)
+        return bool(self.text) and not self.own_calls and (bool(self.status) or self.is_cut_off)
 
     @property
     def resume_hint(self) -> str:
@@ -136,12 +182,14 @@ class ChatResult(Result):
 
     @property
     def _is_empty(self) -> bool:
-        return not (self.text or self.extras or self.sources)
+        return not (self.text or self.extras or self.sources or self.own_calls)
 
     @property
     def _facts(self) -> tuple[str, ...]:
         details = [note for note in self.notes if isinstance(note, DetailNote)]
         extras = [f"{', '.join(found)} in .raw"] if (found := self.extras) else []
+        if calls := self.calls:
+            extras.insert(0, f"{pluralize(len(calls), 'tool call')} in .calls")
         place = f"{self.chat} · {self.turn_name}" if self.turn_name else f"in {self.chat}"
         repaired = ("repaired once",) if self.previous_attempts and self.data is not None else ()
         return (*((place,) if self.chat else ()), *repaired, *extras, *details)
@@ -164,30 +212,40 @@ class ChatResult(Result):
         from puq_magics.outputs.results import formats
 
         if self.format == "text":
-            return formats.text_bundle(self._with_sources(self.text), footer)
+            return formats.text_bundle(self._as_plain_text(self.text), footer)
         if self.format == "json" and self.data is None:
             return formats.code_bundle([("", self.text)], footer, self.attempts[:-1])
         if self.format == "json":
             return formats.json_bundle(self.data, footer, self.attempts[:-1])
         if self.format == "html":
             return formats.html_bundle(self.answer_text, footer)
+        earlier = "\n\n".join(append_media(sanitize_markdown(each.answer_text), each) for each in self.rounds)
         reasoning, text = self.all_reasoning, self.answer_text
-        collapsed = f"{collapsed_reasoning(reasoning)}\n\n" if reasoning else ""
+        collapsed = f"{earlier}\n\n" if earlier else ""
+        collapsed += f"{collapsed_reasoning(reasoning)}\n\n" if reasoning else ""
         return {
             "text/markdown": footer.append_to_markdown(
                 append_media(collapsed + sanitize_markdown(text), self)
             ),
-            "text/plain": footer.append_to_text(strip_control_chars(self._with_sources(text))),
+            "text/plain": footer.append_to_text(strip_control_chars(self._as_plain_text(text))),
         }
 
-    def _with_sources(self, text: str) -> str:
-        return "\n\n".join(filter(None, (text, sources_to_text(self.listed_sources))))
+    def _as_plain_text(self, text: str) -> str:
+        earlier = [part for each in self.rounds for part in (each.answer_text, calls_to_text(each.own_calls))]
+        return "\n\n".join(filter(None, (*earlier, append_media_text(text, self))))
 
 
 def append_media(safe: str, result: ChatResult) -> str:
-    """Return safe Markdown with the images of an answer and its sources below it."""
+    """Return safe Markdown with the images of an answer, its sources and its tool calls below it."""
     sources = sources_to_markdown(result.listed_sources)
-    return "\n\n".join(filter(None, (append_images(safe, result.images), sources)))
+    calls = calls_to_markdown(result.own_calls, final=not result.is_intermediate)
+    return "\n\n".join(filter(None, (append_images(safe, result.images), sources, calls)))
+
+
+def append_media_text(text: str, result: ChatResult) -> str:
+    """Return plain text with the sources and tool calls of an answer below it."""
+    calls = calls_to_text(result.own_calls, final=not result.is_intermediate)
+    return "\n\n".join(filter(None, (text, sources_to_text(result.listed_sources), calls)))
 
 
 def append_images(safe: str, images: Sequence[bytes]) -> str:

@@ -21,8 +21,7 @@ from IPython.display import DisplayHandle, display
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
 from puq_magics.core.secret import redact_secrets
-from puq_magics.outputs.results.chat import ChatResult, append_media, collapsed_reasoning
-from puq_magics.outputs.results.sources import sources_to_text
+from puq_magics.outputs.results.chat import ChatResult, append_media, append_media_text, collapsed_reasoning
 from puq_magics.outputs.views.view import KEY_PAUSE
 
 if TYPE_CHECKING:
@@ -226,7 +225,7 @@ class NotebookView:
         footer = result.footer.with_style(self._footer)
         last = self._feed.finish()
         markdown = append_media(last.markdown, result)
-        plain = "\n\n".join(filter(None, (last.text, sources_to_text(result.listed_sources))))
+        plain = append_media_text(last.text, result)
         self._publish(footer.append_to_markdown(markdown), footer.append_to_text(plain))
 
     def abandon(self) -> None:

@@ -10,8 +10,7 @@ from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
 from puq_magics.core.text import wrap_for_terminal
 from puq_magics.outputs.markdown.feed import ControlCharFilter, strip_control_chars
-from puq_magics.outputs.results.chat import ChatResult
-from puq_magics.outputs.results.sources import sources_to_text
+from puq_magics.outputs.results.chat import ChatResult, append_media_text
 from puq_magics.outputs.views.stdout import Stdout, Writer
 from puq_magics.outputs.views.terminal_text import RESET, TerminalText, has_styles
 from puq_magics.outputs.views.view import KEY_PAUSE
@@ -106,8 +105,8 @@ class TerminalView:
         out.write(self._text.finish() if self._text is not None else "")
         footer = result.footer.with_style(self._footer).to_text()
         line = "\n".join(wrap_for_terminal([f"[{footer}]"])) if footer else ""
-        if sources := sources_to_text(result.listed_sources):
-            out.write(f"\n\n{sources}\n")
+        if below := append_media_text("", result):
+            out.write(f"\n\n{below}\n" if result.text else f"{below}\n")
         out.write(f"\n{line}\n" if line else "\n")
         out.flush()
 

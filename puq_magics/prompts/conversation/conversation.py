@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.finish_reason import is_cut_off
-from puq_magics.api.types import Usage
+from puq_magics.api.tool_calls import unanswered_messages
+from puq_magics.api.types import Message, Usage, add_usage
 from puq_magics.core.errors import InputError
 from puq_magics.core.text import pluralize
 from puq_magics.prompts.conversation.turns import (
@@ -30,14 +31,14 @@ from puq_magics.prompts.conversation.turns import (
     MessageContent,
     Turn,
     TurnKey,
-    add_usage,
     short_repr,
     user_message,
     validate_content,
     validate_key,
     validate_name,
+    validate_tool_messages,
 )
-from puq_magics.prompts.token_estimate import estimate_tokens
+from puq_magics.prompts.token_estimate import estimate_message_tokens, estimate_tokens
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
@@ -150,6 +151,7 @@ class Conversation:
             usage=completion.usage,
             truncated=is_cut_off(completion.finish_reason),
             system=system,
+            tool_messages=unanswered_messages(completion.calls),
         )
         return completion
 
@@ -212,17 +214,20 @@ class Conversation:
         at: datetime | None = None,
         continue_prompts: Sequence[str] = (),
         system: str | None = None,
+        tool_messages: Sequence[Message] = (),
     ) -> tuple[str, ...]:
         """Store a turn at its position; return notes on the turns that it replaced.
 
         ``interrupted`` and ``truncated`` mark an answer that was stopped, or that ended at the token limit; ``at`` is
-        the time of the answer, now by default. ``system`` is the system prompt that was sent, as for `preview`. An
-        empty answer is not stored, as no router accepts one in a message. Raises InputError.
+        the time of the answer, now by default. ``system`` is the system prompt that was sent, as for `preview`.
+        ``tool_messages`` are the tool calls before the answer and their results. An empty answer without any is not
+        stored, as no router accepts one in a message. Raises InputError.
         """
         key, content = validate_key(key), validate_content(content)
         if not isinstance(answer, str):
             raise InputError("the answer is not a string.", hint="Give the answer's text.")
-        if not answer:
+        tool_messages = validate_tool_messages(tool_messages)
+        if not answer and not tool_messages:
             return (f"the answer is empty, so nothing is added to {self._display_name}",)
         turn = Turn(
             key,
@@ -236,6 +241,7 @@ class Conversation:
             continue_prompts=tuple(continue_prompts),
             system=_validate_system(self.system if system is None else system) or "",
             truncated=truncated,
+            tool_messages=tool_messages,
         )
         position = self._insert_position(key)
         replaced = len(self._turns) - position
@@ -444,7 +450,7 @@ class Conversation:
     ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         prompt = self.system if system is None else _validate_system(system)
         always = ([{"role": "system", "content": prompt}] if prompt else []) + last
-        fixed = sum(estimate_tokens(message["content"]) for message in always)
+        fixed = estimate_message_tokens(always)
         kept, notes = _fit_to_limits(earlier, fixed, limit_tokens, limit_turns)
         middle = [message for turn in kept for message in turn.messages]
         split = len(always) - len(last)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from puq_magics.api.tool_calls import read_tool_calls
 from puq_magics.core.errors import InputError
 from puq_magics.core.fences import make_fence
 from puq_magics.core.files import expand_path, save_bytes
@@ -97,7 +98,9 @@ def _sections(conversation: ConversationData, *, embed: bool) -> Iterator[_Secti
         ]
         reasoning, answer = split_thinking(turn.answer)
         folded = [f"*Reasoning:*\n\n{blockquote(sanitize_markdown(reasoning))}"] if reasoning else []
-        text = "\n\n".join([_metadata_line(turn), *continue_sections, *folded, sanitize_markdown(answer)])
+        tools = [_format_tool_message(message) for message in turn.tool_messages]
+        parts = [_metadata_line(turn), *tools, *continue_sections, *folded, sanitize_markdown(answer)]
+        text = "\n\n".join(filter(None, parts))
         yield _Section(f"answer-{number}", f"Answer {number}", text)
     if conversation.system and conversation.system != system:
         yield _system_section(conversation.system, len(conversation.turns) + 1)
@@ -143,6 +146,19 @@ def describe_part(part: Mapping[str, Any]) -> str:
     if url and not url.startswith("data:"):
         return f"an image at {_code_span(url)}"
     return "an image" if part["type"] == "image_url" else f"a part of type {_code_span(part['type'])}"
+
+
+def _format_tool_message(message: Mapping[str, Any]) -> str:
+    """Return the calls that a model asked for, or the result of one, as Markdown."""
+    content = message.get("content")
+    if message["role"] == "tool":
+        return f"*Result:*\n\n{_format_verbatim(str(content or ''))}"
+    text = [sanitize_markdown(content)] if isinstance(content, str) else []
+    calls = [
+        f"*Called:*\n\n{_format_verbatim(f'{call.name}({call.arguments})')}"
+        for call in read_tool_calls(message)
+    ]
+    return "\n\n".join([*text, *calls])
 
 
 def _metadata_line(turn: Turn) -> str:

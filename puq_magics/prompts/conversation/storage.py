@@ -19,6 +19,8 @@ The format, version 1, is one object, in UTF-8::
        "cut": true,                   the answer ended at the token limit; omitted otherwise
        "continued": ["Go on."],       the user's texts that asked to continue the answer; omitted if there are none
        "system": "Be a pirate.",      the system prompt of this turn, "" for none; omitted if it is the one above
+       "tools": [{"role": "assistant", "tool_calls": [{…}]}, {"role": "tool", …}],
+                                      the tool calls before the answer and their results; omitted if there are none
        "at": "2026-01-31T12:00:00+00:00"
       }
      ],
@@ -55,6 +57,7 @@ from puq_magics.prompts.conversation.turns import (
     TurnKey,
     validate_content,
     validate_name,
+    validate_tool_messages,
 )
 
 _T = TypeVar("_T")
@@ -134,6 +137,8 @@ def _turn_to_json(turn: Turn, system: str) -> dict[str, Any]:
         fields["cut"] = True
     if turn.continue_prompts:
         fields["continued"] = turn.continue_prompts
+    if turn.tool_messages:
+        fields["tools"] = turn.tool_messages
     if turn.system != system:
         fields["system"] = turn.system
     return fields
@@ -288,7 +293,8 @@ def _branch_from_json(fields: _Fields, turns: Sequence[Turn], name: str, system:
 
 def _turn_from_json(fields: _Fields, system: str) -> Turn:
     answer = fields.get("answer", str)
-    if not answer:
+    tool_messages = validate_tool_messages(fields.get_optional("tools", list) or [])
+    if not answer and not tool_messages:
         raise fields.error("an empty answer")
     continue_prompts = fields.get_optional("continued", list) or []
     if not all(isinstance(prompt, str) for prompt in continue_prompts):
@@ -304,6 +310,7 @@ def _turn_from_json(fields: _Fields, system: str) -> Turn:
         continue_prompts=tuple(continue_prompts),
         system=fields.get_optional("system", str, system) or "",
         truncated=fields.get_optional("cut", bool) or False,
+        tool_messages=tool_messages,
     )
 
 

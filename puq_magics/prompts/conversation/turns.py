@@ -11,10 +11,10 @@ from math import isfinite
 from textwrap import shorten
 from typing import Any, Protocol
 
-from puq_magics.api.types import Usage
+from puq_magics.api.types import Message, Usage
 from puq_magics.core.errors import InputError
 from puq_magics.core.thinking import split_thinking
-from puq_magics.prompts.token_estimate import estimate_tokens
+from puq_magics.prompts.token_estimate import estimate_message_tokens, estimate_tokens
 
 #: The cell's id, and the ordinal of the question within one execution of the cell. Where the front end sends no
 #: ids, the cell's id is the execution count, as ``In[5]`` or ``5``.
@@ -50,6 +50,8 @@ class Turn:
     system: str = ""
     #: True if the answer ended at the token limit, so that it is incomplete.
     truncated: bool = False
+    #: The model's tool calls before the answer, and their results, as messages.
+    tool_messages: tuple[Message, ...] = ()
 
     def __repr__(self) -> str:
         question, answer = (repr(shorten(text, 60, placeholder="…")) for text in (self.question, self.answer))
@@ -74,16 +76,22 @@ class Turn:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The turn as the two messages that are sent, without reasoning in the answer."""
+        """The turn as it is sent: question, tool calls with their results, and answer without reasoning.
+
+        An answer without text, which no router accepts, is left out.
+        """
+        answer = split_thinking(self.answer)[1] or self.answer
         return [
             user_message(self.content),
-            {"role": "assistant", "content": split_thinking(self.answer)[1] or self.answer},
+            *(_copy_plain_data(message) for message in self.tool_messages),
+            *([{"role": "assistant", "content": answer}] if answer else []),
         ]
 
     @property
     def tokens(self) -> int:
         """Estimated number of tokens."""
-        return estimate_tokens(self.content) + estimate_tokens(self.answer)
+        tools = estimate_message_tokens(self.tool_messages)
+        return estimate_tokens(self.content) + tools + estimate_tokens(self.answer)
 
     def with_answer(
         self,
@@ -172,6 +180,29 @@ def validate_content(content: object) -> str | tuple[dict[str, Any], ...]:
     return tuple(_copy_plain_data(dict(part)) for part in parts)
 
 
+def validate_tool_messages(messages: object) -> tuple[Message, ...]:
+    """Return a copy of the messages of tool calls and their results. Raises InputError for others.
+
+    Routers reject calls without a result, and results without a call.
+    """
+    copied = [_copy_plain_data(each) for each in messages] if isinstance(messages, list | tuple) else [None]
+    expected: list[Any] = []  # the calls without a result
+    for message in copied:
+        match message:
+            case {"role": "tool", "tool_call_id": call_id} if call_id in expected:
+                expected.remove(call_id)
+            case {"role": "assistant", "tool_calls": [*calls]} if calls and not expected:
+                expected = [call.get("id") if isinstance(call, dict) else None for call in calls]
+            case _:
+                expected = [None]
+                break
+    if expected:
+        raise InputError(
+            "the tool messages do not belong together.", hint="Each tool call must be followed by its result."
+        )
+    return tuple(message for message in copied if message is not None)
+
+
 def is_text_part(part: Mapping[str, Any]) -> bool:
     """Return whether a part is text."""
     return bool(part["type"] == "text")
@@ -213,17 +244,6 @@ def user_message(content: str | tuple[Mapping[str, Any], ...]) -> dict[str, Any]
     """Return a question as a message."""
     copied = content if isinstance(content, str) else [_copy_plain_data(part) for part in content]
     return {"role": "user", "content": copied}
-
-
-def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
-    """Return the tokens of two calls together; None if both are unknown."""
-    if one is None or other is None:
-        return one or other
-    return Usage(
-        one.prompt_tokens + other.prompt_tokens,
-        one.completion_tokens + other.completion_tokens,
-        one.total_tokens + other.total_tokens,
-    )
 
 
 def short_repr(value: object) -> str:

@@ -33,6 +33,19 @@ def of(question: Any, answer: str, **facts: Any) -> Conversation:
     return chat
 
 
+def test_tool_calls_and_their_results() -> None:
+    call = {"id": "t", "function": {"name": "weather", "arguments": '{"city": "*Oslo*"}'}}
+    called = (
+        {"role": "assistant", "content": "Let me *look*.", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "t", "content": "12\n<b>°C</b>"},
+    )
+    text = to_markdown(of("Weather?", "It is 12 °C.", tool_messages=called))
+    assert "> Let me *look*." in text
+    assert '> > weather({"city": "\\*Oslo\\*"})' in text
+    assert "> ```text\n> 12\n> <b>°C</b>\n> ```" in text
+    assert text.index("weather(") < text.index("12\n") < text.index("It is 12")
+
+
 def test_a_document() -> None:
     chat = Conversation("main", "Be brief.")
     chat.commit(

@@ -20,6 +20,14 @@ from puq_magics.prompts.conversation.conversation import Conversation
 from puq_magics.prompts.conversation.storage import MAX_FILE_BYTES
 from puq_magics.prompts.conversation.turns import Turn
 
+CALLED = (
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{}"}}],
+    },
+    {"role": "tool", "tool_call_id": "t", "content": "12 °C"},
+)
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 PARTS = [
     {"type": "text", "text": "What is this?"},
@@ -52,6 +60,31 @@ def test_what_is_loaded_is_what_was_saved(path: Path) -> None:
     assert everything(loaded) == everything(chat)
     loaded.undo()
     assert [branch.name for branch in loaded.branches] == ["main~1", "main~2"]
+
+
+@pytest.mark.parametrize("answer", ["12 degrees.", ""])
+def test_tool_calls_are_saved_and_sent_again(path: Path, answer: str) -> None:
+    chat = Conversation("main")
+    assert chat.commit("Weather?", answer, tool_messages=CALLED, at=AT) == ()
+    chat.save(path)
+    loaded = Conversation.load(path)
+    assert everything(loaded) == everything(chat)
+    messages, _ = loaded.preview("And now?", limit_tokens=1_000)
+    said = [{"role": "assistant", "content": answer}] if answer else []
+    assert messages == [
+        {"role": "user", "content": "Weather?"},
+        *CALLED,
+        *said,
+        {"role": "user", "content": "And now?"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "messages", [CALLED[:1], CALLED[1:], CALLED[::-1], (*CALLED, CALLED[0]), ({"role": "system"},), "no"]
+)
+def test_tool_messages_that_no_router_takes(messages: Any) -> None:
+    with pytest.raises(InputError, match="tool messages"):
+        Conversation().commit("Weather?", "12", tool_messages=messages)
 
 
 def test_the_format_is_as_documented(path: Path) -> None:
@@ -417,7 +450,7 @@ def test_further_fields_are_ignored(path: Path) -> None:
 
 
 def test_only_what_was_asked_and_answered_is_written(path: Path) -> None:
-    left_out = ("key", "execution", "continue_prompts", "system", "truncated")
+    left_out = ("key", "execution", "continue_prompts", "system", "truncated", "tool_messages")
     fields = {field for field in Turn.__dataclass_fields__ if field not in left_out}
     example().save(path)
     document = json.loads(path.read_text(encoding="utf-8"))

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from puq_magics.api.types import Usage
+from puq_magics.api.types import Usage, add_usage
 from puq_magics.core.errors import InputError
-from puq_magics.prompts.conversation.turns import Branch, Turn, add_usage, validate_content, validate_key
+from puq_magics.prompts.conversation.turns import Branch, Turn, validate_content, validate_key
 from puq_magics.prompts.token_estimate import IMAGE_TOKENS
 
 PARTS = (
