@@ -253,12 +253,14 @@ FIX_COMMAND = CommandLine(
         help="how to show the answer; code puts the fixed cell below, and does not run it",
     ),
     flag("--hint", group="Answer", help="give a hint, not the solution; again for the next of three"),
+    RAW,
     OUT,
     QUIET,
     DRY_RUN,
     PARAM,
     FULL,
     OVER_BUDGET,
+    operand="[QUESTION]",
 )
 RUN_OPTIONS = (
     option(
@@ -779,11 +781,13 @@ class PuqCommands(Magics):
 
     @_magic(FIX_COMMAND)
     def puq_fix(self, line: str) -> ChatResult | None:
-        """Explain the last exception, with the code that raised it.
+        """Explain the last exception, or answer a question about it, with the code that raised it.
 
         For example:
 
             %puq_fix
+
+            %puq_fix why is row None here?
 
             %puq_fix --hint
 
@@ -791,12 +795,16 @@ class PuqCommands(Magics):
 
         The request has the error, a short traceback, the cell, and the variables of the lines that failed: their
         types, and the beginning of their values. Passwords and keys are masked. --dry-run shows all of it and sends
-        nothing. -f code puts the fixed cell below, and does not run it.
+        nothing. -f code puts the fixed cell below, and does not run it. A QUESTION is answered in place of the
+        explanation; {{name}} in it is replaced by the value of the variable.
         """
-        args = parse_options_only(FIX_COMMAND, line, self._fill)
+        args, question = FIX_COMMAND.parse(line, self._fill)
         from puq_magics.magics.fix import fix
 
-        return fix(self.session, args, self._failures.last)
+        filled = None if args.raw or "{{" not in question else self._fill(question)
+        notes = filled.notes if filled is not None else ()
+        question = filled.text if filled is not None else question
+        return fix(self.session, args, self._failures.last, question, notes)
 
     @_magic(CHATS_COMMAND)
     def puq_chats(self, line: str) -> ConversationTable | ConversationTranscript | None:

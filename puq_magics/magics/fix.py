@@ -1,10 +1,11 @@
-"""Explain an exception, and put the fixed code of the answer into a new cell."""
+"""Explain an exception, or answer a question about it, and put the fixed code of the answer into a new cell."""
 
 from __future__ import annotations
 
 import argparse
 import linecache
 import os
+from collections.abc import Sequence
 
 from puq_magics.core.errors import InputError
 from puq_magics.core.secret import redact_json
@@ -26,15 +27,25 @@ from puq_magics.session.session import Session
 _BODY_FILENAMES = ("<timed exec>", "<timed eval>", "<magic-timeit>")
 
 
-def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> ChatResult | None:
-    """Explain an exception, by the options; returns None for a dry run. Raises PuqError."""
+def fix(
+    session: Session,
+    args: argparse.Namespace,
+    failure: Failure | None,
+    question: str = "",
+    question_notes: Sequence[str] = (),
+) -> ChatResult | None:
+    """Explain an exception, or answer a question about it, by the options; returns None for a dry run.
+
+    Raises PuqError.
+    """
     wants_fix = args.format == "code"
     if wants_fix and args.hint:
         raise InputError("--hint cannot be combined with -f code.", hint="Remove one of them.")
     if failure is None:
-        raise InputError(
-            "there is no exception to explain.", hint="Run the failing cell, then %puq_fix below it."
-        )
+        hint = "Run the failing cell, then %puq_fix below it."
+        if question:
+            hint += " About a cell that worked: %puq_chat -a cell:5 QUESTION."
+        raise InputError("there is no exception to explain.", hint=hint)
     masker = SecretMasker(_known_secrets(session))
     diagnosis = diagnose(
         failure.error,
@@ -46,8 +57,9 @@ def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> 
         system=session.system_prompt(args.system),
         hints=failure.hints[: len(HINT_REQUESTS) - 1] if args.hint else None,
         wants_fix=wants_fix,
+        question=question,
     )
-    spec = _build_spec(session, args, diagnosis)
+    spec = _build_spec(session, args, diagnosis, question_notes)
     call: ChatCall = ChatCall(spec)
     if wants_fix:
         call = FixCall(spec, session, diagnosis, masker)
@@ -60,13 +72,15 @@ def fix(session: Session, args: argparse.Namespace, failure: Failure | None) -> 
     return run_call(session, call, view, args.out, over_budget=args.over_budget)
 
 
-def _build_spec(session: Session, args: argparse.Namespace, diagnosis: Diagnosis) -> ChatSpec:
+def _build_spec(
+    session: Session, args: argparse.Namespace, diagnosis: Diagnosis, question_notes: Sequence[str]
+) -> ChatSpec:
     return ChatSpec(
         session.model("chat", args.model, suggest_models=not args.dry_run),
         diagnosis.messages,
         stream=not args.no_stream,
         params=chat_params(args, session),
-        notes=(*args.option_notes, *diagnosis.notes),
+        notes=(*args.option_notes, *question_notes, *diagnosis.notes),
         format="text" if args.format == "text" else "markdown",
     )
 

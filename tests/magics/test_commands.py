@@ -82,7 +82,7 @@ _SETUP = {
         ("puq_map", 3),
         ("puq_compare", 3),
         ("puq_grid", 3),
-        ("puq_fix", 3),
+        ("puq_fix", 4),
         ("puq_chats", 3),
         ("puq_models", 3),
         ("puq_choose", 3),

@@ -64,6 +64,55 @@ def test_without_an_exception(sandbox_shell: Any) -> None:
     assert "no exception to explain" in str(error)
 
 
+def test_a_question_without_an_exception(sandbox_shell: Any) -> None:
+    sandbox_shell.run("x = 1")
+    error = sandbox_shell.error("%puq_fix why is x 1?")
+    assert "no exception to explain" in str(error)
+    assert "%puq_chat -a cell:5 QUESTION" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "question", "request_words"),
+    [
+        ("why is row None?", "why is row None?", "Answer my question"),
+        ("why is {{name}} None?", "why is row None?", "Answer my question"),
+        ("-f code use .get?", "use .get?", "a single ```python block"),
+        ("--raw and {{name}}?", "and {{name}}?", "Answer my question"),
+        (
+            "is 'hunter2-42x' the password='hunter2-42x'?",
+            "is '<secret 1>' the password='<secret 1>'?",
+            "Answer",
+        ),
+    ],
+)
+def test_a_question_about_the_exception(
+    sandbox_shell: Any, line: str, question: str, request_words: str
+) -> None:
+    sandbox_shell.run("row, name = None, 'row'")
+    sandbox_shell.attempt("row['name']")
+    prompt = fix_prompt(sandbox_shell, line)
+    assert "'NoneType' object is not subscriptable" in prompt
+    assert prompt.endswith(f"\n\nMy question: {question}")
+    assert request_words in prompt
+    assert "Explain in a few plain sentences" not in prompt
+    assert sandbox_shell.echoed_request(f"r = %puq_fix {line}")["messages"][1]["content"].endswith(question)
+
+
+def test_a_question_for_a_hint_is_in_the_last_message(sandbox_shell: Any) -> None:
+    sandbox_shell.attempt("1 / 0")
+    for step in ("first hint", "second hint"):
+        ran = sandbox_shell.run("%puq_fix --dry-run --hint is it 1?")
+        sandbox_shell.run("%puq_fix --hint")
+        request = ran.out.split("\n\ncurl", 1)[0].rsplit("user: ", 1)[1]
+        assert step in request
+        assert "My question: is it 1?" in request
+
+
+def test_a_question_that_names_nothing(sandbox_shell: Any) -> None:
+    sandbox_shell.attempt("1 / 0")
+    assert "there is no variable named 'nothing'" in str(sandbox_shell.error("%puq_fix why {{nothing}}?"))
+
+
 def test_the_last_exception_is_sent_with_its_cell(sandbox_shell: Any) -> None:
     sandbox_shell.attempt("row = {'name': 1}")
     sandbox_shell.attempt("%precision 3\nrow['nmae']  # here")
@@ -243,9 +292,7 @@ def test_quiet_shows_nothing(sandbox_shell: Any) -> None:
     assert "ZeroDivisionError" in sandbox_shell.names["_puq"].text
 
 
-@pytest.mark.parametrize(
-    "line", ["--hint -f code", "-f html", "why is that", "--hin", "--param model=x", "-t x"]
-)
+@pytest.mark.parametrize("line", ["--hint -f code", "-f html", "--hin", "--param model=x", "-t x"])
 def test_what_does_not_fit_is_an_error_before_anything_is_sent(shell_with_answer: Any, line: str) -> None:
     shell = shell_with_answer(MENDED)
     shell.attempt("1 / 0")

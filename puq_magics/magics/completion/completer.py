@@ -51,7 +51,7 @@ class Completer:
             return result
         if cursor.part == "body":
             return CompletionResult("", [])
-        has_prompt = cursor.part == "line" and cursor.name in cells
+        has_prompt = cursor.part == "line" and bool(command.operand) and not command.argument
         line = parse_partial_line(cursor.before, command.takes_value, prompt=has_prompt)
         line = _join_path_words(cursor, line, command)
         return CompletionResult(line.fragment, self._complete_word(cursor, line, command))

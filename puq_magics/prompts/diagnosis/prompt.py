@@ -47,6 +47,9 @@ HINT_REQUESTS = (
     "Give me a last hint, in at most four sentences: how to think about it, which question to ask and which idea "
     "or part of the documentation helps. The solution is mine to find.",
 )
+_QUESTION_REQUEST = (
+    "Answer my question about it. Where the answer is not visible in the data, say what to check."
+)
 _CAUSE_LINK = "This error was the direct cause of the next one:"
 _CONTEXT_LINK = "While this error was being handled, another one occurred:"
 
@@ -64,6 +67,7 @@ class Diagnosis:
     cell: str = ""
     #: The hints given before, and the requests for the next ones.
     previous_hints: tuple[str, ...] = ()
+    question: str = ""
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -71,6 +75,8 @@ class Diagnosis:
         messages = [{"role": "system", "content": self.system}, {"role": "user", "content": self.prompt}]
         for hint, request in zip(self.previous_hints, HINT_REQUESTS[1:], strict=False):
             messages += [{"role": "assistant", "content": hint}, {"role": "user", "content": request}]
+        if self.question:
+            messages[-1]["content"] += f"\n\nMy question: {self.question}"
         return messages
 
 
@@ -83,12 +89,14 @@ def diagnose(
     system: str = "",
     hints: Sequence[str] | None = None,
     wants_fix: bool = False,
+    question: str = "",
 ) -> Diagnosis:
     """Build the prompt about an exception.
 
     ``lookup`` returns cells by the file name of their code, ``executed_cell`` is the cell that was run, if known.
     ``system`` is the user's system prompt, which is put first. With ``hints``, those given so far, the messages
-    request the next one; with ``wants_fix`` the prompt requests the fixed cell.
+    request the next one; with ``wants_fix`` the prompt requests the fixed cell. A ``question``
+    is asked in place of the explanation.
     """
     frame_infos = frames.extract_frames(error.__traceback__, lookup)
     cells = _involved_cells(error, frame_infos, lookup, executed_cell)
@@ -100,7 +108,8 @@ def diagnose(
     variables = _describe_variables(frame_infos, VariableSummarizer(masker))
     if variables:
         sections.append(("Variables, as they are now", "\n".join(variables), ""))
-    request = _FIX_REQUEST if wants_fix else _EXPLAIN_REQUEST if hints is None else HINT_REQUESTS[0]
+    request = _request(hints, wants_fix, bool(question))
+    question = masker.mask_known(masker.mask(question))
     masked = [(title, masker.mask(text, code=bool(language)), language) for title, text, language in sections]
     prompt = masker.mask_known("\n\n".join(_format_section(*section) for section in masked))
     versions = ", ".join(frames.library_versions(frame_infos))
@@ -115,7 +124,14 @@ def diagnose(
         tuple(notes),
         "\n".join(cell.text for cell, _ in cells),
         tuple(hints or ()),
+        question,
     )
+
+
+def _request(hints: Sequence[str] | None, wants_fix: bool, has_question: bool) -> str:
+    if hints is not None:
+        return HINT_REQUESTS[0]
+    return _FIX_REQUEST if wants_fix else _QUESTION_REQUEST if has_question else _EXPLAIN_REQUEST
 
 
 def _format_section(title: str, text: str, language: str) -> str:
