@@ -83,8 +83,18 @@ def parse_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
             )
         if name in vary or name == MODEL:
             raise InputError(f"--vary {name} is there twice.", hint="Put all values into one --vary.")
-        vary[name] = [_value(part.strip()) for part in values.split(",") if part.strip()]
+        vary[name] = _items(values) or [_value(part.strip()) for part in values.split(",") if part.strip()]
     return vary
+
+
+def _items(text: str) -> list[Any]:
+    """Return the items of a list in JSON, as a variable is filled in; empty for any other text."""
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    is_plain = isinstance(items, list) and all(isinstance(item, bool | int | float | str) for item in items)
+    return items if is_plain else []
 
 
 def _value(text: str) -> Any:

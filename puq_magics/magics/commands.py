@@ -580,12 +580,12 @@ class PuqCommands(Magics):
             variables["In"] = history.input_hist_raw
         return visible_variables(frame, variables)
 
-    def _fill(self, text: str) -> FilledText:
+    def _fill(self, text: str, *, plain: bool = False) -> FilledText:
         """Substitute variables in an option's value."""
         from puq_magics.prompts.template import fill_template
 
         limit = self.session.settings.max_value_chars
-        return fill_template(text, self._variables(), limit=limit, images=None)
+        return fill_template(text, self._variables(), limit=limit, images=None, plain=plain)
 
     @_magic(CHAT_COMMAND, has_cell=True)
     def puq_chat(self, line: str, cell: str | None = None) -> ChatResult | None:
@@ -601,9 +601,10 @@ class PuqCommands(Magics):
             %%puq_chat -c trip --system "Answer in one line."
             Where should we go in {{month}}?
 
-        {{name}} is replaced by the value of the variable. Options come before the prompt, which is taken literally,
-        quotes and question marks included. In a cell the prompt is the body, and the first word of the line may be
-        the model: %%puq_chat openai/gpt-4o.
+        {{name}} is replaced by the value of the variable, in the prompt and in the values of options: -m {{model}},
+        --save "answer_{{i}}.md". Options come before the prompt, which is taken literally, quotes and question marks
+        included; write -- before a prompt that holds one. In a cell the prompt is the body, and the first word of the
+        line may be the model: %%puq_chat openai/gpt-4o.
 
         With -c NAME the cell is a turn of a conversation, and running it again replaces that turn. The result is in
         _puq too: _puq.text, _puq.usage, _puq.save("answer.md"). --continue needs no prompt.
@@ -630,9 +631,9 @@ class PuqCommands(Magics):
             %%puq_map reviews.csv --limit 20 -o pilot
             Summarize in five words: {{text}}
 
-        {{column}} is the row's value; other names are variables. FRAME is a variable or a file: a table of pandas or
-        polars, a list of dicts, CSV, JSONL or Parquet. With --schema each field is a column, else there is one named
-        answer; error says why a row has none.
+        {{column}} is the row's value; other names are variables. Options are filled in once, from variables alone.
+        FRAME is a variable or a file: a table of pandas or polars, a list of dicts, CSV, JSONL or Parquet. With
+        --schema each field is a column, else there is one named answer; error says why a row has none.
 
         Every answer is kept in a journal: running the cell again after an interrupt goes on, and pays for nothing
         twice. The result is in _puq: _puq.failed, _puq.errors(), _puq.retry(), _puq.cost,
@@ -665,7 +666,8 @@ class PuqCommands(Magics):
         temperature. With --blind the names are hidden until you vote; --votes shows all votes of the session, and
         --export and --merge join those of a class. answers[0] or answers["a name"] is the result of one arm.
         """
-        args, prompt = COMPARE_COMMAND.parse(line, self._fill)
+        parse = COMPARE_COMMAND.parse if cell is not None else COMPARE_COMMAND.parse_prompt_line
+        args, prompt = parse(line, self._fill)
         from puq_magics.magics import compare
 
         if cell is None and (args.votes or args.export is not None or args.merge):
@@ -725,7 +727,8 @@ class PuqCommands(Magics):
             %%puq_image -o picture
             {{topic}}, drawn with chalk on a blackboard
 
-        {{name}} is replaced by the value of the variable. In a cell the prompt is the body, and the first word of the
+        {{name}} is replaced by the value of the variable, in the prompt and in the values of options: --save
+        "kite_{{i}}.png". Options come before the prompt. In a cell the prompt is the body, and the first word of the
         line may be the model. The result's .images has the images, each with .data, .width, .height and .to_pil();
         picture.save("kite.png") saves them.
         """
@@ -747,7 +750,8 @@ class PuqCommands(Magics):
             %%puq_speak -o speech
             Today we talk about {{topic}}.
 
-        {{name}} is replaced by the value of the variable: {{_puq.text}} is the last answer. In a cell the text is the
+        {{name}} is replaced by the value of the variable, in the text and in the values of options (--voice
+        {{voice}}): {{_puq.text}} is the last answer. Options come before the text. In a cell the text is the
         body, and the first word of the line may be the model. A text that is too long for the model is split at
         sentences, and the parts are joined. The result's .audio has the bytes.
         """

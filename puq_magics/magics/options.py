@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.error import UsageError
 
-from puq_magics.core.errors import InputError
+from puq_magics.core.errors import InputError, MissingVariableError
 
 if TYPE_CHECKING:
     from puq_magics.prompts.template import FilledText
     from puq_magics.session.session import Session
     from puq_magics.session.settings import PuqMagics
 
-#: Substitutes variables in a text.
-FillText = Callable[[str], "FilledText"]
+#: Substitutes variables in a text; with ``plain=True`` only values that can be a name, a number or a path.
+FillText = Callable[..., "FilledText"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 # A word as a shell has it: quotes keep it together, and so do the braces of an expression.
@@ -34,7 +34,8 @@ _WINDOWS_PATH = re.compile(
     r"""(--?[\w-]+=)?(?:"((?:[A-Za-z]:|\\)\\[^"]*)"|((?:[A-Za-z]:|\\)\\[^\s"']*))(?=\s|$)"""
 )
 # What looks like an expression of another notation.
-_OTHER_NOTATION = re.compile(r"\$\{?[A-Za-z_]\w*|(?<!\{)\{[A-Za-z_]\w*\}(?!\})")
+_OTHER_NOTATION = re.compile(r"\$\{[^\W\d][^{}\s]*\}|\$[^\W\d]\w*|(?<!\{)\{[^\W\d][^{},\s]*\}(?!\})")
+_CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f]")
 
 # Names that IPython itself uses: the shell would break, or lose its ``_``.
 _IPYTHON_NAMES = ("In", "Out", "_", "__", "___", "_ih", "_oh", "_dh", "exit", "quit", "get_ipython")
@@ -43,8 +44,14 @@ _FIELDS_WITH_OPTIONS = {
     "chat": ("model", "messages", "stream", "temperature", "max_completion_tokens"),
     "image": ("model", "prompt", "size", "n"),
 }
+_JSON_WORDS = {
+    "True": "true",
+    "False": "false",
+    "None": "null",
+}  # values of Python, as {{name}} fills them in
 _CLIENT_PARAMETERS = ("self", "on_retry", "on_partial")  # parameters of Router's methods
 _FILL_HINT = "Write {{name}}, with the name of a variable whose value is short."
+_RAW_HINT = "With --raw the text is sent as it is."
 _CELL_HINT = "Write the prompt below, in the cell."
 
 
@@ -202,6 +209,19 @@ class CommandLine:
         option_words, end, _ = self._scan_options(line, 0)
         return self._parse_words(option_words, fill), line[end:].strip()
 
+    def parse_prompt_line(self, line: str, fill: FillText | None = None) -> tuple[argparse.Namespace, str]:
+        """Parse options and a prompt as ``parse`` does; raise InputError for an option behind the prompt, too."""
+        _, end, options_ended = self._scan_options(line, 0)
+        if not options_ended:
+            for word in line[end:].split():
+                name = word.partition("=")[0]
+                if name in self.by_flag or (re.fullmatch(r"-[a-z][\d.]+", word) and word[:2] in self.by_flag):
+                    raise InputError(
+                        f"{word} is an option of %{self._name}, and stands behind the prompt.",
+                        hint="Put it before the prompt. If it is a part of the prompt, write -- before the prompt.",
+                    )
+        return self.parse(line, fill)
+
     def parse_intermixed(
         self, line: str, fill: FillText | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
@@ -295,14 +315,22 @@ class CommandLine:
         name, equals, value = match.groups() if match else (option, "", "")
         if not value or not self.takes_value(name):
             return option
-        if not self.by_flag[name].is_text:
-            return f"{name}{equals}{fill_name(value, fill, f'the value of {name}')}"
-        if "{{" not in value:
-            return option
-        filled = fill(value)
+        subject = f"the value of {name}"
+        try:
+            if not self.by_flag[name].is_text:
+                may_be_empty = "--chat" in self.by_flag[name].flags  # no conversation
+                return f"{name}{equals}{fill_name(value, fill, subject, may_be_empty=may_be_empty)}"
+            if "{{" not in value:
+                _check_notation(value, fill, subject)
+                return option
+            filled = _fill_value(value, fill, subject)
+        except InputError as error:
+            if "--raw" not in self.by_flag:
+                error.hint = error.hint.replace(_RAW_HINT, "").strip()
+            raise
         notes += filled.notes
         if filled.notes and "--system" not in self.by_flag[name].flags:
-            raise InputError(f"the value of {name}: {filled.notes[0]}.", hint=_FILL_HINT)
+            raise InputError(f"{subject}: {filled.notes[0]}.", hint=_FILL_HINT)
         return f"{name}{equals}{filled.text}"
 
     def _checked_options(self, words: Sequence[str]) -> list[str]:
@@ -357,21 +385,55 @@ def _unquote(part: re.Match[str]) -> str:
     return text[1] if is_escape else text
 
 
-def fill_name(text: str, fill: FillText, what: str = "") -> str:
+def fill_name(text: str, fill: FillText, subject: str = "", *, may_be_empty: bool = False) -> str:
     """Substitute variables in a name, such as that of a file or a model. Raises InputError."""
     from puq_magics.core.files import path_exists
 
-    what = f"{what or text}: "
+    subject = subject or text
     if "{{" in text:
-        filled = fill(text)
+        filled = _fill_value(text, fill, subject, plain=True)
         if filled.notes:
-            raise InputError(f"{what}{filled.notes[0]}.", hint=_FILL_HINT)
+            raise InputError(f"{subject}: {filled.notes[0]}.", hint=_FILL_HINT)
+        if not filled.text.strip() and not may_be_empty:
+            raise InputError(f"{subject}: {text} is empty.", hint="Give the variable a value first.")
+        if found := _CONTROL_CHARS.search(filled.text):
+            kind = "a line break" if found.group() in "\r\n" else "a control character"
+            raise InputError(
+                f"{subject}: {text} holds {kind}.", hint="Remove it, with {{name | trim}} at the ends."
+            )
         return filled.text
     other = _OTHER_NOTATION.search(text)
     if other and not path_exists(Path(text)):
-        name = other.group().strip("${}")
-        raise InputError(f"{what}{other.group()} is not substituted.", hint=f"Write {{{{{name}}}}}.")
+        raise _notation_error(other.group(), subject)
     return text
+
+
+def _fill_value(text: str, fill: FillText, subject: str, **kind: bool) -> FilledText:
+    """Substitute variables in a value that ``subject`` names in errors."""
+    try:
+        return fill(text, **kind)
+    except InputError as error:
+        error.message = f"{subject}: {error.message}"
+        raise
+
+
+def _check_notation(text: str, fill: FillText, subject: str) -> None:
+    """Raise InputError for a text that is a variable in another notation, and nothing else: ``{x}``, ``seed=$x``."""
+    value = re.sub(r"^[\w.-]+=", "", text)
+    if _OTHER_NOTATION.fullmatch(value) is None:
+        return
+    try:
+        fill(f"{{{{{value.strip('${}')}}}}}")
+    except MissingVariableError:
+        return  # such as {name} for the model, or $HOME
+    except InputError:
+        pass
+    raise _notation_error(value, subject)
+
+
+def _notation_error(text: str, subject: str) -> InputError:
+    name = text.strip("${}")
+    return InputError(f"{subject}: {text} is not substituted.", hint=f"Write {{{{{name}}}}}.")
 
 
 def parse_options_only(command: CommandLine, line: str, fill: FillText | None = None) -> argparse.Namespace:
@@ -420,7 +482,7 @@ def parse_params(pairs: Sequence[str] | None, kind: str) -> dict[str, Any]:
         if key in _CLIENT_PARAMETERS:
             raise InputError(f"--param cannot send a field named {key}.", hint="Remove it.")
         try:
-            params[key] = json.loads(text)
+            params[key] = json.loads(_JSON_WORDS.get(text, text))
         except ValueError:
             params[key] = text
         except RecursionError:
@@ -445,7 +507,7 @@ def parse_prompt(
     ``promptless_option`` is set.
     """
     if cell is None:
-        args, prompt = command.parse(line, fill)
+        args, prompt = command.parse_prompt_line(line, fill)
     else:
         args, model = command.parse_with_argument(line, _CELL_HINT, fill)
         if model and args.model is not None:

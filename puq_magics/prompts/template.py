@@ -59,13 +59,15 @@ def fill_template(
     *,
     limit: int = MAX_VALUE_CHARS,
     images: ImageLimits | None = DEFAULT_IMAGE_LIMITS,
+    plain: bool = False,
 ) -> FilledText:
     """Substitute the expressions of ``text`` with values from ``namespace``, of at most ``limit`` characters each.
 
-    Images are scaled down to the limits ``images``; with None, ``| image`` is an error. Raises MissingVariableError
-    for a name, key or attribute that does not exist, and InputError for other values that cannot be inserted.
+    Images are scaled down to the limits ``images``; with None, ``| image`` is an error. With ``plain``, so are None,
+    lists, tables, and what else cannot be a name, a number or a path. Raises MissingVariableError for a name, key or
+    attribute that does not exist, and InputError for other values that cannot be inserted.
     """
-    return PromptTemplate(text, limit=limit, images=images).fill(namespace)
+    return PromptTemplate(text, limit=limit, images=images, plain=plain).fill(namespace)
 
 
 class PromptTemplate:
@@ -80,6 +82,7 @@ class PromptTemplate:
         *,
         limit: int = MAX_VALUE_CHARS,
         images: ImageLimits | None = DEFAULT_IMAGE_LIMITS,
+        plain: bool = False,
     ) -> None:
         self.text = text
         self._expressions: list[tuple[int, int, CompiledExpression]] = []
@@ -87,7 +90,7 @@ class PromptTemplate:
             from puq_magics.prompts.expressions import ExpressionEvaluator
             from puq_magics.prompts.values import ValueRenderer
 
-            self._renderer = ValueRenderer(limit, images)
+            self._renderer = ValueRenderer(limit, images, plain=plain)
             self._evaluator = ExpressionEvaluator(self._renderer)
             self._expressions = list(self._compile())
         #: The names of variables in the expressions, in order of appearance.

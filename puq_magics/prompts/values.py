@@ -55,12 +55,13 @@ class ValueRenderer:
     """Formats the values of one prompt, each with at most ``limit`` characters, and provides the filters.
 
     ``notes`` state what was cut, ``parts`` are the images as content parts. With ``images`` None, ``| image`` is an
-    error.
+    error. With ``plain``, only values that can be a name, a number or a path are rendered.
     """
 
-    def __init__(self, limit: int, images: ImageLimits | None = None) -> None:
+    def __init__(self, limit: int, images: ImageLimits | None = None, *, plain: bool = False) -> None:
         self._limit = limit
         self._images = images
+        self._plain = plain
         self.reset()
 
     def reset(self) -> None:
@@ -78,6 +79,8 @@ class ValueRenderer:
         """Return a value's text. Raises InputError for a value without one."""
         if isinstance(value, RenderedText):
             return value
+        if self._plain:
+            _check_plain(value)
         own = _native_text(value)
         if own is not None:
             return self._truncate(own)
@@ -329,6 +332,15 @@ def _check_renderable(value: Any) -> None:
     if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
         hint = "Insert one of its attributes, or give its class a __str__."
         raise InputError(f"a value of type {kind.__name__} has no text of its own.", hint=hint)
+
+
+def _check_plain(value: Any) -> None:
+    """Raise InputError for a value that can be neither a name nor a number nor a path."""
+    is_many = isinstance(value, (type, *_CONTAINERS, *_LAZY_TYPES)) or _is_array(value)
+    if value is None or is_many or tables.is_table(value) or _is_pandas_sequence(value):
+        subject = "None" if value is None else f"a value of type {type(value).__name__}"
+        hint = "Fill in a text, a number or a path; an option that takes a variable takes its bare name."
+        raise InputError(f"{subject} cannot be the value of an option.", hint=hint)
 
 
 def check_not_function(value: Any) -> None:

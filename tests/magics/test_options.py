@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from puq_magics.core.errors import InputError
-from puq_magics.magics.commands import CHAT_COMMAND, CHATS_COMMAND, MODELS_COMMAND
-from puq_magics.magics.options import CommandLine, UnknownOptionError, option, parse_params
+from puq_magics.magics.commands import CHAT_COMMAND, CHATS_COMMAND, MODELS_COMMAND, PuqCommands
+from puq_magics.magics.options import CommandLine, Option, UnknownOptionError, option, parse_params
 from puq_magics.prompts.template import fill_template
 
 FLAGS = [flag for option in CHAT_COMMAND.options for flag in option.flags]
+COMMANDS: dict[str, CommandLine] = {
+    name: method.command_line for name, method in vars(PuqCommands).items() if hasattr(method, "command_line")
+}
+#: Every option that takes a value, of every magic.
+VALUES = [
+    pytest.param(name, option, id=f"{name}{option.flags[-1]}")
+    for name, command in COMMANDS.items()
+    for option in command.options
+    if option.takes_value
+]
+PROMPT_MAGICS = [
+    name for name, command in COMMANDS.items() if command.operand in ("PROMPT", "TEXT") and not command.body
+]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +255,7 @@ def test_backslashes_of_arguments_are_kept() -> None:
 )
 def test_variables_are_substituted_in_options(options: str, name: str, value: object) -> None:
     variables = {"i": 7, "d": {"k": "v w"}, "model": "a/b"}
-    args, prompt = CHAT_COMMAND.parse(f"{options} {{{{i}}}} $i", lambda text: fill_template(text, variables))
+    args, prompt = CHAT_COMMAND.parse(f"{options} {{{{i}}}} $i", partial(fill_template, namespace=variables))
     assert getattr(args, name) == value
     assert prompt == "{{i}} $i"
     assert args.option_notes == ()
@@ -252,7 +267,7 @@ def test_variables_are_substituted_in_options(options: str, name: str, value: ob
         ("--save x_{{j}}.png", "no variable named 'j'"),
         ("--save x_{i}.png", "the value of --save: {i} is not substituted."),
         ("--save x_$i.png", "the value of --save: $i is not substituted."),
-        ("-m ${model}", "the value of -m: ${model is not substituted."),
+        ("-m ${model}", "the value of -m: ${model} is not substituted."),
         ("--save x_{{1}}.png", "the value of --save: {{1}}: not an expression"),
         ("--save x_{{i.png", "the value of --save: {{i.png: not an expression"),
         ("--save x_{{{i}}}.png", "the value of --save: {{{i}}}: not an expression"),
@@ -265,18 +280,18 @@ def test_variables_are_substituted_in_options(options: str, name: str, value: ob
 def test_what_cannot_be_substituted_in_options_is_an_error(options: str, message: str) -> None:
     variables = {"i": 7, "word": "text", "long": "9" * 30_000, "f": len, "model": "a/b"}
     with pytest.raises(InputError) as caught:
-        CHAT_COMMAND.parse(f"{options} hello", lambda text: fill_template(text, variables))
+        CHAT_COMMAND.parse(f"{options} hello", partial(fill_template, namespace=variables))
     assert message in caught.value.message
 
 
 def test_a_file_with_braces_in_its_name_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "{a}.txt").touch()
-    assert CHAT_COMMAND.parse("-a {a}.txt x", lambda text: fill_template(text, {}))[0].attach == ["{a}.txt"]
+    assert CHAT_COMMAND.parse("-a {a}.txt x", partial(fill_template, namespace={}))[0].attach == ["{a}.txt"]
 
 
 def test_notes_on_the_system_prompt_are_kept() -> None:
-    args, _ = CHAT_COMMAND.parse("-s '{{1}} {{i}}' x", lambda text: fill_template(text, {"i": 1}))
+    args, _ = CHAT_COMMAND.parse("-s '{{1}} {{i}}' x", partial(fill_template, namespace={"i": 1}))
     assert args.system == "{{1}} 1"
     assert args.option_notes == ("{{1}}: not an expression, sent unchanged",)
 
@@ -311,3 +326,108 @@ def test_braces_are_never_written_into_a_file_name(media_shell: Any, work_folder
     error = media_shell.error(f"i = 1\n%{magic} --raw -q --save x_{{{{i}}}}.png a kite")
     assert "nothing is substituted" in error.message
     assert list(work_folder.iterdir()) == []
+
+
+def run_line(name: str, line: str) -> str:
+    """Return the code that runs a magic, in a cell where it is for cells."""
+    return f"%%{name} {line}\nhello" if COMMANDS[name].body else f"%{name} {line}"
+
+
+@pytest.mark.parametrize(("name", "option"), VALUES)
+def test_an_option_whose_variable_is_missing_is_named(shell: Any, name: str, option: Option) -> None:
+    shell.run("value = 3")
+    for flag in option.flags:
+        error = shell.error(run_line(name, f"{flag} {{{{valeu}}}}"))
+        assert type(error).__name__ == "MissingVariableError"
+        assert error.message == f"the value of {flag}: {{{{valeu}}}}: there is no variable named 'valeu'."
+        assert "Did you mean 'value'?" in error.hint
+        assert ("--raw" in error.hint) == ("--raw" in COMMANDS[name].by_flag)
+        for other in ("$value", "{value}", "${value}"):
+            error = shell.error(run_line(name, f"{flag} {other}"))
+            assert error.message == f"the value of {flag}: {other} is not substituted."
+            assert error.hint == "Write {{value}}."
+
+
+@pytest.mark.parametrize(("name", "option"), VALUES)
+def test_every_option_takes_a_variable(name: str, option: Option) -> None:
+    command = COMMANDS[name]
+    parse = option.argparse_kwargs.get("type", str)
+    for value in (*option.argparse_kwargs.get("choices", ()), "3", "name", "8x8"):
+        try:
+            parse(value)
+        except argparse.ArgumentTypeError:
+            continue
+        fill = partial(fill_template, namespace={"part": {"k": value}})
+        for flag in option.flags:
+            args = vars(command.parse(f"{flag} {{{{part.k}}}} --", fill)[0])
+            assert args == vars(command.parse(f"{flag} {value} --")[0])
+            assert args == vars(command.parse(f'{flag}={{{{ part["k"] | trim }}}} --', fill)[0])
+        return
+    pytest.fail("no sample has the form of this value")
+
+
+@pytest.mark.parametrize("name", PROMPT_MAGICS)
+def test_options_behind_a_prompt_are_refused(shell: Any, name: str) -> None:
+    for flag in COMMANDS[name].by_flag:
+        for behind in (flag, f"{flag}=3", f"{flag} 3 more"):
+            error = shell.error(f"%{name} a cat {behind}")
+            assert (
+                error.message == f"{behind.split()[0]} is an option of %{name}, and stands behind the prompt."
+            )
+            assert "before the prompt" in error.hint
+    assert COMMANDS[name].parse_prompt_line("-q -- a cat -q")[1] == "a cat -q"
+    assert (
+        COMMANDS[name].parse_prompt_line("-q a '-q' cat --unknown -5 x-q")[1] == "a '-q' cat --unknown -5 x-q"
+    )
+
+
+@pytest.mark.parametrize("line", ["a cat -n 2", "a cat -n2", "a cat --size=8x8", "--size 8x8 a -n cat"])
+def test_an_image_with_options_behind_its_prompt_is_not_made(media_shell: Any, line: str) -> None:
+    error = media_shell.error(f"%puq_image {line}")
+    assert "stands behind the prompt" in error.message
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("None", "None cannot be the value of an option"),
+        ("['a/b']", "a value of type list cannot"),
+        ("{'a': 1}", "a value of type dict cannot"),
+        ("str", "a value of type type cannot"),
+        ("'a/b\\n'", "holds a line break"),
+        ("'a\\0b'", "holds a control character"),
+        ("' '", "is empty"),
+        ("'x' * 30_000", "cut at 20,000 of 30,000 characters"),
+        ("b'a/b'", "bytes cannot be inserted"),
+        ("len", "is a function"),
+    ],
+)
+@pytest.mark.parametrize(
+    "line", ["%puq_chat -m {{v}} hi", "%%puq_chat {{v}}\nhi", "%puq_chat --save {{v}} hi"]
+)
+def test_odd_values_are_refused_before_any_request(shell: Any, value: str, said: str, line: str) -> None:
+    shell.run(f"v = {value}")
+    assert said in shell.error(line).message
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ("True", True),
+        ("None", None),
+        ("0.5", 0.5),
+        ("['a', 1]", ["a", 1]),
+        ("{'a': None}", {"a": None}),
+        ("'--force'", "--force"),
+    ],
+)
+def test_a_value_of_python_becomes_one_of_json(value: object, sent: object) -> None:
+    fill = partial(fill_template, namespace={"v": eval(str(value))})  # noqa: S307 - our own samples
+    args = CHAT_COMMAND.parse("--param x={{v}} hi", fill)[0]
+    assert parse_params(args.param, "chat") == {"x": sent}
+
+
+def test_a_value_that_looks_like_an_option_is_a_value(media_shell: Any, work_folder: Path) -> None:
+    media_shell.run("v = '--force'\n%puq_chat -q --save {{v}}.md -o r hi")
+    assert [path.name for path in work_folder.iterdir()] == ["--force.md"]
+    assert "exists" in media_shell.error("%puq_chat -q --save {{v}}.md -o r hi").message
