@@ -30,6 +30,7 @@ from puq_magics.magics.options import chat_params
 from puq_magics.magics.runs import RunInterrupted
 from puq_magics.magics.views import is_live
 from puq_magics.outputs.markdown.feed import sanitize_markdown, strip_control_chars
+from puq_magics.outputs.results.base import INTERRUPTED
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.compare import Answer, CompareResult, columns_bundle, status_body
 from puq_magics.outputs.views.notebook import FrameRateLimiter
@@ -136,6 +137,15 @@ class _Arm:
         finally:
             self.is_done = True
 
+    def give_up(self) -> None:
+        """Keep what has come; the thread, which still waits, can no longer change what is shown."""
+        shown, self.answer = self.answer, Answer(self.answer.name)
+        partial = self.call.result(INTERRUPTED)
+        if partial.has_content:
+            shown.result = partial
+        else:
+            shown.error = "interrupted before anything came"
+
 
 def compare(
     session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
@@ -193,7 +203,7 @@ def _run(
         for arm, thread in zip(arms, threads, strict=True):
             thread.join(max(0.0, end - monotonic()))
             if not arm.is_done:
-                arm.answer.error = arm.answer.error or "interrupted before anything came"
+                arm.give_up()
         return True
     return False
 
