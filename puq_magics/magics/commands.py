@@ -172,10 +172,11 @@ CHAT_COMMAND = CommandLine(
         "-a",
         "--attach",
         action="append",
-        metavar="PATH|NAME",
-        completes="path or variable",
+        metavar="PATH|NAME|cell:N",
+        completes="path or variable or cell",
         group="Prompt",
-        help="a file, or a variable with an image, a figure or text, to attach; may be repeated",
+        help="a file, a variable with an image, a figure, a table or text, or a cell with its outputs, to attach; "
+        "may be repeated",
     ),
     option(
         "-f",
@@ -577,7 +578,9 @@ class PuqCommands(Magics):
         variables = {**self.session.namespace, **frame.f_globals}
         history: Any = self.session.shell.history_manager
         if history is not None and variables.get("In") is history.input_hist_parsed:
-            variables["In"] = history.input_hist_raw
+            from puq_magics.prompts.input_cells import InputCells
+
+            variables["In"] = InputCells(history.input_hist_raw)
         return visible_variables(frame, variables)
 
     def _fill(self, text: str, *, plain: bool = False) -> FilledText:
