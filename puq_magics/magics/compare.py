@@ -166,7 +166,7 @@ def compare(
     view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
     interrupted = _run(session, arms, result, view, stop, over_budget=args.over_budget)
     session.store_result(result, args.out)
-    view.show_summary(result._repr_mimebundle_(), is_markdown=True)
+    view.show_summary(result._repr_mimebundle_(), is_markdown=True, metadata=result.display_metadata)
     session.mark_displayed(result, is_quiet=args.quiet)
     if interrupted:
         raise RunInterrupted("the comparison was interrupted; what each arm has is in _puq.")
@@ -298,7 +298,8 @@ def _record_vote(session: Session, ballot: _Ballot, choice: str) -> str:
     winner = TIE if choice == TIE else names[result.names.index(choice)]
     _votes(session).append(Vote(uuid4().hex, tuple(names), winner, blind=result.names_hidden))
     result.names_hidden = False
-    ballot.view.show_summary(result._repr_mimebundle_(), is_markdown=True)
+    bundle, metadata = result._repr_mimebundle_(), result.display_metadata
+    ballot.view.show_summary(bundle, is_markdown=True, metadata=metadata)
     return "a tie" if winner == TIE else winner
 
 
