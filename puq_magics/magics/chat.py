@@ -25,6 +25,7 @@ from puq_magics.session.session import LAST_RESULT, Session
 if TYPE_CHECKING:
     from puq_magics.prompts.conversation.turns import MessageContent
     from puq_magics.prompts.schema.schema import Schema
+    from puq_magics.session.tool_rounds import ToolRounds
 
 
 _FORMAT_INSTRUCTIONS = {
@@ -45,6 +46,8 @@ class AnswerProcessor:
     force: bool = False
     #: Whether the calls may exceed the budget.
     over_budget: bool = False
+    #: The functions that the model may call.
+    tools: ToolRounds | None = None
     #: What the last answer lacks, when it is to be repaired or is given up.
     problem: PuqError | None = None
     _is_repair: bool = False
@@ -69,8 +72,8 @@ class AnswerProcessor:
             from puq_magics.outputs.results.formats import check_format_support
 
             check_format_support(answer_format)
-        save = _save_path(args)
-        return cls(session, answer_format, schema, args.all_blocks, save, args.force, args.over_budget)
+        save, tools = _save_path(args), _tool_rounds(session, args, variables)
+        return cls(session, answer_format, schema, args.all_blocks, save, args.force, args.over_budget, tools)
 
     @property
     def format_instructions(self) -> str:
@@ -83,8 +86,7 @@ class AnswerProcessor:
         """Ask, and once more if the answer cannot be read. Raises InvalidResponseError, and as ``chat``."""
         spec = replace(spec, format=self.format)
         if self.session.in_notebook:
-            one_view = cast(ChatView, RepairView(view(), self))
-            view = lambda: one_view  # noqa: E731
+            view = RepairView(view, self).for_call
         result = self._run(spec, view, out)
         if isinstance(self.problem, InvalidAnswerError) and self.can_repair(result):
             result = self._ask_for_repair(self._repair_spec(spec, result, self.problem), result, view, out)
@@ -110,12 +112,18 @@ class AnswerProcessor:
             raise
 
     def _run(self, spec: ChatSpec, view: Callable[[], ChatView], out: str | None) -> ChatResult:
-        call = ProcessedChatCall(spec, self)
-        return run_call(self.session, call, view(), out, over_budget=self.over_budget)
+        def _call(spec: ChatSpec, view: ChatView) -> ChatResult:
+            call = ProcessedChatCall(spec, self)
+            return run_call(self.session, call, view, out, over_budget=self.over_budget)
+
+        return _call(spec, view()) if self.tools is None else self.tools.run(spec, view, _call, self._store)
 
     def process(self, result: ChatResult, spec: ChatSpec) -> None:
         """Extract data or code from the answer, and store it unless a repair will be requested."""
         self.problem = None
+        if self.tools is not None and self.tools.continues(result):
+            result.is_intermediate = True
+            return
         if not result.status and self.format in ("json", "code"):
             self._extract(result)
         if self.problem is not None:
@@ -216,16 +224,25 @@ class AnswerProcessor:
 class RepairView:
     """Shows an answer and its repair in one output: what is to be repaired is shown only if no repair comes."""
 
-    def __init__(self, view: ChatView, processor: AnswerProcessor) -> None:
-        self._view = view
+    def __init__(self, new_view: Callable[[], ChatView], processor: AnswerProcessor) -> None:
+        self._new_view = new_view
+        self._view = new_view()
+        self._is_intermediate = False
         self._processor = processor
         self._first: ChatResult | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._view, name)
 
+    def for_call(self) -> ChatView:
+        """Return it for the next call, below what was shown of the calls of functions."""
+        if self._is_intermediate:
+            self._view = self._new_view()
+        return cast(ChatView, self)
+
     def show_result(self, result: ChatResult) -> None:
         """Implement `ChatView`."""
+        self._is_intermediate = result.is_intermediate
         if self._processor.can_repair(result):
             self._first = result
         else:
@@ -249,6 +266,19 @@ class ProcessedChatCall(ChatCall):
     def finalize(self, result: ChatResult) -> None:
         """Process the answer; the processor commits the turn."""
         self._processor.process(result, self.spec)
+
+
+def _tool_rounds(
+    session: Session, args: argparse.Namespace, variables: Mapping[str, Any]
+) -> ToolRounds | None:
+    """Return the functions that the options name, described for the model; None if they name none."""
+    if not (args.tools or args.tools_auto):
+        return None
+    from puq_magics.session.tool_rounds import ToolRounds
+
+    if args.continue_:
+        raise InputError("--tools cannot be combined with --continue.", hint="Remove it, or ask anew.")
+    return ToolRounds.from_names(session, args.tools or (), args.tools_auto or (), args.rounds, variables)
 
 
 def _save_path(args: argparse.Namespace) -> Path | None:
@@ -297,13 +327,7 @@ class ChatInput:
             from puq_magics.prompts.attachments import attach
 
             limit = self.session.settings.max_attachment_chars
-            found = attach(
-                self.args.attach,
-                self.variables,
-                limit=limit,
-                image_limits=self._image_limits,
-                cells=self.session.cells,
-            )
+            found = attach(self.args.attach, self.variables, limit=limit, image_limits=self._image_limits)
             parts, notes = (*parts, *found.parts), (*notes, *found.notes)
         return ([{"type": "text", "text": filled.text}, *parts] if parts else filled.text), notes
 
@@ -348,6 +372,10 @@ def _build_question(chat_input: ChatInput, processor: AnswerProcessor) -> ChatSp
     )
     messages, omitted_notes = context.messages("" if schema is not None else processor.format_instructions)
     params, fallback_messages = chat_params(args, session), list[Message]()
+    if processor.tools is not None:
+        if "tools" in params:
+            raise InputError("--param tools and --tools exclude each other.", hint="Remove one of them.")
+        params["tools"] = processor.tools.definitions
     if schema is not None and "response_format" not in params:
         params["response_format"] = schema.response_format
         fallback_messages, _ = context.messages(processor.format_instructions)

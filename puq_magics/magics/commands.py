@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
     from puq_magics.outputs.results.chat import ChatResult
     from puq_magics.outputs.results.compare import CompareResult
-    from puq_magics.outputs.tables.audit import AuditReport
     from puq_magics.outputs.tables.conversations import ConversationTable, ConversationTranscript
     from puq_magics.outputs.tables.table import ModelTable
     from puq_magics.outputs.tables.usage_report import UsageReport
@@ -147,6 +146,22 @@ SCHEMA = option(
     group="Answer",
     help="schema of a JSON answer: a JSON Schema, a pydantic model, a dataclass, or fields: 'name, age int'",
 )
+TOOLS_AUTO = option(
+    "--tools-auto",
+    action="append",
+    metavar="F,G",
+    completes="functions",
+    group="Tools",
+    help="functions that the model may call without asking you",
+)
+ROUNDS = option(
+    "--rounds",
+    type=parse_positive_int,
+    default=5,
+    metavar="COUNT",
+    group="Tools",
+    help="the most rounds of function calls; default: 5",
+)
 PROVIDER = option("--provider", completes="provider", group="Models", help="only models of this provider")
 CHAT_OPTIONS = (MODEL, SYSTEM, TEMPERATURE, MAX_TOKENS, NO_STREAM)
 OUTPUT_OPTIONS = (OUT, SAVE, FORCE, QUIET, DRY_RUN, FULL, OVER_BUDGET)
@@ -173,11 +188,10 @@ CHAT_COMMAND = CommandLine(
         "-a",
         "--attach",
         action="append",
-        metavar="PATH|NAME|cell:N",
-        completes="path or variable or cell",
+        metavar="PATH|NAME",
+        completes="path or variable",
         group="Prompt",
-        help="a file, a variable with an image, a figure, a table or text, or a cell with its outputs, to attach; "
-        "may be repeated",
+        help="a file, or a variable with an image, a figure or text, to attach; may be repeated",
     ),
     option(
         "-f",
@@ -188,6 +202,16 @@ CHAT_COMMAND = CommandLine(
     ),
     SCHEMA,
     flag("--all-blocks", group="Answer", help="with -f code: all code blocks, not only the first"),
+    option(
+        "--tools",
+        action="append",
+        metavar="F,G",
+        completes="functions",
+        group="Tools",
+        help="functions of the notebook that the model may call; you are asked before each call",
+    ),
+    TOOLS_AUTO,
+    ROUNDS,
     RAW,
     *OUTPUT_OPTIONS,
     PARAM,
@@ -466,19 +490,6 @@ USAGE_COMMAND = CommandLine(
     OUT,
     QUIET,
 )
-AUDIT_COMMAND = CommandLine(
-    option(
-        "--export",
-        metavar="FILE",
-        completes="path",
-        help="write what was asked and answered to name.md or name.ipynb",
-    ),
-    flag("--force", help="allow --export to replace a file"),
-    OUT,
-    QUIET,
-    argument="path",
-    operand="[NOTEBOOK]",
-)
 LOGIN_COMMAND = CommandLine(
     flag("--keyring", help="save the key in the system's keyring, for later sessions too")
 )
@@ -592,9 +603,7 @@ class PuqCommands(Magics):
         variables = {**self.session.namespace, **frame.f_globals}
         history: Any = self.session.shell.history_manager
         if history is not None and variables.get("In") is history.input_hist_parsed:
-            from puq_magics.prompts.input_cells import InputCells
-
-            variables["In"] = InputCells(history.input_hist_raw)
+            variables["In"] = history.input_hist_raw
         return visible_variables(frame, variables)
 
     def _fill(self, text: str, *, plain: bool = False) -> FilledText:
@@ -618,6 +627,9 @@ class PuqCommands(Magics):
             %%puq_chat -c trip --system "Answer in one line."
             Where should we go in {{month}}?
 
+            %%puq_chat --tools weather
+            Do I need an umbrella in Oslo?
+
         {{name}} is replaced by the value of the variable, in the prompt and in the values of options: -m {{model}},
         --save "answer_{{i}}.md". Options come before the prompt, which is taken literally, quotes and question marks
         included; write -- before a prompt that holds one. In a cell the prompt is the body, and the first word of the
@@ -625,6 +637,10 @@ class PuqCommands(Magics):
 
         With -c NAME the cell is a turn of a conversation, and running it again replaces that turn. The result is in
         _puq too: _puq.text, _puq.usage, _puq.save("answer.md"). --continue needs no prompt.
+
+        --tools names functions with annotated parameters; their docstrings tell the model what they do. Before each
+        call you are asked: y runs it, n tells the model that you said no, a runs all calls of this function in this
+        cell. The calls and their results are in _puq.calls.
         """
         args, prompt = parse_prompt(
             CHAT_COMMAND, "puq_chat", line, cell, fill=self._fill, promptless_option="continue_"
@@ -917,29 +933,6 @@ class PuqCommands(Magics):
         from puq_magics.magics.status import report_usage
 
         return report_usage(self.session, args)
-
-    @_magic(AUDIT_COMMAND)
-    def puq_audit(self, line: str) -> AuditReport | None:
-        """List the answers of a saved notebook: the model, what no longer matches its cell, and the cost.
-
-        For example:
-
-            %puq_audit
-
-            %puq_audit lesson.ipynb
-
-            %puq_audit lesson.ipynb --export handed_in.md
-
-        Without NOTEBOOK it is this one, as it was last saved. Each answer's output holds a record: the model that was
-        asked and the one that answered, parameters, hashes of the messages and of the cell, time and cost; no key and
-        no words of a prompt. An answer whose cell was edited afterwards is listed as such, and so is a cell that asks
-        and has no record, as after -q or -f text. The value has .edited, .cost and .to_frame().
-        """
-        hint = "%puq_audit takes one notebook; put a name with spaces in quotes."
-        args, name = AUDIT_COMMAND.parse_with_argument(line, hint, self._fill)
-        from puq_magics.magics.audit import audit
-
-        return audit(self.session, args, name)
 
     @_magic(LOGIN_COMMAND)
     def puq_login(self, line: str) -> None:

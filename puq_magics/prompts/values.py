@@ -11,7 +11,8 @@ import math
 import sys
 from collections import deque
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
 from functools import partial
 from itertools import islice
 from types import GeneratorType, ModuleType, NoneType
@@ -21,7 +22,6 @@ from puq_magics.core.errors import InputError
 from puq_magics.core.text import pluralize
 from puq_magics.prompts import markdown_tables, tables, truncation
 from puq_magics.prompts.image_resize import ImageLimits
-from puq_magics.prompts.input_cells import InputCells
 from puq_magics.prompts.markdown_tables import RenderLimits
 
 #: Limits of a table, unless `head` or `full` sets others.
@@ -82,8 +82,6 @@ class ValueRenderer:
             return value
         if self._plain:
             _check_plain(value)
-        if isinstance(value, InputCells):
-            return RenderedBlock(self._truncate(str(value)))
         own = _native_text(value)
         if own is not None:
             return self._truncate(own)
@@ -285,7 +283,17 @@ class ValueRenderer:
         value = self._materialize(value)
         if isinstance(value, (set, frozenset, deque)):
             return list(islice(value, self._render_limits.characters + 1))
-        return value if isinstance(value, list) else str(value)
+        return value if isinstance(value, list) else _object_to_plain(value)
+
+
+def _object_to_plain(value: Any) -> object:
+    """Convert an enum's member, a dataclass, or a pydantic model; others become text."""
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    dump = getattr(type(value), "model_dump", None)
+    return dump(value) if callable(dump) else str(value)
 
 
 def _field_names(table: tables.DataTable) -> list[str]:

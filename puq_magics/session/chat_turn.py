@@ -263,9 +263,15 @@ def _total_usage(result: ChatResult, partial_text: str = "") -> Usage | None:
 
     ``partial_text`` is the beginning of the answer that an earlier call returned.
     """
-    usage = usage_or_estimate(
-        result.usage, estimate_message_tokens(result.messages), result.text.removeprefix(partial_text)
-    )
-    for attempt in (*result.previous_attempts, *result.rounds):
+    usage = _own_usage(result, partial_text)
+    for each in result.rounds:
+        usage = add_usage(_own_usage(each), usage)
+    for attempt in result.previous_attempts:
         usage = add_usage(_total_usage(attempt, partial_text), usage)
     return usage
+
+
+def _own_usage(result: ChatResult, partial_text: str = "") -> Usage | None:
+    """Return the tokens of one answer, without the rounds and attempts before it."""
+    text = result.text.removeprefix(partial_text)
+    return usage_or_estimate(result.usage, estimate_message_tokens(result.messages), text)

@@ -71,14 +71,7 @@ class TranscribeCall:
     @property
     def info(self) -> CallInfo:
         """Facts for the budget and the ledger."""
-        spec = self._spec
-        return CallInfo(
-            "transcription",
-            spec.model,
-            read_audio_seconds=self._audio_seconds,
-            content=spec.source.upload.open,
-            params=spec.params,
-        )
+        return CallInfo("transcription", self._spec.model, read_audio_seconds=self._audio_seconds)
 
     def request(self, router: Router) -> Request:
         """Return the request that ``run`` sends."""

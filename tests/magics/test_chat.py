@@ -265,7 +265,7 @@ def test_help_documents_every_option(sandbox_shell: Any) -> None:
     text = sandbox_shell.run("%puq_chat?").out
     flags = [flag for option in CHAT_COMMAND.options for flag in option.flags]
     assert [flag for flag in flags if flag not in text] == []
-    assert len(flags) == 28
+    assert len(flags) == 31
     assert "the value of the magic" in text
 
 

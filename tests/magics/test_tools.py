@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from raw_server import DONE, delta, event
 
+from puq_magics.core.errors import BudgetError, InputError
+
 
 @pytest.fixture(autouse=True)
 def _model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,3 +63,241 @@ def test_streamed_calls(use_responses: Any, shell: Any) -> None:
     ran = shell.run("%puq_chat -o r hi")
     assert 'weather(city="Oslo") not run' in ran.out
     assert [str(call) for call in shell.names["r"].calls] == ['weather(city="Oslo")']
+
+
+WEATHER = '''
+ran = []
+def weather(city: str, days: list[int] | None = None) -> dict:
+    """Return the weather of a city.
+
+    Args:
+        city: Name of the city.
+    """
+    ran.append(city)
+    if days:
+        days.append(99)
+    if city == "Atlantis":
+        raise ValueError("no such city")
+    return {"city": city, "celsius": 12}
+'''
+BERGEN, ATLANTIS = ("weather", '{"city": "Bergen"}'), ("weather", '{"city": "Atlantis"}')
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Queue of the user's answers; each is replaced by its question. An exception is raised."""
+    queue: list[Any] = []
+    asked: list[str] = []
+
+    def _input(prompt: str) -> str:
+        answer = queue.pop(0) if queue else EOFError()
+        asked.append(prompt)
+        if isinstance(answer, BaseException):
+            raise answer
+        return str(answer)
+
+    monkeypatch.setattr("builtins.input", _input)
+    return queue
+
+
+def tool_messages(server: Any, number: int = -1) -> list[str]:
+    """Return what the model was told of its calls."""
+    messages = chats(server)[number]["messages"]
+    return [message["content"] for message in messages if message["role"] == "tool"]
+
+
+def chats(server: Any) -> list[Any]:
+    return [request.json for request in server.requests if request.path.endswith("/chat/completions")]
+
+
+def test_a_function_is_described_run_and_answered(use_responses: Any, shell: Any, answers: list[Any]) -> None:
+    server = use_responses(completion("", OSLO), completion("It is 12 °C."))
+    answers[:] = ["y"]
+    shell.run(WEATHER)
+    ran = shell.run("%puq_chat --no-stream --tools weather -o r hi")
+    result, (first, second) = shell.names["r"], chats(server)
+    (tool,) = first["tools"]
+    assert tool["function"]["name"] == "weather"
+    assert tool["function"]["description"] == "Return the weather of a city."
+    assert tool["function"]["parameters"]["properties"]["city"]["description"] == "Name of the city."
+    assert tool["function"]["parameters"]["required"] == ["city"]
+    assert second["tools"] == first["tools"]
+    asked, told = second["messages"][1:]
+    assert asked["content"] is None
+    assert told == {"role": "tool", "tool_call_id": "t0", "content": '{"city": "Oslo", "celsius": 12}'}
+    assert result.text == "It is 12 °C."
+    (call,) = result.calls
+    assert (call.status, call.result) == ("done", told["content"])
+    assert (result.usage.total_tokens, len(result.rounds)) == (30, 1)
+    assert '→ {"city": "Oslo", "celsius": 12}\n\nIt is 12 °C.' in ran.out
+    assert ran.out.count("tokens") == 1
+    assert "<summary><code>weather" in result._repr_mimebundle_()["text/markdown"]
+
+
+@pytest.mark.parametrize(
+    ("said", "ran", "told"),
+    [
+        (["y", "y"], ["Oslo", "Bergen"], ["12}", "12}"]),
+        (["a"], ["Oslo", "Bergen"], ["12}", "12}"]),
+        (["n", "yes"], ["Bergen"], ["The user declined this call.", "12}"]),
+        (["", "?", "what", "n"], [], ["The user declined this call.", "The user declined this call."]),
+        ([EOFError()], [], ["nobody can be asked.", "nobody can be asked."]),
+    ],
+)
+def test_asking(
+    use_responses: Any, shell: Any, answers: list[Any], said: list[Any], ran: list[str], told: list[str]
+) -> None:
+    server = use_responses(completion("", OSLO, BERGEN), completion("Fine."))
+    answers[:] = said
+    shell.run(WEATHER)
+    out = shell.run("%puq_chat --no-stream --tools weather hi").out
+    assert shell.names["ran"] == ran
+    assert [words.endswith(end) for words, end in zip(tool_messages(server), told, strict=True)] == [
+        True,
+        True,
+    ]
+    assert ("nobody can be asked here: --tools-auto weather allows it" in out) == ("nobody" in told[0])
+
+
+@pytest.mark.parametrize("live", ["0", "1"])
+def test_functions_that_need_no_consent(
+    use_responses: Any, shell: Any, answers: list[Any], monkeypatch: pytest.MonkeyPatch, live: str
+) -> None:
+    monkeypatch.setenv("PUQ_LIVE", live)
+    server = use_responses(completion("", OSLO, ("other", '{"n": 1}')), completion("Fine."))
+    answers[:] = ["y"]
+    shell.run(f"{WEATHER}\ndef other(n: int): return n")
+    shell.run("%puq_chat --no-stream --tools other --tools-auto weather hi")
+    other = (
+        "1" if live == "1" else "This call was refused: it needs the user's consent, and nobody can be asked."
+    )
+    assert tool_messages(server) == ['{"city": "Oslo", "celsius": 12}', other]
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (ATLANTIS, "ValueError: no such city"),
+        (("wether", "{}"), "There is no function 'wether'. There are: weather. Did you mean 'weather'?"),
+        (("weather", "{'city'"), "The arguments are not a JSON object: {'city'"),
+        (("weather", '{"city": 3}'), "The arguments do not fit: city: 3 is not of type 'string'"),
+        (("weather", '{"city": "Oslo", "days": [1]}'), '{"city": "Oslo", "celsius": 12}'),
+    ],
+)
+def test_what_the_model_is_told(use_responses: Any, shell: Any, call: tuple[str, str], told: str) -> None:
+    server = use_responses(completion("", call), completion("Fine."))
+    shell.run(WEATHER)
+    ran = shell.run("%puq_chat --no-stream --tools-auto weather -o r hi")
+    (message,) = tool_messages(server)
+    assert message.startswith(told)
+    assert "Traceback" not in message
+    (kept,) = shell.names["r"].calls
+    assert "99" not in str(kept)
+    assert kept.status == ("done" if message.startswith('{"city"') else "failed")
+    assert (message.split(":")[0] in ran.out) or kept.status == "done"
+
+
+def test_rounds_end(use_responses: Any, shell: Any) -> None:
+    server = use_responses(completion("Again.", OSLO))
+    shell.run(WEATHER)
+    ran = shell.run("%puq_chat --no-stream --tools-auto weather --rounds 2 -c trip -o r hi")
+    assert len(chats(server)) == 3
+    assert "the model still calls functions in round 3, and was stopped (--rounds 4 allows more)" in ran.out
+    assert [call.status for call in shell.names["r"].calls] == ["done", "done", "not run"]
+    assert shell.names["r"].usage.total_tokens == 45
+    shell.run("%puq_chat --no-stream -c trip and now?")
+    assert len(tool_messages(server)) == 3
+    assert tool_messages(server)[-1] == "This call was not run."
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_interrupt_keeps_what_there_is(
+    use_responses: Any, shell: Any, answers: list[Any], asked: bool
+) -> None:
+    server = use_responses(completion("Let me look.", OSLO, BERGEN), completion("Fine."))
+    shell.run(
+        "def weather(city: str) -> str:\n"
+        "    if city == 'Bergen':\n        raise KeyboardInterrupt\n    return 'rain'"
+    )
+    answers[:] = ["y", KeyboardInterrupt() if asked else "y"]
+    ran = shell.attempt("%puq_chat --no-stream --tools weather -c trip -o r hi")
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert "interrupted" in ran.out
+    result = shell.names["r"]
+    assert [(call.status, call.result) for call in result.calls] == [
+        ("done", "rain"),
+        ("not run", "The user stopped this call."),
+    ]
+    assert result.interrupted
+    assert len(chats(server)) == 1
+    shell.run("%puq_chat --no-stream -c trip and now?")
+    assert tool_messages(server) == ["rain", "The user stopped this call."]
+
+
+def test_the_budget_is_checked_in_each_round(use_responses: Any, shell: Any) -> None:
+    usage = {"usage": {"prompt_tokens": 1000, "completion_tokens": 1000, "cost": 5.0}}
+    server = use_responses(completion("Hello.") | usage, completion("", OSLO) | usage, completion("Fine."))
+    shell.run(f"{WEATHER}\n%puq_chat --no-stream hi")  # so that there is an estimate
+    shell.run("%config PuqMagics.budget = 10.1")
+    error = shell.error("%puq_chat --no-stream --max-tokens 1 --tools-auto weather hi")
+    shell.run("%config PuqMagics.budget = None")
+    assert isinstance(error, BudgetError)
+    assert "The calls so far are in _puq.calls." in error.hint
+    assert [call.status for call in shell.names["_puq"].calls] == ["done"]
+    assert len(chats(server)) == 2
+
+
+@pytest.mark.parametrize(
+    ("definition", "message", "hint"),
+    [
+        ("", "there is no function f.", "Define it"),
+        ("class f: pass", "f is a class.", "Give a function"),
+        ("f = 3", "f is not a function but int.", "Give a function"),
+        ("def f(*args): pass", "f takes *args", "def f_tool("),
+        ("def f(x: int, **more): pass", "f takes **more", "def f_tool("),
+        ("f = lambda x: x", "the parameter x of f has no annotation.", "def f(x: str)"),
+        ("f = dict.fromkeys", "iterable of f has no annotation.", "def f(iterable: str)"),
+        ("f = getattr", "f has no signature", "def f_tool("),
+        ("def f(x: 'Nothing'): pass", "the annotations of f cannot be read", "in the notebook"),
+        ("def f(x: slice): pass", "f.x: JSON Schema does not support the type slice.", "Use str"),
+    ],
+)
+def test_what_is_no_tool(use_responses: Any, shell: Any, definition: str, message: str, hint: str) -> None:
+    server = use_responses(completion("Fine."))
+    shell.run(definition)
+    error = shell.error("%puq_chat --no-stream --tools f hi")
+    assert isinstance(error, InputError)
+    assert message in error.message
+    assert hint in error.hint
+    assert not chats(server)
+
+
+@pytest.mark.parametrize(
+    "options", ["--tools a.b", "--continue --tools print", "--rounds 0", "--param tools=[] --tools f"]
+)
+def test_options_that_do_not_fit(use_responses: Any, shell: Any, options: str) -> None:
+    server = use_responses(completion("Fine."))
+    shell.run("def f(x: int): return x")
+    assert isinstance(shell.error(f"%puq_chat {options} hi"), InputError)
+    assert not chats(server)
+
+
+def test_a_later_round_need_not_call(use_responses: Any, shell: Any) -> None:
+    server = use_responses(completion("", OSLO), completion("Fine."))
+    shell.run(WEATHER)
+    shell.run("%puq_chat --no-stream --tools-auto weather --param tool_choice=required hi")
+    assert [chat.get("tool_choice") for chat in chats(server)] == ["required", None]
+
+
+def test_json_after_calls_is_repaired_and_kept_with_them(use_responses: Any, shell: Any) -> None:
+    server = use_responses(
+        completion("", OSLO), completion("no"), completion("", BERGEN), completion('{"celsius": 12}')
+    )
+    shell.run(WEATHER)
+    shell.run("%puq_chat --no-stream --tools-auto weather --schema 'celsius int,' -c trip -o r hi")
+    result = shell.names["r"]
+    assert result.data == {"celsius": 12}
+    assert [call.arguments["city"] for call in result.calls] == ["Oslo", "Bergen"]
+    assert len(chats(server)) == 4
+    shell.run("%puq_chat --no-stream -c trip and now?")
+    assert len(tool_messages(server)) == 2

@@ -17,7 +17,6 @@ from traitlets import Bool
 from puq_magics.api.types import Model
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.files import expand_path
-from puq_magics.core.text import one_line
 from puq_magics.magics.completion.cursor import quote_word, split_quote
 from puq_magics.session.session import Session
 from puq_magics.session.settings import MODEL_KINDS, SANDBOX, SANDBOX_LOCAL, model_setting
@@ -57,7 +56,6 @@ _FAULTS = {
 }
 _MODEL_SETTINGS = {model_setting(kind): kind for kind in MODEL_KINDS if model_setting(kind)}
 _MAX_MODELS = 500  # IPython passes on no more completions
-_MAX_CELLS = 10
 _SHELL_LISTS = ("In", "Out")
 _NON_DATA_TYPES = (ModuleType, FunctionType, BuiltinFunctionType, type)
 
@@ -110,7 +108,6 @@ class Candidates:
             "schema": self._schemas,
             "chat": self._chats,
             "branch": self._branches,
-            "cell": self._cells,
         }
 
     def items(self, value_kind: str, fragment: str, after: str = "") -> list[CompletionItem]:
@@ -126,6 +123,8 @@ class Candidates:
                 matches += self.models(kind, prefix)
             elif each == "path":
                 matches += _path_items(prefix)
+            elif each == "functions":
+                matches += self._functions(prefix)
             elif each in self._sources:
                 matches += filter_by_prefix(self._sources[each](), prefix)
         return [
@@ -236,12 +235,6 @@ class Candidates:
             for branch in reversed(conversation.branches):
                 yield CompletionItem(branch.name, "branch", branch.reason)
 
-    def _cells(self) -> Iterator[CompletionItem]:
-        """Yield the latest cells before this one, the last one first."""
-        cells = self._session.cells
-        for number in reversed(cells.numbers[-_MAX_CELLS:]):
-            yield CompletionItem(f"cell:{number}", "cell", one_line(cells.source(number), 60))
-
     # Variables -------------------------------------------------------------------------------------------------
 
     def variables(self, *, hidden: bool = False, data_only: bool = False) -> Iterator[CompletionItem]:
@@ -258,6 +251,19 @@ class Candidates:
                 yield item
         if not data_only:
             yield from last_items
+
+    def _functions(self, prefix: str) -> list[CompletionItem]:
+        """Return the user's functions, behind those that are there already: ``f,g``."""
+        earlier, comma, _ = prefix.rpartition(",")
+        hidden: Mapping[str, Any] = self._session.shell.user_ns_hidden
+        items = [
+            CompletionItem(
+                f"{earlier}{comma}{name}", "function", (value.__doc__ or "").strip().split("\n")[0]
+            )
+            for name, value in list(self._session.namespace.items())
+            if isinstance(value, FunctionType) and name not in hidden and not name.startswith("_")
+        ]
+        return filter_by_prefix((item for item in items if item.text not in earlier.split(",")), prefix)
 
     def _schemas(self) -> Iterator[CompletionItem]:
         """Yield the user's classes, and variables that can hold a schema."""

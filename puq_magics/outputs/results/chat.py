@@ -59,7 +59,7 @@ class ChatResult(Result):
     rounds: Sequence[ChatResult] = field(default=())
     #: The functions that this answer itself calls.
     own_calls: Sequence[FunctionCall] = field(default=())
-    #: True while its functions are run: another answer follows.
+    #: True if its functions are run, and another answer follows.
     is_intermediate: bool = field(default=False, compare=False)
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
@@ -76,14 +76,15 @@ class ChatResult(Result):
     @property
     def calls(self) -> tuple[FunctionCall, ...]:
         """All functions that the model called, with their arguments and what came of it, in order."""
-        earlier = (*self.previous_attempts, *self.rounds)
-        return (*(call for each in earlier for call in each.calls), *self.own_calls)
+        attempts = (call for each in self.previous_attempts for call in each.calls)
+        return (*attempts, *(call for each in (*self.rounds, self) for call in each.own_calls))
 
     @property
     def tool_messages(self) -> tuple[Message, ...]:
         """The calls and their results as messages, as they are sent between the question and the text."""
         own = self._own_tool_messages("")
-        return (*(message for each in self.rounds for message in each.round_messages), *own)
+        attempts = (message for each in self.previous_attempts for message in each.tool_messages)
+        return (*attempts, *(message for each in self.rounds for message in each.round_messages), *own)
 
     @property
     def round_messages(self) -> tuple[Message, ...]:

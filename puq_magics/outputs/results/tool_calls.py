@@ -47,6 +47,11 @@ class FunctionCall:
         return self.call.id
 
     @property
+    def is_settled(self) -> bool:
+        """True if it has its outcome."""
+        return self.status in ("done", "failed", "refused")
+
+    @property
     def answer(self) -> str:
         """Content of the message that answers the call."""
         return self.result or NOT_RUN
@@ -106,23 +111,30 @@ def _outcome(call: FunctionCall, final: bool) -> str:
 
 def calls_to_text(calls: Sequence[FunctionCall], *, final: bool = True) -> str:
     """Return calls, each with the first lines of its result, as plain text; empty without any."""
-    return "\n".join(call_to_text(call, final=final) for call in calls)
+    lines = [line for call in calls if final or call.is_settled for line in call_lines(call)]
+    return "\n".join(lines)
 
 
-def call_to_text(call: FunctionCall, *, final: bool = True) -> str:
-    """Return a call and the first lines of its result as plain text."""
+def call_lines(call: FunctionCall, before: FunctionCall | None = None) -> list[str]:
+    """Return the lines of plain text for a call and its outcome; without those of a state ``before`` it."""
     from puq_magics.outputs.control_chars import strip_control_chars
 
-    title = f"{one_line(str(call), _LINE_CHARS)} {_outcome(call, final)}".rstrip()
-    result = result_to_text(call) if call.status == "done" else ""
-    return strip_control_chars("\n".join(filter(None, [title, result])))
-
-
-def result_to_text(call: FunctionCall) -> str:
-    """Return the first lines of a call's result, indented, for a terminal."""
-    lines = call.result.strip().split("\n")
-    shown = [
-        f"  {'→' if n == 0 else ' '} {one_line(line, 200)}" for n, line in enumerate(lines[:_TERMINAL_LINES])
-    ]
-    left_out = len(lines) - len(shown)
-    return "\n".join([*shown, *([f"    … {pluralize(left_out, 'line')} more in .calls"] if left_out else [])])
+    whole = strip_control_chars(str(call))
+    if call.status == "asked":  # the question has it, unless it is too long
+        return [whole] if len(whole) > _LINE_CHARS else []
+    is_new = before is None or before.status not in ("asked", "running")
+    title = [one_line(whole, _LINE_CHARS)] if is_new else []
+    if call.status == "done":
+        lines = strip_control_chars(call.result).strip().split("\n")
+        shown = [f"    {one_line(line, 200)}" for line in lines[:_TERMINAL_LINES]]
+        shown[0] = f"  → {shown[0].strip()}"
+        left_out = len(lines) - len(shown)
+        return [
+            *title,
+            *shown,
+            *([f"    … {pluralize(left_out, 'line')} more in .calls"] if left_out else []),
+        ]
+    if call.status == "running":
+        return title
+    outcome = strip_control_chars(_outcome(call, final=True))
+    return [f"{title[0]} {outcome}"] if title else [f"  {outcome}"]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from threading import Lock
 from time import monotonic, sleep
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from IPython.display import DisplayHandle, display
 
@@ -91,23 +91,22 @@ class UpdatableDisplay:
     def __init__(self) -> None:
         self._handle: DisplayHandle | None = None
         self._last_bundle: MimeBundle = {}
-        self._last_metadata: Mapping[str, Any] | None = None
 
     @property
     def is_empty(self) -> bool:
         """True if nothing was shown yet."""
         return self._handle is None
 
-    def update(self, bundle: MimeBundle, metadata: Mapping[str, Any] | None = None) -> None:
-        """Show this in place of what it shows now; ``metadata`` is saved with it."""
-        if (bundle, metadata) == (self._last_bundle, self._last_metadata):
+    def update(self, bundle: MimeBundle) -> None:
+        """Show this in place of what it shows now."""
+        if bundle == self._last_bundle:
             return
         if self._handle is None:
             with defer_interrupts():  # shown, but with its handle lost, it would be shown a second time
-                self._handle = display(bundle, raw=True, display_id=True, metadata=metadata)
+                self._handle = display(bundle, raw=True, display_id=True)
         else:
-            self._handle.update(bundle, raw=True, metadata=metadata)
-        self._last_bundle, self._last_metadata = bundle, metadata
+            self._handle.update(bundle, raw=True)
+        self._last_bundle = bundle
 
 
 class NotebookView:
@@ -126,6 +125,7 @@ class NotebookView:
         self._rate_limiter = FrameRateLimiter()
         self._display = UpdatableDisplay()
         self._reasoning_display: UpdatableDisplay | None = None
+        self._last: MarkdownSegment | None = None  # the last part of an answer that is complete
         self._shown_chars = 0  # characters of the answer that the feed has
         self._is_first_segment = True
         self._is_feeding = False
@@ -223,12 +223,23 @@ class NotebookView:
             result.add_note(f"{left_out:,} characters more are in _puq.text")
             rest = rest[:_MAX_CHARS_AFTER_INTERRUPT]
         self._append_text(rest)
-        footer = result.footer.with_style(self._footer)
-        last = self._feed.finish()
-        markdown = append_media(last.markdown, result)
-        plain = append_media_text(last.text, result)
-        shown, metadata = footer.append_to_markdown(markdown), result.display_metadata
-        self._publish(shown, footer.append_to_text(plain), metadata)
+        self._last = self._feed.finish()
+        self.show_calls(result)
+
+    def show_calls(self, result: ChatResult) -> None:
+        """Implement `ChatView`."""
+        if (
+            result.is_intermediate
+            and not self._live
+            and not all(call.is_settled for call in result.own_calls)
+        ):
+            return  # one display holds all of it
+        text, safe = (self._last.text, self._last.markdown) if self._last is not None else ("", "")
+        markdown, plain = append_media(safe, result), append_media_text(text, result)
+        if not result.is_intermediate:
+            footer = result.footer.with_style(self._footer)
+            markdown, plain = footer.append_to_markdown(markdown), footer.append_to_text(plain)
+        self._publish(markdown, plain)
 
     def abandon(self) -> None:
         """Implement `ChatView`."""
@@ -267,14 +278,14 @@ class NotebookView:
         self._needs_repaint = False
         self._next_frame_at = monotonic() + self._rate_limiter.interval(markdown, size)
 
-    def _publish(self, markdown: str, text: str, metadata: Mapping[str, Any] | None = None) -> int:
+    def _publish(self, markdown: str, text: str) -> int:
         """Paint it; give its size on the wire."""
         size = (
             len(markdown.encode()) + len(text.encode()) + 700
         )  # and a message's frame: close enough for a limit
         if wait := self._rate_limiter.reserve_bytes(size):
             sleep(wait)
-        self._display.update({"text/markdown": markdown, "text/plain": text}, metadata)
+        self._display.update({"text/markdown": markdown, "text/plain": text})
         return size
 
     def _show_status(self, words: str) -> None:
@@ -323,5 +334,7 @@ class BufferedNotebookView(NotebookView):
 
     def show_result(self, result: ChatResult) -> None:
         """Implement `ChatView`."""
-        bundle = result.bundle(result.footer.with_style(self._footer))
-        self._display.update(bundle, result.display_metadata)
+        if result.is_intermediate:
+            super().show_result(result)
+        else:
+            self._display.update(result.bundle(result.footer.with_style(self._footer)))

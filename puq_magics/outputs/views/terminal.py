@@ -11,6 +11,7 @@ from puq_magics.api.types import Delta
 from puq_magics.core.text import wrap_for_terminal
 from puq_magics.outputs.markdown.feed import ControlCharFilter, strip_control_chars
 from puq_magics.outputs.results.chat import ChatResult, append_media_text
+from puq_magics.outputs.results.tool_calls import FunctionCall, call_lines
 from puq_magics.outputs.views.stdout import Stdout, Writer
 from puq_magics.outputs.views.terminal_text import RESET, TerminalText, has_styles
 from puq_magics.outputs.views.view import KEY_PAUSE
@@ -44,6 +45,7 @@ class TerminalView:
         self._text: TerminalText | None = None
         self._column: int | None = None  # the column where what is written ends, if that is known
         self._shown_chars = 0  # characters of the answer
+        self._calls: dict[int, FunctionCall] = {}  # as they were shown
         self._reasoning_chars = 0
         self._status_shown = False
         self._note = ""
@@ -103,9 +105,32 @@ class TerminalView:
             out.write(f"{self._reset}\r{_move_right(self._column)}\x1b[K{self._codes}")  # erases ^C
         self._print(rest, 0)
         out.write(self._text.finish() if self._text is not None else "")
+        if result.is_intermediate:
+            out.write("\n" if result.text else "")
+            return
+        self._write_footer(result)
+
+    def show_calls(self, result: ChatResult) -> None:
+        """Implement `ChatView`."""
+        self._clear_status()
+        out = self._out()
+        for number, call in enumerate(result.own_calls):
+            before = self._calls.get(number)
+            if before is not call and (before is not None or call.status != "not run"):
+                words = "\n".join(wrap_for_terminal(call_lines(call, before), 2))
+                out.write(f"{words}\n" if words else "")
+            self._calls[number] = call
+        if all(call.is_settled for call in result.own_calls):
+            out.write("\n")
+        if not result.is_intermediate:
+            self._write_footer(result)
+        out.flush()
+
+    def _write_footer(self, result: ChatResult) -> None:
+        out = self._out()
         footer = result.footer.with_style(self._footer).to_text()
         line = "\n".join(wrap_for_terminal([f"[{footer}]"])) if footer else ""
-        if below := append_media_text("", result):
+        if not self._calls and (below := append_media_text("", result)):
             out.write(f"\n\n{below}\n" if result.text else f"{below}\n")
         out.write(f"\n{line}\n" if line else "\n")
         out.flush()

@@ -44,6 +44,9 @@ class ChatView(Protocol):
     def show_result(self, result: ChatResult) -> None:
         """The answer has ended, well or not; the result holds all of it."""
 
+    def show_calls(self, result: ChatResult) -> None:
+        """One of the functions that the answer calls is asked about, or runs, or has its outcome."""
+
     def abandon(self) -> None:
         """There is no answer; an error says why."""
 
@@ -88,6 +91,9 @@ class QuietChatView:
         """Implement `ChatView`."""
 
     def show_result(self, result: ChatResult) -> None:
+        """Implement `ChatView`."""
+
+    def show_calls(self, result: ChatResult) -> None:
         """Implement `ChatView`."""
 
     def abandon(self) -> None:

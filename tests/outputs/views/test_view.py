@@ -50,6 +50,7 @@ def test_each_is_a_view(view: ChatView) -> None:
         "idle_timeout",
         "show_idle",
         "show_result",
+        "show_calls",
         "abandon",
     } == set(public)
 

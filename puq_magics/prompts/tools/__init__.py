@@ -1,0 +1,1 @@
+"""Functions that a model may call: their description, the check of arguments, running them, their results."""
