@@ -25,7 +25,7 @@ RANK = {
     "magics": 5,
 }
 #: Parts of a room that know nothing but core, and that rooms of the same rank may know.
-LOWER_PARTS = {"outputs.markdown": 1, "outputs.control_chars": 1}
+LOWER_PARTS = {"outputs.markdown": 1, "outputs.control_chars": 1, "prompts.redaction": 1}
 ISLAND = "sandbox"
 FOREIGN = {
     "requests": ("api.transport", "api.http_session", "api.image_download"),

@@ -16,8 +16,8 @@ from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.formats import clean_cell_source
 from puq_magics.prompts.diagnosis.frames import CellSource
 from puq_magics.prompts.diagnosis.prompt import HINT_REQUESTS, Diagnosis, diagnose
-from puq_magics.prompts.diagnosis.redaction import SecretMasker, find_environment_secrets
 from puq_magics.prompts.extraction import extract_code_blocks, remove_code_blocks
+from puq_magics.prompts.redaction.masking import SecretMasker, find_environment_secrets
 from puq_magics.session.calls import run_call
 from puq_magics.session.chat_call import ChatCall, ChatSpec
 from puq_magics.session.last_exception import Failure

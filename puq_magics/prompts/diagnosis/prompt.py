@@ -12,8 +12,8 @@ from puq_magics.core.fences import make_fence
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.prompts.diagnosis import frames
 from puq_magics.prompts.diagnosis.frames import CellLookup, CellSource, FrameInfo
-from puq_magics.prompts.diagnosis.redaction import SecretMasker
 from puq_magics.prompts.diagnosis.variables import VariableSummarizer
+from puq_magics.prompts.redaction.masking import SecretMasker
 
 #: Limits of an error's message and of a cell, in characters.
 MAX_MESSAGE_CHARS, MAX_CELL_CHARS = 1_500, 12_000

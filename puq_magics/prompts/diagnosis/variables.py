@@ -21,7 +21,7 @@ from types import (
 from typing import Any
 
 from puq_magics.prompts import tables
-from puq_magics.prompts.diagnosis.redaction import (
+from puq_magics.prompts.redaction.masking import (
     MIN_SECRET_CHARS,
     SecretMasker,
     is_definite_secret_name,

@@ -7,7 +7,7 @@ import pytest
 
 from puq_magics.prompts.diagnosis.frames import CellSource
 from puq_magics.prompts.diagnosis.prompt import MAX_CELL_CHARS, MAX_MESSAGE_CHARS, Diagnosis, diagnose
-from puq_magics.prompts.diagnosis.redaction import SecretMasker
+from puq_magics.prompts.redaction.masking import SecretMasker
 
 
 def lookup(filename: str) -> CellSource | None:

@@ -9,8 +9,8 @@ import numpy
 import pandas
 import pytest
 
-from puq_magics.prompts.diagnosis.redaction import SecretMasker
 from puq_magics.prompts.diagnosis.variables import MAX_CHARS, VariableSummarizer
+from puq_magics.prompts.redaction.masking import SecretMasker
 
 
 def summarize(value: object, name: str = "x") -> str:

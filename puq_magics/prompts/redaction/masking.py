@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Final
 
-from puq_magics.prompts.diagnosis.printed_tables import find_table_cells
-from puq_magics.prompts.diagnosis.secret_arguments import (
+from puq_magics.prompts.redaction.printed_tables import find_table_cells
+from puq_magics.prompts.redaction.secret_arguments import (
     CALL,
     SET_COMMAND,
     SHORT_OPTION,
@@ -21,7 +21,7 @@ from puq_magics.prompts.diagnosis.secret_arguments import (
     TUPLE_ASSIGNMENT,
     find_secret_argument,
 )
-from puq_magics.prompts.diagnosis.secret_formats import (
+from puq_magics.prompts.redaction.secret_formats import (
     CODE_IN_PROSE,
     KEY_IN_PROSE,
     PROSE_SECRET,

@@ -5,7 +5,7 @@ import string
 
 import pytest
 
-from puq_magics.prompts.diagnosis.redaction import (
+from puq_magics.prompts.redaction.masking import (
     SecretMasker,
     find_environment_secrets,
     is_secret_name,

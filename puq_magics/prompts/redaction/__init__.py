@@ -1,0 +1,1 @@
+"""Mask secrets in text that leaves this machine: by name, form, position, or because they are known."""
