@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from puq_magics.api.params import token_limit
 from puq_magics.api.types import Message, Usage
+from puq_magics.core.text import pluralize
 
 _KEY_CHARS = 32
 
@@ -64,6 +65,8 @@ class CallOutcome:
     text: str = ""
     #: The answer as JSON that fits the schema; None without a schema.
     data: Any = None
+    #: What had to be repaired to read the JSON; empty for nothing.
+    repairs: str = ""
     #: The failure in one line; empty for none.
     error: str = ""
     #: True if the failed call is not worth repeating as it is: the answer came, and does not do.
@@ -105,6 +108,13 @@ class CallOutcome:
         return cls(
             **{"requested_model": ""} | {name: record[name] for name in record.keys() & _DEFAULTS.keys()}
         )
+
+
+def repair_notes(outcomes: Iterable[CallOutcome]) -> list[str]:
+    """Return a note of how many answers were repaired, and of what; none if none was."""
+    repaired = [outcome.repairs for outcome in outcomes if outcome.repairs and not outcome.error]
+    kinds = dict.fromkeys(kind for repairs in repaired for kind in repairs.split(", "))
+    return [f"JSON repaired in {pluralize(len(repaired), 'answer')}: {', '.join(kinds)}"] if repaired else []
 
 
 _DEFAULTS: dict[str, Any] = {

@@ -17,7 +17,7 @@ from puq_magics.api.client import Router
 from puq_magics.core.errors import InputError, MissingVariableError, PuqError
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.experiments.arms import MODEL, plan_arms
-from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder
+from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder, repair_notes
 from puq_magics.experiments.comparison import Comparison, RepeatAgreement, compare_arms, repeat_agreement
 from puq_magics.experiments.frames import Frame, is_blank, missing_data_error, read_frame
 from puq_magics.experiments.journal import Journal
@@ -163,7 +163,7 @@ def run_grid(
     run = Run(specs, settings, journal, grid.schema)
 
     def result() -> GridResult:
-        notes = tuple(journal.notes)
+        notes = (*journal.notes, *repair_notes(run.outcomes.values()))
         table = GridResult.from_outcomes(grid, cells, run.outcomes, run.progress, folder, notes)
         table.ask = partial(_ask_all, settings, folder)
         return table

@@ -48,6 +48,8 @@ class Lease:
         cls, router: Router, threads: int, schema: Schema | None, get_key: GetKey | None
     ) -> Lease:
         """Return a lease without calls, for a router like this one."""
+        if schema is not None:
+            schema = replace(schema, to_instances=None)  # the notebook's classes are not there
         return cls((), router.address.url, threads, router.auth_scheme, router.timeout, schema, get_key)
 
     def with_calls(self, specs: Sequence[CallSpec]) -> Lease:

@@ -16,7 +16,7 @@ from puq_magics.api.finish_reason import is_cut_off
 from puq_magics.core.errors import InputError, MissingVariableError, PuqError
 from puq_magics.core.files import filename_stem
 from puq_magics.core.suggestions import did_you_mean
-from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder
+from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder, repair_notes
 from puq_magics.experiments.frames import Frame, is_blank, read_frame
 from puq_magics.experiments.journal import Journal
 from puq_magics.experiments.leases import GetKey
@@ -199,6 +199,13 @@ class MapResult:
         rows = zip(self.plan.positions, self._row_outcomes, strict=True)
         return [row for row, each in rows if each and not each.error and is_cut_off(each.finish_reason)]
 
+    @property
+    def parsed(self) -> list[Any]:
+        """Instances of the schema's Python types, one a row; None for a row without an answer."""
+        build = self.plan.schema.to_instances if self.plan.schema is not None else None
+        data = [None if each is None or each.error else each.data for each in self._row_outcomes]
+        return data if build is None else [None if each is None else build(each) for each in data]
+
     def errors(self) -> dict[str, int]:
         """Return the errors, and how many rows have each; the most frequent first."""
         texts = (self._error(n, outcome) for n, outcome in enumerate(self._row_outcomes))
@@ -334,7 +341,10 @@ def run_map(
         return again
 
     def result() -> MapResult:
-        return MapResult(plan, dict(run.outcomes), run.progress, folder, rerun, notes)
+        outcomes = dict(run.outcomes)
+        return MapResult(
+            plan, outcomes, run.progress, folder, rerun, [*notes, *repair_notes(outcomes.values())]
+        )
 
     try:
         run.run(on_event)

@@ -30,6 +30,7 @@ from puq_magics.core.errors import (
 from puq_magics.core.text import one_line
 from puq_magics.experiments.calls import CallOutcome, CallSpec
 from puq_magics.experiments.limiter import AdaptiveLimiter
+from puq_magics.prompts.extraction import CODE_FENCE, WORDS_AROUND
 from puq_magics.prompts.schema.schema import Schema
 
 #: Requests for one call that the router turns away; each waits longer than the one before.
@@ -73,7 +74,7 @@ class Asker:
     def _read_data(self, spec: CallSpec, outcome: CallOutcome, schema: Schema) -> None:
         """Extract the data; ask once more for an answer that does not fit. Raises PuqError."""
         try:
-            outcome.data = schema.parse_answer(outcome.text)
+            _read_data(outcome, schema)
             return
         except InvalidAnswerError as error:
             if is_cut_off(outcome.finish_reason) or not outcome.text:
@@ -84,7 +85,7 @@ class Asker:
                 {"role": "user", "content": error.repair_prompt},
             ]
         _add_answer(outcome, self._send(spec, outcome, repair))
-        outcome.data = schema.parse_answer(outcome.text)
+        _read_data(outcome, schema)
 
     def _send(self, spec: CallSpec, outcome: CallOutcome, messages: Any) -> ChatCompletion:
         """Send a request, again while the router turns it away. Raises APIError."""
@@ -169,6 +170,14 @@ def _add_answer(outcome: CallOutcome, answer: ChatCompletion) -> None:
         outcome.completion_tokens = (outcome.completion_tokens or 0) + answer.usage.completion_tokens
         if answer.usage.cost is not None:
             outcome.cost = (outcome.cost or 0.0) + answer.usage.cost
+
+
+def _read_data(outcome: CallOutcome, schema: Schema) -> None:
+    answer = schema.read_answer(outcome.text, is_complete=not is_cut_off(outcome.finish_reason))
+    outcome.data = answer.data
+    outcome.repairs = ", ".join(
+        repair for repair in answer.repairs if repair not in (CODE_FENCE, WORDS_AROUND)
+    )
 
 
 def _with_instructions(messages: Any, instructions: str) -> list[Message]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -149,9 +149,15 @@ class AnswerProcessor:
             if result.refusal:
                 raise InvalidResponseError(f"the model refused: {one_line(result.refusal)}")
             if self.schema is not None:
-                result.data = self.schema.parse_answer(result.text)
+                answer = self.schema.read_answer(result.text, is_complete=not result.is_cut_off)
+                result.data, result.parsed = answer.data, answer.parsed
+                _note_repairs(result, answer.repairs)
+                if answer.problem is not None:
+                    raise answer.problem
             elif self.format == "json":
-                result.data = extract_json(result.text)
+                document = extract_json(result.text)
+                result.data = result.parsed = document.data
+                _note_repairs(result, document.repairs)
         except PuqError as problem:  # not JSON, not valid by the schema, or the schema has a circular $ref
             is_cut = result.is_cut_off
             rest = "It was cut off: %puq_chat --continue continues it."
@@ -299,6 +305,16 @@ def _file_content(result: ChatResult, all_blocks: bool) -> str:
     if result.format == "html":
         return sanitize_html(result.text)
     return result.text if result.data is None else f"{format_json(result.data)}\n"
+
+
+def _note_repairs(result: ChatResult, repairs: Sequence[str]) -> None:
+    """Add to the footer what was repaired in the JSON; as a warning where a value may be another one."""
+    from puq_magics.prompts.lenient_json import NOT_A_NUMBER
+    from puq_magics.prompts.schema.schema import GUESSED
+
+    if repairs:
+        is_doubtful = bool({GUESSED, NOT_A_NUMBER} & set(repairs))
+        result.add_note(f"JSON repaired: {', '.join(repairs)}", is_warning=is_doubtful)
 
 
 def _as_note(problem: PuqError) -> str:

@@ -144,7 +144,8 @@ SCHEMA = option(
     metavar="NAME|PATH|FIELDS",
     completes="schema or path",
     group="Answer",
-    help="schema of a JSON answer: a JSON Schema, a pydantic model, a dataclass, or fields: 'name, age int'",
+    help="form of a JSON answer: a pydantic model, a dataclass or a TypedDict, of which .parsed has the instance, "
+    "'[Model]' for a list, a JSON Schema, or fields: 'mood good|bad, score int 1..5, note str?, tags [str]'",
 )
 TOOLS_AUTO = option(
     "--tools-auto",

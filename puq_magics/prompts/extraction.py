@@ -1,7 +1,7 @@
 """Extract code blocks and JSON from a model's answer.
 
 Models add text, code fences and reasoning in ``<think>`` tags, even when asked not to; drafts in the reasoning are
-ignored. Contents are returned unchanged: no JSON is repaired.
+ignored. Code is returned unchanged; of JSON, slips such as a trailing comma are repaired, and named.
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from puq_magics.core.errors import NotJSONError
 from puq_magics.core.fences import OpenFence
 from puq_magics.core.thinking import strip_thinking
+from puq_magics.prompts.lenient_json import DECODER, read_lenient_json
 
 #: Language names of Python in code fences; a fence without a language counts as Python.
 PYTHON_LANGUAGES = frozenset({"", "python", "python3", "py", "py3", "ipython", "ipython3", "pycon"})
 _JSON_LANGUAGES = frozenset({"json", "json5", "jsonc", "application/json"})
 #: Possible start of a JSON document within text.
-_JSON_START = re.compile(r'\{(?=\s*["}])|\[')
-_MAX_ATTEMPTS = 2_000
+_JSON_START = re.compile(r"""\{(?=\s*(?:["'}/#]|[\w$-]+\s*:))|\[""")
+#: The same at the start of an answer: not that of [a note].
+_DOCUMENT_START = re.compile(r"""\s*(?:\{|\[\s*(?:[\[{"'\d-]|$))""")
+#: Repairs of an answer that holds more than the document.
+CODE_FENCE, WORDS_AROUND = "code fence", "words around it"
+_MAX_ATTEMPTS, _MAX_REPAIRS = 2_000, 20
 
 
 @dataclass(frozen=True)
@@ -86,17 +91,23 @@ def extract_code(text: str, *, all_blocks: bool = False) -> tuple[str, tuple[Cod
     return code, tuple(block for block in blocks if not any(block is other for other in used))
 
 
-def extract_json(text: str) -> Any:
+@dataclass(frozen=True)
+class JSONDocument:
+    """The JSON of an answer, and what had to be repaired to read it."""
+
+    data: Any
+    repairs: tuple[str, ...] = ()
+
+
+def extract_json(text: str) -> JSONDocument:
     """Return the JSON document of an answer: bare, in a fence, or within text.
 
     Of several fenced documents it is the first, of several within text the longest. Raises NotJSONError.
     """
     answer, text = text, strip_thinking(text)
-    for document in _json_candidates(text):
-        try:
-            return _DECODER.decode(document)
-        except (ValueError, RecursionError):
-            continue
+    for candidate, place in _json_candidates(text):
+        if (document := _read_document(candidate, place)) is not None:
+            return document
     longest = _find_longest_json(text)
     if longest is None:
         detail = _describe_json_error(text)
@@ -120,39 +131,70 @@ def _unfenced_code(text: str) -> tuple[CodeBlock, ...]:
     return () if is_word else (CodeBlock("", code),)
 
 
-def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")  # Python's json takes NaN and Infinity, the standard does not
+def _json_candidates(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield texts that may be a whole document, and how each stands in the answer.
 
-
-_DECODER = json.JSONDecoder(parse_constant=_reject_constant)
-
-
-def _json_candidates(text: str) -> Iterator[str]:
-    """Yield texts that may be a whole document: the answer, then its JSON blocks, then those without a language."""
-    yield text.strip().removeprefix("\ufeff")
+    They are the answer, then its JSON blocks, then those without a language.
+    """
+    yield text.strip().removeprefix("\ufeff"), ()
     blocks = extract_code_blocks(text)
-    yield from (block.code for block in blocks if block.language in _JSON_LANGUAGES)
-    yield from (block.code for block in blocks if not block.language)
+    is_alone = (
+        len(blocks) == 1 and text.lstrip()[:3] in ("```", "~~~") and text.rstrip()[-3:] in ("```", "~~~")
+    )
+    place = (CODE_FENCE,) if is_alone else (CODE_FENCE, WORDS_AROUND)
+    yield from ((block.code, place) for block in blocks if block.language in _JSON_LANGUAGES)
+    yield from ((block.code, place) for block in blocks if not block.language)
 
 
-def _find_longest_json(text: str) -> Any | None:
+def _read_document(text: str, place: tuple[str, ...]) -> JSONDocument | None:
+    """Return the document that a text is, repaired if it has to be; None if it is none."""
+    try:
+        return JSONDocument(DECODER.decode(text), place)
+    except (ValueError, RecursionError):
+        pass
+    start = len(text) - len(text.lstrip())
+    try:
+        data, repairs, _ = read_lenient_json(text, start)
+    except ValueError:
+        return None
+    return JSONDocument(data, (*repairs, *place))
+
+
+def _find_longest_json(text: str) -> JSONDocument | None:
     """Return the longest object or list within the text."""
     best, length, position = None, 0, 0
-    for _ in range(_MAX_ATTEMPTS):
+    for attempt in range(_MAX_ATTEMPTS):
         start = _JSON_START.search(text, position)
         if start is None:
             break
+        begin = start.start()
         try:
-            value, position = _DECODER.raw_decode(text, start.start())
+            value, repairs, position = _read_at(text, begin, repairs=attempt < _MAX_REPAIRS)
         except json.JSONDecodeError as error:
             # The inside of a broken document is not a document of its own.
             position = max(error.pos, start.end())
             continue
         except (ValueError, RecursionError):
             break
-        if position - start.start() > length and _may_start_json(text, start.start()):
-            best, length = value, position - start.start()
+        if position - begin > length and _may_start_json(text, begin):
+            best, length = JSONDocument(value, (*repairs, WORDS_AROUND)), position - begin
     return best
+
+
+def _read_at(text: str, begin: int, *, repairs: bool) -> tuple[Any, tuple[str, ...], int]:
+    """Return the document that begins here, what was repaired in it, and its end; raise as the strict decoder."""
+    try:
+        value, end = DECODER.raw_decode(text, begin)
+    except ValueError as error:
+        if not repairs:
+            raise
+        try:
+            return read_lenient_json(text, begin, to_end=False)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:
+            raise error from None
+    return value, (), end
 
 
 def _may_start_json(text: str, start: int) -> bool:
@@ -161,14 +203,19 @@ def _may_start_json(text: str, start: int) -> bool:
     return text[start] == "{" or not before or before[-1] in "\n:"
 
 
+def find_broken_json(text: str) -> str | None:
+    """Return the answer, or a block in it, that begins like a document; None if nothing does."""
+    candidates = [text, *(block.code for block in extract_code_blocks(text))]
+    return next((each for each in candidates if _DOCUMENT_START.match(each)), None)
+
+
 def _describe_json_error(text: str) -> str:
     """Return the parser's error for an answer that starts like JSON, after a colon."""
-    candidates = [text, *(block.code for block in extract_code_blocks(text))]
-    document = next((each for each in candidates if each.lstrip()[:1] in ("{", "[")), None)
+    document = find_broken_json(text)
     if document is None:
         return "" if text.strip() else ": it is empty"
     try:
-        _DECODER.decode(document.strip())
+        DECODER.decode(document.strip())
     except json.JSONDecodeError as error:
         return f": {error.msg.removesuffix('.').lower()} (line {error.lineno}, column {error.colno})"
     except ValueError as error:

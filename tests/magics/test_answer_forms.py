@@ -66,6 +66,122 @@ def test_the_footer_says_how_the_answer_ended(
     assert shell.names["r"].is_truncated == resumable
 
 
+CLASSES = """
+import pydantic
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+class Review(pydantic.BaseModel):
+    mood: Literal["good", "bad"]
+    score: int = pydantic.Field(ge=1, le=5)
+
+    @pydantic.field_validator("score")
+    @classmethod
+    def no_four(cls, value):
+        if value == 4:
+            raise ValueError("four is not a score")
+        return value
+
+@dataclass
+class Flat:
+    mood: str
+    score: int
+
+class Typed(TypedDict):
+    mood: str
+    score: int
+"""
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer", "parsed", "said"),
+    [
+        ("Review", '{"mood": "good", "score": 5}', "Review(mood='good', score=5)", ""),
+        (
+            "Flat",
+            "{'mood': 'good', 'score': 5}",
+            "Flat(mood='good', score=5)",
+            "JSON repaired: single quotes",
+        ),
+        (
+            "Typed",
+            '{"mood": "good", "score": 5,}',
+            "{'mood': 'good', 'score': 5}",
+            "JSON repaired: trailing comma",
+        ),
+        ("list[Flat]", '[{"mood": "good", "score": 5}]', "[Flat(mood='good', score=5)]", ""),
+        (
+            "'[Review]'",
+            '[{mood: "good", score: 5}]',
+            "[Review(mood='good', score=5)]",
+            "JSON repaired: unquoted keys",
+        ),
+        (
+            "'reviews [Review]'",
+            'Sure!\n```json\n{"reviews": [{"mood": "good" "score": 5}]}\n```',
+            "{'reviews': [Review(mood='good', score=5)]}",
+            "⚠ JSON repaired: by json-repair, compare .text",
+        ),
+        (
+            "'mood good|bad, score int 1..5, note str?'",
+            'Here: {"mood": "good", "score": 5, "note": NaN}',
+            "{'mood': 'good', 'score': 5, 'note': None}",
+            "⚠ JSON repaired: NaN or infinity made null, words around it",
+        ),
+        ("{{kind}}", '{"mood": "good"}', "{'mood': 'good'}", ""),
+    ],
+)
+def test_instances_of_the_schema_s_type(
+    use_responses: Any, shell: Any, schema: str, answer: str, parsed: str, said: str
+) -> None:
+    server = use_responses(completion(answer))
+    shell.run(f"{CLASSES}\nkind = 'mood good|bad'")
+    ran = shell.run(f"%puq_chat --no-stream -o r --schema {schema} hi")
+    assert repr(shell.names["r"].parsed) == parsed
+    assert json.dumps(shell.names["r"].data).count("good") == 1
+    assert ("JSON repaired" in ran.out) == bool(said)
+    assert said.removeprefix("⚠ ") in ran.out
+    assert shell.names["r"].text == answer
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ('{"mood": "good", "score": 4}', "four is not a score"),
+        ('{"mood": "good", "score": 7,}', "greater than the maximum of 5"),
+        ('{"mood": "good" score 3', "not JSON"),
+    ],
+)
+def test_an_answer_that_the_type_refuses_is_asked_for_again(
+    use_responses: Any, shell: Any, answer: str, told: str
+) -> None:
+    server = use_responses(completion(answer), completion('{"mood": "bad", "score": 3}'))
+    shell.run(CLASSES)
+    shell.run("%puq_chat --no-stream -o r --schema Review hi")
+    assert repr(shell.names["r"].parsed) == "Review(mood='bad', score=3)"
+    assert told in json.loads(server.requests[1].body)["messages"][-1]["content"]
+
+
+def test_the_end_of_a_cut_answer_is_not_made_up(use_responses: Any, shell: Any) -> None:
+    server = use_responses(completion('{"mood": "good", "score": 5', "length"))
+    shell.run(CLASSES)
+    assert "--continue" in shell.error("%puq_chat --no-stream -o r --schema Review hi").hint
+    assert len(server.requests) == 1
+
+
+def test_rows_have_columns_of_a_class(use_responses: Any, shell: Any, work_folder: Any) -> None:
+    server = use_responses(
+        completion('{"mood": "good", "score": 5}'), completion("{'mood': 'bad', 'score': 1,}")
+    )
+    shell.run(f"{CLASSES}\nrows = [{{'text': 'a'}}, {{'text': 'b'}}]")
+    ran = shell.run("%%puq_map rows --schema Review --workers 1 -o rated\n{{text}}")
+    assert [(row["mood"], row["score"]) for row in shell.names["rated"]] == [("good", 5), ("bad", 1)]
+    assert [type(each).__name__ for each in shell.names["_puq"].parsed] == ["Review", "Review"]
+    assert "JSON repaired in 1 answer: single quotes, trailing comma" in ran.out
+    assert len(server.requests) == 2
+
+
 DRAFT = '<think>A draft: {"age": 1}\n```python\ndraft()\n```\n</think>\n\n'
 
 

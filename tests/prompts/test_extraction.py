@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from puq_magics.core.errors import NotJSONError
 from puq_magics.prompts.extraction import (
     CodeBlock,
+    JSONDocument,
     extract_code,
     extract_code_blocks,
     extract_json,
@@ -103,18 +105,67 @@ def test_code_without_a_fence(text: str, code: str) -> None:
     ],
 )
 def test_json_bare_fenced_or_among_words(text: str) -> None:
-    assert extract_json(text) == {"a": [1, 2]}
+    assert extract_json(text).data == {"a": [1, 2]}
 
 
 @pytest.mark.parametrize("text", ["Here: [1, 2]", "Here:\n[1, 2]\n"])
 def test_a_list_among_words(text: str) -> None:
-    assert extract_json(text) == [1, 2]
+    assert extract_json(text).data == [1, 2]
 
 
 @given(JSON)
 def test_any_json_comes_back(value: object) -> None:
-    assert extract_json(json.dumps(value)) == value
-    assert extract_json(f"```json\n{json.dumps(value, indent=2)}\n```") == value
+    assert extract_json(json.dumps(value)) == JSONDocument(value)
+    fenced = f"```json\n{json.dumps(value, indent=2)}\n```"
+    assert extract_json(fenced) == JSONDocument(value, ("code fence",))
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "repairs"),
+    [
+        ('{"a": [1, 2,], }', {"a": [1, 2]}, "trailing comma"),
+        ("{'a': 'it\\'s \"x\"', \"b\": \"it's\"}", {"a": 'it\'s "x"', "b": "it's"}, "single quotes"),
+        ("{a: 1, $b-c: 2, 3: 4}", {"a": 1, "$b-c": 2, "3": 4}, "unquoted keys"),
+        (
+            '{"a": True, "b": None, "c": "True"}',
+            {"a": True, "b": None, "c": "True"},
+            "Python's True, False or None",
+        ),
+        ('{"a": [NaN, -Infinity]}', {"a": [None, None]}, "NaN or infinity made null"),
+        ('{"a": 1, // one\n # two\n /* three } */ "b": "// four"}', {"a": 1, "b": "// four"}, "comments"),
+        ('{"a": "one\ntwo\t3"}', {"a": "one\ntwo\t3"}, "line breaks in a text"),
+        ('{"a": "it\\\'s"}', {"a": "it's"}, "escaped apostrophes"),
+        ('```json\n{"a": 1}\n```', {"a": 1}, "code fence"),
+        ('Here:\n```json\n{"a": 1,}\n```', {"a": 1}, "trailing comma, code fence, words around it"),
+        (
+            "As [1] says, it is {'a': {\"b\": 1}}, and not {}.",
+            {"a": {"b": 1}},
+            "single quotes, words around it",
+        ),
+        ('Sure: {"a": 1}', {"a": 1}, "words around it"),
+        ("[{'a': None,},]", [{"a": None}], "single quotes, Python's True, False or None, trailing comma"),
+        ("{}", {}, ""),
+    ],
+)
+def test_slips_are_repaired_and_named(text: str, data: object, repairs: str) -> None:
+    document = extract_json(text)
+    assert (document.data, ", ".join(document.repairs)) == (data, repairs)
+
+
+@given(JSON)
+def test_a_value_of_python_is_read_as_it_is(value: object) -> None:
+    text = repr([value])
+    if not re.search(r"\\[xuUN\x00-\x1f]|[\x00-\x1f\x7f-\x9f]", text):  # escapes that JSON does not have
+        assert extract_json(text).data == [value]
+
+
+@given(st.text("{}[]\":,' aT1/*#\n\\", max_size=60))
+def test_any_text_is_json_or_an_error(text: str) -> None:
+    try:
+        document = extract_json(text)
+    except NotJSONError:
+        return
+    json.dumps(document.data, allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -123,10 +174,14 @@ def test_any_json_comes_back(value: object) -> None:
         ("", "it is empty"),
         ("Just words.", "is not JSON."),
         ("As [1] says.", "is not JSON."),
-        ('[{"a": 1}, {"b": 2},]', "line 1, column 2"),
-        ('{"a": 1,}', "(line 1, column "),
+        ('[{"a": 1}, {"b": 2}', "line 1, column 20"),
+        ('{"a": 1,', "(line 1, column "),
         ('```json\n{"a": [1, 2\n```', "line 1"),
-        ('{"a": NaN}', "NaN"),
+        ('{"a": NaN', "NaN"),
+        ('{"a": "x" "b": 2}', "line 1, column 11"),
+        ("{'it's': 1}", "line 1, column 2"),
+        ('{"a": [1, 2}', "line 1, column 12"),
+        ('{"/*' * 20_000, "line 1"),
         ("[" * 100_000, "nested too deep"),
         ('{"a": ' * 100_000, "nested too deep"),
         ('{"' * 100_000, "delimiter"),

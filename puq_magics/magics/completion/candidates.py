@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,6 +55,19 @@ _FAULTS = {
     "402": "no credits",
     "0": "no failures",
 }
+_SCHEMA_TYPES = {
+    "str": "a text",
+    "int": "a whole number",
+    "int 1..5": "a whole number of a range",
+    "float": "a number",
+    "bool": "true or false",
+    "date": "2026-11-30",
+    "datetime": "2026-11-30T12:00:00Z",
+    "time": "12:00:00Z",
+    "any": "anything",
+}
+# The text before a type in the short form of a schema: a field's name, a bracket or a bar.
+_BEFORE_TYPE = re.compile(r"(?:.*[\w$?:]\s+\[?|.*[|\[])(?=\w*$)", re.DOTALL)
 _MODEL_SETTINGS = {model_setting(kind): kind for kind in MODEL_KINDS if model_setting(kind)}
 _MAX_MODELS = 500  # IPython passes on no more completions
 _SHELL_LISTS = ("In", "Out")
@@ -125,6 +139,8 @@ class Candidates:
                 matches += _path_items(prefix)
             elif each == "functions":
                 matches += self._functions(prefix)
+            elif each == "schema" and (before := _BEFORE_TYPE.match(prefix)) is not None:
+                matches += self._field_types(before.group(), prefix)
             elif each in self._sources:
                 matches += filter_by_prefix(self._sources[each](), prefix)
         return [
@@ -272,6 +288,15 @@ class Candidates:
             is_class = isinstance(self._session.namespace.get(item.text), type)
             if item.text not in _SHELL_LISTS and (item.type in kinds or is_class):
                 yield item
+
+    def _field_types(self, before: str, prefix: str) -> Iterator[CompletionItem]:
+        """Yield the types of a field in the short form of a schema, the user's classes last."""
+        names = self._session.namespace
+        classes = [item for item in self._schemas() if isinstance(names.get(item.text), type)]
+        for item in filter_by_prefix(
+            (*_items_from("type", _SCHEMA_TYPES), *classes), prefix.removeprefix(before)
+        ):
+            yield replace(item, text=f"{before}{item.text}", is_open=True)
 
 
 def _items_from(word: str, table: Mapping[str, str]) -> Iterator[CompletionItem]:

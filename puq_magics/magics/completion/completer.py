@@ -47,7 +47,7 @@ class Completer:
             items = self._candidates.setting_values(cursor.name, fragment, cursor.after)
             return CompletionResult(fragment, items)
         command = (lines if cursor.part == "line" else cells)[cursor.name]
-        if "--raw" in command.by_flag and (result := self._complete_expression(cursor, command)) is not None:
+        if (result := self._complete_expression(cursor, command)) is not None:
             return result
         if cursor.part == "body":
             return CompletionResult("", [])

@@ -55,6 +55,8 @@ class ChatResult(Result):
     format: str = "markdown"
     #: The JSON in it, where JSON was asked for.
     data: Any = None
+    #: The same, with instances of the types of ``--schema``: a pydantic model, a dataclass, or a list of them.
+    parsed: Any = None
     #: The answers before it that called functions, whose results it had; see ``calls``.
     rounds: Sequence[ChatResult] = field(default=())
     #: The functions that this answer itself calls.

@@ -7,11 +7,12 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import json
 import pathlib
 import types
 import typing
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from puq_magics.prompts.schema.python_types import is_pydantic_model, schema_of_type
@@ -69,7 +70,8 @@ def _to_object(kind: Any, data: Any) -> Any:
     if not isinstance(kind, type):
         return data
     if is_pydantic_model(kind):
-        return kind.model_validate(data)  # type: ignore[attr-defined]
+        # By JSON's rules: there, a strict model takes a date as a text.
+        return kind.model_validate_json(json.dumps(data))  # type: ignore[attr-defined]
     if issubclass(kind, enum.Enum):
         return kind(data)
     if kind is float:
@@ -81,4 +83,25 @@ def _to_object(kind: Any, data: Any) -> Any:
     if dataclasses.is_dataclass(kind) or typing.is_typeddict(kind):
         hints = typing.get_type_hints(kind, include_extras=True)
         return kind(**{name: to_instance(hints.get(name, Any), value) for name, value in data.items()})
+    return data
+
+
+def build_from_schema(schema: Mapping[str, Any], classes: Mapping[str, Any], data: Any) -> Any:
+    """Return data with instances where its schema refers to a class; ``classes`` has them by their ``$ref``."""
+    return _build_part(schema, schema.get("$defs", {}), classes, data)
+
+
+def _build_part(schema: Mapping[str, Any], definitions: Any, classes: Mapping[str, Any], data: Any) -> Any:
+    if schema.get("$ref") in classes:
+        return to_instance(classes[schema["$ref"]], data)
+    if "anyOf" in schema:
+        parts = (
+            part for part in schema["anyOf"] if not find_violations({**part, "$defs": definitions}, data)
+        )
+        return _build_part(next(parts, {}), definitions, classes, data)
+    if isinstance(data, dict) and "properties" in schema:
+        fields = schema["properties"]
+        return {name: _build_part(fields[name], definitions, classes, value) for name, value in data.items()}
+    if isinstance(data, list) and "items" in schema:
+        return [_build_part(schema["items"], definitions, classes, value) for value in data]
     return data

@@ -62,7 +62,7 @@ def is_schema_type(value: object) -> bool:
 
 def schema_of_type(kind: Any) -> dict[str, Any]:
     """Return the schema of a type. Raises InputError for an unsupported one."""
-    builder = _SchemaBuilder()
+    builder = SchemaBuilder()
     schema = builder.build(kind, getattr(kind, "__name__", str(kind)))
     if builder.definitions and schema.keys() == {"$ref"}:
         # Servers require the root schema inline; only what is referenced again stays a definition.
@@ -74,7 +74,7 @@ def schema_of_type(kind: Any) -> dict[str, Any]:
     return {**schema, "$defs": builder.definitions} if builder.definitions else schema
 
 
-class _SchemaBuilder:
+class SchemaBuilder:
     """Builds the schema of one type; classes are defined once, so that they may be recursive."""
 
     def __init__(self) -> None:
@@ -131,6 +131,15 @@ class _SchemaBuilder:
                 self._build_pydantic(kind, name) if is_pydantic_model(kind) else self._build_fields(kind)
             )
         return {"$ref": f"{_DEFS_PREFIX}{self._names[kind]}"}
+
+    def define(self, kind: type) -> str:
+        """Return the ``$ref`` of a class that has fields, or of an enum."""
+        schema = self._build_class(kind, kind.__name__)
+        if "$ref" in schema:
+            return str(schema["$ref"])
+        self._names[kind] = name = self._names.get(kind) or self._unused_name(kind.__name__)
+        self.definitions[name] = schema
+        return f"{_DEFS_PREFIX}{name}"
 
     def _unused_name(self, name: str) -> str:
         number = 2

@@ -1,33 +1,55 @@
 """JSON Schemas in every accepted form, and validation of answers.
 
 A schema may be a dict, a path of a ``.json`` file, the name of a variable that holds any of these, a pydantic model's
-class, a dataclass, a TypedDict, or the short form of `puq_magics.prompts.schema.shorthand` (``name, age int``).
+class, a dataclass, a TypedDict, or the short form of `puq_magics.prompts.schema.shorthand` (``name, age int``), in
+which a class may be the type of a field or of a list's items: ``[Review]``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from puq_magics.core.errors import InputError, NotJSONError, SchemaMismatchError
 from puq_magics.core.files import expand_path, is_folder, path_exists
 from puq_magics.core.suggestions import did_you_mean
-from puq_magics.prompts.extraction import extract_json
+from puq_magics.core.text import one_line
+from puq_magics.core.thinking import strip_thinking
+from puq_magics.prompts.extraction import JSONDocument, extract_json, find_broken_json
+from puq_magics.prompts.schema.instances import build_from_schema, to_instance
 from puq_magics.prompts.schema.python_types import is_schema_type, schema_of_type
-from puq_magics.prompts.schema.shorthand import parse_shorthand
+from puq_magics.prompts.schema.shorthand import parse_short_form
 from puq_magics.prompts.schema.validation import SCHEMA_HINT, check_schema, find_violations, to_strict_schema
 
 #: Size limit of a schema file, in bytes.
 _MAX_FILE_BYTES = 2_000_000
 #: Number of violations that a repair request quotes.
 _MAX_VIOLATIONS_QUOTED = 5
+#: Size limit of an answer that json-repair gets, in characters.
+_MAX_REPAIR_CHARS = 200_000
+#: The name of a repair by json-repair, which may change more than the form.
+GUESSED = "by json-repair, compare .text"
 #: A single name, or a type of a module: not a short form that anyone meant.
 _SINGLE_NAME = re.compile(r"[\w$][\w$.-]*|[^\W\d]\w*(\.\w+)+\[.*\]", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class SchemaAnswer:
+    """An answer that fits a schema."""
+
+    #: The JSON, and the same with instances of the schema's Python types.
+    data: Any
+    parsed: Any
+    #: What had to be repaired to read it, such as ``trailing comma``.
+    repairs: tuple[str, ...] = ()
+    #: Why no instance could be made, where that is not the answer's fault; ``parsed`` is None then.
+    problem: InputError | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +61,8 @@ class Schema:
     name: str = "answer"
     #: Origin of the schema, such as "the file person.json".
     source: str = ""
+    #: Makes instances of Python types from data that fits; None for a schema without such types.
+    to_instances: Callable[[Any], Any] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_spec(cls, spec: object, variables: Mapping[str, Any] | None = None) -> Schema:
@@ -74,24 +98,51 @@ class Schema:
             f"It must match this JSON Schema:\n\n{json.dumps(self.json, ensure_ascii=False)}"
         )
 
-    def parse_answer(self, text: str) -> Any:
-        """Return the data of an answer. Raises SchemaMismatchError if it is not JSON or does not match the schema."""
+    def read_answer(self, text: str, *, is_complete: bool = True) -> SchemaAnswer:
+        """Return the data of an answer, repaired where it is nearly JSON; the end of a cut-off one is not made up.
+
+        Raises SchemaMismatchError if it is not JSON, or does not match the schema or a check of its Python type.
+        """
         try:
-            data = extract_json(text)
+            document = extract_json(text)
         except NotJSONError as error:
-            raise self._mismatch_error(error.message, (error.message,), text, error.repair_prompt) from None
-        violations = find_violations(self.json, data)
-        if violations:
-            more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
-            listed = "\n".join(f"- {violation}" for violation in violations[:_MAX_VIOLATIONS_QUOTED])
-            raise self._mismatch_error(
-                f"The answer does not fit the schema: {violations[0]}{more}.",
-                violations,
-                text,
-                f"Your last answer does not fit the JSON Schema:\n\n{listed}\n\n"
-                "Answer again with the whole JSON document.",
+            repaired = _repair_by_library(strip_thinking(text)) if is_complete else None
+            if repaired is None or find_violations(self.json, repaired.data):
+                raise self._mismatch_error(
+                    error.message, (error.message,), text, error.repair_prompt
+                ) from None
+            document = repaired
+        self._check(find_violations(self.json, document.data), text)
+        if self.to_instances is None:
+            return SchemaAnswer(document.data, document.data, document.repairs)
+        try:
+            parsed = self.to_instances(document.data)
+        except (ValueError, AssertionError) as error:
+            self._check(_describe_failure(error), text)
+        except Exception as error:  # noqa: BLE001 - a fault in the user's class
+            reason = one_line(f"{type(error).__name__}: {error}", 200)
+            problem = InputError(
+                f"no instance could be made of the answer: {reason}.", hint="Its JSON is in .data."
             )
-        return data
+            return SchemaAnswer(document.data, None, document.repairs, problem)
+        return SchemaAnswer(document.data, parsed, document.repairs)
+
+    def parse_answer(self, text: str) -> Any:
+        """Return the JSON data of an answer, as ``read_answer`` does."""
+        return self.read_answer(text).data
+
+    def _check(self, violations: tuple[str, ...], text: str) -> None:
+        if not violations:
+            return
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        listed = "\n".join(f"- {violation}" for violation in violations[:_MAX_VIOLATIONS_QUOTED])
+        raise self._mismatch_error(
+            f"The answer does not fit the schema: {violations[0]}{more}.",
+            violations,
+            text,
+            f"Your last answer does not fit the JSON Schema:\n\n{listed}\n\n"
+            "Answer again with the whole JSON document.",
+        )
 
     def _mismatch_error(
         self, message: str, violations: tuple[str, ...], answer: str, repair_prompt: str
@@ -100,6 +151,32 @@ class Schema:
         error = SchemaMismatchError(message, answer=answer, repair_prompt=repair_prompt)
         error.violations = violations
         return error
+
+
+def _repair_by_library(text: str) -> JSONDocument | None:
+    """Return the object or list that json-repair reads out of a text; None without one, or without json-repair."""
+    try:
+        import json_repair
+    except ImportError:
+        return None
+    document = find_broken_json(text)
+    if document is None or len(document) > _MAX_REPAIR_CHARS:
+        return None
+    try:
+        data = json_repair.loads(document, skip_json_loads=True)
+        json.dumps(data, allow_nan=False)
+    except Exception:  # noqa: BLE001 - it promises none, and the text is a model's
+        return None
+    return JSONDocument(data, (GUESSED,)) if isinstance(data, dict | list) and data else None
+
+
+def _describe_failure(error: Exception) -> tuple[str, ...]:
+    """Return what a check of a Python type found: pydantic's list of errors, or the exception's message."""
+    errors = getattr(error, "errors", None)
+    if callable(errors) and type(error).__module__.startswith("pydantic"):
+        found = [(".".join(map(str, each["loc"])), one_line(each["msg"], 200)) for each in errors()]
+        return tuple(f"{place}: {said}" if place else said for place, said in found)
+    return (one_line(str(error) or type(error).__name__, 200).rstrip("."),)
 
 
 def _from_text(spec: str | Path, variables: Mapping[str, Any]) -> Schema:
@@ -119,7 +196,11 @@ def _from_text(spec: str | Path, variables: Mapping[str, Any]) -> Schema:
         return _from_json(text, "the JSON", "")
     if _SINGLE_NAME.fullmatch(short_form):
         raise _unknown_name_error(text, variables)
-    return Schema(parse_shorthand(text), source="the short form")
+    if text.startswith("<class "):
+        raise InputError("The schema is the text of a class.", hint="Write the class's name without braces.")
+    schema, classes = parse_short_form(text, variables)
+    to_instances = partial(build_from_schema, schema, classes) if classes else None
+    return Schema(schema, source="the short form", to_instances=to_instances)
 
 
 def _unknown_name_error(text: str, variables: Mapping[str, Any]) -> InputError:
@@ -180,7 +261,9 @@ def _from_variable(name: str, value: object) -> Schema:
     source = f"the variable {name}"
     if isinstance(value, (str, Path)):
         schema = _from_text(value, {})  # not the name of another variable, which could be endless
-        return Schema(schema.json, schema.name if schema.name != "answer" else _clean_name(name), source)
+        return replace(
+            schema, name=schema.name if schema.name != "answer" else _clean_name(name), source=source
+        )
     return _from_value(value, name, source)
 
 
@@ -189,7 +272,7 @@ def _from_value(value: Any, name: str, source: str) -> Schema:
         return value
     if is_schema_type(value):
         own = getattr(value, "__name__", "") if isinstance(value, type) else ""
-        return Schema(schema_of_type(value), _clean_name(own or name), source)
+        return Schema(schema_of_type(value), _clean_name(own or name), source, partial(to_instance, value))
     if isinstance(value, Mapping):
         return _from_mapping(value, name, source)
     if isinstance(value, type) or not is_schema_type(type(value)):

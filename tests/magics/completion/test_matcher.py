@@ -536,8 +536,20 @@ def test_expressions_in_prompts(tab: TabCompleter) -> None:
     assert tab("%%puq_chat\n{{df.¦")[0] == "a"
     assert tab("%%puq_chat\n{{df | hea¦") == ["head"]
     assert tab("%%puq_chat\n{{df | ¦")[:2] == ["full", "head"]
+    assert tab("%%puq_map rows -s {{to¦") == tab("%%puq_map rows\n{{to¦") == ["topic"]
+    assert tab("%puq_models --provider {{to¦}}") == ["topic"]
     assert tab("%%puq_chat --raw\n{{to¦") == []
     assert tab("%puq_chat --raw {{to¦") == []
+
+
+def test_types_in_the_short_form_of_a_schema(tab: TabCompleter) -> None:
+    tab.shell.run("class Review: pass")
+    form = "'mood good|bad, score"
+    assert tab(f"%puq_chat --schema {form} in¦") == [f"{form} int", f"{form} int 1..5"]
+    assert tab(f"%puq_chat --schema {form}? ¦")[-1] == f"{form}? Review"
+    assert tab('%%puq_map rows --schema "reviews [Re¦') == ['"reviews [Review']
+    assert tab("%%puq_grid --schema '[Rev¦") == ["'[Review"]
+    assert tab("%%puq_grid --schema 'name, in¦") == []
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 import builtins
 import json
 import pickle
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from puq_magics.core.errors import ConfigurationError, InputError, SchemaMismatchError
-from puq_magics.prompts.schema.schema import Schema
+from puq_magics.prompts.schema.schema import GUESSED, Schema
 
 PERSON = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 SHORT = Schema.from_spec("name, age int, tags [str]")
@@ -166,7 +167,9 @@ def test_what_fits_as_sent_fits_as_given(kind: type) -> None:
         ('{"name": {"a": "' + "x" * 10_000 + '"}, "age": 1, "tags": []}', "…"),
         ("Sorry.", "The answer is not JSON."),
         ("", "The answer is not JSON: it is empty."),
-        ('{"name": "a", "age": 1, "tags": [],}', "The answer is not JSON: "),
+        ('{"name": "a", "age": "', "The answer is not JSON: "),
+        ('{"name": "a", "age": "1", "tags": [],}', "age: '1' is not of type 'integer'."),
+        ("I cannot say {sorry}, [nor] that.", "The answer is not JSON."),
     ],
 )
 def test_an_answer_that_does_not_fit(answer: str, said: str) -> None:
@@ -250,3 +253,29 @@ def test_without_jsonschema(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigurationError, match=r"puq_magics\[schema\]"):
         Schema.from_spec("name, age int")
+
+
+@pytest.mark.parametrize(
+    ("text", "repairs", "needs_library"),
+    [
+        ("{'name': 'a', 'age': 1, 'tags': [],}", ("single quotes", "trailing comma"), False),
+        ('{"name": "a" "age": 1, "tags": []}', (GUESSED,), True),
+        ('```json\n{"name": "a", "age": 1, "tags": []\n```', (GUESSED,), True),
+    ],
+)
+@pytest.mark.parametrize("has_library", [True, False])
+def test_what_is_nearly_json_is_repaired(
+    monkeypatch: pytest.MonkeyPatch, text: str, repairs: Sequence[str], needs_library: bool, has_library: bool
+) -> None:
+    if not has_library:
+        monkeypatch.setitem(sys.modules, "json_repair", None)
+    schema = Schema.from_spec("name, age int, tags [str]")
+    if needs_library and not has_library:
+        with pytest.raises(SchemaMismatchError, match="not JSON"):
+            schema.read_answer(text)
+        return
+    answer = schema.read_answer(text)
+    assert (answer.data, answer.repairs) == ({"name": "a", "age": 1, "tags": []}, repairs)
+    if needs_library:
+        with pytest.raises(SchemaMismatchError, match="not JSON"):
+            schema.read_answer(text, is_complete=False)

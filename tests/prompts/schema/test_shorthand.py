@@ -42,6 +42,28 @@ def record(**properties: Any) -> dict[str, Any]:
             when={"type": "string", "format": "date-time"}, ok={"type": "boolean"}, x={}
         )),
         ("age int - in years", record(age={"type": "integer", "description": "in years"})),
+        ("score int 1..5", record(score={"type": "integer", "minimum": 1, "maximum": 5})),
+        ("n 1..5, x 0..1.5", record(
+            n={"type": "integer", "minimum": 1, "maximum": 5}, x={"type": "number", "minimum": 0.0, "maximum": 1.5}
+        )),
+        ("x float -1..1, y int 0.., z ..-2", record(
+            x={"type": "number", "minimum": -1, "maximum": 1},
+            y={"type": "integer", "minimum": 0},
+            z={"type": "integer", "maximum": -2},
+        )),
+        ("score int 1..5? - stars", record(score={
+            "anyOf": [{"type": "integer", "minimum": 1, "maximum": 5}, {"type": "null"}], "description": "stars"
+        })),
+        ("marks [int 1..6], n [1..2]", record(
+            marks={"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 6}},
+            n={"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 2}},
+        )),
+        ("[score 1..5]", {"type": "array", "items": record(score={"type": "integer", "minimum": 1, "maximum": 5})}),
+        ("list[str]", {"type": "array", "items": STR}),
+        ("list [str]", record(list={"type": "array", "items": STR})),
+        ("mood good|bad|mixed, note str?", record(
+            mood={"type": "string", "enum": ["good", "bad", "mixed"]}, note={"type": ["string", "null"]}
+        )),
         ("naïve-name int", record(**{"naïve-name": INT})),
     ],
 )  # fmt: skip
@@ -69,10 +91,16 @@ def test_short_forms(text: str, schema: dict[str, Any]) -> None:
         (", ,", "no fields"),
         ("a []", "no fields"),
         ("a " + "[" * 100, "deep"),
+        ("score int 5..1", "the range 5..1 is empty"),
+        ("score int 0.5..1", "no whole numbers"),
+        ("name str 1..5", "no range of str"),
+        ("score ..", "no range"),
+        ("score int ..", "no range of int"),
+        ("score int 1...5", "unexpected"),
     ],
 )
 def test_what_cannot_be_read_is_named(text: str, named: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_shorthand(text)
     assert named in str(caught.value)
-    assert "Write fields between commas" in caught.value.hint
+    assert caught.value.hint.endswith(('tags [str]".', 'age int 0..".', "limit first."))
