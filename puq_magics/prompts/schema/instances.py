@@ -42,6 +42,9 @@ def to_instance(kind: Any, data: Any) -> Any:
         return to_instance(_fitting(arguments, data), data)
     if origin is typing.Literal:
         return next((each for each in arguments if getattr(each, "value", each) == data), data)
+    if is_pydantic_model(kind):  # also one of a list, or of null
+        # By JSON's rules: there, a strict model takes a date as a text.
+        return kind.model_validate_json(json.dumps(data))
     if data is None:
         return None
     if isinstance(data, list):
@@ -69,9 +72,6 @@ def _to_sequence(kind: Any, origin: Any, arguments: tuple[Any, ...], data: list[
 def _to_object(kind: Any, data: Any) -> Any:
     if not isinstance(kind, type):
         return data
-    if is_pydantic_model(kind):
-        # By JSON's rules: there, a strict model takes a date as a text.
-        return kind.model_validate_json(json.dumps(data))  # type: ignore[attr-defined]
     if issubclass(kind, enum.Enum):
         return kind(data)
     if kind is float:

@@ -56,6 +56,10 @@ class Review(pydantic.BaseModel):
     text: str = pydantic.Field("", alias="Text")
 
 
+class Reviews(pydantic.RootModel[list[Review]]):
+    pass
+
+
 @dataclass
 class Checked:
     age: int
@@ -98,6 +102,7 @@ BOOK_DATA = {"title": "A", "author": ANN_DATA, "price": 1.1, "mood": "bad"}
         (Row, {"mood": "good", "author": ANN_DATA}, {"mood": Mood.GOOD, "author": ANN}),
         (Review, {"score": 5, "when": "2026-02-03", "Text": "x"}, Review(score=5, when=FEBRUARY, Text="x")),
         (list[Review], [{"score": 1}], [Review(score=1)]),
+        (Reviews, [{"score": 1}], Reviews([Review(score=1)])),
         (list[Author], [], []),
         (dict[str, Author], {"a": ANN_DATA}, {"a": ANN}),
         (Optional[Author], None, None),  # noqa: UP045 - the older spelling
