@@ -15,6 +15,7 @@ from typing import Protocol
 from puq_magics.api.client import Router
 from puq_magics.core.errors import PuqError
 from puq_magics.core.text import one_line
+from puq_magics.core.threads import start_daemon
 from puq_magics.experiments.calls import CallOutcome, CallSpec
 from puq_magics.experiments.journal import Journal
 from puq_magics.experiments.leases import Ended, GetKey, Lease, lease_calls, lease_threads, run_lease
@@ -175,10 +176,8 @@ class Run:
             asker = Asker(router, self._limiter, self.schema, self.journal.record_started)
             targets = [partial(self._work, asker)] * min(settings.workers, len(self._waiting))
         for target in targets:
-            threading.Thread(target=self._guard, args=(target,), name="puq-worker", daemon=True).start()
-        threading.Thread(
-            target=self._collect, args=(router, len(targets)), name="puq-journal", daemon=True
-        ).start()
+            start_daemon(self._guard, target, name="puq-worker")
+        start_daemon(self._collect, router, len(targets), name="puq-journal")
 
     def _guard(self, work: Callable[[], None]) -> None:
         """Run a worker; a fault of this package must end the run, too."""

@@ -15,6 +15,7 @@ from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.text import one_line, pluralize
+from puq_magics.core.threads import start_daemon
 from puq_magics.experiments.arms import MODEL, parse_vary, plan_arms
 from puq_magics.experiments.statistics import count_outcomes
 from puq_magics.experiments.voting import (
@@ -178,13 +179,9 @@ def _run(
     over_budget: bool,
 ) -> bool:
     """Run all arms, and show what has come; return whether the user interrupted."""
-    threads = [
-        threading.Thread(target=arm.run, args=(session, over_budget), name="puq-compare", daemon=True)
-        for arm in arms
-    ]
+    threads: list[threading.Thread] = []
     try:
-        for thread in threads:
-            thread.start()
+        threads.extend(start_daemon(arm.run, session, over_budget, name="puq-compare") for arm in arms)
         while not all(arm.is_done for arm in arms):
             next_frame = monotonic() + _show(arms, result, view)
             for thread in threads:
@@ -193,8 +190,10 @@ def _run(
     except KeyboardInterrupt:
         stop.set()
         end = monotonic() + _STOP_TIMEOUT
-        for arm, thread in zip(arms, threads, strict=True):
-            thread.join(max(0.0, end - monotonic()))
+        for thread in threads:
+            if thread.is_alive():
+                thread.join(max(0.0, end - monotonic()))
+        for arm in arms:
             if not arm.is_done:
                 arm.answer.error = arm.answer.error or "interrupted before anything came"
         return True

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from puq_magics.core.errors import InvalidResponseError, NotFoundError, PaymentRequiredError, PuqError
+from puq_magics.core.threads import start_daemon
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.results.footer import format_credits
 
@@ -66,6 +67,6 @@ def balance_text(session: Session, seconds: float) -> str:
         finally:
             done.set()
 
-    threading.Thread(target=_fetch, name="puq-balance", daemon=True).start()
+    start_daemon(_fetch, name="puq-balance")
     done.wait(seconds)
     return words[0] if words else f"not known: no answer within {seconds:.0f} s"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from puq_magics.api.types import Model, model_kind
 from puq_magics.core.errors import PuqError
 from puq_magics.core.fork import after_fork
+from puq_magics.core.threads import start_daemon
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
@@ -81,9 +82,7 @@ class ModelList:
                 return
             self._idle.clear()
         self._balance_requested = self._balance_requested or balance
-        threading.Thread(
-            target=self._fetch_all, args=(models, balance), name="puq-models", daemon=True
-        ).start()
+        start_daemon(self._fetch_all, models, balance, name="puq-models")
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait for what is on its way."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +17,7 @@ from traitlets import Bool
 from puq_magics.api.types import Model
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.files import expand_path
+from puq_magics.core.threads import start_daemon
 from puq_magics.magics.completion.cursor import quote_word, split_quote
 from puq_magics.session.session import Session
 from puq_magics.session.settings import MODEL_KINDS, SANDBOX, SANDBOX_LOCAL, model_setting
@@ -174,7 +174,7 @@ class Candidates:
         if not self._is_account_available():
             return None, {}
         if "puq_magics.api.transport" not in sys.modules:  # importing it takes too long for a Tab
-            threading.Thread(target=self._start_model_fetch, name="puq-completion", daemon=True).start()
+            start_daemon(self._start_model_fetch, name="puq-completion")
             return None, {}
         account = self._start_model_fetch()
         return account, {} if account is None else account.model_list.cached

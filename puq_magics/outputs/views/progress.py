@@ -37,7 +37,10 @@ class Ticker:
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="puq-ticker", daemon=True)
 
     def __enter__(self) -> Ticker:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # a platform without threads
+            self._setup()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -46,7 +49,8 @@ class Ticker:
     def stop(self) -> None:
         """Stop ticking."""
         self._stopped.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _run(self) -> None:
         start = monotonic()
