@@ -21,7 +21,7 @@ CELLS = {
     "%%puq_compare -m sandbox/chat -m sandbox/short\nHello": ("[a.error for a in _puq]", ["", ""]),
     "rows = [{'a': 1}, {'a': 2}]": ("len(rows)", 2),
     "%%puq_map rows\nHello {{a}}": ("len(_puq.failed)", 0),
-    "%%puq_grid -m sandbox/clever --repeat 2\nHello": ("len(_puq)", 2),
+    "%%puq_grid -m sandbox/clever --repeat 2\nHello": ("len(_puq.to_frame())", 2),
     "%puq_image -m sandbox/image a cat": ("len(_puq.images)", 1),
     "%puq_speak -m sandbox/tts hello": ("_puq.duration > 0", True),
     "%puq": ("1", 1),
