@@ -12,8 +12,10 @@ from functools import cache
 
 #: Characters of the shortest key that is looked for in other spellings: others would be found in any text.
 MIN_LENGTH = 12
-#: Characters at a text's end that count as the beginning of a key: fewer end too many texts.
-_MIN_PREFIX = 8
+#: Characters of the longest escape.
+_MAX_ESCAPE = 12
+# An escape that may not be complete yet.
+_ESCAPE_START = re.compile(rf"[\\&%][\\\w&#;%]{{0,{_MAX_ESCAPE}}}")
 
 
 class KeySpellings:
@@ -24,7 +26,7 @@ class KeySpellings:
     def __init__(self, key: str) -> None:
         if len(key) < MIN_LENGTH:
             self.redact: Callable[[str], str] = lambda text: text.replace(key, "…")
-            self.find_unfinished: Callable[[str], int] = len
+            self.find_unfinished: Callable[[str, int], int] = lambda text, _: len(text)
             return
         words = list(dict.fromkeys([key, *_encodings(key)]))
 
@@ -39,17 +41,36 @@ class KeySpellings:
                 text = text.replace(word, "…")
             return text
 
+        def _find(text: str, minimum: int) -> int:
+            tail = text[-_MAX_ESCAPE * len(key) :]
+            if not ("\\" in tail or "&" in tail or "%" in tail):
+                return min(_find_unfinished(text, word, minimum) for word in words)
+            return min(_find_unfinished_spelling(text, word, minimum) for word in words)
+
         self.redact = _redact
-        self.find_unfinished = lambda text: min(_find_unfinished(text, word) for word in words)
+        self.find_unfinished = _find
 
 
-def _find_unfinished(text: str, word: str) -> int:
+def _find_unfinished(text: str, word: str, minimum: int) -> int:
     """Return where the word's beginning stands at the text's end; the text's length if it does not."""
-    prefix = word[:_MIN_PREFIX]
+    prefix = word[:minimum]
     start = text.find(prefix, max(0, len(text) - len(word) + 1))
     while start >= 0 and not word.startswith(text[start:]):
         start = text.find(prefix, start + 1)
     return len(text) if start < 0 else start
+
+
+def _find_unfinished_spelling(text: str, word: str, minimum: int) -> int:
+    """Return the same as `_find_unfinished` for a beginning that may have escapes, and end within one."""
+    first = re.compile(f"(?={_spelling(word[0])}|{_ESCAPE_START.pattern}\\Z)")
+    for start in first.finditer(text, max(0, len(text) - _MAX_ESCAPE * len(word))):
+        position, count = start.start(), 0
+        while count < len(word) and (sign := _sign_pattern(word[count]).match(text, position)):
+            position, count = sign.end(), count + 1
+        is_open = position == len(text) or _ESCAPE_START.fullmatch(text, position)
+        if is_open and minimum - (position < len(text)) <= count < len(word):
+            return start.start()
+    return len(text)
 
 
 def _encodings(key: str) -> Iterator[str]:
@@ -62,6 +83,12 @@ def _encodings(key: str) -> Iterator[str]:
         yield text.translate({ord("+"): "-", ord("/"): "_"})
 
 
+@cache
+def _sign_pattern(sign: str) -> re.Pattern[str]:
+    return re.compile(_spelling(sign))
+
+
+@cache
 def _spelling(sign: str) -> str:
     """Return a pattern of one character: itself, or its escape in JSON, HTML or a URL, escaped again or not."""
     code = ord(sign)

@@ -22,6 +22,9 @@ _PLACEHOLDER = re.compile(
 )
 _WHERE_TO_GET_A_KEY = "Copy it again from the dashboard (Account Settings → API Tokens)."
 
+#: Characters of a key's beginning that are held back at a text's end: fewer end too many texts.
+_MIN_HELD_CHARS = 8
+
 
 class Secret:
     """An API key: only ``reveal()`` gives it; no repr, format, pickle or ``vars()`` does.
@@ -133,12 +136,14 @@ class SecretFilter:
     def __init__(self) -> None:
         #: What is held back; ``release`` it when nothing more comes for a moment.
         self.pending = ""
-        self._released = ""  # the beginning of a key that was returned already
+        self._released = (
+            ""  # the beginning of a key that was returned already, as it was short or there was a pause
+        )
 
     def feed(self, text: str) -> str:
         """Return the next part of the text, and what was held back before it, as far as it cannot be a key's."""
         text = self._released + self.pending + text
-        start = min((secret.spellings.find_unfinished(text) for secret in _long_secrets()), default=len(text))
+        start = _find_unfinished(text, _MIN_HELD_CHARS)
         if start == 0:
             self.pending = text[len(self._released) :]
             return ""
@@ -157,8 +162,15 @@ class SecretFilter:
 
     def _return_up_to(self, text: str, end: int) -> str:
         shown = redact_secrets(text[:end]).removeprefix(self._released)
-        self.pending, self._released = text[end:], ""
+        self.pending = text[end:]
+        self._released = "" if self.pending else text[_find_unfinished(text, 1) :]
         return shown
+
+
+def _find_unfinished(text: str, minimum: int) -> int:
+    return min(
+        (secret.spellings.find_unfinished(text, minimum) for secret in _long_secrets()), default=len(text)
+    )
 
 
 def redact_json(value: Any, redact: Callable[[str], str], keep: frozenset[str] = frozenset()) -> Any:
