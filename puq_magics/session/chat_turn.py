@@ -131,6 +131,7 @@ class TurnContext:
             interrupted=result.interrupted,
             truncated=result.is_cut_off,
             tool_messages=(*self.tool_messages, *result.tool_messages),
+            sources=result.sources,
         )
         if self.requested_system is not None and len(conversation.turns) == 1:
             conversation.system = self.requested_system
@@ -162,6 +163,7 @@ def _extend_turn(
         model=result.requested_model,
         usage=usage,
         continue_prompts=continue_prompts,
+        sources=result.sources,
         interrupted=result.interrupted,
         truncated=result.is_cut_off,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -430,13 +431,21 @@ CITATIONS = ["https://a.example/x_(1)", "javascript:alert(1)"]
 )
 @pytest.mark.parametrize("options", ["", "--no-stream"])
 def test_sources_are_listed(
-    use_responses: Any, shell: Any, fields: dict[str, Any], more: Any, titles: list[str], options: str
+    use_responses: Any,
+    shell: Any,
+    fields: dict[str, Any],
+    more: Any,
+    titles: list[str],
+    options: str,
+    tmp_path: Path,
 ) -> None:
     message = {"content": "a"} | fields
     streamed = event({"choices": [{"index": 0, "delta": message}]} | more) + event(delta("", "stop")) + DONE
     whole = {"choices": [{"message": message, "finish_reason": "stop"}]} | more
     use_responses(whole if options else streamed, kind="application/json" if options else "text/event-stream")
-    ran = shell.run(f"%puq_chat {options} -o r hi")
+    ran = shell.run(f"%puq_chat {options} --chat c -o r hi")
+    shell.run(f"%puq_chats c --export {tmp_path}/c.md")
+    assert ("*Sources:*" in (tmp_path / "c.md").read_text(encoding="utf-8")) == bool(titles)
     result = shell.names["r"]
     assert [source.title or source.url for source in result.sources] == titles
     bundle = result.bundle(Footer())

@@ -6,22 +6,26 @@ their running text is made harmless under any parser (``inline``).
 """
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from puq_magics.outputs.control_chars import ControlCharFilter, strip_control_chars
 from puq_magics.outputs.markdown.blocks import BlockParser
 from puq_magics.outputs.markdown.code import PUNCTUATION_ENTITIES
 from puq_magics.outputs.markdown.inline import BACKSLASH, DOLLAR, BlockEnd
+from puq_magics.outputs.markdown.links import safe_url
 
 __all__ = [
     "ControlCharFilter",
     "MarkdownFeed",
     "MarkdownSegment",
     "escape_inline",
+    "list_links",
     "sanitize_markdown",
     "strip_control_chars",
 ]
 
+_MAX_URL_CHARS = 2_000
 #: A sign that means nothing between two letters or digits, as in a model's or a file's name.
 _PUNCTUATION = re.compile(
     r"(?<![A-Za-z0-9])[!-/:-@\[-`{-~]|[!-+:-@\[-^`{-~]|[-_,./](?![A-Za-z0-9])|(?<=[wW]{3})\."
@@ -167,6 +171,19 @@ def sanitize_markdown(text: str) -> str:
     feed = MarkdownFeed(segment_size=None)
     feed.feed(text)
     return feed.finish().markdown
+
+
+def list_links(entries: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the lines of a numbered list of titles and URLs, which are untrusted, as safe Markdown."""
+    lines = []
+    for number, (title, url) in enumerate(entries, 1):
+        is_link = url.lower().startswith(("http://", "https://")) and len(url) < _MAX_URL_CHARS
+        target = safe_url(url.strip()) if is_link else None
+        words = escape_inline(title or url)
+        if target is None and title and url:
+            words += f" ({escape_inline(url)})"
+        lines.append(f"{number}. {words}" if target is None else f"{number}. [{words}]({target})")
+    return lines
 
 
 def escape_inline(text: str, limit: int = 200) -> str:

@@ -62,19 +62,9 @@ def _first_text(names: Sequence[str], places: Sequence[Mapping[str, Any]]) -> st
 
 def sources_to_markdown(sources: Sequence[Source]) -> str:
     """Return a folded, numbered list of the sources as safe Markdown; empty without any."""
-    from puq_magics.outputs.markdown.feed import escape_inline, fold
-    from puq_magics.outputs.markdown.links import safe_url
+    from puq_magics.outputs.markdown.feed import fold, list_links
 
-    lines = []
-    for number, source in enumerate(sources[:_MAX_SHOWN], 1):
-        is_link = (
-            source.url.lower().startswith(("http://", "https://")) and len(source.url) < _MAX_ADDRESS_CHARS
-        )
-        target = safe_url(source.url.strip()) if is_link else None
-        words = escape_inline(source.title or source.url)
-        if target is None and source.title and source.url:
-            words += f" ({escape_inline(source.url)})"
-        lines.append(f"{number}. {words}" if target is None else f"{number}. [{words}]({target})")
+    lines = list_links(sources[:_MAX_SHOWN])
     listed = "\n".join([*lines, *_rest(sources)])
     return fold(f"Sources ({len(sources):,})", listed) if sources else ""
 

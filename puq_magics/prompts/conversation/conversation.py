@@ -215,12 +215,14 @@ class Conversation:
         continue_prompts: Sequence[str] = (),
         system: str | None = None,
         tool_messages: Sequence[Message] = (),
+        sources: Sequence[tuple[str, str]] = (),
     ) -> tuple[str, ...]:
         """Store a turn at its position; return notes on the turns that it replaced.
 
         ``interrupted`` and ``truncated`` mark an answer that was stopped, or that ended at the token limit; ``at`` is
         the time of the answer, now by default. ``system`` is the system prompt that was sent, as for `preview`.
-        ``tool_messages`` are the tool calls before the answer and their results. An empty answer without any is not
+        ``tool_messages`` are the tool calls before the answer and their results, ``sources`` the title and URL of
+        each source that the model names. An empty answer without any is not
         stored, as no router accepts one in a message. Raises InputError.
         """
         key, content = validate_key(key), validate_content(content)
@@ -242,6 +244,7 @@ class Conversation:
             system=_validate_system(self.system if system is None else system) or "",
             truncated=truncated,
             tool_messages=tool_messages,
+            sources=tuple(sources),
         )
         position = self._insert_position(key)
         replaced = len(self._turns) - position
@@ -267,6 +270,7 @@ class Conversation:
         interrupted: bool = False,
         truncated: bool = False,
         continue_prompts: Sequence[str] = (),
+        sources: Sequence[tuple[str, str]] = (),
     ) -> tuple[str, ...]:
         """Replace the last answer by a longer version of it; ``usage`` is added to that of the turn.
 
@@ -279,7 +283,7 @@ class Conversation:
                 "the new answer does not start with the previous one.", hint="Give the whole answer."
             )
         usage = add_usage(last.usage, usage)
-        longer = last.with_answer(answer, model, usage, interrupted, truncated, continue_prompts)
+        longer = last.with_answer(answer, model, usage, interrupted, truncated, continue_prompts, sources)
         self._turns = (*self._turns[:-1], longer)
         return ()
 
@@ -292,6 +296,7 @@ class Conversation:
         interrupted: bool = False,
         truncated: bool = False,
         continue_prompts: Sequence[str] = (),
+        sources: Sequence[tuple[str, str]] = (),
     ) -> tuple[str, ...]:
         """Replace the last answer; return notes, which name the branch that keeps the previous one.
 
@@ -300,7 +305,7 @@ class Conversation:
         last = self._last_turn("replace")
         if not isinstance(answer, str) or not answer:
             raise InputError("the answer is not a string, or empty.", hint="Give the answer's text.")
-        other = last.with_answer(answer, model, usage, interrupted, truncated, continue_prompts)
+        other = last.with_answer(answer, model, usage, interrupted, truncated, continue_prompts, sources)
         reason = f"turn {len(self._turns)} replaced"
         branch = self._replace_turns((*self._turns[:-1], replace(other, at=datetime.now(UTC))), reason)
         return (f"{reason}; its earlier answer kept as branch {branch}",)

@@ -17,7 +17,7 @@ from puq_magics.core.errors import InputError
 from puq_magics.core.fences import make_fence
 from puq_magics.core.files import expand_path, save_bytes
 from puq_magics.core.thinking import split_thinking
-from puq_magics.outputs.markdown.feed import sanitize_markdown
+from puq_magics.outputs.markdown.feed import list_links, sanitize_markdown
 from puq_magics.prompts.conversation.storage import encode_json
 from puq_magics.prompts.conversation.turns import ConversationData, Turn, is_text_part
 
@@ -99,7 +99,9 @@ def _sections(conversation: ConversationData, *, embed: bool) -> Iterator[_Secti
         reasoning, answer = split_thinking(turn.answer)
         folded = [f"*Reasoning:*\n\n{blockquote(sanitize_markdown(reasoning))}"] if reasoning else []
         tools = [_format_tool_message(message) for message in turn.tool_messages]
-        parts = [_metadata_line(turn), *tools, *continue_sections, *folded, sanitize_markdown(answer)]
+        sources = ["*Sources:*", "\n".join(list_links(turn.sources))] if turn.sources else []
+        answered = [*continue_sections, *folded, sanitize_markdown(answer), *sources]
+        parts = [_metadata_line(turn), *tools, *answered]
         text = "\n\n".join(filter(None, parts))
         yield _Section(f"answer-{number}", f"Answer {number}", text)
     if conversation.system and conversation.system != system:

@@ -21,6 +21,8 @@ The format, version 1, is one object, in UTF-8::
        "system": "Be a pirate.",      the system prompt of this turn, "" for none; omitted if it is the one above
        "tools": [{"role": "assistant", "tool_calls": [{…}]}, {"role": "tool", …}],
                                       the tool calls before the answer and their results; omitted if there are none
+       "sources": [["Title", "https://…"]],
+                                      what the model names as its sources; omitted if there are none
        "at": "2026-01-31T12:00:00+00:00"
       }
      ],
@@ -139,6 +141,8 @@ def _turn_to_json(turn: Turn, system: str) -> dict[str, Any]:
         fields["continued"] = turn.continue_prompts
     if turn.tool_messages:
         fields["tools"] = turn.tool_messages
+    if turn.sources:
+        fields["sources"] = turn.sources
     if turn.system != system:
         fields["system"] = turn.system
     return fields
@@ -299,6 +303,13 @@ def _turn_from_json(fields: _Fields, system: str) -> Turn:
     continue_prompts = fields.get_optional("continued", list) or []
     if not all(isinstance(prompt, str) for prompt in continue_prompts):
         raise fields.error("a 'continued' that is not a list of strings")
+    sources = fields.get_optional("sources", list) or []
+    for source in sources:
+        match source:
+            case [str(), str()]:
+                pass
+            case _:
+                raise fields.error("a 'sources' that is not a list of titles and URLs")
     return Turn(
         _key_from_json(fields),
         validate_content(fields.values.get("content")),
@@ -311,6 +322,7 @@ def _turn_from_json(fields: _Fields, system: str) -> Turn:
         system=fields.get_optional("system", str, system) or "",
         truncated=fields.get_optional("cut", bool) or False,
         tool_messages=tool_messages,
+        sources=tuple((title, url) for title, url in sources),
     )
 
 

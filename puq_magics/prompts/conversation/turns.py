@@ -52,6 +52,8 @@ class Turn:
     truncated: bool = False
     #: The model's tool calls before the answer, and their results, as messages.
     tool_messages: tuple[Message, ...] = ()
+    #: The title and the URL of each source that the model names beside its text; either may be empty.
+    sources: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         question, answer = (repr(shorten(text, 60, placeholder="…")) for text in (self.question, self.answer))
@@ -101,8 +103,9 @@ class Turn:
         interrupted: bool,
         truncated: bool,
         continue_prompts: Sequence[str],
+        sources: Sequence[tuple[str, str]],
     ) -> Turn:
-        """Return a copy with another answer; ``continue_prompts`` are added to those of the turn."""
+        """Return a copy with another answer; ``continue_prompts`` and ``sources`` are added to those of the turn."""
         return replace(
             self,
             answer=answer,
@@ -111,6 +114,7 @@ class Turn:
             interrupted=interrupted,
             truncated=truncated,
             continue_prompts=(*self.continue_prompts, *continue_prompts),
+            sources=tuple(dict.fromkeys((*self.sources, *sources))),
         )
 
 

@@ -46,6 +46,23 @@ def test_tool_calls_and_their_results() -> None:
     assert text.index("weather(") < text.index("12\n") < text.index("It is 12")
 
 
+def test_sources_below_the_answer() -> None:
+    sources = [("*Oslo*", "https://example.org/a?b=c"), ("", "javascript:alert(1)"), ("Book](x)", "")]
+    chat = of("Where?", "In Norway [1].", sources=sources)
+    cell = to_notebook(chat)["cells"][-1]["source"]
+    text = to_markdown(chat)
+    for shown in (cell, text):
+        links = [token.attrs.get("href") for token in inline_tokens(shown) if token.type == "link_open"]
+        assert links == ["https://example.org/a?b=c"]
+        assert shown.index("Norway") < shown.index("*Sources:*")
+    assert "> 1. [" in text
+    assert "javascript" in text  # as words
+
+
+def inline_tokens(text: str) -> list[Any]:
+    return [child for token in MarkdownIt().parse(text) for child in token.children or []]
+
+
 def test_a_document() -> None:
     chat = Conversation("main", "Be brief.")
     chat.commit(

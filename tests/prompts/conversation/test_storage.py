@@ -53,6 +53,24 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "main.json"
 
 
+SOURCES = (("Oslo", "https://example.org/oslo"), ("", "https://example.org"), ("A book", ""))
+
+
+def test_sources_are_saved_and_added_to(path: Path) -> None:
+    chat = Conversation("main")
+    chat.commit("Oslo?", "In", sources=SOURCES[:2], interrupted=True, at=AT)
+    chat.extend_answer("In Norway", sources=SOURCES[1:])
+    chat.save(path)
+    assert chat.turns[0].sources == SOURCES
+    assert everything(Conversation.load(path)) == everything(chat)
+    for wrong in ("x", ["x"], [["x"]], [["x", 1]]):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["turns"][0]["sources"] = wrong
+        path.write_text(json.dumps(document), encoding="utf-8")
+        assert "'sources'" in refused(path)
+        chat.save(path, force=True)
+
+
 def test_what_is_loaded_is_what_was_saved(path: Path) -> None:
     chat = example()
     assert chat.save(path) == path
@@ -450,7 +468,7 @@ def test_further_fields_are_ignored(path: Path) -> None:
 
 
 def test_only_what_was_asked_and_answered_is_written(path: Path) -> None:
-    left_out = ("key", "execution", "continue_prompts", "system", "truncated", "tool_messages")
+    left_out = ("key", "execution", "continue_prompts", "system", "truncated", "tool_messages", "sources")
     fields = {field for field in Turn.__dataclass_fields__ if field not in left_out}
     example().save(path)
     document = json.loads(path.read_text(encoding="utf-8"))
