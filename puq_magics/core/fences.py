@@ -81,3 +81,10 @@ def ends_in_fence(text: str) -> bool:
 def make_fence(text: str) -> str:
     """Return a fence of backticks that nothing in the text can close."""
     return "`" * max(3, max(map(len, _BACKTICKS.findall(text)), default=2) + 1)
+
+
+def format_code_block(text: str, language: str = "") -> str:
+    """Return text as a code block whose fence is longer than any in the text."""
+    fence = make_fence(text)
+    end = "" if text.endswith("\n") else "\n"
+    return f"{fence}{language}\n{text}{end}{fence}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,10 @@ def plan_arms(
 
 
 def parse_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
-    """Parse ``NAME=a,b`` into values, read as JSON where they are. Raises InputError."""
+    """Parse ``NAME=a,b`` into values: numbers and truth values as in JSON, else texts. Raises InputError.
+
+    A value with a comma stands in double quotes, ``NAME="a, b",c``, or in a JSON list, ``NAME=["a, b", "c"]``.
+    """
     vary: dict[str, list[Any]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
@@ -83,23 +87,33 @@ def parse_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
             )
         if name in vary or name == MODEL:
             raise InputError(f"--vary {name} is there twice.", hint="Put all values into one --vary.")
-        vary[name] = _items(values) or [_value(part.strip()) for part in values.split(",") if part.strip()]
+        try:
+            vary[name] = _values(values.strip())
+        except (ValueError, RecursionError, csv.Error) as error:
+            raise InputError(
+                f"--vary {name}: the values cannot be read ({error}).",
+                hint=f'Quote those with commas or quotes: \'{name}="a, b",c\', or \'{name}=["a, b", "c"]\'',
+            ) from None
     return vary
 
 
-def _items(text: str) -> list[Any]:
-    """Return the items of a list in JSON, as a variable is filled in; empty for any other text."""
-    try:
-        items = json.loads(text)
-    except (ValueError, RecursionError):
-        return []
-    is_plain = isinstance(items, list) and all(isinstance(item, bool | int | float | str) for item in items)
-    return items if is_plain else []
+def _values(text: str) -> list[Any]:
+    """Return the values in a text: a list in JSON, as a variable is filled in, or parts between commas.
+
+    Raises ValueError and csv.Error.
+    """
+    if not text.startswith("["):
+        parts = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+        return [_value(part.strip()) for part in parts if part.strip()]
+    values = json.loads(text)
+    if not all(isinstance(value, str | bool | int | float) for value in values):
+        raise ValueError("a list holds texts and numbers alone")
+    return list(values)
 
 
 def _value(text: str) -> Any:
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=str)  # NaN is no number that a request can hold
     except (ValueError, RecursionError):
         return text
     return value if isinstance(value, bool | int | float) else text

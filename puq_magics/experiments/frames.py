@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,12 @@ from puq_magics.prompts.tables import UNNAMED, is_instance, is_missing, is_panda
 ACCEPTED = (
     "a pandas or polars DataFrame or Series, a list of dicts, or the path of a CSV, JSONL or Parquet file"
 )
+#: Texts of a CSV that are numbers, and no identifiers such as ``007``; longer ones would lose digits.
+_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d+([eE][+-]?\d{1,2})?)?")
+_MAX_FLOAT_CHARS = 16
+#: Texts that stand for no value in a column of numbers, where in a column of texts they are texts: NA is Namibia.
+_NO_NUMBER = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"})
+_MAX_CELL_CHARS = 1 << 30
 #: New columns by their names.
 Columns = Mapping[str, Sequence[Any]]
 
@@ -159,14 +168,54 @@ def _read_file(path: Path) -> Any:
 
 
 def _read_csv(path: Path) -> Any:
-    if find_spec("pandas") is not None:
-        import pandas as pd
+    with _large_cells(), path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        names = _unique(name or f"Unnamed: {n}" for n, name in enumerate(next(reader, [])))
+        rows = []
+        for row in filter(None, reader):
+            if len(row) > len(names):
+                raise ValueError(f"line {reader.line_num} has {len(row)} values for {len(names)} columns")
+            rows.append(row + [""] * (len(names) - len(row)))
+    return _make_table({name: _typed([row[n] for row in rows]) for n, name in enumerate(names)})
 
-        return pd.read_csv(path)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        _unique(reader.fieldnames or ())
-        return list(reader)
+
+@contextmanager
+def _large_cells() -> Iterator[None]:
+    """Let the csv module read large cells."""
+    before = csv.field_size_limit(_MAX_CELL_CHARS)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _typed(texts: Sequence[str]) -> Sequence[Any]:
+    """Return a column as numbers or truth values if all of its texts are plainly that; empty ones are None."""
+    values = [None if text in _NO_NUMBER else text for text in texts]
+    present = {value for value in values if value is not None}
+    if present and present <= {"True", "False"}:
+        return [None if value is None else value == "True" for value in values]
+    if present and all(map(_NUMBER.fullmatch, present)):
+        if not any("." in value for value in present):
+            return [None if value is None else int(value) for value in values]
+        if all(len(value) <= _MAX_FLOAT_CHARS for value in present):
+            return [None if value is None else float(value) for value in values]
+    return [text or None for text in texts]
+
+
+def _make_table(columns: Columns) -> Any:
+    """Return columns as a table of pandas where that is installed, else as a list of dicts."""
+    if find_spec("pandas") is None:
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    import pandas as pd
+
+    kinds = {name: _pandas_dtype(values) for name, values in columns.items()}
+    return pd.DataFrame(
+        {
+            name: list(values) if kinds[name] == "object" else pd.array(list(values), dtype=kinds[name])
+            for name, values in columns.items()
+        }
+    )
 
 
 def _read_jsonl(path: Path) -> Any:
@@ -174,11 +223,7 @@ def _read_jsonl(path: Path) -> Any:
         rows = [json.loads(line) for line in file if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("a line is not a JSON object")
-    if find_spec("pandas") is not None:
-        import pandas as pd
-
-        return pd.DataFrame(rows)
-    return rows
+    return _make_table({name: [row.get(name) for row in rows] for name in dict.fromkeys(chain(*rows))})
 
 
 def _read_parquet(path: Path) -> Any:

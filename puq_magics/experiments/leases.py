@@ -88,9 +88,17 @@ def _asker(lease: Lease) -> Asker:
                 max_retries=0,
                 allow_http=True,  # as far as it was allowed where the lease was made
             )
-            _askers.clear()
+            _forget_askers()
             _askers[config] = Asker(router, AdaptiveLimiter(_CEILING), lease.schema)
         return _askers[config]
+
+
+def _forget_askers() -> None:
+    """Close the connections for other runs; those of a parent process are not ours to close."""
+    for (pid, *_), asker in _askers.items():
+        if pid == os.getpid():
+            asker.router.close()
+    _askers.clear()
 
 
 def _find_key(lease: Lease) -> str | None:

@@ -343,7 +343,13 @@ class ChatInput:
             from puq_magics.prompts.attachments import attach
 
             limit = self.session.settings.max_attachment_chars
-            found = attach(self.args.attach, self.variables, limit=limit, image_limits=self._image_limits)
+            found = attach(
+                self.args.attach,
+                self.variables,
+                limit=limit,
+                image_limits=self._image_limits,
+                cells=self.session.cells,
+            )
             parts, notes = (*parts, *found.parts), (*notes, *found.notes)
         return ([{"type": "text", "text": filled.text}, *parts] if parts else filled.text), notes
 

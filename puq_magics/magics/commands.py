@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
     from puq_magics.outputs.results.chat import ChatResult
     from puq_magics.outputs.results.compare import CompareResult
+    from puq_magics.outputs.tables.audit import AuditReport
     from puq_magics.outputs.tables.conversations import ConversationTable, ConversationTranscript
     from puq_magics.outputs.tables.table import ModelTable
     from puq_magics.outputs.tables.usage_report import UsageReport
@@ -189,10 +190,11 @@ CHAT_COMMAND = CommandLine(
         "-a",
         "--attach",
         action="append",
-        metavar="PATH|NAME",
-        completes="path or variable",
+        metavar="PATH|NAME|cell:N",
+        completes="path or variable or cell",
         group="Prompt",
-        help="a file, or a variable with an image, a figure or text, to attach; may be repeated",
+        help="a file, a variable with an image, a figure, a table or text, or a cell with its outputs, to attach; "
+        "may be repeated",
     ),
     option(
         "-f",
@@ -491,6 +493,19 @@ USAGE_COMMAND = CommandLine(
     OUT,
     QUIET,
 )
+AUDIT_COMMAND = CommandLine(
+    option(
+        "--export",
+        metavar="FILE",
+        completes="path",
+        help="write what was asked and answered to name.md or name.ipynb",
+    ),
+    flag("--force", help="allow --export to replace a file"),
+    OUT,
+    QUIET,
+    argument="path",
+    operand="[NOTEBOOK]",
+)
 LOGIN_COMMAND = CommandLine(
     flag("--keyring", help="save the key in the system's keyring, for later sessions too")
 )
@@ -604,7 +619,9 @@ class PuqCommands(Magics):
         variables = {**self.session.namespace, **frame.f_globals}
         history: Any = self.session.shell.history_manager
         if history is not None and variables.get("In") is history.input_hist_parsed:
-            variables["In"] = history.input_hist_raw
+            from puq_magics.prompts.input_cells import InputCells
+
+            variables["In"] = InputCells(history.input_hist_raw)
         return visible_variables(frame, variables)
 
     def _fill(self, text: str, *, plain: bool = False) -> FilledText:
@@ -934,6 +951,29 @@ class PuqCommands(Magics):
         from puq_magics.magics.status import report_usage
 
         return report_usage(self.session, args)
+
+    @_magic(AUDIT_COMMAND)
+    def puq_audit(self, line: str) -> AuditReport | None:
+        """List the answers of a saved notebook: the model, what no longer matches its cell, and the cost.
+
+        For example:
+
+            %puq_audit
+
+            %puq_audit lesson.ipynb
+
+            %puq_audit lesson.ipynb --export handed_in.md
+
+        Without NOTEBOOK it is this one, as it was last saved. Each answer's output holds a record: the model that was
+        asked and the one that answered, parameters, hashes of the messages and of the cell, time and cost; no key and
+        no words of a prompt. An answer whose cell was edited afterwards is listed as such, and so is a cell that asks
+        and has no record, as after -q or -f text. The value has .edited, .cost and .to_frame().
+        """
+        hint = "%puq_audit takes one notebook; put a name with spaces in quotes."
+        args, name = AUDIT_COMMAND.parse_with_argument(line, hint, self._fill)
+        from puq_magics.magics.audit import audit
+
+        return audit(self.session, args, name)
 
     @_magic(LOGIN_COMMAND)
     def puq_login(self, line: str) -> None:

@@ -31,6 +31,7 @@ from puq_magics.magics.options import chat_params
 from puq_magics.magics.runs import RunInterrupted
 from puq_magics.magics.views import is_live
 from puq_magics.outputs.markdown.feed import sanitize_markdown, strip_control_chars
+from puq_magics.outputs.results.base import INTERRUPTED
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.compare import Answer, CompareResult, columns_bundle, status_body
 from puq_magics.outputs.views.notebook import FrameRateLimiter
@@ -140,6 +141,15 @@ class _Arm:
         finally:
             self.is_done = True
 
+    def give_up(self) -> None:
+        """Keep what has come; the thread, which still waits, can no longer change what is shown."""
+        shown, self.answer = self.answer, Answer(self.answer.name)
+        partial = self.call.result(INTERRUPTED)
+        if partial.has_content:
+            shown.result = partial
+        else:
+            shown.error = "interrupted before anything came"
+
 
 def compare(
     session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
@@ -160,7 +170,7 @@ def compare(
     view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
     interrupted = _run(session, arms, result, view, stop, over_budget=args.over_budget)
     session.store_result(result, args.out)
-    view.show_summary(result._repr_mimebundle_(), is_markdown=True)
+    view.show_summary(result._repr_mimebundle_(), is_markdown=True, metadata=result.display_metadata)
     session.mark_displayed(result, is_quiet=args.quiet)
     if interrupted:
         raise RunInterrupted("the comparison was interrupted; what each arm has is in _puq.")
@@ -195,7 +205,7 @@ def _run(
                 thread.join(max(0.0, end - monotonic()))
         for arm in arms:
             if not arm.is_done:
-                arm.answer.error = arm.answer.error or "interrupted before anything came"
+                arm.give_up()
         return True
     return False
 
@@ -290,7 +300,8 @@ def _record_vote(session: Session, ballot: _Ballot, choice: str) -> str:
     winner = TIE if choice == TIE else names[result.names.index(choice)]
     _votes(session).append(Vote(uuid4().hex, tuple(names), winner, blind=result.names_hidden))
     result.names_hidden = False
-    ballot.view.show_summary(result._repr_mimebundle_(), is_markdown=True)
+    bundle, metadata = result._repr_mimebundle_(), result.display_metadata
+    ballot.view.show_summary(bundle, is_markdown=True, metadata=metadata)
     return "a tie" if winner == TIE else winner
 
 

@@ -22,6 +22,7 @@ from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.outputs.tables.table import Column, Table
 from puq_magics.prompts.schema.schema import Schema
+from puq_magics.session.budget import CallInfo
 from puq_magics.session.session import Session
 
 _MAX_ROWS_SHOWN, _MAX_CHARS_SHOWN = 20, 160
@@ -131,7 +132,8 @@ def run_study(
         session.store_result(answers, args.out)
         return answers
 
-    return show_run(session, args, find_executor(session, args, variables), start, store)
+    info = CallInfo("grid", ", ".join(grid.models), content=prompt, params=grid.params)
+    return show_run(session, args, info, find_executor(session, args, variables), start, store)
 
 
 def summary_table(records: Sequence[Record], factors: Sequence[str]) -> tuple[list[str], list[list[str]]]:

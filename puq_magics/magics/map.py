@@ -22,6 +22,7 @@ from puq_magics.outputs.markdown.feed import escape_inline
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.prompts.schema.schema import Schema
+from puq_magics.session.budget import CallInfo
 from puq_magics.session.session import Session
 
 _MAX_ERRORS_SHOWN = 5
@@ -96,7 +97,7 @@ def map_frame(
         return None
     notes = [*source_note, *args.option_notes]
     remote = find_executor(session, args, variables)
-    return _MapRun(session, args, plan, folder, notes, remote).run(fresh=args.fresh)
+    return _MapRun(session, args, plan, prompt, folder, notes, remote).run(fresh=args.fresh)
 
 
 @dataclass
@@ -106,6 +107,7 @@ class _MapRun:
     session: Session
     args: argparse.Namespace
     plan: MapPlan
+    prompt: str
     folder: Path
     notes: Sequence[str]
     remote: tuple[Executor | None, GetKey | None]
@@ -126,7 +128,9 @@ class _MapRun:
                 on_interrupt=on_interrupt,
             )
 
-        return show_run(self.session, self.args, self.remote, start, self._store)
+        plan = self.plan
+        info = CallInfo("map", plan.model, content=self.prompt, params=chat_params(self.args, self.session))
+        return show_run(self.session, self.args, info, self.remote, start, self._store)
 
     def _store(self, result: MapResult) -> MapAnswers:
         """Store a result, whole or not."""

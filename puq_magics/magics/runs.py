@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from puq_magics.core.errors import APIError, InputError, OneLineInterrupt, PuqError
 from puq_magics.core.files import expand_path
@@ -24,19 +25,30 @@ from puq_magics.experiments.limiter import START
 from puq_magics.experiments.mapping import journal_folder
 from puq_magics.experiments.runner import OnEvent, RunProgress, RunSettings
 from puq_magics.magics.views import is_live
-from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.results.footer import Footer, format_credits
 from puq_magics.outputs.results.media_html import notebook_folder
+from puq_magics.outputs.results.provenance import METADATA_KEY
 from puq_magics.outputs.views.run import RunView
 from puq_magics.prompts.token_estimate import estimate_message_tokens
 from puq_magics.session.account import Account
 from puq_magics.session.budget import CallInfo, usage_or_estimate
-from puq_magics.session.calls import may_be_charged
+from puq_magics.session.calls import make_provenance, may_be_charged
 from puq_magics.session.ledger import LedgerEntry, outcome_of
 from puq_magics.session.session import Session
 
 R = TypeVar("R")
-A = TypeVar("A", bound=DisplayOnce)
+
+
+class RunAnswers(Protocol):
+    """Answers of a run, as its cell shows them."""
+
+    already_displayed: bool
+    progress: RunProgress
+
+    def _repr_mimebundle_(self) -> dict[str, str]: ...
+
+
+A = TypeVar("A", bound=RunAnswers)
 _BALANCE_INTERVAL = 5.0  # seconds between two looks at the balance while a budget is set
 
 
@@ -152,19 +164,22 @@ def journal_path(args: argparse.Namespace, prompt: str) -> Path:
 def show_run(
     session: Session,
     args: argparse.Namespace,
+    info: CallInfo,
     remote: tuple[Executor | None, GetKey | None],
     start: Callable[[RunSettings, OnEvent, Callable[[R], None]], tuple[R, PuqError | None]],
     finish: Callable[[R], A],
 ) -> A:
     """Run many calls, show how it goes and what came of it, and return that.
 
-    ``start`` makes the calls; its last argument gets the result so far at an interrupt. ``finish`` stores a result,
-    complete or not, and returns what the cell shows. Raises PuqError and RunInterrupted.
+    ``info`` says, for the output's metadata, what is asked of which models. ``start`` makes the calls; its last
+    argument gets the result so far at an interrupt. ``finish`` stores a result, complete or not, and returns what
+    the cell shows. Raises PuqError and RunInterrupted.
     """
     router, account = session.router(), session.account()
     account.model_list.fetch_in_background(balance=True)
     account.model_list.wait()  # the prices, by which each call is recorded
     meter = SessionMeter(session, account, router.address.host, over_budget=args.over_budget)
+    asked_at = datetime.now(UTC)
     view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
 
     def show_progress(progress: RunProgress) -> None:
@@ -173,7 +188,9 @@ def show_run(
 
     def show(result: R) -> A:
         answers = finish(result)
-        view.show_summary(answers._repr_mimebundle_())
+        provenance = make_provenance(session, info, info.model, answers.progress.cost, asked_at)
+        metadata = {METADATA_KEY: [provenance.to_json()]}
+        view.show_summary(answers._repr_mimebundle_(), metadata=metadata)
         session.mark_displayed(answers, is_quiet=args.quiet)
         return answers
 

@@ -88,7 +88,8 @@ def show_recorder(session: Session, args: argparse.Namespace) -> None:
             recorder.set_message(f"Interrupted. {where}".strip(), state="failed")
             return
         result.already_displayed = False  # no cell that displays it is running
-        recorder.show_result(result.bundle(result.footer.with_style(session.settings.footer)))
+        bundle = result.bundle(result.footer.with_style(session.settings.footer))
+        recorder.show_result(bundle, result.display_metadata)
         places = [f"{name}.text" for name in ("_puq", args.out) if name]
         if spec.save is not None:
             places.append(str(spec.save))

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from puq_magics.core import files
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.core.fences import make_fence
+from puq_magics.core.fences import format_code_block
 from puq_magics.core.text import one_line
 from puq_magics.prompts import markdown_tables, tables
+from puq_magics.prompts.cells import CellReader, attach_cells
 from puq_magics.prompts.image_resize import IMAGE_FORMATS, ImageLimits, is_image
 from puq_magics.prompts.images import ContentPart, ImageParts, to_image_parts
 
@@ -50,12 +51,14 @@ def attach(
     *,
     limit: int = MAX_TEXT_CHARS,
     image_limits: ImageLimits | None = None,
+    cells: CellReader | None = None,
 ) -> Attachments:
     """Read files, or variables where there is no file of the name; the same name is read once.
 
-    Texts are cut at ``limit`` characters. Raises InputError for anything that cannot be sent.
+    ``cell:5`` is a cell of ``cells``. Texts are cut at ``limit`` characters. Raises InputError for anything that
+    cannot be sent.
     """
-    reader = _AttachmentReader(limit, image_limits or ImageLimits())
+    reader = _AttachmentReader(limit, image_limits or ImageLimits(), cells)
     attached = [_attach_one(name, variables, reader) for name in dict.fromkeys(n.strip() for n in names)]
     notes = dict.fromkeys(note for each in attached for note in each.notes)
     return Attachments(tuple(part for each in attached for part in each.parts), tuple(notes))
@@ -73,6 +76,8 @@ def _attach_one(name: str, variables: Mapping[str, Any], reader: _AttachmentRead
         return Attachments(attached.parts, notes + attached.notes)
     if is_variable:
         return reader.attach_variable(name, variables[name])
+    if name.startswith("cell:"):
+        return reader.attach_cells(name)
     if files.path_exists(path):
         raise InputError(f"{files.quote_name(name)} is a folder.", hint="Attach its files one by one.")
     raise _not_found_error(name, path, variables)
@@ -96,6 +101,12 @@ class _AttachmentReader:
 
     limit: int
     limits: ImageLimits
+    cells: CellReader | None = None
+
+    def attach_cells(self, name: str) -> Attachments:
+        """Read cells that were run, with their outputs."""
+        parts, notes = attach_cells(name, self.cells, self.limit, self.limits)
+        return Attachments(tuple(parts), tuple(notes))
 
     def attach_file(self, path: Path) -> Attachments:
         """Read a file; only its name is sent, not its path."""
@@ -204,13 +215,6 @@ class _AttachmentReader:
             (_text_part(f"{label}\n\n{format_code_block(text, language)}"),),
             (f"{_printable_name(name)}: {cut}",) if cut else (),
         )
-
-
-def format_code_block(text: str, language: str = "") -> str:
-    """Return text as a code block whose fence is longer than any in the text."""
-    fence = make_fence(text)
-    end = "" if text.endswith("\n") else "\n"
-    return f"{fence}{language}\n{text}{end}{fence}"
 
 
 def _text_part(text: str) -> ContentPart:

@@ -26,6 +26,7 @@ from puq_magics.core.suggestions import did_you_mean
 from puq_magics.core.text import one_line
 from puq_magics.prompts import tables
 from puq_magics.prompts.filters import JINJA_FILTERS, PUQ_FILTERS
+from puq_magics.prompts.input_cells import InputCells
 from puq_magics.prompts.values import CALL_HINT, ValueRenderer, check_not_function
 
 _Node = TypeVar("_Node", bound=nodes.Node)
@@ -147,6 +148,11 @@ class ExpressionEvaluator:
                 f"{_quote_source(source)}: function calls are not allowed in {{{{ }}}}.",
                 hint=f"{CALL_HINT} {RAW_HINT}",
             )
+        for node in _find_nodes(root, nodes.Getitem):
+            is_range = isinstance(node.arg, nodes.Slice)
+            if is_range and isinstance(node.node, nodes.Name) and node.node.name == "Out":
+                hint = "Name one value, {{Out[3]}}; -a cell:3-7 attaches cells with their outputs."
+                raise InputError(f"{_quote_source(source)}: Out has no ranges.", hint=hint)
         return CompiledExpression(source, names, compiled)
 
     def _check_filters_and_tests(self, source: str, root: nodes.Node) -> None:
@@ -222,6 +228,9 @@ class ExpressionEvaluator:
         message = f"{_quote_source(source)}: a value of type {kind} has no {_short_repr(name)} here."
         if isinstance(name, int) and parent is self.namespace.get("Out"):
             message = f"{_quote_source(source)}: cell {name} has no output value."
+        elif isinstance(name, int) and isinstance(parent, InputCells):
+            message = f"{_quote_source(source)}: there is no cell {name}."
+            return MissingVariableError(message, hint=f"The last one is In[{len(parent) - 1}].")
         return MissingVariableError(message, hint=f"{_suggest(parent, name)} {RAW_HINT}".strip())
 
 

@@ -22,6 +22,7 @@ from puq_magics.core.errors import InputError
 from puq_magics.core.text import pluralize
 from puq_magics.prompts import markdown_tables, tables, truncation
 from puq_magics.prompts.image_resize import ImageLimits
+from puq_magics.prompts.input_cells import InputCells
 from puq_magics.prompts.markdown_tables import RenderLimits
 
 #: Limits of a table, unless `head` or `full` sets others.
@@ -82,6 +83,8 @@ class ValueRenderer:
             return value
         if self._plain:
             _check_plain(value)
+        if isinstance(value, InputCells):
+            return RenderedBlock(self._truncate(str(value)))
         own = _native_text(value)
         if own is not None:
             return self._truncate(own)

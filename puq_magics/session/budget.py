@@ -8,8 +8,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
+from typing import Any
 
 from puq_magics.api.types import Model, Usage
 from puq_magics.core.errors import BudgetError
@@ -45,6 +46,10 @@ class CallInfo:
     megapixels: float = DEFAULT_MEGAPIXELS
     #: Return the seconds of audio to transcribe, None if unknown; called when needed: it may read a file.
     read_audio_seconds: Callable[[], float | None] | None = None
+    #: What is sent, for a hash of it: messages, a text, or a function that opens a file.
+    content: object = field(default=None, compare=False, repr=False)
+    #: Parameters of the request.
+    params: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from hashlib import file_digest
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -21,6 +23,7 @@ from puq_magics.core.errors import (
 )
 from puq_magics.core.text import one_line, wrap_for_terminal
 from puq_magics.outputs.results.base import INTERRUPTED, Result
+from puq_magics.outputs.results.provenance import Provenance, describe_params, hash_cell, hash_content
 from puq_magics.session.budget import CallInfo
 from puq_magics.session.session import Session
 
@@ -139,6 +142,7 @@ def _run(
         reservation.enter_context(account.reserve(call.info, over_budget=over_budget))
         session.admit(call.info)
 
+    asked_at = datetime.now(UTC)
     started_at, problem = _reserve_and_run(router, account, call, cast(V, guarded_view), _reserve)
     is_interrupted = isinstance(problem, KeyboardInterrupt)
     result = call.result(_status(problem))
@@ -157,7 +161,9 @@ def _run(
     finally:
         try:
             if started_at is not None:
-                is_interrupted |= _record(session, account, router.address.host, call, result, problem)
+                is_interrupted |= _record(
+                    session, account, router.address.host, call, result, problem, asked_at
+                )
         finally:
             result.add_up()
             _show(session, guarded_view, result if is_shown else None)
@@ -224,10 +230,12 @@ def _record(
     call: Call[R, V],
     result: R,
     problem: APIError | KeyboardInterrupt | None,
+    asked_at: datetime,
 ) -> bool:
-    """Record the cost, and the call in the ledger; return whether the user interrupted this."""
+    """Record the cost, the provenance, and the call in the ledger; return whether the user interrupted this."""
     try:
         _record_cost(account, call, result, problem)
+        result.provenance = make_provenance(session, call.info, result.model, result.cost, asked_at)
     except KeyboardInterrupt:
         return True
     finally:
@@ -285,6 +293,31 @@ def _record_in_ledger(
             cost=result.cost,
             outcome=outcome_of(problem),
         )
+    )
+
+
+def make_provenance(
+    session: Session, info: CallInfo, model: str, cost: float | None, at: datetime
+) -> Provenance:
+    """Return how an answer of the running cell came about, for the metadata of its output."""
+    content = info.content
+    if callable(content):
+        try:
+            with content() as file:
+                messages_hash = file_digest(file, "sha256").hexdigest()
+        except (OSError, ValueError):  # it has gone since
+            messages_hash = ""
+    else:
+        messages_hash = hash_content(content)
+    return Provenance(
+        kind=info.kind,
+        requested_model=info.model,
+        model=model,
+        params=describe_params(info.params),
+        messages_hash=messages_hash,
+        at=at,
+        cost=cost,
+        cell_hash=hash_cell(session.conversations.cell_source),
     )
 
 

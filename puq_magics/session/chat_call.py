@@ -74,6 +74,8 @@ class ChatCall:
             estimate_message_tokens(self.spec.messages) + estimate_tokens(params.get("tools") or ""),
             max_tokens=token_limit(params),
             count=number if isinstance(number, int) and number > 0 else 1,
+            content=self.spec.messages,
+            params=params,
         )
 
     def request(self, router: Router) -> Request:

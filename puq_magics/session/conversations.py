@@ -55,6 +55,11 @@ class CellTracker:
         return self._name
 
     @property
+    def source(self) -> str:
+        """The running cell's text as the kernel got it; empty outside of cells, and in a terminal."""
+        return str(_parent(self._shell).get("content", {}).get("code") or "")
+
+    @property
     def ends_with_magic(self) -> bool:
         """True if the running cell's value is that of a magic in its last line, or if that is unknown."""
         code = getattr(self._running, "raw_cell", None)
@@ -210,6 +215,11 @@ class Conversations:
     def cell_number(self) -> int | None:
         """Return n of the running cell's ``In[n]``; None if it has none."""
         return self._cells.number
+
+    @property
+    def cell_source(self) -> str:
+        """Return the text of the running cell as a front end sent it; empty outside of cells, and in a terminal."""
+        return self._cells.source
 
     def __iter__(self) -> Iterator[Conversation]:
         return iter(list(self._named.values()))

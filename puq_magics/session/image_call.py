@@ -73,6 +73,8 @@ class ImageCall:
             estimate_tokens(spec.prompt),
             count=spec.count,
             megapixels=_megapixels(spec.params.get("size")),
+            content=spec.prompt,
+            params=spec.params,
         )
 
     def request(self, router: Router) -> Request:

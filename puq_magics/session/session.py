@@ -13,6 +13,7 @@ from traitlets import TraitError
 from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
 from puq_magics.core.errors import APIError, ConfigurationError, MissingKeyError, PuqError
 from puq_magics.core.fork import after_fork
+from puq_magics.session.cell_history import CellHistory
 from puq_magics.session.conversations import Conversations
 from puq_magics.session.credentials import Credential, Credentials
 from puq_magics.session.sandbox import SandboxManager
@@ -75,6 +76,7 @@ class Session:
         self.credentials = Credentials(self.effective)
         self.conversations = Conversations.for_shell(shell)
         self.next_cell = NextCell(shell, self.conversations)
+        self.cells = CellHistory(shell, self.conversations)
         self.sandbox_manager = SandboxManager(self.credentials)
         #: Functions all of whose calls the user allowed, each with the number of the execution.
         self.approved_tools: set[tuple[int, str]] = set()
@@ -325,6 +327,7 @@ class Session:
     def close(self) -> None:
         """Close the connections and stop the sandbox."""
         self.shell.events.unregister("post_run_cell", self._after_cell)
+        self.cells.close()
         self.conversations.close()
         self._close_router()
         self._close_ledger()

@@ -177,6 +177,8 @@ class SpeechCall:
             estimate_tokens(spec.text),
             count=len(self._chunks),
             characters=len(spec.text),
+            content=spec.text,
+            params=spec.params,
         )
 
     def request(self, router: Router) -> Request:

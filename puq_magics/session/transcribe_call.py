@@ -71,7 +71,14 @@ class TranscribeCall:
     @property
     def info(self) -> CallInfo:
         """Facts for the budget and the ledger."""
-        return CallInfo("transcription", self._spec.model, read_audio_seconds=self._audio_seconds)
+        spec = self._spec
+        return CallInfo(
+            "transcription",
+            spec.model,
+            read_audio_seconds=self._audio_seconds,
+            content=spec.source.upload.open,
+            params=spec.params,
+        )
 
     def request(self, router: Router) -> Request:
         """Return the request that ``run`` sends."""

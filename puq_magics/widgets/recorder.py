@@ -100,10 +100,10 @@ class Recorder(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         self._microphone.kernel_message = {"state": self.state, "words": text}
         self._message_label.value = text
 
-    def show_result(self, bundle: Mapping[str, Any]) -> None:
-        """Show a MIME bundle below the recorder, in place of the one before."""
+    def show_result(self, bundle: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
+        """Show a MIME bundle below the recorder, in place of the one before; ``metadata`` is saved with it."""
         self._result = bundle
-        update_display(dict(bundle), raw=True, display_id=self._result_id)
+        update_display(dict(bundle), raw=True, display_id=self._result_id, metadata=metadata)
 
     def _set_state(self, state: str, words: str) -> None:
         self.state, self.message = state, words

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from puq_magics import PuqError
+from puq_magics import PuqError, Router
+from puq_magics.experiments import leases
 from puq_magics.experiments.journal import read_outcomes
 
 pytestmark = pytest.mark.slow
@@ -58,3 +59,12 @@ def test_a_run_whose_workers_die_stops_and_goes_on(replies: Any, ask_rows: Any, 
         result = ask_rows(server, ROWS, executor=pool, workers=8)
     assert result.failed == []
     assert [text for text in received if text.upper() in finished and received[text] > before[text]] == []
+
+
+def test_a_process_closes_the_connections_of_the_run_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Router] = []
+    monkeypatch.setattr(Router, "close", lambda router: closed.append(router))
+    monkeypatch.setattr(leases, "_askers", {})
+    first, second = (leases._asker(leases.Lease((), "http://127.0.0.1:9", timeout=n)) for n in (1, 2))
+    assert closed == [first.router]
+    assert list(leases._askers.values()) == [second]

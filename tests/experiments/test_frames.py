@@ -51,6 +51,48 @@ def test_files(tmp_path: Path, name: str) -> None:
     assert dict(frame.columns) == {"text": ["x", "y"], "n": [1, 2]}
 
 
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["007", "12"], ["007", "12"]),
+        (["7", "NA"], [7, None]),
+        (["Namibia", "NA"], ["Namibia", "NA"]),
+        (["1.50", "2"], [1.5, 2.0]),
+        (["1.5", "123456789012345678"], ["1.5", "123456789012345678"]),
+        (["1234567890123456789012", "1"], ["1234567890123456789012", "1"]),
+        (["+49", "1e5"], ["+49", "1e5"]),
+        (["True", ""], [True, None]),
+        (["yes", ""], ["yes", None]),
+    ],
+)
+@pytest.mark.parametrize("has_pandas", [True, False])
+def test_a_csv_is_read_faithfully(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: list[str], values: list[Any], has_pandas: bool
+) -> None:
+    if not has_pandas:
+        monkeypatch.setattr("puq_magics.experiments.frames.find_spec", lambda _: None)
+    (tmp_path / "t.csv").write_text("id,long\n" + "".join(f"{text},{'x' * 200_000}\n" for text in texts))
+    read = read_frame(tmp_path / "t.csv").columns
+    assert [None if pd.isna(value) else value for value in read["id"]] == values
+    assert len(read["long"][0]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,a\n1,2\n", "two columns named 'a'"),
+        ("a,b\n1,2,3\n", "line 2 has 3 values for 2 columns"),
+        ('a,b\n"x,2\n', "unexpected end of data"),
+        ("a,b\n", "has no rows"),
+        ("", "has no rows"),
+    ],
+)
+def test_what_a_csv_does_wrong_is_said(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_frame(tmp_path / "t.csv")
+
+
 def test_polars() -> None:
     pl = pytest.importorskip("polars")
     frame = read_frame(pl.DataFrame({"text": ["x", "y"]}))

@@ -170,6 +170,11 @@ def test_what_a_table_lacks_is_said(router: Any, tmp_path: Path, method: str) ->
 
 def test_values_of_vary() -> None:
     assert parse_vary(["t=0,1.5,true,x y", "style=a"]) == {"t": [0, 1.5, True, "x y"], "style": ["a"]}
-    for bad in (["novalue"], ["a b=1"], ["x=1", "x=2"], ["model=a"]):
+    assert parse_vary(['t="a, b",c,7', 's=["x, y", "7", 7]', "n=NaN,Infinity,007"]) == {
+        "t": ["a, b", "c", 7],
+        "s": ["x, y", "7", 7],
+        "n": ["NaN", "Infinity", "007"],
+    }
+    for bad in (["novalue"], ["a b=1"], ["x=1", "x=2"], ["model=a"], ['x="a,b'], ["x=[1"], ["x=[null]"]):
         with pytest.raises(InputError):
             parse_vary(bad)

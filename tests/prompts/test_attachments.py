@@ -18,8 +18,9 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from puq_magics.core.errors import InputError
+from puq_magics.core.fences import format_code_block
 from puq_magics.outputs.results import ChatResult, ImageResult, SpeechResult, TranscriptResult
-from puq_magics.prompts.attachments import Attachments, attach, format_code_block
+from puq_magics.prompts.attachments import Attachments, attach
 from puq_magics.prompts.image_resize import ImageLimits
 from puq_magics.prompts.images import image_part
 

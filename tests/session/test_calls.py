@@ -342,7 +342,7 @@ def test_stopping_the_sandbox_under_an_answer(fresh_kernel: Any) -> None:
         + "from puq_magics.outputs.views.notebook import UpdatableDisplay\npaint = UpdatableDisplay.update\n"
     )
     code = (
-        "def noted(self, bundle):\n    paint(self, bundle)\n    seen.set()\nUpdatableDisplay.update = noted\n"
+        "def noted(self, *args):\n    paint(self, *args)\n    seen.set()\nUpdatableDisplay.update = noted\n"
     )
     cell = fresh_kernel.run(
         code

@@ -17,6 +17,7 @@ from traitlets import Bool
 from puq_magics.api.types import Model
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.files import expand_path
+from puq_magics.core.text import one_line
 from puq_magics.core.threads import start_daemon
 from puq_magics.magics.completion.cursor import quote_word, split_quote
 from puq_magics.session.session import Session
@@ -70,6 +71,7 @@ _SCHEMA_TYPES = {
 _BEFORE_TYPE = re.compile(r"(?:.*[\w$?:]\s+\[?|.*[|\[])(?=\w*$)", re.DOTALL)
 _MODEL_SETTINGS = {model_setting(kind): kind for kind in MODEL_KINDS if model_setting(kind)}
 _MAX_MODELS = 500  # IPython passes on no more completions
+_MAX_CELLS = 10
 _SHELL_LISTS = ("In", "Out")
 _NON_DATA_TYPES = (ModuleType, FunctionType, BuiltinFunctionType, type)
 
@@ -122,6 +124,7 @@ class Candidates:
             "schema": self._schemas,
             "chat": self._chats,
             "branch": self._branches,
+            "cell": self._cells,
         }
 
     def items(self, value_kind: str, fragment: str, after: str = "") -> list[CompletionItem]:
@@ -250,6 +253,12 @@ class Candidates:
         for conversation in self._session.conversations:
             for branch in reversed(conversation.branches):
                 yield CompletionItem(branch.name, "branch", branch.reason)
+
+    def _cells(self) -> Iterator[CompletionItem]:
+        """Yield the latest cells before this one, the last one first."""
+        cells = self._session.cells
+        for number in reversed(cells.numbers[-_MAX_CELLS:]):
+            yield CompletionItem(f"cell:{number}", "cell", one_line(cells.source(number), 60))
 
     # Variables -------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from IPython.display import display
 
 from puq_magics.api.types import Usage
 from puq_magics.outputs.results.footer import Footer
+from puq_magics.outputs.results.provenance import METADATA_KEY, Provenance
 
 if TYPE_CHECKING:
     from puq_magics.core.media_types import MediaType
@@ -31,6 +32,11 @@ class DisplayOnce:
     #: JavaScript for what is shown, as an output of its own; front ends run it where they trust the notebook.
     script: ClassVar[str] = ""
 
+    @property
+    def display_metadata(self) -> dict[str, Any]:
+        """Metadata of the output that shows it, as it is saved in a notebook."""
+        return {}
+
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         raise NotImplementedError
 
@@ -41,7 +47,7 @@ class DisplayOnce:
             return
         bundle = self._repr_mimebundle_()
         try:
-            display(bundle, raw=True)
+            display(bundle, raw=True, metadata=self.display_metadata)
         except UnicodeEncodeError:  # of a terminal with another encoding
             from puq_magics.outputs.views.stdout import Stdout
 
@@ -98,10 +104,17 @@ class Result(DisplayOnce):
     notes: Sequence[str] = field(default=())
     #: The router's JSON.
     raw: Mapping[str, Any] = field(default_factory=dict)
+    #: How it came about: models, parameters, a hash of what was sent, when and for how much.
+    provenance: Provenance | None = field(default=None, compare=False)
     #: Whether the cell that is running has shown it, so that its value is not shown a second time.
     already_displayed: bool = field(default=False, init=False, compare=False)
     #: True if the footer says that the cost is not known, where one could be expected.
     tells_unknown_cost: bool = field(default=False, init=False, compare=False)
+
+    @property
+    def display_metadata(self) -> dict[str, Any]:
+        """Implement `DisplayOnce`: the provenance."""
+        return {} if self.provenance is None else {METADATA_KEY: [self.provenance.to_json()]}
 
     @property
     def interrupted(self) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown.feed import escape_inline
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.footer import Footer
+from puq_magics.outputs.results.provenance import METADATA_KEY
 
 _COLUMNS = '<div style="display: flex; flex-wrap: wrap; gap: 0 1.5em; align-items: flex-start">'
 _COLUMN = '<div style="flex: 1 1 17em; min-width: 0; overflow-x: auto; border-top: 1px solid #8888">'
@@ -57,6 +59,13 @@ class CompareResult(DisplayOnce):
         if self.names_hidden:
             return [chr(ord("A") + number) for number in range(len(self.answers))]
         return [answer.name for answer in self.answers]
+
+    @property
+    def display_metadata(self) -> dict[str, Any]:
+        """Implement `DisplayOnce`: the provenance of each answer, once the names are shown."""
+        results = [] if self.names_hidden else [each.result for each in self.answers if each.result]
+        records = [record for each in results for record in each.display_metadata.get(METADATA_KEY, ())]
+        return {METADATA_KEY: records} if records else {}
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return columns_bundle(

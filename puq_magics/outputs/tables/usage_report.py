@@ -105,7 +105,7 @@ def _format_first_token(value: float | None) -> str:
     return "" if value is None else f"{value:,.2f}"
 
 
-def _format_cost(value: float | None) -> str:
+def format_cost(value: float | None) -> str:
     """Two significant digits, as it is an estimate."""
     if value is None:
         return "unknown"
@@ -123,7 +123,7 @@ def _number_column(title: str, form: Callable[[Any], str], spare_rank: int = 0) 
 
 #: By the field; those in which all is empty are left out, but for the first two. Narrow terminals lose the last ones.
 _COLUMNS: dict[str, Column] = {
-    "estimated_cost": _number_column("estimated cost", _format_cost),
+    "estimated_cost": _number_column("estimated cost", format_cost),
     "calls": _number_column("calls", format_number),
     "failures": _number_column("failures", _format_count),
     "prompt_tokens": _number_column("prompt tokens", _format_count, 2),
@@ -242,7 +242,7 @@ class UsageReport(DisplayOnce, Sequence[UsageRow]):
 
     def __repr__(self) -> str:
         total = self.total
-        amount = _format_cost(total.estimated_cost)
+        amount = format_cost(total.estimated_cost)
         about = "" if amount.startswith("<") else "about "
         cost = "" if total.estimated_cost is None else f", {about}{amount} credits"
         tokens = total.prompt_tokens + total.completion_tokens

@@ -194,7 +194,7 @@ class NotebookMediaView(_StatusView):
             self._status.closed = True
             if self._autoplay and self._live and isinstance(result, SpeechResult):
                 bundle = self._start_playback(bundle)
-            self._display.update(bundle)
+            self._display.update(bundle, result.display_metadata)
 
     def abandon(self) -> None:
         """Implement `MediaView`."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from threading import Lock
 from time import monotonic, sleep
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from IPython.display import DisplayHandle, display
 
@@ -91,22 +91,23 @@ class UpdatableDisplay:
     def __init__(self) -> None:
         self._handle: DisplayHandle | None = None
         self._last_bundle: MimeBundle = {}
+        self._last_metadata: Mapping[str, Any] | None = None
 
     @property
     def is_empty(self) -> bool:
         """True if nothing was shown yet."""
         return self._handle is None
 
-    def update(self, bundle: MimeBundle) -> None:
-        """Show this in place of what it shows now."""
-        if bundle == self._last_bundle:
+    def update(self, bundle: MimeBundle, metadata: Mapping[str, Any] | None = None) -> None:
+        """Show this in place of what it shows now; ``metadata`` is saved with it."""
+        if (bundle, metadata) == (self._last_bundle, self._last_metadata):
             return
         if self._handle is None:
             with defer_interrupts():  # shown, but with its handle lost, it would be shown a second time
-                self._handle = display(bundle, raw=True, display_id=True)
+                self._handle = display(bundle, raw=True, display_id=True, metadata=metadata)
         else:
-            self._handle.update(bundle, raw=True)
-        self._last_bundle = bundle
+            self._handle.update(bundle, raw=True, metadata=metadata)
+        self._last_bundle, self._last_metadata = bundle, metadata
 
 
 class NotebookView:
@@ -239,7 +240,7 @@ class NotebookView:
         if not result.is_intermediate:
             footer = result.footer.with_style(self._footer)
             markdown, plain = footer.append_to_markdown(markdown), footer.append_to_text(plain)
-        self._publish(markdown, plain)
+        self._publish(markdown, plain, result.display_metadata)
 
     def abandon(self) -> None:
         """Implement `ChatView`."""
@@ -278,14 +279,14 @@ class NotebookView:
         self._needs_repaint = False
         self._next_frame_at = monotonic() + self._rate_limiter.interval(markdown, size)
 
-    def _publish(self, markdown: str, text: str) -> int:
+    def _publish(self, markdown: str, text: str, metadata: Mapping[str, Any] | None = None) -> int:
         """Paint it; give its size on the wire."""
         size = (
             len(markdown.encode()) + len(text.encode()) + 700
         )  # and a message's frame: close enough for a limit
         if wait := self._rate_limiter.reserve_bytes(size):
             sleep(wait)
-        self._display.update({"text/markdown": markdown, "text/plain": text})
+        self._display.update({"text/markdown": markdown, "text/plain": text}, metadata)
         return size
 
     def _show_status(self, words: str) -> None:
@@ -337,4 +338,5 @@ class BufferedNotebookView(NotebookView):
         if result.is_intermediate:
             super().show_result(result)
         else:
-            self._display.update(result.bundle(result.footer.with_style(self._footer)))
+            bundle = result.bundle(result.footer.with_style(self._footer))
+            self._display.update(bundle, result.display_metadata)

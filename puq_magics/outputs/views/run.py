@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from IPython.display import display
 
 from puq_magics.core.text import wrap_for_terminal
@@ -52,8 +55,14 @@ class RunView:
             self._has_line = True
             self._write(f"{ERASE_LINE}… {strip_control_chars(text)}")
 
-    def show_summary(self, bundle: dict[str, str], *, is_markdown: bool = False) -> None:
-        """Show the end of the run for good; ``is_markdown`` if its plain text is."""
+    def show_summary(
+        self,
+        bundle: dict[str, str],
+        *,
+        is_markdown: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Show the end of the run for good; ``is_markdown`` if its plain text is, ``metadata`` is saved with it."""
         if self._is_quiet:
             return
         if not self._in_notebook:
@@ -61,9 +70,9 @@ class RunView:
             text = format_for_terminal(plain) if is_markdown else "\n".join(wrap_for_terminal([plain]))
             self._write(f"{ERASE_LINE if self._has_line else ''}{text}\n")
         elif self._live:
-            self._display.update(bundle)
+            self._display.update(bundle, metadata)
         else:
-            display(bundle, raw=True)
+            display(bundle, raw=True, metadata=metadata)
 
     def _write(self, text: str) -> None:
         out = Stdout()

@@ -459,6 +459,18 @@ def test_variables_for_a_result(tab: TabCompleter) -> None:
     assert tab("%puq_chat -o answ¦") == ["answer"]
 
 
+def test_what_can_be_attached(tab: TabCompleter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "chart.png").touch()
+    (tmp_path / "charts").mkdir()
+    monkeypatch.chdir(tmp_path)
+    tab.shell.run("chart_title = 'kites'")
+    tab.shell.run("# the last\n1 + 1")
+    last = len(tab.shell.names["In"]) - 1
+    assert tab("%puq_chat -a char¦") == ["charts/", "chart.png", "chart_title"]
+    assert tab("%puq_chat -a cell:¦")[:2] == [f"cell:{last}", f"cell:{last - 1}"]
+    assert _candidates(tab).items("cell", "")[0].description == "# the last 1 + 1"
+
+
 def test_paths(tab: TabCompleter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my talk.mp3").touch()
     (tmp_path / "my talks").mkdir()

@@ -1,0 +1,103 @@
+"""Audit a saved notebook: list its answers, and export what was asked and answered."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from puq_magics.core.text import one_line
+from puq_magics.magics.views import show_value
+from puq_magics.outputs.results.provenance import Provenance
+from puq_magics.outputs.tables.audit import EDITED, MATCHES, NOT_RUN, UNRECORDED, AuditReport, AuditRow
+from puq_magics.prompts.conversation.export import export
+from puq_magics.prompts.conversation.turns import Branch, Turn
+from puq_magics.session.notebook_file import SavedAnswer, SavedCell, find_notebook, read_cells
+from puq_magics.session.session import Session
+
+#: What the time of an answer is where a record has none.
+_NO_TIME = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """A cell with an answer; without one, a cell that asks and has no record."""
+
+    cell: SavedCell
+    state: str
+    answer: SavedAnswer | None = None
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """Record of the answer."""
+        return None if self.answer is None else self.answer.provenance
+
+
+def audit(session: Session, args: argparse.Namespace, name: str) -> AuditReport:
+    """List the answers of a notebook, this one if ``name`` is empty, and export them. Raises InputError."""
+    path = find_notebook(name)
+    exchanges = list(_exchanges(read_cells(path)))
+    notes = [] if name else [f"As saved at {datetime.fromtimestamp(path.stat().st_mtime):%H:%M:%S}."]
+    if args.export is not None:
+        saved = export(_Handout(path.name, exchanges), args.export, args.force)
+        notes.append(f"What was asked and answered is written to {saved}.")
+    rows = [AuditRow(each.cell.place, each.cell.number, each.state, each.provenance) for each in exchanges]
+    return show_value(session, AuditReport(one_line(path.name, 80), rows, notes), args, is_result=False)
+
+
+def _exchanges(cells: Sequence[SavedCell]) -> Iterator[_Exchange]:
+    """Yield the answers of each cell; one that is shown in several cells counts once, where it was asked for."""
+    places = {cell.hash: cell.place for cell in cells}
+    shown = {
+        repr(answer.provenance)
+        for cell in cells
+        for answer in cell.answers
+        if answer.provenance.cell_hash == cell.hash
+    }
+    for cell in cells:
+        for answer in cell.answers:
+            record = answer.provenance
+            is_own = record.cell_hash == cell.hash
+            if not is_own and repr(record) in shown:
+                continue
+            shown.add(repr(record))
+            if is_own:
+                state = MATCHES
+            elif not record.cell_hash:
+                state = "no cell known"
+            else:
+                place = places.get(record.cell_hash)
+                state = EDITED if place is None else f"asked in cell {place}"
+            yield _Exchange(cell, state, answer)
+        if cell.asks and not cell.answers:
+            yield _Exchange(cell, NOT_RUN if cell.number is None else UNRECORDED)
+
+
+@dataclass(frozen=True)
+class _Handout:
+    """Questions and answers of a notebook, as the export of a conversation takes it."""
+
+    name: str
+    exchanges: Sequence[_Exchange]
+    system: str | None = None
+    branches: tuple[Branch, ...] = ()
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The cells as questions, with their answers."""
+        return tuple(_turn(each) for each in self.exchanges if each.answer is not None)
+
+
+def _turn(exchange: _Exchange) -> Turn:
+    answer = exchange.answer
+    assert answer is not None  # noqa: S101
+    note = "" if exchange.state == MATCHES else f"*({exchange.state})*\n\n"
+    record = answer.provenance
+    return Turn(
+        None,
+        exchange.cell.source,
+        note + answer.text,
+        record.model or record.requested_model,
+        at=record.at or _NO_TIME,
+    )
