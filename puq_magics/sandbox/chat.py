@@ -12,11 +12,12 @@ from tornado.iostream import StreamClosedError
 from puq_magics.sandbox.backends.backend import Backend, EngineBackend
 from puq_magics.sandbox.backends.chat import ChatProxy
 from puq_magics.sandbox.chat_request import ChatRequest, read_chat_request
-from puq_magics.sandbox.completion import CompletionBuilder
+from puq_magics.sandbox.completion import CompletionBuilder, delta
 from puq_magics.sandbox.handlers import MAX_WAIT_SECONDS
 from puq_magics.sandbox.models import UPSTREAM, ModelEntry
 from puq_magics.sandbox.scripted.scripts import (
     SCRIPTS,
+    CallPart,
     Stall,
     StreamEnd,
     StreamFailure,
@@ -25,7 +26,7 @@ from puq_magics.sandbox.scripted.scripts import (
     iter_steps,
 )
 from puq_magics.sandbox.streaming import SSEHandler
-from puq_magics.sandbox.validation import INTERNAL_ERROR, ErrorResponse, as_json, error_object
+from puq_magics.sandbox.validation import INTERNAL_ERROR, ErrorResponse, as_json, error_object, invalid
 
 #: Seconds between two keep-alive comments.
 _KEEP_ALIVE: Final = 1.0
@@ -41,6 +42,8 @@ class ChatHandler(SSEHandler):
             request = await self.compute(partial(read_chat_request, self.body))
             model = await self._model(request.model)
             backend = self._backend(model)
+            if model.backend_kind == "local" and request.tools:
+                raise invalid(f"{model.code} cannot call tools: use a scripted model, such as sandbox/chat")
             if backend is not None:
                 await self.compute(lambda: request.whole_body)
                 await ChatProxy(self, request, model, backend).run()
@@ -103,11 +106,11 @@ class ChatHandler(SSEHandler):
         await self.send_event(as_json(completion.chunk({"role": "assistant"})))
         for step in steps:
             match step:
-                case Token(field, text):
+                case Token() | CallPart():
                     await self.sleep(self.state.chunk_interval)
                     completion.add(step)
                     self.account.charge(model.price(completion=request.choices))
-                    await self.send_event(as_json(completion.chunk({field: text})))
+                    await self.send_event(as_json(completion.chunk(delta(step))))
                 case Stall(keep_alive):
                     await self._stall(keep_alive)
                 case StreamFailure(message):

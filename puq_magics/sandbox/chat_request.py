@@ -13,6 +13,14 @@ from functools import cached_property
 from typing import Any, Final
 
 from puq_magics.sandbox import tokens
+from puq_magics.sandbox.chat_tools import (
+    CallRecord,
+    OfferedTool,
+    check_order,
+    read_calls,
+    read_tool_choice,
+    read_tools,
+)
 from puq_magics.sandbox.tokens import describe_image
 from puq_magics.sandbox.validation import (
     MAX_TEXT_CHARS,
@@ -99,7 +107,7 @@ def _parts(value: object) -> Iterator[dict[str, Any]]:
             yield from _parts(item)
 
 
-ROLES: Final = ("system", "user", "assistant")
+ROLES: Final = ("system", "user", "assistant", "tool")
 #: The most answers that one request may ask for.
 MAX_CHOICES: Final = 8
 #: What an image counts as, whatever its size.
@@ -113,6 +121,9 @@ class Message:
     role: str
     text: str
     image_descriptions: tuple[str, ...] = ()
+    #: The calls of an assistant's message, and the call that a tool's message answers.
+    calls: tuple[CallRecord, ...] = ()
+    call_id: str = ""
 
     @property
     def image_count(self) -> int:
@@ -131,6 +142,9 @@ class ChatRequest:
     max_completion_tokens: int | None
     #: The JSON that is asked for; None for words.
     json_format: JsonFormat | None
+    #: The functions that may be called; and auto, none, required, or the name of the one to call.
+    tools: tuple[OfferedTool, ...]
+    tool_choice: str
     #: The number of answers.
     choices: int
     #: The body, of long images the beginning; and as it arrived.
@@ -145,10 +159,12 @@ class ChatRequest:
 
     @cached_property
     def prompt_tokens(self) -> int:
-        """The tokens of all messages, images at a flat rate."""
+        """The tokens of all messages and tools, images at a flat rate."""
+        calls = [call for message in self.messages for call in message.calls]
+        tools = [self.body["tools"]] if self.tools else []
         return sum(
             tokens.count(message.text) + TOKENS_PER_IMAGE * message.image_count for message in self.messages
-        )
+        ) + sum(tokens.count(text) for text in [*(call.arguments for call in calls), *map(json.dumps, tools)])
 
     @property
     def last_user_message(self) -> Message:
@@ -164,7 +180,7 @@ def read_chat_request(raw: bytes | bytearray) -> ChatRequest:
     if (size := sum(len(message.text) for message in messages)) > MAX_TEXT_CHARS:
         raise prompt_too_long(size)
     _check_temperature(body.get("temperature"))
-    stream = boolean(body, "stream")
+    stream, tools = boolean(body, "stream"), read_tools(body)
     request = ChatRequest(
         model=model_code(body.get("model")),
         messages=messages,
@@ -172,6 +188,8 @@ def read_chat_request(raw: bytes | bytearray) -> ChatRequest:
         include_usage=stream and _include_usage(body.get("stream_options")),
         max_completion_tokens=_limit(body.get("max_completion_tokens")),
         json_format=_response_format(body),
+        tools=tools,
+        tool_choice=read_tool_choice(body, tools),
         choices=whole_number(body, "n", 1, 1, MAX_CHOICES),
         body=body,
         raw=raw,
@@ -190,7 +208,9 @@ def _response_format(body: Json) -> JsonFormat | None:
 def _messages(value: object) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         raise unprocessable("'messages' is required: a list with at least one message")
-    return tuple(_message(number, message) for number, message in enumerate(value))
+    messages = tuple(_message(number, message) for number, message in enumerate(value))
+    check_order(messages)
+    return messages
 
 
 def _message(number: int, value: object) -> Message:
@@ -200,13 +220,17 @@ def _message(number: int, value: object) -> Message:
     if role not in ROLES:
         raise unprocessable(f"messages[{number}].role is none of {', '.join(ROLES)}")
     content = value.get("content")
-    if isinstance(content, str) and content:
-        return Message(role, content)
+    calls = read_calls(f"messages[{number}]", value.get("tool_calls")) if role == "assistant" else ()
+    call_id = value.get("tool_call_id", "") if role == "tool" else ""
+    if not isinstance(call_id, str):
+        raise unprocessable(f"messages[{number}].tool_call_id is not a string")
+    if (isinstance(content, str) and content) or (content in (None, "") and (calls or call_id)):
+        return Message(role, content or "", calls=calls, call_id=call_id)
     if isinstance(content, list) and content:
         parts = [_part(f"messages[{number}].content[{place}]", part) for place, part in enumerate(content)]
         texts = [part for kind, part in parts if kind == "text"]
         image_descriptions = tuple(describe_image(part) for kind, part in parts if kind == "image_url")
-        return Message(role, "\n\n".join(texts), image_descriptions)
+        return Message(role, "\n\n".join(texts), image_descriptions, calls, call_id)
     raise unprocessable(f"messages[{number}].content is empty: write a string or a list of parts")
 
 

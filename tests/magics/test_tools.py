@@ -301,3 +301,19 @@ def test_json_after_calls_is_repaired_and_kept_with_them(use_responses: Any, she
     assert len(chats(server)) == 4
     shell.run("%puq_chat --no-stream -c trip and now?")
     assert len(tool_messages(server)) == 2
+
+
+@pytest.mark.parametrize("options", ["", "--no-stream"])
+def test_the_sandbox_calls_functions(sandbox_shell: Any, options: str) -> None:
+    sandbox_shell.run(WEATHER)
+    ask = f"%puq_chat -m sandbox/chat {options} --tools-auto weather -o r"
+    ran = sandbox_shell.run(f"{ask} Is it dry in Oslo and Bergen?")
+    result = sandbox_shell.names["r"]
+    assert sandbox_shell.names["ran"] == ["Oslo", "Bergen"]
+    assert result.text.startswith("*Scripted by the sandbox")
+    assert '- `weather(city="Oslo")`: city **Oslo**, celsius **12**' in result.text
+    assert "2 tool calls in .calls" in ran.out
+    sandbox_shell.run(f"{ask} --rounds 2 Look at Oslo forever")
+    assert [call.status for call in sandbox_shell.names["r"].calls] == ["done", "done", "not run"]
+    sandbox_shell.run(f"{ask} Is it dry in Oslo? malformed")
+    assert "The arguments are not a JSON object" in sandbox_shell.names["r"].text

@@ -280,15 +280,15 @@ class Candidates:
     def _functions(self, prefix: str) -> list[CompletionItem]:
         """Return the user's functions, behind those that are there already: ``f,g``."""
         earlier, comma, _ = prefix.rpartition(",")
-        hidden: Mapping[str, Any] = self._session.shell.user_ns_hidden
-        items = [
+        skipped = {*earlier.split(","), *self._session.shell.user_ns_hidden}
+        items = (
             CompletionItem(
                 f"{earlier}{comma}{name}", "function", (value.__doc__ or "").strip().split("\n")[0]
             )
             for name, value in list(self._session.namespace.items())
-            if isinstance(value, FunctionType) and name not in hidden and not name.startswith("_")
-        ]
-        return filter_by_prefix((item for item in items if item.text not in earlier.split(",")), prefix)
+            if isinstance(value, FunctionType) and name not in skipped and not name.startswith("_")
+        )
+        return filter_by_prefix(items, prefix)
 
     def _schemas(self) -> Iterator[CompletionItem]:
         """Yield the user's classes, and variables that can hold a schema."""

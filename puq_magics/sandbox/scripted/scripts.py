@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from typing import Final, Literal, TypeAlias, cast
 from puq_magics.sandbox.chat_request import ChatRequest, Message
 from puq_magics.sandbox.scripted.json_answers import find_json_format, json_answer, malformed_json_answer
 from puq_magics.sandbox.scripted.sections import html_answer, requested_sections
+from puq_magics.sandbox.scripted.tool_calls import result_lines, wanted_calls
 from puq_magics.sandbox.tokens import tokens
 
 #: The fields of a message that words go to.
@@ -39,6 +41,13 @@ class Reasoning:
     """Words of the reasoning before it."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Calls of functions, each a name and its arguments; they end the answer."""
+
+    calls: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -64,14 +73,24 @@ class Token:
 
 
 @dataclass(frozen=True)
+class CallPart:
+    """One token of a call's arguments; the first part has the id and the name, and no arguments."""
+
+    index: int
+    text: str
+    id: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class StreamEnd:
     """The end of an answer, and why it ends."""
 
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
 
 
-Action: TypeAlias = Content | Reasoning | Stall | StreamFailure
-StreamStep: TypeAlias = Token | Stall | StreamFailure | StreamEnd
+Action: TypeAlias = Content | Reasoning | Calls | Stall | StreamFailure
+StreamStep: TypeAlias = Token | CallPart | Stall | StreamFailure | StreamEnd
 
 _FIELDS: Final[Mapping[type[Action], Field]] = {Content: "content", Reasoning: "reasoning_content"}
 
@@ -83,6 +102,12 @@ def iter_steps(moves: Iterable[Action], limit: int | None = None) -> Iterator[St
     """
     said = 0
     for kind, run in groupby(moves, key=type):
+        if kind is Calls:
+            parts = [part for move in cast("Iterator[Calls]", run) for part in _call_parts(move)]
+            left = len(parts) if limit is None else limit - said
+            yield from parts[:left]
+            yield StreamEnd("tool_calls" if left >= len(parts) else "length")
+            return
         if kind not in _FIELDS:
             yield from islice(cast("Iterator[Stall | StreamFailure]", run), 1)
             return
@@ -94,6 +119,12 @@ def iter_steps(moves: Iterable[Action], limit: int | None = None) -> Iterator[St
             said += 1
             yield Token(_FIELDS[kind], text)
     yield StreamEnd("stop")
+
+
+def _call_parts(move: Calls) -> Iterator[CallPart]:
+    for index, (name, arguments) in enumerate(move.calls):
+        yield CallPart(index, "", f"call_{secrets.token_hex(6)}", name)
+        yield from (CallPart(index, text) for text in tokens(arguments))
 
 
 _GO_ON: Final = re.compile(
@@ -133,7 +164,11 @@ def _partial_answer(request: ChatRequest) -> tuple[ChatRequest, str] | None:
     while len(messages) > 1:
         if messages[-1].role == "assistant":
             parts.append(messages.pop().text)
-        elif messages[-2].role == "assistant" and _GO_ON.search(messages[-1].text):
+        elif (
+            messages[-1].role == "user"
+            and messages[-2].role == "assistant"
+            and _GO_ON.search(messages[-1].text)
+        ):
             messages.pop()
         else:
             break
@@ -306,6 +341,23 @@ def moody(request: ChatRequest) -> Iterator[Action]:
         yield from _sum_answer(request, 10)
 
 
+def _with_tools(script: Script) -> Script:
+    """The script, but for a request with tools: it calls them, and makes its answer of their results."""
+
+    def answer(request: ChatRequest) -> Iterator[Action]:
+        if calls := wanted_calls(request):
+            yield Calls(tuple(calls))
+        elif request.messages[-1].role == "tool" and find_json_format(request) is None:
+            yield Content(NOTICE)
+            yield Content(f"You asked:\n\n> {excerpt(request.last_user_message)}\n\nThe functions say:\n\n")
+            yield from map(Content, result_lines(request))
+            yield Content("\nA real model would answer from that in its own words.")
+        else:
+            yield from script(request)
+
+    return answer
+
+
 def _with_formats(script: Script) -> Script:
     """The script, but for a request that asks for JSON or HTML: that gets it, and nothing else."""
 
@@ -325,7 +377,7 @@ def _with_formats(script: Script) -> Script:
 SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
     {
         **{
-            f"sandbox/{script.__name__}": partial(continue_answer, _with_formats(script))
+            f"sandbox/{script.__name__}": partial(continue_answer, _with_tools(_with_formats(script)))
             for script in (chat, short, think, clever, guesser, slow, moody)
         },
         **{

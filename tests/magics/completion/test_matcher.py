@@ -471,6 +471,12 @@ def test_what_can_be_attached(tab: TabCompleter, tmp_path: Path, monkeypatch: py
     assert _candidates(tab).items("cell", "")[0].description == "# the last 1 + 1"
 
 
+def test_functions_for_the_model(tab: TabCompleter) -> None:
+    tab.shell.run("def weather(city: str): pass\ndef other(): pass\nx = 1")
+    assert set(tab("%puq_chat --tools ¦")) == {"weather", "other"}
+    assert list(tab("%puq_chat --tools-auto other,¦")) == ["other,weather"]
+
+
 def test_paths(tab: TabCompleter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my talk.mp3").touch()
     (tmp_path / "my talks").mkdir()

@@ -104,6 +104,13 @@ def test_it_cannot_start(local: Sandbox, connect, stream: bool) -> None:
     assert local.balance == 100
 
 
+def test_it_takes_no_tools(local: Sandbox, connect) -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    response = connect(local).chat(MODEL, "Hello?", tools=tools)
+    assert response.status_code == 400
+    assert "cannot call tools: use a scripted model" in response.json()["error"]
+
+
 def test_its_models_come_first(local: Sandbox, connect) -> None:
     codes = [model["code"] for model in connect(local).get("/v1/models").json()["models"]]
     assert codes[:4] == [MODEL, "local/hibari", "local/whisper-tiny.en", "sandbox/chat"]
