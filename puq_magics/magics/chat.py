@@ -280,6 +280,8 @@ def _tool_rounds(
     """Return the functions that the options name, described for the model; None if they name none."""
     if not (args.tools or args.tools_auto):
         return None
+    if session.policy is not None:
+        session.policy.check_tools()
     from puq_magics.session.tool_rounds import ToolRounds
 
     if args.continue_:

@@ -58,6 +58,8 @@ def sent(sandbox: Any) -> list[Any]:
         ("questions = 0", "%%puq_compare -m sandbox/chat -m sandbox/short\nHi", ""),
         ("max_images = 1", "%puq_image -n 2 A cat", "may have 1 image"),
         ("media = false", "%puq_image A cat", "are off"),
+        ("tools = false", "def f() -> int:\n    return 1\n%puq_chat --tools f Hi", "tools are off"),
+        ("tools = false", "def f() -> int:\n    return 1\n%puq_chat --tools-auto f Hi", "tools are off"),
         ("media = false", "%puq_speak Hello", "are off"),
         ('system = "Be kind."', "%puq_chat -s 'Be rude.' Hi", "system prompt is fixed"),
         ('models = ["x/*"]', MAP, "sandbox/echo is not allowed"),
