@@ -90,6 +90,18 @@ def read_file(path: Path, choose_size: Callable[[bytes, int], int]) -> FileConte
     return FileContent(data, max(size, len(data)))
 
 
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading. Raises InputError as ``read_file`` does."""
+    try:
+        check_is_file(path)
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        raise read_error(path.name, error) from None
+    with file:
+        yield file
+
+
 def check_is_file(path: Path, hint: str = "Give the path of a file.") -> os.stat_result:
     """Return the file's details. Raises InputError for a folder or a device, OSError for what is missing."""
     details = path.stat()

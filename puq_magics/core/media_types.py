@@ -128,7 +128,13 @@ def detect_convertible_image(data: bytes) -> str:
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"msf1"}
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # sizes in bytes
-_OTHERS = {b"GIF8": "GIF", b"%PDF-": "PDF", b"PK\x03\x04": "a ZIP archive"}
+_OTHERS = {
+    b"GIF8": "GIF",
+    b"%PDF-": "PDF",
+    b"PK\x03\x04": "a ZIP archive",
+    b"PAR1": "Parquet",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old or encrypted Office document",
+}
 
 
 def _is_utf8(start: bytes) -> bool:

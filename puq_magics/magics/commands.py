@@ -193,8 +193,8 @@ CHAT_COMMAND = CommandLine(
         metavar="PATH|NAME|cell:N",
         completes="path or variable or cell",
         group="Prompt",
-        help="a file, a variable with an image, a figure, a table or text, or a cell with its outputs, to attach; "
-        "may be repeated",
+        help="attach a file (text, image, PDF, Word, notebook, table), a folder or pattern, a variable, "
+        "or a cell with its outputs; may be repeated",
     ),
     option(
         "-f",
@@ -652,6 +652,10 @@ class PuqCommands(Magics):
         --save "answer_{{i}}.md". Options come before the prompt, which is taken literally, quotes and question marks
         included; write -- before a prompt that holds one. In a cell the prompt is the body, and the first word of the
         line may be the model: %%puq_chat openai/gpt-4o.
+
+        -a attaches what the prompt is about: -a paper.pdf:3-5 (pages; scanned ones as paper.pdf:images),
+        -a notes.docx, -a src (a folder), -a "src/**/*.py", -a figure (a variable), -a cell:5 (its code, output and
+        figures; cell:-1 is the cell before). {{In[3:7]}} fills in the code of cells 3 to 6.
 
         With -c NAME the cell is a turn of a conversation, and running it again replaces that turn. The result is in
         _puq too: _puq.text, _puq.usage, _puq.save("answer.md"). --continue needs no prompt.

@@ -5,17 +5,19 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO, StringIO
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from puq_magics.core import files
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.fences import format_code_block
 from puq_magics.core.text import one_line
-from puq_magics.prompts import markdown_tables, tables
+from puq_magics.prompts import folders, markdown_tables, tables
 from puq_magics.prompts.cells import CellReader, attach_cells
+from puq_magics.prompts.documents.document import Document, PageSelection, ReadLimits
+from puq_magics.prompts.documents.reading import is_document, read_document
 from puq_magics.prompts.image_resize import IMAGE_FORMATS, ImageLimits, is_image
 from puq_magics.prompts.images import ContentPart, ImageParts, to_image_parts
 
@@ -23,11 +25,14 @@ _T = TypeVar("_T")
 #: Default limit of a text, in characters.
 MAX_TEXT_CHARS = 100_000
 ACCEPTED_HINT = (
-    f"Give the path of an image ({IMAGE_FORMATS}) or of a text file, or a variable: "
+    f"Give the path of an image ({IMAGE_FORMATS}), text, document or folder, a cell (cell:5), or a variable: "
     "a figure, an image, text, a table, a result."
 )
 #: Limits of a table, in columns and in characters of a cell; of an image file that is read, in bytes.
 _MAX_COLUMNS, _MAX_CELL_CHARS, _MAX_IMAGE_BYTES = 200, 10_000, 200_000_000
+_PAGES = re.compile(
+    r"(?P<path>.+?)(?::(?P<first>\d{1,7})(?:(?P<dash>-)(?P<last>\d{1,7})?)?)?(?P<images>:images)?"
+)
 _LANGUAGES_BY_SUFFIX = {
     ".py": "python", ".md": "markdown", ".txt": "", ".ipynb": "json", ".js": "javascript", ".ts": "typescript",
     ".sh": "bash", ".yml": "yaml", ".htm": "html", ".rs": "rust", ".rb": "ruby", ".jl": "julia", ".log": "",
@@ -67,20 +72,35 @@ def attach(
 def _attach_one(name: str, variables: Mapping[str, Any], reader: _AttachmentReader) -> Attachments:
     if not name:
         raise InputError("-a needs a file or a variable name.", hint=ACCEPTED_HINT)
-    path = files.expand_path(name)
+    path, pages = _split_pages(name)
     is_file = files.path_exists(path) and not files.is_folder(path)
     is_variable = name.isidentifier() and name in variables
     if is_file:
         notes = (f"the file {path.name} was taken, not the variable",) if is_variable else ()
-        attached = reader.attach_file(path)
+        attached = reader.attach_file(path, pages=pages)
         return Attachments(attached.parts, notes + attached.notes)
     if is_variable:
         return reader.attach_variable(name, variables[name])
     if name.startswith("cell:"):
         return reader.attach_cells(name)
-    if files.path_exists(path):
-        raise InputError(f"{files.quote_name(name)} is a folder.", hint="Attach its files one by one.")
+    if files.is_folder(path) or folders.is_pattern(name):
+        return reader.attach_folder(path, name)
     raise _not_found_error(name, path, variables)
+
+
+def _split_pages(name: str) -> tuple[Path, PageSelection | None]:
+    """Return a path, and the pages that are named behind it: ``paper.pdf:3-5``, ``paper.pdf:images``."""
+    path = files.expand_path(name)
+    match = _PAGES.fullmatch(name)
+    if match is None or not (match["first"] or match["images"]) or files.path_exists(path):
+        return path, None
+    base = files.expand_path(match["path"])
+    if not files.path_exists(base):
+        return path, None
+    first = int(match["first"] or 1)
+    is_open = match["first"] is None or match["dash"]
+    last = int(match["last"]) if match["last"] else None if is_open else first
+    return base, PageSelection(first, last, bool(match["images"]))
 
 
 def _not_found_error(name: str, path: Path, variables: Mapping[str, Any]) -> InputError:
@@ -108,10 +128,62 @@ class _AttachmentReader:
         parts, notes = attach_cells(name, self.cells, self.limit, self.limits)
         return Attachments(tuple(parts), tuple(notes))
 
-    def attach_file(self, path: Path) -> Attachments:
-        """Read a file; only its name is sent, not its path."""
-        content = files.read_file(path, lambda start, size: self._bytes_to_read(path.name, start, size))
-        return self._attach_bytes(path.name, "File", content)
+    def attach_file(self, path: Path, name: str = "", *, pages: PageSelection | None = None) -> Attachments:
+        """Read a file; only its name is sent, or ``name``, and not its path."""
+        name = name or path.name
+        content = files.read_file(path, lambda start, size: self._bytes_to_read(name, start, size))
+        if is_document(content.data[: files.SNIFF_BYTES]) or pages is not None:
+            with files.open_file(path) as stream:
+                document = self._read_document(name, stream, content.data, pages)
+            if document is not None:
+                return self._attach_document(name, "File", document)
+        return self._attach_bytes(name, "File", content)
+
+    def attach_folder(self, path: Path, name: str) -> Attachments:
+        """List a folder, or the files that match a pattern, and read them up to the limit."""
+        parts, notes = folders.attach_folder(_printable_name(name), path, self.limit, self._read_listed)
+        return Attachments(tuple(parts), tuple(notes))
+
+    def _read_listed(
+        self, path: Path, name: str, limit: int, takes_images: bool
+    ) -> tuple[Sequence[ContentPart], Sequence[str]] | str:
+        """Read a file of a folder, or return what it is if it is not attached."""
+        try:
+            start = files.read_file(path, lambda *_: 0)
+            if is_image(start.data) and not takes_images:
+                return "image"
+            if not (is_image(start.data) or is_document(start.data)) and _decode_text(start) is None:
+                return "binary file"
+            attached = replace(self, limit=limit).attach_file(path, name)
+        except InputError as error:
+            return "empty file" if "is empty" in error.message else "unreadable file"
+        return attached.parts, attached.notes
+
+    def _read_document(
+        self, name: str, stream: BinaryIO, start: bytes, pages: PageSelection | None = None
+    ) -> Document | None:
+        limits = ReadLimits(self.limit, self.limits)
+        try:
+            return read_document(stream, start[: files.SNIFF_BYTES], limits, pages)
+        except InputError as error:
+            raise InputError(f"{_printable_name(name)}: {error.message}", hint=error.hint) from None
+
+    def _attach_document(self, name: str, what: str, document: Document) -> Attachments:
+        """Attach the text of a document up to the limit, or images of its pages."""
+        shown = _printable_name(name)
+        is_cut = document.is_cut or len(document.text) > self.limit
+        cut = f"the first {self.limit:,} characters" if is_cut else ""
+        part = ", ".join(filter(None, (document.label, cut)))
+        label = f"{what} {shown}{f' ({part})' if part else ''}:"
+        notes = [*document.notes, part] if is_cut else document.notes
+        noted = tuple(f"{shown}: {note}" for note in notes)
+        if document.parts:
+            return Attachments((_text_part(label), *document.parts), noted)
+        text = document.text[: self.limit]
+        if not text.strip():
+            raise InputError(f"{shown} is empty.", hint="Attach something that has content.")
+        body = text if document.language is None else format_code_block(text, document.language)
+        return Attachments((_text_part(f"{label}\n\n{body}"),), noted)
 
     def attach_variable(self, name: str, value: Any) -> Attachments:
         """Read a variable."""
@@ -125,6 +197,10 @@ class _AttachmentReader:
             data = bytes(value)
             if not data:
                 raise InputError(f"the variable {name} is empty.", hint=ACCEPTED_HINT)
+            if is_document(data[: files.SNIFF_BYTES]):
+                document = self._read_document(name, BytesIO(data), data)
+                if document is not None:
+                    return self._attach_document(name, "Variable", document)
             return self._attach_bytes(
                 name, "Variable", files.FileContent(data[: self.limit * 4 + 4], len(data))
             )
@@ -136,6 +212,8 @@ class _AttachmentReader:
 
     def _attach_path(self, name: str, value: PurePath) -> Attachments:
         path = files.expand_path(str(value))
+        if files.is_folder(path):
+            return self.attach_folder(path, path.name)
         if not files.path_exists(path):
             error = files.missing_file_error(str(value), path)
             raise InputError(f"the variable {name}: {error.message}", hint=error.hint)
@@ -228,7 +306,7 @@ def _decode_text(content: files.FileContent) -> str | None:
         text = decoder.decode(content.data.removeprefix(codecs.BOM_UTF8), final=content.is_whole)
     except UnicodeDecodeError:
         return None
-    return None if "\0" in text or text.startswith("%PDF-") else text
+    return None if "\0" in text else text
 
 
 def _unsupported_data_error(name: str, data: bytes) -> InputError:
@@ -242,9 +320,9 @@ def _unsupported_data_error(name: str, data: bytes) -> InputError:
     elif (audio := detect_audio_type(start)) is not None:
         reason = f": it is audio ({audio.format})"
         hint = "Transcribe it first with %puq_transcribe, and attach the text."
-    elif (other := describe_non_media(start)) in ("PDF", "a ZIP archive"):
-        reason = f": it is {other}"
-        hint = "Attach its text, or its pages as images."
+    elif describe_non_media(start) == "an old or encrypted Office document":
+        reason = ": it is an old Office document, or has a password"
+        hint = "Save it as .docx or .xlsx, without a password."
     else:
         reason = ": it is neither UTF-8 text nor an image of a supported format"
         hint = f"Save text as UTF-8, and an image as {IMAGE_FORMATS}."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import importlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from puq_magics.prompts.tables import is_instance, is_table
 ContentPart = dict[str, Any]
 #: Maximum number of images of one variable.
 MAX_IMAGES = 50
+#: The least pixels of a NumPy array's sides for which it is an image, and no small table of numbers.
+MIN_ARRAY_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ def _single_image(value: Any) -> Any:
         return value
     if isinstance(value, type):
         return None
+    if is_instance(value, "numpy", "ndarray"):
+        return _array_image(value)
     data = getattr(value, "data", None)  # GeneratedImage, IPython's Image
     if isinstance(data, bytes) and is_image(data):
         return data
@@ -178,6 +183,20 @@ def _figure_candidates(value: Any) -> Iterator[Any]:
     for _ in range(3):
         yield value
         value = getattr(value, "figure", None)
+
+
+def _array_image(array: Any) -> Any:
+    """Return the image that a NumPy array holds: bytes of grey, RGB or RGBA, or floats from 0 to 1 of RGB or RGBA."""
+    has_channels = array.ndim == 3 and array.shape[2] in (1, 3, 4)
+    is_grey = array.ndim == 2 and array.dtype == "uint8"
+    if not (has_channels or is_grey) or min(array.shape[:2]) < MIN_ARRAY_SIDE:
+        return None
+    if array.dtype != "uint8":
+        if array.dtype.kind != "f" or array.shape[2] == 1 or not ((array >= 0) & (array <= 1)).all():
+            return None
+        array = (array * 255 + 0.5).astype("uint8")
+    pillow = importlib.import_module("PIL.Image")
+    return pillow.fromarray(array[:, :, 0] if has_channels and array.shape[2] == 1 else array)
 
 
 def _image_repr(value: Any) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -62,6 +63,14 @@ def records_to_markdown(records: Sequence[Any], limits: RenderLimits) -> Markdow
 def mapping_to_markdown(mapping: dict[Any, Any], limits: RenderLimits) -> MarkdownTable:
     """Format a dict as a table of two columns."""
     return _build_table(["key", "value"], islice(mapping.items(), limits.rows), limits, len(mapping), 2)
+
+
+def rows_to_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Format rows of texts; the first one is the header."""
+    width = max(map(len, rows))
+    header, *others = ([*row, *[""] * (width - len(row))] for row in rows)
+    limits = RenderLimits(len(others), width, sys.maxsize, sys.maxsize)
+    return _build_table(header, others, limits, len(others), width).text
 
 
 def format_label(name: Any) -> str:

@@ -111,8 +111,8 @@ def test_an_existing_file_wins_and_the_note_says_so(folder: Path) -> None:
 def test_a_folder_does_not_hide_a_variable(folder: Path) -> None:
     (folder / "data").mkdir()
     assert "of the variable" in text("data", {"data": "of the variable"})
-    assert refused("data").message == "'data' is a folder."
-    assert "'data' is a folder" in refused("p", {"p": folder / "data"}).message
+    assert refused("data").message == "the folder 'data' has no files."
+    assert "the folder 'data' has no files" in refused("p", {"p": folder / "data"}).message
 
 
 def test_a_long_file_is_cut_and_read_no_further(folder: Path) -> None:
@@ -161,8 +161,9 @@ def test_a_large_image_is_scaled_down(folder: Path) -> None:
         (b"\x00\x01\x02", "f.x cannot be sent: it is neither UTF-8 text nor an image", "UTF-8"),
         ("naïve".encode("latin-1"), "neither UTF-8 text", "Save text as UTF-8"),
         ("text".encode("utf-16"), "it is text in UTF-16", "UTF-8"),
-        (b"%PDF-1.4\n", "it is PDF", "pages"),
-        (b"PK\x03\x04\x00", "it is a ZIP archive", "text"),
+        (b"PK\x03\x04\x00", "f.x: it cannot be read (BadZipFile: File is not a zip file).", "save it anew"),
+        (b"PK\x05\x06" + bytes(18), "neither UTF-8 text nor an image", "UTF-8"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99), "it is an old Office document", ".docx or .xlsx"),
         (WAV, "it is audio (wav)", "%puq_transcribe"),
         (PNG[:-12], "f.x: the image is cut off", "again"),
         (b"BM\x00\x00", "neither UTF-8 text nor an image", "PNG, JPEG, WebP or GIF"),

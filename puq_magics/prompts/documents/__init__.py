@@ -1,0 +1,1 @@
+"""Files that are neither text nor images, as text: PDF, Word, notebooks, tables."""
