@@ -105,9 +105,14 @@ def _form_options(form: MultipartForm) -> list[str]:
     parts = []
     for name, value in form.fields:
         parts += ["--form-string", shlex.quote(f"{name}={value}")]
-    name = form.file.name.replace("\\", "\\\\").replace('"', '\\"')
-    plain = not set(name) & set('",;\\')
-    return [*parts, "-F", shlex.quote(f"file=@{name}" if plain else f'file=@"{name}"')]
+    for file in form.files:
+        name = file.name.replace("\\", "\\\\").replace('"', '\\"')
+        plain = not set(name) & set('",;\\')
+        parts += [
+            "-F",
+            shlex.quote(f"{form.file_field}=@{name}" if plain else f'{form.file_field}=@"{name}"'),
+        ]
+    return parts
 
 
 def form_request(path: str, form: MultipartForm, timeouts: Timeouts, *, accept: str) -> Request:

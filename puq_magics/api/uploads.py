@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +16,13 @@ from requests_toolbelt.multipart.encoder import MultipartEncoder
 
 from puq_magics.core.errors import InputError
 from puq_magics.core.files import check_is_file, expand_path, quote_name, read_error
-from puq_magics.core.media_types import SNIFF_BYTES, MediaType, describe_non_media, detect_audio_type
+from puq_magics.core.media_types import (
+    SNIFF_BYTES,
+    MediaType,
+    describe_non_media,
+    detect_audio_type,
+    detect_image_type,
+)
 
 #: Called with the bytes sent and the bytes in all; another attempt begins at 0.
 OnProgress = Callable[[int, int], None]
@@ -69,13 +76,37 @@ class Upload:
         return cls(bare, len(held), lambda: BytesIO(held), kind.mime)
 
 
+def image_uploads(images: bytes | Sequence[bytes]) -> tuple[Upload, ...]:
+    """Return images in memory as files to send. Raises InputError for anything but PNG, JPEG and WebP."""
+    listed = [images] if isinstance(images, bytes | bytearray | memoryview) else list(images)
+    if not listed:
+        raise InputError("there is no image to edit.", hint="Give the bytes of a PNG, JPEG or WebP file.")
+    return tuple(_image_upload(data, number) for number, data in enumerate(listed, 1))
+
+
+def _image_upload(data: object, number: int) -> Upload:
+    held = bytes(data) if isinstance(data, bytes | bytearray | memoryview) else b""
+    kind = detect_image_type(held)
+    if kind is None:
+        raise InputError(f"image {number} is not PNG, JPEG or WebP.", hint="Give the bytes of an image file.")
+    return Upload(f"image-{number}{kind.extension}", len(held), lambda: BytesIO(held), kind.mime)
+
+
 @dataclass(frozen=True, slots=True)
 class MultipartForm:
-    """A body of ``multipart/form-data``: fields in order, then one file, which is streamed."""
+    """A body of ``multipart/form-data``: fields in order, then files, which are streamed."""
 
     fields: tuple[tuple[str, str], ...]
     file: Upload
     on_progress: OnProgress | None = field(default=None, compare=False, repr=False)
+    #: Name of the files' field, and the files after the first.
+    file_field: str = "file"
+    more_files: tuple[Upload, ...] = ()
+
+    @property
+    def files(self) -> tuple[Upload, ...]:
+        """All files, in order."""
+        return self.file, *self.more_files
 
 
 def form_fields(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -146,9 +177,14 @@ class MultipartBody:
         #: Limit for sending a piece, in seconds.
         self.send_timeout = send_timeout
         self._form = form
-        self._file = _SizedFile(form.file)
-        part = (form.file.name, self._file, form.file.mime)
-        self._encoder = MultipartEncoder([*form.fields, ("file", part)])
+        self._stack = ExitStack()
+        with ExitStack() as opened:
+            parts = []
+            for upload in form.files:
+                file = opened.enter_context(closing(_SizedFile(upload)))
+                parts.append((form.file_field, (upload.name, file, upload.mime)))
+            self._stack = opened.pop_all()
+        self._encoder = MultipartEncoder([*form.fields, *parts])
         self._sent = 0
         self.len: int = self._encoder.len
         self.content_type: str = self._encoder.content_type
@@ -162,8 +198,8 @@ class MultipartBody:
         return data
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the files."""
+        self._stack.close()
 
 
 class _SizedFile:

@@ -230,6 +230,15 @@ IMAGE_COMMAND = CommandLine(
         help="size in pixels, such as 1024x1024; default: PuqMagics.image_size",
     ),
     option("-n", "--count", type=parse_positive_int, group="Image", help="number of images"),
+    option(
+        "-a",
+        "--attach",
+        action="append",
+        metavar="PATH|NAME",
+        completes="path or variable",
+        group="Image",
+        help="an image to edit, as a file or a variable; may be repeated",
+    ),
     RAW,
     *OUTPUT_OPTIONS,
     PARAM,
@@ -250,9 +259,17 @@ SPEAK_COMMAND = CommandLine(
         help="audio format of the file",
     ),
     option("--speed", type=_parse_speed, group="Speech", help="speaking rate; 1 is normal speed"),
+    option(
+        "--instructions",
+        is_text=True,
+        metavar="TEXT",
+        group="Speech",
+        help="how to speak, such as 'slowly, in a whisper', where the model supports it",
+    ),
     flag("--autoplay", group="Speech", help="play the audio at once"),
     RAW,
     *OUTPUT_OPTIONS,
+    PARAM,
     operand="TEXT",
 )
 TRANSCRIBE_COMMAND = CommandLine(
@@ -266,9 +283,18 @@ TRANSCRIBE_COMMAND = CommandLine(
         group="Transcript",
         help="format of the router's response; verbose_json has the times of each segment",
     ),
+    option(
+        "--prompt",
+        is_text=True,
+        metavar="TEXT",
+        group="Recording",
+        help="names and terms to expect in the recording, or the text before it",
+    ),
+    TEMPERATURE,
     flag("--stream", group="Transcript", help="show the transcript while it is being made"),
     flag("--record", group="Recording", help="record with the microphone"),
     *OUTPUT_OPTIONS,
+    PARAM,
     argument="path or variable",
     operand="FILE|VARIABLE",
 )
@@ -782,10 +808,12 @@ class PuqCommands(Magics):
             %%puq_image -o picture
             {{topic}}, drawn with chalk on a blackboard
 
+            %puq_image -a photo.png Make it night
+
         {{name}} is replaced by the value of the variable, in the prompt and in the values of options: --save
         "kite_{{i}}.png". Options come before the prompt. In a cell the prompt is the body, and the first word of the
-        line may be the model. The result's .images has the images, each with .data, .width, .height and .to_pil();
-        picture.save("kite.png") saves them.
+        line may be the model. With -a images are edited, where the router offers that. The result's .images has the
+        images, each with .data, .width, .height and .to_pil(); picture.save("kite.png") saves them.
         """
         args, prompt = parse_prompt(IMAGE_COMMAND, "puq_image", line, cell, fill=self._fill)
         from puq_magics.magics.image import generate_image
@@ -825,7 +853,7 @@ class PuqCommands(Magics):
 
             %puq_transcribe -o heard --language en speech
 
-            %puq_transcribe --save talk.srt talk.wav
+            %puq_transcribe --save talk.srt --prompt "Ada Lovelace, Menabrea" talk.wav
 
         The argument is the path of a file or the name of a variable: bytes, the result of %puq_speak, an IPython
         Audio, (array, rate) or an open file. A file takes precedence over a variable of the same name.

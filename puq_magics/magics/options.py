@@ -42,7 +42,9 @@ _IPYTHON_NAMES = ("In", "Out", "_", "__", "___", "_ih", "_oh", "_dh", "exit", "q
 #: Fields of requests that ``--param`` cannot set, by the kind of the model.
 _FIELDS_WITH_OPTIONS = {
     "chat": ("model", "messages", "stream", "temperature", "max_completion_tokens"),
-    "image": ("model", "prompt", "size", "n"),
+    "image": ("model", "prompt", "size", "n", "image", "image[]"),
+    "speech": ("model", "input", "voice", "response_format", "speed", "instructions"),
+    "transcription": ("model", "file", "language", "prompt", "temperature", "response_format", "stream"),
 }
 _JSON_WORDS = {
     "True": "true",

@@ -9,7 +9,7 @@ from typing import Any
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import AAC, FLAC, M4A, MP3, OGG, WAV, WEBM
 from puq_magics.magics.dry_run import show_dry_run
-from puq_magics.magics.options import is_dry_run, resolve_save_path
+from puq_magics.magics.options import is_dry_run, parse_params, resolve_save_path
 from puq_magics.magics.views import autoplay_warning, media_view
 from puq_magics.outputs.results import SpeechResult
 from puq_magics.prompts.template import FilledText, fill_template
@@ -45,7 +45,9 @@ def _build_spec(
         "voice": args.voice or settings.voice,
         "response_format": args.audio_format,
         "speed": args.speed,
+        "instructions": args.instructions,
     }
+    params |= parse_params(args.param, "speech")
     save = resolve_save_path(args, _EXTENSIONS)
     model = session.model("speech", args.model, suggest_models=not args.dry_run)
     limit = settings.max_speech_chars

@@ -22,6 +22,7 @@ from puq_magics.magics.options import (
     UnknownOptionError,
     fill_name,
     is_dry_run,
+    parse_params,
     resolve_save_path,
 )
 from puq_magics.magics.views import media_view
@@ -112,7 +113,13 @@ def _save_recording(data: bytes) -> str:
 def build_spec(session: Session, args: argparse.Namespace, source: AudioInput) -> TranscribeSpec:
     """Build the call for audio, by the options. Raises PuqError."""
     save = resolve_save_path(args, [".txt"])
-    params = {"language": args.language, "response_format": _response_format(args, save)}
+    params = {
+        "language": args.language,
+        "prompt": args.prompt,
+        "temperature": args.temperature,
+        "response_format": _response_format(args, save),
+        **parse_params(args.param, "transcription"),
+    }
     if save is not None and source.path is not None:
         _check_not_recording(source.path, output_paths(save, ".txt")[0])
     model = session.model("transcription", args.model, suggest_models=not args.dry_run)

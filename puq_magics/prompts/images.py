@@ -78,6 +78,15 @@ def require_image_parts(value: Any, limits: ImageLimits) -> ImageParts:
     return image_parts
 
 
+def decode_image_part(part: ContentPart) -> bytes:
+    """Return the image in a part of a message's content; empty for a part of another kind."""
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else None
+    return (
+        base64.b64decode(url.partition(",")[2]) if isinstance(url, str) and url.startswith("data:") else b""
+    )
+
+
 def image_part(data: bytes, mime: str) -> ContentPart:
     """Return an image as a part of a message's content."""
     url = f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"

@@ -23,7 +23,7 @@ from tornado.web import Application, RequestHandler
 from puq_magics.sandbox.backends.upstream import Upstream
 from puq_magics.sandbox.chat import ChatHandler
 from puq_magics.sandbox.handlers import BalanceHandler, ModelsHandler, NotFoundHandler
-from puq_magics.sandbox.images import ImageHandler, ImagesHandler
+from puq_magics.sandbox.images import ImageEditsHandler, ImageHandler, ImagesHandler
 from puq_magics.sandbox.models import DEFAULT_PRICE, UPSTREAM, Kind, Price, local_models
 from puq_magics.sandbox.speech import SpeechHandler
 from puq_magics.sandbox.state import (
@@ -50,6 +50,7 @@ def make_app(state: State, work: WorkQueue) -> Application:
             (r"/v1/credits/balance", BalanceHandler, given),
             (r"/v1/chat/completions", ChatHandler, given),
             (r"/v1/images/generations", ImagesHandler, given),
+            (r"/v1/images/edits", ImageEditsHandler, given),
             (r"/images/([\w-]+)\.png", ImageHandler, given),
             (r"/v1/audio/speech", SpeechHandler, given),
             (r"/v1/audio/transcriptions", TranscriptionHandler, given),

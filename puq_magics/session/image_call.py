@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.request import Request
 from puq_magics.api.types import Usage
-from puq_magics.core.errors import APIError
+from puq_magics.core.errors import APIError, APIStatusError
 from puq_magics.outputs.results import ImageResult
+from puq_magics.outputs.results.provenance import hash_content
 from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.views.progress import Ticker
 from puq_magics.prompts.token_estimate import estimate_tokens
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from puq_magics.api.images import ImagesResponse
 
 
+#: Statuses of a router that has no such endpoint.
+_NO_ENDPOINT = (404, 405, 501)
+
+
 @dataclass(frozen=True)
 class ImageSpec:
     """Model, prompt and parameters of a call."""
@@ -32,6 +38,8 @@ class ImageSpec:
     prompt: str
     #: Further fields of the request, such as ``size`` and ``n``; those that are None are not sent.
     params: Mapping[str, Any] = field(default_factory=dict)
+    #: Images to edit; without any, images are generated.
+    images: Sequence[bytes] = ()
     #: What a reader should know of how the prompt was filled.
     notes: Sequence[str] = ()
     #: Where to save the images; a path that ``check_save_path`` gave.
@@ -53,7 +61,14 @@ def image(
 
     Raises InputError if they cannot be saved; they are in ``_puq`` then.
     """
-    return run_call(session, ImageCall(spec), view, out, over_budget=over_budget)
+    try:
+        return run_call(session, ImageCall(spec), view, out, over_budget=over_budget)
+    except APIStatusError as error:
+        if spec.images and error.status in _NO_ENDPOINT and "model" not in error.detail.lower():
+            error.hint = (
+                "This router may not edit images (POST /v1/images/edits): without -a, images are generated."
+            )
+        raise
 
 
 class ImageCall:
@@ -73,20 +88,26 @@ class ImageCall:
             estimate_tokens(spec.prompt),
             count=spec.count,
             megapixels=_megapixels(spec.params.get("size")),
-            content=spec.prompt,
+            content=[spec.prompt, *map(hash_content, spec.images)] if spec.images else spec.prompt,
             params=spec.params,
         )
 
     def request(self, router: Router) -> Request:
         """Return the request that ``run`` sends."""
-        return router.image_request(self._spec.prompt, model=self._spec.model, extra_body=self._spec.params)
+        spec = self._spec
+        if spec.images:
+            return router.edit_image_request(
+                spec.prompt, spec.images, model=spec.model, extra_body=spec.params
+            )
+        return router.image_request(spec.prompt, model=spec.model, extra_body=spec.params)
 
     def run(self, router: Router, view: MediaView) -> None:
         """Send the request and receive the answer."""
         spec = self._spec
         try:
             with Ticker(view.show_waiting, setup=view.prepare):
-                self._images = router.image(
+                send = partial(router.edit_image, images=spec.images) if spec.images else router.image
+                self._images = send(
                     spec.prompt,
                     model=spec.model,
                     on_retry=view.show_retry,

@@ -66,6 +66,7 @@ def test_a_help_page_is_plain_text_of_80_columns(shell: Any) -> None:
 _SETUP = {
     "puq_chats": "%puq_chat -q -c trip Hello",
     "puq_fix": "1 / 0",
+    "puq_image": "%puq_image -q --size 64x64 --save photo.png A kite",
     "puq_transcribe": "%puq_speak -q -o speech --save talk.wav Hello there.",
 }
 
@@ -76,7 +77,7 @@ _SETUP = {
     ("magic", "count"),
     [
         ("puq_chat", 3),
-        ("puq_image", 3),
+        ("puq_image", 4),
         ("puq_speak", 3),
         ("puq_transcribe", 3),
         ("puq_map", 3),

@@ -286,3 +286,42 @@ def test_an_image_in_a_notebook(sandbox_kernel: Any) -> None:
     assert cell.contents("execute_result") == []
     (bundle,) = sandbox_kernel.run("_puq").contents("display_data")
     assert "data:image/png;base64," in bundle["data"]["text/html"]
+
+
+@pytest.mark.parametrize("given", ["photo.png", "photo", "r"])
+def test_an_image_is_edited(media_shell: Any, sandbox: Any, work_folder: Path, given: str) -> None:
+    media_shell.run("r = %puq_image -q --size 64x64 A kite\nphoto = r.images[0].data")
+    (work_folder / "photo.png").write_bytes(media_shell.names["photo"])
+    dry = media_shell.run(f"%puq_image -a {given} --dry-run At night").out
+    assert "/v1/images/edits" in dry
+    assert "image=@image-1.png" in dry
+    media_shell.run(f"%puq_image -a {given} --size 64x64 -o edited At night")
+    (edited,) = media_shell.names["edited"].images
+    assert edited.data != media_shell.names["photo"]
+    assert "image that was sent" in edited.revised_prompt
+    assert media_shell.names["edited"].cost > 0
+    paths = [request.path for request in sandbox.requests if request.method == "POST"]
+    assert paths == ["/v1/images/generations", "/v1/images/edits"]
+
+
+def test_what_is_no_image_is_not_sent(media_shell: Any, sandbox: Any, work_folder: Path) -> None:
+    (work_folder / "a.txt").write_text("words")
+    assert "images only" in str(media_shell.error("%puq_image -a a.txt At night"))
+    assert "no file" in str(media_shell.error("%puq_image -a b.png At night"))
+    assert not [request for request in sandbox.requests if request.method == "POST"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        ("404 Not Found", {"error": "no route"}, True),
+        ("405 Method Not Allowed", b"<html>", True),
+        ("404 Not Found", {"error": "The model 'a/b' does not exist"}, False),
+    ],
+)
+def test_a_router_without_edits_is_told(
+    shell: Any, use_responses: UseResponses, work_folder: Path, status: str, body: Any, says: bool
+) -> None:
+    use_responses((status, body))
+    (work_folder / "a.png").write_bytes(png())
+    assert ("may not edit images" in str(shell.error("%puq_image -a a.png At night"))) is says

@@ -352,3 +352,12 @@ def test_what_is_too_large_for_a_notebook_is_saved_beside_it(sandbox_kernel: Any
     assert path.parent == sandbox_kernel.folder
     assert path.name in bundle["text/html"]
     assert path.stat().st_size == sandbox_kernel.value("len(talk.audio)")
+
+
+def test_instructions_and_further_fields_are_sent(shell: Any, use_responses: Any) -> None:
+    server = use_responses(wav(1), kind="audio/wav")
+    shell.run("mood = 'slowly'")
+    shell.run("%puq_speak --instructions 'speak {{mood}}' --param seed=7 Hello")
+    asked = server.requests[0].json
+    assert (asked["instructions"], asked["seed"]) == ("speak slowly", 7)
+    assert "option" in str(shell.error("%puq_speak --param voice=x Hello"))

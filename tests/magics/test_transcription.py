@@ -133,7 +133,7 @@ def test_an_array_with_its_rate(shell: Any, use_responses: Any) -> None:
         ("number", "is an int, not audio"),
         ("talk.wav --langage en", "Did you mean --language?"),
         ("--response-format srt talk.wav", "invalid choice"),
-        ("-t 1 talk.wav", "there is no option -t"),
+        ("-n 1 talk.wav", "there is no option -n"),
         ("--save there.txt talk.wav", "there.txt exists"),
         ("talk.wav --save there", "there.txt exists"),
         ("--save missing/x.txt talk.wav", "there is no folder missing"),
@@ -503,3 +503,18 @@ def test_a_recorder_asks_first_for_what_would_be_missing_later(fresh_kernel: Any
     assert cell.screen == []
     cell = fresh_kernel.run("%puq_transcribe --record -m a/b -q")
     assert cell.error["ename"] == "InputError"
+
+
+def test_prompt_temperature_and_further_fields_are_sent(
+    shell: Any, use_responses: Any, work_folder: Path
+) -> None:
+    server = use_responses({"text": "hi"})
+    (work_folder / "a.wav").write_bytes(wav())
+    shell.run("names = 'Ada, Menabrea'")
+    shell.run(
+        "%puq_transcribe --prompt 'talk of {{names}}' -t 0.2 --param timestamp_granularities='[\"word\"]' a.wav"
+    )
+    sent = fields(server.requests[0])
+    assert (sent["prompt"], sent["temperature"]) == ("talk of Ada, Menabrea", "0.2")
+    assert sent["timestamp_granularities[]"] == "word"
+    assert "option" in str(shell.error("%puq_transcribe --param prompt=x a.wav"))

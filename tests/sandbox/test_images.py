@@ -93,3 +93,42 @@ def test_refusals(client, sandbox: Sandbox, fields: dict[str, Any], status: int,
 
 def test_a_body_that_is_not_json(client) -> None:
     assert client.post("/v1/images/generations", data=b"{").status_code == 422
+
+
+PNG = b"\x89PNG" + bytes(60)
+
+
+def edit(client: Any, *files: tuple[str, bytes], **fields: str) -> requests.Response:
+    sent = [(field, (f"{number}.png", data)) for number, (field, data) in enumerate(files)]
+    form = {"model": "sandbox/image", "prompt": "At night", "size": "64x64", **fields}
+    answer: requests.Response = client.post("/v1/images/edits", data=form, files=sent)
+    return answer
+
+
+def test_images_are_edited_by_what_was_sent(client, sandbox: Sandbox) -> None:
+    answers = [
+        edit(client, ("image", PNG), n="2"),
+        edit(client, ("image[]", PNG), ("image[]", PNG + b"x")),
+        edit(client, ("image", PNG), n="2"),
+    ]
+    first, second, again = (answer.json()["data"] for answer in answers)
+    assert first == again
+    assert len({image(entry) for entry in first + second}) == 3
+    assert "without a look at the image" in first[0]["revised_prompt"]
+    assert sandbox.balance < 100
+
+
+@pytest.mark.parametrize(
+    ("files", "fields", "status"),
+    [
+        ([], {}, 422),
+        ([("picture", PNG)], {}, 422),
+        ([("image", b"text")], {}, 400),
+        ([("image", PNG)], {"n": "0"}, 400),
+        ([("image", PNG)], {"n": "two"}, 400),
+        ([("image", PNG)], {"size": "1"}, 400),
+        ([("image", PNG)], {"model": "sandbox/none"}, 404),
+    ],
+)
+def test_refusals_of_edits(client, files: Any, fields: dict[str, str], status: int) -> None:
+    assert edit(client, *files, **fields).status_code == status

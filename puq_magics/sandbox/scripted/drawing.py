@@ -58,9 +58,9 @@ y .... .... #..# #..# .### ...# .##.
 } | {" ": ("...",) * 7}
 
 
-def draw(prompt: str, width: int, height: int, number: int = 0) -> bytes:
-    """Return a PNG of ``width`` × ``height`` pixels, always the same for the same prompt and number."""
-    seed = hashlib.sha256(f"{number}\0{prompt}".encode("utf-8", "replace")).digest()
+def draw(prompt: str, width: int, height: int, number: int = 0, seed: bytes = b"") -> bytes:
+    """Return a PNG of ``width`` × ``height`` pixels, always the same for the same prompt, number and seed."""
+    seed = hashlib.sha256(f"{number}\0{prompt}".encode("utf-8", "replace") + seed).digest()
     rows = _landscape(prompt, width, height, seed)
     _stamp(rows, width)
     texts = {"Software": "puq-sandbox", "Comment": STAMP, "Description": prompt[:_MAX_DESCRIPTION_CHARS]}
