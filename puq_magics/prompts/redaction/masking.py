@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Final
 
 from puq_magics.prompts.redaction.printed_tables import find_table_cells
+from puq_magics.prompts.redaction.record_values import find_record_values
 from puq_magics.prompts.redaction.secret_arguments import (
     CALL,
     SET_COMMAND,
@@ -27,6 +28,7 @@ from puq_magics.prompts.redaction.secret_formats import (
     PROSE_SECRET,
     TOKEN_FORMATS,
     find_card_numbers,
+    find_ibans,
     find_seed_phrases,
     is_prose_secret,
 )
@@ -204,12 +206,13 @@ class SecretMasker:
         text = _COMPARISON.sub(self._mask_comparison, text)
         text = TUPLE_ASSIGNMENT.sub(self._mask_tuple, text)
         text = CALL.sub(self._mask_call, text)
-        text = self._mask_tables(text)
+        text = self._mask_cells(text, find_table_cells(text, is_secret_name))
+        text = self._mask_cells(text, find_record_values(text, is_secret_name))
         text = _NAME_VALUE_PAIR.sub(self._mask_pair, text)
         text = _NAMED_ITEMS.sub(self._mask_items, text)
         text = _NAMED_NUMBER.sub(self._mask_number, text)
         text = TOKEN_FORMATS.sub(lambda match: self.mask_secret(match[0]), text)
-        for secret in (*find_card_numbers(text), *find_seed_phrases(text)):
+        for secret in (*find_card_numbers(text), *find_ibans(text), *find_seed_phrases(text)):
             text = text.replace(secret, self.mask_secret(secret))
         if not code:
             text = self._mask_in_prose(text)
@@ -288,11 +291,13 @@ class SecretMasker:
             text = self._replace_span(text, *(offset + place for place in string.span("value")))
         return text
 
-    def _mask_tables(self, text: str) -> str:
-        """Mask the cells of columns of secrets in printed tables."""
+    def _mask_cells(self, text: str, cells: Iterable[tuple[int, int, str]]) -> str:
+        """Mask the cells of tables and records whose name is that of a secret."""
         parts, position = [], 0
-        for start, end, name in sorted(set(find_table_cells(text, is_secret_name))):
+        for start, end, name in sorted(set(cells)):
             value = text[start:end]
+            if not value.strip() or _PLACEHOLDER_VALUE.match(value):
+                continue
             if is_definite_secret_name(name):
                 is_secret = len(value) >= 4 or not value.isdigit()
             else:

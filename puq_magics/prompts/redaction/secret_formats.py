@@ -28,7 +28,7 @@ CFPAT-[\w-]{20,}  flb_[a-z]{2,8}_[\w-]{20,}  fo1_[\w-]{20,}  tskey-[\w-]{16,}  s
 TOKEN_FORMATS = re.compile(
     rf"(?<![\w-])(?:{'|'.join(_PREFIXED.split())})"
     r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"
-    r"|(?<=[Bb]earer )[^\s\"'<>]{8,}|(?<=://)[^\s/@:\"'<>]*:[^\s/@\"'<>]+(?=@)"
+    r"|(?<=[Bb]earer )[^\s\"'<>]{8,}|(?<=://)[^\s/@:\"'<>]*:(?!\d{1,5}/)[^\s\"'<>]{1,200}(?=@)"
     r"|(?<=[?&]sig=)[\w%+/=-]{16,}|(?<=[?&]X-Amz-Signature=)[0-9a-f]{32,}"
     r"|(?<=hooks\.slack\.com/)(?:services|workflows|triggers)/[\w/-]{16,}"
     r"|(?<=/api/webhooks/)\d{10,}/[\w-]{20,}"
@@ -78,6 +78,13 @@ _STOP_WORDS: Final = frozenset(_STOP_TEXT.split())
 
 _CARD = re.compile(r"(?<![\w.-])(?:\d[ -]?){12,18}\d(?![\w-]|\.\d)")
 _SEED_PHRASE = re.compile(r"(?<![\w-])(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8}(?![\w-])")
+# The same as a list, one below the other or with numbers: only after a word that says so.
+_SEED_HINT = r"(?i:seed|mnemonic|wallet|recovery|backup|phrase)[^\n]{0,60}?[\s\[({\"':=]{1,12}(?:1[.):][ ]?)?"
+_SEED_BREAK = r"""["']?[ ]?(?:,\s{0,8}|\s{1,8})(?:\d\d?[.):][ ]?)?["']?"""
+_SEED_LIST = re.compile(
+    rf"{_SEED_HINT}(?P<words>(?!seed|phrase|words)[a-z]{{3,8}}(?:{_SEED_BREAK}[a-z]{{3,8}}){{11,23}})(?![\w-])"
+)
+_IBAN = re.compile(r"(?<![\w-])[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,3})?(?![\w-])")
 _SEED_LENGTHS: Final = (12, 15, 18, 21, 24)
 
 
@@ -99,12 +106,21 @@ def find_card_numbers(text: str) -> list[str]:
 
 def find_seed_phrases(text: str) -> list[str]:
     """Return what may be the seed phrase of a wallet: as many short words as one has, none of them a stop word."""
-    phrases = (match[0] for match in _SEED_PHRASE.finditer(text))
+    lists = (match["words"] for match in _SEED_LIST.finditer(text))
     return [
         phrase
-        for phrase in phrases
-        if len(words := phrase.split()) in _SEED_LENGTHS and _STOP_WORDS.isdisjoint(words)
+        for phrase in (*(match[0] for match in _SEED_PHRASE.finditer(text)), *lists)
+        if len(words := re.findall("[a-z]+", phrase)) in _SEED_LENGTHS and _STOP_WORDS.isdisjoint(words)
     ]
+
+
+def find_ibans(text: str) -> list[str]:
+    """Return the numbers of bank accounts, by their checksum."""
+    return [match[0] for match in _IBAN.finditer(text) if _has_iban_checksum(match[0].replace(" ", ""))]
+
+
+def _has_iban_checksum(iban: str) -> bool:
+    return int("".join(str(int(sign, 36)) for sign in iban[4:] + iban[:4])) % 97 == 1
 
 
 def _has_card_checksum(digits: str) -> bool:

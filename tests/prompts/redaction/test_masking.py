@@ -301,6 +301,9 @@ HOSTILE = [
     "1", "password=1", "#", "!", "{", "export ", "<secret 1>", "--token ", "auth=('", "sk-", "a: ", "key = ", "_",
     "password\n", "password,a\n", " password\n", "password  a\n", "Name: password, dtype: a\n", "0  a\n", "f('",
     "password(", "a, password = ", "password == ", "mysql -p", "password for a", "api key ", "PIN ",
+    "<tr>", "<tr><td>", "</tr>", "<tr><td>password</td>", "(id, password)", "id, password\n", "(1, 'a')",
+    "('id', 'key'",
+    '"name": "key", ', "seed a ", "seed legal, ", "DE89 3704 ",
 ]  # fmt: skip
 
 
@@ -425,6 +428,22 @@ def test_tokens_of_services_are_masked(text: str, token: str) -> None:
         assert token[-8:] not in SecretMasker().mask(text.format(token), code=code)
 
 
+SEED_WORDS = [
+    "legal",
+    "winner",
+    "thank",
+    "year",
+    "wave",
+    "sausage",
+    "worth",
+    "useful",
+    "legal",
+    "winner",
+    "thank",
+    "yellow",
+]
+
+
 @pytest.mark.parametrize(
     ("text", "secret"),
     [
@@ -459,6 +478,30 @@ def test_tokens_of_services_are_masked(text: str, token: str) -> None:
             "seed = 'legal winner thank year wave sausage worth useful legal winner thank yellow'",
             "sausage worth",
         ),
+        (f"seed_words = {SEED_WORDS}", "sausage"),
+        ("Recovery phrase:\n" + "\n".join(f"{n}. {word}" for n, word in enumerate(SEED_WORDS, 1)), "sausage"),
+        ("wallet seed\n" + "\n".join(SEED_WORDS), "sausage"),
+        ("mnemonic: " + ", ".join(SEED_WORDS), "sausage"),
+        ("pay to DE89 3704 0044 0532 0130 00 please", "0532"),
+        ("iban='GB29NWBK60161331926819'", "NWBK6016"),
+        ("postgres://ada:hun/ter2@db/x", "ter2"),
+        ("mysql://root:a/b#c@host:3306/d", "b#c"),
+        ("https://ada:p@ss/x@host/x", "ss/x"),
+        ("<tr><th>user</th><th>password</th></tr><tr><td>ada</td><td>blue horse</td></tr>", "blue horse"),
+        (
+            "<thead>\n<tr style='a'>\n<th></th>\n<th>password</th>\n</tr>\n</thead>\n<tbody>\n<tr>\n<th>0</th>\n"
+            "<td>\n blue horse</td>\n</tr>\n<tr><th>1</th><td>red horse</td></tr>",
+            "red horse",
+        ),
+        ("<tr><td>Password</td><td>blue horse</td></tr>", "blue horse"),
+        ('{"password":\n    "blue horse"}', "blue horse"),
+        ('{\n "name": "password",\n "value":\n "bluehorse"\n}', "bluehorse"),
+        ("{'key': 'DB_PASSWORD', 'value': 'blue horse'}", "blue horse"),
+        ("('id', 'password')\n(1, 'bluehorse')", "bluehorse"),
+        ("id, password\n[(1, 'bluehorse'), (2, 'redhorse')]", "redhorse"),
+        ("columns = ['id', 'password']\nrows = [[1, 'bluehorse'], [2, 'redhorse']]", "redhorse"),
+        ("pd.DataFrame([('ada', 'bluehorse')], columns=['id', 'password'])", "bluehorse"),
+        ("INSERT INTO t (id, password, n)\nVALUES (1, 'bluehorse', 2), (2, 'it\\'s', 3)", "it"),
     ],
 )
 def test_secrets_without_a_name_beside_them(text: str, secret: str) -> None:
@@ -482,6 +525,14 @@ def test_secrets_without_a_name_beside_them(text: str, secret: str) -> None:
         "we wanted to see which of these many long words would be left here by it",
         "https://hooks.slack.com/services",
         "https://example.com/?sig=1&x=2",
+        "iban GB29NWBK60161331926818",  # not its checksum
+        "http://localhost:8888/@ada",
+        "df[['password', 'user']] and df[['city', 'country']]",
+        "<tr><th>user</th><th>city</th></tr><tr><td>ada</td><td>Oslo</td></tr>",
+        "('id', 'city')\n(1, 'Oslo')",
+        "('id', 'password')\n(1, 'Oslo', 3)",
+        "'name': 'colour', 'value': 'blue'",
+        f"columns = {SEED_WORDS}",
     ],
 )
 def test_ordinary_texts_stay_as_they_are(text: str) -> None:
