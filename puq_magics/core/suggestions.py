@@ -6,8 +6,9 @@ import difflib
 from collections.abc import Iterable
 from itertools import islice
 
-#: Names that are compared; a namespace can be a table with a million keys.
-MAX_CANDIDATES = 2_000
+#: Names that are compared, and names that are looked at: IPython's own, _i1 and the like, come first in a namespace,
+#: which can also be a table with a million keys.
+MAX_CANDIDATES, _MAX_NAMES = 2_000, 100_000
 #: Longer names are not compared.
 MAX_NAME_LENGTH = 100
 
@@ -20,8 +21,9 @@ def closest_match(name: str, known: Iterable[str]) -> str | None:
     if len(name) > MAX_NAME_LENGTH:
         return None
     spellings: dict[str, str] = {}
-    for other in islice(known, MAX_CANDIDATES):
-        if other and not other.startswith("_") and len(other) <= MAX_NAME_LENGTH and other != name:
+    public = (other for other in islice(known, _MAX_NAMES) if other and not other.startswith("_"))
+    for other in islice(public, MAX_CANDIDATES):
+        if len(other) <= MAX_NAME_LENGTH and other != name:
             spellings.setdefault(other.casefold(), other)
     matches = difflib.get_close_matches(name.casefold(), spellings, n=1)
     return spellings[matches[0]] if matches else None

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.core.files import save_text
+from puq_magics.core.files import is_folder, path_exists, save_text
+from puq_magics.core.text import one_line
 from puq_magics.experiments.calls import CallOutcome
 
 #: Version of the format; a later one is refused.
@@ -230,8 +231,13 @@ def _journal_error(folder: Path, error: OSError) -> JournalError:
     )
 
 
+_MAX_NAME_BYTES = 255  # of a folder, on every system
+
+
 def check_is_journal_path(path: Path) -> Path:
-    """Return the path of a journal's folder. Raises InputError for a file."""
-    if path.exists() and not path.is_dir():
+    """Return the path of a journal's folder. Raises InputError for a file, and for a name that no folder can have."""
+    if not path_exists(path) and any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in path.parts):
+        raise InputError(f"{one_line(str(path), 80)} is too long a name.", hint="--journal takes a folder.")
+    if path_exists(path) and not is_folder(path):
         raise InputError(f"{path} is a file.", hint="--journal takes a folder.")
     return path

@@ -329,8 +329,12 @@ class CommandLine:
         except InputError as error:
             if "--raw" not in self.by_flag:
                 error.hint = error.hint.replace(_RAW_HINT, "").strip()
+            if self.body and isinstance(error, MissingVariableError):
+                error.extend_hint("Options are filled in once, from variables; columns are for the prompt.")
             raise
         notes += filled.notes
+        if filled.text == "None" and "--param" not in self.by_flag[name].flags:
+            raise InputError(f"{subject}: {value} is None.", hint="Give the variable a value first.")
         if filled.notes and "--system" not in self.by_flag[name].flags:
             raise InputError(f"{subject}: {filled.notes[0]}.", hint=_FILL_HINT)
         return f"{name}{equals}{filled.text}"
@@ -415,7 +419,8 @@ def _fill_value(text: str, fill: FillText, subject: str, **kind: bool) -> Filled
     try:
         return fill(text, **kind)
     except InputError as error:
-        error.message = f"{subject}: {error.message}"
+        if not error.message.startswith(subject):  # an argument is its own subject
+            error.message = f"{subject}: {error.message}"
         raise
 
 

@@ -14,6 +14,7 @@ from puq_magics.core.suggestions import MAX_NAME_LENGTH, closest_match, did_you_
         ("xyz", ["row", ""], None),
         ("a" * (MAX_NAME_LENGTH + 1), ["a" * MAX_NAME_LENGTH], None),
         ("name", [], None),
+        ("naem", [*(f"_i{n}" for n in range(5_000)), "name"], "name"),
     ],
 )
 def test_nearest(name: str, known: list[str], found: str | None) -> None:

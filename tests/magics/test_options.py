@@ -410,6 +410,16 @@ def test_odd_values_are_refused_before_any_request(shell: Any, value: str, said:
     assert said in shell.error(line).message
 
 
+def test_a_journal_whose_name_is_too_long_is_refused(shell: Any) -> None:
+    shell.run("v = 'x' * 300")
+    error = shell.error("%%puq_grid -m a/b --journal {{v}} --dry-run\nhi")
+    assert "is too long a name" in error.message
+
+
+def test_a_system_prompt_that_is_none_is_refused(shell: Any) -> None:
+    assert "{{v}} is None" in shell.error("v = None\n%puq_chat -s {{v}} hi").message
+
+
 @pytest.mark.parametrize(
     ("value", "sent"),
     [

@@ -37,6 +37,12 @@ _MAX_REPAIR_CHARS = 200_000
 GUESSED = "by json-repair, compare .text"
 #: A single name, or a type of a module: not a short form that anyone meant.
 _SINGLE_NAME = re.compile(r"[\w$][\w$.-]*|[^\W\d]\w*(\.\w+)+\[.*\]", re.DOTALL)
+#: A type of Python that the short form does not have.
+_TYPE_EXPRESSION = re.compile(
+    r"(?:dict|set|frozenset|tuple|Dict|Set|Tuple|Optional|Union|Annotated|Literal|Sequence|Mapping)\[.*\]"
+    r"|[\w.]+(?:\[.*\])?(?:\s*\|\s*[\w.]+(?:\[.*\])?)+",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -196,6 +202,9 @@ def _from_text(spec: str | Path, variables: Mapping[str, Any]) -> Schema:
         return _from_json(text, "the JSON", "")
     if _SINGLE_NAME.fullmatch(short_form):
         raise _unknown_name_error(text, variables)
+    if _TYPE_EXPRESSION.fullmatch(text):
+        hint = f"Assign it to a variable first, and give its name: Kind = {one_line(text, 60)}"
+        raise InputError("This is a type of Python, which the short form does not have.", hint=hint)
     if text.startswith("<class "):
         raise InputError("The schema is the text of a class.", hint="Write the class's name without braces.")
     schema, classes = parse_short_form(text, variables)

@@ -133,11 +133,13 @@ class _Parser:
         """Parse the type of a field and its description."""
         may_be_null = self._accept("?")
         self._accept(":")
-        schema = (
-            dict(self._parse_type(name))
-            if self._kind in ("word", "symbol") and self.lexeme not in "]}"
-            else dict(_STRING)
-        )
+        if self._kind in ("word", "symbol") and self.lexeme not in "]}":
+            schema = dict(self._parse_type(name))
+        elif _is_class(self._variables.get(name)):
+            hint = f'Write "{name.lower()} {name}" for a field of that class, or "[{name}]" for a list of it.'
+            raise InputError(f"{name} in the schema is a class, not a field.", hint=hint)
+        else:
+            schema = dict(_STRING)
         may_be_null = self._accept("?") or may_be_null
         if may_be_null and schema:
             schema = _make_nullable(schema)
@@ -161,7 +163,12 @@ class _Parser:
             if self._kind != "word":
                 raise self.syntax_error("not a choice", after="|")
             words.append(self._advance())
-        if len(words) > 1 and not all(word in ("null", "None") or self._is_type(word) for word in words):
+        are_types = all(word in ("null", "None") or self._is_type(word) for word in words)
+        if (
+            len(words) > 1
+            and not are_types
+            and not any(_is_class(self._variables.get(word)) for word in words)
+        ):
             return {"type": "string", "enum": list(dict.fromkeys(words))}
         return self._resolve_types(words)
 

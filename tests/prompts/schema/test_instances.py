@@ -13,7 +13,7 @@ from uuid import UUID
 import pydantic
 import pytest
 
-from puq_magics.core.errors import SchemaMismatchError
+from puq_magics.core.errors import InputError, SchemaMismatchError
 from puq_magics.prompts.schema.schema import Schema
 
 
@@ -180,3 +180,25 @@ def test_a_fault_of_the_class_keeps_the_data() -> None:
     assert (answer.data, answer.parsed) == ({"age": 99}, None)
     assert answer.problem is not None
     assert "TypeError: a fault of the class" in answer.problem.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("dict[str, Author]", "Kind = dict[str, Author]"),
+        ("Optional[Author]", "Kind = Optional[Author]"),
+        ("Author | None", "Kind = Author | None"),
+        ("list[Author]|Review", "Kind = list[Author]|Review"),
+        ("[Auhtor]", "'Auhtor' in the schema is not a type. Did you mean 'Author'?"),
+        ("who Author|Reveiw", "'Reveiw' in the schema is not a type. Did you mean 'Review'?"),
+        ("Author, n int", "Author in the schema is a class, not a field."),
+        ("Author?", "Author in the schema is a class, not a field."),
+        ("[Author, Review]", 'Write "author Author"'),
+        ("{{Author}}", "not a field name"),
+        (str(Author), "Write the class's name without braces."),
+    ],
+)
+def test_what_is_no_class_and_no_field(spec: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Schema.from_spec(spec, globals())
+    assert said in str(caught.value)
