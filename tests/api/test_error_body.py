@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_magics.api.error_body import make_status_error, parse_error_body, parse_error_json
+from puq_magics.api.error_body import (
+    find_error,
+    is_quota_spent,
+    make_status_error,
+    no_answer_error,
+    not_json_error,
+    parse_error_body,
+    parse_error_json,
+    raise_for_error_object,
+)
 from puq_magics.core.errors import (
     APIStatusError,
     AuthenticationError,
     BadRequestError,
+    InvalidResponseError,
     NotFoundError,
     PaymentRequiredError,
     PermissionDeniedError,
@@ -190,3 +201,115 @@ def test_who_sent_too_much_is_told_to_send_less(status: int, body: object) -> No
 
 def test_another_context_is_none() -> None:
     assert make_status_error(400, b'{"error": "No context given"}').hint == "Check the model and the options."
+
+
+CHUNK = {"object": "chat.completion.chunk", "choices": [1]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "event_type", "error"),
+    [
+        ({"error": "x"}, "message", ("x", None)),
+        ({"Error": "x"}, "message", ("x", None)),
+        ({"x_groq": {"error": "x"}}, "message", ("x", None)),
+        ({"response": {"error": {"message": "x"}}}, "message", ("x", None)),
+        ({"choices": [{"delta": {"error": "x"}}]}, "message", ("x", None)),
+        ({"choices": [{"error": {"message": "x", "code": 5}}]}, "message", ("x", "5")),
+        ({"error": {"code": 0, "message": "ok"}}, "message", None),
+        ({"error": {"message": ""}}, "message", None),
+        ({"choices": 1}, "message", None),
+        *(
+            ({name: "x"}, "message", ("x", None))
+            for name in ("detail", "err", "fault", "error_msg", "errmsg")
+        ),
+        ({"errors": ["x"]}, "message", ("x", None)),
+        ({"errors": ["x"], "data": [1]}, "message", None),
+        ({"error_message": "x"}, "message", ("x", None)),
+        ({"error_description": "x"}, "message", ("x", None)),
+        ({"status": 400, "title": "x"}, "message", ("x", None)),
+        ({"status": 399, "title": "x"}, "message", None),
+        ({"status": "400", "title": "x"}, "message", None),
+        ({"success": False, "title": "x"}, "message", ("x", None)),
+        ({"success": True, "title": "x"}, "message", None),
+        ({"success": True, "code": 0, "msg": "x"}, "message", None),
+        ({"status": "done", "message": "x"}, "message", None),
+        ({"object": "error", "message": "x"}, "message", ("x", None)),
+        ({"type": "response.failed", "message": "x"}, "message", ("x", None)),
+        (CHUNK | {"type": "error", "msg": "x"}, "message", None),
+        (CHUNK | {"msg": "x"}, "error", ("x", None)),
+        (CHUNK | {"msg": "x"}, "other", None),
+        ({"msg": "x"}, "other", None),
+        ({"text": "", "message": "x"}, "message", None),
+        ({"base_resp": "x", "message": "y"}, "message", ("y: x", None)),
+        ({"base_resp": {"status_code": 7, "status_msg": "x"}}, "message", ("x", "7")),
+        ({"header": {"code": 7, "message": "x"}}, "message", ("x", "7")),
+        ({"message": 5}, "message", None),
+        ({"message": "ping"}, "message", None),
+        ({"message": "x"}, "message", ("x", None)),
+    ],
+)
+def test_errors_of_status_200(
+    answer: dict[str, Any], event_type: str, error: tuple[str, str | None] | None
+) -> None:
+    assert find_error(answer, event_type) == error
+    if event_type == "message" and error:
+        with pytest.raises(InvalidResponseError, match=error[0]):
+            raise_for_error_object([{}, answer])
+
+
+def test_a_message_of_a_stream_is_an_error_if_it_reads_like_one() -> None:
+    assert find_error({"message": "place 3 in the queue"}, is_event=True) is None
+    assert find_error({"message": "engine died"}, is_event=True) == ("engine died", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "retry_after", "is_spent"),
+    [
+        ({"error": "quota exceeded"}, None, True),
+        ({"error": "quota exceeded"}, 1.0, False),
+        ({"error": "quota exceeded: 3 requests per minute"}, None, False),
+        ({"error": "x", "code": "insufficient_quota"}, 1.0, True),
+        ({"error": "x"}, None, False),
+    ],
+)
+def test_a_spent_quota_is_no_rate(body: dict[str, Any], retry_after: float | None, is_spent: bool) -> None:
+    assert is_quota_spent(json.dumps(body).encode(), retry_after) is is_spent
+    for status in (400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503):
+        error = make_status_error(status, json.dumps(body).encode(), retry_after=retry_after)
+        assert (error.reason == "quota") == (is_spent and status in (400, 403, 429, 503))
+
+
+def test_reasons_of_a_status() -> None:
+    plan = make_status_error(402, b'{"error": "x", "code": "SUBSCRIPTION_LIMIT"}')
+    assert (plan.reason, plan.hint) == ("plan", "Change the plan in the dashboard.")
+    assert plan.message.startswith("the limit of the plan is reached (402 ")
+    long = make_status_error(413, b'{"error": "the prompt is too long"}')
+    assert long.reason == "context_length"
+    assert make_status_error(413, b"x", sent_file=True).message.startswith("the file is too large")
+
+
+def test_an_answer_that_is_none() -> None:
+    assert not_json_error(b"").message == "the answer is empty."
+    assert not_json_error(b"hello").message == "the answer is not JSON: hello."
+    assert no_answer_error({"detail": "x"}, "text").message == "the answer holds no text: x."
+    assert no_answer_error([], "text").message == "the answer holds no text."
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"error": {"message": "a b", "innererror": {"message": "b"}}}, "a b"),
+        ({"error": {"message": "b", "metadata": {"raw": '{"error": "a b"}'}}}, "a b"),
+        ({"error": {"message": "a", "metadata": {"raw": '{"error": "c"}'}}}, "a: c"),
+        ({"detail": [{"loc": ["body", "n"], "msg": "too small"}]}, "body.n: too small"),
+        ({"detail": [{"loc": ["body", "n"], "msg": "a", "message": "b"}]}, "body.n: a"),
+        ({"error": {"foo": {"bar": {"x": 1}}}}, '{"x": 1}'),
+        ({"message": ' {"error": "x"}'}, "x"),
+        ({"message": '["x"]'}, '["x"]'),
+        ({"errors": [f"e{n}" for n in range(7)]}, "e0: e1: e2: e3: e4"),
+        ([[[[[["x"]]]]]], "x"),
+        ([[[[[[["x"]]]]]]], '["x"]'),
+    ],
+)
+def test_texts_of_an_error(value: object, text: str) -> None:
+    assert parse_error_json(value)[0] == text

@@ -8,7 +8,15 @@ import pickle
 import pytest
 
 from puq_magics.core import errors
-from puq_magics.core.errors import APIError, APIStatusError, PuqError, StreamError
+from puq_magics.core.errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    InvalidAnswerError,
+    OneLineInterrupt,
+    PuqError,
+    StreamError,
+)
 
 CLASSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PuqError)]
 
@@ -41,6 +49,25 @@ def test_failed_requests_are_told_from_refused_input() -> None:
     assert not issubclass(errors.ConfigurationError, APIError)
 
 
+def test_fields_that_are_not_given_are_empty() -> None:
+    status, answer = APIStatusError("no.", status=400), InvalidAnswerError("no.")
+    assert (status.code, status.detail, status.request_id, status.retry_after) == (None, "", None, None)
+    assert (status.hint, status.reason, answer.partial, answer.repair_prompt) == ("", "", "", "")
+    assert answer.hint == "The answer's text is kept."
+    assert APIConnectionError("no.").was_sent
+    assert APIStatusError("no.", status=400, detail="unknown field").rejects_field(["seed"])
+
+
+def test_a_secret_is_erased_from_all_that_an_error_shows() -> None:
+    error = PuqError("no secret.", hint="a secret")
+    error.redact_with(lambda text: text.replace("secret", "…"))
+    assert (str(error), error.args, repr(error)) == ("no …. a …", ("no ….",), "PuqError('no ….')")
+
+
+def test_an_interrupt_is_one_line() -> None:
+    assert OneLineInterrupt("stopped.")._render_traceback_() == ["KeyboardInterrupt: stopped."]
+
+
 def test_a_hint_for_python_code_is_apart() -> None:
     error = PuqError("it broke.", hint="Mend it.", python_hint="See .partial.")
     assert error._render_traceback_() == ["PuqError: it broke.", "Mend it. See .partial."]
@@ -58,6 +85,7 @@ def test_a_hint_for_python_code_is_apart() -> None:
         (400, "unknown field 'seed'", False),
         (400, "the prompt is too long", False),
         (429, "", False),
+        (400, "response_format is for chats alone", True),
     ],
 )
 def test_rejected_fields(status: int, detail: str, rejects: bool) -> None:
