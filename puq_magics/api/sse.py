@@ -85,13 +85,12 @@ class SSEDecoder:
         The standard discards such an event, but routers are known to end a stream with a bare ``data: [DONE]``.
         """
         events = self._lines(self._end_line(self._start or b"") + "\n")
-        self._start = None
         last = self._dispatch()
         return events if last is None else [*events, last]
 
     def _without_bom(self, chunk: bytes) -> bytes:
         start = (self._start or b"") + chunk
-        if len(start) < len(BOM) and BOM.startswith(start):
+        if BOM.startswith(start):
             self._start = start
             return b""
         self._start = None
@@ -121,7 +120,7 @@ class SSEDecoder:
     def _blocks(self, text: str) -> list[ServerSentEvent]:
         """Decode complete lines at the start of an event, with a fast path for events of one data line."""
         end = text.rfind("\n\n") + 2
-        if end > 2 and text.startswith("data: ") and not self._id:
+        if text.startswith("data: ") and not self._id:
             datas = text[6 : end - 2].split("\n\ndata: ")
             if text.count("\n", 0, end) == 2 * len(datas):  # so no line is anything else
                 events = [ServerSentEvent(data) for data in datas]

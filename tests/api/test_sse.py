@@ -86,6 +86,10 @@ def test_types_and_ids() -> None:
     ]
 
 
+def test_a_type_and_its_data_in_two_parts() -> None:
+    assert decode(b"event: x\n", b"data: a\n\n")[0] == [ServerSentEvent("a", "x")]
+
+
 def test_an_id_counts_from_its_event_on_though_that_has_no_data() -> None:
     assert decode(b"data: a\n\nid: 7\n\ndata: b\n\n")[0] == [
         ServerSentEvent("a"),
@@ -98,11 +102,16 @@ def test_a_carriage_return_ends_the_event_at_once() -> None:
     assert decoder.feed(b"data: a\r\r") == [ServerSentEvent("a")]
     assert decoder.feed(b"\n") == []
     assert decoder.feed(b"data: b\r\n\r") == [ServerSentEvent("b")]
-    assert decoder.feed(b"\ndata: c\n\n") == [ServerSentEvent("c")]
+    assert decoder.feed(b"") == []
+    assert decoder.feed(b"\ndata: c\r") == []
+    assert decoder.feed(b"") == []
+    assert decoder.feed(b"\ndata: d\n\n") == [ServerSentEvent("c\nd")]
 
 
 def test_the_byte_order_mark_split() -> None:
     assert datas(b"\xef", b"", b"\xbb", b"\xbfdata: a\n\n") == ["a"]
+    assert datas(b"\xef\xbb\xbf", b"", b"data: a\n\n") == ["a"]
+    assert decode(b"\xef\xbb\xbf") == ([], None)
 
 
 def test_half_a_byte_order_mark_is_a_broken_character_and_no_mark() -> None:

@@ -44,6 +44,7 @@ from puq_magics.core.errors import (
     APITimeoutError,
     ConfigurationError,
     InvalidResponseError,
+    PaymentRequiredError,
     PuqError,
     RateLimitError,
     RedirectError,
@@ -208,6 +209,9 @@ def test_the_pauses_differ(retry_delays: list[float]) -> None:
         with server, router_for(server, max_retries=3) as router, pytest.raises(ServerError):
             router.balance()
     assert len(set(retry_delays)) == 6
+    for number, delay in enumerate(retry_delays):
+        longest = 0.5 * 2 ** (number % 3 + 1)
+        assert longest / 2 <= delay <= longest
 
 
 def test_retry_after_is_honoured(retry_delays: list[float]) -> None:
@@ -227,6 +231,17 @@ def test_a_long_retry_after_is_the_user_s_to_wait(retry_delays: list[float]) -> 
         chat(router)
     assert caught.value.retry_after == 61
     assert retry_delays == []
+
+
+def test_a_spent_quota_is_not_tried_again_and_told_in_the_router_s_words(retry_delays: list[float]) -> None:
+    spent = answer({"error": "the quota of May is exceeded"}, 429)
+    with (
+        RawServer(responds(spent)) as server,
+        router_for(server, max_retries=2) as router,
+        pytest.raises(PaymentRequiredError, match="the quota of May is exceeded") as caught,
+    ):
+        chat(router)
+    assert (caught.value.reason, retry_delays) == ("quota", [])
 
 
 def test_there_is_an_end_to_trying(retry_delays: list[float]) -> None:
