@@ -885,7 +885,7 @@ class PuqCommands(Magics):
         nothing. -f code puts the fixed cell below, and does not run it. A QUESTION is answered in place of the
         explanation; {{name}} in it is replaced by the value of the variable.
         """
-        args, question = FIX_COMMAND.parse(line, self._fill)
+        args, question = FIX_COMMAND.parse_prompt_line(line, self._fill)
         from puq_magics.magics.fix import fix
 
         filled = None if args.raw or "{{" not in question else self._fill(question)

@@ -26,7 +26,9 @@ VALUES = [
     if option.takes_value
 ]
 PROMPT_MAGICS = [
-    name for name, command in COMMANDS.items() if command.operand in ("PROMPT", "TEXT") and not command.body
+    name
+    for name, command in COMMANDS.items()
+    if command.operand in ("PROMPT", "TEXT", "[QUESTION]") and not command.body
 ]
 
 
