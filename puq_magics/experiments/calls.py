@@ -117,6 +117,17 @@ def repair_notes(outcomes: Iterable[CallOutcome]) -> list[str]:
     return [f"JSON repaired in {pluralize(len(repaired), 'answer')}: {', '.join(kinds)}"] if repaired else []
 
 
+def cost_range(costs: Sequence[float | None], count: int) -> tuple[float, float] | None:
+    """Return the likely cost of so many calls (95 %), by the costs of some of them; None if unknown."""
+    known = [cost for cost in costs if cost is not None]
+    if not known:
+        return None
+    mean = sum(known) / len(known)
+    variance = sum((cost - mean) ** 2 for cost in known) / max(1, len(known) - 1)
+    half = 1.96 * (variance / len(known)) ** 0.5 if len(known) > 1 else mean / 2
+    return max(0.0, (mean - half) * count), (mean + half) * count
+
+
 _DEFAULTS: dict[str, Any] = {
     each.name: None if each.name in ("key", "requested_model") else each.default
     for each in fields(CallOutcome)

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from puq_magics.core.errors import InputError
-from puq_magics.core.text import pluralize
+from puq_magics.core.text import pluralize, wrap_for_terminal
 from puq_magics.experiments.arms import level_name
 from puq_magics.experiments.statistics import ALPHA, PairedTest, count_outcomes, holm, paired_test
 
@@ -22,6 +22,8 @@ class Pair:
     test: PairedTest
     #: The p-value, with Holm's correction over all pairs.
     p: float
+    #: True if the values are shares of yes, which are told in points.
+    is_rate: bool
 
     @property
     def is_clear(self) -> bool:
@@ -46,13 +48,25 @@ class Pair:
         return f"cannot tell {self.a} and {self.b} apart: {more} ({counts})."
 
     def _amount(self, value: float, unit: bool = False) -> str:
-        if self.test.is_rate:
+        if self.is_rate:
             return f"{100 * value:.0f}{' points' if unit else ''}"
         return f"{value:.2g}"
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Sentences:
+    """Something that is read: a terminal wraps it, a notebook shows each line as a paragraph."""
+
+    def __repr__(self) -> str:
+        return "\n".join(wrap_for_terminal([str(self)], indent=2))
+
+    def _repr_markdown_(self) -> str:
+        from puq_magics.outputs.markdown.feed import escape_inline
+
+        return "\n\n".join(map(escape_inline, str(self).splitlines()))
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Sentences):
     """All pairs of the levels of a factor."""
 
     factor: str
@@ -62,9 +76,6 @@ class Comparison:
 
     def __str__(self) -> str:
         return "\n".join([*map(str, self.pairs), *self.notes])
-
-    def __repr__(self) -> str:
-        return str(self)
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return one record a pair: difference, interval, wins, ties, losses, p."""
@@ -84,8 +95,13 @@ class Comparison:
         ]
 
 
-def compare_arms(factor: str, values: Mapping[Any, Mapping[Any, float]]) -> Comparison:
-    """Compare each two arms by the values of the rows that both have. Raises InputError for fewer than two arms."""
+def compare_arms(
+    factor: str, values: Mapping[Any, Mapping[Any, float]], *, is_rate: bool = False
+) -> Comparison:
+    """Compare each two arms by the values of the rows that both have; ``is_rate`` if those are shares of yes.
+
+    Raises InputError for fewer than two arms.
+    """
     if len(values) < 2:
         raise InputError(f"{factor} has one level only.", hint="Compare a factor that varies.")
     pairs, apart = [], list[str]()
@@ -99,12 +115,12 @@ def compare_arms(factor: str, values: Mapping[Any, Mapping[Any, float]]) -> Comp
     if not pairs:
         raise InputError(apart[0], hint="Look at the errors of the calls.")
     corrected = holm([test.p for *_, test in pairs])
-    tested = [Pair(a, b, test, p) for (a, b, test), p in zip(pairs, corrected, strict=True)]
+    tested = [Pair(a, b, test, p, is_rate) for (a, b, test), p in zip(pairs, corrected, strict=True)]
     return Comparison(factor, tested, apart)
 
 
-@dataclass(frozen=True)
-class RepeatAgreement:
+@dataclass(frozen=True, repr=False)
+class RepeatAgreement(Sentences):
     """Agreement of the repeats of one arm."""
 
     arm: Mapping[str, Any]
@@ -125,14 +141,21 @@ class RepeatAgreement:
         return text
 
 
-def repeat_agreement(records: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> list[RepeatAgreement]:
+class Agreements(Sentences, list[RepeatAgreement]):
+    """Agreement of the repeats of each arm."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+
+def repeat_agreement(records: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> Agreements:
     """Return the agreement of the repeats, for each arm."""
     arms: dict[tuple[Any, ...], dict[Any, list[str]]] = {}
     for record in records:
         arm = arms.setdefault(tuple(record[name] for name in factors), {})
         if record["answer"] is not None:
             arm.setdefault(record["row"], []).append(record["answer"].strip())
-    results = []
+    results = Agreements()
     for key, rows in arms.items():
         repeated = [answers for answers in rows.values() if len(answers) > 1]
         differing = [answers for answers in repeated if len(set(answers)) > 1]

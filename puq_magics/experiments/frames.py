@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +45,13 @@ class Frame:
     def row(self, position: int) -> dict[str, Any]:
         """Return a row as a dict."""
         return {name: values[position] for name, values in self.columns.items()}
+
+    def positions(self, limit: int | None = None, sample: int | None = None) -> Sequence[int]:
+        """Return the positions of the first rows, or of so many at random (the same ones each time)."""
+        if sample is not None:
+            chosen = random.Random(0).sample(range(self.row_count), min(sample, self.row_count))  # noqa: S311
+            return sorted(chosen)
+        return range(self.row_count if limit is None else min(limit, self.row_count))
 
 
 def read_frame(source: Any) -> Frame:

@@ -10,9 +10,11 @@ from typing import Any
 
 from puq_magics.core.errors import InputError
 from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder
+from puq_magics.experiments.comparison import Sentences
 from puq_magics.experiments.statistics import (
     ALPHA,
     Interval,
+    PairVote,
     bradley_terry,
     count_outcomes,
     mcnemar_p,
@@ -54,8 +56,8 @@ class Verdict:
     flipped: bool
 
 
-@dataclass(frozen=True)
-class Judgement:
+@dataclass(frozen=True, repr=False)
+class Judgement(Sentences):
     """Verdicts of a judge, both orders of each pair joined."""
 
     model: str
@@ -71,7 +73,7 @@ class Judgement:
     @property
     def strengths(self) -> dict[str, Interval]:
         """Chance of each arm to win against an average one (Bradley-Terry), with its interval."""
-        return bradley_terry([(str(v.a), str(v.b), v.share) for v in self.verdicts])
+        return bradley_terry([PairVote(str(v.a), str(v.b), v.share) for v in self.verdicts])
 
     def agreement(self, labels: Mapping[int, Any]) -> Interval:
         """Return how often the judge agrees with your labels: the better level for each row, None for a tie.
@@ -95,8 +97,6 @@ class Judgement:
         if self.missing:
             lines.append(f"{self.missing} pairs have no verdict: a call failed.")
         return "\n".join(lines)
-
-    __repr__ = __str__
 
     def _pair_sentence(self, a: Any, b: Any) -> str:
         shares = [v.share for v in self.verdicts if (v.a, v.b) == (a, b)]

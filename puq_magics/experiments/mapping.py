@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -16,7 +15,7 @@ from puq_magics.api.finish_reason import is_cut_off
 from puq_magics.core.errors import InputError, MissingVariableError, PuqError
 from puq_magics.core.files import filename_stem
 from puq_magics.core.suggestions import did_you_mean
-from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder, repair_notes
+from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder, cost_range, repair_notes
 from puq_magics.experiments.frames import Frame, is_blank, read_frame
 from puq_magics.experiments.journal import Journal
 from puq_magics.experiments.leases import GetKey
@@ -88,7 +87,7 @@ def plan_map(
     fields: dict[str, Any] = {**({} if schema is None else {"response_format": schema.response_format})}
     builder = SpecBuilder(model, {**fields, **(params or {})})
     head = [] if not system else [{"role": "system", "content": system}]
-    positions = _positions(table.row_count, limit, sample)
+    positions = table.positions(limit, sample)
     specs: list[CallSpec | None] = []
     cut = Counter[str]()
     constants = {name: variables[name] for name in prompt.names if name in variables}
@@ -146,12 +145,6 @@ def _check_new_columns(table: Frame, names: Sequence[str]) -> None:
             f"the table has a column {taken[0]!r} already, which the answers need.",
             hint="Rename or drop it, or name the new column with --schema: 'mood str'.",
         )
-
-
-def _positions(row_count: int, limit: int | None, sample: int | None) -> Sequence[int]:
-    if sample is not None:
-        return sorted(random.Random(0).sample(range(row_count), min(sample, row_count)))  # noqa: S311
-    return range(row_count if limit is None else min(limit, row_count))
 
 
 @dataclass
@@ -215,12 +208,17 @@ class MapResult:
         """Make the failed calls again, and return the new result; the journal keeps both."""
         if self.rerun is None:
             raise InputError("this result cannot be run again.", hint="Run its cell again.")
-        failed = [
-            spec.key
-            for spec in self.plan.calls
-            if (outcome := self.outcomes.get(spec.key)) is None or outcome.error
-        ]
-        return self.rerun(failed)
+        return self.rerun(self._failed_keys)
+
+    @property
+    def can_retry(self) -> bool:
+        """True if calls have failed, or were not made."""
+        return bool(self._failed_keys)
+
+    @property
+    def _failed_keys(self) -> list[str]:
+        outcomes = ((spec.key, self.outcomes.get(spec.key)) for spec in self.plan.calls)
+        return [key for key, outcome in outcomes if outcome is None or outcome.error]
 
     @property
     def cost(self) -> float | None:
@@ -230,14 +228,8 @@ class MapResult:
 
     def cost_of_all(self) -> tuple[float, float] | None:
         """Return the likely cost of all rows of the table in credits, as a range (95 %); None if unknown."""
-        costs = [outcome.cost for outcome in self._unique_outcomes if outcome.cost is not None]
-        if not costs:
-            return None
-        mean = sum(costs) / len(costs)
-        variance = sum((cost - mean) ** 2 for cost in costs) / max(1, len(costs) - 1)
-        half = 1.96 * (variance / len(costs)) ** 0.5 if len(costs) > 1 else mean / 2
-        count = self.plan.frame.row_count
-        return max(0.0, (mean - half) * count), (mean + half) * count
+        costs = [outcome.cost for outcome in self._unique_outcomes]
+        return cost_range(costs, self.plan.frame.row_count)
 
     @property
     def _unique_outcomes(self) -> list[CallOutcome]:

@@ -54,6 +54,8 @@ class RunProgress:
     #: Finished calls, those that the journal had among them.
     done: int = 0
     from_journal: int = 0
+    #: Finished calls that were never sent, as their model cannot be used.
+    unsent: int = 0
     failed: int = 0
     #: Credits of the calls of this run; None if unknown for all of them.
     cost: float | None = None
@@ -69,8 +71,8 @@ class RunProgress:
 
     @property
     def made(self) -> int:
-        """Calls of this run that are finished."""
-        return self.done - self.from_journal
+        """Calls that this run has made."""
+        return self.done - self.from_journal - self.unsent
 
     @property
     def seconds_left(self) -> float | None:
@@ -117,7 +119,7 @@ class Run:
             len(unique),
             len(self.outcomes),
             len(self.outcomes),
-            sum(bool(outcome.error) for outcome in self.outcomes.values()),
+            failed=sum(bool(outcome.error) for outcome in self.outcomes.values()),
         )
         self._made: list[CallOutcome] = []  # by this run, in order of their ends
         self._waiting = deque(spec for key, spec in unique.items() if key not in self.outcomes)
@@ -336,6 +338,7 @@ class Run:
         self._progress = replace(
             before,
             done=len(self.outcomes),
+            unsent=before.unsent + sum(not outcome.attempts for outcome in batch),
             failed=before.failed + sum(bool(outcome.error) for outcome in batch),
             cost=(before.cost or 0.0) + sum(costs) if costs else before.cost,
             seconds=monotonic() - self._started_at,

@@ -8,10 +8,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 from math import ceil, exp, lgamma, log, log1p, sqrt
 from operator import mul
 from statistics import fmean, pvariance
+from typing import NamedTuple
 
 from puq_magics.core.text import pluralize
 
@@ -114,8 +115,6 @@ class PairedTest:
     wins: int
     ties: int
     losses: int
-    #: True if the values are rates, from 0 to 1.
-    is_rate: bool
     #: Rows after which such a difference would show in four of five studies; None if there is no difference.
     rows_needed: int | None
 
@@ -139,8 +138,7 @@ def paired_test(pairs: Sequence[tuple[float, float]]) -> PairedTest:
     else:
         p, difference = sign_flip_p(differences), bootstrap_mean(differences)
     ties = len(pairs) - wins - losses
-    is_rate = all(0 <= value <= 1 for value in values)
-    return PairedTest(difference, p, wins, ties, losses, is_rate, _rows_needed(differences))
+    return PairedTest(difference, p, wins, ties, losses, _rows_needed(differences))
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
@@ -194,39 +192,44 @@ def count_outcomes(wins: int, ties: int, losses: int) -> str:
     return ", ".join([pluralize(wins, "win"), pluralize(ties, "tie"), pluralize(losses, "loss", "losses")])
 
 
-Votes = Sequence[tuple[str, str, float]]
+class PairVote(NamedTuple):
+    """A vote between two arms."""
+
+    a: str
+    b: str
+    #: The share of ``a``: 1 if it won, 0.5 for a tie.
+    share: float
+    weight: float = 1.0
 
 
-def bradley_terry(votes: Votes) -> dict[str, Interval]:
-    """Return each arm's chance to win against an average arm, from votes ``(a, b, share of a)``; a tie is 0.5.
+def bradley_terry(votes: Sequence[PairVote]) -> dict[str, Interval]:
+    """Return each arm's chance to win against an average arm, with its interval.
 
-    Intervals come from a bootstrap over the votes. A quarter of a won and of a lost vote between each two arms
-    keeps the strengths finite.
+    A won and a lost vote between each two arms, of a weight of one by the number of arms, keep the strengths finite,
+    and the intervals wide where all votes are the same. The intervals are those of the information in the votes.
     """
-    arms = sorted({arm for a, b, _ in votes for arm in (a, b)})
-    if not votes:
+    arms = sorted({arm for vote in votes for arm in (vote.a, vote.b)})
+    if not arms:
         return {}
-    chooser = random.Random(0)  # noqa: S311 - not for secrets
-    samples = [_fit(arms, chooser.choices(votes, k=len(votes))) for _ in range(300)]
-    fitted = _fit(arms, votes)
+    wins = {(a, b): 1 / len(arms) for a in arms for b in arms if a != b}
+    for a, b, share, weight in votes:
+        wins[a, b] += share * weight
+        wins[b, a] += (1 - share) * weight
+    strengths = _fit(arms, wins)
+    halves = [_Z * sqrt(variance) for variance in _variances(arms, wins, strengths)]
     return {
-        arm: Interval(
-            fitted[arm],
-            _quantile(sorted(sample[arm] for sample in samples), 0.025),
-            _quantile(sorted(sample[arm] for sample in samples), 0.975),
-        )
-        for arm in arms
+        arm: Interval(*(1 / (1 + exp(-log(strengths[arm]) - shift)) for shift in (0, -half, half)))
+        for arm, half in zip(arms, halves, strict=True)
     }
 
 
-def _fit(arms: Sequence[str], votes: Votes) -> Mapping[str, float]:
-    """Fit the strengths by Hunter's iteration; return them as chances against the mean strength."""
-    wins = {(a, b): 0.25 for a in arms for b in arms if a != b}
-    for a, b, share in votes:
-        wins[a, b] += share
-        wins[b, a] += 1 - share
+Wins = Mapping[tuple[str, str], float]
+
+
+def _fit(arms: Sequence[str], wins: Wins) -> Mapping[str, float]:
+    """Return the strengths of the arms by Hunter's iteration; the mean of their logarithms is 0."""
     strengths = dict.fromkeys(arms, 1.0)
-    for _ in range(100):
+    for _ in range(300):
         updated = {}
         for a in arms:
             others = [b for b in arms if b != a]
@@ -234,7 +237,29 @@ def _fit(arms: Sequence[str], votes: Votes) -> Mapping[str, float]:
             updated[a] = sum(wins[a, b] for b in others) / weight
         mean = exp(fmean(log(strength) for strength in updated.values()))
         strengths = {arm: strength / mean for arm, strength in updated.items()}
-    return {arm: strength / (1 + strength) for arm, strength in strengths.items()}
+    return strengths
+
+
+def _variances(arms: Sequence[str], wins: Wins, strengths: Mapping[str, float]) -> list[float]:
+    """Return the variance of each logarithm: the diagonal of the inverse of the information about them.
+
+    As only differences are known, that is a pseudo-inverse: with 1/n added everywhere, it is the inverse less 1/n.
+    """
+    count = len(arms)
+    rows = [[1 / count] * count + [float(n == m) for m in range(count)] for n in range(count)]
+    for n, m in combinations(range(count), 2):
+        a, b = arms[n], arms[m]
+        total = wins[a, b] + wins[b, a]
+        information = total * strengths[a] * strengths[b] / (strengths[a] + strengths[b]) ** 2
+        for row, column, sign in ((n, n, 1), (m, m, 1), (n, m, -1), (m, n, -1)):
+            rows[row][column] += sign * information
+    for n in range(count):  # Gauss-Jordan; the matrix is positive definite, and needs no pivots
+        rows[n] = [value / rows[n][n] for value in rows[n]]
+        for m in range(count):
+            if m != n:
+                factor = rows[m][n]
+                rows[m] = [value - factor * pivot for value, pivot in zip(rows[m], rows[n], strict=True)]
+    return [rows[n][count + n] - 1 / count for n in range(count)]
 
 
 def quantiles(values: Sequence[float], *shares: float) -> list[float]:

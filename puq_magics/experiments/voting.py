@@ -10,7 +10,14 @@ from pathlib import Path
 
 from puq_magics.core.errors import InputError
 from puq_magics.core.files import expand_path, read_error, save_text
-from puq_magics.experiments.statistics import ALPHA, Interval, bradley_terry, count_outcomes, mcnemar_p
+from puq_magics.experiments.statistics import (
+    ALPHA,
+    Interval,
+    PairVote,
+    bradley_terry,
+    count_outcomes,
+    mcnemar_p,
+)
 
 _MAX_VOTES = 100_000
 TIE = "tie"
@@ -26,13 +33,14 @@ class Vote:
     #: True if the names were hidden until the vote.
     blind: bool = False
 
-    def pairs(self) -> Iterable[tuple[str, str, float]]:
-        """Yield the pairs that the vote decides, with the share of the first: the best wins against each other."""
+    def pairs(self) -> Iterable[PairVote]:
+        """Yield the pairs that the vote decides: the best wins against each other arm."""
+        weight = 2 / len(self.arms)  # its pairs are one choice, and tell less than as many votes
         for a, b in combinations(self.arms, 2):
             if self.winner == TIE:
-                yield a, b, 0.5
+                yield PairVote(a, b, 0.5, weight)
             elif self.winner in (a, b):
-                yield a, b, float(self.winner == a)
+                yield PairVote(a, b, float(self.winner == a), weight)
 
 
 @dataclass(frozen=True)
@@ -56,11 +64,22 @@ class VoteSummary:
         return f"{said}: {count_outcomes(max(wins, losses), ties, min(wins, losses))} (p = {p:.2g})."
 
 
-def summarize_votes(votes: Sequence[Vote]) -> VoteSummary:
-    """Return the standing of each arm, the best first."""
+def summarize_votes(votes: Sequence[Vote]) -> list[VoteSummary]:
+    """Return the standing of each arm, the best first; apart for arms that were never compared with each other."""
+    groups: list[tuple[set[str], list[Vote]]] = []
+    for vote in votes:
+        arms, members = set(vote.arms), [vote]
+        for group in [group for group in groups if arms & group[0]]:
+            groups.remove(group)
+            arms, members = arms | group[0], group[1] + members
+        groups.append((arms, members))
+    return [_summarize(members) for _, members in groups]
+
+
+def _summarize(votes: Sequence[Vote]) -> VoteSummary:
     pairs = [pair for vote in votes for pair in vote.pairs()]
     counts: dict[str, list[int]] = {}
-    for a, b, share in pairs:
+    for a, b, share, _ in pairs:
         for arm, own in ((a, share), (b, 1 - share)):
             counts.setdefault(arm, [0, 0, 0])[0 if own == 1 else 1 if own == 0.5 else 2] += 1
     strengths = bradley_terry(pairs) if len(counts) > 2 else {}
@@ -87,6 +106,8 @@ def load_votes(path: str | Path) -> list[Vote]:
             Vote(str(each["id"]), tuple(map(str, each["arms"])), str(each["winner"]), bool(each["blind"]))
             for each in records
         ]
+        if not all(len(set(vote.arms)) > 1 and vote.winner in (*vote.arms, TIE) for vote in votes):
+            raise TypeError("a vote without arms, or for another one")
     except (KeyError, TypeError, RecursionError, json.JSONDecodeError):
         raise InputError(
             f"{target.name} holds no votes.", hint="Give a file of %puq_compare --export."

@@ -319,6 +319,20 @@ FIX_COMMAND = CommandLine(
 )
 RUN_OPTIONS = (
     option(
+        "--limit",
+        type=parse_positive_int,
+        metavar="COUNT",
+        group="Rows",
+        help="only the first rows, as a pilot, with the price of the whole",
+    ),
+    option(
+        "--sample",
+        type=parse_positive_int,
+        metavar="COUNT",
+        group="Rows",
+        help="only so many rows, taken at random",
+    ),
+    option(
         "--workers",
         type=parse_positive_int,
         default=16,
@@ -355,20 +369,6 @@ MAP_COMMAND = CommandLine(
     TEMPERATURE,
     MAX_TOKENS,
     SCHEMA,
-    option(
-        "--limit",
-        type=parse_positive_int,
-        metavar="COUNT",
-        group="Rows",
-        help="only the first rows, as a pilot",
-    ),
-    option(
-        "--sample",
-        type=parse_positive_int,
-        metavar="COUNT",
-        group="Rows",
-        help="only so many rows, taken at random",
-    ),
     *RUN_OPTIONS,
     OUT,
     QUIET,

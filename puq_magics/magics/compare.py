@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -21,6 +21,7 @@ from puq_magics.experiments.statistics import count_outcomes
 from puq_magics.experiments.voting import (
     TIE,
     Vote,
+    VoteSummary,
     load_votes,
     merge_votes,
     save_votes,
@@ -270,6 +271,8 @@ class _Ballot:
     result: CompareResult
     view: RunView
     is_closed: bool = False
+    #: Shows the vote at the buttons, where there are some.
+    end_buttons: Callable[[str], None] = lambda _: None
 
 
 def _votes(session: Session) -> list[Vote]:
@@ -287,7 +290,9 @@ def _offer_vote(session: Session, result: CompareResult, view: RunView) -> None:
         return
     from puq_magics.widgets.vote import show_vote_buttons
 
-    show_vote_buttons([*result.names, TIE], lambda choice: _record_vote(session, ballot, choice))
+    ballot.end_buttons = show_vote_buttons(
+        [*result.names, TIE], lambda choice: _record_vote(session, ballot, choice)
+    )
 
 
 def _record_vote(session: Session, ballot: _Ballot, choice: str) -> str:
@@ -302,7 +307,9 @@ def _record_vote(session: Session, ballot: _Ballot, choice: str) -> str:
     result.names_hidden = False
     bundle, metadata = result._repr_mimebundle_(), result.display_metadata
     ballot.view.show_summary(bundle, is_markdown=True, metadata=metadata)
-    return "a tie" if winner == TIE else winner
+    said = "a tie" if winner == TIE else winner
+    ballot.end_buttons(said)
+    return said
 
 
 def vote(session: Session, choice: str) -> None:
@@ -334,12 +341,17 @@ def manage_votes(session: Session, args: argparse.Namespace) -> None:
 
 
 def show_votes(session: Session, votes: Sequence[Vote]) -> None:
-    """Show the standing of each arm."""
+    """Show the standing of each arm, in a table of its own for arms that were never compared with the others."""
     from puq_magics.outputs.tables.table import show_fields
 
     if not votes:
         raise InputError("there are no votes yet.", hint="Run %%puq_compare --blind, and vote.")
-    summary = summarize_votes(votes)
+    for summary in summarize_votes(votes):
+        show_fields(_vote_fields(summary), in_notebook=session.in_notebook)
+
+
+def _vote_fields(summary: VoteSummary) -> list[tuple[str, str]]:
+    """Return the standing of each arm, and what it comes to, as labels and values."""
     rows = []
     for arm, wins, ties, losses in summary.counts:
         text = count_outcomes(wins, ties, losses)
@@ -348,7 +360,6 @@ def show_votes(session: Session, votes: Sequence[Vote]) -> None:
             low, high = (f"{100 * bound:.0f}" for bound in (each.low, each.high))
             text += f"; wins {100 * each.value:.0f} % against an average arm ({low}–{high} %)"
         rows.append((arm, text))
-    rows.append(("votes", f"{summary.votes:,}"))
     if sentence := summary.sentence():
         rows.append(("result", sentence))
-    show_fields(rows, in_notebook=session.in_notebook)
+    return [*rows, ("votes", f"{summary.votes:,}")]

@@ -8,14 +8,23 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from puq_magics.core.errors import PuqError
-from puq_magics.experiments.arms import parse_vary
-from puq_magics.experiments.grid import Grid, GridResult, Record, run_grid
+from puq_magics.experiments.arms import level_name, parse_vary
+from puq_magics.experiments.frames import is_blank
+from puq_magics.experiments.grid import Grid, run_grid
+from puq_magics.experiments.grid_result import GridResult, Record
 from puq_magics.experiments.mapping import ROW
 from puq_magics.experiments.runner import OnEvent, RunSettings
 from puq_magics.magics.dry_run import show_run_dry_run
 from puq_magics.magics.map import find_source
 from puq_magics.magics.options import chat_params
-from puq_magics.magics.runs import find_executor, journal_path, run_footer, show_run
+from puq_magics.magics.runs import (
+    error_lines,
+    find_executor,
+    journal_path,
+    run_footer,
+    show_run,
+    whole_cost_remarks,
+)
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown.feed import escape_inline
 from puq_magics.outputs.results.base import DisplayOnce
@@ -25,7 +34,7 @@ from puq_magics.prompts.schema.schema import Schema
 from puq_magics.session.budget import CallInfo
 from puq_magics.session.session import Session
 
-_MAX_ROWS_SHOWN, _MAX_CHARS_SHOWN = 20, 160
+_MAX_ROWS_SHOWN, _MAX_CHARS_SHOWN, _MAX_ROW_CHARS = 20, 160, 40
 #: Columns that a narrow terminal may leave out, those with the highest rank first.
 _SPARE_RANKS = {"tokens": 3, "seconds (median, 95th)": 2, "failures": 1}
 
@@ -34,21 +43,38 @@ _SPARE_RANKS = {"tokens": 3, "seconds (median, 95th)": 2, "failures": 1}
 class GridAnswers(DisplayOnce, GridResult):
     """Value of ``%%puq_grid``: the long table, shown as a summary by factor."""
 
+    #: Further sentences of the summary, such as the cost of the whole grid.
+    remarks: Sequence[str] = ()
+
     @classmethod
-    def from_result(cls, result: GridResult) -> GridAnswers:
+    def from_result(cls, result: GridResult, remarks: Sequence[str] = ()) -> GridAnswers:
         """Return a result that a cell can show."""
-        return cls(**{each.name: getattr(result, each.name) for each in fields(GridResult)})
+        return cls(**{each.name: getattr(result, each.name) for each in fields(GridResult)}, remarks=remarks)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        failed = sum(record["error"] is not None for record in self.records)
-        head = f"{len(self.records) - failed:,} of {len(self.records):,} calls answered"
-        header, rows = summary_table(self.summary(), self.factors)
+        errors = self.errors()
+        answered = len(self.records) - sum(errors.values())
+        head = f"{answered:,} of {len(self.records):,} calls answered"
+        if len(self.records) < self.total:
+            head = f"{head} (of {self.total:,} in the grid)"
+        lines = [*error_lines(errors), *self.remarks]
         footer = run_footer(self.progress, self.progress.cost, self.journal, self.notes)
-        table = _markdown_table(header, rows)
+        table = self.summary()._repr_mimebundle_()
+        listed = "".join(f"\n- {escape_inline(line)}" for line in lines)
+        markdown = f"**{head}**\n\n{table['text/markdown']}\n{listed}"
+        plain = strip_control_chars("\n".join([head, table["text/plain"], *lines]))
         return {
-            "text/markdown": footer.append_to_markdown(f"**{head}**\n\n{table}"),
-            "text/plain": f"{head}\n{_plain_table(header, rows)}\n[{footer.to_text()}]",
+            "text/markdown": footer.append_to_markdown(markdown),
+            "text/plain": f"{plain}\n[{footer.to_text()}]",
         }
+
+    def summary(self, *factors: str) -> SummaryTable:
+        """Return the figures of each level of the factors, one record a level, which a cell shows as a table."""
+        return SummaryTable(super().summary(*factors), list(factors) or self.factors)
+
+    def pivot(self, rows: str, columns: str, value: str | None = None) -> PivotTable:
+        """Return the mean of a column for each two levels, which a cell shows as a table."""
+        return PivotTable(rows, super().pivot(rows, columns, value))
 
     def show(self, rows: int = _MAX_ROWS_SHOWN) -> AnswerMatrix:
         """Return a matrix of the answers to look at: one row a row of the table, one column an arm."""
@@ -56,6 +82,33 @@ class GridAnswers(DisplayOnce, GridResult):
 
     def __repr__(self) -> str:
         return f"<GridResult of {len(self.records):,} calls>"
+
+
+class SummaryTable(list[Record]):
+    """Records of a summary, shown as a table."""
+
+    def __init__(self, records: Sequence[Record], factors: Sequence[str]) -> None:
+        super().__init__(records)
+        self.factors = factors
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return table_bundle(*summary_table(self, self.factors), names=len(self.factors))
+
+
+class PivotTable(dict[Any, dict[Any, float | None]]):
+    """Means for each two levels, shown as a table; ``pandas.DataFrame(table).T`` calculates with them."""
+
+    def __init__(self, factor: str, matrix: Mapping[Any, dict[Any, float | None]]) -> None:
+        super().__init__(matrix)
+        self.factor = factor
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        header = [self.factor, *map(str, next(iter(self.values())))]
+        rows = [
+            [str(level), *("" if mean is None else f"{mean:.3g}" for mean in means.values())]
+            for level, means in self.items()
+        ]
+        return table_bundle(header, rows, names=1)
 
 
 @dataclass(repr=False)
@@ -74,15 +127,15 @@ class AnswerMatrix(DisplayOnce):
             text = record["answer"] if record["error"] is None else f"⚠ {record['error']}"
             cells.setdefault(key, " ".join(text.split()))
         positions = list(dict.fromkeys(row for row, _ in cells))
-        header = ["row", *(" · ".join(map(str, arm)) for arm in arms)]
+        header = ["row", *(_arm_name(factors, arm) for arm in arms)]
         lines = [
-            [str(row), *(_shorten(cells.get((row, arm), "")) for arm in arms)]
+            [self._row_name(row), *(_shorten(cells.get((row, arm), "")) for arm in arms)]
             for row in positions[: self.rows]
         ]
         more = len(positions) - self.rows
         note = f"\n\n{more:,} more rows: .show(rows={len(positions)})" if more > 0 else ""
         return {
-            "text/markdown": _markdown_table(header, lines) + note,
+            "text/markdown": markdown_table(header, lines, names=len(header)) + note,
             "text/plain": strip_control_chars(
                 "\n".join(
                     f"{arm}, row {line[0]}: {text}"
@@ -92,6 +145,19 @@ class AnswerMatrix(DisplayOnce):
                 + note
             ),
         }
+
+    def _row_name(self, row: int) -> str:
+        """Return a row's position, and its values in the columns of the prompt."""
+        frame = self.result.frame
+        values = () if frame is None else (frame.columns[name][row] for name in self.result.columns)
+        texts = (
+            _shorten(" ".join(str(value).split()), _MAX_ROW_CHARS) for value in values if not is_blank(value)
+        )
+        return ": ".join([str(row), *filter(None, [", ".join(texts)])])
+
+
+def _arm_name(factors: Sequence[str], levels: Sequence[Any]) -> str:
+    return " · ".join(map(level_name, factors, levels))
 
 
 def run_study(
@@ -106,6 +172,8 @@ def run_study(
         vary=parse_vary(args.vary or ()),
         over=source,
         repeat=args.repeat,
+        limit=args.limit,
+        sample=args.sample,
         schema=None if args.schema is None else Schema.from_spec(args.schema, variables),
         system=session.system_prompt(args.system),
         params={key: value for key, value in chat_params(args, session).items() if value is not None},
@@ -128,7 +196,12 @@ def run_study(
 
     def store(result: GridResult) -> GridAnswers:
         result.notes = (*notes, *args.option_notes, *result.notes)
-        answers = GridAnswers.from_result(result)
+        remarks = (
+            []
+            if len(result.records) == result.total
+            else whole_cost_remarks(session, f"All {result.total:,} calls", result.cost_of_all())
+        )
+        answers = GridAnswers.from_result(result, remarks)
         session.store_result(answers, args.out)
         return answers
 
@@ -164,21 +237,27 @@ def _score_text(record: Record) -> str:
     return f"{score:.3g} ({low:.3g}–{high:.3g})" if rows > 1 else f"{score:.3g}"
 
 
-def _shorten(text: str) -> str:
-    return text if len(text) <= _MAX_CHARS_SHOWN else f"{text[:_MAX_CHARS_SHOWN]}…"
+def _shorten(text: str, length: int = _MAX_CHARS_SHOWN) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_bundle(header: Sequence[str], rows: Sequence[Sequence[str]], *, names: int) -> dict[str, str]:
+    """Return a table whose first columns are names, which may be cut, and the others figures."""
+    columns = [
+        Column(title, align="left" if n < names else "right", spare_rank=_SPARE_RANKS.get(title, 0))
+        for n, title in enumerate(header)
+    ]
+    return {
+        "text/markdown": markdown_table(header, rows, names=names),
+        "text/plain": Table(columns, rows).text(),
+    }
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, names: int) -> str:
+    """Return a table in Markdown; what follows the first columns is aligned to the right."""
+
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(escape_inline(cell) for cell in cells)} |"
 
-    return "\n".join([line(header), "|" + " --- |" * len(header), *map(line, rows)])
-
-
-def _plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    factors = header.index("calls")  # of these the names may be cut, the figures not
-    columns = [
-        Column(title, align="left" if n < factors else "right", spare_rank=_SPARE_RANKS.get(title, 0))
-        for n, title in enumerate(header)
-    ]
-    return Table(columns, rows).text()
+    rule = "|" + " --- |" * names + " ---: |" * (len(header) - names)
+    return "\n".join([line(header), rule, *map(line, rows)])

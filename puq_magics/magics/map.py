@@ -9,23 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from puq_magics.core.errors import APIError, InputError, PuqError
+from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.files import expand_path, is_folder, missing_name_error, path_exists
 from puq_magics.experiments.leases import GetKey
 from puq_magics.experiments.mapping import MapPlan, MapResult, plan_map, run_map
 from puq_magics.experiments.runner import OnEvent, RunSettings
 from puq_magics.magics.dry_run import show_run_dry_run
 from puq_magics.magics.options import chat_params
-from puq_magics.magics.runs import find_executor, journal_path, run_footer, show_run
+from puq_magics.magics.runs import (
+    error_lines,
+    find_executor,
+    journal_path,
+    run_footer,
+    show_run,
+    whole_cost_remarks,
+)
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown.feed import escape_inline
 from puq_magics.outputs.results.base import DisplayOnce
-from puq_magics.outputs.results.footer import format_credits
 from puq_magics.prompts.schema.schema import Schema
 from puq_magics.session.budget import CallInfo
 from puq_magics.session.session import Session
-
-_MAX_ERRORS_SHOWN = 5
 
 
 @dataclass
@@ -60,14 +64,12 @@ class MapAnswers(DisplayOnce, MapResult):
         return f"{rows}, {failed:,} without an answer" if failed else rows
 
     def _error_lines(self) -> list[str]:
-        errors = list(self.errors().items())
-        lines = [f"{number:,} × {error}" for error, number in errors[:_MAX_ERRORS_SHOWN]]
+        lines = error_lines(self.errors())
         if self.cut:
             lines.append(
                 f"{len(self.cut):,} × cut off, mostly at the limit of tokens: rows {_some(self.cut)}"
             )
-        others = len(errors) - _MAX_ERRORS_SHOWN
-        return [*lines, f"{others:,} other errors: _puq.errors()"] if others > 0 else lines
+        return lines
 
     def __repr__(self) -> str:
         return f"<MapResult {self._headline()}>"
@@ -143,23 +145,14 @@ class _MapRun:
         return answers
 
     def _remarks(self, result: MapResult) -> list[str]:
-        """Return what the whole table would cost, after a part of it."""
+        """Return where the table is, what to do about failed rows, and what the whole would cost."""
         total = self.plan.frame.row_count
         remarks = [f"The new table is in {self.args.out}."] if self.args.out else []
-        if len(self.plan.positions) < total and (costs := result.cost_of_all()) is not None:
-            low, high = (format_credits(cost).removesuffix(" credits") for cost in costs)
-            remarks.append(
-                f"All {total:,} rows would cost about {low} to {high} credits{self._balance_text()}; "
-                "without --limit and --sample the run goes on from here."
-            )
+        if result.can_retry:
+            remarks.append("_puq.retry() asks again for what failed.")
+        if len(self.plan.positions) < total:
+            remarks += whole_cost_remarks(self.session, f"All {total:,} rows", result.cost_of_all())
         return remarks
-
-    def _balance_text(self) -> str:
-        try:
-            balance = self.session.account().balance(quick=True)
-        except APIError:
-            return ""
-        return f" (the balance is {format_credits(balance)})"
 
 
 def _some(positions: Sequence[int]) -> str:

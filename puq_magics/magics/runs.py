@@ -49,6 +49,7 @@ class RunAnswers(Protocol):
 
 
 A = TypeVar("A", bound=RunAnswers)
+_MAX_ERRORS_SHOWN = 5
 _BALANCE_INTERVAL = 5.0  # seconds between two looks at the balance while a budget is set
 
 
@@ -221,8 +222,36 @@ def run_footer(
         facts.append(f"{progress.from_journal:,} of {progress.total:,} were there")
     if cost is not None:
         facts.append(f"about {format_credits(cost)}")
-    facts += [format_seconds(progress.seconds), f"journal: {journal.name}"]
+    facts += [format_seconds(progress.seconds), f"journal: {_journal_name(journal)}"]
     return Footer(tuple(facts), tuple(notes))
+
+
+def _journal_name(journal: Path) -> str:
+    """Return where a journal is, as seen from the notebook; elsewhere its name alone."""
+    folder = notebook_folder().resolve()
+    path = journal.resolve()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+
+
+def error_lines(errors: Mapping[str, int]) -> list[str]:
+    """Return the most frequent errors of a run, one a line."""
+    lines = [f"{number:,} × {error}" for error, number in errors.items()]
+    others = len(lines) - _MAX_ERRORS_SHOWN
+    return [*lines[:_MAX_ERRORS_SHOWN], f"{others:,} other errors: _puq.errors()"] if others > 0 else lines
+
+
+def whole_cost_remarks(session: Session, whole: str, costs: tuple[float, float] | None) -> list[str]:
+    """Return a sentence on what the whole would cost, after a part of it; none if that is unknown."""
+    if costs is None:
+        return []
+    low, high = (format_credits(cost).removesuffix(" credits") for cost in costs)
+    span = high if low == high else f"{low} to {high}"
+    try:
+        balance = f" (the balance is {format_credits(session.account().balance(quick=True))})"
+    except APIError:
+        balance = ""
+    goes_on = "without --limit and --sample the run goes on from here."
+    return [f"{whole} would cost about {span} credits{balance}; {goes_on}"]
 
 
 def call_info(spec: CallSpec) -> CallInfo:
@@ -246,7 +275,9 @@ def format_progress(progress: RunProgress, limit_is_lowered: bool = False) -> st
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a duration for people: ``8 s``, ``3 min``, ``2 h 5 min``."""
+    """Return a duration for people: ``0.4 s``, ``8 s``, ``3 min``, ``2 h 5 min``."""
+    if 0 < seconds < 1:
+        return f"{max(seconds, 0.1):.1f} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -8,16 +8,19 @@ from IPython.display import display
 from ipywidgets import Button, HBox, Label, VBox  # type: ignore[import-untyped]
 
 
-def show_vote_buttons(choices: Sequence[str], on_vote: Callable[[str], str]) -> None:
-    """Show one button a choice; the first click calls ``on_vote``, which returns the name of the chosen arm."""
+def show_vote_buttons(choices: Sequence[str], on_vote: Callable[[str], object]) -> Callable[[str], None]:
+    """Show one button a choice, which calls ``on_vote``; return what ends the vote and shows who was chosen."""
     label = Label("Which answer is best?")
     buttons = [Button(description=choice, tooltip=f"Vote for {choice}") for choice in choices]
 
     def clicked(button: Button) -> None:
+        on_vote(button.description)
+
+    def end(winner: str) -> None:
+        label.value = f"Your vote: {winner}"
         for each in buttons:
             each.disabled = True
             each.on_click(clicked, remove=True)
-        label.value = f"Your vote: {on_vote(button.description)}"
 
     for button in buttons:
         button.layout.width = "5em"
@@ -30,3 +33,4 @@ def show_vote_buttons(choices: Sequence[str], on_vote: Callable[[str], str]) -> 
         },
         raw=True,
     )
+    return end

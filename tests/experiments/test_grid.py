@@ -99,6 +99,33 @@ def test_an_arm_that_fails_throughout_hides_no_comparison(router: Any, tmp_path:
     assert "a/good and a/other have no row in common" in compared
 
 
+def test_scores_that_are_no_rates_are_not_told_in_percent(router: Any, tmp_path: Path) -> None:
+    result = run(router, tmp_path).score(lambda answer: 0.9 if answer.endswith("4") else 0.4)
+    assert [row["is_rate"] for row in result.summary("model")] == [False, False]
+    assert "by 0." in str(result.compare("model"))
+    assert [row["is_rate"] for row in result.score(lambda _: 1).summary("model")] == [True, True]
+
+
+def test_a_function_of_a_score_takes_the_row_if_it_asks_for_it(router: Any, tmp_path: Path) -> None:
+    result = run(router, tmp_path, models=["a/good"], over=ROWS[:1], vary={}, template="plain {{q}}")
+    for function, score in (
+        (lambda _, row: len(row), 2),
+        (lambda _, row=None: len(row), 2),
+        (lambda _, strict=True: strict is True, True),
+        (lambda *answers: len(answers), 1),
+        (lambda _: float("nan"), None),
+    ):
+        assert result.score(function).records[0]["score"] == score
+
+
+def test_a_pilot_takes_some_rows_and_knows_the_whole(router: Any, tmp_path: Path) -> None:
+    pilot = run(router, tmp_path, limit=2)
+    assert ({record["row"] for record in pilot.records}, pilot.total) == ({0, 1}, 48)
+    assert len({record["row"] for record in run(router, tmp_path, sample=3).records}) == 3
+    assert len(run(router, tmp_path).records) == 48
+    assert len(router.server.requests) == 48
+
+
 def test_settings_vary_too(router: Any, tmp_path: Path) -> None:
     vary = {"temperature": [0, 1.5], "max_tokens": [5]}
     result = run(router, tmp_path, template="plain {{q}}", vary=vary, models=["a/good"], over=ROWS[:1])
@@ -126,8 +153,12 @@ def test_a_judge_sees_both_orders(router: Any, tmp_path: Path) -> None:
 def test_saving(router: Any, tmp_path: Path, name: str) -> None:
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
-    path = run(router, tmp_path).save(tmp_path / name)
+    result = run(router, tmp_path)
+    path = result.save(tmp_path / name)
     assert path.stat().st_size > 1000
+    with pytest.raises(InputError, match="exists"):
+        result.save(path)
+    assert result.save(path, force=True) == path
 
 
 def test_a_plot(router: Any, tmp_path: Path) -> None:
@@ -147,6 +178,7 @@ def test_a_plot(router: Any, tmp_path: Path) -> None:
         ({"models": ["a/good", "a/good"]}, InputError, "model 'a/good' is there twice"),
         ({"vary": {"style": ["a", "a"]}}, InputError, "style 'a' is there twice"),
         ({"over": []}, InputError, "has no rows"),
+        ({"over": None, "template": "{{style}}", "limit": 2}, InputError, "there is none"),
         ({"repeat": 10**6}, InputError, "more than 1,000,000 calls"),
     ],
 )
@@ -159,10 +191,27 @@ def test_bad_grids(
     assert router.server.requests == []
 
 
-@pytest.mark.parametrize("method", ["compare", "agreement", "levels", "judge"])
-def test_what_a_table_lacks_is_said(router: Any, tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("compare", []),
+        ("compare", ["model", "answer"]),
+        ("compare", ["modle"]),
+        ("pivot", ["model", "style", "answer"]),
+        ("pivot", ["model", "nothing"]),
+        ("pivot", ["model", "style", "scor"]),
+        ("agreement", []),
+        ("levels", ["nothing"]),
+        ("judge", ["a/judge", " "]),
+        ("score", ["words"]),
+        ("score", [str]),
+        ("score", [len, "answer"]),
+        ("summary", ["styl"]),
+        ("plot", ["styl"]),
+    ],
+)
+def test_what_a_table_lacks_is_said(router: Any, tmp_path: Path, method: str, arguments: list[Any]) -> None:
     result = run(router, tmp_path)
-    arguments = {"levels": ["nothing"], "judge": ["a/judge", " "]}.get(method, [])
     with pytest.raises(InputError) as caught:
         getattr(result, method)(*arguments)
     assert caught.value.hint

@@ -8,6 +8,7 @@ from math import isclose
 import pytest
 
 from puq_magics.experiments.statistics import (
+    PairVote,
     bootstrap_mean,
     bradley_terry,
     holm,
@@ -18,6 +19,7 @@ from puq_magics.experiments.statistics import (
     sign_flip_p,
     wilson_interval,
 )
+from puq_magics.experiments.voting import Vote, summarize_votes
 
 
 @pytest.mark.parametrize(
@@ -128,12 +130,43 @@ def test_bradley_terry_finds_the_order_and_widens_with_few_votes() -> None:
     votes = []
     for _ in range(300):
         a, b = chooser.sample(list(strength), 2)
-        votes.append((a, b, float(chooser.random() < strength[a] / (strength[a] + strength[b]))))
+        votes.append(PairVote(a, b, float(chooser.random() < strength[a] / (strength[a] + strength[b]))))
     fitted = bradley_terry(votes)
     assert sorted(fitted, key=lambda arm: -fitted[arm].value) == ["best", "middle", "worst"]
     assert fitted["best"].low > fitted["worst"].high
     few = bradley_terry(votes[:9])
     assert few["best"].high - few["best"].low > fitted["best"].high - fitted["best"].low
+
+
+def test_votes_that_all_agree_are_not_certain() -> None:
+    one = bradley_terry([PairVote("a", "b", 1.0)])
+    assert one["a"].low < 0.5 < one["a"].value < one["a"].high < 1
+    many = bradley_terry([PairVote("a", "b", 1.0)] * 20)
+    assert 0.5 < many["a"].low < many["a"].value < 1
+
+
+def test_coverage_of_the_intervals_of_votes_by_simulation() -> None:
+    chooser = random.Random(5)
+    strength = {"best": 2.0, "middle": 1.0, "worst": 0.5}  # of geometric mean 1
+    hits, trials = 0, 200
+    for _ in range(trials):
+        winners = chooser.choices(list(strength), list(strength.values()), k=25)
+        votes = [Vote(str(n), tuple(strength), winner) for n, winner in enumerate(winners)]
+        fitted = bradley_terry([pair for vote in votes for pair in vote.pairs()])
+        hits += sum(
+            each.low <= strength[arm] / (1 + strength[arm]) <= each.high for arm, each in fitted.items()
+        )
+    assert 0.92 < hits / (3 * trials) < 0.99
+
+
+def test_arms_that_were_never_compared_are_told_apart() -> None:
+    votes = [Vote("1", ("a", "b"), "a"), Vote("2", ("x", "y"), "y"), Vote("3", ("b", "c"), "tie")]
+    first, second = summarize_votes(votes)
+    assert sorted([[arm for arm, *_ in each.counts] for each in (first, second)]) == [
+        ["a", "c", "b"],
+        ["y", "x"],
+    ]
+    assert sorted([first.votes, second.votes]) == [1, 2]
 
 
 def test_bradley_terry_without_votes() -> None:

@@ -159,4 +159,24 @@ def test_a_grid_shows_its_summary_and_answers(run_shell: Any) -> None:
     assert "seconds (median, 95th)" in shown
     compared = run_shell.run("study.score(lambda answer: 'Scripted' in answer).compare('model')").out
     assert "cannot tell" in compared or "is better" in compared
-    assert "row 0" in run_shell.run("study.show()").out
+    assert "row 0: 5" in run_shell.run("study.show()").out
+    assert "not a column of numbers" in str(run_shell.error("study.pivot('model', 'tone', 'answer')"))
+    assert "sandbox/echo" in run_shell.run("study.summary('model')").out
+    assert "strict" in run_shell.run("study.pivot('model', 'tone')").out
+
+
+def test_a_grid_says_what_failed_and_counts_what_was_sent(run_shell: Any) -> None:
+    options = "-m sandbox/chat -m sandbox/forbidden --workers 1 --over reviews --limit 2"
+    shown = run_shell.run(f"%%puq_grid {options}\nRate {{{{stars}}}}").out
+    assert "2 of 4 calls answered (of 6 in the grid)" in shown
+    assert "2 × " in shown
+    assert "All 6 calls would cost about" in shown
+    assert "3 calls · " in shown
+
+
+def test_failed_rows_can_be_asked_for_again(run_shell: Any) -> None:
+    run_shell.run("%puq_sandbox --fail 500:1")
+    assert "_puq.retry() asks again" in run_shell.run("%%puq_map reviews --workers 1\nRate {{text}}").out
+    shown = run_shell.run("_puq.retry()").out
+    assert "retry" not in shown
+    assert "journal: puq_runs/rate-text-" in shown
