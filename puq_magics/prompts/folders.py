@@ -113,7 +113,8 @@ def attach_folder(name: str, path: Path, limit: int, read: FileReader) -> tuple[
         attached += 1
         parts += found[0]
         notes += found[1]
-    return parts, [f"{name}: {_describe(listing, attached)}", *notes]
+    is_all = attached == len(listing.files) and listing.is_complete and not listing.left_out
+    return parts, notes if is_all else [f"{name}: {_describe(listing, attached)}", *notes]
 
 
 def _list(name: str, path: Path) -> FileListing:

@@ -311,6 +311,7 @@ def test_a_folder_is_listed_and_its_files_are_read(folder: Path) -> None:
         assert "1 binary file" in note
         assert "1 empty file" in note
     assert texts(attach(["p"], {"p": folder / "src"}))[0] == "Folder src"
+    assert attach(["src/deep"], {}).notes == ()
 
 
 @pytest.mark.parametrize(
