@@ -103,7 +103,8 @@ def write_lock(folder: Path, info: dict[str, Any]) -> None:
 
     environment = {
         "python_version": info["python"].rpartition(".")[0], "python_full_version": info["python"],
-        "sys_platform": "emscripten", "platform_system": "Emscripten", "implementation_name": "cpython", "os_name": "posix", "extra": "",
+        "sys_platform": "emscripten", "platform_system": "Emscripten",
+        "implementation_name": "cpython", "os_name": "posix", "extra": "",
     }  # fmt: skip
     wheels = {path: read_wheel(path) for path in sorted(folder.glob("*.whl"))}
     names = {canonicalize_name(metadata["Name"]) for metadata, _ in wheels.values()}
