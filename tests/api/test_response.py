@@ -29,9 +29,13 @@ def test_retry_after(value: str, seconds: float | None) -> None:
     assert parse_retry_after({"retry-after": value}) == seconds
 
 
-def test_retry_after_as_a_date() -> None:
-    in_a_minute = email.utils.formatdate(time.time() + 60, usegmt=True)
-    assert 50 < (parse_retry_after({"retry-after": in_a_minute}) or 0) <= 60
+def test_retry_after_as_a_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_800_000_000
+    monkeypatch.setattr(time, "time", lambda: now)
+    for seconds in (60, 0):
+        date = email.utils.formatdate(now + seconds, usegmt=True)
+        assert parse_retry_after({"retry-after": date}) == seconds
+    assert parse_retry_after({"retry-after": email.utils.formatdate(now - 60, usegmt=True)}) == 0
     assert parse_retry_after({}) is None
 
 
