@@ -58,9 +58,7 @@ class ToolRounds:
         limit: int,
         variables: Mapping[str, Any],
     ) -> ToolRounds:
-        """Describe the functions of ``--tools`` and ``--tools-auto``. Raises InputError and PolicyError."""
-        if session.policy is not None:
-            session.policy.check_tools()
+        """Describe the functions of ``--tools`` and ``--tools-auto``. Raises InputError."""
         tools = find_tools(_split_names([*names, *allowed]), variables)
         max_chars = session.settings.max_value_chars
         return cls(session, tools, frozenset(_split_names(allowed)), limit, max_chars)
@@ -171,7 +169,7 @@ class ToolRounds:
         if not self.session.effective.live:
             return "nobody"
         limit = _MAX_ASKED_CHARS if not view.is_quiet else 10 * self.max_chars
-        question = f"Run {one_line(str(call), limit)}? [y]es, [n]o, [a]ll calls of {call.name} in this cell: "
+        question = f"Run {one_line(str(call), limit)}? [y]es, [n]o, [a]ll of {call.name}: "
         for _ in range(_MAX_ATTEMPTS):
             try:
                 answer = input(question).strip().lower()

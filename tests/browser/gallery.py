@@ -50,6 +50,12 @@ REVIEWS = """\
 import pandas as pd
 texts = ["A fine film.", "Too long.", None, "I laughed, I cried.", "Not for me.", "Again!", "Dull.", "A gem."]
 reviews = pd.DataFrame({"text": texts, "stars": [5, 2, 3, 5, 2, 5, 1, 4]})"""
+WEATHER = '''\
+def weather(city: str, unit: str = "celsius") -> dict:
+    """Return the weather of a city."""
+    if city == "Atlantis":
+        raise LookupError("there is no such city")
+    return {"city": city, unit: 12, "rain": False}'''
 RICH = "Explain what a notebook cell is, with a table, some code and a formula."
 
 
@@ -85,6 +91,13 @@ SURFACES: dict[str, Surface] = {
         "%puq_chat --schema Person Invent a person",
         "%puq_chat -f html A card about {{topic}}",
         "%puq_chat -f text A sentence about {{topic}}",
+    ),
+    "tools": shown(
+        WEATHER,
+        "%puq_chat --tools-auto weather -o dry Is it dry in Oslo and Atlantis?",
+        "%puq_chat --tools-auto weather --rounds 1 Look at Oslo forever",
+        """%puq_chat --param 'tools=[{"type":"function","function":{"name":"weather"}}]' Is it dry?""",
+        "dry",
     ),
     "dry-run": shown(f"%puq_chat --dry-run -s 'Be brief.' -t 0 {RICH} It is about {{{{topic}}}}."),
     "map": shown(
@@ -151,6 +164,9 @@ SURFACES: dict[str, Surface] = {
     "compare-running": Surface(
         ("%puq_sandbox --pace 40", "%%puq_compare -m sandbox/tour -m sandbox/short\nWhat is a cell?"),
         until="Lists",
+    ),
+    "tools-asking": Surface(
+        (WEATHER, "%puq_chat --tools weather Is it dry in Oslo and Bergen?"), until="weather(city="
     ),
     "stall": Surface(("%puq_sandbox --pace 0", "%puq_chat -m sandbox/stall hello"), until="without a word"),
     "waiting": Surface((SILENT_ROUTER, "%puq_chat -m some/model hello"), until="Waiting"),

@@ -53,6 +53,16 @@ TERMINAL_SURFACES: dict[str, TerminalSurface] = {
     "terminal-answer": typed(f"%puq_chat {_RICH}"),
     "terminal-tour": typed("%puq_chat -m sandbox/tour A tour."),
     "terminal-reasoning": typed("%puq_chat -m sandbox/think Why is the sky blue?"),
+    "terminal-tools": typed(
+        r"exec('def weather(city: str) -> dict:\n    if city == \'Atlantis\': raise LookupError(\'no such city\')\n"
+        r"    return {\'city\': city, \'celsius\': 12}')",
+        "%puq_chat --tools-auto weather Is it dry in Oslo and Atlantis?",
+        "%puq_chat --tools-auto weather --rounds 1 Look at Oslo forever",
+        "_puq",
+    ),
+    "terminal-tools-asking": TerminalSurface(
+        ("%puq_chat --tools weather Is it dry in Oslo and Bergen?",), until="Run weather"
+    ),
     "terminal-map": typed(
         "reviews = [{'text': 'A fine film.', 'stars': 5}, {'text': 'Too long.', 'stars': 2}, {'text': None}]",
         _cell("puq_map", "reviews -o rated", "Rate this review: {{text}}"),

@@ -114,6 +114,7 @@ class TerminalView:
         """Implement `ChatView`."""
         self._clear_status()
         out = self._out()
+        out.write("\n" if result.interrupted else "")  # below ^C
         for number, call in enumerate(result.own_calls):
             before = self._calls.get(number)
             if before is not call and (before is not None or call.status != "not run"):

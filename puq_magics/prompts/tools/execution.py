@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import sys
 import threading
 import traceback
@@ -20,6 +21,8 @@ from puq_magics.prompts.tools.tool import Tool
 
 #: Characters that a function may print; the rest is counted.
 MAX_PRINTED_CHARS = 20_000
+#: The file that a cell's code seems to be in.
+_CELL_FILE = re.compile(r'File (?:"[^"\n]*[/\\]ipykernel_\d+[/\\]\d+\.py"|"<ipython-input-[^">\n]*>")')
 _MAX_TRACEBACK_CHARS, _MAX_FRAMES = 10_000, 10
 
 
@@ -58,7 +61,8 @@ def _format_traceback(error: BaseException) -> str:
     while frames is not None and _module_of(frames).startswith(("puq_magics.", "asyncio.")):
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, frames, limit=-_MAX_FRAMES, chain=False)
-    return redact_secrets("".join(lines)[-_MAX_TRACEBACK_CHARS:].rstrip())
+    text = _CELL_FILE.sub("In the notebook", "".join(lines))
+    return redact_secrets(text[-_MAX_TRACEBACK_CHARS:].rstrip())
 
 
 def _module_of(frames: TracebackType) -> str:
