@@ -47,7 +47,12 @@ class Frame:
         return {name: values[position] for name, values in self.columns.items()}
 
     def positions(self, limit: int | None = None, sample: int | None = None) -> Sequence[int]:
-        """Return the positions of the first rows, or of so many at random (the same ones each time)."""
+        """Return the positions of the first rows, or of so many at random (the same ones each time).
+
+        Raises InputError for both.
+        """
+        if sample is not None and limit is not None:
+            raise InputError("both the first rows and a sample are asked for.", hint="Give one of the two.")
         if sample is not None:
             chosen = random.Random(0).sample(range(self.row_count), min(sample, self.row_count))  # noqa: S311
             return sorted(chosen)
@@ -67,7 +72,7 @@ def read_frame(source: Any) -> Frame:
     elif isinstance(source, list | tuple) and all(isinstance(row, Mapping) for row in source):
         frame = _read_records(source)
     else:
-        raise InputError(f"a {type(source).__name__} is not a table.", hint=f"Give {ACCEPTED}.")
+        raise InputError(f"a value of type {type(source).__name__} is not a table.", hint=f"Give {ACCEPTED}.")
     if not frame.row_count:
         raise InputError("the table has no rows.", hint="Check how it was made.")
     return frame

@@ -65,6 +65,8 @@ class Grid:
         form = {} if self.schema is None else {"response_format": self.schema.response_format}
         builders = [SpecBuilder(arm.model, {**form, **self.params, **arm.params}) for arm in arms]
         head = [{"role": "system", "content": self.system}] if self.system else []
+        # Only those that are named: others may be variables of a function that have no value yet.
+        constants = {name: self.variables[name] for name in prompt.names if name in self.variables}
         cells = []
         for repeat, row in product(range(self.repeat), rows):
             values = {} if frame is None else frame.row(row)
@@ -74,7 +76,7 @@ class Grid:
                 continue
             values = {name: "" if is_blank(value) else value for name, value in values.items()}
             for arm, builder in zip(arms, builders, strict=True):
-                text = prompt.fill({**self.variables, ROW: values, **values, **arm.levels}).text
+                text = prompt.fill({**constants, ROW: values, **values, **arm.levels}).text
                 spec = builder.build([*head, {"role": "user", "content": text}], repeat)
                 cells.append(Cell(arm.levels, row, repeat, spec))
         return cells

@@ -122,7 +122,7 @@ def _used_columns(
     for name in prompt.names:
         if name not in table.columns and name not in variables and name != ROW:
             known = [*table.columns, *(each for each in variables if not each.startswith("_"))]
-            listed = ", ".join(list(table.columns)[:12])
+            listed = ", ".join(list(table.columns)[:12]) + (", …" if len(table.columns) > 12 else "")
             raise MissingVariableError(
                 f"there is no column and no variable named {name!r}.",
                 hint=f"{did_you_mean(name, known)} The columns are {listed}.".strip(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import threading
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -239,7 +240,7 @@ def _plan(
     factors = [MODEL, *vary] if len(models) > 1 or not vary else list(vary)
     specs: dict[str, ChatSpec] = {}
     for arm in arms:
-        filled = template.fill({**variables, **arm.levels})
+        filled = template.fill(ChainMap(dict(arm.levels), variables))  # type: ignore[arg-type]  # it is only read
         content: Any = [{"type": "text", "text": filled.text}, *filled.parts] if filled.parts else filled.text
         name = arm.name(factors)
         if name in specs:

@@ -112,9 +112,9 @@ def test_polars() -> None:
     [
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns named 'a'"),
         (pd.DataFrame({"a": []}), "has no rows"),
-        ([1, 2], "a list is not a table"),
+        ([1, 2], "a value of type list is not a table"),
         ("words", "words"),
-        (None, "a NoneType is not a table"),
+        (None, "a value of type NoneType is not a table"),
     ],
 )
 def test_what_is_no_table(table: Any, said: str) -> None:

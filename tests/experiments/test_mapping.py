@@ -125,7 +125,7 @@ def test_other_names_come_from_the_variables_and_a_clash_is_said(replies: Any, a
     ("rows", "template", "error", "said"),
     [
         ([], "{{text}}", InputError, "has no rows"),
-        (5, "{{text}}", InputError, "a int is not a table"),
+        (5, "{{text}}", InputError, "a value of type int is not a table"),
         (ROWS, "{{txt}}", MissingVariableError, "Did you mean 'text'?"),
         (ROWS, "Is it good?", InputError, "names no column"),
         ([{"answer": 1}], "{{answer}}", InputError, "has a column 'answer' already"),

@@ -63,6 +63,7 @@ def test_a_pilot_says_what_the_whole_would_cost(run_shell: Any) -> None:
         ("%puq_compare --vote A", "no comparison to vote in"),
         ("%%puq_grid --over reviews --repeat 0\nRate {{text}}", "--repeat"),
         ("%%puq_grid sandbox/chat\nRate {{text}}", "unexpected argument"),
+        ("%%puq_map reviews --limit 1 --sample 1\nRate {{text}}", "both the first rows and a sample"),
     ],
 )
 def test_bad_input_is_said_before_anything_is_paid(
@@ -172,6 +173,21 @@ def test_a_grid_says_what_failed_and_counts_what_was_sent(run_shell: Any) -> Non
     assert "2 × " in shown
     assert "All 6 calls would cost about" in shown
     assert "3 calls · " in shown
+
+
+def test_in_a_function_other_variables_need_no_value_yet(run_shell: Any) -> None:
+    run_shell.run(
+        "def ask(topic):\n"
+        "    both = get_ipython().run_line_magic('puq_compare', '-m sandbox/echo -m sandbox/chat On {{topic}}')\n"
+        "    study = get_ipython().run_cell_magic('puq_grid', '-m sandbox/echo', 'On {{topic}}')\n"
+        "    return both, study"
+    )
+    assert "On kites" in run_shell.run("ask('kites')[1].records[0]['answer']").out
+    assert "no value yet" in str(
+        run_shell.error(
+            "def ask():\n    both = get_ipython().run_line_magic('puq_compare', '-m a -m b On {{both}}')\nask()"
+        )
+    )
 
 
 def test_failed_rows_can_be_asked_for_again(run_shell: Any) -> None:
