@@ -26,10 +26,7 @@ class _Display:
     #: How many pieces the shell had of the cell's output before it.
     position: int
     data: Mapping[str, Any]
-
-    @property
-    def size(self) -> int:
-        return sum(len(value) for value in self.data.values())
+    size: int
 
 
 class CellHistory:
@@ -138,14 +135,15 @@ class CellHistory:
             kind: value if kind in _KEPT_TYPES and isinstance(value, str | bytes) else ""
             for kind, value in data.items()
         }
+        size = sum(map(len, kept.values()))
         before = self._displays.get(key) if is_update else self._displays.pop(key, None)
         if is_update and before is None:
             return
         number = self._conversations.cell_number
         if before is not None and is_update:
-            display = _Display(before.cell, before.position, kept)
+            display = _Display(before.cell, before.position, kept, size)
         elif number is not None:
-            display = _Display(number, self._count_pieces(number), kept)
+            display = _Display(number, self._count_pieces(number), kept, size)
         else:
             return
         self._displays[key] = display
