@@ -12,8 +12,8 @@ if TYPE_CHECKING:
         APIConnectionError, APIError, APIStatusError, APITimeoutError, AuthenticationError, BadRequestError,
         BudgetError, ConfigurationError, InputError, InvalidAnswerError, InvalidResponseError,
         InvalidURLError, MissingKeyError, MissingVariableError, NotFoundError, NotJSONError,
-        PaymentRequiredError, PermissionDeniedError, PolicyError, PuqError, RateLimitError, RedirectError, Router,
-        SchemaMismatchError, ServerError, StreamError, UnprocessableEntityError, Upload,
+        PaymentRequiredError, PermissionDeniedError, PolicyError, PuqError, RateLimitError, RecordingError,
+        RedirectError, Router, SchemaMismatchError, ServerError, StreamError, UnprocessableEntityError, Upload,
     )
     from puq_magics.core.version import __version__
     from puq_magics.outputs.results import ChatResult, ImageResult, SpeechResult, TranscriptResult
@@ -36,9 +36,9 @@ __all__ = [
     "BadRequestError", "BudgetError", "ChatResult", "ConfigurationError", "Conversation", "ImageResult",
     "InputError", "InvalidAnswerError", "InvalidResponseError", "InvalidURLError", "MissingKeyError",
     "MissingVariableError", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError",
-    "PolicyError", "PuqError", "RateLimitError", "RedirectError", "Router", "SchemaMismatchError", "ServerError",
-    "SpeechResult", "StreamError", "TranscriptResult", "UnprocessableEntityError", "Upload", "__version__",
-    "load_ipython_extension", "unload_ipython_extension",
+    "PolicyError", "PuqError", "RateLimitError", "RecordingError", "RedirectError", "Router",
+    "SchemaMismatchError", "ServerError", "SpeechResult", "StreamError", "TranscriptResult",
+    "UnprocessableEntityError", "Upload", "__version__", "load_ipython_extension", "unload_ipython_extension",
 ]
 # fmt: on
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from puq_magics.api.client import Router
     from puq_magics.api.images import GeneratedImage, ImagesResponse
     from puq_magics.api.params import ChatParams, ImageParams, SpeechParams, TranscriptionParams
-    from puq_magics.api.request import Request, Retry, Transport
+    from puq_magics.api.request import Request, Retry, Timing, Transport
     from puq_magics.api.response import Response
     from puq_magics.api.speech import Speech, SpeechStream
     from puq_magics.api.transcription import Transcript, TranscriptSegment, TranscriptStream
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
         APIConnectionError, APIError, APIStatusError, APITimeoutError, AuthenticationError, BadRequestError,
         BudgetError, ConfigurationError, InputError, InvalidAnswerError, InvalidResponseError,
         InvalidURLError, MissingKeyError, MissingVariableError, NotFoundError, NotJSONError,
-        PaymentRequiredError, PermissionDeniedError, PolicyError, PuqError, RateLimitError, RedirectError,
-        SchemaMismatchError, ServerError, StreamError, UnprocessableEntityError,
+        PaymentRequiredError, PermissionDeniedError, PolicyError, PuqError, RateLimitError, RecordingError,
+        RedirectError, SchemaMismatchError, ServerError, StreamError, UnprocessableEntityError,
     )
     from puq_magics.core.media_types import MediaType
     # fmt: on
@@ -42,7 +42,7 @@ _NAMES = {
     "puq_magics.api.client": ("Router",),
     "puq_magics.api.images": ("GeneratedImage", "ImagesResponse",),
     "puq_magics.api.params": ("ChatParams", "ImageParams", "SpeechParams", "TranscriptionParams",),
-    "puq_magics.api.request": ("Request", "Retry", "Transport",),
+    "puq_magics.api.request": ("Request", "Retry", "Timing", "Transport",),
     "puq_magics.api.response": ("Response",),
     "puq_magics.api.speech": ("Speech", "SpeechStream",),
     "puq_magics.api.transcription": ("Transcript", "TranscriptSegment", "TranscriptStream",),
@@ -53,7 +53,8 @@ _NAMES = {
         "BadRequestError", "BudgetError", "ConfigurationError", "InputError", "InvalidAnswerError",
         "InvalidResponseError", "InvalidURLError", "MissingKeyError", "MissingVariableError", "NotFoundError",
         "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PolicyError", "PuqError", "RateLimitError",
-        "RedirectError", "SchemaMismatchError", "ServerError", "StreamError", "UnprocessableEntityError",
+        "RecordingError", "RedirectError", "SchemaMismatchError", "ServerError", "StreamError",
+        "UnprocessableEntityError",
     ),
     "puq_magics.core.media_types": ("MediaType",),
 }
@@ -67,8 +68,9 @@ __all__ = [
     "Delta", "GeneratedImage", "ImageParams", "ImagesResponse", "InputError", "InvalidAnswerError",
     "InvalidResponseError", "InvalidURLError", "MediaType", "MissingKeyError", "MissingVariableError",
     "Model", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PolicyError",
-    "PuqError", "RateLimitError", "RedirectError", "Request", "Response", "Retry", "Router", "SchemaMismatchError",
-    "ServerError", "Speech", "SpeechParams", "SpeechStream", "StreamError", "ToolCall", "Transcript",
+    "PuqError", "RateLimitError", "RecordingError", "RedirectError", "Request", "Response", "Retry", "Router",
+    "SchemaMismatchError", "ServerError", "Speech", "SpeechParams", "SpeechStream", "StreamError", "Timing",
+    "ToolCall", "Transcript",
     "TranscriptSegment", "TranscriptStream", "TranscriptionParams", "Transport", "UnprocessableEntityError",
     "Upload", "Usage",
 ]

@@ -16,7 +16,7 @@ from puq_magics.api.params import (
     TranscriptionParams,
     request_fields,
 )
-from puq_magics.api.request import Request, Retry, Timeouts, Transport, form_request, json_request
+from puq_magics.api.request import Request, Retry, Timeouts, Timing, Transport, form_request, json_request
 from puq_magics.api.response import (
     Response,
     iter_body,
@@ -120,6 +120,14 @@ class Router:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    def take_timing(self) -> Timing | None:
+        """Return the recorded times of this thread's requests since the last call; None without a recording.
+
+        >>> router.take_timing() is None
+        True
+        """
+        return self._transport.take_timing()
 
     def with_max_retries(self, max_retries: int) -> Router:
         """Return a client of the same router with this number of retries, and connections of its own.
@@ -320,7 +328,9 @@ class Router:
 
         response = self._send(request, on_retry)
         base = self.address.endpoint(request.path)
-        download = ImageDownloader(loopback=self.address.is_loopback, base=base)
+        download = self._transport.wrap_download(
+            ImageDownloader(loopback=self.address.is_loopback, base=base)
+        )
         max_images = max(number, MAX_IMAGES) if isinstance(number, int) else MAX_IMAGES
         with closing(response), redact_errors(response):
             return read_images(

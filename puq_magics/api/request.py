@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
@@ -79,6 +80,20 @@ class Retry:
         return f"{self.reason.rstrip('.')}; trying again in {self.delay:.1f} s ({self.attempt} of {self.max_retries})"
 
 
+#: Number of a call among equal ones that run at once, from 0, as planned; None: by the order in which they are sent.
+repeat_number: ContextVar[int | None] = ContextVar("repeat_number", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Times of an exchange as they are recorded, in seconds after the request was sent."""
+
+    #: End of the answer.
+    seconds: float
+    #: First content of the answer.
+    first: float
+
+
 class Transport(Protocol):
     """Sends requests to one router."""
 
@@ -95,6 +110,12 @@ class Transport(Protocol):
 
     def with_max_retries(self, max_retries: int) -> Transport:
         """Return a transport to the same router with this number of retries."""
+
+    def take_timing(self) -> Timing | None:
+        """Return the recorded times of this thread's requests since the last call; None if none was recorded."""
+
+    def wrap_download(self, download: Callable[[str], bytes]) -> Callable[[str], bytes]:
+        """Return the function that downloads the images of this thread's last answer, by their URLs."""
 
     def close(self) -> None:
         """Close the connections."""

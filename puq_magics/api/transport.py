@@ -89,6 +89,13 @@ class RequestsTransport:
             self.address, self._key, auth_scheme=self.auth_scheme, max_retries=max_retries
         )
 
+    def take_timing(self) -> None:
+        """Return None: nothing is recorded."""
+
+    def wrap_download(self, download: Callable[[str], bytes]) -> Callable[[str], bytes]:
+        """Return ``download``."""
+        return download
+
     def close(self) -> None:
         """Close the connections."""
         self._session.close()

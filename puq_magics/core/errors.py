@@ -9,6 +9,7 @@ PuqError
 ├── BudgetError                      the call would exceed the session's budget
 ├── PolicyError                      a teacher's policy forbids the call
 └── APIError                         a request failed
+    ├── RecordingError               a cassette has no recording of a request, or it cannot be read
     ├── APIConnectionError           no answer: no connection, an unknown host name, a cut connection
     │   └── APITimeoutError          no byte within the time limit
     ├── InvalidResponseError         the answer is not what the API promises
@@ -122,6 +123,10 @@ class MissingVariableError(InputError):
 
 class APIError(PuqError):
     """A request failed."""
+
+
+class RecordingError(APIError):
+    """A cassette has no recording of a request, or the recording cannot be read; nothing was sent."""
 
 
 class APIConnectionError(APIError):

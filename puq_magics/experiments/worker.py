@@ -11,6 +11,7 @@ from typing import Any
 
 from puq_magics.api.client import Router
 from puq_magics.api.finish_reason import is_cut_off
+from puq_magics.api.request import repeat_number
 from puq_magics.api.types import ChatCompletion, Message
 from puq_magics.core.errors import (
     APIConnectionError,
@@ -24,6 +25,7 @@ from puq_magics.core.errors import (
     PermissionDeniedError,
     PuqError,
     RateLimitError,
+    RecordingError,
     ServerError,
     UnprocessableEntityError,
 )
@@ -54,6 +56,10 @@ class Asker:
         """Make a call; return its outcome, and the error that ended it, if any."""
         outcome = CallOutcome(spec.key, spec.model)
         start = monotonic()
+        self.router.take_timing()
+        repeat_number.set(
+            spec.repeat
+        )  # of this thread: a cassette keeps the repeats in the order of the plan
         problem: PuqError | None = None
         try:
             answer = self._send(spec, outcome, spec.messages)
@@ -68,7 +74,8 @@ class Asker:
             outcome.is_final = isinstance(
                 error, InvalidAnswerError | BadRequestError | UnprocessableEntityError
             )
-        outcome.seconds = round(monotonic() - start, 4)
+        timing = self.router.take_timing()
+        outcome.seconds = round(monotonic() - start if timing is None else timing.seconds, 4)
         return outcome, problem
 
     def _read_data(self, spec: CallSpec, outcome: CallOutcome, schema: Schema) -> None:
@@ -154,7 +161,7 @@ class RunStoppedError(PuqError):
 def ends_run(error: PuqError | None) -> bool:
     """Return whether no other call can do better: the key is refused, or the balance is spent."""
     is_quota = isinstance(error, RateLimitError) and bool(error.reason)
-    return isinstance(error, AuthenticationError | PaymentRequiredError) or is_quota
+    return isinstance(error, AuthenticationError | PaymentRequiredError | RecordingError) or is_quota
 
 
 def ends_model(error: PuqError | None) -> bool:

@@ -70,6 +70,13 @@ def _parse_pace(text: str) -> float:
     return value
 
 
+def _parse_speed_or_zero(text: str) -> float:
+    value = parse_number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a speed; 2 is twice as fast, 0 is at once")
+    return value
+
+
 def _parse_credits(text: str) -> float:
     return parse_number(text, "number of credits")
 
@@ -538,6 +545,19 @@ LOGIN_COMMAND = CommandLine(
 LOGOUT_COMMAND = CommandLine()
 STATUS_COMMAND = CommandLine()
 POLICY_COMMAND = CommandLine(argument="path", operand="[FILE]")
+CASSETTE_COMMAND = CommandLine(
+    flag("--errors", group="Record", help="record errors, too"),
+    option(
+        "--pace",
+        type=_parse_speed_or_zero,
+        metavar="NUMBER",
+        group="Replay",
+        help="speed of the replay: 1 as recorded, 2 twice as fast, 0 at once; default: PuqMagics.cassette_pace",
+    ),
+    argument="cassette action or cassette",
+    repeats=True,
+    operand="[record|replay|auto|off|status|pack] [NAME]",
+)
 SANDBOX_COMMAND = CommandLine(
     option("--pace", type=_parse_pace, group="Conditions", help="chunks a second; 0 is as fast as possible"),
     option(
@@ -1065,6 +1085,34 @@ class PuqCommands(Magics):
         from puq_magics.magics.policy import show_policy
 
         show_policy(self.session, path)
+
+    @_magic(CASSETTE_COMMAND)
+    def puq_cassette(self, line: str) -> None:
+        """Record answers to a cassette, or replay them from it: without a key, a network, or costs.
+
+        For example:
+
+            %puq_cassette record lesson
+
+            %puq_cassette replay lesson
+
+            %puq_cassette replay --pace 2
+
+            %puq_cassette
+
+        record asks the router and keeps each answer in the folder lesson.cassette, beside the notebook: one JSON
+        file for each request, with its images and audio. replay never uses the network: answers stream in at the
+        recorded pace, and a request without a recording is an error that says what differs from the nearest one.
+        auto replays what is there, and records what is not. off asks the router again; pack makes one file of the
+        folder, lesson.cassette.zip, which is read in its place.
+
+        Without NAME the cassette is PuqMagics.cassette, else PUQ_CASSETTE, else that of the notebook's name. Secrets
+        are masked; python -m puq_magics.replay check looks for more of them.
+        """
+        args, words = CASSETTE_COMMAND.parse_intermixed(line, self._fill)
+        from puq_magics.magics.cassette import control_cassette
+
+        control_cassette(self.session, args, words)
 
     @_magic(SANDBOX_COMMAND)
     def puq_sandbox(self, line: str) -> None:

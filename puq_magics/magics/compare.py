@@ -166,7 +166,8 @@ def compare(
         _show_dry_run(session, args, arms)
         return None
     if args.blind:
-        random.shuffle(arms)
+        chooser = random.Random(prompt if session.has_cassette else None)  # noqa: S311 - not for secrets
+        chooser.shuffle(arms)
     result = CompareResult([arm.answer for arm in arms], names_hidden=args.blind)
     session.router()  # raises what is wrong before any thread starts
     view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)

@@ -180,7 +180,7 @@ def run_study(
         variables=variables,
         max_value_chars=session.settings.max_value_chars,
     )
-    folder = journal_path(args, prompt)
+    folder = journal_path(session, args, prompt)
     if args.dry_run:
         cells = grid.plan()
         specs = {cell.spec.key: cell.spec for cell in cells if cell.spec is not None}

@@ -92,7 +92,7 @@ def map_frame(
         sample=args.sample,
         max_value_chars=session.settings.max_value_chars,
     )
-    folder = journal_path(args, prompt)
+    folder = journal_path(session, args, prompt)
     if args.dry_run:
         subject = f"{len(plan.positions):,} rows, {len(plan.calls):,} different calls"
         show_run_dry_run(session, args, subject, plan.calls, folder, plan.notes)

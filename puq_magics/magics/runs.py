@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -132,7 +132,10 @@ class SandboxToken:
 def find_executor(
     session: Session, args: argparse.Namespace, variables: Mapping[str, Any]
 ) -> tuple[Executor | None, GetKey | None]:
-    """Return the executor of ``--executor`` and what gives its workers the key. Raises InputError."""
+    """Return the executor of ``--executor`` and what gives its workers the key. Raises InputError.
+
+    With a cassette, threads of this process make the calls.
+    """
     executor: Any = None if args.executor is None else _find_variable(args.executor, "--executor", variables)
     get_key: Any = None
     if args.worker_key is not None:
@@ -142,6 +145,8 @@ def find_executor(
     if executor is not None and not callable(getattr(executor, "submit", None)):
         hint = "Give a concurrent.futures.Executor, such as ProcessPoolExecutor(), or Dask's client.get_executor()."
         raise InputError(f"{args.executor} is a {type(executor).__name__}, not an executor.", hint=hint)
+    if session.has_cassette:
+        return None, None
     if executor is not None and get_key is None and session.effective.is_sandbox:
         get_key = SandboxToken(session.start_sandbox().token)
     return executor, get_key
@@ -155,10 +160,14 @@ def _find_variable(name: str, option: str, variables: Mapping[str, Any]) -> Any:
     return variables[name]
 
 
-def journal_path(args: argparse.Namespace, prompt: str) -> Path:
-    """Return the folder of the journal, that of ``--journal`` or the prompt's own. Raises InputError."""
+def journal_path(session: Session, args: argparse.Namespace, prompt: str) -> Path:
+    """Return the folder of the journal, that of ``--journal`` or the prompt's own. Raises InputError.
+
+    With a cassette, which keeps the answers itself, it is a new temporary one: each run makes all of its calls.
+    """
     if args.journal is None:
-        return journal_folder(notebook_folder(), prompt)
+        folder = session.cassette.new_journal_folder() if session.has_cassette else notebook_folder()
+        return journal_folder(folder, prompt)
     return check_is_journal_path(expand_path(args.journal))
 
 
@@ -189,6 +198,8 @@ def show_run(
 
     def show(result: R) -> A:
         answers = finish(result)
+        if session.has_cassette:  # a replay takes another time
+            answers.progress = replace(answers.progress, seconds=0.0)
         provenance = make_provenance(session, info, info.model, answers.progress.cost, asked_at)
         metadata = {METADATA_KEY: [provenance.to_json()]}
         view.show_summary(answers._repr_mimebundle_(), metadata=metadata)
@@ -222,7 +233,8 @@ def run_footer(
         facts.append(f"{progress.from_journal:,} of {progress.total:,} were there")
     if cost is not None:
         facts.append(f"about {format_credits(cost)}")
-    facts += [format_seconds(progress.seconds), f"journal: {_journal_name(journal)}"]
+    facts += [format_seconds(progress.seconds)] if progress.seconds else []
+    facts.append(f"journal: {_journal_name(journal)}")
     return Footer(tuple(facts), tuple(notes))
 
 

@@ -46,6 +46,12 @@ def control_sandbox(session: Session, args: argparse.Namespace, action: str) -> 
 
 def _start(session: Session, args: argparse.Namespace) -> None:
     effective = session.effective
+    if session.is_replaying:
+        if not args.if_needed:
+            session.settings.base_url = SANDBOX_LOCAL if args.local else SANDBOX
+        name = session.cassette.cassette.folder.name
+        print(f"{name} answers in place of a router; the sandbox is not started.")  # noqa: T201
+        return
     if args.if_needed and (effective.is_configured or session.credentials.has_entered_key):
         print(f"Using {effective.base_url} ({effective.base_url_source}).")  # noqa: T201
         return

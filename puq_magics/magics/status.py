@@ -61,6 +61,8 @@ def _rows(session: Session) -> Iterator[tuple[str, str]]:
         yield "aliases", ", ".join(f"{short} = {code}" for short, code in settings.aliases.items())
     if session.policy is not None:
         yield "policy", f"{session.policy.name} (%puq_policy shows it)"
+    if (mode := session.effective.cassette_mode) != "off":
+        yield "cassette", f"{mode} {session.cassette.cassette.folder.name} (%puq_cassette shows it)"
     if is_connected:
         yield from _money_rows(session)
     if problem := session.ledger.problem:

@@ -10,7 +10,7 @@ from hashlib import file_digest
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from puq_magics.api.request import Request, Retry
+from puq_magics.api.request import Request, Retry, Timing
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import (
     APIConnectionError,
@@ -137,6 +137,7 @@ def _run(
     over_budget: bool,
 ) -> R:
     router, account = session.router(), session.account()
+    router.take_timing()
 
     def _reserve() -> None:
         reservation.enter_context(account.reserve(call.info, over_budget=over_budget))
@@ -147,6 +148,7 @@ def _run(
     is_interrupted = isinstance(problem, KeyboardInterrupt)
     result = call.result(_status(problem))
     result.latency = None if started_at is None else monotonic() - started_at
+    _set_recorded_times(result, router.take_timing())
     session.redact(result, problem)
     is_shown = problem is None or is_interrupted or result.has_content
     processing_error: PuqError | None = None
@@ -177,6 +179,15 @@ def _run(
     if processing_error is not None:
         raise processing_error
     return result
+
+
+def _set_recorded_times(result: Result, timing: Timing | None) -> None:
+    """Set the times of a recorded answer, so that each replay shows the same ones."""
+    if timing is None or result.status:
+        return
+    result.latency = timing.seconds
+    if result.time_to_first_token is not None:
+        result.time_to_first_token = timing.first
 
 
 def to_curl(session: Session, call: Call[R, V]) -> str:

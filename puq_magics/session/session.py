@@ -17,7 +17,14 @@ from puq_magics.session.cell_history import CellHistory
 from puq_magics.session.conversations import Conversations
 from puq_magics.session.credentials import Credential, Credentials
 from puq_magics.session.sandbox import SandboxManager
-from puq_magics.session.settings import SANDBOX, EffectiveSettings, PuqMagics, is_sandbox, model_setting
+from puq_magics.session.settings import (
+    MODEL_KINDS,
+    SANDBOX,
+    EffectiveSettings,
+    PuqMagics,
+    is_sandbox,
+    model_setting,
+)
 
 if TYPE_CHECKING:
     from puq_magics.api.client import Router
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from puq_magics.sandbox import Sandbox
     from puq_magics.session.account import Account
     from puq_magics.session.budget import CallInfo, CostTracker
+    from puq_magics.session.cassette import CassetteRecorder
     from puq_magics.session.ledger import Ledger
     from puq_magics.session.model_list import RouterFactory
     from puq_magics.session.policy import Policy
@@ -60,6 +68,8 @@ class NextCell:
 
 
 _COSTS_KEY, _KEY_URLS_KEY, _POLICY_KEY = "puq_magics.spent", "puq_magics.key_urls", "puq_magics.policy"
+#: Stands for the sandbox while a cassette answers in its place.
+_REPLAY_URL = "https://sandbox.invalid"
 _QUICK_TIMEOUT = 10.0  # seconds, for what nobody waits for
 #: Variable that holds the last result.
 LAST_RESULT = "_puq"
@@ -85,6 +95,7 @@ class Session:
         self._displayed: list[Displayable] = []
         self._reset_lock()
         after_fork(self, Session._reset_lock)
+        self._cassette: CassetteRecorder | None = None
         self._router: Router | None = None
         self._router_config: tuple[Any, ...] = ()
         self._accounts: dict[tuple[Any, ...], Account] = {}
@@ -134,8 +145,29 @@ class Session:
             result.already_displayed = False
         self._displayed.clear()
 
+    @property
+    def cassette(self) -> CassetteRecorder:
+        """The cassette that records or replays, if its mode is not ``off``."""
+        if self._cassette is None:
+            from puq_magics.session.cassette import CassetteRecorder
+
+            self._cassette = CassetteRecorder(self.effective, self.conversations, self.namespace)
+        return self._cassette
+
+    @property
+    def has_cassette(self) -> bool:
+        """True if a cassette records or replays. Raises ConfigurationError."""
+        return self.effective.cassette_mode != "off"
+
+    @property
+    def is_replaying(self) -> bool:
+        """True if no request is sent: a cassette answers. Raises ConfigurationError."""
+        return self.effective.cassette_mode in ("replay", "none")
+
     def address(self) -> BaseURL:
         """Return the router's base URL; starts the sandbox if that is the router. Raises ConfigurationError."""
+        if self.effective.is_sandbox and self.is_replaying:
+            return BaseURL.parse(_REPLAY_URL)
         if self.effective.is_sandbox:
             return BaseURL.parse(self.start_sandbox().base_url)
         return BaseURL.parse(self.effective.base_url, allow_http=self.settings.allow_http)
@@ -162,19 +194,53 @@ class Session:
         credential = self.credentials.find(address) if allow_keyless else self.credential(address)
         scheme = self.effective.auth_scheme if address.origin != self.sandbox_manager.origin else "Token"
         key = credential.key if credential is not None else None
-        router_config = (address, key, scheme, self.effective.timeout, self.settings.max_retries)
+        router_config = (
+            address,
+            key,
+            scheme,
+            self.effective.timeout,
+            self.settings.max_retries,
+            self._cassette_config(),
+        )
         with self._lock:
             if self._router is None or self._router_config != router_config:
                 self._close_router()
-                self._router = _make_router(*router_config)
+                self._router = self._make_router(*router_config[:5])
                 self._router_config = router_config
+                if self.has_cassette and not self.is_replaying:
+                    self._keep_default_models()
             return self._router
+
+    def _cassette_config(self) -> tuple[Any, ...] | None:
+        """Return what the transport depends on beside the router's own settings; None without a cassette."""
+        mode = self.effective.cassette_mode
+        if mode == "off":
+            return None
+        recorder = self.cassette
+        return mode, recorder.cassette.folder, self.effective.cassette_pace, recorder.errors
+
+    def _make_router(
+        self, address: BaseURL, key: Secret | None, scheme: str, timeout: float | None, max_retries: int
+    ) -> Router:
+        from puq_magics.api.client import Router
+        from puq_magics.api.transport import RequestsTransport
+
+        def make_transport() -> RequestsTransport:
+            return RequestsTransport(address, key, auth_scheme=scheme, max_retries=max_retries)
+
+        transport = self.cassette.wrap(make_transport, address) if self.has_cassette else make_transport()
+        return Router(transport=transport, timeout=timeout)
+
+    def _keep_default_models(self) -> None:
+        """Record the default models, which a replay uses without a router."""
+        models = {kind: self.default_model(kind) for kind in MODEL_KINDS if model_setting(kind)}
+        self.cassette.keep_default_models({kind: model for kind, model in models.items() if model})
 
     def account(self) -> Account:
         """Return the account of the router used last. Raises ConfigurationError."""
         self.router()
         router_config = self._router_config
-        account_key = router_config[:2]  # where, and with which key
+        account_key = (*router_config[:2], router_config[5])  # where, with which key, and from which cassette
         with self._lock:
             if account_key not in self._accounts:
                 from puq_magics.session.account import Account
@@ -185,7 +251,7 @@ class Session:
                 budget_key = SANDBOX if origin == self.sandbox_manager.origin else origin
                 costs = self._cost_trackers.setdefault(budget_key, CostTracker())
                 self._accounts[account_key] = Account(
-                    self._router_factory(*account_key), self.settings, costs, lambda: self.budget
+                    self._router_factory(*router_config[:2]), self.settings, costs, lambda: self.budget
                 )
             return self._accounts[account_key]
 
@@ -204,7 +270,7 @@ class Session:
             timeout, retries = self.effective.timeout, self.settings.max_retries
             if quick:
                 timeout, retries = min(timeout or _QUICK_TIMEOUT, _QUICK_TIMEOUT), 0
-            return _make_router(address, key, scheme, timeout, retries)
+            return self._make_router(address, key, scheme, timeout, retries)
 
         return connect
 
@@ -216,6 +282,8 @@ class Session:
         credential = self.credentials.find(address)
         if credential is not None or address.is_loopback or self.effective.auth_scheme == "none":
             return credential
+        if self.is_replaying:
+            return None
         elsewhere = self.credentials.environment_key_origin(address)
         because = f" (PUQ_API_KEY is for {elsewhere})" if elsewhere else ""
         raise MissingKeyError(
@@ -299,6 +367,10 @@ class Session:
     def default_model(self, kind: str) -> str | None:
         """Return the default model of a kind; on the sandbox one of its own, if its upstream can be listed."""
         model = self.effective.model(kind)
+        if self.is_replaying:
+            return self.settings.trait_values().get(
+                model_setting(kind)
+            ) or self.cassette.default_models().get(kind, model)
         if not self.effective.is_sandbox:
             return model
         sandbox = self.start_sandbox()
@@ -311,7 +383,7 @@ class Session:
     @property
     def ledger(self) -> Ledger:
         """Ledger of calls: of this session in memory, and in a file unless the settings say otherwise."""
-        where = self.effective.ledger_path
+        where = None if self.is_replaying else self.effective.ledger_path  # replays cost nothing
         with self._lock:  # several calls at once may ask for it first
             if self._ledger is None or self._ledger_at != where:
                 from puq_magics.session.ledger import Ledger
@@ -331,6 +403,8 @@ class Session:
         self.conversations.close()
         self._close_router()
         self._close_ledger()
+        if self._cassette is not None:
+            self._cassette.close()
         self.stop_sandbox()
 
     def start_sandbox(self, backends: SandboxBackends | None = None, **behavior: Any) -> Sandbox:
@@ -378,11 +452,3 @@ def _settings(shell: InteractiveShell) -> PuqMagics:
     except TraitError as error:
         hint = "Mend c.PuqMagics in IPython's configuration file."
         raise ConfigurationError(f"a setting does not fit: {error}", hint=hint) from None
-
-
-def _make_router(address: BaseURL, key: Any, scheme: str, timeout: float | None, max_retries: int) -> Router:
-    from puq_magics.api.client import Router
-    from puq_magics.api.transport import RequestsTransport
-
-    transport = RequestsTransport(address, key, auth_scheme=scheme, max_retries=max_retries)
-    return Router(transport=transport, timeout=timeout)

@@ -20,6 +20,8 @@ SANDBOX, SANDBOX_LOCAL = "sandbox", "sandbox-local"
 
 #: Kinds of models; no magic calls those for embeddings.
 MODEL_KINDS = ("chat", "image", "speech", "transcription", "embedding")
+#: Modes of a cassette; ``none`` allows no request at all.
+CASSETTE_MODES = ("off", "record", "replay", "auto", "none")
 _KIND_SETTINGS = {
     "chat": "chat_model",
     "image": "image_model",
@@ -140,6 +142,25 @@ class PuqMagics(Configurable):
         allow_none=True,
         help="A TOML or YAML file with limits for a class, like %puq_policy FILE. Else PUQ_POLICY.",
     ).tag(config=True)
+    cassette = Unicode(
+        None,
+        allow_none=True,
+        help="The cassette: a name, or a path from the notebook's folder. "
+        "Else PUQ_CASSETTE, else the notebook's name.",
+    ).tag(config=True)
+    cassette_mode = Enum(
+        CASSETTE_MODES,
+        None,
+        allow_none=True,
+        help="record asks the router and keeps each answer, replay never asks, auto asks for what has no recording. "
+        "Else PUQ_CASSETTE_MODE, else replay if a cassette is named there, else off.",
+    ).tag(config=True)
+    cassette_pace = Float(
+        None,
+        allow_none=True,
+        min=0.0,
+        help="Speed of a replay: 1 as recorded, 2 twice as fast, 0 at once. Else PUQ_CASSETTE_PACE, else 1.",
+    ).tag(config=True)
     footer = Enum(("full", "short", "none"), "full", help="The line below an answer.").tag(config=True)
 
     @validate("base_url")
@@ -178,7 +199,7 @@ class PuqMagics(Configurable):
             raise TraitError(f"timeout is a number of seconds above 0, not {value!r}.")
         return value
 
-    @validate("temperature", "budget", "max_embed_mb")
+    @validate("temperature", "budget", "max_embed_mb", "cassette_pace")
     def _check_number(self, proposal: Mapping[str, Any]) -> float | None:
         value: float | None = proposal["value"]
         if value is not None and not isfinite(value):
@@ -314,6 +335,45 @@ class EffectiveSettings:
     def policy_path(self) -> str:
         """Path of the policy; empty for none."""
         return self.settings.policy or self._environ.get("PUQ_POLICY", "").strip()
+
+    @property
+    def cassette(self) -> str:
+        """Name or path of the cassette; empty for the notebook's own."""
+        return self.settings.cassette or self._environ.get("PUQ_CASSETTE", "").strip()
+
+    @property
+    def cassette_mode(self) -> str:
+        """Mode of the cassette. Raises ConfigurationError.
+
+        A test run that sets PUQ_CASSETTE_FORCED has its way: no cell of a notebook changes the mode then.
+        """
+        named = self._environ.get("PUQ_CASSETTE_MODE", "").strip().lower()
+        if named and named not in CASSETTE_MODES:
+            raise ConfigurationError(
+                f"PUQ_CASSETTE_MODE is {named[:40]!r}.", hint=f"Set it to {', '.join(CASSETTE_MODES)}."
+            )
+        if named and self._environ.get("PUQ_CASSETTE_FORCED"):
+            return named
+        default = "replay" if self._environ.get("PUQ_CASSETTE", "").strip() else "off"
+        return str(self.settings.cassette_mode or named or default)
+
+    @property
+    def cassette_pace(self) -> float:
+        """Speed of a replay. Raises ConfigurationError."""
+        text = self._environ.get("PUQ_CASSETTE_PACE", "").strip()
+        if self.settings.cassette_pace is not None and not (
+            text and self._environ.get("PUQ_CASSETTE_FORCED")
+        ):
+            return float(self.settings.cassette_pace)
+        try:
+            pace = float(text or 1)
+        except ValueError:
+            pace = -1.0
+        if not 0 <= pace < float("inf"):
+            raise ConfigurationError(
+                f"PUQ_CASSETTE_PACE is {text[:40]!r}.", hint="Set it to a number, like 2."
+            )
+        return pace
 
     @property
     def live(self) -> bool:

@@ -17,6 +17,9 @@ WRONG = [
     ("auth_scheme", "two words"),
     ("auth_scheme", "Token\r\nX: y"),
     ("allow_http", "maybe"),
+    ("cassette_mode", "rewind"),
+    ("cassette_pace", -1),
+    ("cassette_pace", float("inf")),
     ("timeout", -1),
     ("timeout", 0),
     ("timeout", "soon"),
@@ -84,6 +87,9 @@ RIGHT: dict[str, Any] = {
     "max_attachment_chars": 500,
     "image_max_side": 512,
     "policy": "lesson.toml",
+    "cassette": "lesson",
+    "cassette_mode": "replay",
+    "cassette_pace": 2.0,
 }
 
 

@@ -48,6 +48,14 @@ _LANGUAGE_LIST = (
 )
 _LANGUAGES = dict(pair.split() for pair in _LANGUAGE_LIST.split(", "))
 _SANDBOX_ACTIONS = {"start": "and use it", "stop": "and use the router as before", "status": "show its state"}
+_CASSETTE_ACTIONS = {
+    "record": "ask the router, and keep each answer",
+    "replay": "answer from the cassette",
+    "auto": "replay what is there, record the rest",
+    "off": "ask the router",
+    "status": "show what is kept",
+    "pack": "make one file of it",
+}
 _FAULTS = {
     "429:2": "too many requests, twice",
     "500:1": "a server error, once",
@@ -120,6 +128,8 @@ class Candidates:
             "provider": self._providers,
             "language": lambda: _items_from("language", _LANGUAGES),
             "action": lambda: _items_from("action", _SANDBOX_ACTIONS),
+            "cassette action": lambda: _items_from("action", _CASSETTE_ACTIONS),
+            "cassette": self._cassettes,
             "fault": lambda: _items_from("fault", _FAULTS),
             "schema": self._schemas,
             "chat": self._chats,
@@ -150,6 +160,12 @@ class Candidates:
             replace(item, text=quote_word(item.text, quote, is_open=item.is_open, after=after))
             for item in dict.fromkeys(matches)
         ]
+
+    def _cassettes(self) -> Iterator[CompletionItem]:
+        """Yield the cassettes beside the notebook."""
+        from puq_magics.session.cassette import list_cassettes
+
+        return (CompletionItem(name, "cassette") for name in list_cassettes())
 
     # Models ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Record and replay: a transport around a transport, and the folder of its recordings."""

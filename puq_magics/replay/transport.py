@@ -1,0 +1,329 @@
+"""Transport that records what a router answers, or replays it."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Any, Literal
+
+from puq_magics.api.base_url import BaseURL
+from puq_magics.api.request import Request, Retry, Timing, Transport, repeat_number
+from puq_magics.api.response import Response
+from puq_magics.core.errors import APIError, PuqError, RecordingError
+from puq_magics.core.fork import after_fork
+from puq_magics.replay.cassette import Cassette, recording_name
+from puq_magics.replay.differences import missing_error
+from puq_magics.replay.exchange import (
+    DOWNLOAD_URL,
+    AnswerEncoder,
+    Exchange,
+    decode_answer,
+    first_content_time,
+    is_complete_stream,
+)
+from puq_magics.replay.fingerprint import Fingerprint, fingerprint
+from puq_magics.replay.redaction import Redaction
+
+Mode = Literal["record", "replay", "auto", "none"]
+#: Statuses of a request that the client sends again in another form.
+_REFUSED_FORM = (400, 422)
+
+
+class Slots:
+    """Numbers of equal requests: each place that sends one keeps its own, also when its cell runs again."""
+
+    def __init__(self, current_cell: Callable[[], tuple[str, int]] = lambda: ("", 0)) -> None:
+        """``current_cell`` returns the running cell, and the number of its execution."""
+        self._current_cell = current_cell
+        self._executions: dict[str, int] = {}
+        self._sent: dict[str, Counter[str]] = {}
+        self._first: dict[tuple[str, str], int] = {}
+        self._highest: Counter[str] = Counter()
+        self._renew_lock()
+        after_fork(self, Slots._renew_lock)
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    def next_number(self, name: str) -> int:
+        """Return the number of a request that is sent now, from 1."""
+        cell, execution = self._current_cell()
+        planned = repeat_number.get()
+        with self._lock:
+            if self._executions.get(cell) != execution:
+                self._executions[cell], self._sent[cell] = execution, Counter()
+            ordinal = self._sent[cell][name] if planned is None else planned
+            self._sent[cell][name] += 1
+            first = self._first.setdefault((cell, name), self._highest[name])
+            number = first + ordinal + 1
+            self._highest[name] = max(self._highest[name], number)
+            return number
+
+
+@dataclass(frozen=True)
+class CassetteSettings:
+    """Settings of recording and replaying."""
+
+    mode: Mode
+    #: Speed of a replay: 1 as recorded, 2 twice as fast, 0 at once.
+    pace: float = 1.0
+    #: True if errors are recorded, too.
+    errors: bool = False
+
+
+class CassetteTransport:
+    """Transport that keeps answers in a cassette, or takes them from there.
+
+    ``inner`` sends what is to be recorded; None for a replay. ``on_problem`` is called when an answer could not be
+    recorded: the answer itself is not lost. ``on_use`` is called with the name of each recording that is used.
+    """
+
+    def __init__(
+        self,
+        cassette: Cassette,
+        settings: CassetteSettings,
+        address: BaseURL,
+        inner: Transport | None,
+        *,
+        slots: Slots | None = None,
+        on_problem: Callable[[str], None] = lambda _: None,
+        on_use: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.address = address
+        self.auth_scheme = "none" if inner is None else inner.auth_scheme
+        self.cassette = cassette
+        self._settings = settings
+        self._inner = inner
+        self._slots = slots or Slots()
+        self._on_problem = on_problem
+        self._on_use = on_use
+        self._thread = threading.local()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.cassette.folder.name!r}, {self._settings.mode!r})"
+
+    def with_max_retries(self, max_retries: int) -> CassetteTransport:
+        """Return a transport with this number of retries."""
+        inner = None if self._inner is None else self._inner.with_max_retries(max_retries)
+        return CassetteTransport(
+            self.cassette,
+            self._settings,
+            self.address,
+            inner,
+            slots=self._slots,
+            on_problem=self._on_problem,
+            on_use=self._on_use,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._inner is not None:
+            self._inner.close()
+
+    def take_timing(self) -> Timing | None:
+        """Return the recorded times of this thread's requests since the last call; None without any."""
+        timing: Timing | None = getattr(self._thread, "timing", None)
+        self._thread.timing = None
+        return timing
+
+    def wrap_download(self, download: Callable[[str], bytes]) -> Callable[[str], bytes]:
+        """Return a download that takes a recorded image from the cassette, and records any other."""
+        recording: _RecordedResponse | None = getattr(self._thread, "recording", None)
+
+        def fetch(url: str) -> bytes:
+            if url.startswith(DOWNLOAD_URL):
+                return self.cassette.read_media(url.removeprefix(DOWNLOAD_URL))
+            if self._inner is None:
+                raise RecordingError("the recording has no image, but its address alone.")
+            data = download(url)
+            if recording is not None:
+                recording.add_download(url, data)
+            return data
+
+        return fetch
+
+    def send(self, request: Request, on_retry: Callable[[Retry], None] | None = None) -> Response:
+        """Replay or record a request. Raises RecordingError without a recording, and what sending raises."""
+        self._thread.recording = None
+        plain = fingerprint(request)
+        if self._settings.mode == "none":
+            raise RecordingError(f"no request is allowed here ({plain.document['endpoint']}).")
+        number = 1 if request.path == "/v1/models" else self._slots.next_number(plain.name)
+        masked = plain
+        if self._settings.mode != "record":
+            found = self.cassette.find(plain.name, number, exact=self._inner is not None)
+            if found is None:
+                masked = fingerprint(request, Redaction())
+                found = self.cassette.find(masked.name, number, exact=self._inner is not None)
+            if found is not None:
+                return self._replay(found)
+            if self._inner is None:
+                raise missing_error(self.cassette, masked)
+        return self._record(request, on_retry, number)
+
+    def _replay(self, name: str) -> Response:
+        recording = self.cassette.read(name)
+        answer = decode_answer(recording, self.cassette.read_media)
+        self._on_use(name)
+        if answer.error is not None and not answer.parts:
+            raise answer.error
+        timing = _timing(recording, answer)
+        return ReplayedResponse(answer, self._settings.pace, lambda: self._add_timing(timing))
+
+    def _record(self, request: Request, on_retry: Callable[[Retry], None] | None, number: int) -> Response:
+        assert self._inner is not None  # noqa: S101
+        redaction = Redaction()
+        start = monotonic()
+        asked = fingerprint(request, redaction)
+        recording = _Recording(self, asked, redaction, recording_name(asked.name, number))
+        try:
+            response = self._inner.send(request, on_retry)
+        except APIError as error:
+            if self._settings.errors:
+                recording.save(Exchange(0, {}, [], monotonic() - start, error))
+            raise
+        if response.status >= 400 and not self._keeps_error(response.status, asked):
+            return response
+        recorded = _RecordedResponse(response, recording, start, keeps_errors=self._settings.errors)
+        self._thread.recording = recorded
+        return recorded
+
+    def _keeps_error(self, status: int, asked: Fingerprint) -> bool:
+        """Return whether an answer that is an error is recorded: if asked for, or if the client goes on after it."""
+        body = asked.document.get("body")
+        goes_on = status in _REFUSED_FORM and isinstance(body, Mapping) and "response_format" in body
+        return self._settings.errors or goes_on
+
+    def _add_timing(self, timing: Timing) -> None:
+        before: Timing | None = getattr(self._thread, "timing", None)
+        if before is not None:
+            timing = Timing(before.seconds + timing.seconds, before.first)
+        self._thread.timing = timing
+
+
+class _Recording:
+    """Recording that is being made."""
+
+    def __init__(
+        self, transport: CassetteTransport, asked: Fingerprint, redaction: Redaction, name: str
+    ) -> None:
+        self._transport = transport
+        self._asked = asked
+        self._redaction = redaction
+        self._name = name
+
+    def save(self, answer: Exchange, downloads: Mapping[str, bytes] | None = None) -> None:
+        """Save an answer; a problem with that is reported, and not raised."""
+        encoder = AnswerEncoder(self._redaction, self._asked.tool_ids, self._asked.name, downloads)
+        try:
+            encoded = encoder.encode(answer)
+            document = {"request": self._asked.document, **encoded}
+            kept = self._transport.cassette.write(self._name, document, encoder.media)
+        except PuqError as error:
+            self._transport._on_problem(f"The answer was not recorded: {error}")
+            return
+        self._transport._on_use(self._name)
+        if downloads is None and answer.error is None:
+            self._transport._add_timing(_timing(kept, decode_answer(kept, lambda _: b"")))
+
+
+class _RecordedResponse:
+    """Response whose body is kept while it is received."""
+
+    def __init__(
+        self, response: Response, recording: _Recording, start: float, *, keeps_errors: bool
+    ) -> None:
+        self._response = response
+        self._recording = recording
+        self._start = start
+        self._keeps_errors = keeps_errors
+        self._answer = Exchange(response.status, response.headers)
+        self._downloads: dict[str, bytes] = {}
+        self._ended = False
+        self.status = response.status
+        self.headers = response.headers
+
+    def receive(self, timeout: float | None = None) -> bytes | None:
+        try:
+            data = self._response.receive(timeout)
+        except APIError as error:
+            if self._keeps_errors:
+                self._end(error)
+            raise
+        if data:
+            self._answer.parts.append((monotonic() - self._start, data))
+        elif data is not None:
+            self._end()
+        return data
+
+    def redact(self, text: str) -> str:
+        return self._response.redact(text)
+
+    def close(self) -> None:
+        self._response.close()
+        if not self._ended and is_complete_stream(self._answer.parts):
+            self._end()
+
+    def add_download(self, url: str, data: bytes) -> None:
+        """Keep an image that the answer names."""
+        self._downloads[url] = data
+        self._recording.save(self._answer, self._downloads)
+
+    def _end(self, error: APIError | None = None) -> None:
+        if not self._ended:
+            self._ended = True
+            self._answer.seconds, self._answer.error = monotonic() - self._start, error
+            self._recording.save(self._answer)
+
+
+class ReplayedResponse:
+    """Answer of a recording, at its pace."""
+
+    def __init__(self, answer: Exchange, pace: float, on_end: Callable[[], None]) -> None:
+        self.status = answer.status
+        self.headers = answer.headers
+        self._pace = pace
+        self._on_end = on_end
+        self._error = answer.error
+        self._seconds = answer.seconds
+        self._parts = answer.parts if pace else [(0.0, b"".join(data for _, data in answer.parts))]
+        self._start = monotonic()
+        self._next = 0
+
+    def receive(self, timeout: float | None = None) -> bytes | None:
+        """Return the next part when it is due."""
+        is_end = self._next == len(self._parts)
+        due = self._seconds if is_end else self._parts[self._next][0]
+        if self._pace and (left := self._start + due / self._pace - monotonic()) > 0:
+            sleep(left if timeout is None else min(left, timeout))
+            if timeout is not None and left > timeout:
+                return None
+        if is_end:
+            self._end()
+            return b""
+        data = self._parts[self._next][1]
+        self._next += 1
+        return data or self.receive(timeout)
+
+    def redact(self, text: str) -> str:
+        """Return the text: a recording holds no key."""
+        return text
+
+    def close(self) -> None:
+        """End the answer; all of it was received if nothing but its end is left."""
+        if self._next == len(self._parts) and self._error is None:
+            self._end()
+
+    def _end(self) -> None:
+        on_end, self._on_end = self._on_end, lambda: None
+        if self._error is not None:
+            raise self._error
+        on_end()
+
+
+def _timing(recording: Mapping[str, Any], answer: Exchange) -> Timing:
+    first = first_content_time(recording)
+    return answer.timing if first is None else Timing(answer.seconds, first)
