@@ -443,11 +443,12 @@ def test_an_image_in_the_prompt_comes_before_those_attached(sandbox_shell: Any, 
     assert [part["type"] for part in found] == ["text", "image_url", "text"]
 
 
-@pytest.mark.parametrize("name", ["blob.bin", "nowhere.png", "nobody", "number", "."])
+@pytest.mark.parametrize("name", ["blob.bin", "nowhere.png", "nobody", "number", "empty"])
 def test_what_cannot_be_sent_is_told_before_sending(
     sandbox_shell: Any, folder: Path, sandbox: Any, name: str
 ) -> None:
     sandbox_shell.run("number = 5")
+    (folder / "empty").mkdir()
     assert isinstance(sandbox_shell.error(f"%puq_chat -a {name} hi"), InputError)
     assert sandbox.requests == ()
 

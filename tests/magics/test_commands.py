@@ -64,6 +64,7 @@ def test_a_help_page_is_plain_text_of_80_columns(shell: Any) -> None:
 
 # The statements of each magic's examples that take more than a shell with media models.
 _SETUP = {
+    "puq_chat": "def weather(city: str) -> str:\n    return 'rain'",
     "puq_chats": "%puq_chat -q -c trip Hello",
     "puq_fix": "1 / 0",
     "puq_image": "%puq_image -q --size 64x64 --save photo.png A kite",
@@ -76,7 +77,7 @@ _SETUP = {
 @pytest.mark.parametrize(
     ("magic", "count"),
     [
-        ("puq_chat", 3),
+        ("puq_chat", 4),
         ("puq_image", 4),
         ("puq_speak", 3),
         ("puq_transcribe", 3),
