@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from puq_magics.core.suggestions import did_you_mean
 from puq_magics.experiments.arms import MODEL, plan_arms
 from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder, repair_notes
 from puq_magics.experiments.frames import Frame, is_blank, read_frame
-from puq_magics.experiments.grid_result import Cell, GridResult, make_record
+from puq_magics.experiments.grid_result import OWN_COLUMNS, Cell, GridResult, make_record
 from puq_magics.experiments.journal import Journal
 from puq_magics.experiments.leases import GetKey
 from puq_magics.experiments.mapping import ROW, journal_folder
@@ -93,19 +92,32 @@ class Grid:
         return None if self.over is None else read_frame(self.over)
 
     def _check(self, prompt: PromptTemplate, frame: Frame | None) -> None:
-        """Raise InputError for levels that are there twice, and for names that mean nothing or two things."""
+        """Raise InputError for levels that are there twice, for numbers and for names that do not do."""
         for name, values in ((MODEL, self.models), *self.vary.items()):
-            twice = [value for value, number in Counter(map(str, values)).items() if number > 1]
+            twice = [
+                each
+                for n, each in enumerate(values)
+                if each in values[:n] or str(each) in map(str, values[:n])
+            ]
             if twice:
-                raise InputError(f"{name} {twice[0]!r} is there twice.", hint="Use --repeat to ask again.")
+                raise InputError(
+                    f"{name} {str(twice[0])!r} is there twice.", hint="Use --repeat to ask again."
+                )
         if frame is None and (self.limit or self.sample):
             raise InputError(
                 "a limit takes rows of a table, and there is none.", hint="Name one: --over FRAME"
             )
         if self.repeat < 1:
             raise InputError("the number of repeats is below 1.", hint="Write --repeat 3, or leave it out.")
-        columns = [] if frame is None else list(frame.columns)
+        self._check_names(prompt, [] if frame is None else list(frame.columns))
+
+    def _check_names(self, prompt: PromptTemplate, columns: Sequence[str]) -> None:
+        """Raise InputError for names that mean nothing or two things, and for a prompt without a column."""
         for name in self.vary:
+            if name in OWN_COLUMNS:
+                raise InputError(
+                    f"the long table has a column {name!r} of its own.", hint="Choose another name."
+                )
             if name in columns:
                 raise InputError(f"{name!r} is a column of the table, too.", hint="Rename one of them.")
         known = {*columns, *self.vary, *self.variables, ROW}
@@ -115,6 +127,11 @@ class Grid:
                     f"there is no column, factor or variable named {name!r}.",
                     hint=did_you_mean(name, [*columns, *self.vary, *self.variables]),
                 )
+        if columns and not {*columns, ROW} & {*prompt.names}:
+            raise InputError(
+                "the prompt names no column: every row would get the same question.",
+                hint=f"Write {{{{{columns[0]}}}}}, or leave out --over; --repeat asks again.",
+            )
 
     def run(
         self,

@@ -26,6 +26,8 @@ from puq_magics.experiments.statistics import bootstrap_mean, quantiles, wilson_
 DATA, REPEAT, SCORE = "data", "repeat", "score"
 #: Facts of a call that its record has, too.
 _FACTS = ("seconds", "prompt_tokens", "completion_tokens", "cost", "attempts", "finish_reason")
+#: Columns of the long table besides those of factors.
+OWN_COLUMNS = (ROW, REPEAT, ANSWER, DATA, ERROR, *_FACTS, SCORE)
 Record = dict[str, Any]
 
 
@@ -125,8 +127,8 @@ class GridResult:
     @property
     def score_names(self) -> list[str]:
         """Names of the columns of scores."""
-        own = {*self.all_factors, ROW, REPEAT, ANSWER, DATA, ERROR, *_FACTS}
-        return [name for name in self.records[0] if name not in own]
+        own = {*self.all_factors, *OWN_COLUMNS}
+        return [name for name in self.records[0] if name == SCORE or name not in own]
 
     def summary(self, *factors: str) -> list[Record]:
         """Return the figures of each level of the factors, one record a level.

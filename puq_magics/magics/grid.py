@@ -94,6 +94,9 @@ class SummaryTable(list[Record]):
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return table_bundle(*summary_table(self, self.factors), names=len(self.factors))
 
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        printer.text(self._repr_mimebundle_()["text/plain"])
+
 
 class PivotTable(dict[Any, dict[Any, float | None]]):
     """Means for each two levels, shown as a table; ``pandas.DataFrame(table).T`` calculates with them."""
@@ -109,6 +112,9 @@ class PivotTable(dict[Any, dict[Any, float | None]]):
             for level, means in self.items()
         ]
         return table_bundle(header, rows, names=1)
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        printer.text(self._repr_mimebundle_()["text/plain"])
 
 
 @dataclass(repr=False)
