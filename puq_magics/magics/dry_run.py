@@ -85,8 +85,17 @@ def _print_sections(*sections: str) -> None:
 
 def format_messages(messages: Sequence[Message], notes: Sequence[str] = ()) -> str:
     """Format messages for reading, followed by the notes of a footer."""
-    texts = [f"{message['role']}: {_format_content(message['content'])}" for message in messages]
+    texts = [f"{message['role']}: {_format_message(message)}" for message in messages]
     return "\n\n".join([*texts, *notes])
+
+
+def _format_message(message: Message) -> str:
+    """Format the content of a message, and the functions that it calls."""
+    from puq_magics.api.tool_calls import read_tool_calls
+
+    calls = [f"{call.name}({call.arguments})" for call in read_tool_calls(message)]
+    content = message["content"]
+    return "\n".join([*([] if content is None else [_format_content(content)]), *calls])
 
 
 def _format_content(content: object) -> str:

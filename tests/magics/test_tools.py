@@ -303,6 +303,44 @@ def test_json_after_calls_is_repaired_and_kept_with_them(use_responses: Any, she
     assert len(tool_messages(server)) == 2
 
 
+@pytest.mark.parametrize("answer", ["y", None])
+def test_a_notebook_shows_each_call_once(sandbox_kernel: Any, answer: str | None) -> None:
+    sandbox_kernel.run(WEATHER)
+    cell = sandbox_kernel.run("%puq_chat -m sandbox/chat --tools weather Is it dry in Oslo?", answer=answer)
+    assert cell.reply["status"] == "ok"
+    call, text = [shown["text/markdown"] for shown in cell.screen if "text/markdown" in shown]
+    code = "<code>weather&#40;city&#61;&#34;Oslo&#34;&#41;</code>"
+    if answer is None:
+        assert call == f"{code} refused"
+        assert "nobody can be asked here" in text
+    else:
+        assert call.startswith(f"<details><summary>{code}</summary>")
+        assert '"celsius": 12' in call
+        assert [each["prompt"] for each in cell.questions] == [
+            'Run weather(city="Oslo")? [y]es, [n]o, [a]ll of weather: '
+        ]
+    assert text.startswith("*Scripted by the sandbox")
+    assert "<sub>" not in call
+
+
+def test_data_after_calls_in_a_notebook(sandbox_kernel: Any) -> None:
+    sandbox_kernel.run(WEATHER)
+    ask = "%puq_chat -m sandbox/chat --tools-auto weather --schema 'celsius int,' -o r Is it dry in Oslo?"
+    cell = sandbox_kernel.run(ask)
+    call, data = [shown["text/markdown"] for shown in cell.screen]
+    assert call.startswith("<details><summary><code>weather")
+    assert data.startswith("```json")
+    assert "celsius" in sandbox_kernel.run("print(r.data, len(r.calls))").out
+
+
+def test_a_dry_run_of_a_conversation_with_calls(use_responses: Any, shell: Any) -> None:
+    use_responses(completion("", OSLO))
+    shell.run("%puq_chat --no-stream -c trip hi")
+    out = shell.run("%puq_chat -c trip --dry-run and now?").out
+    assert 'assistant: weather({"city": "Oslo"})' in out
+    assert "tool: This call was not run." in out
+
+
 @pytest.mark.parametrize("options", ["", "--no-stream"])
 def test_the_sandbox_calls_functions(sandbox_shell: Any, options: str) -> None:
     sandbox_shell.run(WEATHER)

@@ -121,7 +121,9 @@ def call_lines(call: FunctionCall, before: FunctionCall | None = None) -> list[s
 
     whole = strip_control_chars(str(call))
     if call.status == "asked":  # the question has it, unless it is too long
-        return [whole] if len(whole) > _LINE_CHARS else []
+        cut = whole[:_MAX_SHOWN_CHARS]
+        more = f"… ({len(whole) - len(cut):,} characters more)" if len(whole) > len(cut) else ""
+        return [cut + more] if len(whole) > _LINE_CHARS else []
     is_new = before is None or before.status not in ("asked", "running")
     title = [one_line(whole, _LINE_CHARS)] if is_new else []
     if call.status == "done":

@@ -36,6 +36,8 @@ def unsendable_text(value: Any, error: InputError) -> str:
 
 
 def _has_fields(value: Any) -> bool:
+    if callable(getattr(type(value), "_puq_text_", None)):  # a result of ours
+        return False
     return not isinstance(value, type) and (
         is_dataclass(value) or callable(getattr(value, "model_dump", None))
     )

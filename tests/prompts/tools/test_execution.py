@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.prompts.tools.execution import MAX_PRINTED_CHARS, Outcome, run_tool
 from puq_magics.prompts.tools.tool import Tool
 
@@ -24,6 +25,7 @@ class Place:
     ("value", "text"),
     [
         ("12 °C", "12 °C"),
+        (ChatResult(model="m", text="It is 12 °C."), "It is 12 °C."),
         (12, "12"),
         (None, "null"),
         (True, "true"),
