@@ -49,9 +49,9 @@ class OneLineInterrupt(KeyboardInterrupt):
     """An interrupt by the user that IPython renders as its message alone, without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        from puq_magics.core.text import wrap_for_terminal
+        from puq_magics.core.text import wrap_error
 
-        return wrap_for_terminal([f"KeyboardInterrupt: {self}"])
+        return wrap_error([f"KeyboardInterrupt: {self}"])
 
 
 class PuqError(Exception):
@@ -87,10 +87,10 @@ class PuqError(Exception):
         self.args = (self.message,)
 
     def _render_traceback_(self) -> list[str]:
-        from puq_magics.core.text import wrap_for_terminal
+        from puq_magics.core.text import wrap_error
 
         hint = f"{self.hint} {self.python_hint}".strip()
-        return wrap_for_terminal([f"{type(self).__name__}: {self.message}", *([hint] if hint else [])])
+        return wrap_error([f"{type(self).__name__}: {self.message}", *([hint] if hint else [])])
 
 
 class ConfigurationError(PuqError):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from textwrap import wrap
 
+_ERROR_COLUMNS = 70  # of a notebook of 700 pixels
 _QUOTES = "\"'`,;\u201c\u201d\u2018\u2019\u200b\ufeff"
 _ASSIGNMENT = re.compile(
     r"(?:(?:export|setx?|%(?:set_)?env)\s+|\$env:|os\.environ\[)?[\"']?\w*(?:key|token|secret|url)[\"']?\]?"
@@ -35,14 +36,28 @@ def wrap_for_terminal(lines: Iterable[str], indent: int = 0) -> list[str]:
     if not sys.stdout.isatty():
         return list(lines)
     width = shutil.get_terminal_size().columns
+    return [part for line in lines for part in _wrap_words(line, width, " " * indent)]
+
+
+def _wrap_words(text: str, width: int, indent: str = "") -> list[str]:
     return [
         part
-        for line in "\n".join(lines).split("\n")
+        for line in text.split("\n")
         for part in wrap(
-            line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+            line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
         )
         or [""]
     ]
+
+
+def wrap_error(lines: Iterable[str]) -> list[str]:
+    """Return the lines of an error wrapped between words, in a terminal and in a notebook.
+
+    Front ends break the lines of errors in the middle of words, and nothing but a shorter line prevents it.
+    """
+    if not type(sys.stdout).__module__.startswith("ipykernel"):
+        return wrap_for_terminal(lines)
+    return [part for line in lines for part in _wrap_words(line, _ERROR_COLUMNS)]
 
 
 def unwrap_pasted(text: str) -> str:

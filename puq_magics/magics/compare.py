@@ -33,6 +33,7 @@ from puq_magics.magics.options import chat_params
 from puq_magics.magics.runs import RunInterrupted
 from puq_magics.magics.views import is_live
 from puq_magics.outputs.markdown.feed import sanitize_markdown, strip_control_chars
+from puq_magics.outputs.plain_text import show_text
 from puq_magics.outputs.results.base import INTERRUPTED
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.compare import Answer, CompareResult, columns_bundle, status_body
@@ -256,11 +257,11 @@ def _plan(
 
 
 def _show_dry_run(session: Session, args: argparse.Namespace, arms: Sequence[_Arm]) -> None:
-    """Print each arm with its estimate, and the first request."""
+    """Show each arm with its estimate, and the first request."""
     lines = [f"{arm.answer.name}: {estimate_cost(session, arm.call.info)[0]}" for arm in arms]
     curl = format_curl(to_curl(session, arms[0].call), args)
     lines += ["nothing was sent", "", "the first request:", curl]
-    print(strip_control_chars("\n".join(lines)))  # noqa: T201 - what was asked for
+    show_text("\n".join(lines), in_notebook=session.in_notebook)
 
 
 # Votes ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.text import pluralize
 from puq_magics.magics.views import show_value
-from puq_magics.outputs.control_chars import strip_control_chars
+from puq_magics.outputs.plain_text import show_text
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.outputs.tables.conversations import ConversationRow, ConversationTable, ConversationTranscript
 from puq_magics.prompts.conversation.conversation import Conversation
@@ -35,7 +35,7 @@ def manage_conversations(
         name = name or _conversation_of_branch(args.restore, session.conversations)
         messages = _ACTIONS[actions[0]](session, args, _resolve_conversation(session, name))
     if not args.quiet:
-        print(strip_control_chars("\n".join(messages)))  # noqa: T201 - the requested output
+        show_text("\n".join(messages), in_notebook=session.in_notebook)
     return None
 
 

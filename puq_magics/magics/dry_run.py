@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.types import Message
 from puq_magics.core.errors import BudgetError, PolicyError, PuqError
-from puq_magics.outputs.control_chars import strip_control_chars
+from puq_magics.outputs.plain_text import show_text
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.session.budget import CallInfo, Estimate
 from puq_magics.session.calls import Call, to_curl
@@ -29,12 +29,12 @@ _LONG_CURL, _CURL_START, _CURL_END = 800, 480, 160
 
 
 def show_dry_run(session: Session, args: argparse.Namespace, call: Call[Any, Any], summary: str) -> None:
-    """Print an estimate, the summary, and the request as a key-free ``curl`` line. Raises PuqError."""
+    """Show an estimate, the summary, and the request as a key-free ``curl`` line. Raises PuqError."""
     info = call.info
     size = f"about {max(1, info.prompt_tokens):,} tokens of prompt" if info.kind == "chat" else info.kind
     estimate, warning = estimate_cost(session, info)
     curl = format_curl(to_curl(session, call), args)
-    _print_sections(f"{size}; {estimate}; nothing was sent", warning, summary, curl)
+    _show_sections(session, f"{size}; {estimate}; nothing was sent", warning, summary, curl)
 
 
 def show_run_dry_run(
@@ -45,7 +45,7 @@ def show_run_dry_run(
     folder: Path,
     notes: Sequence[str] = (),
 ) -> None:
-    """Print how many of a run's calls are to be made, an estimate, and the first request. Raises PuqError.
+    """Show how many of a run's calls are to be made, an estimate, and the first request. Raises PuqError.
 
     ``subject`` describes the run, such as ``8 rows``.
     """
@@ -67,7 +67,7 @@ def show_run_dry_run(
         request = router.chat_request(first.messages, model=first.model, extra_body=first.params)
         curl = format_curl(request.to_curl(router.address, router.auth_scheme), args)
     summary = f"{counts}\nabout {tokens:,} tokens of prompt; {price}; nothing was sent"
-    _print_sections("\n".join([summary, *notes]), curl and f"the first request:\n{curl}")
+    _show_sections(session, "\n".join([summary, *notes]), curl and f"the first request:\n{curl}")
 
 
 def format_curl(curl: str, args: argparse.Namespace) -> str:
@@ -79,8 +79,8 @@ def format_curl(curl: str, args: argparse.Namespace) -> str:
     return f"{curl[:_CURL_START]} …({left_out})… {curl[-_CURL_END:]}"
 
 
-def _print_sections(*sections: str) -> None:
-    print("\n\n".join(strip_control_chars(section) for section in sections if section))  # noqa: T201
+def _show_sections(session: Session, *sections: str) -> None:
+    show_text("\n\n".join(filter(None, sections)), in_notebook=session.in_notebook)
 
 
 def format_messages(messages: Sequence[Message], notes: Sequence[str] = ()) -> str:

@@ -7,6 +7,7 @@ from IPython.core.error import StdinNotImplementedError
 from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.core.secret import Secret
+from puq_magics.outputs.plain_text import show_text
 from puq_magics.session.session import Session
 
 #: Raised by ``input`` and ``getpass`` where no user can answer.
@@ -39,7 +40,7 @@ def login(session: Session, *, save_to_keyring: bool) -> None:
             error.hint = f"The key is kept until this kernel ends.{left} {error.hint}"
             raise
         where = "in the system's keyring"
-    print(f"The key for {address.host} is kept {where}.{left}")  # noqa: T201
+    show_text(f"The key for {address.host} is kept {where}.{left}", in_notebook=session.in_notebook)
 
 
 def logout(session: Session) -> None:

@@ -12,6 +12,7 @@ from puq_magics.core.files import expand_path
 from puq_magics.core.secret import Secret
 from puq_magics.magics.keys import CANNOT_PROMPT, prompt_for_key
 from puq_magics.magics.views import is_live
+from puq_magics.outputs.plain_text import show_text
 from puq_magics.outputs.views.progress import TransferView
 from puq_magics.session.sandbox import (
     FETCH_HINT,
@@ -53,7 +54,8 @@ def _start(session: Session, args: argparse.Namespace) -> None:
         print(f"{name} answers in place of a router; the sandbox is not started.")  # noqa: T201
         return
     if args.if_needed and (effective.is_configured or session.credentials.has_entered_key):
-        print(f"Using {effective.base_url} ({effective.base_url_source}).")  # noqa: T201
+        text = f"Using {effective.base_url} ({effective.base_url_source})."
+        show_text(text, in_notebook=session.in_notebook)
         return
     given = {name: getattr(args, name) for name in ("pace", "balance", "fail", "drop_after", "models")}
     changes = {name: value for name, value in given.items() if value is not None}
@@ -116,7 +118,7 @@ def _print_status(session: Session) -> None:
         faults.append(f"streams are cut after {sandbox.settings.drop_after} chunks")
     if faults:
         lines.append(f"Simulated faults: {', and '.join(faults)}.")
-    print("\n".join(lines))  # noqa: T201
+    show_text("\n".join(lines), in_notebook=session.in_notebook)
 
 
 def _requested_backends(session: Session, args: argparse.Namespace) -> SandboxBackends:

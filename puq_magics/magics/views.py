@@ -23,7 +23,7 @@ _UNSTREAMED_FORMATS = ("json", "html")
 def chat_view(
     session: Session, args: argparse.Namespace, answer_format: str = "markdown", *, is_streamed: bool = True
 ) -> ChatView:
-    """Return the view of one chat call; the format ``text`` is printed, in a notebook too.
+    """Return the view of one chat call.
 
     Without ``is_streamed``, and with solutions in the policy, the answer is shown when it is complete.
     """
@@ -31,16 +31,17 @@ def chat_view(
     is_streamed = is_streamed and not session.hides_solutions
     if args.quiet:
         return QuietChatView()
-    if not session.in_notebook or answer_format == "text":
+    if not session.in_notebook:
         from puq_magics.outputs.views.terminal import TerminalView
 
         is_markdown = answer_format in ("markdown", "code")
         return TerminalView(footer=footer, live=live and is_streamed, markdown=is_markdown)
-    from puq_magics.outputs.views.notebook import BufferedNotebookView, NotebookView
+    from puq_magics.outputs.views.notebook import BufferedNotebookView, NotebookView, PlainNotebookView
 
     if answer_format in _UNSTREAMED_FORMATS or not is_streamed:
         return BufferedNotebookView(footer=footer, live=live)
-    return NotebookView(footer=footer, live=live, appends=session.effective.live and not live)
+    view = PlainNotebookView if answer_format == "text" else NotebookView
+    return view(footer=footer, live=live, appends=session.effective.live and not live)
 
 
 def media_view(

@@ -166,17 +166,18 @@ class ModelChooser(anywidget.AnyWidget):
     def _ipython_display_(self) -> None:
         if self.already_displayed:
             return
-        display(self.with_fallback())
+        box = self.with_fallback()
+        display(box._repr_mimebundle_() | {"text/plain": ""}, raw=True)  # the text below stands for it
+        hide_missing_widget("puq-chooser-box")
         handle = display(self._static_bundle(), raw=True, display_id=True)
         if handle is not None:
             self.observe(lambda _: handle.update(self._static_bundle(), raw=True), "value")
 
     def _static_bundle(self) -> dict[str, str]:
         """Return the text that a saved notebook shows instead of the widget."""
-        style = hide_missing_widget(saved="puq-chooser-saved", widget="puq-chooser-box")
         return {
             "text/plain": self.text,
-            "text/html": f'{style}<pre class="puq-chooser-saved">{escape(self.text)}</pre>',
+            "text/html": f'<pre class="puq-chooser-saved">{escape(self.text)}</pre>',
         }
 
     def __repr__(self) -> str:

@@ -19,7 +19,7 @@ import traitlets
 from IPython.display import display, update_display
 
 from puq_magics.core.errors import PuqError
-from puq_magics.widgets.saved import hidden_marker, hide_missing_widget
+from puq_magics.widgets.saved import hide_missing_widget
 
 HERE = Path(__file__).parent
 STATES = ("idle", "asking", "recording", "recorded", "transcribing", "done", "failed", "no_microphone")
@@ -142,13 +142,11 @@ class Recorder(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
-        return bundle | {"text/plain": "Voice recorder"}
+        return bundle | {"text/plain": ""}  # the result below stands for it
 
     def _ipython_display_(self) -> None:
         display(self._repr_mimebundle_(), raw=True)
-        # Apart from the result, which may become Markdown, where no style works.
-        style = hide_missing_widget(saved="puq-recorder-mark", widget="puq-recorder-box")
-        display({"text/plain": "", "text/html": style + hidden_marker("puq-recorder-mark")}, raw=True)
+        hide_missing_widget("puq-recorder-box")
         # A saved notebook holds no widgets: this is what is left of it. recorder.css hides it beside a live one.
         display(dict(self._result), raw=True, display_id=self._result_id)
 

@@ -1,19 +1,21 @@
-"""HTML that a saved notebook shows in place of a widget."""
+"""Hiding of what a saved notebook shows in place of a widget that is no longer there."""
 
 from __future__ import annotations
+
+import json
+
+from IPython.display import display
 
 _OUTPUT = ".jp-OutputArea-child"
 
 
-def hide_missing_widget(*, saved: str, widget: str) -> str:
-    """Return a style that hides the output before an element of class ``saved`` unless ``widget`` is in it.
+def hide_missing_widget(widget: str) -> None:
+    """Hide the output before this one, unless an element of class ``widget`` is in it.
 
-    In a trusted notebook that is opened again that output says 'Error displaying widget: model not found'.
+    In a trusted notebook that is opened again that output says 'Error displaying widget: model not found'. The style
+    is brought by a script, which converters to Markdown and LaTeX leave out.
     """
-    is_followed = f":has(+ {_OUTPUT} .{saved})"
-    return f"<style>{_OUTPUT}:not(:has(.{widget})){is_followed} {{ display: none }}</style>"
-
-
-def hidden_marker(name: str) -> str:
-    """Return an element of this class whose output takes no place."""
-    return f'<span class="{name}"></span><style>{_OUTPUT}:has(.{name}) {{ display: none }}</style>'
+    mark = f"{widget}-mark"
+    missing = f"{_OUTPUT}:not(:has(.{widget})):has(+ {_OUTPUT} .{mark})"
+    html = f"<i class={mark}></i><style>{missing}, {_OUTPUT}:has(.{mark}) {{ display: none }}</style>"
+    display({"application/javascript": f"element.innerHTML = {json.dumps(html)};"}, raw=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,14 @@ def test_it_renders_as_plain_lines() -> None:
     assert StreamError("it broke.")._render_traceback_() == ["StreamError: it broke."]
     assert str(PuqError("it broke.", hint="Mend it.")) == "it broke. Mend it."
     assert str(PuqError("it broke.")) == "it broke."
+
+
+def test_a_notebook_gets_lines_that_need_no_break_within_a_word(fresh_kernel: Any) -> None:
+    words = "word " * 30
+    error = fresh_kernel.run(f"import puq_magics\nraise puq_magics.PuqError({words!r})").error
+    lines = "\n".join(error["traceback"]).split("\n")
+    assert max(map(len, lines)) <= 70
+    assert " ".join(lines).split() == ["PuqError:", *words.split()]
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -121,7 +121,7 @@ def test_names_are_one_line_of_printable_text_and_nothing_is_markup() -> None:
     assert code == "<script>/x"
     assert texts == ["<b>bold</b> evil ]8;;http://x link half"] * 3
     choose(chooser, code)
-    assert chooser._static_bundle()["text/html"].partition("</style>")[2] == (
+    assert chooser._static_bundle()["text/html"] == (
         '<pre class="puq-chooser-saved">Chosen chat model: &lt;script&gt;/x</pre>'
     )
 
@@ -198,8 +198,9 @@ def test_displayed_by_itself_it_leaves_a_text_that_follows_the_choice(fresh_kern
         "from puq_magics.widgets.chooser import ModelChooser\n"
         f"ModelChooser([Model('a/<b>', 'B')], line={LINE!r})"
     )
-    box, text = fresh_kernel.run(setup).screen
-    assert box["text/plain"] == "Model chooser"
+    box, script, text = fresh_kernel.run(setup).screen
+    assert box["text/plain"] == "", "a converter that knows no widgets shows the text below alone"
+    assert set(script) == {"application/javascript"}
     assert "application/vnd.jupyter.widget-view+json" in box
     assert text["text/plain"] == "No model chosen."
     (update,) = fresh_kernel.run("_.value = 'a/<b>'").screen

@@ -17,6 +17,7 @@ from puq_magics.core.fences import OpenFence
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown import code as markdown_code
 from puq_magics.outputs.markdown.feed import fold
+from puq_magics.outputs.plain_text import plain_text_bundle
 from puq_magics.outputs.results.footer import Footer
 from puq_magics.outputs.tables.table import missing_package_error
 
@@ -61,7 +62,7 @@ def check_format_support(name: str) -> None:
 
 def text_bundle(text: str, footer: Footer) -> dict[str, str]:
     """Show the answer literally, in a monospaced font: no Markdown, no formulas."""
-    return {"text/plain": footer.append_to_text(strip_control_chars(text))}
+    return plain_text_bundle(footer.append_to_text(strip_control_chars(text)))
 
 
 def code_bundle(

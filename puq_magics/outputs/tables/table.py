@@ -42,6 +42,7 @@ def show_fields(rows: Sequence[tuple[str, str]], *, in_notebook: bool) -> None:
 
 #: Rows that are shown if nobody says otherwise, and characters of a cell.
 MAX_ROWS, MAX_CELL_CHARS = 200, 80
+_MAX_ROOMY_COLUMNS = 7  # more of them stand closer together
 _MAX_UNSCROLLED_ROWS = 40  # a longer table scrolls by itself
 _MIN_COLUMN_WIDTH, _MIN_NAME_WIDTH = 8, 40  # columns of a terminal, for words, and for what names a row
 _COLUMN_GAP = "  "
@@ -175,8 +176,9 @@ class Table:
             return (
                 f"<div class='tex2jax_ignore mathjax_ignore'>({escape(_one_line(self.empty))}){below}</div>"
             )
-        aligned = [f" style='text-align: {column.align}'" for column in self.columns]
-        cells = [f" style='text-align: {self.columns[0].align}; white-space: nowrap'", *aligned[1:]]
+        padding = "; padding: 0.4em" if len(self.columns) > _MAX_ROOMY_COLUMNS else ""
+        aligned = [f" style='text-align: {column.align}{padding}'" for column in self.columns]
+        cells = [f"{aligned[0][:-1]}; white-space: nowrap'", *aligned[1:]]
         heads = "".join(
             f"<th scope='col'{style}>{escape(column.title)}</th>"
             for column, style in zip(self.columns, aligned, strict=True)

@@ -72,6 +72,16 @@ class UsageRow:
     #: Calls that gave no whole answer, and not because a person stopped them.
     failures: int
 
+    @property
+    def media(self) -> str:
+        """Images, characters that were spoken and seconds of audio, as words."""
+        amounts = (
+            pluralize(self.images, "image") if self.images else "",
+            f"{self.characters:,} characters spoken" if self.characters else "",
+            f"{self.audio_seconds:,.1f} s of audio" if self.audio_seconds else "",
+        )
+        return ", ".join(filter(None, amounts))
+
     @classmethod
     def from_entries(cls, name: str, entries: Sequence[LedgerEntryLike]) -> UsageRow:
         """The row of these entries."""
@@ -125,14 +135,11 @@ def _number_column(title: str, form: Callable[[Any], str], spare_rank: int = 0) 
 _COLUMNS: dict[str, Column] = {
     "estimated_cost": _number_column("estimated cost", format_cost),
     "calls": _number_column("calls", format_number),
-    "failures": _number_column("failures", _format_count),
+    "failures": _number_column("failed", _format_count),
     "prompt_tokens": _number_column("prompt tokens", _format_count, 2),
     "completion_tokens": _number_column("completion tokens", _format_count, 1),
-    "images": _number_column("images", _format_count, 3),
-    "characters": _number_column("characters", _format_count, 4),
-    "audio_seconds": _number_column("audio seconds", _format_seconds, 5),
-    "seconds": _number_column("seconds", _format_seconds, 6),
-    "time_to_first_token": _number_column("to first token", _format_first_token, 7),
+    "seconds": _number_column("seconds", _format_seconds, 3),
+    "time_to_first_token": _number_column("to first token", _format_first_token, 4),
 }
 _ALWAYS_SHOWN = ("estimated_cost", "calls")
 _ROW_FIELDS = tuple(UsageRow.__slots__)
@@ -213,7 +220,7 @@ class UsageReport(DisplayOnce, Sequence[UsageRow]):
         ]
 
     def _note_lines(self) -> list[str]:
-        notes = []
+        notes = [f"Media: {self.total.media}."] if self.total.media else []
         if self.total.estimated_cost is not None:
             notes.append(
                 "Costs are estimates in credits, from list prices, or from the change in balance; "

@@ -21,6 +21,7 @@ from IPython.display import DisplayHandle, display
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
 from puq_magics.core.secret import redact_secrets
+from puq_magics.outputs.plain_text import plain_text_bundle
 from puq_magics.outputs.results.chat import ChatResult, append_media, append_media_text, collapsed_reasoning
 from puq_magics.outputs.views.view import KEY_PAUSE
 
@@ -286,8 +287,11 @@ class NotebookView:
         )  # and a message's frame: close enough for a limit
         if wait := self._rate_limiter.reserve_bytes(size):
             sleep(wait)
-        self._display.update({"text/markdown": markdown, "text/plain": text}, metadata)
+        self._display.update(self._bundle(markdown, text), metadata)
         return size
+
+    def _bundle(self, markdown: str, text: str) -> MimeBundle:
+        return {"text/markdown": markdown, "text/plain": text}
 
     def _show_status(self, words: str) -> None:
         from puq_magics.outputs.markdown.feed import escape_inline, strip_control_chars
@@ -315,6 +319,13 @@ def reasoning_bundle(reasoning: str) -> MimeBundle:
         "text/markdown": collapsed_reasoning(reasoning),
         "text/plain": f"[Reasoning]\n{strip_control_chars(reasoning)}",
     }
+
+
+class PlainNotebookView(NotebookView):
+    """Shows the model's own words, and no Markdown."""
+
+    def _bundle(self, _: str, text: str) -> MimeBundle:
+        return plain_text_bundle(text)
 
 
 _COUNT_INTERVAL = 0.25  # seconds between two counts of characters

@@ -100,11 +100,13 @@ class TerminalView:
         """Implement `ChatView`."""
         rest = self._filter.feed(result.answer_text[self._shown_chars :]) + self._filter.finish()
         out = self._out()
-        if result.interrupted and self._column is not None:
+        moves_caret = result.interrupted and self._column is not None
+        if moves_caret:
             self._clear_status()
-            out.write(f"{self._reset}\r{_move_right(self._column)}\x1b[K{self._codes}")  # erases ^C
+            out.write(f"{self._reset}\r{_move_right(self._column or 0)}\x1b[K{self._codes}")
         self._print(rest, 0)
         out.write(self._text.finish() if self._text is not None else "")
+        out.write("\n^C" if moves_caret else "")  # the terminal wrote it into the text
         if result.is_intermediate:
             out.write("\n" if result.text else "")
             return

@@ -157,9 +157,9 @@ def test_without_a_sanitiser_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_text_is_as_it_stands() -> None:
-    assert text_bundle("**a** $x$\n  <b>\x1b[31m", FOOTER) == {
-        "text/plain": "**a** $x$\n  <b>\n\n[some/model]"
-    }
+    bundle = text_bundle("**a** $x$\n  <b>\x1b[31m", FOOTER)
+    assert bundle["text/plain"] == "**a** $x$\n  <b>\n\n[some/model]"
+    assert ">**a** $x$\n  &lt;b&gt;\n\n[some/model]</pre>" in bundle["text/html"]
 
 
 def fences(bundle: dict[str, str]) -> list[tuple[str, str]]:

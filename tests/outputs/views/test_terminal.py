@@ -142,7 +142,7 @@ def test_an_interrupted_answer_says_so() -> None:
     assert out.getvalue() == "Half an\n[interrupted]\n"
 
 
-def test_in_a_terminal_a_stall_is_said_and_an_interrupt_leaves_no_trace(
+def test_in_a_terminal_a_stall_is_said_and_an_interrupt_has_its_own_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = FakeTTY()
@@ -155,7 +155,7 @@ def test_in_a_terminal_a_stall_is_said_and_an_interrupt_leaves_no_trace(
     view.show_delta(Delta(" answer"))
     assert out.getvalue().endswith(f"{ERASE}\x1b[A\x1b[7C answer")
     view.show_result(result("Half an answer", status="interrupted"))
-    assert out.getvalue().endswith(" answer\r\x1b[14C\x1b[K\n[interrupted]\n")
+    assert out.getvalue().endswith(" answer\r\x1b[14C\x1b[K\n^C\n[interrupted]\n")
 
 
 def test_a_status_below_a_head_has_not_its_style(monkeypatch: pytest.MonkeyPatch) -> None:
