@@ -151,6 +151,11 @@ class Asker:
 def _no_answer_error(answer: ChatCompletion) -> InvalidAnswerError:
     if answer.refusal:
         return InvalidAnswerError(f"the model refused: {one_line(answer.refusal)}")
+    if answer.calls:
+        names = ", ".join(dict.fromkeys(call.name for call in answer.calls))
+        return InvalidAnswerError(
+            f"the answer calls functions, which a run does not do: {one_line(names, 100)}."
+        )
     return InvalidAnswerError(f"the answer has no text (finish reason: {answer.finish_reason}).")
 
 

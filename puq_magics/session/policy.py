@@ -125,14 +125,18 @@ class Policy:
         """Take the solutions out of an answer, and say so in its footer."""
         texts = {name: getattr(result, name, "") for name in ("text", "reasoning", "refusal")}
         redacted = {name: self.redact(text) for name, text in texts.items() if text}
-        if not self._solutions or not redacted:
+        calls = getattr(result, "own_calls", ())
+        if not self._solutions or not (redacted or calls):
             return
         result.raw = redact_json(result.raw, self.redact)
         if alternatives := getattr(result, "alternatives", None):
             result.alternatives = redact_json(dict(alternatives), self.redact)  # type: ignore[attr-defined]
         for name, text in redacted.items():
             setattr(result, name, text)
-        if any(REMOVED in text for text in redacted.values()):
+        if calls:
+            calls = tuple(each.with_arguments(self.redact(each.call.arguments)) for each in calls)
+            result.own_calls = calls  # type: ignore[attr-defined]
+        if any(REMOVED in text for text in (*redacted.values(), *(each.call.arguments for each in calls))):
             result.add_note(self._words("solutions") or "a solution was removed from the answer")
 
     @property

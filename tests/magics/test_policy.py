@@ -118,6 +118,19 @@ def test_solutions_are_taken_out_of_answers(classroom: Any, options: str) -> Non
     assert "Find that yourself." in answer.notes
 
 
+def test_solutions_are_taken_out_of_calls(classroom: Any) -> None:
+    shell = classroom('solutions = ["forty two"]')
+    shell.run("def note(name: str): return len(name)")
+    shown = shell.run("%puq_chat -m sandbox/chat --tools-auto note -o r Note the Forty Two?").out
+    for text in (
+        str(shell.names["r"].calls),
+        str(shell.names["r"].rounds[0].raw),
+        shown.split("You asked")[0],
+    ):
+        assert "Forty Two" not in text
+    assert "removed" in shell.names["r"].calls[0].arguments["name"]
+
+
 def test_the_answers_of_runs_have_no_solutions_either(classroom: Any, work_folder: Path) -> None:
     shell = classroom('solutions = ["forty two"]')
     shell.run("rows = [{'a': 'forty  two'}]")

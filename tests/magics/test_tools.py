@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -355,3 +356,14 @@ def test_the_sandbox_calls_functions(sandbox_shell: Any, options: str) -> None:
     assert [call.status for call in sandbox_shell.names["r"].calls] == ["done", "done", "not run"]
     sandbox_shell.run(f"{ask} Is it dry in Oslo? malformed")
     assert "The arguments are not a JSON object" in sandbox_shell.names["r"].text
+
+
+def test_a_run_makes_no_calls(sandbox_shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tools = '[{"type": "function", "function": {"name": "weather"}}]'
+    sandbox_shell.run("rows = [{'city': 'Oslo'}]")
+    sandbox_shell.run(
+        f"%%puq_map rows -q -m sandbox/chat -o r --param 'tools={tools}'\nIs it dry in {{{{city}}}}?"
+    )
+    (row,) = sandbox_shell.names["r"]
+    assert row["error"] == "the answer calls functions, which a run does not do: weather."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from puq_magics.api.tool_calls import NOT_RUN
@@ -55,6 +55,10 @@ class FunctionCall:
     def answer(self) -> str:
         """Content of the message that answers the call."""
         return self.result or NOT_RUN
+
+    def with_arguments(self, arguments: str) -> FunctionCall:
+        """Return it with other arguments, as JSON."""
+        return replace(self, call=replace(self.call, arguments=arguments))
 
     def __str__(self) -> str:
         arguments = self.arguments
