@@ -65,10 +65,10 @@ def _exchanges(cells: Sequence[SavedCell]) -> Iterator[_Exchange]:
             if is_own:
                 state = MATCHES
             elif not record.cell_hash:
-                state = "no cell known"
+                state = "no cell"
             else:
                 place = places.get(record.cell_hash)
-                state = EDITED if place is None else f"asked in cell {place}"
+                state = EDITED if place is None else f"of cell {place}"
             yield _Exchange(cell, state, answer)
         if cell.asks and not cell.answers:
             yield _Exchange(cell, NOT_RUN if cell.number is None else UNRECORDED)
@@ -92,7 +92,7 @@ class _Handout:
 def _turn(exchange: _Exchange) -> Turn:
     answer = exchange.answer
     assert answer is not None  # noqa: S101
-    note = "" if exchange.state == MATCHES else f"*({exchange.state})*\n\n"
+    note = "*The cell was edited after this answer.*\n\n" if exchange.state == EDITED else ""
     record = answer.provenance
     return Turn(
         None,

@@ -857,6 +857,9 @@ class PuqCommands(Magics):
         {{voice}}): {{_puq.text}} is the last answer. Options come before the text. In a cell the text is the
         body, and the first word of the line may be the model. A text that is too long for the model is split at
         sentences, and the parts are joined. The result's .audio has the bytes.
+
+        In JupyterLab and Notebook 7 the player can be started while the audio arrives, and --autoplay starts it then;
+        of a text in several parts, MP3 and AAC play on, and of other formats all but the first part plays once whole.
         """
         args, text = parse_prompt(SPEAK_COMMAND, "puq_speak", line, cell, fill=self._fill)
         from puq_magics.magics.speech import synthesize_speech

@@ -28,7 +28,8 @@ def synthesize_speech(
     if is_dry_run(args):
         show_dry_run(session, args, SpeechCall(spec), _format_parts(spec))
         return None
-    view = media_view(session, args, f"speaking with {spec.model}", autoplay=args.autoplay)
+    activity = f"speaking with {spec.model}"
+    view = media_view(session, args, activity, autoplay=args.autoplay, plays_live=True)
     return speak(session, spec, view, args.out, over_budget=args.over_budget)
 
 

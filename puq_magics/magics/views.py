@@ -10,7 +10,13 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
 from puq_magics.outputs.results.base import DisplayOnce
-from puq_magics.outputs.views.media import MediaView, NotebookMediaView, QuietMediaView, TerminalMediaView
+from puq_magics.outputs.views.media import (
+    LivePlayer,
+    MediaView,
+    NotebookMediaView,
+    QuietMediaView,
+    TerminalMediaView,
+)
 from puq_magics.outputs.views.view import ChatView, QuietChatView
 from puq_magics.session.session import Session
 
@@ -45,9 +51,17 @@ def chat_view(
 
 
 def media_view(
-    session: Session, args: argparse.Namespace, activity: str, *, autoplay: bool = False
+    session: Session,
+    args: argparse.Namespace,
+    activity: str,
+    *,
+    autoplay: bool = False,
+    plays_live: bool = False,
 ) -> MediaView:
-    """Return the view of one media call; ``activity`` describes it while it runs."""
+    """Return the view of one media call; ``activity`` describes it while it runs.
+
+    With ``plays_live`` a browser plays audio while it arrives.
+    """
     settings, live = session.settings, is_live(session)
     if args.quiet:
         return QuietMediaView()
@@ -59,7 +73,30 @@ def media_view(
         live=live,
         max_embed_mb=settings.max_embed_mb,
         autoplay=autoplay,
+        live_player=_WidgetPlayers() if plays_live and _has_browser(session.shell) else None,
     )
+
+
+class _WidgetPlayers:
+    """Makes players of audio that is still arriving, as widgets."""
+
+    def prepare(self) -> None:
+        """Import the widget."""
+        import puq_magics.widgets.player  # noqa: F401 - takes its time the first time
+
+    def __call__(self, *, mime: str, label: str, autoplay: bool) -> LivePlayer:
+        """Return a player."""
+        from puq_magics.widgets import player
+
+        return player.LivePlayer(mime=mime, label=label, autoplay=autoplay)
+
+
+def _has_browser(shell: InteractiveShell) -> bool:
+    """Return whether somebody runs the cell in a front end, and no program does that runs notebooks.
+
+    nbclient and papermill allow no questions, and keep all data of widgets in the notebook.
+    """
+    return bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
 
 
 def is_live(session: Session) -> bool:

@@ -93,6 +93,8 @@ class _DiscardedError(Exception):
 
 
 _POLL_SECONDS = 1.0  # seconds between two looks at how much came
+#: Formats of which parts in a row are a file.
+_PLAYABLE_IN_PARTS = ("mp3", "aac")
 _WAV_HINT = "Ask for --audio-format wav."
 _FORMAT_TYPES = {"mp3": MP3, "wav": WAV, "opus": OGG, "flac": FLAC, "aac": AAC}
 
@@ -261,10 +263,21 @@ class SpeechCall:
             if data and stream.type is not None:
                 self._append(data, stream.type)
                 received += len(data)
+            if data and stream.type is not None and self._plays_on:
+                size = sum(map(len, self._parts)) + received
+                view.show_partial_audio(self._audio_so_far, size, stream.type.mime, self._spec.text)
             if len(self._chunks) == 1 and received:
                 view.show_progress(received, 0, "receiving audio")
             elif not data and not stream.finished:
                 view.show_waiting(monotonic() - self._start)
+
+    @property
+    def _plays_on(self) -> bool:
+        """True if what has come is a file that a player can play: parts of WAV each have a head of their own."""
+        return not self._parts or self._format in _PLAYABLE_IN_PARTS
+
+    def _audio_so_far(self) -> bytes:
+        return b"".join([*self._parts, self._current_audio()])
 
     def _append(self, data: bytes, kind: MediaType) -> None:
         if self._type is None:

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import get_args
 
-from gallery_terminal import SILENT_ROUTER, TERMINAL_SURFACES, picture_terminal
+from gallery_terminal import AUDITED, SILENT_ROUTER, TERMINAL_SURFACES, picture_terminal
 from lab import Chromium, Frontend, LabNotebook, WaitTimeout, browse, notebooks, serve
 
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
@@ -127,6 +127,10 @@ SURFACES: dict[str, Surface] = {
     "images-2": shown("%puq_image -n 2 --size 1536x1024 A red kite over green hills"),
     "images-4": shown("%puq_image -n 4 A red kite over green hills"),
     "speech": shown("%puq_speak --voice alloy -o hello Hello, and welcome to the sandbox."),
+    "speech-live": Surface(
+        ("%puq_sandbox --pace 3", f"%puq_speak {'The cat sat on the mat. ' * 40}"), until="Receiving audio"
+    ),
+    "image-edited": shown("%puq_image -q -o kite A red kite", "%puq_image -a kite Make it night"),
     "transcript": shown("%puq_transcribe --response-format verbose_json hello"),
     "recorder": shown("%puq_transcribe --record"),
     "fix": shown("1 / (len(answers) - 3)", "%puq_fix"),
@@ -134,6 +138,7 @@ SURFACES: dict[str, Surface] = {
     "chooser": shown("%puq_choose"),
     "chooser-search": Surface(("%puq_choose",), search="sho"),
     "usage": shown("%puq_usage"),
+    "audit": shown(AUDITED, "%puq_audit audited.ipynb"),
     "status": shown("%puq", "%puq_balance", "%puq_sandbox status"),
     "help": shown("%puq_chat?", "%puq_usage?"),
     "errors": shown(

@@ -27,6 +27,18 @@ SILENT_ROUTER = (
     "import socket; quiet = socket.create_server(('127.0.0.1', 0)); port = quiet.getsockname()[1]; "
     "get_ipython().run_line_magic('config', f'PuqMagics.base_url = \"http://127.0.0.1:{port}\"')"
 )
+#: Writes a notebook with answers, of which one no longer matches its cell.
+AUDITED = (
+    "import json; from puq_magics.outputs.results.provenance import hash_cell; "
+    "answer = lambda of, **more: {'kind': 'chat', 'asked': 'openai/gpt-4o', 'at': '2026-11-29T16:20:00Z', "
+    "'cost': 0.0021, 'messages': '0' * 64, 'cell': hash_cell(of), **more}; "
+    "cell = lambda n, source, *records: {'cell_type': 'code', 'execution_count': n, 'source': source, "
+    "'outputs': [{'metadata': {'puq': records}, 'data': {}}]}; "
+    "cells = [cell(2, '%puq_chat a', answer('%puq_chat a', answered='gpt-4o-2024', params={'temperature': 0})), "
+    "cell(3, '%puq_chat b!', answer('%puq_chat b', params={'max_tokens': 50})), cell(4, '%puq_chat -q c'), "
+    "cell(5, '%puq_image d', answer('%puq_image d', kind='image', params={'size': '512x512', 'n': 2}, cost=None))]; "
+    "_ = open('audited.ipynb', 'w').write(json.dumps({'cells': cells}))"
+)
 _RICH = "Explain what a notebook cell is, with a table, some code and a formula."
 
 
@@ -98,6 +110,7 @@ TERMINAL_SURFACES: dict[str, TerminalSurface] = {
     "terminal-models": typed("%puq_models", "%puq_models nothing"),
     "terminal-choose": TerminalSurface(("%puq_choose",), until="Number,"),
     "terminal-usage": typed("%puq_usage"),
+    "terminal-audit": typed(AUDITED, "%puq_audit audited.ipynb"),
     "terminal-status": typed("%puq", "%puq_balance", "%puq_sandbox status"),
     "terminal-errors": typed(
         "%puq_chat --modle sandbox/chat hello",

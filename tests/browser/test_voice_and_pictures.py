@@ -80,11 +80,12 @@ def test_speech_plays_once_by_itself_and_nothing_of_that_is_saved(lab: Lab) -> N
     notebook = lab(START, "%puq_speak --autoplay Hello there, and welcome to the notebook.")
     notebook.run_cell(0)
     notebook.page.evaluate(
-        "() => { window.plays = 0; const play = HTMLMediaElement.prototype.play;"
-        " HTMLMediaElement.prototype.play = function() { window.plays++; return play.call(this); }; }"
+        "() => { window.begun = new Set(); const play = HTMLMediaElement.prototype.play;"
+        " HTMLMediaElement.prototype.play = function() {"
+        "   if (!this.currentTime) window.begun.add(this); return play.call(this); }; }"
     )
     notebook.run_cell(1)
-    notebook.page.wait_for_function("() => window.plays === 1")
+    notebook.page.wait_for_function("() => window.begun.size === 1")
     saved = notebook.save().read_text(encoding="utf-8")
     assert "autoplay" not in json.dumps(json.loads(saved)["cells"][1]["outputs"])
     assert "<script" not in saved
@@ -107,3 +108,42 @@ def test_what_is_recorded_is_sent_and_its_answer_is_kept(lab: Lab) -> None:
     assert said.startswith("True a recording ")
     assert "recogniser" in said  # the sandbox has none for what it has not spoken itself
     assert said.removeprefix("True a recording ").strip()[:20] in notebook.text(1)
+
+
+#: Starts the player that is there, as a click does.
+START_PLAYER = "player => { player.muted = true; return player.play(); }"
+#: Waits until a player plays beyond what it had loaded when it was started.
+PLAYS_ON = "([player, from]) => player.isConnected && player.currentTime > from"
+
+
+@pytest.mark.parametrize("frontend", ["lab", "notebook"])
+@pytest.mark.parametrize("option", ["", "--autoplay "])
+def test_speech_plays_while_it_arrives_and_goes_on_in_the_player_that_is_kept(
+    lab: Lab, frontend: Frontend, option: str
+) -> None:
+    text = "The cat sat on the mat and looked at the sea. " * 6
+    notebook = lab(f"{START} --pace 6", f"%puq_speak {option}{text}", frontend=frontend)
+    notebook.run_cell(0)
+    notebook.page.evaluate(
+        "() => { window.played = []; const play = HTMLMediaElement.prototype.play;"
+        " HTMLMediaElement.prototype.play = function() {"
+        "   played.push([this.className, this.currentTime]); return play.call(this); }; }"
+    )
+    notebook.run_cell(1, wait=False)
+    live = notebook.page.wait_for_selector(".puq-live-player")
+    if not option:
+        live.evaluate(START_PLAYER)
+    loaded = live.evaluate_handle("player => player.duration || 0.5").json_value()
+    notebook.page.wait_for_function(PLAYS_ON, arg=[live, loaded])
+    assert notebook.page.locator("audio").count() == 1
+    notebook.wait_idle()
+    whole = notebook.page.wait_for_selector("audio:not(.puq-live-player)")
+    notebook.page.wait_for_function("player => !player.paused && player.currentTime > 1", arg=whole)
+    assert notebook.page.locator("audio").count() == 1
+    starts = [at for _, at in notebook.page.evaluate("played")]
+    assert starts == sorted(starts)  # nothing plays twice
+    saved = json.loads(notebook.save().read_text(encoding="utf-8"))
+    (output,) = saved["cells"][1]["outputs"]
+    assert set(output["data"]) == {"text/html", "text/plain"}
+    assert output["data"]["text/html"][0].count("<audio ") == 1
+    assert output["metadata"]["puq"][0]["kind"] == "speech"

@@ -95,7 +95,7 @@ def speech_bundle(
 ) -> MimeBundle:
     """Return a player with the text below it; audio that is not embedded is linked to its file."""
     source = _source_url(audio, kind, path, embed=embed) if audio else ""
-    label = " ".join(strip_control_chars(f"Speech: {text[:_MAX_ALT_CHARS]}").split())[:_MAX_LABEL_CHARS]
+    label = speech_label(text)
     player = (
         f'<audio controls preload="metadata" title="{escape(label)}" aria-label="{escape(label)}"'
         ' style="display: block; width: 100%; max-width: 540px; margin-bottom: 6px" src="'
@@ -109,6 +109,11 @@ def speech_bundle(
     plain = f"[speech: {where if audio else 'nothing came'}]\n{strip_control_chars(text)}".rstrip()
     shown = _join_html([player, source, '"></audio>'] if source else [], html)
     return {"text/html": shown, "text/plain": footer.append_to_text(plain)}
+
+
+def speech_label(text: str) -> str:
+    """Return the label of a player, as plain text on one line."""
+    return " ".join(strip_control_chars(f"Speech: {text[:_MAX_ALT_CHARS]}").split())[:_MAX_LABEL_CHARS]
 
 
 def transcript_bundle(text: str, segments: Sequence[SegmentLike], footer: Footer) -> MimeBundle:

@@ -13,7 +13,7 @@ from puq_magics.outputs.tables.table import SORT_SCRIPT, CellValue, Column, Tabl
 from puq_magics.outputs.tables.usage_report import format_cost
 
 #: Values of ``AuditRow.state``.
-MATCHES, EDITED, UNRECORDED, NOT_RUN = "matches", "cell edited since", "no record", "not run"
+MATCHES, EDITED, UNRECORDED, NOT_RUN = "matches", "edited", "no record", "not run"
 
 
 def _format_cost(value: float | str | None) -> str:
@@ -26,8 +26,8 @@ _COLUMNS = (
     Column("state"),
     Column("model"),
     Column("kind", spare_rank=1),
-    Column("at (UTC)", spare_rank=2),
-    Column("parameters", spare_rank=3),
+    Column("at (UTC)", align="right", spare_rank=2),
+    Column("parameters", align="right", spare_rank=3),
 )
 
 
@@ -38,7 +38,7 @@ class AuditRow:
     #: Place of the cell in the notebook, from 1, and n of its ``In[n]``; None if it was not run.
     cell: int
     number: int | None
-    #: ``matches``, ``cell edited since``, ``asked in cell 3``, ``no cell known``, ``no record`` or ``not run``.
+    #: ``matches``, ``edited`` (after the answer), ``of cell 3``, ``no cell``, ``no record`` or ``not run``.
     state: str
     #: None without a record.
     provenance: Provenance | None = None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 from puq_magics.api.request import Retry
@@ -93,6 +93,9 @@ class MediaView(Protocol):
     def show_progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
         """Show the progress of a transfer or a longer task; a ``total`` of 0 is unknown."""
 
+    def show_partial_audio(self, audio: Callable[[], bytes], size: int, mime: str, text: str) -> None:
+        """Show a player of speech that is still arriving: of ``size`` bytes so far, which ``audio`` returns."""
+
     def show_partial_transcript(
         self, text: str, reached: float | None, length: float | None, seconds: float
     ) -> None:
@@ -107,6 +110,57 @@ class MediaView(Protocol):
 
     def abandon(self) -> None:
         """There is no result; an error says why."""
+
+
+class LivePlayer(Protocol):
+    """Player of audio that is still arriving."""
+
+    def show(self, audio: bytes) -> None:
+        """Send all that has come so far."""
+
+    def bundle(self) -> dict[str, Any]:
+        """Return the MIME bundle that shows it."""
+
+    def close(self) -> None:
+        """Forget it."""
+
+
+class LivePlayerFactory(Protocol):
+    """Makes players of audio that is still arriving."""
+
+    def prepare(self) -> None:
+        """Import what a player needs; called from another thread during the blocking call."""
+
+    def __call__(self, *, mime: str, label: str, autoplay: bool) -> LivePlayer:
+        """Return a player."""
+
+
+class _AudioFeed:
+    """Sends a player what has come, all of it each time: the browser may load the player late.
+
+    It grows by half before it is sent again, and no more is sent than leaves room for other outputs.
+    """
+
+    _FIRST_BYTES, _GROWTH = 12_000, 1.5
+    _BURST_BYTES, _BYTES_PER_SECOND = 800_000, 300_000
+
+    def __init__(self, player: LivePlayer, clock: Callable[[], float]) -> None:
+        self.player = player
+        self._clock = clock
+        self._start = clock()
+        self._next_size, self._sent_bytes = 0.0, 0
+
+    @classmethod
+    def is_worthwhile(cls, size: int) -> bool:
+        """Return whether so many bytes are enough to play."""
+        return size >= cls._FIRST_BYTES
+
+    def send(self, audio: Callable[[], bytes], size: int) -> None:
+        """Send it, unless it is too early."""
+        allowed = self._BURST_BYTES + self._BYTES_PER_SECOND * (self._clock() - self._start)
+        if size >= self._next_size and self._sent_bytes + size <= allowed:
+            self._next_size, self._sent_bytes = self._GROWTH * size, self._sent_bytes + size
+            self.player.show(audio())
 
 
 class _StatusView(ABC):
@@ -143,6 +197,7 @@ class NotebookMediaView(_StatusView):
 
     ``activity`` says what is made, such as ``drawing with openai/gpt-image-1``. What is larger than ``max_embed_mb``
     megabytes is saved in ``folder`` (the notebook's, if None) and linked. ``autoplay`` plays speech once, now.
+    ``live_player`` makes a player for speech that is still arriving; without it speech is shown when it is whole.
     """
 
     def __init__(
@@ -154,6 +209,7 @@ class NotebookMediaView(_StatusView):
         max_embed_mb: float = MAX_EMBED_MB,
         autoplay: bool = False,
         folder: Path | None = None,
+        live_player: LivePlayerFactory | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         from puq_magics.outputs.views.notebook import UpdatableDisplay
@@ -164,11 +220,35 @@ class NotebookMediaView(_StatusView):
         self._max_embed_mb = max_embed_mb
         self._autoplay = autoplay
         self._folder = folder
+        self._clock = clock
+        self._live_player = live_player if live else None
+        self._feed: _AudioFeed | None = None
         self._display = UpdatableDisplay()
 
     def prepare(self) -> None:
         """Implement `MediaView`."""
         import puq_magics.outputs.results.media_html  # noqa: F401 - takes its time the first time
+
+        if self._live_player is not None:
+            self._live_player.prepare()
+
+    def show_partial_audio(self, audio: Callable[[], bytes], size: int, mime: str, text: str) -> None:
+        """Implement `MediaView`."""
+        if self._live_player is None or not _AudioFeed.is_worthwhile(size):
+            return
+        with self._status.lock:
+            if self._status.closed:
+                return
+            if self._feed is None:
+                from puq_magics.outputs.results.media_html import speech_label
+
+                label, autoplay = speech_label(text), self._autoplay
+                player = self._live_player(mime=mime, label=label, autoplay=autoplay)
+                self._feed = _AudioFeed(player, self._clock)
+                self._feed.send(audio, size)
+                self._display.update(player.bundle())
+            else:
+                self._feed.send(audio, size)
 
     def show_partial_transcript(
         self, text: str, reached: float | None, length: float | None, seconds: float
@@ -195,6 +275,7 @@ class NotebookMediaView(_StatusView):
             if self._autoplay and self._live and isinstance(result, SpeechResult):
                 bundle = self._start_playback(bundle)
             self._display.update(bundle, result.display_metadata)
+            self._close_player()
 
     def abandon(self) -> None:
         """Implement `MediaView`."""
@@ -202,12 +283,17 @@ class NotebookMediaView(_StatusView):
             self._status.closed = True
             if not self._display.is_empty:
                 self._display.update(status_bundle("Nothing came."))
+            self._close_player()
 
     def _show_status(self, status: ProgressBar | str) -> None:
-        if not self._live or self._status.closed:
+        if not self._live or self._status.closed or self._feed is not None:
             return
         self._status.mark_painted()
         self._display.update(status.bundle() if isinstance(status, ProgressBar) else status_bundle(status))
+
+    def _close_player(self) -> None:
+        if self._feed is not None:
+            self._feed.player.close()
 
     def _start_playback(self, bundle: dict[str, str]) -> dict[str, str]:
         """Start the player when it appears.
@@ -248,6 +334,9 @@ class TerminalMediaView(_StatusView):
 
     def prepare(self) -> None:
         """Implement `MediaView`."""
+
+    def show_partial_audio(self, audio: Callable[[], bytes], size: int, mime: str, text: str) -> None:
+        """Implement `MediaView`: a terminal has no player."""
 
     def show_partial_transcript(
         self,
@@ -337,6 +426,9 @@ class QuietMediaView:
     def show_progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
         """Implement `MediaView`."""
 
+    def show_partial_audio(self, audio: Callable[[], bytes], size: int, mime: str, text: str) -> None:
+        """Implement `MediaView`."""
+
     def show_partial_transcript(
         self, text: str, reached: float | None, length: float | None, seconds: float
     ) -> None:
@@ -354,6 +446,7 @@ _AUTOPLAY_SCRIPT = """<script>(() => {
   const end = Date.now() + 10000;
   const look = () => {
     const player = document.getElementById("NAME");
+    if (player && player.dataset.puqStarted) return;
     if (player) player.play().catch(() => {});
     else if (Date.now() < end) setTimeout(look, 50);
   };

@@ -18,7 +18,7 @@ from media_samples import CALL_FIELDS, png, wav
 from puq_magics.api.request import Retry
 from puq_magics.core.media_types import MP3
 from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResult
-from puq_magics.outputs.views.media import QuietMediaView, TerminalMediaView
+from puq_magics.outputs.views.media import NotebookMediaView, QuietMediaView, TerminalMediaView
 
 ERASE = "\r\x1b[K"
 HERE = str(Path(__file__).parents[2] / "support")
@@ -209,6 +209,59 @@ def test_speech_plays_by_itself_now_and_not_from_the_notebook(sample_kernel: Any
     assert cell.screen == [last]
     assert "id=" not in sample_kernel.run("speech").screen[0]["text/html"]
     assert "<script" not in sample_kernel.run("NotebookMediaView().show_result(speech)").all_content_json
+
+
+class Player:
+    """Notes what a player is sent."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.made: list[dict[str, Any]] = []
+        self.prepared = self.closed = 0
+
+    def prepare(self) -> None:
+        self.prepared += 1
+
+    def __call__(self, **how: Any) -> Any:
+        self.made.append(how)
+        return self
+
+    def show(self, audio: bytes) -> None:
+        self.sizes.append(len(audio))
+
+    def bundle(self) -> dict[str, Any]:
+        return {"text/plain": "a live player"}
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_player_of_speech_that_arrives(shell: Any, capsys: Any) -> None:
+    player, clock = Player(), FakeClock()
+    view = NotebookMediaView(live_player=player, autoplay=True, clock=clock)
+    view.prepare()
+    kilobytes = [5, 12, 14, 20, 40, 200, 500, 760, 780]
+    for number in kilobytes:
+        view.show_partial_audio(lambda n=number: bytes(1000 * n), 1000 * number, "audio/mpeg", "a\nb")
+        view.show_progress(1000 * number, 0, "receiving audio")
+    clock.now = 10.0  # seconds in which more may be sent
+    view.show_partial_audio(lambda: bytes(900_000), 900_000, "audio/mpeg", "a\nb")
+    view.show_waiting(3.0)
+    assert player.sizes == [12_000, 20_000, 40_000, 200_000, 500_000, 900_000]
+    assert player.made == [{"mime": "audio/mpeg", "label": "Speech: a b", "autoplay": True}]
+    view.show_result(speech_result())
+    view.show_partial_audio(lambda: bytes(9_000_000), 9_000_000, "audio/mpeg", "late")
+    assert (player.prepared, player.closed, len(player.sizes)) == (1, 1, 6)
+    assert "receiving" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("live", "made"), [(True, 1), (False, 0)])
+def test_without_live_there_is_no_player(shell: Any, live: bool, made: int) -> None:
+    player = Player()
+    view = NotebookMediaView(live_player=player, live=live)
+    view.show_partial_audio(lambda: bytes(20_000), 20_000, "audio/wav", "a")
+    view.abandon()
+    assert (len(player.made), player.closed) == (made, made)
 
 
 def test_large_ones_are_saved_beside_the_notebook_once(sample_kernel: Any) -> None:
