@@ -11,7 +11,7 @@ from IPython.display import display
 
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.views.media import (
-    LivePlayer,
+    AudioPlayer,
     MediaView,
     NotebookMediaView,
     QuietMediaView,
@@ -84,7 +84,7 @@ class _WidgetPlayers:
         """Import the widget."""
         import puq_magics.widgets.player  # noqa: F401 - takes its time the first time
 
-    def __call__(self, *, mime: str, label: str, autoplay: bool) -> LivePlayer:
+    def __call__(self, *, mime: str, label: str, autoplay: bool) -> AudioPlayer:
         """Return a player."""
         from puq_magics.widgets import player
 

@@ -112,7 +112,7 @@ class MediaView(Protocol):
         """There is no result; an error says why."""
 
 
-class LivePlayer(Protocol):
+class AudioPlayer(Protocol):
     """Player of audio that is still arriving."""
 
     def show(self, audio: bytes) -> None:
@@ -125,13 +125,13 @@ class LivePlayer(Protocol):
         """Forget it."""
 
 
-class LivePlayerFactory(Protocol):
+class AudioPlayerFactory(Protocol):
     """Makes players of audio that is still arriving."""
 
     def prepare(self) -> None:
         """Import what a player needs; called from another thread during the blocking call."""
 
-    def __call__(self, *, mime: str, label: str, autoplay: bool) -> LivePlayer:
+    def __call__(self, *, mime: str, label: str, autoplay: bool) -> AudioPlayer:
         """Return a player."""
 
 
@@ -144,7 +144,7 @@ class _AudioFeed:
     _FIRST_BYTES, _GROWTH = 12_000, 1.5
     _BURST_BYTES, _BYTES_PER_SECOND = 800_000, 300_000
 
-    def __init__(self, player: LivePlayer, clock: Callable[[], float]) -> None:
+    def __init__(self, player: AudioPlayer, clock: Callable[[], float]) -> None:
         self.player = player
         self._clock = clock
         self._start = clock()
@@ -209,7 +209,7 @@ class NotebookMediaView(_StatusView):
         max_embed_mb: float = MAX_EMBED_MB,
         autoplay: bool = False,
         folder: Path | None = None,
-        live_player: LivePlayerFactory | None = None,
+        live_player: AudioPlayerFactory | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         from puq_magics.outputs.views.notebook import UpdatableDisplay
