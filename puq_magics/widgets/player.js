@@ -19,18 +19,22 @@ function withTrueLength(bytes) {
   return wav;
 }
 
-// The ordinary player that takes this one's place goes on where it was. A player that leaves the page is paused.
-function handOver(el, player, state) {
+// Calls `start` once the player is in the page, which it may never be if the whole audio comes at once. The ordinary
+// player that takes its place goes on where it was; a player that leaves the page is paused.
+function follow(el, player, state, start) {
+  let begun = false;
   let area, index;
   const look = () => {
     if (el.isConnected) {
+      if (!begun) start();
+      begun = true;
       area = el.closest(".jp-OutputArea");
       index = area ? [...area.children].indexOf(el.closest(".jp-OutputArea-child")) : -1;
       return;
     }
-    if (!area) return;
-    const next = area.children[index]?.querySelector("audio");
-    if (next || !area.isConnected) observer.disconnect();
+    if (!begun) return;
+    const next = area?.children[index]?.querySelector("audio");
+    if (next || !area?.isConnected) observer.disconnect();
     if (!next || !state.started) return;
     next.dataset.puqStarted = "true"; // what starts a player of --autoplay leaves this one alone
     Object.assign(next, { currentTime: state.time, muted: player.muted, volume: player.volume });
@@ -39,6 +43,8 @@ function handOver(el, player, state) {
   };
   const observer = new MutationObserver(look);
   observer.observe(document.body, { childList: true, subtree: true });
+  look();
+  return () => begun || observer.disconnect();
 }
 
 function render({ model, el }) {
@@ -57,7 +63,7 @@ function render({ model, el }) {
     url = URL.createObjectURL(new Blob([bytes], { type: model.get("mime") }));
     player.src = url;
     player.currentTime = state.time;
-    if (state.playing) player.play().catch(() => { state.playing = false; });
+    if (state.playing && el.isConnected) player.play().catch(() => { state.playing = false; });
   }
 
   player.className = "puq-live-player";
@@ -81,12 +87,14 @@ function render({ model, el }) {
   player.onended = load;
   player.onerror = () => (note.textContent = "Receiving audio, which plays once it is whole…");
   model.on("change:audio", () => {
-    if (!loaded || player.ended) load();
+    if (el.isConnected && (!loaded || player.ended)) load();
   });
   el.append(player, note);
-  handOver(el, player, state);
-  load();
-  return () => URL.revokeObjectURL(url);
+  const stop = follow(el, player, state, load);
+  return () => {
+    stop();
+    URL.revokeObjectURL(url);
+  };
 }
 
 export default { render };
