@@ -1022,7 +1022,7 @@ class PuqCommands(Magics):
         Without NOTEBOOK it is this one, as it was last saved. Each answer's output holds a record: the model that was
         asked and the one that answered, parameters, hashes of the messages and of the cell, time and cost; no key and
         no words of a prompt. An answer whose cell was edited afterwards is listed as such, and so is a cell that asks
-        and has no record, as after -q or -f text. The value has .edited, .cost and .to_frame().
+        and has no record, as after -q. The value has .edited, .cost and .to_frame().
         """
         hint = "%puq_audit takes one notebook; put a name with spaces in quotes."
         args, name = AUDIT_COMMAND.parse_with_argument(line, hint, self._fill)
