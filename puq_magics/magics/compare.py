@@ -167,7 +167,8 @@ def compare(
         _show_dry_run(session, args, arms)
         return None
     if args.blind:
-        chooser = random.Random(prompt if session.has_cassette else None)  # noqa: S311 - not for secrets
+        # Without a cassette the order depends on random.seed, which a notebook may set.
+        chooser = random.Random(prompt if session.has_cassette else random.random())  # noqa: S311 - not for secrets
         chooser.shuffle(arms)
     result = CompareResult([arm.answer for arm in arms], names_hidden=args.blind)
     session.router()  # raises what is wrong before any thread starts
