@@ -367,3 +367,18 @@ def test_a_run_makes_no_calls(sandbox_shell: Any, tmp_path: Path, monkeypatch: p
     )
     (row,) = sandbox_shell.names["r"]
     assert row["error"] == "the answer calls functions, which a run does not do: weather."
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_function_that_hangs_can_be_interrupted(sandbox_kernel: Any, kind: str) -> None:
+    wait = "await asyncio.sleep(600)" if kind == "async def" else "time.sleep(600)"
+    sandbox_kernel.run(
+        f"import asyncio, time\n{kind} hang(n: int) -> int:\n    print('hangs now')\n    {wait}"
+    )
+    cell = sandbox_kernel.run(
+        "%puq_chat -m sandbox/chat --tools-auto hang -o r Does it hang?",
+        watch=sandbox_kernel.interrupt_at("hangs now"),
+    )
+    assert cell.error["ename"] == "Interrupted"
+    assert "<sub>**⚠ interrupted**" in cell.screen[-1]["text/markdown"].lower()
+    assert "not run The user stopped" in sandbox_kernel.run("print(r.calls[0].status, r.calls[0].result)").out
