@@ -352,8 +352,8 @@ IMAGE = {"type": "image_url", "image_url": {"url": data_url(png())}}
     ],
 )
 @pytest.mark.parametrize("options", ["", "--no-stream"])
-def test_images_of_a_chat_are_shown(
-    use_responses: Any, shell: Any, fields: dict[str, Any], options: str
+def test_images_of_a_chat_are_shown_and_saved(
+    use_responses: Any, shell: Any, work_folder: Path, fields: dict[str, Any], options: str
 ) -> None:
     message = {"content": ""} | fields
     streamed = event({"choices": [{"index": 0, "delta": message}]}) + event(delta("", "stop")) + DONE
@@ -364,6 +364,9 @@ def test_images_of_a_chat_are_shown(
     assert "no text came" not in ran.out
     result = shell.names["r"]
     assert result.images == (png(),)
+    assert "saved puq_media/hi-1.png" in ran.out
+    assert (work_folder / "puq_media" / "hi-1.png").read_bytes() == png()
+    assert result.to_images().images[0].format == "png"
     assert (
         f"![image](data:image/png;base64,{b64encode(png()).decode()})"
         in result.bundle(Footer())["text/markdown"]

@@ -6,7 +6,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.choices import count_extras, unknown_fields
 from puq_magics.api.finish_reason import is_cut_off
@@ -20,6 +20,9 @@ from puq_magics.outputs.results.base import MAX_EMBED_MB, DetailNote, Result
 from puq_magics.outputs.results.footer import Footer
 from puq_magics.outputs.results.sources import Source, find_sources, sources_to_markdown, sources_to_text
 from puq_magics.outputs.results.tool_calls import FunctionCall, calls_to_markdown, calls_to_text
+
+if TYPE_CHECKING:
+    from puq_magics.outputs.results.image import ImageResult
 
 _MAX_NESTING = 8
 
@@ -154,6 +157,16 @@ class ChatResult(Result):
         values = [message.get(name) for name in ("images", "image", "content")]
         texts = [value for value in values if not isinstance(value, str)]
         return tuple(data for url in _strings(texts) if (data := _decode_image(url)))
+
+    def to_images(self) -> ImageResult:
+        """Return the images as a result of ``%puq_image``, which saves them and converts them for Pillow."""
+        from puq_magics.outputs.results.image import ImageResult
+
+        asked = next(
+            (each.get("content") for each in reversed(self.question) if each.get("role") == "user"), ""
+        )
+        prompt = asked if isinstance(asked, str) else ""
+        return ImageResult(images=self.images, prompt=prompt, model=self.model)  # type: ignore[arg-type]
 
     @property
     def _message(self) -> Mapping[str, Any]:

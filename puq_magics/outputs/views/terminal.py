@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 
 from puq_magics.api.request import Retry
@@ -135,6 +136,11 @@ class TerminalView:
         line = "\n".join(wrap_for_terminal([f"[{footer}]"])) if footer else ""
         if not self._calls and (below := append_media_text("", result)):
             out.write(f"\n\n{below}\n" if result.text else f"{below}\n")
+        if result.images:
+            from puq_magics.outputs.views.media import MEDIA_FOLDER, save_unsaved_files
+
+            saved = save_unsaved_files(result.to_images(), Path.cwd() / MEDIA_FOLDER)
+            out.write("\n".join([*(["", ""] if result.text else []), *wrap_for_terminal(saved)]))
         out.write(f"\n{line}\n" if line else "\n")
         out.flush()
 
