@@ -6,7 +6,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -16,15 +16,13 @@ from puq_magics.core.errors import ConfigurationError, InputError, PuqError, Rec
 from puq_magics.core.files import atomic_write, quote_name
 from puq_magics.core.fork import after_fork
 from puq_magics.core.suggestions import did_you_mean
-from puq_magics.replay.exchange import FORMAT
-from puq_magics.replay.redaction import DOWNLOAD, FILE
+from puq_magics.replay.exchange import FORMAT, MEDIA_NAME, media_names
 
 #: Endings of a cassette's folder, and of its zip file.
 SUFFIX, PACKED_SUFFIX = ".cassette", ".cassette.zip"
 #: File of a cassette that is no recording.
 SETTINGS_FILE = "cassette.json"
 _RECORDING = re.compile(r"([a-z]+-[0-9a-f]{20})(?:-([1-9]\d{0,5}))?\.json")
-_MEDIA = re.compile(r"[a-z]+-[0-9a-f]{20}-[0-9a-f]{8}\.[a-z0-9]{2,5}")
 _MAX_RECORDING_BYTES, _MAX_MEDIA_BYTES = 64 << 20, 256 << 20
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _RECORD_AGAIN = "Record it again: %puq_cassette record"
@@ -131,7 +129,7 @@ class Cassette:
 
     def read_media(self, name: str) -> bytes:
         """Return a file beside a recording. Raises RecordingError."""
-        if not _MEDIA.fullmatch(name):
+        if not MEDIA_NAME.fullmatch(name):
             raise RecordingError(f"{quote_name(name)} is not a file of a cassette.", hint=_RECORD_AGAIN)
         return self._read_bytes(name, _MAX_MEDIA_BYTES)
 
@@ -286,23 +284,6 @@ def split_recording_name(file_name: str) -> tuple[str, int]:
     return match[1], int(match[2] or 1)
 
 
-def media_names(recording: Mapping[str, Any] | None) -> set[str]:
-    """Return the names of the files beside a recording."""
-    return set(_find_media(recording.get("response") if recording else None))
-
-
-def _find_media(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key in (FILE, DOWNLOAD, "file") and isinstance(item, str) and _MEDIA.fullmatch(item):
-                yield item
-            else:
-                yield from _find_media(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _find_media(item)
-
-
 def format_recording(recording: Mapping[str, Any]) -> str:
     """Return a recording as JSON for people and for git: an event of a stream, and all times, are one line each."""
     lines: dict[str, Any] = {}
@@ -325,7 +306,7 @@ def _without_times(recording: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_ours(name: str) -> bool:
-    return name == SETTINGS_FILE or bool(_RECORDING.fullmatch(name) or _MEDIA.fullmatch(name))
+    return name == SETTINGS_FILE or bool(_RECORDING.fullmatch(name) or MEDIA_NAME.fullmatch(name))
 
 
 def _check_is_inside(path: Path) -> None:

@@ -6,7 +6,8 @@ import base64
 import codecs
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +26,12 @@ FORMAT = 1
 DOWNLOAD_URL = "https://recording.invalid/"
 _RANDOM_MEMBERS = ("id", "created", "system_fingerprint")
 _MEDIA_PARTS = 16
+#: Name of a file beside a recording.
+MEDIA_NAME = re.compile(r"[a-z]+-[0-9a-f]{20}-[0-9a-f]{8}\.[a-z0-9]{2,5}")
 _HEADERS = {"content-type": "type", "retry-after": "retry_after"}
 _EXTENSIONS = {"audio/mpeg": ".mp3", "audio/wav": ".wav", "audio/x-wav": ".wav", "audio/ogg": ".ogg"}
 
+_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 Part = tuple[float, bytes]
 
 
@@ -202,22 +206,29 @@ def _has_content(event: Any) -> bool:
     )
 
 
+def media_names(recording: Mapping[str, Any] | None) -> set[str]:
+    """Return the names of the files that a recording, or a part of it, refers to."""
+    return set(_find_media(recording or {}))
+
+
+def _find_media(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key in (FILE, DOWNLOAD, "file") and isinstance(item, str) and MEDIA_NAME.fullmatch(item):
+                yield item
+            else:
+                yield from _find_media(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _find_media(item)
+
+
 def _bodies(response: Mapping[str, Any], load: Callable[[str], bytes]) -> list[bytes]:
     """Return the parts of a body."""
-
-    def restore(value: Any) -> Any:
-        if isinstance(value, list):
-            return [restore(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if isinstance(name := value.get(FILE), str):
-            return str(value.get("prefix", "")) + base64.b64encode(load(name)).decode()
-        if isinstance(name := value.get(DOWNLOAD), str):
-            return DOWNLOAD_URL + name
-        return {key: restore(item) for key, item in value.items()}
-
     if isinstance(events := response.get("events"), list):
-        return [_encode_event(restore(event)) for event in events]
+        if media_names(response):  # seldom, and slower
+            events = [_restore(event, load) for event in events]
+        return [_encode_event(event) for event in events]
     if isinstance(texts := response.get("text"), list):
         return [str(text).encode("utf-8", "replace") for text in texts]
     if isinstance(name := response.get("file"), str):
@@ -225,13 +236,27 @@ def _bodies(response: Mapping[str, Any], load: Callable[[str], bytes]) -> list[b
         size = max(1, -(-len(data) // _MEDIA_PARTS))
         return [data[start : start + size] for start in range(0, len(data), size)]
     if "body" in response:
-        return [json.dumps(restore(response["body"]), ensure_ascii=False).encode("utf-8", "surrogatepass")]
+        return [_encode_json(_restore(response["body"], load)).encode("utf-8", "surrogatepass")]
     return []
 
 
+def _restore(value: Any, load: Callable[[str], bytes]) -> Any:
+    """Return decoded JSON with the files beside a recording in their places."""
+    if isinstance(value, list):
+        return [_restore(item, load) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(name := value.get(FILE), str):
+        return str(value.get("prefix", "")) + base64.b64encode(load(name)).decode()
+    if isinstance(name := value.get(DOWNLOAD), str):
+        return DOWNLOAD_URL + name
+    return {key: _restore(item, load) for key, item in value.items()}
+
+
 def _encode_event(event: Any) -> bytes:
-    text = event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)
-    lines = "\n".join(f"data: {line}" for line in text.split("\n"))
+    if not isinstance(event, str):
+        return f"data: {_encode_json(event)}\n\n".encode("utf-8", "replace")
+    lines = "\n".join(f"data: {line}" for line in event.split("\n"))
     return f"{lines}\n\n".encode("utf-8", "replace")
 
 

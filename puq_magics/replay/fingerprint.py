@@ -62,12 +62,18 @@ def fingerprint(request: Request, redaction: Redaction | None = None) -> Fingerp
     return Fingerprint(name_of(document), document, tool_ids)
 
 
+def fingerprint_call(name: str, arguments: Any) -> Fingerprint:
+    """Return the fingerprint of a function's call, which is recorded like a request."""
+    document = {"endpoint": f"TOOL {name}", "body": _clean(arguments, Redaction())}
+    return Fingerprint(name_of(document), document)
+
+
 def name_of(document: Mapping[str, Any]) -> str:
     """Return the name of a recording by the request that it holds."""
     endpoint = str(document.get("endpoint", ""))
     text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    last = endpoint.rpartition("/")[2]
+    last = endpoint.rpartition("/")[2] if "/" in endpoint else ""
     return f"{_KINDS.get(last, 'tool' if endpoint.startswith('TOOL ') else 'request')}-{digest[:_NAME_CHARS]}"
 
 

@@ -62,6 +62,11 @@ class Slots:
             self._highest[name] = max(self._highest[name], number)
             return number
 
+    def take_back(self, name: str) -> None:
+        """Forget the last number of a request that was not sent."""
+        with self._lock:
+            self._sent[self._current_cell()[0]][name] -= 1
+
 
 @dataclass(frozen=True)
 class CassetteSettings:

@@ -7,14 +7,17 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import PuqError
 from puq_magics.core.files import expand_path
 from puq_magics.core.text import one_line
 from puq_magics.outputs.results.media_html import notebook_folder
-from puq_magics.replay.cassette import PACKED_SUFFIX, SUFFIX, Cassette
+from puq_magics.replay.cassette import PACKED_SUFFIX, SUFFIX, Cassette, recording_name
+from puq_magics.replay.differences import missing_error
+from puq_magics.replay.fingerprint import fingerprint_call
+from puq_magics.replay.redaction import Redaction
 from puq_magics.replay.transport import CassetteSettings, CassetteTransport, Slots
 
 if TYPE_CHECKING:
@@ -93,6 +96,42 @@ class CassetteRecorder:
         folder = Path(self._journals.name) / str(self._journal_count)
         folder.mkdir()
         return folder
+
+    def find_call(self, name: str, arguments: Any) -> tuple[str, str] | None:
+        """Return the recorded status and result of a function's call; None if it is to be run.
+
+        Raises RecordingError in a replay without a recording: it runs no function.
+        """
+        if self.mode not in ("replay", "auto"):
+            return None
+        cassette, slots = self._open()
+        asked = fingerprint_call(name, arguments)
+        number = slots.next_number(asked.name)
+        found = cassette.find(asked.name, number, exact=self.mode == "auto")
+        if found is None and self.mode == "replay":
+            raise missing_error(cassette, asked)
+        if found is None:
+            slots.take_back(asked.name)
+            return None
+        response = cassette.read(found).get("response")
+        _log_use(found)
+        response = response if isinstance(response, dict) else {}
+        return str(response.get("status", "done")), str(response.get("result", ""))
+
+    def keep_call(self, name: str, arguments: Any, status: str, result: str) -> None:
+        """Record what came of a function's call, if answers are recorded."""
+        if self.mode not in ("record", "auto"):
+            return
+        cassette, slots = self._open()
+        asked = fingerprint_call(name, arguments)
+        file_name = recording_name(asked.name, slots.next_number(asked.name))
+        response = {"status": status, "result": Redaction().mask(result)}
+        try:
+            cassette.write(file_name, {"request": asked.document, "response": response}, {})
+        except PuqError as error:
+            _report(f"The function's result was not recorded: {error}")
+        else:
+            _log_use(file_name)
 
     def close(self) -> None:
         """Remove the journals of this session's runs."""

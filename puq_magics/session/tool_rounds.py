@@ -137,6 +137,17 @@ class ToolRounds:
         if problem:
             yield replace(call, status="failed", result=problem)
             return
+        cassette = self.session.cassette if self.session.has_cassette else None
+        recorded = None if cassette is None else cassette.find_call(call.name, call.arguments)
+        if recorded is not None:
+            yield replace(call, status=_known_status(recorded[0]), result=recorded[1])
+            return
+        for state in self._run_states(call, view):
+            yield state
+        if cassette is not None:
+            cassette.keep_call(call.name, call.arguments, state.status, state.result)
+
+    def _run_states(self, call: FunctionCall, view: ChatView) -> Iterator[FunctionCall]:
         if call.name not in self.allowed:
             yield replace(call, status="asked")
             consent = self._consent(call, view)
@@ -194,6 +205,11 @@ class ToolRounds:
         result.add_up()
         self.session.store_result(result)  # a function may have asked something, too
         view.show_calls(result)
+
+
+def _known_status(status: str) -> Literal["done", "failed", "refused"]:
+    """Return the status of a recorded call."""
+    return "refused" if status == "refused" else "failed" if status == "failed" else "done"
 
 
 def _later_params(spec: ChatSpec) -> Mapping[str, Any]:

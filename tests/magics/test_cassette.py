@@ -56,7 +56,6 @@ CELLS = (
     "%puq_speak -o speech Hello there",
     "%puq_transcribe speech",
     "%puq_balance",
-    "%puq_usage",
     "%puq_models --kind image",
 )
 
@@ -72,6 +71,20 @@ def test_a_session_is_replayed_with_the_same_outputs(replay: Any) -> None:
         shell.run("%unload_ext puq_magics\n%load_ext puq_magics\n%puq_cassette replay lesson --pace 0")
         for cell, out in zip(CELLS, shell.recorded, strict=True):
             assert without_numbers(shell.attempt(cell).out) == without_numbers(out), cell
+
+
+def test_on_replay_no_function_is_run(replay: Any) -> None:
+    shell = replay(
+        "calls = []\ndef weather(city: str) -> str:\n    'The weather.'\n    calls.append(city)\n"
+        "    return f'{city}: {len(calls)} degrees'\n",
+        "%puq_chat -m sandbox/chat --tools-auto weather -o answer What is the weather in Oslo and Bergen?",
+        "before, n = answer, len(calls)",
+    )
+    shell.run("%puq_chat -m sandbox/chat --tools weather -o answer What is the weather in Oslo and Bergen?")
+    before, answer = shell.names["before"], shell.names["answer"]
+    assert len(shell.names["calls"]) == shell.names["n"] == 2
+    assert [call.result for call in answer.calls] == [call.result for call in before.calls]
+    assert answer.text == before.text
 
 
 def test_a_request_without_a_recording_is_an_error_of_two_lines(replay: Any) -> None:
