@@ -71,6 +71,9 @@ def _rows(session: Session) -> Iterator[tuple[str, str]]:
 
 def _connection_rows(session: Session) -> Iterator[tuple[str, str]]:
     effective = session.effective
+    if session.is_replaying:
+        yield "router", f"none: {session.cassette.cassette.folder.name} answers"
+        return
     address = session.address()
     _ = effective.auth_scheme, effective.timeout  # an invalid one is reported here, not at the next call
     yield "router", f"{address.url} ({effective.base_url_source})"

@@ -68,8 +68,8 @@ class NextCell:
 
 
 _COSTS_KEY, _KEY_URLS_KEY, _POLICY_KEY = "puq_magics.spent", "puq_magics.key_urls", "puq_magics.policy"
-#: Stands for the sandbox while a cassette answers in its place.
-_REPLAY_URL = "https://sandbox.invalid"
+#: Stands for the router while a cassette answers in its place, wherever the notebook is replayed.
+_REPLAY_URL = "https://replay.invalid"
 _QUICK_TIMEOUT = 10.0  # seconds, for what nobody waits for
 #: Variable that holds the last result.
 LAST_RESULT = "_puq"
@@ -166,7 +166,7 @@ class Session:
 
     def address(self) -> BaseURL:
         """Return the router's base URL; starts the sandbox if that is the router. Raises ConfigurationError."""
-        if self.effective.is_sandbox and self.is_replaying:
+        if self.is_replaying:
             return BaseURL.parse(_REPLAY_URL)
         if self.effective.is_sandbox:
             return BaseURL.parse(self.start_sandbox().base_url)

@@ -102,6 +102,17 @@ def test_a_run_without_recordings_ends_with_the_error(replay: Any) -> None:
     assert isinstance(shell.attempt("%%puq_map rows\nDouble {{x}}").error, RecordingError)
 
 
+def test_a_model_of_any_router_is_replayed(
+    use_responses: Any, shell: Any, here: Path, monkeypatch: Any
+) -> None:
+    use_responses({"choices": [{"message": {"content": "Hi."}}]})
+    shell.run("%puq_cassette record lesson\n%puq_chat --no-stream -m llama Hello")
+    monkeypatch.delenv("PUQ_BASE_URL", raising=False)
+    monkeypatch.delenv("PUQ_API_KEY", raising=False)
+    shell.run("%config PuqMagics.base_url = None\n%puq_cassette replay lesson")
+    assert "Hi." in shell.run("%puq_chat --no-stream -m llama Hello").out
+
+
 def test_an_unknown_balance_is_no_error_in_a_chat_cell(replay: Any, here: Path) -> None:
     shell = replay("%puq_chat Why is the sky blue?")
     for path in [*here.glob("lesson.cassette/balance-*"), *here.glob("lesson.cassette/models-*")]:
@@ -116,6 +127,8 @@ def test_the_status_and_the_modes(replay: Any, here: Path) -> None:
     out = shell.run("%puq_cassette").out
     assert "replay: the cassette answers; nothing is sent" in out
     assert "1 chat" in out
+    assert f"{here}" not in out
+    assert "none: lesson.cassette answers" in shell.run("%puq").out
     assert "at once" in out
     assert "2 times as fast" in shell.run("%puq_cassette replay --pace 2").out
     assert "lesson.cassette.zip (" in shell.run("%puq_cassette pack").out
