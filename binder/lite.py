@@ -56,7 +56,9 @@ def build(out: Path, notebooks: list[Path], work: Path) -> None:
     files = work / "content"
     for notebook in notebooks:
         copy_notebook(notebook, files)
-    options = {"loadPyodideOptions": {"packages": list(PRELOADED)}, "disablePyPIFallback": True}
+    # A notebook that names no cassette is the first one.
+    env = {"PUQ_CASSETTE_MODE": "replay", "PUQ_CASSETTE": notebooks[0].stem}
+    options = {"loadPyodideOptions": {"packages": list(PRELOADED), "env": env}, "disablePyPIFallback": True}
     config = {"jupyter-config-data": {"litePluginSettings": {_KERNEL_PLUGIN: options}}}
     (work / "jupyter-lite.json").write_text(json.dumps({"jupyter-lite-schema-version": 0, **config}))
     shutil.rmtree(out, ignore_errors=True)
@@ -67,6 +69,9 @@ def copy_notebook(notebook: Path, folder: Path) -> None:
     """Copy a notebook, and its recordings: the folder or file beside it."""
     folder.mkdir(exist_ok=True)
     shutil.copy(notebook, folder)
+    for recording in notebook.parent.glob(f"{notebook.stem}.cassette*"):
+        copy = shutil.copytree if recording.is_dir() else shutil.copy
+        copy(recording, folder / recording.name)
 
 
 def fetch_pyodide(folder: Path, work: Path) -> dict[str, Any]:
