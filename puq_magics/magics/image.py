@@ -31,7 +31,7 @@ def generate_image(
         show_dry_run(session, args, ImageCall(spec), f"prompt: {spec.prompt}{sent}")
         return None
     activity = "editing" if spec.images else "drawing"
-    activity = activity if spec.count == 1 else f"{activity}, {spec.count} images"
+    activity = activity if spec.count == 1 else f"{activity} {spec.count} images"
     view = media_view(session, args, f"{activity} with {spec.model}")
     return image(session, spec, view, args.out, over_budget=args.over_budget)
 
