@@ -24,6 +24,8 @@ _KINDS = {
     "models": "models",
     "balance": "balance",
 }
+#: Numbers of cells, as in tracebacks: they are others in each session.
+_CELL_NUMBER = re.compile(r"\bIn\[\d+\]")
 _BLOCK_SIZE = 1 << 20
 _NAME_CHARS = 20
 #: Fields that say how an answer is to be sent, and not what is asked.
@@ -113,6 +115,7 @@ def _clean(value: Any, redaction: Redaction | None) -> Any:
     def change(name: str, text: str) -> str:
         if len(text) >= MIN_MEDIA_CHARS and (data := _shorten_data(text)):
             return data
+        text = _CELL_NUMBER.sub("In[n]", text)
         return text if redaction is None else redaction.mask_member(name, text)
 
     return map_strings(value, change)

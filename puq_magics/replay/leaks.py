@@ -14,6 +14,7 @@ from puq_magics.replay.fingerprint import map_strings, name_of
 from puq_magics.replay.redaction import Redaction
 
 _LARGE_BYTES = 5_000_000
+_HASH = re.compile(r"sha256,[0-9a-f]{64}")  # of data that was sent
 _MASK = re.compile(r"<secret \d+>")
 #: What is personal rather than secret, and so is not masked.
 _PERSONAL = (
@@ -56,6 +57,7 @@ def _leaks(recording: object) -> Iterator[str]:
     def look(name: str, text: str) -> str:
         if name.startswith("$") or name in ("file", "sha256"):
             return text
+        text = _HASH.sub("", text)
         if len(_MASK.findall(redaction.mask(text))) > len(_MASK.findall(text)):
             found.append(f"what looks like a secret is in {one_line(name, 40) or 'a text'}")
         found.extend(f"{what} is in {one_line(name, 40)}" for what, form in _PERSONAL if form.search(text))

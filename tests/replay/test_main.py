@@ -61,6 +61,7 @@ def damage(folder: Path, how: str) -> None:
     document = json.loads(path.read_text())
     content = {
         "secret": "Use sk-proj-Zx9Qw8Er7Ty6Ui5Op4As3Df2Gh1Jk0L",
+        "": f"data:image/png;sha256,{'0123456789abcdef' * 4}",
         "mail": "Write to ada@example.org",
         "home": "It is in /home/ada/notes",
     }.get(how)

@@ -177,6 +177,13 @@ def completion(text: str, **message: Any) -> dict[str, Any]:
     }
 
 
+def test_the_number_of_a_cell_makes_no_difference(folder: Path, sandbox: Any) -> None:
+    with sandbox_recorder(folder, sandbox) as router:
+        text = ask(router, "Explain: Cell In[31], line 5")
+    with player(folder) as router:
+        assert ask(router, "Explain: Cell In[1], line 5") == text
+
+
 def test_ids_of_tool_calls_are_numbered(folder: Path, serve: Any) -> None:
     ids = iter("abcdef")
 
