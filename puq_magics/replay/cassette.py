@@ -103,10 +103,10 @@ class Cassette:
         wanted = recording_name(name, number)
         if wanted in self.names or exact:
             return wanted if wanted in self.names else None
-        count = 0
-        while recording_name(name, count + 1) in self.names:
-            count += 1
-        return recording_name(name, (number - 1) % count + 1) if count else None
+        start = (f"{name}.json", f"{name}-")
+        matches = (_RECORDING.fullmatch(each) for each in self.names if each.startswith(start))
+        numbers = sorted(int(match[2] or 1) for match in matches if match)
+        return recording_name(name, numbers[(number - 1) % len(numbers)]) if numbers else None
 
     def read(self, name: str) -> dict[str, Any]:
         """Return a recording. Raises RecordingError."""

@@ -43,7 +43,7 @@ class CassetteRecorder:
         self._journals: TemporaryDirectory[str] | None = None
         self._journal_count = 0
         #: True if errors are recorded.
-        self.errors = False
+        self.errors = os.environ.get("PUQ_CASSETTE_ERRORS", "").strip() not in ("", "0")
 
     @property
     def mode(self) -> str:
