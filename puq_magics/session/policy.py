@@ -83,12 +83,12 @@ class Policy:
 
     def check(self, info: CallInfo) -> None:
         """Check a call against the limits. Raises PolicyError."""
+        if not self.media and info.kind in ("image", "speech", "transcription"):
+            raise self._refusal("media", "images, speech and transcription are off.")
         if self.models and not any(fnmatchcase(info.model, pattern) for pattern in self.models):
             raise self._refusal(
                 "models", f"the model {info.model} is not allowed; use {_any_of(self.models)}."
             )
-        if not self.media and info.kind in ("image", "speech", "transcription"):
-            raise self._refusal("media", "images, speech and transcription are off.")
         if info.kind == "chat":
             self._check_count("questions", "chat", 1, self.questions, "question")
             limit = self.max_tokens
@@ -137,7 +137,9 @@ class Policy:
             calls = tuple(each.with_arguments(self.redact(each.call.arguments)) for each in calls)
             result.own_calls = calls  # type: ignore[attr-defined]
         if any(REMOVED in text for text in (*redacted.values(), *(each.call.arguments for each in calls))):
-            result.add_note(self._words("solutions") or "a solution was removed from the answer")
+            result.add_note(
+                f"a solution was removed from the answer. {self._words('solutions')}".rstrip(". ")
+            )
 
     @property
     def rows(self) -> list[tuple[str, str]]:

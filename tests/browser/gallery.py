@@ -56,6 +56,16 @@ def weather(city: str, unit: str = "celsius") -> dict:
     if city == "Atlantis":
         raise LookupError("there is no such city")
     return {"city": city, unit: 12, "rain": False}'''
+POLICY = '''\
+%%writefile lesson.toml
+models = ["sandbox/chat"]
+max_tokens = 300
+questions = 1
+media = false
+solutions = ["return a + b"]
+message = "Ask your tutor."
+[messages]
+models = "In this lesson we use the small model only."'''
 RICH = "Explain what a notebook cell is, with a table, some code and a formula."
 
 
@@ -134,6 +144,7 @@ SURFACES: dict[str, Surface] = {
     "transcript": shown("%puq_transcribe --response-format verbose_json hello"),
     "recorder": shown("%puq_transcribe --record"),
     "fix": shown("1 / (len(answers) - 3)", "%puq_fix"),
+    "hints": shown("len(5) + answers[0]", "%puq_fix --hint", "%puq_fix --hint", "%puq_fix --hint"),
     "models": shown("%puq_models", "%puq_models --kind image", "%puq_models nothing"),
     "chooser": shown("%puq_choose"),
     "chooser-search": Surface(("%puq_choose",), search="sho"),
@@ -141,6 +152,15 @@ SURFACES: dict[str, Surface] = {
     "audit": shown(AUDITED, "%puq_audit audited.ipynb"),
     "status": shown("%puq", "%puq_balance", "%puq_sandbox status"),
     "help": shown("%puq_chat?", "%puq_usage?"),
+    "cassette": shown(
+        "%puq_cassette record lesson",
+        "%puq_chat -q Hello",
+        "%puq_cassette replay --pace 0 lesson",
+        "%puq_cassette",
+        "%puq_chat Hello",
+        "%puq_chat Hello there",
+        "%puq_cassette off",
+    ),
     "errors": shown(
         "%puq_chat --modle sandbox/chat hello",
         "%puq_chat -m sandbox/shrt hello",
@@ -181,6 +201,15 @@ SURFACES: dict[str, Surface] = {
         until="trying again",
     ),
     "answer-code": shown("%puq_sandbox --fail 0", "%puq_chat -f code A function that counts words", ""),
+    "policy": shown(  # the last one: a policy stays in force
+        POLICY,
+        "%puq_policy lesson.toml",
+        "%puq_chat -m sandbox/short Hello",
+        "%puq_chat Write the solution: return a + b",
+        "%puq_image A kite",
+        "%puq_chat Once more",
+        "%puq",
+    ),
 }
 
 

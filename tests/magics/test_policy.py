@@ -115,7 +115,7 @@ def test_solutions_are_taken_out_of_answers(classroom: Any, options: str) -> Non
         assert "a +\tb" not in text
         assert "RETURN a" not in text
     assert "removed" in answer.text
-    assert "Find that yourself." in answer.notes
+    assert "a solution was removed from the answer. Find that yourself" in answer.notes
 
 
 def test_solutions_are_taken_out_of_calls(classroom: Any) -> None:

@@ -21,7 +21,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 from puq_magics.sandbox.chat_request import ChatRequest, Message
 from puq_magics.sandbox.scripted.json_answers import find_json_format, json_answer, malformed_json_answer
-from puq_magics.sandbox.scripted.sections import html_answer, requested_sections
+from puq_magics.sandbox.scripted.sections import hint_section, html_answer, requested_sections
 from puq_magics.sandbox.scripted.tool_calls import result_lines, wanted_calls
 from puq_magics.sandbox.tokens import tokens
 
@@ -202,6 +202,10 @@ def chat(request: ChatRequest) -> Iterator[Action]:
     question = request.last_user_message
     told = "\n".join(message.text for message in request.messages if _asks_for_code_block(message))
     yield Content(NOTICE)
+    conversation = "\n".join(message.text for message in request.messages if message.role == "user")
+    if hint := hint_section(question.text, conversation):
+        yield Content(hint)
+        return
     yield Content(f"You asked:\n\n> {excerpt(question)}\n\n")
     if earlier := _earlier_turns(request):
         yield Content(earlier)

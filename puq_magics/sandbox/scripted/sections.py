@@ -19,6 +19,8 @@ _FENCE: Final = re.compile(r"(`{3,})(python|py|ipython)?[ \t]*")
 #: ``mean(values)``, ``a function called mean``, ``the function `mean```.
 _SIGNATURE: Final = re.compile(rf"(?<![\w.])({_NAME})\(((?:{_NAME}(?:, *{_NAME})*)?)\)")
 _CALLED: Final = re.compile(rf"\bfunction,? (?:called |named )`?({_NAME})|\bfunction `({_NAME})`")
+_ASKS_HINT: Final = re.compile(r"Give me a (first|second|last) hint")
+_FAILED_LINE: Final = re.compile(r"^--> (\d+) \|", re.MULTILINE)
 _MENDING: Final = re.compile(r"\b(?:fix|mend|repair|correct|error|exception|traceback)", re.IGNORECASE)
 _ERROR: Final = re.compile(r"^\w*(?:Error|Exception|Warning|Interrupt)\b[^\n]*", re.MULTILINE)
 #: A list as a filled-in variable has it: ``["wren", "dunnock"]``.
@@ -95,6 +97,22 @@ def requested_sections(question: str, instructions: str = "") -> Iterator[str]:
         yield code_section(question)
     if _ASKS_FORMULA.search(asked):
         yield _formula(question)
+
+
+def hint_section(question: str, conversation: str) -> str:
+    """Return the hint that is asked for, on the error that the conversation quotes; empty if none is asked for."""
+    asked = _ASKS_HINT.search(question[-_READ:])
+    if asked is None:
+        return ""
+    error = _mended_error(conversation[:_READ]).partition(":")[0] or "the error"
+    lines = _FAILED_LINE.findall(conversation[:_READ])
+    where = f"line {lines[-1]} of your cell" if lines else "the last line of the traceback"
+    return {
+        "first": f"Look at {where}, and at the values in it.\n\n",
+        "second": f"Python raised `{error}` at {where}: a value there is not what that line needs.\n\n",
+        "last": f"Print each value of {where} before it, with its type. Which of them surprises you? "
+        f"The documentation of `{error}` says what Python expects there.\n\n",
+    }[asked[1]]
 
 
 def html_answer(question: str, notice: str) -> str:

@@ -91,6 +91,18 @@ def test_code_is_asked_for_in_the_question_or_before(asked: Any) -> None:
     assert "fence" not in [token.type for token in MarkdownIt().parse(said("chat", request(("user", "Hi"))))]
 
 
+@pytest.mark.parametrize(
+    ("step", "said_words"),
+    [("first", "Look at line 7"), ("second", "raised `TypeError`"), ("last", "Print each value")],
+)
+def test_a_hint_is_one_and_holds_no_code(step: str, said_words: str) -> None:
+    failed = "A cell failed.\n\nTraceback\n--> 7 | len(5)\nTypeError: object of type 'int' has no len()\n"
+    turns = [("user", failed), ("assistant", "Look."), ("user", f"Give me a {step} hint, in one sentence.")]
+    answer = said("chat", request(*turns))
+    assert said_words in answer
+    assert "```" not in answer
+
+
 def test_the_tour_has_everything() -> None:
     text = said("tour", request())
     assert 4000 < len(text.encode()) < 6000
