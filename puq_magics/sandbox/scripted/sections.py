@@ -20,7 +20,7 @@ _FENCE: Final = re.compile(r"(`{3,})(python|py|ipython)?[ \t]*")
 _SIGNATURE: Final = re.compile(rf"(?<![\w.])({_NAME})\(((?:{_NAME}(?:, *{_NAME})*)?)\)")
 _CALLED: Final = re.compile(rf"\bfunction,? (?:called |named )`?({_NAME})|\bfunction `({_NAME})`")
 _ASKS_HINT: Final = re.compile(r"Give me a (first|second|last) hint")
-_FAILED_LINE: Final = re.compile(r"^--> (\d+) \|", re.MULTILINE)
+_FAILED_LINE: Final = re.compile(r"^\s*--> (\d+) \|", re.MULTILINE)
 _MENDING: Final = re.compile(r"\b(?:fix|mend|repair|correct|error|exception|traceback)", re.IGNORECASE)
 _ERROR: Final = re.compile(r"^\w*(?:Error|Exception|Warning|Interrupt)\b[^\n]*", re.MULTILINE)
 #: A list as a filled-in variable has it: ``["wren", "dunnock"]``.
