@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.core.magic_arguments import MagicArgumentParser
 
-_WIDTH = 79  # characters, of a terminal and of JupyterLab's pager beside a sidebar
+_WIDTH = 70  # characters, of a notebook of 700 pixels
 
 
 def create_parser(

@@ -245,6 +245,7 @@ def _picture_surface(shell: Terminal, folder: Path, surface: TerminalSurface, co
         shell.run(last)
     (folder / f"{columns:03}-columns-1.html").write_text(screen_html(shell.screen), encoding="utf-8")
     if surface.until:
+        shell.read(_SETTLE)  # an interrupt between a question and the wait for its answer waits for a key
         shell.send("\x03")
         shell.wait_prompt()
         (folder / f"{columns:03}-interrupted-1.html").write_text(screen_html(shell.screen), encoding="utf-8")

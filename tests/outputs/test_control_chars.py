@@ -77,6 +77,7 @@ def test_the_split_does_not_matter_and_nothing_leaks(parts: list[str], step: int
         ("$5", "<span>&#36;</span>5"),
         ("a\\b", "a<span>&#92;</span>b"),
         ("- x", "&#45; x"),
+        ("Yes, 1,000: a. Why? No.", "Yes, 1,000&#58; a. Why? No."),
         ("1. x", "1&#46; x"),
         ("www.x.org", "www&#46;x.org"),
         ("http://x", "http&#58;&#47;&#47;x"),

@@ -26,9 +26,10 @@ __all__ = [
 ]
 
 _MAX_URL_CHARS = 2_000
-#: A sign that means nothing between two letters or digits, as in a model's or a file's name.
+#: Signs that could be Markdown: not a comma, nor what ends a word or stands within one, as in the name of a file.
 _PUNCTUATION = re.compile(
-    r"(?<![A-Za-z0-9])[!-/:-@\[-`{-~]|[!-+:-@\[-^`{-~]|[-_,./](?![A-Za-z0-9])|(?<=[wW]{3})\."
+    r"(?!,|(?<=[a-z])[.:?](?!\S))"
+    r"(?:(?<![A-Za-z0-9])[!-/:-@\[-`{-~]|[!-+:-@\[-^`{-~]|[-_./](?![A-Za-z0-9])|(?<=[wW]{3})\.)"
 )
 
 
