@@ -65,7 +65,7 @@ class SSEDecoder:
         Raises InvalidResponseError when one event grows past the limit.
         """
         if self._start is not None:
-            chunk = self._without_bom(chunk)
+            chunk = self._without_bom(self._start + chunk)
         chunk = self._with_line_feeds(chunk)
         if not chunk:
             return []
@@ -75,8 +75,7 @@ class SSEDecoder:
             return []
         text = self._end_line(chunk[:end])  # whole lines, so no multi-byte character is split
         events = self._lines(text) if self._data or self._type else self._blocks(text)
-        if end < len(chunk):
-            self._begin_line(chunk[end:])
+        self._begin_line(chunk[end:])
         return events
 
     def flush(self) -> list[ServerSentEvent]:
@@ -88,8 +87,7 @@ class SSEDecoder:
         last = self._dispatch()
         return events if last is None else [*events, last]
 
-    def _without_bom(self, chunk: bytes) -> bytes:
-        start = (self._start or b"") + chunk
+    def _without_bom(self, start: bytes) -> bytes:
         if BOM.startswith(start):
             self._start = start
             return b""
@@ -123,8 +121,7 @@ class SSEDecoder:
         if text.startswith("data: ") and not self._id:
             datas = text[6 : end - 2].split("\n\ndata: ")
             if text.count("\n", 0, end) == 2 * len(datas):  # so no line is anything else
-                events = [ServerSentEvent(data) for data in datas]
-                return events + self._lines(text[end:]) if end < len(text) else events
+                return [ServerSentEvent(data) for data in datas] + self._lines(text[end:])
         return self._lines(text)
 
     def _lines(self, text: str) -> list[ServerSentEvent]:
@@ -132,8 +129,7 @@ class SSEDecoder:
         for line in text.split("\n")[:-1]:
             if (not line or self._begins_object(line)) and (event := self._dispatch()):
                 events.append(event)
-            if line:
-                self._field(line)
+            self._field(line)
         return events
 
     def _begins_object(self, line: str) -> bool:
@@ -149,7 +145,7 @@ class SSEDecoder:
     def _field(self, line: str) -> None:
         if line.startswith("{"):  # a server that fails in mid-answer may write its error as it is
             line = f"data:{line}"
-        name, _, value = line.partition(":")  # a comment has an empty name
+        name, _, value = line.partition(":")  # a comment and a blank line have an empty name
         value = value.removeprefix(" ")
         if name == "error":  # of llama.cpp
             name, self._type = "data", "error"

@@ -271,6 +271,10 @@ def test_the_id_stays_with_the_events_that_follow() -> None:
     assert ids == ["1", "1"]
 
 
-def test_an_event_of_some_megabytes_is_fine() -> None:
+def test_an_event_of_sixteen_megabytes_is_fine_and_one_byte_more_is_not() -> None:
     decoder = SSEDecoder()
-    assert len(decoder.feed(b"data: " + b"x" * (10 << 20) + b"\n\n")) == 1
+    line = b"data: " + b"x" * (16 << 20)
+    assert decoder.feed(line[:-6]) == []
+    assert decoder.feed(line[-6:] + b"\n") == []
+    with pytest.raises(InvalidResponseError, match="larger than 16,777,216 bytes"):
+        decoder.feed(b"data:x\n")

@@ -108,6 +108,7 @@ def test_rejected_fields(status: int, detail: str, rejects: bool) -> None:
         ("", "Try again.", "Try again."),
         ("Wait.", "Try again.", "Wait. Try again."),
         ("Run %puq_login", "Try again.", "Run %puq_login – Try again."),
+        ("Use model X", "Try again.", "Use model X – Try again."),
         ("Wait: ", "", "Wait:"),
         ("Run %puq_login", "", "Run %puq_login"),
     ],

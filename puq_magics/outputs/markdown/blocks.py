@@ -298,7 +298,7 @@ class BlockParser:
 
     def _is_ambiguous(self, line: str) -> bool:
         if self.fence is not None:
-            return self.may_close(line)
+            return self.may_close(line) and not line.strip(" >`~")  # text outside the quote is shown
         quote = _QUOTE.match(line)
         body = line[quote.end() :] if quote else line
         markers = _MARKERS.match(body)

@@ -58,7 +58,6 @@ class _InlineRenderer:
         self.pieces: list[str] = []
         self.opaque: list[bool] = []  # which pieces hold no Markdown to complete
         self.url_end = 0  # up to here front ends may see a bare link
-        self.held = False  # the rest of the text is held back
         self.missing_closers: set[str] = set()  # closers that do not come any more
         self.next_at: dict[str, int] = {}  # where a closer comes next
         self._closers: dict[int, int] | None = None
@@ -66,12 +65,12 @@ class _InlineRenderer:
 
     def run(self) -> str:
         text, position = self.text, 0
-        while not self.held and (sign := _SIGN.search(text, position)) is not None:
+        while (sign := _SIGN.search(text, position)) is not None:
             start = sign.start()
             if start > position:
                 self.emit_markdown(text[position:start])
             position = _HANDLERS[text[start]](self, start, sign[0])
-        if not self.held and position < len(text):
+        if position < len(text):
             self.emit_markdown(text[position:])
         return close_emphasis(self.pieces, self.opaque) if self.is_streaming else "".join(self.pieces)
 
@@ -86,7 +85,6 @@ class _InlineRenderer:
         self.opaque.append(True)
 
     def hold_back_rest(self) -> int:
-        self.held = True
         return len(self.text)
 
     def last_character(self) -> str:

@@ -9,7 +9,6 @@ import re
 from puq_magics.outputs.markdown.tex_commands import is_bounded
 
 _ENVIRONMENT = re.compile(r"\\(begin|end)\{([^{}\n]*)\}")
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z]{1,20}\*?\Z")
 _ENVIRONMENT_NAMES = (
     "align aligned alignat alignedat array bmatrix Bmatrix cases CD dcases displaymath eqnarray equation flalign"
     " gather gathered math matrix multline pmatrix rcases smallmatrix split subarray vmatrix Vmatrix"
@@ -114,4 +113,4 @@ def find_environments(text: str) -> dict[int, int]:
 
 def is_environment(name: str) -> bool:
     """Return True if ``name`` is an environment that MathJax typesets without delimiters."""
-    return _ENVIRONMENT_NAME.match(name) is not None and name.rstrip("*") in _MATH_ENVIRONMENTS
+    return name.removesuffix("*") in _MATH_ENVIRONMENTS

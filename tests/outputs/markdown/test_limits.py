@@ -19,7 +19,10 @@ def padded(start: str, length: int) -> str:
 
 @pytest.mark.parametrize(
     ("start", "limit"),
-    [("x $$", 1_002), ("$$", 4_000), ("- $$", 4_002), ("\\(", 1_000), ("x \\(", 1_002), ("$x_", 602)],
+    [
+        *(("x $$", 1_002), ("$$", 4_000), ("- $$", 4_002), ("words\n$$", 4_006)),
+        *(("\\(", 1_000), ("x \\(", 1_002), ("$x_", 602)),
+    ],
 )
 def test_an_open_formula_is_held_back_up_to_a_length(start: str, limit: int) -> None:
     assert "aaa" not in frame(padded(start, limit - 1))
