@@ -232,6 +232,12 @@ CHUNK = {"object": "chat.completion.chunk", "choices": [1]}
         ({"success": False, "title": "x"}, "message", ("x", None)),
         ({"success": True, "title": "x"}, "message", None),
         ({"success": True, "code": 0, "msg": "x"}, "message", None),
+        *(
+            ({"code": code, "title": "x"}, "message", None)
+            for code in (0, "200", 201, "OK", "success", False, "")
+        ),
+        ({"code": 202, "title": "x"}, "message", ("x", "202")),
+        ({"code": 5, "msg": "5: x"}, "message", ("5: x", "5")),
         ({"status": "done", "message": "x"}, "message", None),
         ({"object": "error", "message": "x"}, "message", ("x", None)),
         ({"type": "response.failed", "message": "x"}, "message", ("x", None)),
@@ -253,8 +259,10 @@ def test_errors_of_status_200(
 ) -> None:
     assert find_error(answer, event_type) == error
     if event_type == "message" and error:
-        with pytest.raises(InvalidResponseError, match=error[0]):
+        code = f" ({error[1]})" if error[1] and error[1] not in error[0] else ""
+        with pytest.raises(InvalidResponseError) as caught:
             raise_for_error_object([{}, answer])
+        assert caught.value.message == f"the router answered with an error{code}: {error[0]}."
 
 
 def test_a_message_of_a_stream_is_an_error_if_it_reads_like_one() -> None:
@@ -283,6 +291,7 @@ def test_reasons_of_a_status() -> None:
     plan = make_status_error(402, b'{"error": "x", "code": "SUBSCRIPTION_LIMIT"}')
     assert (plan.reason, plan.hint) == ("plan", "Change the plan in the dashboard.")
     assert plan.message.startswith("the limit of the plan is reached (402 ")
+    assert make_status_error(500, b"").hint == "Try again; if it persists, contact the router's support."
     long = make_status_error(413, b'{"error": "the prompt is too long"}')
     assert long.reason == "context_length"
     assert make_status_error(413, b"x", sent_file=True).message.startswith("the file is too large")
@@ -295,6 +304,10 @@ def test_an_answer_that_is_none() -> None:
     assert no_answer_error([], "text").message == "the answer holds no text."
 
 
+def wrapped(value: object, times: int) -> object:
+    return {"message": wrapped(value, times - 1)} if times else value
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -304,6 +317,9 @@ def test_an_answer_that_is_none() -> None:
         ({"detail": [{"loc": ["body", "n"], "msg": "too small"}]}, "body.n: too small"),
         ({"detail": [{"loc": ["body", "n"], "msg": "a", "message": "b"}]}, "body.n: a"),
         ({"error": {"foo": {"bar": {"x": 1}}}}, '{"x": 1}'),
+        ({"message": "a", "foo": {"message": "b"}}, "a"),
+        (wrapped("x", 6), "x"),
+        (wrapped("x", 7), '{"message": "x"}'),
         ({"message": ' {"error": "x"}'}, "x"),
         ({"message": '["x"]'}, '["x"]'),
         ({"errors": [f"e{n}" for n in range(7)]}, "e0: e1: e2: e3: e4"),

@@ -126,6 +126,7 @@ def test_errors_carry_what_they_are_given() -> None:
     assert (status.status, status.code, status.detail, status.request_id, status.retry_after, status.reason) == (
         429, "C", "d", "r", 2.5, "quota",
     )  # fmt: skip
+    assert PuqError(message="bad.").args == ("bad.",)
     schema = errors.InvalidAnswerError("bad.", answer="{", repair_prompt="Repair it.")
     assert (schema.partial, schema.repair_prompt) == ("{", "Repair it.")
     status.message = status.hint = "a secret"

@@ -145,7 +145,7 @@ class BlockParser:
     def _append(self, body: str) -> None:
         self.lines.append(body)
         self.length += len(body) + 1
-        if not self.is_table and ("$$" in body or "\\" in body):
+        if "$$" in body or "\\" in body:
             self._track_display_math(body)
 
     def _add_table_row(self, body: str) -> None:

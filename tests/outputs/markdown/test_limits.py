@@ -3,7 +3,7 @@
 import oracles
 import pytest
 
-from puq_magics.outputs.markdown.feed import MarkdownFeed, escape_inline, sanitize_markdown
+from puq_magics.outputs.markdown.feed import MarkdownFeed, escape_inline, list_links, sanitize_markdown
 from puq_magics.outputs.markdown.tex_commands import is_bounded
 
 
@@ -65,6 +65,22 @@ def test_a_length_of_more_than_thirty_ems_is_too_much(over: str) -> None:
 def test_a_name_has_a_length() -> None:
     assert escape_inline("a" * 200) == "a" * 200
     assert escape_inline("a" * 201) == "a" * 199 + "…"
+
+
+@pytest.mark.parametrize(
+    ("title", "url", "line"),
+    [
+        ("*T*", "https://x.org/a b", "1. [&#42;T&#42;](https://x.org/a%20b)"),
+        ("", "HTTP://x.org ", "1. [HTTP&#58;&#47;&#47;x.org](HTTP://x.org)"),
+        ("T", "mailto:a@b.c", "1. T (mailto&#58;a&#64;b.c)"),
+        ("", "javascript:1", "1. javascript&#58;1"),
+        ("T", "", "1. T"),
+        ("T", padded("https://x.org/", 1_999), f"1. [T]({padded('https://x.org/', 1_999)})"),
+        ("T", padded("https://x.org/", 2_000), f"1. T (https&#58;&#47;&#47;x.org/{'a' * 185}…)"),
+    ],
+)
+def test_links_in_a_list(title: str, url: str, line: str) -> None:
+    assert list_links([(title, url)]) == [line]
 
 
 def test_nothing_is_left_when_a_text_is_finished() -> None:
