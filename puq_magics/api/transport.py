@@ -407,7 +407,7 @@ def _exception_chain(exc: BaseException) -> list[BaseException]:
     """Return the exception and those that it wraps, in its args (as requests does) or ``reason`` (urllib3)."""
     found: list[BaseException] = []
     queue: list[object] = [exc]
-    while queue and len(found) < 20:
+    while queue:
         item = queue.pop(0)
         if isinstance(item, BaseException) and item not in found:
             found.append(item)

@@ -233,8 +233,11 @@ def test_a_long_retry_after_is_the_user_s_to_wait(retry_delays: list[float]) -> 
     assert retry_delays == []
 
 
-def test_a_spent_quota_is_not_tried_again_and_told_in_the_router_s_words(retry_delays: list[float]) -> None:
-    spent = answer({"error": "the quota of May is exceeded"}, 429)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_spent_quota_is_not_tried_again_and_told_in_the_router_s_words(
+    status: int, retry_delays: list[float]
+) -> None:
+    spent = answer({"error": "the quota of May is exceeded"}, status)
     with (
         RawServer(responds(spent)) as server,
         router_for(server, max_retries=2) as router,
@@ -245,6 +248,10 @@ def test_a_spent_quota_is_not_tried_again_and_told_in_the_router_s_words(retry_d
 
 
 def test_there_is_an_end_to_trying(retry_delays: list[float]) -> None:
+    defaults = [
+        inspect.signature(kind).parameters["max_retries"].default for kind in (Router, RequestsTransport)
+    ]
+    assert defaults == [2, 2]
     with (
         RawServer(*[responds(answer({"error": "x"}, 429))] * 3) as server,
         router_for(server, max_retries=2) as router,
@@ -353,6 +360,8 @@ def test_odd_redirects(location: str | None) -> None:
         router.balance()
     assert len(caught.value.message) < 400
     assert KEY not in str(caught.value)
+    assert ("redirects to nowhere (302)" in caught.value.message) == (not location)
+    assert (f" {'x' * 200} (302)" in caught.value.message) == (location == "x" * 5000)
 
 
 def test_the_body_of_a_redirect_is_not_read() -> None:
@@ -575,6 +584,8 @@ def test_every_foreign_exception_has_its_error(kind: type[Exception]) -> None:
             "(expired)",
         ),
         (OSError(113, "No route to host"), APIConnectionError, "(no route to host)"),
+        (OSError(113), APIConnectionError, "(OSError)"),
+        (OSError(5, "x" * 130), APIConnectionError, f"({'x' * 120})"),
         (zlib.error("x"), InvalidResponseError, "compressed"),
         (EOFError(), APIConnectionError, "closed the connection"),
         (requests.exceptions.InvalidURL("x"), APIConnectionError, "cannot be made"),
@@ -587,6 +598,7 @@ def test_translations(exc: Exception, kind: type[PuqError], words: str) -> None:
     error = translate_exception(exc, ADDRESS)
     assert type(error) is kind
     assert words in error.message
+    assert error.hint.endswith((".", " = 300"))
 
 
 def test_what_is_wrapped_is_found() -> None:
