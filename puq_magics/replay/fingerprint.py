@@ -26,6 +26,8 @@ _KINDS = {
 }
 #: Numbers of cells, as in tracebacks: they are others in each session.
 _CELL_NUMBER = re.compile(r"\bIn\[\d+\]")
+#: Last line of the data of %puq_fix: a recording is for every Python that can run the notebook.
+_VERSIONS = re.compile(r"^Versions: Python .*$", re.MULTILINE)
 _BLOCK_SIZE = 1 << 20
 _NAME_CHARS = 20
 #: Fields that say how an answer is to be sent, and not what is asked.
@@ -115,7 +117,7 @@ def _clean(value: Any, redaction: Redaction | None) -> Any:
     def change(name: str, text: str) -> str:
         if len(text) >= MIN_MEDIA_CHARS and (data := _shorten_data(text)):
             return data
-        text = _CELL_NUMBER.sub("In[n]", text)
+        text = _VERSIONS.sub("Versions:", _CELL_NUMBER.sub("In[n]", text))
         return text if redaction is None else redaction.mask_member(name, text)
 
     return map_strings(value, change)
