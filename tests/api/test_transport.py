@@ -609,13 +609,16 @@ def test_what_is_wrapped_is_found() -> None:
     assert translate_exception(circle, ADDRESS).message
 
 
-def test_a_failure_of_our_own_making_is_no_traceback_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, InvalidResponseError, KeyboardInterrupt])
+def test_a_failure_of_our_own_making_is_no_traceback_with_the_key(
+    kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
-        raise RuntimeError(f"Token {KEY}")
+        raise kind("broken") from RuntimeError(f"Token {KEY}")
 
     with RawServer(responds(HELLO)) as server, router_for(server) as router:
         monkeypatch.setattr("puq_magics.api.transport.open_body", broken)
-        with pytest.raises(APIConnectionError) as caught:
+        with pytest.raises((APIConnectionError, InvalidResponseError, KeyboardInterrupt)) as caught:
             ask(router)
     assert not [said for said in shown(caught.value) if KEY in said]
 
