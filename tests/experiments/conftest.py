@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,12 @@ def completion(text: str) -> bytes:
             "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9},
         }
     ).encode()
+
+
+@pytest.fixture(autouse=True)
+def _main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes be spawned: a shell of tests before these may have taken its place, or cleared it."""
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None, raising=False)
 
 
 @pytest.fixture
