@@ -107,7 +107,7 @@ def check_is_file(path: Path, hint: str = "Give the path of a file.") -> os.stat
     details = path.stat()
     if not stat.S_ISREG(details.st_mode):  # opening a pipe could wait for ever
         kind = "is a folder" if stat.S_ISDIR(details.st_mode) else "is not a file"
-        raise InputError(f"{quote_name(path.name)} {kind}.", hint=hint)
+        raise InputError(f"{quote_name(path.name or str(path))} {kind}.", hint=hint)
     return details
 
 

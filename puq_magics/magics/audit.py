@@ -5,19 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from puq_magics.core.text import one_line
 from puq_magics.magics.views import show_value
 from puq_magics.outputs.results.provenance import Provenance
 from puq_magics.outputs.tables.audit import EDITED, MATCHES, NOT_RUN, UNRECORDED, AuditReport, AuditRow
 from puq_magics.prompts.conversation.export import export
-from puq_magics.prompts.conversation.turns import Branch, Turn
+from puq_magics.prompts.conversation.turns import NO_TIME, Branch, Turn
 from puq_magics.session.notebook_file import SavedAnswer, SavedCell, find_notebook, read_cells
 from puq_magics.session.session import Session
-
-#: What the time of an answer is where a record has none.
-_NO_TIME = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -99,5 +96,5 @@ def _turn(exchange: _Exchange) -> Turn:
         exchange.cell.source,
         note + answer.text,
         record.model or record.requested_model,
-        at=record.at or _NO_TIME,
+        at=record.at or NO_TIME,
     )

@@ -278,7 +278,7 @@ def _tool_rounds(
     session: Session, args: argparse.Namespace, variables: Mapping[str, Any]
 ) -> ToolRounds | None:
     """Return the functions that the options name, described for the model; None if they name none."""
-    if not (args.tools or args.tools_auto):
+    if args.tools is None and args.tools_auto is None:
         return None
     if session.policy is not None:
         session.policy.check_tools()

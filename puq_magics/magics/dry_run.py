@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.types import Message
 from puq_magics.core.errors import BudgetError, PolicyError, PuqError
+from puq_magics.core.text import pluralize
 from puq_magics.outputs.plain_text import show_text
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.session.budget import CallInfo, Estimate
@@ -31,7 +32,11 @@ _LONG_CURL, _CURL_START, _CURL_END = 800, 480, 160
 def show_dry_run(session: Session, args: argparse.Namespace, call: Call[Any, Any], summary: str) -> None:
     """Show an estimate, the summary, and the request as a key-free ``curl`` line. Raises PuqError."""
     info = call.info
-    size = f"about {max(1, info.prompt_tokens):,} tokens of prompt" if info.kind == "chat" else info.kind
+    size = (
+        f"about {pluralize(max(1, info.prompt_tokens), 'token')} of prompt"
+        if info.kind == "chat"
+        else info.kind
+    )
     estimate, warning = estimate_cost(session, info)
     curl = format_curl(to_curl(session, call), args)
     _show_sections(session, f"{size}; {estimate}; nothing was sent", warning, summary, curl)
@@ -66,7 +71,7 @@ def show_run_dry_run(
         router, first = session.router(allow_keyless=True), waiting[0]
         request = router.chat_request(first.messages, model=first.model, extra_body=first.params)
         curl = format_curl(request.to_curl(router.address, router.auth_scheme), args)
-    summary = f"{counts}\nabout {tokens:,} tokens of prompt; {price}; nothing was sent"
+    summary = f"{counts}\nabout {pluralize(tokens, 'token')} of prompt; {price}; nothing was sent"
     _show_sections(session, "\n".join([summary, *notes]), curl and f"the first request:\n{curl}")
 
 

@@ -178,6 +178,8 @@ class ExpressionEvaluator:
             value = expression.compiled(variables)
             if isinstance(value, Undefined):
                 raise _UndefinedValueError(value)
+            if isinstance(value, InputCells) and not value:
+                raise InputError("there are no such cells.", hint=_last_cell_hint(self.namespace["In"]))
             return self._renderer.render(value)
         except _UndefinedValueError as error:
             raise self._undefined_error(source, error.undefined) from None
@@ -230,8 +232,12 @@ class ExpressionEvaluator:
             message = f"{_quote_source(source)}: cell {name} has no output value."
         elif isinstance(name, int) and isinstance(parent, InputCells):
             message = f"{_quote_source(source)}: there is no cell {name}."
-            return MissingVariableError(message, hint=f"The last one is In[{len(parent) - 1}].")
+            return MissingVariableError(message, hint=_last_cell_hint(parent))
         return MissingVariableError(message, hint=f"{_suggest(parent, name)} {RAW_HINT}".strip())
+
+
+def _last_cell_hint(cells: InputCells) -> str:
+    return f"The last one is In[{len(cells) - 1}]."
 
 
 def _reject_undefined(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -60,14 +60,17 @@ class FileListing:
             self.is_complete = False
         folders = []
         for entry in entries:
+            names = (*above, entry.name)
+            if not (len(names) < self._depth if entry.is_dir() else self._matches(names)):
+                continue
             if reason := self._reason_to_skip(entry):
                 self.left_out[reason] += 1
             elif entry.is_dir():
                 folders.append(entry)
-            elif entry.is_file() and self._matches((*above, entry.name)):
-                yield Path(entry.path), "/".join((*above, entry.name))
+            elif entry.is_file():
+                yield Path(entry.path), "/".join(names)
         for entry in folders:
-            if len(above) + 1 < self._depth and self._entries <= MAX_ENTRIES:
+            if self._entries <= MAX_ENTRIES:
                 try:
                     yield from self._walk(Path(entry.path), (*above, entry.name))
                 except OSError:

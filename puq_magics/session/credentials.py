@@ -103,6 +103,8 @@ class Credentials:
         self._effective = effective
         self._entered: dict[str, Credential] = {}
         self._keyring_cache: dict[str, Credential | None] = {}
+        #: The environment's key, known for as long as it is there: where it is not used, it is not shown, either.
+        self._environment_key: Secret | None = None
         #: Problem with the keyring; empty for none.
         self.keyring_problem = ""
 
@@ -126,11 +128,17 @@ class Credentials:
 
     def find(self, address: BaseURL) -> Credential | None:
         """Return the key for a host: from login, else from the environment, else from the keyring."""
+        key = self._effective.environment_key
+        is_for_address = bool(key) and self._environment_origin() == address.origin
+        try:
+            self._environment_key = Secret(key) if key else None
+        except ConfigurationError:
+            if is_for_address and address.origin not in self._entered:
+                raise
         if address.origin in self._entered:
             return self._entered[address.origin]
-        key = self._effective.environment_key
-        if key and self._environment_origin() == address.origin:
-            return Credential(Secret(key), "PUQ_API_KEY")
+        if is_for_address and self._environment_key is not None:
+            return Credential(self._environment_key, "PUQ_API_KEY")
         return self._find_in_keyring(address.origin)
 
     def _find_in_keyring(self, origin: str) -> Credential | None:

@@ -138,6 +138,7 @@ def test_what_is_no_notebook(shell: Any, tmp_path: Path, content: bytes | None, 
         path.write_bytes(content)
     assert words in str(shell.error(f"%puq_audit '{path}'"))
     assert "is a folder" in str(shell.error(f"%puq_audit '{tmp_path}'"))
+    assert "'.' is a folder" in str(shell.error("%puq_audit ."))
 
 
 HOSTILE = [
@@ -194,6 +195,7 @@ def test_a_notebook_of_somebody_else_is_only_text(shell: Any, tmp_path: Path) ->
     exported = (tmp_path / "out.md").read_text("utf-8")
     assert "<script" not in exported.replace("`<script>alert(1)</script>", "")  # literally, in code
     assert "![x]" not in exported
+    assert "1970" not in exported  # a record without a time has none
 
 
 def test_a_record_is_read_back() -> None:

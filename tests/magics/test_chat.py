@@ -238,6 +238,10 @@ def test_an_earlier_cell_is_filled_in_as_it_was_typed(sandbox_shell: Any) -> Non
     sandbox_shell.run("%puq_chat -q first")
     sandbox_shell.run(f"%puq_chat -q -o r See {{{{In[{number}]}}}}")
     assert sandbox_shell.names["r"].messages[-1]["content"] == "See %puq_chat -q first"
+    for cells in ("In[5:3]", "In[300:]"):
+        assert f"{{{{{cells}}}}}: there are no such cells." in str(
+            sandbox_shell.error(f"%puq_chat {{{{{cells}}}}}")
+        )
 
 
 def test_a_dry_run_shortens_a_long_curl_line(sandbox_shell: Any) -> None:
@@ -266,7 +270,7 @@ def test_help_documents_every_option(sandbox_shell: Any) -> None:
     flags = [flag for option in CHAT_COMMAND.options for flag in option.flags]
     assert [flag for flag in flags if flag not in text] == []
     assert len(flags) == 31
-    assert "the value of the magic" in text
+    assert "the value of the magic" in " ".join(text.split())
 
 
 REFUSED_BEFORE = [

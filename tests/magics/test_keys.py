@@ -197,6 +197,19 @@ def test_after_logout_nothing_holds_the_key(shell: Any, getpass_answers: list[st
     assert session._router_config == ()
 
 
+@pytest.mark.parametrize("url", [HOST, "http://127.0.0.1:9"])
+def test_a_key_of_the_environment_is_not_shown_where_it_is_not_used(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    shell.run(f"%config PuqMagics.base_url = '{url}'")
+    monkeypatch.setenv("PUQ_API_KEY", KEY)  # for the router of the environment
+    out = shell.run(f"%puq\n%puq_chat --dry-run -m a/b Is {KEY} secret?").out
+    assert "Is … secret?" in out
+    assert KEY not in out
+    monkeypatch.setenv("PUQ_API_KEY", "<your-key>")
+    assert "Is it?" in shell.run("%puq_chat --dry-run -m a/b Is it?").out
+
+
 def test_a_system_without_a_keyring(shell: Any, getpass_answers: list[str], system_keyring: Keyring) -> None:
     system_keyring.problem = NoKeyringError("No recommended backend was available.")
     assert "keyring" not in shell.run("%puq").out

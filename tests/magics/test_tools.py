@@ -274,7 +274,15 @@ def test_what_is_no_tool(use_responses: Any, shell: Any, definition: str, messag
 
 
 @pytest.mark.parametrize(
-    "options", ["--tools a.b", "--continue --tools print", "--rounds 0", "--param tools=[] --tools f"]
+    "options",
+    [
+        "--tools a.b",
+        "--tools ''",
+        "--tools-auto ,",
+        "--continue --tools print",
+        "--rounds 0",
+        "--param tools=[] --tools f",
+    ],
 )
 def test_options_that_do_not_fit(use_responses: Any, shell: Any, options: str) -> None:
     server = use_responses(completion("Fine."))

@@ -147,7 +147,9 @@ def test_pdfs_that_cannot_be_sent(folder: Path) -> None:
     assert refused("locked.pdf").message == "locked.pdf: it is protected by a password."
     if pytest.importorskip("pypdfium2"):
         assert refused("locked.pdf:images").message == "locked.pdf: it is protected by a password."
-    assert refused("scan.pdf:7-8").message == "scan.pdf: it has no pages 7 to 8."
+    for pages, what in (("7-8", "pages 7 to 8"), ("0", "page 0"), ("7-", "page 7")):
+        error = refused(f"scan.pdf:{pages}")
+        assert (error.message, error.hint) == (f"scan.pdf: it has no {what}.", "It has pages 1 to 2.")
     (folder / "a.txt").write_text("A")
     assert refused("a.txt:3").message == "a.txt: it has no pages to choose."
     assert "there is no file 'gone.pdf:3'" in refused("gone.pdf:3").message
@@ -359,7 +361,9 @@ def test_folders_without_files(folder: Path) -> None:
     error = refused("none")
     assert error.message == "the folder 'none' has no files."
     assert error.hint == "Left out: 1 hidden file."
-    assert refused("none/*.py").message == "no file matches 'none/*.py'."
+    error = refused("none/*.py")
+    assert error.message == "no file matches 'none/*.py'."
+    assert error.hint == "Check the path and the working folder."
     assert "cannot be read" in refused("nowhere/*.py").message or "no file" in refused("nowhere/*.py").message
 
 

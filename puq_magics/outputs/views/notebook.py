@@ -21,6 +21,7 @@ from IPython.display import DisplayHandle, display
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
 from puq_magics.core.secret import redact_secrets
+from puq_magics.core.text import pluralize
 from puq_magics.outputs.plain_text import plain_text_bundle
 from puq_magics.outputs.results.chat import ChatResult, append_media, append_media_text, collapsed_reasoning
 from puq_magics.outputs.views.view import KEY_PAUSE
@@ -341,7 +342,7 @@ class BufferedNotebookView(NotebookView):
         self._last_delta_at, self._last_tick = monotonic(), 0.0
         self._characters += len(delta.text) + len(delta.reasoning)
         if self._live and monotonic() >= self._next_frame_at:
-            self._show_status(f"… {self._characters:,} characters")
+            self._show_status(f"… {pluralize(self._characters, 'character')}")
             self._next_frame_at = monotonic() + _COUNT_INTERVAL
 
     def show_result(self, result: ChatResult) -> None:

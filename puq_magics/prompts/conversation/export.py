@@ -19,7 +19,7 @@ from puq_magics.core.files import expand_path, save_bytes
 from puq_magics.core.thinking import split_thinking
 from puq_magics.outputs.markdown.feed import list_links, sanitize_markdown
 from puq_magics.prompts.conversation.storage import encode_json
-from puq_magics.prompts.conversation.turns import ConversationData, Turn, is_text_part
+from puq_magics.prompts.conversation.turns import NO_TIME, ConversationData, Turn, is_text_part
 
 _CONTROL_CHARS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|[\ud800-\udfff]")
 # Markdown syntax at the beginning of a line, and anywhere; `_` within a word is plain text.
@@ -166,7 +166,8 @@ def _format_tool_message(message: Mapping[str, Any]) -> str:
 def _metadata_line(turn: Turn) -> str:
     """Return the model, the time and the usage as one line of Markdown."""
     facts = [_code_span(turn.model)] if turn.model.strip() else []
-    facts.append(f"{turn.at:%Y-%m-%d %H:%M} UTC")
+    if turn.at != NO_TIME:
+        facts.append(f"{turn.at:%Y-%m-%d %H:%M} UTC")
     if turn.usage is not None:
         facts.append(f"{turn.usage.prompt_tokens:,} + {turn.usage.completion_tokens:,} tokens")
     if turn.interrupted:

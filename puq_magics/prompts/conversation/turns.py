@@ -26,6 +26,9 @@ _MAX_NAME_LENGTH = 64
 _NAME_PATTERN = re.compile(r"\w[\w.-]*")
 _MAX_DEPTH = 50  # nesting of a content part
 
+#: Time of a turn where it is not known.
+NO_TIME = datetime.fromtimestamp(0, UTC)
+
 
 @dataclass(frozen=True, repr=False)
 class Turn:

@@ -86,7 +86,12 @@ def _page_numbers(pages: PageSelection, total: int) -> range:
     if not total:
         raise InputError("it has no pages.", hint="Check that it was written completely.")
     if not 1 <= pages.first <= last:
-        raise InputError(f"it has no pages {pages.first} to {pages.last or '…'}.", hint=f"It has {total:,}.")
+        what = (
+            f"page {pages.first}"
+            if pages.last in (None, pages.first)
+            else f"pages {pages.first} to {pages.last}"
+        )
+        raise InputError(f"it has no {what}.", hint=f"It has pages 1 to {total:,}.")
     return range(pages.first, last + 1)
 
 

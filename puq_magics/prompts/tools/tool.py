@@ -28,6 +28,7 @@ _NAMED_TYPES: Mapping[str, Any] = {
     "bool": bool, "boolean": bool, "list": list, "dict": dict,
 }  # fmt: skip
 _EMPTY = inspect.Parameter.empty
+_NAMES_HINT = "Name functions of the notebook: --tools f,g."
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,16 @@ class Tool:
 
 def find_tools(names: list[str], variables: Mapping[str, Any]) -> dict[str, Tool]:
     """Return the functions of these names, described. Raises InputError."""
+    if not names:
+        raise InputError("no function is named.", hint=_NAMES_HINT)
     return {name: Tool.from_function(name, _find_function(name, variables)) for name in names}
 
 
 def _find_function(name: str, variables: Mapping[str, Any]) -> Callable[..., Any]:
     if not name.isidentifier():
-        raise InputError(
-            f"{name!r} is not the name of a function.", hint="Name functions of the notebook: --tools f,g."
-        )
+        raise InputError(f"{name!r} is not the name of a function.", hint=_NAMES_HINT)
     if name not in variables:
-        functions = [each for each, value in list(variables.items()) if inspect.isroutine(value)]
+        functions = [each for each, value in list(variables.items()) if inspect.isfunction(value)]
         guess = did_you_mean(name, functions)
         raise InputError(f"there is no function {name}. {guess}".rstrip(), hint="Define it before this cell.")
     value = variables[name]
