@@ -39,10 +39,11 @@ def list_models(session: Session, args: argparse.Namespace, terms: Sequence[str]
 
 
 def _describe_no_match(session: Session, args: argparse.Namespace, terms: Sequence[str]) -> str:
-    number = len(select_models(session, include_disabled=getattr(args, "all", False)))
-    options = [f"--{name} {getattr(args, name)}" for name in ("kind", "provider") if getattr(args, name)]
-    words = " ".join((*terms, *options))
-    return f"none of {number:,} models match '{words}'" if words else "no models"
+    kind, include_disabled = args.kind, getattr(args, "all", False)
+    number = len(select_models(session, kind=kind, include_disabled=include_disabled))
+    words = " ".join((*terms, *([f"--provider {args.provider}"] if args.provider else [])))
+    models = f"{kind} models" if kind else "models"
+    return f"none of {number:,} {models} match '{words}'" if words and number else f"no {models}"
 
 
 def select_models(

@@ -21,7 +21,7 @@ from puq_magics.core.errors import (
     PuqError,
     RedirectError,
 )
-from puq_magics.core.text import one_line, wrap_for_terminal
+from puq_magics.core.text import one_line, wrap_error
 from puq_magics.outputs.results.base import INTERRUPTED, Result
 from puq_magics.outputs.results.provenance import Provenance, describe_params, hash_cell, hash_content
 from puq_magics.session.budget import CallInfo
@@ -110,7 +110,7 @@ class Interrupted(KeyboardInterrupt):
         if self.result is not None and self.result.has_content:
             what = "partial answer" if self.result.status else "whole answer"
             kept = f"The {what} is in _puq. {self.result.resume_hint}".rstrip()
-        return wrap_for_terminal([f"KeyboardInterrupt: the answer was interrupted. {kept}"])
+        return wrap_error([f"KeyboardInterrupt: the answer was interrupted. {kept}"])
 
 
 def run_call(

@@ -49,7 +49,8 @@ class NextCell:
         self._execution = -1
         self._codes: list[str] = []
         self._makers: set[str] = set()
-        #: Hint for a cell that runs again: no front end lets a kernel replace the cell that it made before.
+        #: Hint for a cell that runs again: no front end lets a kernel replace the cell that it made before. With
+        #: `replace=True` JupyterLab and Notebook put the code into the cell that runs, and it would lose its prompt.
         self.hint = ""
 
     def add(self, code: str) -> bool:

@@ -38,10 +38,8 @@ def test_terms_kinds_and_providers_filter_in_any_order(shell: Any, sandbox: Any)
     assert codes(shell, "--provider sandbox --kind image") == ["sandbox/image"]
     assert codes(shell, "--provider Sandbox --kind image") == ["sandbox/image"]
     assert codes(shell, "no-such-words") == []
-    assert "none of 1," in shell.run("%puq_models no-such-words --kind image").out
-    assert (
-        "models match 'no-such-words --kind image'" in shell.run("%puq_models no-such-words --kind image").out
-    )
+    assert "none of 1," in shell.run("%puq_models no-such-words").out
+    assert "image models match 'no-such-words'" in shell.run("%puq_models no-such-words --kind image").out
 
 
 def test_an_unknown_provider(shell: Any, sandbox: Any) -> None:
@@ -83,7 +81,7 @@ def test_a_frame(shell: Any, sandbox: Any) -> None:
         (
             ["no such words", "99999", "sandbox chat", "1"],
             "sandbox/chat",
-            "models match 'no such words --kind chat'",
+            "chat models match 'no such words'",
         ),
         ([""], None, "chat_model stays sandbox/"),
         ([], None, "chat_model stays sandbox/"),

@@ -56,7 +56,7 @@ def test_an_interrupt_in_mid_stream_keeps_what_came_and_no_half_file(
         fresh_kernel.interrupt_at("receiving audio"),
     )
     server.wait_for_disconnect()
-    assert stopped.error["traceback"] == [KEPT]
+    assert " ".join(stopped.error["traceback"]) == KEPT
     assert after.reply["status"] in ("aborted", "error")
     (bundle,) = stopped.screen
     assert "interrupted" in bundle["text/plain"]
@@ -83,7 +83,7 @@ def test_an_interrupt_in_the_third_part_keeps_the_two_before(
     point_kernel_at(fresh_kernel, server)
     code = f"%puq_speak -o talk --save talk.wav {SENTENCE * 5}"
     cell = fresh_kernel.run(code, fresh_kernel.interrupt_at("2 of 5 parts"))
-    assert cell.error["traceback"] == [KEPT]
+    assert " ".join(cell.error["traceback"]) == KEPT
     assert audio(fresh_kernel, "talk") == wav(1, 2)
     (bundle,) = cell.screen
     assert "2 of 5 parts were spoken" in bundle["text/plain"]

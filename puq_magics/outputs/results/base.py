@@ -40,12 +40,18 @@ class DisplayOnce:
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         raise NotImplementedError
 
+    def _to_terminal(self, text: str) -> str:
+        """Return the plain text as a terminal shows it."""
+        return text
+
     def _ipython_display_(self) -> None:
         if self.already_displayed:
             if sys.stdout.isatty():
                 sys.stdout.write("\r\x1b[K")  # a terminal has written its `Out[n]:` already
             return
         bundle = self._repr_mimebundle_()
+        if sys.stdout.isatty():
+            bundle = bundle | {"text/plain": self._to_terminal(bundle["text/plain"])}
         try:
             display(bundle, raw=True, metadata=self.display_metadata)
         except UnicodeEncodeError:  # of a terminal with another encoding

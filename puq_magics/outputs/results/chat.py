@@ -246,6 +246,11 @@ class ChatResult(Result):
             "text/plain": footer.append_to_text(strip_control_chars(self._as_plain_text(text))),
         }
 
+    def _to_terminal(self, text: str) -> str:
+        from puq_magics.outputs.views.terminal_text import format_for_terminal
+
+        return f"\n{format_for_terminal(text)}" if self.format == "markdown" else text  # below `Out[n]:`
+
     def _as_plain_text(self, text: str) -> str:
         earlier = [part for each in self.rounds for part in (each.answer_text, calls_to_text(each.own_calls))]
         return "\n\n".join(filter(None, (*earlier, append_media_text(text, self))))

@@ -121,5 +121,7 @@ class ConversationTranscript(DisplayOnce):
         footer = Footer(self._facts)
         return {
             "text/markdown": footer.append_to_markdown(sanitize_markdown(self._markdown)),
-            "text/plain": footer.append_to_text(format_for_terminal(strip_control_chars(self._markdown))),
+            "text/plain": footer.append_to_text(
+                format_for_terminal(strip_control_chars(self._markdown)).rstrip()
+            ),
         }

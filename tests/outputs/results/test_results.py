@@ -152,6 +152,16 @@ def test_it_is_displayed_unless_it_is_painted(result: ChatResult, shell: Any, ca
     assert "Bold" in capsys.readouterr().out
 
 
+def test_a_terminal_shows_it_again_as_it_came(
+    result: ChatResult, shell: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    result._ipython_display_()
+    assert "\n\x1b[1mBold\x1b[0m words" in capsys.readouterr().out
+
+
 def test_save_writes_the_models_own_words(result: ChatResult, tmp_path: Path) -> None:
     result.text = "Grüße 🎈\r\n\x1b[0m"
     path = result.save(tmp_path / "answer.md")
