@@ -276,6 +276,17 @@ def test_a_post_that_may_have_been_processed_is_not_sent_twice(
     assert retry_delays == []
 
 
+def test_after_a_cut_a_get_is_sent_again_and_a_post_is_not(retry_delays: list[float]) -> None:
+    cut = responds_and_closes(b"")
+    with RawServer(cut, responds(BALANCE)) as server, router_for(server, max_retries=1) as router:
+        assert router.balance() == 5.0
+        assert len(retry_delays) == 1
+    with RawServer(cut) as server, router_for(server, max_retries=1) as router:
+        with pytest.raises(APIConnectionError, match="closed the connection") as caught:
+            chat(router)
+        assert (caught.value.was_sent, len(server.requests), len(retry_delays)) == (True, 1, 1)
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 529, 429])
 def test_a_get_is_tried_again_after_any_failure_of_the_server(status: int, retry_delays: list[float]) -> None:
     told: list[Retry] = []
@@ -287,7 +298,7 @@ def test_a_get_is_tried_again_after_any_failure_of_the_server(status: int, retry
     assert str(status) in told[0].reason or status == 429
 
 
-@pytest.mark.parametrize("status", [400, 401, 404])
+@pytest.mark.parametrize("status", [400, 401, 404, 499])
 def test_a_get_that_is_refused_is_not_tried_again(status: int, retry_delays: list[float]) -> None:
     with (
         RawServer(responds(answer("", status))) as server,
@@ -585,6 +596,7 @@ def test_every_foreign_exception_has_its_error(kind: type[Exception]) -> None:
         ),
         (OSError(113, "No route to host"), APIConnectionError, "(no route to host)"),
         (OSError(113), APIConnectionError, "(OSError)"),
+        (OSError("(X.)", 5), APIConnectionError, "(X)"),
         (OSError(5, "x" * 130), APIConnectionError, f"({'x' * 120})"),
         (zlib.error("x"), InvalidResponseError, "compressed"),
         (EOFError(), APIConnectionError, "closed the connection"),
@@ -604,6 +616,8 @@ def test_translations(exc: Exception, kind: type[PuqError], words: str) -> None:
 def test_what_is_wrapped_is_found() -> None:
     inner = urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError(104, "reset"))
     assert "closed the connection" in translate_exception(requests.ConnectionError(inner), ADDRESS).message
+    tried = urllib3.exceptions.MaxRetryError(None, "/", TimeoutError())  # type: ignore[arg-type]
+    assert "sent nothing" in translate_exception(requests.ConnectionError(tried), ADDRESS).message
     circle = requests.ConnectionError("x")
     circle.__cause__ = circle
     assert translate_exception(circle, ADDRESS).message
