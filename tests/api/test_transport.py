@@ -88,9 +88,14 @@ def test_the_head_of_a_request() -> None:
     [(KEY, "Bearer", f"Bearer {KEY}"), (KEY, "none", None), (None, "Token", None)],
 )
 def test_other_ways_to_authenticate(key: str | None, scheme: str, sent: str | None) -> None:
-    with RawServer(responds(BALANCE)) as server, Router(key, server.base_url, scheme) as router:
+    with (
+        RawServer(responds(BALANCE), responds(BALANCE)) as server,
+        Router(key, server.base_url, scheme) as router,
+    ):
         router.balance()
-    assert server.requests[0].headers.get("authorization") == sent
+        with router.with_max_retries(0) as other:
+            other.balance()
+    assert [asked.headers.get("authorization") for asked in server.requests] == [sent, sent]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +105,7 @@ def test_a_scheme_is_one_word(scheme: str) -> None:
     with pytest.raises(ConfigurationError, match="not an authentication scheme") as caught:
         Router(KEY, "https://h.example", scheme)
     assert not [said for said in shown(caught.value) if KEY in said]
+    assert (f"'{'x' * 40}'" in caught.value.message) == (scheme == "x" * 41)
 
 
 @pytest.mark.parametrize("scheme", ["Token", "none"])
@@ -290,8 +296,9 @@ def test_after_a_cut_a_get_is_sent_again_and_a_post_is_not(retry_delays: list[fl
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 529, 429])
 def test_a_get_is_tried_again_after_any_failure_of_the_server(status: int, retry_delays: list[float]) -> None:
     told: list[Retry] = []
+    said = answer("" if status in (429, 503) else {"error": "the quota is exceeded"}, status)
     with (
-        RawServer(responds(answer("", status)), responds(BALANCE)) as server,
+        RawServer(responds(said), responds(BALANCE)) as server,
         router_for(server, max_retries=1) as router,
     ):
         assert router.balance(on_retry=told.append) == 5.0
@@ -618,6 +625,9 @@ def test_what_is_wrapped_is_found() -> None:
     assert "closed the connection" in translate_exception(requests.ConnectionError(inner), ADDRESS).message
     tried = urllib3.exceptions.MaxRetryError(None, "/", TimeoutError())  # type: ignore[arg-type]
     assert "sent nothing" in translate_exception(requests.ConnectionError(tried), ADDRESS).message
+    outer = OSError(5, "outer")
+    outer.__cause__ = OSError(113, "No route to host")
+    assert "(no route to host)" in translate_exception(outer, ADDRESS).message
     circle = requests.ConnectionError("x")
     circle.__cause__ = circle
     assert translate_exception(circle, ADDRESS).message
