@@ -125,6 +125,13 @@ def redact_secrets(text: str) -> str:
     return text
 
 
+def redact_bytes(data: bytes) -> bytes:
+    """Return data that is no text with … in place of each key in use."""
+    for secret in _long_secrets():
+        data = data.replace(secret.reveal().encode("ascii"), "…".encode())
+    return data
+
+
 def _long_secrets() -> list[Secret]:
     found = (reference() for reference in list(_secrets.valuerefs()))
     return list(dict.fromkeys(secret for secret in found if secret is not None and secret.tail))

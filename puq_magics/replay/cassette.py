@@ -6,14 +6,16 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
 from puq_magics.core.errors import ConfigurationError, InputError, PuqError, RecordingError
-from puq_magics.core.files import atomic_write, quote_name
+from puq_magics.core.files import atomic_write, check_is_file, quote_name
 from puq_magics.core.fork import after_fork
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.replay.exchange import FORMAT, MEDIA_NAME, media_names
@@ -25,6 +27,8 @@ SETTINGS_FILE = "cassette.json"
 _RECORDING = re.compile(r"([a-z]+-[0-9a-f]{20})(?:-([1-9]\d{0,5}))?\.json")
 _MAX_RECORDING_BYTES, _MAX_MEDIA_BYTES = 64 << 20, 256 << 20
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+#: What reading a damaged, an encrypted, or an oddly compressed file of a zip file raises.
+_ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError)
 _RECORD_AGAIN = "Record it again: %puq_cassette record"
 #: Members of a recording that hold its times.
 TIMES: Final = frozenset(("seconds", "times"))
@@ -53,9 +57,10 @@ class Cassette:
     @property
     def names(self) -> set[str]:
         """Names of all files."""
-        if self._names is None:
-            self._names = self._list_names()
-        return self._names
+        names = self._names  # another thread may forget them meanwhile
+        if names is None:
+            names = self._names = self._list_names()
+        return names
 
     @property
     def recordings(self) -> list[str]:
@@ -191,13 +196,14 @@ class Cassette:
     def pack(self) -> Path:
         """Write the zip file and return its path; the same recordings give the same bytes. Raises PuqError."""
         self.check_exists()
-        data = {name: self._read_bytes(name, _MAX_MEDIA_BYTES) for name in sorted(self.names)}
-        self._close_archive()
-        with atomic_write(self.packed, force=True) as file, zipfile.ZipFile(file, "w") as archive:
-            for name, content in data.items():
-                info = zipfile.ZipInfo(name, _ZIP_TIME)
-                info.compress_type = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
-                archive.writestr(info, content)
+        with atomic_write(self.packed, force=True) as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                for name in sorted(self.names):
+                    info = zipfile.ZipInfo(name, _ZIP_TIME)
+                    is_json = name.endswith(".json")
+                    info.compress_type = zipfile.ZIP_DEFLATED if is_json else zipfile.ZIP_STORED
+                    archive.writestr(info, self._read_bytes(name, _MAX_MEDIA_BYTES))
+            self._close_archive()
         return self.packed
 
     def _list_names(self) -> set[str]:
@@ -211,10 +217,13 @@ class Cassette:
         path = self.folder / name
         try:
             _check_is_inside(path)
+            check_is_file(path)
             with path.open("rb") as file:
                 data = file.read(limit + 1)
         except FileNotFoundError:
             data = self._read_packed(name, limit)
+        except InputError as error:
+            raise RecordingError(error.message, hint=_RECORD_AGAIN) from None
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
             raise RecordingError(
@@ -232,9 +241,11 @@ class Cassette:
             try:
                 with archive.open(name) as file:
                     return file.read(limit + 1)
-            except (OSError, zipfile.BadZipFile, ValueError, EOFError) as error:
-                reason = type(error).__name__
-                raise RecordingError(f"{name} in {self.packed.name} is damaged ({reason}).") from None
+            except _ZIP_ERRORS as error:
+                raise RecordingError(
+                    f"{name} in {self.packed.name} is damaged ({type(error).__name__}).",
+                    hint="Pack it again: %puq_cassette pack",
+                ) from None
 
     def _open_archive(self) -> zipfile.ZipFile | None:
         if self._archive is None and self.packed.is_file():
@@ -286,10 +297,12 @@ def split_recording_name(file_name: str) -> tuple[str, int]:
 
 def format_recording(recording: Mapping[str, Any]) -> str:
     """Return a recording as JSON for people and for git: an event of a stream, and all times, are one line each."""
-    lines: dict[str, Any] = {}
+    lines: dict[str, str] = {}
+    content = json.dumps(recording, ensure_ascii=False)
+    word = next(word for number in count() if (word := f"@line {'@' * number}") not in content)
 
     def keep(value: Any) -> str:
-        mark = f"@line {len(lines)}@"
+        mark = f"{word}{len(lines)}@"
         lines[f'"{mark}"'] = json.dumps(value, sort_keys=True, ensure_ascii=False)
         return mark
 
@@ -298,7 +311,7 @@ def format_recording(recording: Mapping[str, Any]) -> str:
     if isinstance(response, dict) and isinstance(events := response.get("events"), list):
         document["response"] = {**response, "events": [keep(event) for event in events]}
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
-    return re.sub(r'"@line \d+@"', lambda match: lines.get(match[0], match[0]), text) + "\n"
+    return re.sub(rf'"{word}\d+@"', lambda match: lines[match[0]], text) + "\n"
 
 
 def _without_times(recording: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,5 +324,5 @@ def _is_ours(name: str) -> bool:
 
 def _check_is_inside(path: Path) -> None:
     """Raise RecordingError for a symbolic link that leads out of the cassette."""
-    if path.is_symlink() and path.resolve().parent != path.parent.resolve():
+    if path.is_symlink() and Path(os.path.realpath(path)).parent != path.parent.resolve():
         raise RecordingError(f"{path.name} is a link out of the cassette.", hint="Remove it.")

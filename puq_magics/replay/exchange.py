@@ -17,6 +17,7 @@ from puq_magics.api.streams import is_end
 from puq_magics.core import errors
 from puq_magics.core.errors import APIConnectionError, APIError, RecordingError
 from puq_magics.core.media_types import detect_audio_type, detect_image_type
+from puq_magics.core.secret import redact_bytes
 from puq_magics.replay.fingerprint import BASE64, DATA_URL, MIN_MEDIA_CHARS, map_strings, number_tool_calls
 from puq_magics.replay.redaction import DOWNLOAD, FILE, Redaction
 
@@ -76,7 +77,7 @@ class AnswerEncoder:
         response: dict[str, Any] = {"status": answer.status}
         for header, name in _HEADERS.items():
             if value := answer.headers.get(header):
-                response[name] = value
+                response[name] = self._redaction.mask(value)
         if answer.error is not None:
             response["error"] = {
                 "type": type(answer.error).__name__,
@@ -134,8 +135,8 @@ class AnswerEncoder:
         return self._redaction.mask_answer(name, value) if isinstance(value, str) else value
 
     def _lift(self, value: Any) -> Any:
-        """Return decoded JSON with media taken out into files."""
-        return map_strings(value, lambda _, text: self._lift_text(text))
+        """Return decoded JSON with media taken out into files, and members' names masked."""
+        return map_strings(value, lambda _, text: self._lift_text(text), self._redaction.mask_key)
 
     def _lift_text(self, text: str) -> Any:
         if text in self._downloads:
@@ -156,6 +157,7 @@ class AnswerEncoder:
         return {FILE: self._keep(data)} | ({} if url is None else {"prefix": url[1]})
 
     def _keep(self, data: bytes, content_type: str = "") -> str:
+        data = redact_bytes(data)
         kind = detect_image_type(data) or detect_audio_type(data)
         extension = _EXTENSIONS.get(content_type.partition(";")[0].strip().lower(), ".bin")
         if kind is not None:

@@ -81,14 +81,16 @@ def name_of(document: Mapping[str, Any]) -> str:
     return f"{_KINDS.get(last, 'tool' if endpoint.startswith('TOOL ') else 'request')}-{digest[:_NAME_CHARS]}"
 
 
-def map_strings(value: Any, change: Callable[[str, str], Any], name: str = "") -> Any:
-    """Return decoded JSON with each string replaced by ``change(member_name, string)``."""
+def map_strings(
+    value: Any, change: Callable[[str, str], Any], change_key: Callable[[str], str] = str, name: str = ""
+) -> Any:
+    """Return decoded JSON with each string replaced by ``change(member_name, string)``, and each member's name."""
     if isinstance(value, str):
         return change(name, value)
     if isinstance(value, list):
-        return [map_strings(item, change, name) for item in value]
+        return [map_strings(item, change, change_key, name) for item in value]
     if isinstance(value, dict):
-        return {key: map_strings(item, change, key) for key, item in value.items()}
+        return {change_key(key): map_strings(item, change, change_key, key) for key, item in value.items()}
     return value
 
 
@@ -120,7 +122,7 @@ def _clean(value: Any, redaction: Redaction | None) -> Any:
         text = _VERSIONS.sub("Versions:", _CELL_NUMBER.sub("In[n]", text))
         return text if redaction is None else redaction.mask_member(name, text)
 
-    return map_strings(value, change)
+    return map_strings(value, change, str if redaction is None else redaction.mask_key)
 
 
 def _shorten_data(text: str) -> str:

@@ -63,7 +63,7 @@ def _leaks(recording: object) -> Iterator[str]:
         found.extend(f"{what} is in {one_line(name, 40)}" for what, form in _PERSONAL if form.search(text))
         return text
 
-    map_strings(recording, look)
+    map_strings(recording, look, lambda key: look("a name", key))
     counts = {words: found.count(words) for words in dict.fromkeys(found)}
     for words, count in counts.items():
         yield words if count == 1 else f"{words} ({pluralize(count, 'time')})"

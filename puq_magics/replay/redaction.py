@@ -30,10 +30,17 @@ class Redaction:
 
     def __init__(self) -> None:
         self._masker = SecretMasker(find_environment_secrets(os.environ))
+        self._keys: dict[str, str] = {}
 
     def mask(self, text: str) -> str:
         """Mask the secrets in a text."""
         return self._masker.mask(redact_secrets(text))
+
+    def mask_key(self, key: str) -> str:
+        """Mask the name of a member; there are few, and each is in many events."""
+        if key not in self._keys:
+            self._keys[key] = self.mask(key)
+        return self._keys[key]
 
     def mask_member(self, name: str, text: str) -> str:
         """Mask a member of a request: all of it if its name is that of a secret."""

@@ -62,11 +62,14 @@ def damage(folder: Path, how: str) -> None:
     content = {
         "secret": "Use sk-proj-Zx9Qw8Er7Ty6Ui5Op4As3Df2Gh1Jk0L",
         "": f"data:image/png;sha256,{'0123456789abcdef' * 4}",
+        "name": "",
         "mail": "Write to ada@example.org",
         "home": "It is in /home/ada/notes",
     }.get(how)
     if content is not None:
         document["response"]["body"]["choices"][0]["message"]["content"] = content
+    if how == "name":
+        document["response"]["body"]["sk-proj-Zx9Qw8Er7Ty6Ui5Op4As3Df2Gh1Jk0L"] = 1
     elif how == "edited":
         document["request"]["body"]["model"] = "c/d"
     elif how == "media":
@@ -81,6 +84,7 @@ def damage(folder: Path, how: str) -> None:
     [
         ("", "1 recording, 0.0 MB: no problems"),
         ("secret", "what looks like a secret is in content"),
+        ("name", "what looks like a secret is in a name"),
         ("mail", "an e-mail address is in content"),
         ("home", "a path of a home folder is in content"),
         ("edited", "its request was edited"),

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from puq_magics.core.errors import (
     APIConnectionError,
     BadRequestError,
     InputError,
+    PuqError,
     RateLimitError,
     RecordingError,
 )
@@ -183,6 +185,20 @@ def completion(text: str, **message: Any) -> dict[str, Any]:
     }
 
 
+def test_text_like_the_marks_of_lines_is_kept(folder: Path, serve: Any) -> None:
+    def answer(connection: Any) -> None:
+        connection.send_head()
+        connection.send_event("@line 0@")
+        connection.send_done()
+
+    server = serve(answer)
+    for router in (recorder(folder, server.url), player(folder)):
+        with router:
+            assert ask(router, "@line 0@") == "@line 0@"
+    _, document = one_recording(folder)
+    assert document["request"]["body"]["messages"][0]["content"] == "@line 0@"
+
+
 def test_the_number_of_a_cell_makes_no_difference(folder: Path, sandbox: Any) -> None:
     with sandbox_recorder(folder, sandbox) as router:
         text = ask(router, "Explain: Cell In[31], line 5")
@@ -240,6 +256,34 @@ def test_secrets_are_masked_also_where_a_stream_splits_them(folder: Path, serve:
         text = ask(router, question, extra_body={"user_token": "another-token"})
         assert text.startswith("Your key <secret ")
         assert text.endswith("> is safe.")
+
+
+ROUTER_KEY = "puq-Zx9Qw8Er7Ty6Ui5Op4As3Df2Gh1Jk0Lm"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", json.dumps({"error": {"message": f"{ROUTER_KEY} {SECRET}"}}).encode()),
+        ("application/json", json.dumps({ROUTER_KEY: {SECRET: 1}}).encode()),
+        ("text/event-stream", f'data: {{"{SECRET}": "{ROUTER_KEY}"}}\n\n'.encode()),
+        (f"text/plain; key={ROUTER_KEY}; other={SECRET}", b"Hello"),
+        ("application/octet-stream", b"\xff\xfe\0" + ROUTER_KEY.encode()),
+        ("image/png", png(4, 4) + ROUTER_KEY.encode()),
+    ],
+)
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request"])
+def test_no_key_is_kept_wherever_a_router_echoes_it(
+    folder: Path, serve: Any, kind: str, body: bytes, status: str
+) -> None:
+    server = serve(lambda connection: send_body(connection, body, kind, status))
+    with recorder(folder, server.url, key=ROUTER_KEY, errors=True) as router, suppress(PuqError):
+        router.chat(
+            ROUTER_KEY, model="a/b", extra_body={"metadata": {SECRET: ROUTER_KEY, ROUTER_KEY: SECRET}}
+        )
+    kept = files(folder)
+    assert kept
+    assert not any(key.encode() in data for key in (ROUTER_KEY, SECRET) for data in kept.values())
 
 
 def test_images_by_url_are_recorded_with_the_answer(folder: Path, serve: Any) -> None:
@@ -331,6 +375,13 @@ def test_a_missing_recording_says_what_differs(
 
 def damaged(folder: Path, how: str) -> None:
     path, document = one_recording(folder, "image")
+    if how == "zip":
+        packed = Cassette(folder).pack()
+        data = packed.read_bytes()
+        path.unlink()
+        start = data.index(path.name.encode()) + len(path.name)
+        packed.write_bytes(data[:start] + b"\xff" * 20 + data[start + 20 :])
+        return
     if how == "cut":
         path.write_bytes(path.read_bytes()[:100])
     elif how == "newer":
@@ -341,6 +392,9 @@ def damaged(folder: Path, how: str) -> None:
         other = folder.parent / "elsewhere.json"
         path.rename(other)
         path.symlink_to(other)
+    elif how in ("loop", "pipe", "folder"):
+        path.unlink()
+        {"loop": lambda path: path.symlink_to(path.name), "pipe": os.mkfifo, "folder": Path.mkdir}[how](path)
     elif how == "path":
         document["response"]["body"]["data"][0]["b64_json"]["$file"] = "../../secret.png"
         path.write_text(json.dumps(document))
@@ -355,6 +409,10 @@ def damaged(folder: Path, how: str) -> None:
         ("newer", r"by a later version of puq_magics \(format 99; this one reads 1\)"),
         ("without media", "is missing from lesson.cassette"),
         ("link", "is a link out of the cassette"),
+        ("loop", "too many levels of symbolic links"),
+        ("pipe", "is not a file"),
+        ("folder", "is a folder"),
+        ("zip", "in lesson.cassette.zip is damaged"),
         ("path", "is not a file of a cassette"),
         ("empty", "has no response"),
     ],
