@@ -6,6 +6,7 @@ to the host of PUQ_BASE_URL. A notebook that sets another base URL gets no key, 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -103,10 +104,11 @@ class Credentials:
         self._effective = effective
         self._entered: dict[str, Credential] = {}
         self._keyring_cache: dict[str, Credential | None] = {}
-        #: The environment's key, known for as long as it is there: where it is not used, it is not shown, either.
         self._environment_key: Secret | None = None
         #: Problem with the keyring; empty for none.
         self.keyring_problem = ""
+        with suppress(ConfigurationError):
+            self._read_environment_key()
 
     def add(self, address: BaseURL, key: Secret, source: str) -> None:
         """Store a key for a host, for this session."""
@@ -128,18 +130,24 @@ class Credentials:
 
     def find(self, address: BaseURL) -> Credential | None:
         """Return the key for a host: from login, else from the environment, else from the keyring."""
-        key = self._effective.environment_key
-        is_for_address = bool(key) and self._environment_origin() == address.origin
-        try:
-            self._environment_key = Secret(key) if key else None
-        except ConfigurationError:
-            if is_for_address and address.origin not in self._entered:
-                raise
         if address.origin in self._entered:
             return self._entered[address.origin]
-        if is_for_address and self._environment_key is not None:
-            return Credential(self._environment_key, "PUQ_API_KEY")
+        is_for_address = self._environment_origin() == address.origin
+        try:
+            key = self._read_environment_key()
+        except ConfigurationError:
+            if is_for_address:
+                raise
+            key = None
+        if key is not None and is_for_address:
+            return Credential(key, "PUQ_API_KEY")
         return self._find_in_keyring(address.origin)
+
+    def _read_environment_key(self) -> Secret | None:
+        """Return the environment's key; it is kept, so that it is erased from texts where it is not used, too."""
+        key = self._effective.environment_key
+        self._environment_key = Secret(key) if key else None
+        return self._environment_key
 
     def _find_in_keyring(self, origin: str) -> Credential | None:
         """Look a key up once for each host: a system's keyring is slow, and may ask the user to unlock it."""

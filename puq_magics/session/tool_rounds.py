@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from IPython.core.error import StdinNotImplementedError
 
 from puq_magics.core.errors import PuqError
+from puq_magics.core.secret import redact_secrets
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.core.text import one_line
 from puq_magics.outputs.results.base import INTERRUPTED
@@ -180,7 +181,8 @@ class ToolRounds:
         if not self.session.effective.live:
             return "nobody"
         limit = _MAX_ASKED_CHARS if not view.is_quiet else 10 * self.max_chars
-        question = f"Run {one_line(str(call), limit)}? [y]es, [n]o, [a]ll of {call.name}: "
+        shown = one_line(redact_secrets(str(call)), limit)
+        question = f"Run {shown}? [y]es, [n]o, [a]ll of {call.name}: "
         for _ in range(_MAX_ATTEMPTS):
             try:
                 answer = input(question).strip().lower()
@@ -198,7 +200,9 @@ class ToolRounds:
         """Mark an answer whose functions were stopped by the user, and show it."""
         result.status = INTERRUPTED
         result.own_calls = tuple(
-            replace(call, status="not run", result=_STOPPED) if call.status in ("asked", "running") else call
+            call
+            if call.status not in ("asked", "running")
+            else replace(call, status="not run" if call.status == "asked" else "failed", result=_STOPPED)
             for call in result.own_calls
         )
         result.is_intermediate = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,28 @@ def test_rounds_end(use_responses: Any, shell: Any) -> None:
     assert tool_messages(server)[-1] == "This call was not run."
 
 
+def test_the_key_is_in_no_description_question_or_result(
+    use_responses: Any, shell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-THE-REAL-KEY-0123456789-wxyz"
+    monkeypatch.setenv("PUQ_API_KEY", key)
+    shell.run("%puq")  # it is read before, as it is when the extension is loaded
+    questions: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda question: questions.append(question) or "y")
+    call = ("fetch", json.dumps({"page": key}))
+    server = use_responses(completion("", call), completion(f"It is {key}."))
+    shell.run(
+        f"def fetch(page: str, token: str = '{key}') -> str:\n    'Ask with {key}.'\n    return page + token"
+    )
+    out = shell.run("%puq_chat --no-stream --tools fetch -c talk hi").out
+    out += shell.run("%puq_chat --dry-run --full --tools fetch -c talk more\n%puq_chats talk").out
+    assert questions == ['Run fetch(page="…")? [y]es, [n]o, [a]ll of fetch: ']
+    assert key not in out
+    sent = chats(server)
+    assert key not in json.dumps([sent[0], sent[1]["tools"]])
+    assert tool_messages(server) == ["……"]
+
+
 @pytest.mark.parametrize("asked", [True, False])
 def test_an_interrupt_keeps_what_there_is(
     use_responses: Any, shell: Any, answers: list[Any], asked: bool
@@ -227,7 +250,7 @@ def test_an_interrupt_keeps_what_there_is(
     result = shell.names["r"]
     assert [(call.status, call.result) for call in result.calls] == [
         ("done", "rain"),
-        ("not run", "The user stopped this call."),
+        ("not run" if asked else "failed", "The user stopped this call."),
     ]
     assert result.interrupted
     assert len(chats(server)) == 1
@@ -389,4 +412,4 @@ def test_a_function_that_hangs_can_be_interrupted(sandbox_kernel: Any, kind: str
     )
     assert cell.error["ename"] == "Interrupted"
     assert "<sub>**⚠ interrupted**" in cell.screen[-1]["text/markdown"].lower()
-    assert "not run The user stopped" in sandbox_kernel.run("print(r.calls[0].status, r.calls[0].result)").out
+    assert "failed The user stopped" in sandbox_kernel.run("print(r.calls[0].status, r.calls[0].result)").out

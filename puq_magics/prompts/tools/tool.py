@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from puq_magics.core.errors import InputError
+from puq_magics.core.secret import redact_json, redact_secrets
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.prompts.schema.instances import to_instance
 from puq_magics.prompts.schema.python_types import schema_of_type
@@ -62,9 +63,10 @@ class Tool:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """The tool as a request has it."""
+        """The tool as a request has it, without API keys in a docstring or a default."""
         described = {"description": self.description} if self.description else {}
-        return {"type": "function", "function": {"name": self.name, **described, "parameters": self.schema}}
+        function = {"name": self.name, **described, "parameters": self.schema}
+        return {"type": "function", "function": redact_json(function, redact_secrets)}
 
     def violations(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """Return what is wrong with arguments, a line each."""
