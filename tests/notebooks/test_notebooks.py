@@ -19,40 +19,41 @@ def offline() -> list[str]:
     """Return the start of a command that runs in a network namespace with loopback alone; empty if it cannot."""
     command = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     try:
-        return command if subprocess.run([*command, "true"], stderr=subprocess.DEVNULL).returncode == 0 else []
+        return (
+            command if subprocess.run([*command, "true"], stderr=subprocess.DEVNULL).returncode == 0 else []
+        )
     except FileNotFoundError:
         return []
 
 
 def nbval(notebook: Path) -> subprocess.CompletedProcess[str]:
-    """Run nbval strictly, without a network: from its recordings if it has some.
-
-    What varies on the sandbox (ports, seconds) is named in the sanitising file, and nowhere else.
-    """
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PUQ_")}
-    varying = ["--nbval-sanitize-with", str(NOTEBOOKS / "nbval_sanitize.cfg")]
-    recorded = notebook.with_suffix(".cassette").exists()
+    """Run nbval strictly, from the recordings and without a network."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        notebook.parent,
+        "--nbval",
+        "--puq-cassette=replay",
+        notebook,
+    ]
     return subprocess.run(
-        [
-            *offline(),
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            "-c",
-            os.devnull,
-            "--rootdir",
-            notebook.parent,
-            "--nbval",
-            *(["--puq-cassette=replay"] if recorded else varying),
-            notebook,
-        ],
-        env=env | {"PUQ_LIVE": "0"},
+        [*offline(), *command],
+        env=clean_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def clean_environment() -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PUQ_")}
+    return env | {"PUQ_LIVE": "0", "PUQ_LEDGER": "0", "PUQ_CASSETTE_PACE": "0"}
 
 
 #: What a student could write in place of the dots of the lesson.
@@ -74,7 +75,9 @@ ANSWERS = {
 
 #: The first notebook and the lesson run with the other tests, the longer ones with the slow ones.
 PATHS = [
-    pytest.param(path, id=path.name, marks=[] if path.stem in ("quickstart", "teaching") else [pytest.mark.slow])
+    pytest.param(
+        path, id=path.name, marks=[] if path.stem in ("quickstart", "teaching") else [pytest.mark.slow]
+    )
     for path in sorted(NOTEBOOKS.glob("*.ipynb"))
 ]
 
@@ -91,8 +94,7 @@ def test_the_right_answers_solve_the_exercises_of_the_lesson() -> None:
         for question, answer in ANSWERS.items():
             cell.source = cell.source.replace(question, answer)
     client = NotebookClient(notebook, resources={"metadata": {"path": str(NOTEBOOKS)}})
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PUQ_")}
-    client.execute(env=env | {"PUQ_LIVE": "0", "PUQ_LEDGER": "0", "PUQ_CASSETTE_PACE": "0"})
+    client.execute(env=clean_environment())
     said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
     assert [line for line in said.splitlines() if line.startswith("Exercise")] == [
         f"Exercise {number}: right." for number in range(1, 9)
@@ -101,10 +103,42 @@ def test_the_right_answers_solve_the_exercises_of_the_lesson() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["quickstart", "teaching"])
+def test_two_replays_are_equal(name: str, tmp_path: Path) -> None:
+    environment = clean_environment() | {"PUQ_CASSETTE": name, "PUQ_CASSETTE_MODE": "replay"}
+    outputs = []
+    for run in ("first.ipynb", "second.ipynb"):
+        convert = [
+            sys.executable,
+            "-m",
+            "nbconvert",
+            "--to",
+            "notebook",
+            "--execute",
+            "--output",
+            tmp_path / run,
+        ]
+        subprocess.run(
+            [*offline(), *convert, NOTEBOOKS / f"{name}.ipynb"],
+            env=environment,
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
+        notebook = nbformat.read(tmp_path / run, as_version=4)
+        outputs.append([text_of(output) for cell in notebook.cells for output in cell.get("outputs", [])])
+    assert outputs[0] == outputs[1]
+
+
+def text_of(output: nbformat.NotebookNode) -> object:
+    return output.get("data") or output.get("text") or output.get("traceback")
+
+
+@pytest.mark.slow
 def test_another_output_is_noticed(tmp_path: Path) -> None:
     content = json.loads((NOTEBOOKS / "quickstart.ipynb").read_text(encoding="utf-8"))
     load = next(cell for cell in content["cells"] if "%load_ext" in "".join(cell["source"]))
-    changed_cell = {**load, "id": "changed", "source": ["print(1 + 1)"]}
+    load = {**load, "source": ["%load_ext puq_magics"], "outputs": []}
+    changed_cell = {**load, "id": "changed", "source": ["print(1 + 1)"], "metadata": {}}
     changed_cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["something else\n"]}]
     content["cells"] = [load, changed_cell]
     changed = tmp_path / "changed.ipynb"
