@@ -120,7 +120,7 @@ class AuditReport(DisplayOnce, Sequence[AuditRow]):
         return Table(
             [_COLUMNS[i] for i in shown],
             [[row[i] for i in shown] for row in rows],
-            self._headline(),
+            self._headline() if rows else "",
             foot=foot and [foot[i] for i in shown],
             notes=notes,
             more=".to_frame() holds all.",
