@@ -268,7 +268,13 @@ def whole_cost_remarks(session: Session, whole: str, costs: tuple[float, float] 
 
 def call_info(spec: CallSpec) -> CallInfo:
     """Return what budget and estimate need to know of a call."""
-    return CallInfo("chat", spec.model, estimate_message_tokens(spec.messages), max_tokens=spec.max_tokens)
+    return CallInfo(
+        "chat",
+        spec.model,
+        estimate_message_tokens(spec.messages),
+        max_tokens=spec.max_tokens,
+        params=spec.params,
+    )
 
 
 def format_progress(progress: RunProgress, limit_is_lowered: bool = False) -> str:

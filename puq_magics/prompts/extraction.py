@@ -25,6 +25,8 @@ _JSON_LANGUAGES = frozenset({"json", "json5", "jsonc", "application/json"})
 _JSON_START = re.compile(r"""\{(?=\s*(?:["'}/#]|[\w$-]+\s*:))|\[""")
 #: The same at the start of an answer: not that of [a note].
 _DOCUMENT_START = re.compile(r"""\s*(?:\{|\[\s*(?:[\[{"'\d-]|$))""")
+_PRE_BLOCK = re.compile(r"<pre\b[^>]*>.*?(?:</pre\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_LIST_ITEM = re.compile(r"(?:[-+*]|\d{1,9}[.)])\s")
 #: Repairs of an answer that holds more than the document.
 CODE_FENCE, WORDS_AROUND = "code fence", "words around it"
 _MAX_ATTEMPTS, _MAX_REPAIRS = 2_000, 20
@@ -46,14 +48,24 @@ class CodeBlock:
 
 
 def remove_code_blocks(text: str, replacement: str = "") -> str:
-    """Return a text with each of its fenced code blocks replaced; one that is not closed ends with the text."""
+    """Return a text with each code block replaced: fenced, indented, or ``<pre>``.
+
+    One that is not closed ends with the text. In a list, indented lines are text.
+    """
+    text = _PRE_BLOCK.sub(replacement, text)
     kept: list[str] = []
     fence: OpenFence | None = None
+    in_list = False
     for line in text.split("\n"):
+        is_indented = bool(line.strip()) and line.startswith(("    ", "\t"))
+        if fence is None and line.strip() and not line.startswith((" ", "\t")):
+            in_list = _LIST_ITEM.match(line) is not None
         if fence is not None:
             fence = None if fence.closed_by(fence.strip_prefix(line)) else fence
         elif (fence := OpenFence.from_line(line)) is not None:
             kept.append(replacement)
+        elif is_indented and not in_list and (not kept or kept[-1].strip() in ("", replacement)):
+            kept += [] if kept[-1:] == [replacement] else [replacement]
         else:
             kept.append(line)
     return "\n".join(kept)

@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 #: Text that stands in an answer in place of a solution.
 REMOVED = "[removed: it would give a solution away]"
 _MAX_FILE_CHARS = 1_000_000
-_SPACE = r"(?:\s|\\[nrt])+"  # also as JSON has it
+_SPACE = r"(?:\s|\\[nrt])"  # also as JSON has it
+_MARKS = "*`"  # of Markdown
+#: Fields of a request that go round a limit: ``--param`` can send them.
+_FIELDS_OF_LIMITS = {
+    "models": ("models",),
+    "tools": ("tools", "functions", "plugins", "web_search_options"),
+    "media": ("modalities", "audio"),
+    "system": ("system", "instructions"),
+    "max_tokens": ("max_output_tokens",),
+}
 
 
 @dataclass
@@ -65,8 +74,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         self._lock = Lock()
-        patterns = [_SPACE.join(map(re.escape, text.split())) for text in self.solutions if text.split()]
-        self._solutions = [re.compile(rf"(?<!\w){text}(?!\w)", re.IGNORECASE) for text in patterns]
+        self._solutions = [_compile_solution(text) for text in self.solutions if text.split()]
 
     @classmethod
     def load(cls, path: str | Path) -> Policy:
@@ -89,8 +97,9 @@ class Policy:
             raise self._refusal(
                 "models", f"the model {info.model} is not allowed; use {_any_of(self.models)}."
             )
+        self._check_fields_of_limits(info)
         if info.kind == "chat":
-            self._check_count("questions", "chat", 1, self.questions, "question")
+            self._check_count("questions", "chat", info.count, self.questions, "question")
             limit = self.max_tokens
             if limit is not None and (info.max_tokens is None or info.max_tokens > limit):
                 raise self._refusal("max_tokens", f"an answer may have at most {limit:,} tokens.")
@@ -102,7 +111,7 @@ class Policy:
         with self._lock:
             self.check(info)
             if info.kind in self.counts:
-                self.counts[info.kind] += info.count if info.kind == "image" else 1
+                self.counts[info.kind] += info.count
 
     def check_tools(self) -> None:
         """Raise PolicyError if tools are off."""
@@ -159,6 +168,14 @@ class Policy:
         }
         return [(label, value) for label, value in values.items() if value]
 
+    def _check_fields_of_limits(self, info: CallInfo) -> None:
+        for limit_name, names in _FIELDS_OF_LIMITS.items():
+            value = getattr(self, limit_name)
+            is_limited = not value if isinstance(value, bool) else bool(value)
+            for name in names:
+                if is_limited and info.params.get(name) is not None:
+                    raise self._refusal(limit_name, f"the field {name} is not allowed.")
+
     def _check_count(self, limit_name: str, kind: str, more: int, limit: int | None, noun: str) -> None:
         if limit is not None and self.counts[kind] + more > limit:
             raise self._refusal(limit_name, f"this notebook may have {pluralize(limit, noun)}.")
@@ -198,6 +215,25 @@ def _parse(file: Path, text: str) -> Any:
             f"the policy {file.name} is not valid: {reason}.",
             hint="Correct the file; no call is made before.",
         ) from None
+
+
+def _compile_solution(text: str) -> re.Pattern[str]:
+    """Return what finds a solution also with other space, other quotes, emphasis, and as JSON has it."""
+    tokens = re.findall(r"\w+|[^\w\s]", text)
+    pattern = ""
+    for before, token in zip(["", *tokens], tokens, strict=False):
+        if before:
+            space = f"{_SPACE}{'+' if _is_word(before) and _is_word(token) else '*'}"
+            marks = "" if before in _MARKS or token in _MARKS else f"[{_MARKS}]{{0,3}}"
+            pattern += f"{marks}{space}{marks}"
+        pattern += {"'": r"\\?[\"']", '"': r"\\?[\"']", "\\": r"\\{1,2}"}.get(token, re.escape(token))
+    start = r"(?<!\w)" if _is_word(tokens[0]) else ""
+    end = r"(?!\w)" if _is_word(tokens[-1]) else ""
+    return re.compile(f"{start}{pattern}{end}", re.IGNORECASE)
+
+
+def _is_word(token: str) -> bool:
+    return re.fullmatch(r"\w+", token) is not None
 
 
 def _is_text(value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from puq_magics.core.errors import BudgetError, ConfigurationError, PolicyError, PuqError
+from puq_magics.session.policy import Policy
 
 EVERYTHING = """
 models = ["sandbox/e*"]
@@ -61,6 +62,16 @@ def sent(sandbox: Any) -> list[Any]:
         ("tools = false", "def f() -> int:\n    return 1\n%puq_chat --tools f Hi", "tools are off"),
         ("tools = false", "def f() -> int:\n    return 1\n%puq_chat --tools-auto f Hi", "tools are off"),
         ("media = false", "%puq_speak Hello", "are off"),
+        ("media = false", '%puq_chat --param modalities=["audio"] Hi', "field modalities is not allowed"),
+        ("tools = false", "%puq_chat --param functions=[1] Hi", "field functions is not allowed"),
+        ('models = ["sandbox/*"]', '%puq_chat --param models=["x"] Hi', "field models is not allowed"),
+        ('system = "Be kind."', "%puq_chat --param instructions=x Hi", "field instructions is not allowed"),
+        (
+            'system = "Be kind."',
+            MAP.replace("'rows',", "'rows --param system=x',"),
+            "field system is not allowed",
+        ),
+        ("questions = 2", "%puq_chat --param n=3 Hi", "may have 2 questions"),
         ('system = "Be kind."', "%puq_chat -s 'Be rude.' Hi", "system prompt is fixed"),
         ('models = ["x/*"]', MAP, "sandbox/echo is not allowed"),
     ],
@@ -116,6 +127,26 @@ def test_solutions_are_taken_out_of_answers(classroom: Any, options: str) -> Non
         assert "RETURN a" not in text
     assert "removed" in answer.text
     assert "a solution was removed from the answer. Find that yourself" in answer.notes
+
+
+@pytest.mark.parametrize(
+    ("solution", "text", "is_found"),
+    [
+        ("return a + b", "return a+b", True),
+        ("a+b", "so A + B.", True),
+        ("the answer is 42", "The answer is **42**!", True),
+        ("the answer is 42", "the `answer` is\u00a042", True),
+        ("the answer is 42", "the answer is 420", False),
+        ("the answer is 42", "theansweris42", False),
+        ('print("hi")', "print( 'hi' )", True),
+        ('print("hi")', '{"a": "print(\\"hi\\")"}', True),
+        ("x ** 2", "x**2", True),
+        ("x ** 2", f"x{'*' * 100_000}", False),
+        ("+ b", "a+b", True),
+    ],
+)
+def test_a_solution_is_found_in_other_spellings(solution: str, text: str, is_found: bool) -> None:
+    assert (Policy(solutions=(solution,)).redact(text) != text) == is_found
 
 
 def test_solutions_are_taken_out_of_calls(classroom: Any) -> None:

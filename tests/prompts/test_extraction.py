@@ -13,6 +13,7 @@ from puq_magics.prompts.extraction import (
     extract_code,
     extract_code_blocks,
     extract_json,
+    remove_code_blocks,
 )
 
 JSON = st.recursive(
@@ -197,3 +198,19 @@ def test_what_is_no_json_is_not_mended(text: str, said: str) -> None:
     assert "JSON document alone" in error.repair_prompt
     assert len(str(error)) < 250
     assert pickle.loads(pickle.dumps(error)).repair_prompt == error.repair_prompt  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("Look.\n\n```python\nx = 1\n```\nThink.", "Look.\n\n…\nThink."),
+        ("Look.\n\n    x = 1\n    y = 2\n\nThink.", "Look.\n\n…\n\nThink."),
+        ("\tx = 1\nThink.", "…\nThink."),
+        ("Look: <PRE class=a><code>x = 1\n</code></pre> Think.", "Look: … Think."),
+        ("Look.\n<pre>x = 1", "Look.\n…"),
+        ("Look at\n    this line.", "Look at\n    this line."),
+        ("1. Look.\n\n    Think.\n2. Try.", "1. Look.\n\n    Think.\n2. Try."),
+    ],
+)
+def test_code_blocks_of_every_kind_are_removed(text: str, rest: str) -> None:
+    assert remove_code_blocks(text, "…") == rest
