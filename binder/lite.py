@@ -27,8 +27,9 @@ NOTEBOOKS = ("quickstart.ipynb", "teaching.ipynb")
 #: What is installed in the browser beside the package; the hard dependencies without those that need a socket.
 REQUIREMENTS = (
     "micropip", "ipython", "requests", "requests-toolbelt", "jinja2", "platformdirs", "anywidget", "ipywidgets",
+    "jsonschema",
 )  # fmt: skip
-PRELOADED = ("puq-magics", "ipython", "ipywidgets", "anywidget")
+PRELOADED = ("puq-magics", "ipython", "ipywidgets", "anywidget", "jsonschema")
 _PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "package.json")
 _KERNEL_PLUGIN = "@jupyterlite/pyodide-kernel-extension:kernel"
 
@@ -95,10 +96,26 @@ def download_wheels(folder: Path, work: Path) -> None:
     # There is no pure wheel of markupsafe; without a compiler its build makes one.
     run(*pip, "wheel", "--no-deps", "--no-binary=markupsafe", "-w", str(work / "pure"), "markupsafe",
         env={"CC": "false"})  # fmt: skip
+    write_pure_rpds(work / "pure")
     run(*pip, "download", "-d", str(folder), f"--find-links={work / 'pure'}", "--only-binary=:all:",
         "--platform=any", "--abi=none", "--implementation=py", f"--python-version={PYODIDE_PYTHON_VERSION}",
         *REQUIREMENTS)  # fmt: skip
     run(*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT))
+
+
+def write_pure_rpds(folder: Path) -> None:
+    """Write a wheel of rpds-py, which jsonschema needs, with the part of it that is in plain Python here."""
+    name, version = "rpds_py", "99"
+    info = f"{name}-{version}.dist-info"
+    files = {
+        "rpds.py": (ROOT / "binder" / "rpds_pure.py").read_text(encoding="utf-8"),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: rpds-py\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",
+    }
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for path, content in files.items():
+            wheel.writestr(path, content)
 
 
 def write_lock(folder: Path, info: dict[str, Any]) -> None:

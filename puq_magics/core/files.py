@@ -368,7 +368,7 @@ def _rename_if_free(partial: Path, target: Path) -> bool:
         os.link(partial, target)
     except FileExistsError:
         return False
-    except OSError:  # a file system without links
+    except (OSError, AttributeError):  # a file system, or a platform such as Pyodide, without links
         try:
             target.open("xb").close()
         except FileExistsError:

@@ -217,6 +217,8 @@ def _try_lock(file: IO[bytes]) -> bool:
         except OSError:
             return False
         return True
+    if not hasattr(fcntl, "lockf"):  # Pyodide, which has one process
+        return True
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
