@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
@@ -65,7 +66,14 @@ class Kernel:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
-        manager = KernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+        # By files: a port that jupyter_client chooses is free until the kernel takes it, and a server of another
+        # test may have it by then. The path is short, as such paths are limited.
+        self._sockets = TemporaryDirectory(prefix="puq-")
+        manager = KernelManager(
+            kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
+            transport="ipc",
+            ip=f"{self._sockets.name}/k",
+        )
         self._manager = manager
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PUQ_", "JUPYTER_", "IPYTHON"))}
         home = {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython"), "XDG_DATA_HOME": str(folder)}
@@ -80,6 +88,7 @@ class Kernel:
         self._manager.shutdown_kernel(now=True)
         self._manager.cleanup_resources()
         self._manager.context.destroy(linger=0)
+        self._sockets.cleanup()
 
     def interrupt(self) -> None:
         """Interrupt the kernel as a front end's stop button does; from any thread."""
