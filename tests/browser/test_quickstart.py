@@ -88,7 +88,8 @@ def test_interrupt_keeps_what_came_and_stops_run_all(lab: Lab) -> None:
     assert "interrupt me when" in answer.text
     assert "interrupted" in answer.text
     assert error.kind == "error"
-    assert error.text.strip().count("\n") == 0
+    assert error.text.strip().count("\n") <= 1  # a sentence, wrapped between words
+    assert "Traceback" not in error.text
     assert notebook.outputs(2) == []
     notebook.run_cell(3)
     assert notebook.text(3).strip() == "True True"
