@@ -252,5 +252,6 @@ def _library_folders() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     folders += [path for path in sys.path if path.rstrip("/\\").endswith(("site-packages", "dist-packages"))]
-    folders += [site.getusersitepackages(), str(Path(__file__).parents[1])]
-    return tuple(str(Path(folder)) + ("\\" if "\\" in folder else "/") for folder in folders)
+    # There is no such folder in Pyodide, whatever the annotation says.
+    folders += [site.getusersitepackages() or "", str(Path(__file__).parents[1])]
+    return tuple(str(Path(folder)) + ("\\" if "\\" in folder else "/") for folder in folders if folder)
