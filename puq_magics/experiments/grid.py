@@ -196,12 +196,7 @@ def run_grid(
             ask=partial(_ask_all, settings, folder),
         )
 
-    try:
-        run.run(on_event)
-    except KeyboardInterrupt:
-        on_interrupt(result())
-        raise
-    return result(), run.problem
+    return run.run_to(result, on_event, on_interrupt)
 
 
 def _ask_all(

@@ -338,12 +338,7 @@ def run_map(
             plan, outcomes, run.progress, folder, rerun, [*notes, *repair_notes(outcomes.values())]
         )
 
-    try:
-        run.run(on_event)
-    except KeyboardInterrupt:
-        on_interrupt(result())
-        raise
-    return result(), run.problem
+    return run.run_to(result, on_event, on_interrupt)
 
 
 def _unfinished_note(plan: MapPlan, journal: Journal) -> list[str]:

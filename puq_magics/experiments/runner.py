@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from puq_magics.api.client import Router
 from puq_magics.core.errors import PuqError
@@ -23,6 +23,7 @@ from puq_magics.experiments.limiter import AdaptiveLimiter
 from puq_magics.experiments.worker import Asker, RunStoppedError, ends_model, ends_run
 from puq_magics.prompts.schema.schema import Schema
 
+R = TypeVar("R")
 #: Failures in a row that end a run.
 MAX_CONSECUTIVE_FAILURES = 20
 #: Times that a call is given to a worker that dies.
@@ -151,6 +152,20 @@ class Run:
             self._limiter.stop()
             self._ended.wait(_STOP_TIMEOUT)
             raise
+
+    def run_to(
+        self, result: Callable[[], R], on_event: OnEvent, on_interrupt: Callable[[R], None]
+    ) -> tuple[R, PuqError | None]:
+        """Make the calls; return the result, and the error that stopped the run early, if one did.
+
+        At an interrupt ``on_interrupt`` gets the result so far.
+        """
+        try:
+            self.run(on_event)
+        except KeyboardInterrupt:
+            on_interrupt(result())
+            raise
+        return result(), self.problem
 
     def _report(self, on_event: OnEvent, seen: int) -> int:
         finished = self._made[seen:]
