@@ -63,7 +63,17 @@ def build(out: Path, notebooks: list[Path], work: Path) -> None:
     config = {"jupyter-config-data": {"litePluginSettings": {_KERNEL_PLUGIN: options}}}
     (work / "jupyter-lite.json").write_text(json.dumps({"jupyter-lite-schema-version": 0, **config}))
     shutil.rmtree(out, ignore_errors=True)
-    run("jupyter", "lite", "build", "--contents", str(files), "--output-dir", str(out), cwd=work)
+    run(
+        sys.executable,
+        "-m",
+        "jupyterlite_core",
+        "build",
+        "--contents",
+        str(files),
+        "--output-dir",
+        str(out),
+        cwd=work,
+    )
 
 
 def copy_notebook(notebook: Path, folder: Path) -> None:

@@ -69,10 +69,8 @@ def _rows(session: Session) -> Iterator[tuple[str, str]]:
         others = list_cassettes()
         yield "cassettes", ", ".join(others) if others else "none beside the notebook"
         return
-    path, folder = (
-        cassette.folder if cassette.folder.is_dir() else cassette.packed,
-        notebook_folder().absolute(),
-    )
+    path = cassette.folder if cassette.folder.is_dir() else cassette.packed
+    folder = notebook_folder().absolute()
     yield "cassette", str(path.relative_to(folder) if path.is_relative_to(folder) else path)
     kinds = Counter(name.partition("-")[0] for name in cassette.recordings)
     counts = [f"{count:,} {kind}" for kind, count in sorted(kinds.items())]
