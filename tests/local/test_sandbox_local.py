@@ -173,7 +173,7 @@ def test_a_notebook_is_asked(make_kernel: Callable[..., Any], tiny_wheel: TinyWh
     agreed = kernel.run("%puq_sandbox --local", answer="y")
     assert agreed.reply["status"] == "ok"
     assert "kept as" in agreed.screen[0]["text/plain"]
-    assert LOCAL in agreed.out
+    assert LOCAL in agreed.screen[-1]["text/plain"]
     assert [path.name for path in tiny_wheel.weights_folder.iterdir()] == ["tiny.gguf"]
 
 
