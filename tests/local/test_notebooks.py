@@ -86,7 +86,9 @@ def test_data_code_and_conversations_in_the_tour(run: Any) -> None:
     assert isinstance(animal["name"], str)
     assert type(animal["legs"]) is int
     assert all(isinstance(song, str) for song in animal["songs"])
-    assert json.loads(ran.text("%%puq_chat --schema").split("```")[1].removeprefix("json")) == animal
+    assert json.loads(ran.text('%%puq_chat --schema "name').split("```")[1].removeprefix("json")) == animal
     assert "def " in ran.text("%%puq_chat -f code")
     assert f"{LOCAL} · birds · new" in ran.text("%%puq_chat -c birds\n")
-    assert LOCAL in ran.text("%puq_fix")
+    assert "Oslo" in ran.text("for call in dry.calls")
+    assert LOCAL in ran.text("%puq_fix --hint")
+    assert LOCAL in ran.text("%puq_fix why")
