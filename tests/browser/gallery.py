@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -21,7 +21,7 @@ from time import monotonic
 from typing import get_args
 
 from gallery_terminal import AUDITED, SILENT_ROUTER, TERMINAL_SURFACES, picture_terminal
-from lab import Chromium, Frontend, LabNotebook, WaitTimeout, browse, notebooks, serve
+from lab import Frontend, LabNotebook, WaitTimeout, browse, notebooks, serve
 
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 WIDTHS = (1280, 700)
@@ -140,7 +140,9 @@ SURFACES: dict[str, Surface] = {
     "speech-live": Surface(
         ("%puq_sandbox --pace 3", f"%puq_speak {'The cat sat on the mat. ' * 40}"), until="Receiving audio"
     ),
-    "image-edited": shown("%puq_image -q -o kite A red kite", "%puq_image -a kite Make it night"),
+    "image-edited": shown(
+        "%puq_sandbox --pace 0\n%puq_image -q -o kite A red kite", "%puq_image -a kite Make it night"
+    ),
     "transcript": shown("%puq_transcribe --response-format verbose_json hello"),
     "recorder": shown("%puq_transcribe --record"),
     "fix": shown("1 / (len(answers) - 3)", "%puq_fix"),
@@ -211,6 +213,19 @@ SURFACES: dict[str, Surface] = {
         "%puq",
     ),
 }
+
+
+def picture_frontend(frontend: Frontend, names: Sequence[str], out: Path) -> None:
+    """Picture all surfaces in one front end, with a server, a kernel and a browser of its own."""
+    start = monotonic()
+    with (
+        TemporaryDirectory() as home,
+        serve(Path(home)) as server,
+        browse(server.origin, Path(home) / "browser") as chromium,
+        notebooks(server, chromium) as lab,
+    ):
+        picture_notebook(lab, frontend, names, out)
+    print(f"{frontend}: {monotonic() - start:.0f} s", flush=True)
 
 
 def picture_notebook(
@@ -334,19 +349,19 @@ pre { margin: 0; padding: 6px; background: #1a1a1a; color: #ddd; font: 14px/17px
 """
 
 
-def write_sheets(chromium: Chromium, out: Path) -> None:
+def write_sheets(out: Path) -> None:
     """Print a sheet for each surface that has pictures, and an index of all."""
-    context = chromium.browser.new_context(viewport={"width": 1400, "height": 900})
-    page = context.new_page()
     folders = sorted(path for path in (out / "shots").iterdir() if path.is_dir())
-    for folder in folders:
-        html = out / "shots" / f"{folder.name}.html"
-        html.write_text(_sheet_html(folder), encoding="utf-8")
-        page.goto(html.as_uri())
-        page.locator("body").screenshot(path=out / f"{folder.name}.png")
+    with TemporaryDirectory() as home, browse("", Path(home)) as chromium:
+        page = chromium.context.new_page()
+        page.set_viewport_size({"width": 1400, "height": 900})
+        for folder in folders:
+            html = out / "shots" / f"{folder.name}.html"
+            html.write_text(_sheet_html(folder), encoding="utf-8")
+            page.goto(html.as_uri())
+            page.locator("body").screenshot(path=out / f"{folder.name}.png")
     links = "".join(f"<h2>{f.name}</h2><img src='{f.name}.png' style='max-width: 100%'>" for f in folders)
     (out / "index.html").write_text(f"<!doctype html><title>Gallery</title>{links}", encoding="utf-8")
-    context.close()
 
 
 def _sheet_html(folder: Path) -> str:
@@ -387,23 +402,17 @@ def main() -> None:
     terminal = [name for name in TERMINAL_SURFACES if not args.only or name in args.only]
     (args.out / "shots").mkdir(parents=True, exist_ok=True)
     start = monotonic()
-    terminals = None
-    with ExitStack() as stack:
-        if terminal and args.frontend in (None, "terminal"):  # waits most of the time
-            terminals = stack.enter_context(ThreadPoolExecutor(1)).submit(
-                picture_terminal, terminal, args.out / "shots"
-            )
-        home = Path(stack.enter_context(TemporaryDirectory()))
-        server = stack.enter_context(serve(home))
-        chromium = stack.enter_context(browse(server.origin, home / "browser"))
-        for frontend in get_args(Frontend):
-            if chosen and args.frontend in (None, frontend):
-                with notebooks(server, chromium) as lab:
-                    picture_notebook(lab, frontend, chosen, args.out)
-                print(f"{frontend}: {monotonic() - start:.0f} s", flush=True)
-        if terminals is not None:
-            terminals.result()
-        write_sheets(chromium, args.out)
+    with ThreadPoolExecutor() as pool:  # each waits most of the time
+        jobs = [
+            pool.submit(picture_frontend, frontend, chosen, args.out)
+            for frontend in get_args(Frontend)
+            if chosen and args.frontend in (None, frontend)
+        ]
+        if terminal and args.frontend in (None, "terminal"):
+            jobs.append(pool.submit(picture_terminal, terminal, args.out / "shots"))
+        for job in as_completed(jobs):
+            job.result()
+    write_sheets(args.out)
     print(f"{len(list(args.out.glob('*.png')))} sheets in {args.out}, {monotonic() - start:.0f} s")
 
 
