@@ -26,7 +26,7 @@ from lab import Frontend, LabNotebook, WaitTimeout, browse, notebooks, serve
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 WIDTHS = (1280, 700)
 HEIGHT = 900
-_TALL = 2_600  # a screenshot shows no more of a cell than the window does
+_TALL = 4_600  # a screenshot shows no more of a cell than the window does
 _SETTLE_TIMEOUT = 10.0  # seconds for a page to lay itself out
 _TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 #: What comes into view for the first time is laid out only then, and moves what is below.
@@ -79,6 +79,8 @@ class Surface:
     tab: str = ""
     #: Words to type into the search field of the chooser before the picture.
     search: str = ""
+    #: Cells that the last one adds below it; they are run and pictured, too.
+    added_cells: int = 0
 
 
 def shown(*cells: str) -> Surface:
@@ -202,7 +204,9 @@ SURFACES: dict[str, Surface] = {
         ("%puq_sandbox --fail 503:9\n%config PuqMagics.max_retries = 9", "%puq_chat hello"),
         until="trying again",
     ),
-    "answer-code": shown("%puq_sandbox --fail 0", "%puq_chat -f code A function that counts words", ""),
+    "answer-code": Surface(
+        ("%puq_sandbox --fail 0", "%puq_chat -f code A function that counts words"), added_cells=1
+    ),
     "policy": shown(  # the last one: a policy stays in force
         POLICY,
         "%puq_policy lesson.toml",
@@ -233,16 +237,17 @@ def picture_notebook(
 ) -> None:
     """Run all cells once, in one notebook, and picture them in each view."""
     sources = [SETUP]
-    starts = {}
+    places, place = {}, 1
     for name in names:
-        starts[name] = len(sources)
         sources += SURFACES[name].cells
+        places[name] = range(place, place + len(SURFACES[name].cells) + SURFACES[name].added_cells)
+        place = places[name].stop
     notebook = lab(*sources, frontend=frontend)
     gallery = _Notebook(notebook, out / "shots")
     notebook.run_cell(0)
     settled = []
     for name in names:
-        surface, cells = SURFACES[name], range(starts[name], starts[name] + len(SURFACES[name].cells))
+        surface, cells = SURFACES[name], places[name]
         if surface.tab:
             gallery.picture_completion(name, surface.tab, cells[-1])
         elif surface.until:

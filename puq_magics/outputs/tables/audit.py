@@ -26,8 +26,8 @@ _COLUMNS = (
     Column("state"),
     Column("model"),
     Column("kind", spare_rank=1),
-    Column("at (UTC)", align="right", spare_rank=2),
-    Column("parameters", align="right", spare_rank=3),
+    Column("at (UTC)", spare_rank=2, wraps=False),
+    Column("parameters", spare_rank=3),
 )
 
 

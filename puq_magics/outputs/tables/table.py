@@ -119,6 +119,8 @@ class Column:
     align: Literal["left", "right"] = "left"
     #: Where a terminal is too narrow for all columns, those with the highest rank are left out; 0 is never.
     spare_rank: int = 0
+    #: Whether a narrow page may break its cells into lines; it never breaks the first column.
+    wraps: bool = True
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,10 @@ class Table:
             )
         padding = "; padding: 0.4em" if len(self.columns) > _MAX_ROOMY_COLUMNS else ""
         aligned = [f" style='text-align: {column.align}{padding}'" for column in self.columns]
-        cells = [f"{aligned[0][:-1]}; white-space: nowrap'", *aligned[1:]]
+        cells = [
+            style if column.wraps and i else f"{style[:-1]}; white-space: nowrap'"
+            for i, (column, style) in enumerate(zip(self.columns, aligned, strict=True))
+        ]
         heads = "".join(
             f"<th scope='col'{style}>{escape(column.title)}</th>"
             for column, style in zip(self.columns, aligned, strict=True)
