@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from puq_magics.api.error_body import not_json_error
 from puq_magics.core.errors import APIError, InvalidResponseError, PuqError
+from puq_magics.core.secret import drop_unfinished_secret
 
 #: Bytes of an answer's body, at most.
 MAX_BODY_BYTES = 256 << 20
@@ -105,7 +106,8 @@ def read_error_body(response: Response, timeout: float = _ERROR_READ_TIMEOUT) ->
         pass
     finally:
         response.close()
-    return response.redact(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    text = response.redact(body.decode("utf-8", "surrogateescape"))
+    return drop_unfinished_secret(text).encode("utf-8", "surrogateescape")
 
 
 @contextmanager

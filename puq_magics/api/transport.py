@@ -35,7 +35,7 @@ from puq_magics.core.errors import (
     RedirectError,
 )
 from puq_magics.core.fork import after_fork
-from puq_magics.core.secret import Secret, SecretRedactor
+from puq_magics.core.secret import Secret
 
 if TYPE_CHECKING:
     from puq_magics.api.uploads import MultipartForm, RequestBody
@@ -124,7 +124,7 @@ class RequestsTransport:
 
     def _attempt(self, request: Request) -> _Response | _Failure:
         response = self._capture_errors(lambda: self._open_response(request))
-        if isinstance(response, _Response) and 300 <= response.status < 400:
+        if isinstance(response, _Response) and response.status // 100 == 3:
             response.close()
             raise self._redirect(response)
         return response
@@ -154,7 +154,6 @@ class RequestsTransport:
             headers=_headers(request, content_type),
             auth=self._auth,
             timeout=(request.timeouts.connect, request.timeouts.read),
-            allow_redirects=False,
             stream=True,
         )
 
@@ -168,13 +167,10 @@ class RequestsTransport:
             return _to_failure(exc, self.address)
         except BaseException as exc:  # noqa: BLE001 - an interrupt, raised again without those frames
             interrupt = _strip_traceback(exc)
-        try:
-            raise interrupt
-        finally:
-            del interrupt
+        raise interrupt
 
     def _redirect(self, response: _Response) -> RedirectError:
-        location = response.redact(response.headers.get("location", "")[:4000])
+        location = response.redact(response.headers.get("location", ""))
         target = "".join(c for c in location[:200] if c.isprintable())
         return RedirectError(
             f"{self.address.host} redirects to {target or 'nowhere'} ({response.status}); "
@@ -227,8 +223,6 @@ class _Response:
         self._body = body
         self._capture_errors = capture_errors
         self._key = key
-        # Only errors' bodies are redacted here: they are read as text alone.
-        self._redactor = SecretRedactor(key) if key is not None and status >= 400 else None
         self._peeked: list[bytes] = []
 
     def peek_error(self) -> bytes:
@@ -240,14 +234,8 @@ class _Response:
     def receive(self, timeout: float | None = None) -> bytes | None:
         if self._peeked:
             return self._peeked.pop(0)
-        while True:
-            outcome: bytes | _Failure | None = self._capture_errors(lambda: self._body.receive(timeout))
-            if isinstance(outcome, _Failure):
-                return _raise(outcome.error)
-            if outcome is None or self._redactor is None:
-                return outcome
-            if (redacted := self._redactor.feed(outcome)) or not outcome:
-                return redacted
+        outcome: bytes | _Failure | None = self._capture_errors(lambda: self._body.receive(timeout))
+        return _raise(outcome.error) if isinstance(outcome, _Failure) else outcome
 
     def redact(self, text: str) -> str:
         return text if self._key is None else self._key.redact(text)
@@ -269,11 +257,13 @@ class _KeyAuth(requests.auth.AuthBase):
         return request
 
 
-def _headers(request: Request, content_type: str | None) -> dict[str, str]:
-    headers = {"User-Agent": user_agent(), "Accept": request.accept, "Accept-Encoding": "gzip"}
-    if content_type is not None:
-        headers["Content-Type"] = content_type
-    return headers
+def _headers(request: Request, content_type: str | None) -> dict[str, str | None]:
+    return {
+        "User-Agent": user_agent(),
+        "Accept": request.accept,
+        "Accept-Encoding": "gzip",
+        "Content-Type": content_type,
+    }
 
 
 def translate_exception(exc: BaseException, address: BaseURL) -> PuqError:
@@ -407,8 +397,7 @@ def _exception_chain(exc: BaseException) -> list[BaseException]:
     """Return the exception and those that it wraps, in its args (as requests does) or ``reason`` (urllib3)."""
     found: list[BaseException] = []
     queue: list[object] = [exc]
-    while queue:
-        item = queue.pop(0)
+    for item in queue:  # which grows meanwhile
         if isinstance(item, BaseException) and item not in found:
             found.append(item)
             queue += [*item.args, getattr(item, "reason", None), item.__cause__]

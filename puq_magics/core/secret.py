@@ -96,24 +96,6 @@ class Secret:
         return self
 
 
-class SecretRedactor:
-    """Removes a secret from bytes that come in parts."""
-
-    def __init__(self, secret: Secret) -> None:
-        self._secret = secret
-        self._pending = b""  # what may be the secret's beginning
-
-    def feed(self, data: bytes) -> bytes:
-        """Return the bytes that cannot be part of the secret; ``b""`` as data returns the rest."""
-        secret = self._secret.reveal().encode("ascii")
-        text = (self._pending + data).replace(secret, "…".encode())
-        sizes = range(min(len(secret) - 1, len(text)), 0, -1) if data else ()
-        size = next((size for size in sizes if text.endswith(secret[:size])), 0)
-        self._pending = text[len(text) - size :]
-        del secret  # tracebacks can show locals
-        return text[: len(text) - size]
-
-
 #: The keys in use.
 _secrets: WeakValueDictionary[int, Secret] = WeakValueDictionary()
 
@@ -123,6 +105,11 @@ def redact_secrets(text: str) -> str:
     for secret in _long_secrets():
         text = secret.redact(text)
     return text
+
+
+def drop_unfinished_secret(text: str) -> str:
+    """Return the text without the beginning of a key in use that stands at its end, as where it was cut."""
+    return text[: _find_unfinished(text, _MIN_HELD_CHARS)]
 
 
 def redact_bytes(data: bytes) -> bytes:

@@ -7,6 +7,7 @@ import http.client
 import inspect
 import logging
 import pickle
+import re
 import signal
 import socket
 import ssl
@@ -99,13 +100,20 @@ def test_other_ways_to_authenticate(key: str | None, scheme: str, sent: str | No
 
 
 @pytest.mark.parametrize(
-    "scheme", ["", "two words", "a:b", "x\r\nX-Evil: 1", 'x" ; rm "', "$(id)", "é", "x" * 41]
+    "scheme",
+    ["", "two words", "a:b", "x\r\nX-Evil: 1", 'x" ; rm "', "$(id)", "é", "x" * 41, None, 5, b"Token"],
 )
-def test_a_scheme_is_one_word(scheme: str) -> None:
+def test_a_scheme_is_one_word(scheme: Any) -> None:
     with pytest.raises(ConfigurationError, match="not an authentication scheme") as caught:
         Router(KEY, "https://h.example", scheme)
     assert not [said for said in shown(caught.value) if KEY in said]
     assert (f"'{'x' * 40}'" in caught.value.message) == (scheme == "x" * 41)
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "2", None])
+def test_a_number_of_retries_is_a_whole_number(count: Any) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(f"the number of retries is {count!r}")):
+        Router(KEY, "https://h.example", max_retries=count)
 
 
 @pytest.mark.parametrize("scheme", ["Token", "none"])
@@ -211,12 +219,12 @@ def test_a_refusal_that_says_later_is_tried_again(status: int, retry_delays: lis
 
 def test_the_pauses_differ(retry_delays: list[float]) -> None:
     for _ in range(2):
-        server = RawServer(*[responds(answer("", 503))] * 4)
-        with server, router_for(server, max_retries=3) as router, pytest.raises(ServerError):
+        server = RawServer(*[responds(answer("", 503))] * 6)
+        with server, router_for(server, max_retries=5) as router, pytest.raises(ServerError):
             router.balance()
-    assert len(set(retry_delays)) == 6
+    assert len(set(retry_delays)) == 10
     for number, delay in enumerate(retry_delays):
-        longest = 0.5 * 2 ** (number % 3 + 1)
+        longest = (1, 2, 4, 8, 8)[number % 5]
         assert longest / 2 <= delay <= longest
 
 
@@ -226,6 +234,20 @@ def test_retry_after_is_honoured(retry_delays: list[float]) -> None:
         assert chat(router) == "Hello."
     assert retry_delays[0] == 7
     assert retry_delays[1] < 0.25
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_the_connection_is_closed_before_another_try(status: int, retry_delays: list[float]) -> None:
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(head(status, Content_Length=1 << 40) + b" " * (1 << 16))
+        assert connection.wait_for_close()
+
+    with (
+        RawServer(script, responds(BALANCE)) as server,
+        router_for(server, max_retries=1) as router,
+    ):
+        assert router.balance() == 5.0
 
 
 def test_a_long_retry_after_is_the_user_s_to_wait(retry_delays: list[float]) -> None:
@@ -258,6 +280,7 @@ def test_there_is_an_end_to_trying(retry_delays: list[float]) -> None:
         inspect.signature(kind).parameters["max_retries"].default for kind in (Router, RequestsTransport)
     ]
     assert defaults == [2, 2]
+    assert RequestsTransport(ADDRESS, None).auth_scheme == "Token"
     with (
         RawServer(*[responds(answer({"error": "x"}, 429))] * 3) as server,
         router_for(server, max_retries=2) as router,
@@ -347,7 +370,7 @@ def test_a_name_that_does_not_resolve_is_not_tried_again(retry_delays: list[floa
 # Redirects
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 300, 304])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 300, 304, 399])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_redirects_are_not_followed(status: int, method: str) -> None:
     with RawServer() as elsewhere:
@@ -505,6 +528,21 @@ def test_the_key_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert not [record for record in caplog.records if KEY in repr(vars(record))]
 
 
+@pytest.mark.parametrize("status", [401, 429, 500])
+@pytest.mark.parametrize("ends", ["whole", "cut"])
+def test_an_error_that_ends_within_the_key(status: int, ends: str, retry_delays: list[float]) -> None:
+    body = b"not for " + KEY[:-1].encode()
+    said = head(status, Content_Length=len(body) + (ends == "cut")) + body
+    with (
+        RawServer(*[responds_and_closes(said)] * 2) as server,
+        router_for(server, max_retries=1) as router,
+        pytest.raises(APIError) as caught,
+    ):
+        chat(router)
+    assert "not for" in caught.value.message
+    assert KEY[:8] not in str(caught.value)
+
+
 @pytest.mark.parametrize("size", [1, 9, 10_000])
 def test_a_router_that_echoes_the_key_does_not_bring_it_into_an_error(size: int) -> None:
     body = b'{"error": {"message": "Incorrect API key: %b."}}' % KEY.encode()
@@ -604,6 +642,7 @@ def test_every_foreign_exception_has_its_error(kind: type[Exception]) -> None:
         (OSError(113, "No route to host"), APIConnectionError, "(no route to host)"),
         (OSError(113), APIConnectionError, "(OSError)"),
         (OSError("(X.)", 5), APIConnectionError, "(X)"),
+        (OSError(5, "first: second: third"), APIConnectionError, "(third)"),
         (OSError(5, "x" * 130), APIConnectionError, f"({'x' * 120})"),
         (zlib.error("x"), InvalidResponseError, "compressed"),
         (EOFError(), APIConnectionError, "closed the connection"),
@@ -640,32 +679,38 @@ def test_a_failure_of_our_own_making_is_no_traceback_with_the_key(
     def broken(*_: object) -> None:
         raise kind("broken") from RuntimeError(f"Token {KEY}")
 
-    with RawServer(responds(HELLO)) as server, router_for(server) as router:
+    with RawServer(responds(BALANCE)) as server, router_for(server, max_retries=1) as router:
         monkeypatch.setattr("puq_magics.api.transport.open_body", broken)
         with pytest.raises((APIConnectionError, InvalidResponseError, KeyboardInterrupt)) as caught:
-            ask(router)
+            router.balance()
+        assert len(server.requests) == 1
     assert not [said for said in shown(caught.value) if KEY in said]
 
 
 @pytest.mark.parametrize(
-    ("error", "was_not_sent", "is_transient"),
+    ("error", "was_not_sent", "is_transient", "may_be_billed"),
     [
-        (ConnectionResetError(), False, True),
-        (http.client.RemoteDisconnected(), False, True),
-        (urllib3.exceptions.ProtocolError("cut"), False, True),
-        (urllib3.exceptions.NewConnectionError(None, "refused"), True, False),  # type: ignore[arg-type]
-        (urllib3.exceptions.ConnectTimeoutError(), True, False),
-        (urllib3.exceptions.NameResolutionError("a.example", None, socket.gaierror()), False, False),  # type: ignore[arg-type]
-        (requests.exceptions.SSLError(ConnectionResetError()), False, False),
-        (ValueError("x"), False, False),
+        (ConnectionResetError(), False, True, True),
+        (http.client.RemoteDisconnected(), False, True, True),
+        (urllib3.exceptions.ProtocolError("cut"), False, True, True),
+        (urllib3.exceptions.NewConnectionError(None, "refused"), True, False, False),  # type: ignore[arg-type]
+        (urllib3.exceptions.ConnectTimeoutError(), True, False, False),
+        (urllib3.exceptions.NameResolutionError("a.example", None, socket.gaierror()), False, False, False),  # type: ignore[arg-type]
+        (requests.exceptions.SSLError(ConnectionResetError()), False, False, False),
+        (requests.exceptions.ProxyError(ConnectionResetError()), False, True, False),
+        (requests.exceptions.InvalidURL(), False, False, False),
+        (requests.exceptions.ReadTimeout(), False, False, True),
+        (ValueError("x"), False, False, True),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_which_failures_another_try_may_mend(
-    error: Exception, was_not_sent: bool, is_transient: bool
+    error: Exception, was_not_sent: bool, is_transient: bool, may_be_billed: bool
 ) -> None:
     failure = _to_failure(error, BaseURL.parse("https://a.example"))
     assert (failure.was_not_sent, failure.is_transient) == (was_not_sent, is_transient)
+    assert isinstance(failure.error, APIConnectionError)
+    assert failure.error.was_sent == may_be_billed
 
 
 def test_a_forked_process_keeps_its_parents_session_open() -> None:
@@ -682,8 +727,9 @@ def test_a_rate_limit_is_told_and_its_words_reach_the_error(retry_delays: list[f
     with (
         RawServer(responds(limited), responds(limited)) as server,
         router_for(server, max_retries=1) as router,
-        pytest.raises(RateLimitError, match="slow down"),
+        pytest.raises(RateLimitError) as caught,
     ):
         router.balance(on_retry=told.append)
+    assert caught.value.message.endswith(": slow down.")
     assert [retry.reason for retry in told] == ["too many requests"]
     assert len(retry_delays) == 1
