@@ -98,7 +98,7 @@ def read_error_body(response: Response, timeout: float = _ERROR_READ_TIMEOUT) ->
 
     ``timeout`` limits the wait for each part, in seconds.
     """
-    body = b""
+    body, part = b"", None
     try:
         while len(body) < _MAX_ERROR_BYTES and (part := response.receive(timeout)):
             body += part
@@ -107,7 +107,8 @@ def read_error_body(response: Response, timeout: float = _ERROR_READ_TIMEOUT) ->
     finally:
         response.close()
     text = response.redact(body.decode("utf-8", "surrogateescape"))
-    return drop_unfinished_secret(text).encode("utf-8", "surrogateescape")
+    text = text if part == b"" else drop_unfinished_secret(text)
+    return text.encode("utf-8", "surrogateescape")
 
 
 @contextmanager

@@ -230,8 +230,9 @@ def test_the_pauses_differ(retry_delays: list[float]) -> None:
 
 def test_retry_after_is_honoured(retry_delays: list[float]) -> None:
     said = [answer("", 429, Retry_After="7"), answer("", 503, Retry_After="0"), answer(COMPLETION)]
-    with RawServer(*map(responds, said)) as server, router_for(server, max_retries=2) as router:
-        assert chat(router) == "Hello."
+    with RawServer(*map(responds, said)) as server, router_for(server) as other:
+        with other.with_max_retries(2) as router:
+            assert chat(router) == "Hello."
     assert retry_delays[0] == 7
     assert retry_delays[1] < 0.25
 
@@ -529,18 +530,17 @@ def test_the_key_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 429, 500])
-@pytest.mark.parametrize("ends", ["whole", "cut"])
-def test_an_error_that_ends_within_the_key(status: int, ends: str, retry_delays: list[float]) -> None:
-    body = b"not for " + KEY[:-1].encode()
-    said = head(status, Content_Length=len(body) + (ends == "cut")) + body
+@pytest.mark.parametrize("missing", [1, 1 << 20])
+def test_an_error_that_is_cut_within_the_key(status: int, missing: int, retry_delays: list[float]) -> None:
+    body = b"x" * (1 << 16 if missing > 1 else 0) + b"not for " + KEY[:-1].encode()
+    said = head(status, Content_Length=len(body) + missing) + body
     with (
         RawServer(*[responds_and_closes(said)] * 2) as server,
         router_for(server, max_retries=1) as router,
         pytest.raises(APIError) as caught,
     ):
         chat(router)
-    assert "not for" in caught.value.message
-    assert KEY[:8] not in str(caught.value)
+    assert not [text for text in shown(caught.value) if KEY[:8] in text]
 
 
 @pytest.mark.parametrize("size", [1, 9, 10_000])
