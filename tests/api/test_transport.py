@@ -230,9 +230,12 @@ def test_the_pauses_differ(retry_delays: list[float]) -> None:
 
 def test_retry_after_is_honoured(retry_delays: list[float]) -> None:
     said = [answer("", 429, Retry_After="7"), answer("", 503, Retry_After="0"), answer(COMPLETION)]
-    with RawServer(*map(responds, said)) as server, router_for(server) as other:
-        with other.with_max_retries(2) as router:
-            assert chat(router) == "Hello."
+    with (
+        RawServer(*map(responds, said)) as server,
+        router_for(server) as other,
+        other.with_max_retries(2) as router,
+    ):
+        assert chat(router) == "Hello."
     assert retry_delays[0] == 7
     assert retry_delays[1] < 0.25
 
@@ -390,7 +393,17 @@ def test_redirects_are_not_followed(status: int, method: str) -> None:
 
 @pytest.mark.parametrize(
     "location",
-    [None, "", "/elsewhere", "http://[", "//", "x" * 5000, "http://h.example:port/", f"/?key={KEY}"],
+    [
+        None,
+        "",
+        "/elsewhere",
+        "http://[",
+        "//",
+        "x" * 5000,
+        "http://h.example:port/",
+        f"/?key={KEY}",
+        "/\x1b[31m",
+    ],
 )
 def test_odd_redirects(location: str | None) -> None:
     more = {} if location is None else {"Location": location}
@@ -402,6 +415,7 @@ def test_odd_redirects(location: str | None) -> None:
         router.balance()
     assert len(caught.value.message) < 400
     assert KEY not in str(caught.value)
+    assert "\x1b" not in caught.value.message
     assert ("redirects to nowhere (302)" in caught.value.message) == (not location)
     assert (f" {'x' * 200} (302)" in caught.value.message) == (location == "x" * 5000)
 
