@@ -415,12 +415,8 @@ def _describe_cause(exc: BaseException) -> str:
     if own:
         text = re.sub(r"\s*\(_ssl\.c:\d+\)", "", own[-1]).rsplit(": ", 1)[-1].lower()
     else:
-        text = next((error.args[0] for error in errors if _has_text(error.args)), type(exc).__name__)
-    return text.strip("'\"() .")[:120]
-
-
-def _has_text(args: tuple[object, ...]) -> bool:
-    return bool(args) and isinstance(args[0], str) and bool(args[0])
+        text = next((arg for error in errors for arg in error.args[:1] if isinstance(arg, str)), "")
+    return text.strip("'\"() .")[:120] or type(exc).__name__
 
 
 def _raise(error: PuqError) -> NoReturn:

@@ -229,14 +229,14 @@ def test_the_pauses_differ(retry_delays: list[float]) -> None:
 
 
 def test_retry_after_is_honoured(retry_delays: list[float]) -> None:
-    said = [answer("", 429, Retry_After="7"), answer("", 503, Retry_After="0"), answer(COMPLETION)]
+    said = [answer("", 429, Retry_After="60"), answer("", 503, Retry_After="0"), answer(COMPLETION)]
     with (
         RawServer(*map(responds, said)) as server,
         router_for(server) as other,
         other.with_max_retries(2) as router,
     ):
         assert chat(router) == "Hello."
-    assert retry_delays[0] == 7
+    assert retry_delays[0] == 60
     assert retry_delays[1] < 0.25
 
 
@@ -655,6 +655,9 @@ def test_every_foreign_exception_has_its_error(kind: type[Exception]) -> None:
         ),
         (OSError(113, "No route to host"), APIConnectionError, "(no route to host)"),
         (OSError(113), APIConnectionError, "(OSError)"),
+        (OSError(), APIConnectionError, "(OSError)"),
+        (OSError(5, ""), APIConnectionError, "(OSError)"),
+        (OSError("..."), APIConnectionError, "(OSError)"),
         (OSError("(X.)", 5), APIConnectionError, "(X)"),
         (OSError(5, "first: second: third"), APIConnectionError, "(third)"),
         (OSError(5, "x" * 130), APIConnectionError, f"({'x' * 120})"),
