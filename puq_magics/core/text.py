@@ -28,6 +28,15 @@ def pluralize(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def format_size(size: float) -> str:
+    """Return a number of bytes for people: ``980 bytes``, ``51 kB``, ``2.7 MB``."""
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    if size < 999_500:
+        return f"{size / 1000:.0f} kB"
+    return f"{size / 1_000_000:,.1f} MB"
+
+
 def wrap_for_terminal(lines: Iterable[str], indent: int = 0) -> list[str]:
     """Return the lines wrapped between words, if standard output is a terminal; else as they are.
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from puq_magics.core.errors import InputError, PuqError
-from puq_magics.core.text import pluralize
-from puq_magics.outputs.results.media_html import format_size, notebook_folder
+from puq_magics.core.text import format_size, pluralize
+from puq_magics.outputs.paths import relative_to_notebook
 from puq_magics.outputs.tables.table import show_fields
 from puq_magics.session.cassette import list_cassettes
 from puq_magics.session.session import Session
@@ -70,8 +70,7 @@ def _rows(session: Session) -> Iterator[tuple[str, str]]:
         yield "cassettes", ", ".join(others) if others else "none beside the notebook"
         return
     path = cassette.folder if cassette.folder.is_dir() else cassette.packed
-    folder = notebook_folder().absolute()
-    yield "cassette", str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    yield "cassette", str(relative_to_notebook(path) or path)
     kinds = Counter(name.partition("-")[0] for name in cassette.recordings)
     counts = [f"{count:,} {kind}" for kind, count in sorted(kinds.items())]
     total = pluralize(kinds.total(), "recording")

@@ -25,8 +25,8 @@ from puq_magics.experiments.limiter import START
 from puq_magics.experiments.mapping import journal_folder
 from puq_magics.experiments.runner import OnEvent, RunProgress, RunSettings
 from puq_magics.magics.views import is_live
+from puq_magics.outputs.paths import notebook_folder, relative_to_notebook
 from puq_magics.outputs.results.footer import Footer, format_credits
-from puq_magics.outputs.results.media_html import notebook_folder
 from puq_magics.outputs.results.provenance import METADATA_KEY
 from puq_magics.outputs.views.run import RunView
 from puq_magics.prompts.token_estimate import estimate_message_tokens
@@ -234,15 +234,9 @@ def run_footer(
     if cost is not None:
         facts.append(f"about {format_credits(cost)}")
     facts += [format_seconds(progress.seconds)] if progress.seconds else []
-    facts.append(f"journal: {_journal_name(journal)}")
+    below = relative_to_notebook(journal)
+    facts.append(f"journal: {below.as_posix() if below else journal.name}")
     return Footer(tuple(facts), tuple(notes))
-
-
-def _journal_name(journal: Path) -> str:
-    """Return where a journal is, as seen from the notebook; elsewhere its name alone."""
-    folder = notebook_folder().resolve()
-    path = journal.resolve()
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
 def error_lines(errors: Mapping[str, int]) -> list[str]:

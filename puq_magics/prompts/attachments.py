@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 from puq_magics.core import files
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.fences import format_code_block
-from puq_magics.core.text import one_line
+from puq_magics.core.text import format_size, one_line
 from puq_magics.prompts import folders, markdown_tables, tables
 from puq_magics.prompts.cells import CellReader, attach_cells
 from puq_magics.prompts.documents.document import Document, PageSelection, ReadLimits
@@ -234,7 +234,7 @@ class _AttachmentReader:
         if not is_image(start):
             return self.limit * 4 + 4  # UTF-8 has four bytes a character at most
         if size > _MAX_IMAGE_BYTES:
-            message = f"{_printable_name(name)}: an image of {_format_size(size)} is too large."
+            message = f"{_printable_name(name)}: an image of {format_size(size)} is too large."
             raise InputError(message, hint="Make it smaller first.")
         return size
 
@@ -247,7 +247,7 @@ class _AttachmentReader:
             raise _unsupported_data_error(name, content.data)
         if len(text) <= self.limit and content.is_whole:
             return self._attach_text(name, what, text, "")
-        cut = f"the first {min(self.limit, len(text)):,} characters of {_format_size(content.size)}"
+        cut = f"the first {min(self.limit, len(text)):,} characters of {_size_in_prompt(content.size)}"
         return self._attach_text(name, what, text[: self.limit], cut)
 
     def _attach_image(self, name: str, data: bytes) -> Attachments:
@@ -369,5 +369,6 @@ def _printable_name(name: str) -> str:
     return text if len(text) <= 100 else f"{text[:60]}…{text[-39:]}"
 
 
-def _format_size(count: int) -> str:
+def _size_in_prompt(count: int) -> str:
+    """Return a size as prompts have it: with another text, cassettes would not find their recordings."""
     return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count:,} bytes"

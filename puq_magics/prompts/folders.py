@@ -99,7 +99,7 @@ def is_pattern(name: str) -> bool:
 def attach_folder(name: str, path: Path, limit: int, read: FileReader) -> tuple[list[ContentPart], list[str]]:
     """Return the listing of a folder or a pattern, the files up to the limit, and notes. Raises InputError."""
     listing = _list(name, path)
-    shown = "\n".join(f"{file_name}  {_format_size(file)}" for file, file_name in listing.files)
+    shown = "\n".join(f"{file_name}  {_file_size_text(file)}" for file, file_name in listing.files)
     what = f"Files {name}" if listing.pattern else f"Folder {name}"
     parts: list[ContentPart] = [{"type": "text", "text": f"{what}:\n\n{format_code_block(shown)}"}]
     notes: list[str] = []
@@ -178,7 +178,7 @@ def _is_inside(path: str, root: Path) -> bool:
         return False
 
 
-def _format_size(path: Path) -> str:
+def _file_size_text(path: Path) -> str:
     try:
         return f"{path.stat().st_size:,} bytes"
     except OSError:

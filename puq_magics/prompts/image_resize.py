@@ -23,7 +23,7 @@ from puq_magics.core.media_types import (
     image_dimensions,
     is_complete_image,
 )
-from puq_magics.core.text import one_line
+from puq_magics.core.text import format_size, one_line
 
 #: Accepted as input by vision models; never generated.
 GIF = MediaType("image", "gif", "image/gif", ".gif")
@@ -186,7 +186,7 @@ def _open(data: bytes, limits: ImageLimits) -> Any:
         size = _dimensions(data, detect_sendable_type(data))
         pixels = f"{_format_pixels(size)} pixels, " if size else ""
         message = (
-            f"the image ({pixels}{len(data) / 1e6:,.1f} MB) is too large, and scaling it down needs Pillow."
+            f"the image ({pixels}{format_size(len(data))}) is too large, and scaling it down needs Pillow."
         )
         raise InputError(
             message, hint="Install it (%pip install pillow), or make the image smaller."
@@ -258,7 +258,7 @@ def _describe_change(
 ) -> str:
     if before is not None and max(before) > max(after):
         return f"scaled down from {_format_pixels(before)} to {_format_pixels(after)} pixels"
-    return f"made smaller, from {byte_count / 1e6:.1f} to {now / 1e6:.1f} MB" if byte_count > now else ""
+    return f"made smaller, from {format_size(byte_count)} to {format_size(now)}" if byte_count > now else ""
 
 
 def _dimensions(data: bytes, kind: MediaType | None) -> tuple[int, int] | None:

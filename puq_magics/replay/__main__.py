@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from puq_magics.core.errors import PuqError
-from puq_magics.core.text import pluralize
+from puq_magics.core.text import format_size, pluralize
 from puq_magics.outputs.control_chars import strip_control_chars
-from puq_magics.replay.cassette import PACKED_SUFFIX, SUFFIX, Cassette, format_recording
+from puq_magics.replay.cassette import Cassette, cassette_path, format_recording
 from puq_magics.replay.exchange import media_names
 from puq_magics.replay.leaks import find_problems, summarize
 from puq_magics.replay.notebook_run import used_recordings
@@ -52,11 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _open(text: str) -> Cassette:
     """Return the cassette of a path or a name. Raises ConfigurationError."""
-    path = Path(text).absolute()
-    stem = path.name
-    for suffix in (PACKED_SUFFIX, SUFFIX):
-        stem = stem.removesuffix(suffix)
-    cassette = Cassette(path.with_name(f"{stem}{SUFFIX}"))
+    cassette = Cassette(cassette_path(Path(text).absolute()))
     cassette.check_exists()
     return cassette
 
@@ -74,7 +70,7 @@ def _list(cassette: Cassette, _: argparse.Namespace) -> int:
         cells = [cell.ljust(width) for cell, width in zip(columns, widths, strict=True)]
         _print("  ".join([*cells, text]))
     size = sum(map(cassette.size, cassette.names))
-    _print(f"{pluralize(len(rows), 'recording')}, {size / 1e6:.1f} MB in {cassette.folder.name}")
+    _print(f"{pluralize(len(rows), 'recording')}, {format_size(size)} in {cassette.folder.name}")
     return 0
 
 
@@ -117,9 +113,11 @@ def _check(cassette: Cassette, _: argparse.Namespace) -> int:
     problems = list(find_problems(cassette))
     for problem in problems:
         _print(problem)
-    size = sum(map(cassette.size, cassette.names)) / 1e6
+    size = sum(map(cassette.size, cassette.names))
     count = pluralize(len(cassette.recordings), "recording")
-    _print(f"{count}, {size:.1f} MB: {pluralize(len(problems), 'problem') if problems else 'no problems'}")
+    _print(
+        f"{count}, {format_size(size)}: {pluralize(len(problems), 'problem') if problems else 'no problems'}"
+    )
     return 1 if problems else 0
 
 

@@ -282,6 +282,13 @@ class Cassette:
             return None
 
 
+def cassette_path(path: Path) -> Path:
+    """Return the folder of the cassette that a path names, with or without an ending. Raises InputError."""
+    if not path.name:
+        raise InputError(f"{path} is not the name of a cassette.", hint="Name a folder, such as lesson.")
+    return path.with_name(f"{path.name.removesuffix(PACKED_SUFFIX).removesuffix(SUFFIX)}{SUFFIX}")
+
+
 def recording_name(name: str, number: int) -> str:
     """Return the name of a recording's file."""
     return f"{name}.json" if number == 1 else f"{name}-{number}.json"

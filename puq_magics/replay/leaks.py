@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from puq_magics.core.errors import PuqError
-from puq_magics.core.text import one_line, pluralize
+from puq_magics.core.text import format_size, one_line, pluralize
 from puq_magics.replay.cassette import SETTINGS_FILE, Cassette, split_recording_name
 from puq_magics.replay.exchange import media_names
 from puq_magics.replay.fingerprint import map_strings, name_of
@@ -46,7 +46,7 @@ def find_problems(cassette: Cassette) -> Iterator[str]:
         yield f"{name}: belongs to no recording"
     for name in sorted(cassette.names):
         if (size := cassette.size(name)) > _LARGE_BYTES:
-            yield f"{name}: {size / 1e6:.0f} MB"
+            yield f"{name}: {format_size(size)}"
 
 
 def _leaks(recording: object) -> Iterator[str]:

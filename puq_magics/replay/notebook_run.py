@@ -13,6 +13,8 @@ from puq_magics.core.errors import InputError
 from puq_magics.core.text import one_line
 from puq_magics.replay.cassette import Cassette
 
+#: Variable of the environment with the path of a file that gets the names of the recordings that are used.
+USE_LOG = "PUQ_CASSETTE_LOG"
 #: Environment in which a notebook is replayed whatever mode its cells choose.
 REPLAY_ENVIRONMENT = {
     "PUQ_CASSETTE_MODE": "replay",
@@ -30,7 +32,7 @@ def used_recordings(cassette: Cassette, notebook: Path) -> set[str]:
     cells = _code_cells(notebook)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "used")
-        environment = {**os.environ, **REPLAY_ENVIRONMENT, "PUQ_CASSETTE_LOG": str(log)}
+        environment = {**os.environ, **REPLAY_ENVIRONMENT, USE_LOG: str(log)}
         environment |= {"PUQ_CASSETTE": str(cassette.folder), "PUQ_LEDGER": "0"}
         manager, client = start_new_kernel(cwd=str(notebook.parent), env=environment)
         try:

@@ -13,10 +13,11 @@ from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import PuqError
 from puq_magics.core.files import expand_path
 from puq_magics.core.text import one_line
-from puq_magics.outputs.results.media_html import notebook_folder
-from puq_magics.replay.cassette import PACKED_SUFFIX, SUFFIX, Cassette, recording_name
+from puq_magics.outputs.paths import notebook_folder
+from puq_magics.replay.cassette import SUFFIX, Cassette, cassette_path, recording_name
 from puq_magics.replay.differences import missing_error
 from puq_magics.replay.fingerprint import fingerprint_call
+from puq_magics.replay.notebook_run import USE_LOG
 from puq_magics.replay.redaction import Redaction
 from puq_magics.replay.transport import CassetteSettings, CassetteTransport, Slots
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from puq_magics.session.conversations import Conversations
     from puq_magics.session.settings import EffectiveSettings
 
-#: Variable of the environment with the path of a file that gets the names of the recordings that are used.
-USE_LOG = "PUQ_CASSETTE_LOG"
 _DEFAULT_NAME = "puq"
 
 
@@ -154,11 +153,7 @@ class CassetteRecorder:
 
 def cassette_folder(name: str, default: str) -> Path:
     """Return the folder of a cassette by its name or path, from the notebook's folder. Raises InputError."""
-    path = expand_path(name or default)
-    stem = path.name
-    for suffix in (PACKED_SUFFIX, SUFFIX):
-        stem = stem.removesuffix(suffix)
-    return (notebook_folder() / path.with_name(f"{stem}{SUFFIX}")).absolute()
+    return (notebook_folder() / cassette_path(expand_path(name or default))).absolute()
 
 
 def list_cassettes() -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import ConfigurationError, InputError, InvalidURLError
 from puq_magics.core.secret import Secret
+from puq_magics.core.text import format_size
 from puq_magics.session.credentials import Credentials
 from puq_magics.session.settings import SANDBOX_LOCAL
 
@@ -77,7 +78,7 @@ def fetch_weights(report: Callable[[str, int, int], None]) -> str:
         raise ConfigurationError(
             f"{error}.", hint="Nothing was kept; try again, or take --gguf PATH."
         ) from None
-    size = f"{CHAT_WEIGHTS.size / 1e6:.0f} MB"
+    size = format_size(CHAT_WEIGHTS.size)
     return (
         f"{CHAT_WEIGHTS.name}, {size}, {CHAT_WEIGHTS.licence}, sha256 {CHAT_WEIGHTS.sha256}: kept as {path}"
     )

@@ -217,7 +217,7 @@ class SpeechCall:
         if status and number > 1:
             notes += (f"{len(self._parts)} of {number} parts were spoken",)
         if self._missing_bytes and not status:
-            from puq_magics.outputs.results.media_html import format_size
+            from puq_magics.core.text import format_size
 
             status = BROKEN_OFF
             notes += (

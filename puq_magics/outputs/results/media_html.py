@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote
 
-from IPython.core.getipython import get_ipython
-
-from puq_magics.outputs.markdown.feed import escape_inline, strip_control_chars
+from puq_magics.core.text import format_size
+from puq_magics.outputs.control_chars import strip_control_chars
+from puq_magics.outputs.markdown.feed import escape_inline
+from puq_magics.outputs.paths import display_path, relative_link
 from puq_magics.outputs.results.footer import Footer
 from puq_magics.outputs.results.print_image import PrintableImage, print_bundle
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 MimeBundle = dict[str, str]
 
-_BYTES_PER_MB = 1_000_000
 #: CSS pixels of an image's longer side, by how many there are: as many as go into a row of JupyterLab's.
 _MAX_SIDE_PX = {1: 640, 2: 400, 4: 400}
 _MAX_SIDE_PX_OF_MANY = 260
@@ -153,36 +152,6 @@ def footer_html(footer: Footer) -> str:
     return f"<p><sub>{' · '.join(parts)}</sub></p>" if parts else ""
 
 
-def relative_link(path: Path) -> str | None:
-    """Return a file's URL relative to the notebook; None if the file is not below its folder."""
-    relative = _relative_to(path, notebook_folder())
-    return quote(relative.as_posix()) if relative is not None else None
-
-
-def display_path(path: Path) -> str:
-    """A path for people, as plain text: without the folders that go without saying, or that say who they are."""
-    below, home = _relative_to(path, notebook_folder()), Path("~").expanduser()
-    private = None if below or len(home.parts) < 2 else _relative_to(path, home)
-    return " ".join(strip_control_chars(str(below or (Path("~") / private if private else path))).split())
-
-
-def _relative_to(path: Path, folder: Path) -> Path | None:
-    """The path as seen from a folder; None if it is not in there."""
-    try:
-        return (path.parent.resolve() / path.name).relative_to(folder.resolve())
-    except ValueError:
-        return None
-
-
-def format_size(size: float) -> str:
-    """Format a size: ``980 bytes``, ``51 kB``, ``2.7 MB``."""
-    if size < 1000:
-        return f"{size:.0f} bytes"
-    if size < 999_500:
-        return f"{size / 1000:.0f} kB"
-    return f"{size / _BYTES_PER_MB:,.1f} MB"
-
-
 def format_duration(seconds: float) -> str:
     """A length of time: ``4.2 s``, ``3:05 min``, ``1:03:05 h``."""
     if seconds < 59.95:
@@ -283,13 +252,3 @@ def _segments_table(segments: Sequence[SegmentLike]) -> str:
 def _format_timestamp(seconds: float) -> str:
     minutes, tenths = divmod(round(max(0.0, seconds) * 10), 600)
     return f"{minutes}:{tenths / 10:04.1f}"
-
-
-def notebook_folder() -> Path:
-    """The folder that links in an output start from: where the kernel started, whatever ``%cd`` did since.
-
-    In a terminal, and without a shell, the working folder.
-    """
-    shell = get_ipython()
-    started = shell.user_ns.get("_dh") if shell is not None and hasattr(shell, "kernel") else None
-    return Path(started[0]) if started else Path.cwd()

@@ -28,7 +28,7 @@ MEDIA_FOLDER = "puq_media"
 
 def save_oversized_files(result: MediaResult, folder: Path | None = None) -> None:
     """Save, beside the notebook, what of a result is too large for it and was not saved before."""
-    from puq_magics.outputs.results.media_html import notebook_folder
+    from puq_magics.outputs.paths import notebook_folder
 
     for file, data, words in result.oversized_files():
         if file.path is None:
@@ -52,7 +52,8 @@ def _save_with_fallback(result: Result, file: MediaFile, data: bytes, words: str
 
 def save_unsaved_files(result: Result, folder: Path) -> list[str]:
     """Save what was not saved before; lines that say where it is, naming a folder once."""
-    from puq_magics.outputs.results.media_html import display_path, format_size
+    from puq_magics.core.text import format_size
+    from puq_magics.outputs.paths import display_path
 
     saved: dict[Path | None, list[tuple[Path | None, str]]] = {}
     for file, data, words in result.files if isinstance(result, MediaResult) else ():

@@ -19,11 +19,8 @@ from puq_magics.outputs.results import ImageResult, SpeechResult, TranscriptResu
 from puq_magics.outputs.results.footer import Footer
 from puq_magics.outputs.results.image import ImageFile
 from puq_magics.outputs.results.media_html import (
-    display_path,
     format_duration,
-    format_size,
     paragraphs,
-    relative_link,
 )
 
 #: All that our own HTML has; nothing that anybody else wrote may add to it.
@@ -378,43 +375,6 @@ def test_the_footer_is_that_of_an_answer() -> None:
 
 
 # --- small words
-
-
-def test_paths_do_not_say_whose_they_are(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(work_folder.parent))
-    assert display_path(work_folder.parent / "music" / "x.mp3") == "~/music/x.mp3"
-    assert display_path(work_folder / "x.mp3") == "x.mp3"
-    assert display_path(Path("/elsewhere/x.mp3")) == "/elsewhere/x.mp3"
-    monkeypatch.setenv("HOME", "")
-    assert display_path(work_folder.parent / "x.mp3") == f"{work_folder.parent}/x.mp3"
-
-
-def test_links_are_relative_to_the_notebook(
-    work_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    assert relative_link(Path("x y.png")) == "x%20y.png"
-    assert relative_link(work_folder / "a" / "x.png") == "a/x.png"
-    assert relative_link(work_folder.parent / "x.png") is None
-    assert display_path(work_folder / "a" / "x.png") == "a/x.png"
-    assert display_path(work_folder.parent / "x\x07.png") == f"{work_folder.parent}/x.png"
-    alias = tmp_path_factory.mktemp("alias") / "link"
-    alias.symlink_to(work_folder)
-    assert relative_link(alias / "x.png") == "x.png"
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (51_200, "51 kB"),
-        (999_499, "999 kB"),
-        (999_999, "1.0 MB"),
-        (5e9, "5,000.0 MB"),
-    ],
-)
-def test_sizes(size: float, words: str) -> None:
-    assert format_size(size) == words
 
 
 @pytest.mark.parametrize(
