@@ -86,7 +86,7 @@ def parse_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
                 f"--vary {text} names no factor.", hint="Write it like --vary style=terse,florid"
             )
         if name in vary or name == MODEL:
-            raise InputError(f"--vary {name} is there twice.", hint="Put all values into one --vary.")
+            raise InputError(f"--vary {name} is given twice.", hint="Put all values into one --vary.")
         try:
             vary[name] = _values(values.strip())
         except (ValueError, RecursionError, csv.Error) as error:

@@ -60,7 +60,7 @@ class Frame:
 
 
 def read_frame(source: Any) -> Frame:
-    """Read a table. Raises InputError for any other value, an empty table, or two columns of one name."""
+    """Read a table. Raises InputError for any other value, an empty table, and two columns of one name."""
     if isinstance(source, str | Path):
         frame = read_frame(_read_file(Path(source)))
     elif is_pandas(source):
@@ -75,6 +75,8 @@ def read_frame(source: Any) -> Frame:
         raise InputError(f"a value of type {type(source).__name__} is not a table.", hint=f"Give {ACCEPTED}.")
     if not frame.row_count:
         raise InputError("the table has no rows.", hint="Check how it was made.")
+    if not frame.columns:
+        raise InputError("the table has no columns.", hint="Check how it was made.")
     return frame
 
 

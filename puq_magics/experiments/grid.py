@@ -16,16 +16,27 @@ from puq_magics.core.errors import InputError, MissingVariableError, PuqError
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.experiments.arms import MODEL, plan_arms
 from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder, repair_notes
-from puq_magics.experiments.frames import Frame, is_blank, read_frame
+from puq_magics.experiments.frames import Frame, read_frame
 from puq_magics.experiments.grid_result import OWN_COLUMNS, Cell, GridResult, make_record
 from puq_magics.experiments.journal import Journal
 from puq_magics.experiments.leases import GetKey
-from puq_magics.experiments.mapping import ROW, journal_folder
+from puq_magics.experiments.mapping import journal_folder
+from puq_magics.experiments.row_prompts import ROW, check_names_a_column, group_notes, row_values
 from puq_magics.experiments.runner import Meter, OnEvent, Run, RunSettings
 from puq_magics.prompts.schema.schema import Schema
 from puq_magics.prompts.template import MAX_VALUE_CHARS, PromptTemplate
 
 _MAX_CALLS = 1_000_000
+
+
+@dataclass(frozen=True)
+class GridPlan:
+    """The calls of a grid."""
+
+    #: By repeat, row, then arm.
+    cells: Sequence[Cell]
+    #: What a reader should know, such as values that were cut.
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -50,8 +61,8 @@ class Grid:
     variables: Mapping[str, Any] = field(default_factory=dict)
     max_value_chars: int = MAX_VALUE_CHARS
 
-    def plan(self) -> list[Cell]:
-        """Return the calls, by repeat, row, then arm."""
+    def plan(self) -> GridPlan:
+        """Return the calls; nothing is sent."""
         frame = self.frame
         prompt = PromptTemplate(self.template, limit=self.max_value_chars, images=None)
         arms = plan_arms(self.models, self.vary, prompt.names)
@@ -66,19 +77,19 @@ class Grid:
         head = [{"role": "system", "content": self.system}] if self.system else []
         # Only those that are named: others may be variables of a function that have no value yet.
         constants = {name: self.variables[name] for name in prompt.names if name in self.variables}
-        cells = []
+        cells: list[Cell] = []
+        cut: dict[tuple[int, str], None] = {}  # a row's note once, however many arms and repeats have it
         for repeat, row in product(range(self.repeat), rows):
-            values = {} if frame is None else frame.row(row)
-            used = [value for name, value in values.items() if name in prompt.names]
-            if used and all(map(is_blank, used)):
+            values = {} if frame is None else row_values(frame, row, prompt.names)
+            if values is None:
                 cells += [Cell(arm.levels, row, repeat, None) for arm in arms]
                 continue
-            values = {name: "" if is_blank(value) else value for name, value in values.items()}
             for arm, builder in zip(arms, builders, strict=True):
-                text = prompt.fill({**constants, ROW: values, **values, **arm.levels}).text
-                spec = builder.build([*head, {"role": "user", "content": text}], repeat)
+                filled = prompt.fill({**constants, **values, **arm.levels})
+                cut |= dict.fromkeys((row, note) for note in filled.notes if note not in prompt.notes)
+                spec = builder.build([*head, {"role": "user", "content": filled.text}], repeat)
                 cells.append(Cell(arm.levels, row, repeat, spec))
-        return cells
+        return GridPlan(cells, [*prompt.notes, *group_notes(note for _, note in cut)])
 
     @property
     def total(self) -> int:
@@ -101,7 +112,7 @@ class Grid:
             ]
             if twice:
                 raise InputError(
-                    f"{name} {str(twice[0])!r} is there twice.", hint="Use --repeat to ask again."
+                    f"{name} {str(twice[0])!r} is listed twice.", hint="Use --repeat to ask again."
                 )
         if frame is None and (self.limit or self.sample):
             raise InputError(
@@ -120,18 +131,15 @@ class Grid:
                 )
             if name in columns:
                 raise InputError(f"{name!r} is a column of the table, too.", hint="Rename one of them.")
-        known = {*columns, *self.vary, *self.variables, ROW}
+        known = {*columns, *self.vary, *self.variables, *([ROW] if columns else [])}
         for name in prompt.names:
             if name not in known:
                 raise MissingVariableError(
                     f"there is no column, factor or variable named {name!r}.",
                     hint=did_you_mean(name, [*columns, *self.vary, *self.variables]),
                 )
-        if columns and not {*columns, ROW} & {*prompt.names}:
-            raise InputError(
-                "the prompt names no column: every row would get the same question.",
-                hint=f"Write {{{{{columns[0]}}}}}, or leave out --over; --repeat asks again.",
-            )
+        if columns:
+            check_names_a_column(prompt.names, columns, ", or leave out --over; --repeat asks again")
 
     def run(
         self,
@@ -171,19 +179,19 @@ def run_grid(
 
     At an interrupt ``on_interrupt`` gets the table so far.
     """
-    cells = grid.plan()
+    plan = grid.plan()
     about = {"template": grid.template, "models": list(grid.models), "vary": dict(grid.vary)}
     journal = Journal(folder, about, fresh=fresh)
-    specs = [cell.spec for cell in cells if cell.spec is not None]
+    specs = [cell.spec for cell in plan.cells if cell.spec is not None]
     run = Run(specs, settings, journal, grid.schema)
 
     def result() -> GridResult:
-        outcomes = (None if cell.spec is None else run.outcomes.get(cell.spec.key) for cell in cells)
+        outcomes = (None if cell.spec is None else run.outcomes.get(cell.spec.key) for cell in plan.cells)
         prompt = PromptTemplate(grid.template, images=None)
         return GridResult(
             [
                 make_record(cell, outcome, has_data=grid.schema is not None)
-                for cell, outcome in zip(cells, outcomes, strict=True)
+                for cell, outcome in zip(plan.cells, outcomes, strict=True)
             ],
             [MODEL, *grid.vary],
             run.progress,
@@ -191,8 +199,10 @@ def run_grid(
             frame=grid.frame,
             columns=[name for name in prompt.names if grid.frame and name in grid.frame.columns],
             total=grid.total,
-            notes=(*journal.notes, *repair_notes(run.outcomes.values())),
-            tasks=["" if cell.spec is None else str(cell.spec.messages[-1]["content"]) for cell in cells],
+            notes=(*plan.notes, *journal.notes, *repair_notes(run.outcomes.values())),
+            tasks=[
+                "" if cell.spec is None else str(cell.spec.messages[-1]["content"]) for cell in plan.cells
+            ],
             ask=partial(_ask_all, settings, folder),
         )
 

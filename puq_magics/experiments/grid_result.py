@@ -19,7 +19,8 @@ from puq_magics.experiments.calls import CallOutcome, CallSpec, cost_range
 from puq_magics.experiments.comparison import Agreements, Comparison, compare_arms, repeat_agreement
 from puq_magics.experiments.frames import Frame, missing_data_error
 from puq_magics.experiments.judging import AskAll, Judgement, find_contests, judge_contests
-from puq_magics.experiments.mapping import ANSWER, ERROR, NO_VALUE, NOT_ASKED, ROW
+from puq_magics.experiments.mapping import ANSWER, ERROR, NO_VALUE, NOT_ASKED
+from puq_magics.experiments.row_prompts import ROW
 from puq_magics.experiments.runner import RunProgress
 from puq_magics.experiments.statistics import bootstrap_mean, quantiles, wilson_interval
 

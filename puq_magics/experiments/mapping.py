@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -16,15 +16,14 @@ from puq_magics.core.errors import InputError, MissingVariableError, PuqError
 from puq_magics.core.files import filename_stem
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder, cost_range, repair_notes
-from puq_magics.experiments.frames import Frame, is_blank, read_frame
+from puq_magics.experiments.frames import Frame, read_frame
 from puq_magics.experiments.journal import Journal
 from puq_magics.experiments.leases import GetKey
+from puq_magics.experiments.row_prompts import ROW, check_names_a_column, group_notes, row_values
 from puq_magics.experiments.runner import Meter, OnEvent, Run, RunProgress, RunSettings
 from puq_magics.prompts.schema.schema import Schema
 from puq_magics.prompts.template import MAX_VALUE_CHARS, PromptTemplate
 
-#: Name of the variable that is the whole row, for columns whose names are not identifiers.
-ROW = "row"
 ANSWER, ERROR = "answer", "error"
 NO_VALUE, NOT_ASKED = "no value in the columns of the prompt", "not asked yet"
 _RUNS_FOLDER = "puq_runs"
@@ -82,43 +81,29 @@ def plan_map(
     """
     table, variables = read_frame(frame), variables or {}
     prompt = PromptTemplate(template, limit=max_value_chars, images=None)
-    used, notes = _used_columns(prompt, table, variables)
+    notes = _check_names(prompt, table, variables)
     _check_new_columns(table, field_names(schema))
     fields: dict[str, Any] = {**({} if schema is None else {"response_format": schema.response_format})}
     builder = SpecBuilder(model, {**fields, **(params or {})})
     head = [] if not system else [{"role": "system", "content": system}]
     positions = table.positions(limit, sample)
     specs: list[CallSpec | None] = []
-    cut = Counter[str]()
+    cut: list[str] = []
     constants = {name: variables[name] for name in prompt.names if name in variables}
     for position in positions:
-        values = {name: table.columns[name][position] for name in used}
-        if all(map(is_blank, values.values())) and ROW not in prompt.names:
+        values = row_values(table, position, prompt.names)
+        if values is None:
             specs.append(None)
             continue
-        values = {name: "" if is_blank(value) else value for name, value in values.items()}
-        if ROW in prompt.names and ROW not in table.columns:
-            values[ROW] = table.row(position)
         filled = prompt.fill({**constants, **values})
-        cut.update(filled.notes)
+        cut += [note for note in filled.notes if note not in prompt.notes]
         specs.append(builder.build([*head, {"role": "user", "content": filled.text}]))
-    notes += [note if number == 1 else f"{note} (and {number - 1:,} more)" for note, number in _grouped(cut)]
+    notes = [*notes, *prompt.notes, *group_notes(cut)]
     return MapPlan(table, template, model, schema, positions, specs, notes)
 
 
-def _grouped(notes: Counter[str]) -> list[tuple[str, int]]:
-    """Return the first note on each expression, and how many there are."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for note in notes.elements():
-        groups[note.partition(":")[0]].append(note)
-    return [(group[0], len(group)) for group in groups.values()]
-
-
-def _used_columns(
-    prompt: PromptTemplate, table: Frame, variables: Mapping[str, Any]
-) -> tuple[list[str], list[str]]:
-    """Return the columns that the template names, and notes. Raises InputError."""
-    used = [name for name in prompt.names if name in table.columns]
+def _check_names(prompt: PromptTemplate, table: Frame, variables: Mapping[str, Any]) -> list[str]:
+    """Raise InputError for names that mean nothing; return notes on those that are columns and variables."""
     for name in prompt.names:
         if name not in table.columns and name not in variables and name != ROW:
             known = [*table.columns, *(each for each in variables if not each.startswith("_"))]
@@ -127,15 +112,9 @@ def _used_columns(
                 f"there is no column and no variable named {name!r}.",
                 hint=f"{did_you_mean(name, known)} The columns are {listed}.".strip(),
             )
-    if not used and ROW not in prompt.names:
-        columns = list(table.columns)
-        plain = next((name for name in columns if name.isidentifier()), None)
-        example = f"{{{{{plain}}}}}" if plain else f"{{{{{ROW}[{columns[0]!r}]}}}}"
-        raise InputError(
-            "the prompt names no column: every row would get the same question.", hint=f"Write {example}."
-        )
-    clashes = [name for name in used if name in variables]
-    return used, [f"{{{{{name}}}}} is the column, not the variable of that name" for name in clashes]
+    check_names_a_column(prompt.names, list(table.columns))
+    clashes = [name for name in prompt.names if name in table.columns and name in variables]
+    return [f"{{{{{name}}}}} is the column, not the variable of that name" for name in clashes]
 
 
 def _check_new_columns(table: Frame, names: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from puq_magics.experiments.arms import level_name, parse_vary
 from puq_magics.experiments.frames import is_blank
 from puq_magics.experiments.grid import Grid, run_grid
 from puq_magics.experiments.grid_result import GridResult, Record
-from puq_magics.experiments.mapping import ROW
+from puq_magics.experiments.row_prompts import ROW
 from puq_magics.experiments.runner import OnEvent, RunSettings
 from puq_magics.magics.dry_run import show_run_dry_run
 from puq_magics.magics.map import find_source
@@ -188,9 +188,11 @@ def run_study(
     )
     folder = journal_path(session, args, prompt)
     if args.dry_run:
-        cells = grid.plan()
-        specs = {cell.spec.key: cell.spec for cell in cells if cell.spec is not None}
-        show_run_dry_run(session, args, f"{len(cells):,} calls", list(specs.values()), folder)
+        plan = grid.plan()
+        specs = {cell.spec.key: cell.spec for cell in plan.cells if cell.spec is not None}
+        show_run_dry_run(
+            session, args, f"{len(plan.cells):,} calls", list(specs.values()), folder, plan.notes
+        )
         return None
 
     def start(

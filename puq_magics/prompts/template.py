@@ -98,7 +98,8 @@ class PromptTemplate:
             dict.fromkeys(name for *_, expression in self._expressions for name in expression.names)
         )
         spans = [(start, end) for start, end, _ in self._expressions]
-        self._unfilled = _unfilled_note(text, spans) if "{{" in text else []
+        #: Notes on the text itself, which are among those of each filled text.
+        self.notes = _unfilled_note(text, spans) if "{{" in text else []
 
     def _compile(self) -> Iterator[tuple[int, int, CompiledExpression]]:
         done = 0
@@ -112,7 +113,7 @@ class PromptTemplate:
         """Return the text with values from ``namespace``. Raises what `fill_template` raises."""
         text = self.text
         if not self._expressions:
-            return FilledText(text, notes=tuple(self._unfilled))
+            return FilledText(text, notes=tuple(self.notes))
         from puq_magics.prompts.values import RenderedBlock
 
         self._renderer.reset()
@@ -130,7 +131,7 @@ class PromptTemplate:
             parts += (before, filled)
         parts.append(text[done:])
         names = tuple(name for name in self.names if name in namespace)
-        notes = tuple(dict.fromkeys([*self._renderer.notes, *self._unfilled]))
+        notes = tuple(dict.fromkeys([*self._renderer.notes, *self.notes]))
         return FilledText("".join(parts), names, notes, tuple(self._renderer.parts))
 
 

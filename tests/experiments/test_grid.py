@@ -126,6 +126,17 @@ def test_a_pilot_takes_some_rows_and_knows_the_whole(router: Any, tmp_path: Path
     assert len(router.server.requests) == 48
 
 
+def test_a_value_that_was_cut_is_noted_once_a_row(router: Any, tmp_path: Path) -> None:
+    rows = [{"q": "1+1", "text": "x" * 30}, {"q": "2+2", "text": "y" * 25}, {"q": "3+3", "text": ""}]
+    options = {"template": "{{style}} {{x: 1}} {{text}} {{row.q}}", "max_value_chars": 20}
+    result = run(router, tmp_path, over=rows, repeat=2, **options)
+    assert result.notes == (
+        "{{x: 1}}: not an expression, sent unchanged",
+        "text: cut at 20 of 30 characters (and 1 more)",
+    )
+    assert result.errors() == {}  # a row without a text has a question, still
+
+
 def test_settings_vary_too(router: Any, tmp_path: Path) -> None:
     vary = {"temperature": [0, 1.5], "max_tokens": [5]}
     result = run(router, tmp_path, template="plain {{q}}", vary=vary, models=["a/good"], over=ROWS[:1])
@@ -175,11 +186,17 @@ def test_a_plot(router: Any, tmp_path: Path) -> None:
         ({"template": "{{nothing}}", "vary": {}}, MissingVariableError, "named 'nothing'"),
         ({"models": []}, InputError, "no model is named"),
         ({"repeat": 0}, InputError, "below 1"),
-        ({"models": ["a/good", "a/good"]}, InputError, "model 'a/good' is there twice"),
-        ({"vary": {"style": ["a", "a"]}}, InputError, "style 'a' is there twice"),
-        ({"vary": {"style": ["a"], "temperature": [1, 1.0]}}, InputError, "temperature '1.0' is there twice"),
+        ({"models": ["a/good", "a/good"]}, InputError, "model 'a/good' is listed twice"),
+        ({"vary": {"style": ["a", "a"]}}, InputError, "style 'a' is listed twice"),
+        (
+            {"vary": {"style": ["a"], "temperature": [1, 1.0]}},
+            InputError,
+            "temperature '1.0' is listed twice",
+        ),
         ({"vary": {"answer": [1]}, "template": "{{answer}} {{q}}"}, InputError, "of its own"),
         ({"template": "{{style}}"}, InputError, "names no column"),
+        ({"template": "{{style}}", "over": [{"a b": 1}]}, InputError, "Write {{row['a b']}}, or leave out"),
+        ({"template": "{{row}}", "vary": {}, "over": None}, MissingVariableError, "named 'row'"),
         ({"over": []}, InputError, "has no rows"),
         ({"over": None, "template": "{{style}}", "limit": 2}, InputError, "there is none"),
         ({"repeat": 10**6}, InputError, "more than 1,000,000 calls"),

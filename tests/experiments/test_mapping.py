@@ -109,6 +109,9 @@ def test_rows_without_a_value_are_not_asked_for(replies: Any, ask_rows: Any) -> 
     assert prompts(server) == ["x"]
     assert result.failed == [0, 1, 2]
     assert result.errors() == {"no value in the columns of the prompt": 3}
+    rows = [{"text": None, "more": "y", "note": float("nan")}, {"text": "long " * 5, "more": "", "note": 1}]
+    result = ask_rows(server, rows, "{{text}}{{row.more}}{{row.note}}", fresh=True)
+    assert sorted(prompts(server)) == [f"{'long ' * 5}1", "x", "y"]
 
 
 def test_other_names_come_from_the_variables_and_a_clash_is_said(replies: Any, ask_rows: Any) -> None:
@@ -125,9 +128,11 @@ def test_other_names_come_from_the_variables_and_a_clash_is_said(replies: Any, a
     ("rows", "template", "error", "said"),
     [
         ([], "{{text}}", InputError, "has no rows"),
+        ([{}], "Is it good?", InputError, "has no columns"),
         (5, "{{text}}", InputError, "a value of type int is not a table"),
         (ROWS, "{{txt}}", MissingVariableError, "Did you mean 'text'?"),
         (ROWS, "Is it good?", InputError, "names no column"),
+        ([{"a b": 1}], "Is it good?", InputError, "Write {{row['a b']}}."),
         ([{"answer": 1}], "{{answer}}", InputError, "has a column 'answer' already"),
         ([{"text": 1, "error": 2}], "{{text}}", InputError, "has a column 'error' already"),
         ("missing.csv", "{{text}}", InputError, "there is no file"),

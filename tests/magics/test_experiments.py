@@ -86,7 +86,8 @@ def test_dry_runs_send_nothing(run_shell: Any, sandbox: Any) -> None:
         "2 different calls; 0 are in the journal"
         in run_shell.run("%%puq_map reviews --dry-run\n{{text}}").out
     )
-    grid = run_shell.run("%%puq_grid --over reviews --repeat 2 --dry-run\n{{text}}").out
+    grid = run_shell.run("%%puq_grid --over reviews --repeat 2 --dry-run\n{{text}} {{x: 1}}").out
+    assert "{{x: 1}}: not an expression, sent unchanged" in grid
     assert "6 calls; 0 are in the journal" in grid
     assert "curl" in grid
     compared = run_shell.run("%%puq_compare -m sandbox/chat -m sandbox/echo --dry-run\nHello").out
