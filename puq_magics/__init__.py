@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from puq_magics.api import (
         APIConnectionError, APIError, APIStatusError, APITimeoutError, AuthenticationError, BadRequestError,
-        BudgetError, ConfigurationError, InputError, InvalidAnswerError, InvalidResponseError,
+        BudgetError, ConfigurationError, EmptyFileError, InputError, InvalidAnswerError, InvalidResponseError,
         InvalidURLError, MissingKeyError, MissingVariableError, NotFoundError, NotJSONError,
         PaymentRequiredError, PermissionDeniedError, PolicyError, PuqError, RateLimitError, RecordingError,
         RedirectError, Router, SchemaMismatchError, ServerError, StreamError, UnprocessableEntityError, Upload,
@@ -33,8 +33,9 @@ _MODULES = {
 # fmt: off
 __all__ = [
     "APIConnectionError", "APIError", "APIStatusError", "APITimeoutError", "AuthenticationError",
-    "BadRequestError", "BudgetError", "ChatResult", "ConfigurationError", "Conversation", "ImageResult",
-    "InputError", "InvalidAnswerError", "InvalidResponseError", "InvalidURLError", "MissingKeyError",
+    "BadRequestError", "BudgetError", "ChatResult", "ConfigurationError", "Conversation",
+    "EmptyFileError", "ImageResult", "InputError", "InvalidAnswerError", "InvalidResponseError",
+    "InvalidURLError", "MissingKeyError",
     "MissingVariableError", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError",
     "PolicyError", "PuqError", "RateLimitError", "RecordingError", "RedirectError", "Router",
     "SchemaMismatchError", "ServerError", "SpeechResult", "StreamError", "TranscriptResult",

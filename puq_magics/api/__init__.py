@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from puq_magics.api.uploads import Upload
     from puq_magics.core.errors import (
         APIConnectionError, APIError, APIStatusError, APITimeoutError, AuthenticationError, BadRequestError,
-        BudgetError, ConfigurationError, InputError, InvalidAnswerError, InvalidResponseError,
+        BudgetError, ConfigurationError, EmptyFileError, InputError, InvalidAnswerError, InvalidResponseError,
         InvalidURLError, MissingKeyError, MissingVariableError, NotFoundError, NotJSONError,
         PaymentRequiredError, PermissionDeniedError, PolicyError, PuqError, RateLimitError, RecordingError,
         RedirectError, SchemaMismatchError, ServerError, StreamError, UnprocessableEntityError,
@@ -50,7 +50,7 @@ _NAMES = {
     "puq_magics.api.uploads": ("Upload",),
     "puq_magics.core.errors": (
         "APIConnectionError", "APIError", "APIStatusError", "APITimeoutError", "AuthenticationError",
-        "BadRequestError", "BudgetError", "ConfigurationError", "InputError", "InvalidAnswerError",
+        "BadRequestError", "BudgetError", "ConfigurationError", "EmptyFileError", "InputError", "InvalidAnswerError",
         "InvalidResponseError", "InvalidURLError", "MissingKeyError", "MissingVariableError", "NotFoundError",
         "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PolicyError", "PuqError", "RateLimitError",
         "RecordingError", "RedirectError", "SchemaMismatchError", "ServerError", "StreamError",
@@ -65,7 +65,7 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [
     "APIConnectionError", "APIError", "APIStatusError", "APITimeoutError", "AuthenticationError",
     "BadRequestError", "BudgetError", "ChatCompletion", "ChatParams", "ChatStream", "ConfigurationError",
-    "Delta", "GeneratedImage", "ImageParams", "ImagesResponse", "InputError", "InvalidAnswerError",
+    "Delta", "EmptyFileError", "GeneratedImage", "ImageParams", "ImagesResponse", "InputError", "InvalidAnswerError",
     "InvalidResponseError", "InvalidURLError", "MediaType", "MissingKeyError", "MissingVariableError",
     "Model", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PolicyError",
     "PuqError", "RateLimitError", "RecordingError", "RedirectError", "Request", "Response", "Retry", "Router",

@@ -118,7 +118,11 @@ class ChatStream(EventStream[Delta]):
     def _is_complete_despite(self, error: APIError) -> bool:
         reason = self._choice.finish_reason
         if isinstance(error, StreamError) and reason and finish_kind(reason) != "failed":
-            self._note = error.message.replace("during the answer", "after the answer")
+            self._note = (
+                error.message
+                if error.detail is None
+                else append_detail("the router reported an error after the answer", error.detail, error.code)
+            )
             return True
         return isinstance(error, APIConnectionError) and reason is not None
 

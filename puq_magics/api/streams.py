@@ -215,10 +215,12 @@ class EventStream(ResponseStream[_T]):
             raise self._reported_error(*error)
 
     def _reported_error(self, detail: str, code: str | None) -> StreamError:
-        return StreamError(
+        error = StreamError(
             append_detail(f"the router reported an error during the {self._name}", detail, code),
             hint="Try again, or use another model.",
         )
+        error.detail, error.code = detail, code
+        return error
 
 
 def is_end(data: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 
 from requests_toolbelt.multipart.encoder import MultipartEncoder
 
-from puq_magics.core.errors import InputError
+from puq_magics.core.errors import EmptyFileError, InputError
 from puq_magics.core.files import check_is_file, expand_path, quote_name, read_error
 from puq_magics.core.media_types import (
     SNIFF_BYTES,
@@ -135,7 +135,7 @@ def _to_form_value(value: object) -> str:
 
 def _check_audio(said: str, start: bytes) -> MediaType:
     if not start:
-        raise InputError(f"{said} is empty.", hint="Give an audio file.")
+        raise EmptyFileError(f"{said} is empty.", hint="Give an audio file.")
     kind = detect_audio_type(start)
     if kind is None:
         found = describe_non_media(start)

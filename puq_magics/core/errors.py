@@ -5,6 +5,7 @@ PuqError
 │   ├── MissingKeyError              no API key for the router's host
 │   └── InvalidURLError              the base URL is invalid, or not allowed
 ├── InputError                       the input cannot be sent
+│   ├── EmptyFileError               a file or variable holds nothing to send
 │   └── MissingVariableError         a prompt names a variable that does not exist
 ├── BudgetError                      the call would exceed the session's budget
 ├── PolicyError                      a teacher's policy forbids the call
@@ -81,6 +82,11 @@ class PuqError(Exception):
         end = "" if not (self.hint and sentence) or self.hint[-1] in ".!?:…" else " –"
         self.hint = f"{self.hint}{end} {sentence}".strip()
 
+    def add_context(self, subject: str) -> None:
+        """Put what the error is about before the message."""
+        self.message = f"{subject}: {self.message}"
+        self.args = (self.message,)
+
     def redact_with(self, redact: Callable[[str], str]) -> None:
         """Apply a redaction function to the message and the hint, which may quote a secret."""
         self.message, self.hint = redact(self.message), redact(self.hint)
@@ -115,6 +121,10 @@ class BudgetError(PuqError):
 
 class PolicyError(PuqError):
     """A teacher's policy forbids the call; nothing was sent."""
+
+
+class EmptyFileError(InputError):
+    """A file, or a variable in place of one, holds nothing to send."""
 
 
 class MissingVariableError(InputError):
@@ -180,6 +190,17 @@ class RedirectError(InvalidResponseError):
 
 class StreamError(InvalidResponseError):
     """A stream ended in an error; ``partial`` holds the text before it."""
+
+    #: Error text sent by the router, as one line of plain text; None if the router reported no error.
+    detail: str | None = None
+    #: The router's own code for the error; None without one.
+    code: str | None = None
+
+    def redact_with(self, redact: Callable[[str], str]) -> None:
+        """Apply a redaction function to the message, the hint, and what the router sent."""
+        super().redact_with(redact)
+        self.detail = self.detail and redact(self.detail)
+        self.code = self.code and redact(self.code)
 
 
 class APIStatusError(APIError):

@@ -19,7 +19,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
 
-from puq_magics.core.errors import InputError
+from puq_magics.core.errors import EmptyFileError, InputError
 from puq_magics.core.suggestions import did_you_mean
 
 #: Bytes that are enough to detect an image, and to see that a file is not text.
@@ -86,7 +86,9 @@ def read_file(path: Path, choose_size: Callable[[bytes, int], int]) -> FileConte
     except (OSError, ValueError) as error:
         raise read_error(path.name, error) from None
     if not data:
-        raise InputError(f"{quote_name(path.name)} is empty.", hint="Check that it was written completely.")
+        raise EmptyFileError(
+            f"{quote_name(path.name)} is empty.", hint="Check that it was written completely."
+        )
     return FileContent(data, max(size, len(data)))
 
 

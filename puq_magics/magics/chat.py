@@ -127,10 +127,11 @@ class AnswerProcessor:
         if not result.status and self.format in ("json", "code"):
             self._extract(result)
         if self.problem is not None:
+            problem = self.problem.message.removesuffix(".")
             if self.can_repair(result):
-                result.add_note(f"{_as_note(self.problem)}; asking once more")
+                result.add_note(f"{problem}; asking once more")
                 return
-            result.add_note(_as_note(self.problem))
+            result.add_note(problem)
         self._store(result, spec)
 
     def _store(self, result: ChatResult, spec: ChatSpec) -> None:
@@ -317,11 +318,6 @@ def _note_repairs(result: ChatResult, repairs: Sequence[str]) -> None:
     if repairs:
         is_doubtful = bool({GUESSED, NOT_A_NUMBER} & set(repairs))
         result.add_note(f"JSON repaired: {', '.join(repairs)}", is_warning=is_doubtful)
-
-
-def _as_note(problem: PuqError) -> str:
-    instruction = problem.message.removesuffix(".")
-    return instruction[:1].lower() + instruction[1:]
 
 
 @dataclass(frozen=True)

@@ -395,9 +395,9 @@ def fill_name(text: str, fill: FillText, subject: str = "", *, may_be_empty: boo
     """Substitute variables in a name, such as that of a file or a model. Raises InputError."""
     from puq_magics.core.files import path_exists
 
-    subject = subject or text
     if "{{" in text:
         filled = _fill_value(text, fill, subject, plain=True)
+        subject = subject or text
         if filled.notes:
             raise InputError(f"{subject}: {filled.notes[0]}.", hint=_FILL_HINT)
         if not filled.text.strip() and not may_be_empty:
@@ -410,17 +410,17 @@ def fill_name(text: str, fill: FillText, subject: str = "", *, may_be_empty: boo
         return filled.text
     other = _OTHER_NOTATION.search(text)
     if other and not path_exists(Path(text)):
-        raise _notation_error(other.group(), subject)
+        raise _notation_error(other.group(), subject or text)
     return text
 
 
 def _fill_value(text: str, fill: FillText, subject: str, **kind: bool) -> FilledText:
-    """Substitute variables in a value that ``subject`` names in errors."""
+    """Substitute variables in a value; errors begin with ``subject``, if it is not empty."""
     try:
         return fill(text, **kind)
     except InputError as error:
-        if not error.message.startswith(subject):  # an argument is its own subject
-            error.message = f"{subject}: {error.message}"
+        if subject:
+            error.add_context(subject)
         raise
 
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO, TypeVar
 
 from puq_magics.core import files
-from puq_magics.core.errors import InputError, PuqError
+from puq_magics.core.errors import EmptyFileError, InputError, PuqError
 from puq_magics.core.fences import format_code_block
 from puq_magics.core.text import format_size, one_line
 from puq_magics.prompts import folders, markdown_tables, tables
@@ -155,8 +155,10 @@ class _AttachmentReader:
             if not (is_image(start.data) or is_document(start.data)) and _decode_text(start) is None:
                 return "binary file"
             attached = replace(self, limit=limit).attach_file(path, name)
-        except InputError as error:
-            return "empty file" if "is empty" in error.message else "unreadable file"
+        except EmptyFileError:
+            return "empty file"
+        except InputError:
+            return "unreadable file"
         return attached.parts, attached.notes
 
     def _read_document(
@@ -181,7 +183,7 @@ class _AttachmentReader:
             return Attachments((_text_part(label), *document.parts), noted)
         text = document.text[: self.limit]
         if not text.strip():
-            raise InputError(f"{shown} is empty.", hint="Attach something that has content.")
+            raise EmptyFileError(f"{shown} is empty.", hint="Attach something that has content.")
         body = text if document.language is None else format_code_block(text, document.language)
         return Attachments((_text_part(f"{label}\n\n{body}"),), noted)
 
@@ -196,7 +198,7 @@ class _AttachmentReader:
         if isinstance(value, (bytes, bytearray, memoryview)):
             data = bytes(value)
             if not data:
-                raise InputError(f"the variable {name} is empty.", hint=ACCEPTED_HINT)
+                raise EmptyFileError(f"the variable {name} is empty.", hint=ACCEPTED_HINT)
             if is_document(data[: files.SNIFF_BYTES]):
                 document = self._read_document(name, BytesIO(data), data)
                 if document is not None:
@@ -286,7 +288,9 @@ class _AttachmentReader:
         """Attach a text as a code block; ``cut`` describes the part if it is not the whole text."""
         text = text.replace("\r\n", "\n")
         if not text.strip():
-            raise InputError(f"{_printable_name(name)} is empty.", hint="Attach something that has content.")
+            raise EmptyFileError(
+                f"{_printable_name(name)} is empty.", hint="Attach something that has content."
+            )
         label = f"{what} {_printable_name(name)}{f' ({cut})' if cut else ''}:"
         language = _fence_language(name) if what == "File" else ""
         return Attachments(

@@ -124,7 +124,7 @@ def extract_json(text: str) -> JSONDocument:
     if longest is None:
         detail = _describe_json_error(text)
         raise NotJSONError(
-            f"The answer is not JSON{detail}.",
+            f"the answer is not JSON{detail}.",
             answer=answer,
             repair_prompt=f"Your last answer is not JSON{detail}. "
             "Answer again with the JSON document alone: no text around it, no code fence, no comments.",

@@ -268,10 +268,15 @@ def test_a_message_that_reads_like_no_error_is_none(status: Any) -> None:
 
 
 def test_an_error_behind_the_end_is_a_note() -> None:
-    for parts in ([STOP + event({"error": "no usage"})], [STOP, event({"message": "could not count"}), DONE]):
+    for parts, words in (
+        ([STOP + event({"error": "no usage"})], ": no usage."),
+        ([STOP, event({"message": "could not count"}), DONE], ": could not count."),
+        ([STOP, event({"error": {"message": "no usage", "code": 529}})], " (529): no usage."),
+        ([STOP, event({"error": {"type": "x"}})], " (x)."),
+    ):
         answer = stream(event(delta("a")), *parts)
         assert read(answer) == "a"
-        assert answer.completion.note.startswith("the router reported an error after the answer: ")
+        assert answer.completion.note == f"the router reported an error after the answer{words}"
     error = fail(stream(event(delta("a", "error")) + event({"error": "engine died"})))
     assert error.partial == "a"
 

@@ -71,6 +71,21 @@ def test_a_secret_is_erased_from_all_that_an_error_shows() -> None:
     error = PuqError("no secret.", hint="a secret")
     error.redact_with(lambda text: text.replace("secret", "…"))
     assert (str(error), error.args, repr(error)) == ("no …. a …", ("no ….",), "PuqError('no ….')")
+    reported = StreamError("no secret.")
+    reported.redact_with(lambda text: text.replace("secret", "…"))
+    assert (reported.detail, reported.code) == (None, None)
+    reported.detail, reported.code = "no secret", "secret"
+    reported.redact_with(lambda text: text.replace("secret", "…"))
+    assert (reported.detail, reported.code) == ("no …", "…")
+
+
+def test_context_is_put_before_the_message() -> None:
+    error = PuqError("it broke.", hint="Mend it.")
+    error.add_context("the value of -m")
+    assert (str(error), error.args) == (
+        "the value of -m: it broke. Mend it.",
+        ("the value of -m: it broke.",),
+    )
 
 
 def test_an_interrupt_is_one_line() -> None:

@@ -119,7 +119,7 @@ def _sanitizer() -> Any:
         import nh3
     except ImportError:
         raise ConfigurationError(
-            "Showing an answer's HTML needs nh3, which removes active content.",
+            "showing an answer's HTML needs nh3, which removes active content.",
             hint="Install it: %pip install 'puq_magics[html]'; or ask for -f text.",
         ) from None
     return nh3

@@ -237,7 +237,7 @@ def _type_hints(kind: type) -> dict[str, Any]:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"The types of {kind.__name__}'s fields cannot be read: {reason}",
+            f"the types of {kind.__name__}'s fields cannot be read: {reason}",
             hint="Define the types before the class, in the notebook itself.",
         ) from error
 

@@ -143,7 +143,7 @@ class Schema:
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
         listed = "\n".join(f"- {violation}" for violation in violations[:_MAX_VIOLATIONS_QUOTED])
         raise self._mismatch_error(
-            f"The answer does not fit the schema: {violations[0]}{more}.",
+            f"the answer does not fit the schema: {violations[0]}{more}.",
             violations,
             text,
             f"Your last answer does not fit the JSON Schema:\n\n{listed}\n\n"
@@ -190,12 +190,12 @@ def _from_text(spec: str | Path, variables: Mapping[str, Any]) -> Schema:
     short_form = str(spec).strip()
     text = short_form.removesuffix(",").rstrip()
     if not text:
-        raise InputError("The schema is empty.", hint=SCHEMA_HINT)
+        raise InputError("the schema is empty.", hint=SCHEMA_HINT)
     path = _existing_file(text)
     if path is not None:
         return _from_file(path)
     if isinstance(spec, Path) or text.lower().endswith((".json", ".jsonc")) or re.match(r"[~.]?[\\/]", text):
-        raise InputError(f"There is no schema file {text!r}.", hint="Check the path.")
+        raise InputError(f"there is no schema file {text!r}.", hint="Check the path.")
     if text in variables:
         return _from_variable(text, variables[text])
     if text.startswith("{") and '"' in text:
@@ -204,9 +204,9 @@ def _from_text(spec: str | Path, variables: Mapping[str, Any]) -> Schema:
         raise _unknown_name_error(text, variables)
     if _TYPE_EXPRESSION.fullmatch(text):
         hint = f"Assign it to a variable first, and give its name: Kind = {one_line(text, 60)}"
-        raise InputError("This is a type of Python, which the short form does not have.", hint=hint)
+        raise InputError("this is a type of Python, which the short form does not have.", hint=hint)
     if text.startswith("<class "):
-        raise InputError("The schema is the text of a class.", hint="Write the class's name without braces.")
+        raise InputError("the schema is the text of a class.", hint="Write the class's name without braces.")
     schema, classes = parse_short_form(text, variables)
     to_instances = partial(build_from_schema, schema, classes) if classes else None
     return Schema(schema, source="the short form", to_instances=to_instances)
@@ -221,7 +221,7 @@ def _unknown_name_error(text: str, variables: Mapping[str, Any]) -> InputError:
     if "." in name:
         hint = "Assign the class to a variable first, and give its name."
     return InputError(
-        f"There is no variable and no file named {shown!r}.", hint=f"{suggestion} {hint}".strip()
+        f"there is no variable and no file named {shown!r}.", hint=f"{suggestion} {hint}".strip()
     )
 
 
@@ -244,7 +244,7 @@ def _from_file(path: Path) -> Schema:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
         raise InputError(
-            f"The schema {path.name} cannot be read: {reason}.", hint="Check the file."
+            f"the schema {path.name} cannot be read: {reason}.", hint="Check the file."
         ) from error
     return _from_json(text, source, path.stem)
 
@@ -254,15 +254,13 @@ def _from_json(text: str, source: str, name: str) -> Schema:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         message = (
-            f"The schema is not JSON: {error.msg} ({source}, line {error.lineno}, column {error.colno})."
+            f"the schema is not JSON: {error.msg} ({source}, line {error.lineno}, column {error.colno})."
         )
         raise InputError(message, hint=SCHEMA_HINT) from None
     except (ValueError, RecursionError):
-        raise InputError(f"The schema is not JSON that can be read ({source}).", hint=SCHEMA_HINT) from None
+        raise InputError(f"the schema is not JSON that can be read ({source}).", hint=SCHEMA_HINT) from None
     if not isinstance(value, dict):
-        raise InputError(
-            f"{source[0].upper()}{source[1:]} is not a JSON Schema: it is not an object.", hint=SCHEMA_HINT
-        )
+        raise InputError(f"{source} is not a JSON Schema: it is not an object.", hint=SCHEMA_HINT)
     return _from_value(value, name, source)
 
 
@@ -286,10 +284,9 @@ def _from_value(value: Any, name: str, source: str) -> Schema:
         return _from_mapping(value, name, source)
     if isinstance(value, type) or not is_schema_type(type(value)):
         description = value.__name__ if isinstance(value, type) else f"a value of type {type(value).__name__}"
-        subject = f"{source[0].upper()}{source[1:]}" if source else "This"
-        raise InputError(f"{subject} is not a schema: it is {description}.", hint=SCHEMA_HINT)
+        raise InputError(f"{source or 'this'} is not a schema: it is {description}.", hint=SCHEMA_HINT)
     raise InputError(
-        f"A {type(value).__name__} is data, not a schema.", hint=f"Give its class: {type(value).__name__}."
+        f"a {type(value).__name__} is data, not a schema.", hint=f"Give its class: {type(value).__name__}."
     )
 
 
@@ -299,7 +296,7 @@ def _from_mapping(value: Mapping[Any, Any], name: str, source: str) -> Schema:
         schema = json.loads(json.dumps(dict(value), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:100]
-        raise InputError(f"The schema is not JSON: {reason}.", hint=SCHEMA_HINT) from None
+        raise InputError(f"the schema is not JSON: {reason}.", hint=SCHEMA_HINT) from None
     title = schema.get("title")
     return Schema(schema, _clean_name(name or (title if isinstance(title, str) else "")), source)
 

@@ -113,13 +113,13 @@ class _Parser:
                 raise self.syntax_error("not a field name")
             name = self._advance()
             if name in properties:
-                raise InputError(f"The schema has two fields named {name!r}.", hint=_HINT)
+                raise InputError(f"the schema has two fields named {name!r}.", hint=_HINT)
             properties[name] = self._parse_field(name)
             if self._kind != "end" and self.lexeme != closing:
                 problem = f"unexpected after the field {name!r}" if self.lexeme else f"no closing {closing}"
                 raise self.syntax_error(problem)
         if not properties:
-            raise InputError("The schema has no fields.", hint=_HINT)
+            raise InputError("the schema has no fields.", hint=_HINT)
         if closing:
             self._advance()
         return {
@@ -251,13 +251,13 @@ class _Parser:
     def _enter_bracket(self) -> None:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise InputError(f"The schema has brackets more than {_MAX_DEPTH} deep.", hint=_HINT)
+            raise InputError(f"the schema has brackets more than {_MAX_DEPTH} deep.", hint=_HINT)
 
     def syntax_error(self, problem: str, after: str = "") -> InputError:
         """Return the error for the next token."""
         place = f" after {after!r}" if after else ""
         token = f"{self.lexeme[:60]!r} is" if self.lexeme else "its end is"
-        return InputError(f"The schema cannot be read{place}: {token} {problem}.", hint=_HINT)
+        return InputError(f"the schema cannot be read{place}: {token} {problem}.", hint=_HINT)
 
 
 def _is_class(value: object) -> bool:

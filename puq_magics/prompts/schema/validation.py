@@ -107,7 +107,7 @@ def _create_validator(schema: dict[str, Any]) -> Any:
         from jsonschema_specifications import REGISTRY
     except ImportError:
         raise ConfigurationError(
-            "Checking answers against a schema needs jsonschema.",
+            "checking answers against a schema needs jsonschema.",
             hint="Install it: %pip install 'puq_magics[schema]'",
         ) from None
     kind = validator_for(schema, default=Draft202012Validator)
@@ -123,16 +123,16 @@ def check_schema(schema: dict[str, Any]) -> None:
         type(validator).check_schema(schema)
     except SchemaError as error:
         raise InputError(
-            f"This is not a JSON Schema: {_format_violation(error)}.", hint=SCHEMA_HINT
+            f"this is not a JSON Schema: {_format_violation(error)}.", hint=SCHEMA_HINT
         ) from None
     except RecursionError:
-        raise InputError("The schema is nested too deep.", hint=SCHEMA_HINT) from None
+        raise InputError("the schema is nested too deep.", hint=SCHEMA_HINT) from None
     if "$id" not in json.dumps(schema):
         _check_references(schema)
     if not schema.keys() & SCHEMA_KEYWORDS:
         names = ", ".join(repr(name) for name in list(schema)[:3]) or "an empty one"
         raise InputError(
-            f"This is not a JSON Schema: {names} restricts nothing.",
+            f"this is not a JSON Schema: {names} restricts nothing.",
             hint='Write {"type": "object", "properties": {…}}, or the short form "name, age int".',
         )
 
@@ -151,14 +151,14 @@ def _check_references(schema: dict[str, Any]) -> None:
         while isinstance(pointer, str):
             if pointer in passed:
                 raise InputError(
-                    f"The schema has a circular $ref at {pointer[:100]!r}.", hint=_CIRCULAR_REF_HINT
+                    f"the schema has a circular $ref at {pointer[:100]!r}.", hint=_CIRCULAR_REF_HINT
                 )
             passed.add(pointer)
             try:
                 target = resolver.lookup(pointer).contents
             except Unresolvable:
                 raise InputError(
-                    f"The schema has a $ref to {pointer[:100]!r}, which is not in it.",
+                    f"the schema has a $ref to {pointer[:100]!r}, which is not in it.",
                     hint="Put the target into its $defs; nothing is fetched.",
                 ) from None
             pointer = target.get("$ref") if isinstance(target, dict) else None
@@ -183,10 +183,10 @@ def find_violations(schema: dict[str, Any], data: object) -> tuple[str, ...]:
         )
     except Unresolvable as error:
         raise InputError(
-            f"The schema has a $ref that leads outside of it: {str(error)[:100]}", hint=SCHEMA_HINT
+            f"the schema has a $ref that leads outside of it: {str(error)[:100]}", hint=SCHEMA_HINT
         ) from None
     except RecursionError:
-        raise InputError("The schema has a circular $ref.", hint=_CIRCULAR_REF_HINT) from None
+        raise InputError("the schema has a circular $ref.", hint=_CIRCULAR_REF_HINT) from None
     except OverflowError:
         return ("a number is too large to be checked",)
     # Of an anyOf, the error of the choice that fits best.
