@@ -63,6 +63,13 @@ def test_each_status_has_its_error(status: int, kind: type[APIStatusError]) -> N
     assert error.hint
 
 
+TEXT_KEYS = (
+    "errors", "err", "message", "msg", "err_msg", "detail", "details", "error_description", "errorMessage",
+    "error_msg", "status_msg", "reason", "title", "fault", "faultstring", "innererror", "metadata", "raw",
+    "base_resp",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("body", "words", "code"),
     [
@@ -87,7 +94,11 @@ def test_each_status_has_its_error(status: int, kind: type[APIStatusError]) -> N
         (b'{"Error": {"Message": "text", "Code": "X"}}', "text", "X"),
         (b'{"error": {"message": "", "innererror": {"message": "text"}}}', "text", None),
         (b'[{"error": {"message": "text"}}]', "text", None),
-        (b'{"what": "text"}', '{"what": "text"}', None),
+        ('{"what": "é"}'.encode(), '{"what": "é"}', None),
+        (b'{"error": {"message": false, "detail": "text"}}', "text", None),
+        *((json.dumps({key: "text"}).encode(), "text", None) for key in TEXT_KEYS),
+        (b'{"error": "text", "pad": "' + b"x" * 63_972 + b'"}', "text", None),
+        (b"<html>" + b" " * 4_986 + b"<title>Text", "an HTML page, “T”", None),
         (b'"text"', "text", None),
         (b'\xef\xbb\xbf{"error": "text"}', "text", None),
         (b'{"error": {"code": {"not": "a code"}}}', "", None),
@@ -130,13 +141,40 @@ def test_the_words_of_every_kind_of_body(body: bytes, words: str, code: str | No
         (502, PAGE, "the router failed (502 Bad Gateway): an HTML page, “502 Bad Gateway”."),
         (599, b"", "the router failed (599)."),
         (418, b'{"error": "short."}', "the router rejected the request (418 I'm a Teapot): short."),
+        (400, b'{"error": "say \\"no.\\""}', 'the router rejected the request (400 Bad Request): say "no."'),
+        (400, b"no (none.)", "the router rejected the request (400 Bad Request): no (none.)"),
+        (
+            429,
+            b"out of credits",
+            "a quota is used up: this account's, or the router's at its provider (429 Too Many Requests): "
+            "out of credits.",
+        ),
     ],
 )
 def test_sentences(status: int, body: bytes, message: str) -> None:
     assert make_status_error(status, body).message == message
 
 
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (400, "Check the model and the options."),
+        (401, "Log in with a key that is valid for this host: %puq_login"),
+        (402, "Top up the account."),
+        (403, "Grant it in the dashboard."),
+        (404, "Check the model and the base URL."),
+        (413, "Send less in one request."),
+        (418, "Check the base URL."),
+        (422, "Check the model and the options."),
+        (429, "Wait a little, then try again."),
+    ],
+)
+def test_what_to_do(status: int, hint: str) -> None:
+    assert make_status_error(status, b"").hint == hint
+
+
 def test_a_long_body_is_cut() -> None:
+    assert parse_error_body(b'{"error": "text", "pad": "' + b"x" * 63_973 + b'"}')[0] != "text"
     error = make_status_error(500, b"word " * 100_000)
     assert len(error.message) < 400
     assert error.message.endswith("…")
@@ -204,6 +242,7 @@ def test_another_context_is_none() -> None:
 
 
 CHUNK = {"object": "chat.completion.chunk", "choices": [1]}
+ANSWER_KEYS = ("choices", "data", "text", "images", "usage", "models", "segments")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +280,10 @@ CHUNK = {"object": "chat.completion.chunk", "choices": [1]}
         ({"status": "done", "message": "x"}, "message", None),
         ({"object": "error", "message": "x"}, "message", ("x", None)),
         ({"type": "response.failed", "message": "x"}, "message", ("x", None)),
+        ({"event": "error", "message": "x"}, "message", ("x", None)),
+        *(({key: [1], "detail": "x"}, "message", None) for key in ANSWER_KEYS),
         (CHUNK | {"type": "error", "msg": "x"}, "message", None),
+        (CHUNK | {"choices": [], "type": "error", "msg": "x"}, "message", ("x", None)),
         (CHUNK | {"msg": "x"}, "error", ("x", None)),
         (CHUNK | {"msg": "x"}, "other", None),
         ({"msg": "x"}, "other", None),
@@ -260,14 +302,27 @@ def test_errors_of_status_200(
     assert find_error(answer, event_type) == error
     if event_type == "message" and error:
         code = f" ({error[1]})" if error[1] and error[1] not in error[0] else ""
-        with pytest.raises(InvalidResponseError) as caught:
-            raise_for_error_object([{}, answer])
-        assert caught.value.message == f"the router answered with an error{code}: {error[0]}."
+        for body in (answer, [{}, answer]):
+            with pytest.raises(InvalidResponseError) as caught:
+                raise_for_error_object(body)
+            assert caught.value.message == f"the router answered with an error{code}: {error[0]}."
 
 
-def test_a_message_of_a_stream_is_an_error_if_it_reads_like_one() -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "an error", "it failed", "an exception", "invalid key", "size exceeds it", "denied", "unauthorised",
+        "forbidden", "not found", "not allowed", "not supported", "not enough", "rate limit", "quota",
+        "insufficient funds",
+        "unavailable", "time-out", "timed out", "overloaded", "too many", "too long", "too large", "busy", "aborted",
+        "canceled", "cancelled", "crashed", "engine died", "unable to", "cannot do it", "can't", "could not",
+        "refused", "rejected", "expired", "out of memory", "stopped", "closed", "it went wrong", "broken",
+        "interrupted",
+    ],
+)  # fmt: skip
+def test_a_message_of_a_stream_is_an_error_if_it_reads_like_one(words: str) -> None:
     assert find_error({"message": "place 3 in the queue"}, is_event=True) is None
-    assert find_error({"message": "engine died"}, is_event=True) == ("engine died", None)
+    assert find_error({"message": words}, is_event=True) == (words, None)
 
 
 @pytest.mark.parametrize(
