@@ -277,6 +277,7 @@ def test_a_spent_quota_is_not_tried_again_and_told_in_the_router_s_words(
     ):
         chat(router)
     assert (caught.value.reason, retry_delays) == ("quota", [])
+    assert caught.value.detail == "the quota of May is exceeded"
 
 
 def test_there_is_an_end_to_trying(retry_delays: list[float]) -> None:

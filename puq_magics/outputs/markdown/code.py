@@ -60,7 +60,7 @@ def code_block(lang: str, lines: list[str]) -> list[str]:
     if _MATH_IN_FENCE.search(body):
         return [_literal_block(lang, lines)]
     longest = max(map(len, _TICKS.findall(body)), default=2)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * (longest + 1)
     return [fence + lang, *lines, fence]
 
 

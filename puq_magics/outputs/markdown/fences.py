@@ -30,8 +30,6 @@ class FencedCode:
 
     def _body(self, line: str) -> str | None:
         depth = self.quote_prefix.count(">")
-        if not depth:
-            return line
         quote = re.match(rf"(?:[ ]{{0,3}}>[ ]?+){{{depth}}}", line)
         return None if quote is None else line[quote.end() :]
 

@@ -179,7 +179,7 @@ class _InlineRenderer:
         length = len(self.text) - start
         if length < _MAX_INLINE_CHARS or length >= _MAX_DISPLAY_CHARS:
             return length < _MAX_INLINE_CHARS
-        line = self.text[self.text.rfind("\n", 0, start) + 1 : start]
+        line = self.text[:start].rpartition("\n")[2]
         return not line.strip(" -*+0123456789.)")
 
     def find_closing_bracket(self, closer: str, position: int) -> int:
