@@ -415,7 +415,7 @@ def _describe_cause(exc: BaseException) -> str:
     if own:
         text = re.sub(r"\s*\(_ssl\.c:\d+\)", "", own[-1]).rsplit(": ", 1)[-1].lower()
     else:
-        text = next((arg for error in errors for arg in error.args[:1] if isinstance(arg, str)), "")
+        text = next((arg for error in errors for arg in error.args if isinstance(arg, str)), "")
     return text.strip("'\"() .")[:120] or type(exc).__name__
 
 

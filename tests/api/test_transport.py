@@ -242,16 +242,18 @@ def test_retry_after_is_honoured(retry_delays: list[float]) -> None:
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_the_connection_is_closed_before_another_try(status: int, retry_delays: list[float]) -> None:
+    closed = threading.Event()
+
     def script(connection: Connection) -> None:
         connection.read_request()
         connection.send(head(status, Content_Length=1 << 40) + b" " * (1 << 16))
-        assert connection.wait_for_close()
+        connection.wait_for_close()
+        closed.set()
 
-    with (
-        RawServer(script, responds(BALANCE)) as server,
-        router_for(server, max_retries=1) as router,
-    ):
-        assert router.balance() == 5.0
+    were_closed: list[bool] = []
+    with RawServer(script, responds(BALANCE)) as server, router_for(server, max_retries=1) as router:
+        assert router.balance(on_retry=lambda _: were_closed.append(closed.wait(15))) == 5.0
+    assert were_closed == [True]
 
 
 def test_a_long_retry_after_is_the_user_s_to_wait(retry_delays: list[float]) -> None:
