@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from puq_magics.api.types import join_surrogates
+from puq_magics.core.text import pluralize
 
 #: Fields of a message that hold the model's reasoning, in order of preference (some routers send several): as text,
 #: and as lists of parts.
@@ -153,7 +154,7 @@ def count_extras(message: Mapping[str, Any]) -> tuple[str, ...]:
         "recording": count("audio", "audio"),
         "source": count("citation", "annotations", "citations"),
     }
-    return tuple(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n)
+    return tuple(pluralize(n, name) for name, n in counts.items() if n)
 
 
 def unknown_fields(message: Mapping[str, Any]) -> tuple[str, ...]:

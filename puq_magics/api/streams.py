@@ -60,6 +60,10 @@ class ResponseStream(Generic[_T]):
         self.finished = True
         self._response.close()
 
+    def seconds_to_first(self, start: float) -> float | None:
+        """Return the seconds from ``start``, by ``time.monotonic``, to the first content; None before it."""
+        return None if self.first_received_at is None else self.first_received_at - start
+
     def receive(self, timeout: float | None = None) -> _T | None:
         """Return what came since the last call; None if nothing came in ``timeout`` seconds, or at the end.
 

@@ -77,23 +77,6 @@ class Comparison(Sentences):
     def __str__(self) -> str:
         return "\n".join([*map(str, self.pairs), *self.notes])
 
-    def to_records(self) -> list[dict[str, Any]]:
-        """Return one record a pair: difference, interval, wins, ties, losses, p."""
-        return [
-            {
-                "a": pair.a,
-                "b": pair.b,
-                "difference": pair.test.difference.value,
-                "low": pair.test.difference.low,
-                "high": pair.test.difference.high,
-                "wins": pair.test.wins,
-                "ties": pair.test.ties,
-                "losses": pair.test.losses,
-                "p": pair.p,
-            }
-            for pair in self.pairs
-        ]
-
 
 def compare_arms(
     factor: str, values: Mapping[Any, Mapping[Any, float]], *, is_rate: bool = False

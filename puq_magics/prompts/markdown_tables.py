@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from puq_magics.core.text import pluralize
 from puq_magics.prompts import tables, truncation
 
 #: Limit of a cell, in characters.
@@ -103,7 +104,7 @@ def _build_table(
     if limits.columns < columns:
         omitted.append(f"{limits.columns:,} of {columns:,} columns")
     if cut_cells:
-        omitted.append(f"{cut_cells:,} cell{'' if cut_cells == 1 else 's'} cut at {limits.cell:,} characters")
+        omitted.append(f"{pluralize(cut_cells, 'cell')} cut at {limits.cell:,} characters")
     if omitted:
         lines += ["", f"({', '.join(omitted)})"]
     return MarkdownTable("\n".join(lines), tuple(omitted))

@@ -122,11 +122,6 @@ class ChatCall:
     def result(self, status: str) -> ChatResult:
         """Return the result as far as it arrived."""
         spec, answer, stream = self.spec, self._answer, self._stream
-        setup = (
-            None
-            if stream is None or stream.first_received_at is None
-            else stream.first_received_at - self._start
-        )
         failed = status not in ("", INTERRUPTED)
         partial_text = "" if failed and not answer.text else spec.partial_text  # it is where it was
         return ChatResult(
@@ -136,7 +131,7 @@ class ChatCall:
             refusal=answer.refusal,
             finish_reason=answer.finish_reason,
             usage=answer.usage,
-            time_to_first_token=setup,
+            time_to_first_token=None if stream is None else stream.seconds_to_first(self._start),
             request_id=answer.request_id,
             status=status,
             notes=(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,8 @@ from puq_magics.core.errors import (
     PermissionDeniedError,
     RateLimitError,
 )
+from puq_magics.core.suggestions import closest_matches
+from puq_magics.core.text import pluralize
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.session.account import available_models
 from puq_magics.session.budget import CallInfo
@@ -83,7 +84,7 @@ def _model_hint(session: Session, info: CallInfo) -> str:
             " the base URL may be wrong (%puq shows it)."
         )
     codes = [code for code, model in known.items() if model.enabled]
-    near = get_close_matches(info.model, codes, n=3, cutoff=0.4)
+    near = closest_matches(info.model, codes, 3, cutoff=0.4)
     if not near:
         last = info.model.rsplit("/", 1)[-1].lower()
         near = [code for code in codes if last in code.lower()][:3]
@@ -103,4 +104,4 @@ def _retry_time(seconds: float | None) -> str:
         (unit, size) for unit, size in _UNITS.items() if seconds >= 2 * size or unit == "second"
     )
     number = ceil(seconds / size)
-    return f"in {number} {unit}{'' if number == 1 else 's'}" if number else "now"
+    return f"in {pluralize(number, unit)}" if number else "now"

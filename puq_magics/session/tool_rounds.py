@@ -16,7 +16,7 @@ from puq_magics.outputs.results.base import INTERRUPTED
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.tool_calls import FunctionCall
 from puq_magics.outputs.views.view import ChatView
-from puq_magics.prompts.tools.execution import Outcome, run_tool
+from puq_magics.prompts.tools.execution import run_tool
 from puq_magics.prompts.tools.tool import Tool, find_tools
 from puq_magics.session.calls import GuardedView, Interrupted
 from puq_magics.session.chat_call import ChatSpec
@@ -45,8 +45,6 @@ class ToolRounds:
     limit: int
     #: Characters of a result.
     max_chars: int
-    #: Runs a function; a replay puts the recorded results in its place.
-    run_tool: Callable[[Tool, Mapping[str, Any], int], Outcome] = field(default=run_tool)
     #: What a reader should know of the rounds so far.
     _notes: list[str] = field(default_factory=list)
 
@@ -158,7 +156,7 @@ class ToolRounds:
                 yield replace(call, status="refused", result=_DECLINED if consent == "no" else _CANNOT_ASK)
                 return
         yield replace(call, status="running")
-        outcome = self.run_tool(self.tools[call.name], call.arguments, self.max_chars)
+        outcome = run_tool(self.tools[call.name], call.arguments, self.max_chars)
         status: Literal["done", "failed"] = "failed" if outcome.failed else "done"
         yield replace(call, status=status, result=outcome.text, traceback=outcome.traceback)
 

@@ -109,17 +109,12 @@ class TranscribeCall:
     def result(self, status: str) -> TranscriptResult:
         """Return the result as far as it arrived."""
         spec, heard, stream = self._spec, self._received, self._stream
-        setup = (
-            None
-            if stream is None or stream.first_received_at is None
-            else stream.first_received_at - self._start
-        )
         shared: dict[str, Any] = {
             "model": spec.model,
             "source": spec.source.name,
             "status": status,
             "notes": (spec.source.note,) if spec.source.note else (),
-            "time_to_first_token": setup,
+            "time_to_first_token": None if stream is None else stream.seconds_to_first(self._start),
         }
         if heard is None:
             return TranscriptResult(text=self._partial_text, **shared)

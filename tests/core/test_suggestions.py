@@ -1,6 +1,6 @@
 import pytest
 
-from puq_magics.core.suggestions import MAX_NAME_LENGTH, closest_match, did_you_mean
+from puq_magics.core.suggestions import MAX_NAME_LENGTH, closest_match, closest_matches, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,12 @@ from puq_magics.core.suggestions import MAX_NAME_LENGTH, closest_match, did_you_
 )
 def test_nearest(name: str, known: list[str], found: str | None) -> None:
     assert closest_match(name, known) == found
+
+
+def test_several_of_the_nearest() -> None:
+    known = ["gpt-4o-mini", "claude", "GPT-4o", "gpt-4"]
+    assert closest_matches("gpt-4o", known, 2) == ["GPT-4o", "gpt-4"]
+    assert closest_matches("gpt-4o", known, 3, cutoff=0.99) == ["GPT-4o"]
 
 
 def test_did_you_mean() -> None:

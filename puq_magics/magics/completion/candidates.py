@@ -17,7 +17,7 @@ from traitlets import Bool
 from puq_magics.api.types import Model
 from puq_magics.core.errors import InputError, PuqError
 from puq_magics.core.files import expand_path
-from puq_magics.core.text import one_line
+from puq_magics.core.text import one_line, pluralize
 from puq_magics.core.threads import start_daemon
 from puq_magics.magics.completion.cursor import quote_word, split_quote
 from puq_magics.session.session import Session
@@ -261,8 +261,7 @@ class Candidates:
 
     def _chats(self) -> Iterator[CompletionItem]:
         for conversation in self._session.conversations:
-            number = len(conversation.turns)
-            turns = "1 turn" if number == 1 else f"{number} turns"
+            turns = pluralize(len(conversation.turns), "turn")
             yield CompletionItem(conversation.name, "chat", turns)
 
     def _branches(self) -> Iterator[CompletionItem]:

@@ -13,11 +13,11 @@ from puq_magics.core.text import wrap_for_terminal
 from puq_magics.outputs.markdown.feed import ControlCharFilter, strip_control_chars
 from puq_magics.outputs.results.chat import ChatResult, append_media_text
 from puq_magics.outputs.results.tool_calls import FunctionCall, call_lines
+from puq_magics.outputs.views.progress import ERASE_LINE
 from puq_magics.outputs.views.stdout import Stdout, Writer
 from puq_magics.outputs.views.terminal_text import RESET, TerminalText, has_styles
 from puq_magics.outputs.views.view import KEY_PAUSE
 
-_ERASE_LINE = "\r\x1b[K"
 _SILENCE_LIMIT = 3.0  # seconds without a word, until it is said
 _TICK_INTERVAL = 1.0  # seconds between two such statements
 
@@ -169,7 +169,7 @@ class TerminalView:
         if self._live and in_answer == bool(self._shown_chars) and out.isatty():
             below = f"{self._reset}\n" if in_answer and not self._status_shown else ""
             self._status_shown = True
-            out.write(below + _ERASE_LINE + strip_control_chars(words))
+            out.write(below + ERASE_LINE + strip_control_chars(words))
             out.flush()
 
     def _clear_status(self) -> None:
@@ -177,7 +177,7 @@ class TerminalView:
         if self._status_shown:
             self._status_shown = False
             out = self._out()
-            out.write(_ERASE_LINE)
+            out.write(ERASE_LINE)
             if self._shown_chars and self._column is not None:
                 out.write(f"\x1b[A{_move_right(self._column)}")
             out.write(self._codes if self._shown_chars else "")

@@ -47,7 +47,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import InputError
@@ -61,6 +61,7 @@ from puq_magics.prompts.conversation.turns import (
     validate_name,
     validate_tool_messages,
 )
+from puq_magics.prompts.lenient_json import DECODER
 
 _T = TypeVar("_T")
 FORMAT = "puq_magics conversation"
@@ -188,7 +189,7 @@ def _read_bytes(source: Path) -> bytes:
 def _parse_document(data: bytes, source: Path) -> dict[str, Any]:
     """Return the file's object, after checking its format and version."""
     try:
-        document = json.loads(data.decode("utf-8-sig"), parse_constant=_reject_constant)
+        document = DECODER.decode(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise _not_json_error(data, source) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -202,10 +203,6 @@ def _parse_document(data: bytes, source: Path) -> dict[str, Any]:
     if type(version) is not int or version != VERSION:
         raise InputError(f"{source} has no valid format version.", hint=_COPY_HINT)
     return document
-
-
-def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _not_json_error(data: bytes, source: Path) -> InputError:

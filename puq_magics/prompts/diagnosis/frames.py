@@ -18,6 +18,8 @@ from itertools import groupby, islice
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 
+from puq_magics.core.text import pluralize
+
 #: Number of the user's frames that are shown: the first and the last ones.
 MAX_FIRST_FRAMES, MAX_LAST_FRAMES = 3, 6
 #: Lines shown before and after the failing line of a file.
@@ -212,9 +214,9 @@ def _fold_key(frame_info: FrameInfo) -> str:
 
 def _format_folded(library: str, run: Sequence[FrameInfo]) -> str:
     frame_info = run[-1]
-    count = "1 frame" if len(run) == 1 else f"{len(run):,} frames"
     file = "/".join(Path(frame_info.filename).parts[-2:])
     name = frame_info.frame.f_code.co_qualname
+    count = pluralize(len(run), "frame")
     return f"[{count} inside {library}, the last at {file}, line {frame_info.first}, in {name}]"
 
 

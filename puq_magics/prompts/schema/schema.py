@@ -133,10 +133,6 @@ class Schema:
             return SchemaAnswer(document.data, None, document.repairs, problem)
         return SchemaAnswer(document.data, parsed, document.repairs)
 
-    def parse_answer(self, text: str) -> Any:
-        """Return the JSON data of an answer, as ``read_answer`` does."""
-        return self.read_answer(text).data
-
     def _check(self, violations: tuple[str, ...], text: str) -> None:
         if not violations:
             return

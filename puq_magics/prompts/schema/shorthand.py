@@ -47,13 +47,11 @@ _HINT = 'Write fields between commas, each a name and its type: "name, age int, 
 _MAX_DEPTH = 20
 
 
-def parse_shorthand(text: str) -> dict[str, Any]:
-    """Return the JSON Schema of a short form. Raises InputError, which quotes the invalid token."""
-    return parse_short_form(text, {})[0]
-
-
 def parse_short_form(text: str, variables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the JSON Schema of a short form, and the classes that it names, by their ``$ref``. Raises InputError."""
+    """Return the JSON Schema of a short form, and the classes that it names, by their ``$ref``.
+
+    Raises InputError, which quotes the invalid token.
+    """
     parser = _Parser(text, variables)
     is_list = text.lstrip()[:5] in ("list[", "List[") and parser.skip_list()  # "list [str]" is a field
     schema = parser.parse_list() if is_list or parser.is_next("[") else parser.parse_fields("")

@@ -152,8 +152,8 @@ def test_strict_is_only_what_can_be(spec: object, strict: bool) -> None:
 @pytest.mark.parametrize("kind", [Person, Model])
 def test_what_fits_as_sent_fits_as_given(kind: type) -> None:
     schema = Schema.from_spec(kind)
-    assert schema.parse_answer('{"name": "Ada", "nick": null}') == {"name": "Ada", "nick": None}
-    assert schema.parse_answer('{"name": "Ada"}') == {"name": "Ada"}
+    assert schema.read_answer('{"name": "Ada", "nick": null}').data == {"name": "Ada", "nick": None}
+    assert schema.read_answer('{"name": "Ada"}').data == {"name": "Ada"}
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_what_fits_as_sent_fits_as_given(kind: type) -> None:
 )
 def test_an_answer_that_does_not_fit(answer: str, said: str) -> None:
     with pytest.raises(SchemaMismatchError) as caught:
-        SHORT.parse_answer(answer)
+        SHORT.read_answer(answer)
     error = caught.value
     assert said in error.message
     assert len(str(error)) < 400
@@ -188,13 +188,13 @@ def test_an_answer_that_does_not_fit(answer: str, said: str) -> None:
 
 def test_an_answer_that_fits_in_words_and_fences() -> None:
     data = {"name": "Ada", "age": 36, "tags": []}
-    assert SHORT.parse_answer(f"Sure:\n\n```json\n{json.dumps(data, indent=1)}\n```\nRight?") == data
-    assert SHORT.parse_answer(f"It is {json.dumps(data)}.") == data
+    assert SHORT.read_answer(f"Sure:\n\n```json\n{json.dumps(data, indent=1)}\n```\nRight?").data == data
+    assert SHORT.read_answer(f"It is {json.dumps(data)}.").data == data
 
 
 def test_formats_are_checked() -> None:
     with pytest.raises(SchemaMismatchError, match="'2020-13-45' is not a 'date'"):
-        Schema.from_spec("when date").parse_answer('{"when": "2020-13-45"}')
+        Schema.from_spec("when date").read_answer('{"when": "2020-13-45"}')
 
 
 def test_of_several_choices_the_nearest_is_told() -> None:
@@ -202,14 +202,14 @@ def test_of_several_choices_the_nearest_is_told() -> None:
         {"anyOf": [{"type": "null"}, {"type": "object", "properties": {"a": {"type": "integer"}}}]}
     )
     with pytest.raises(SchemaMismatchError, match="a: 'x' is not of type 'integer'"):
-        schema.parse_answer('{"a": "x"}')
+        schema.read_answer('{"a": "x"}')
 
 
 def test_a_schema_that_goes_round_in_circles() -> None:
     with pytest.raises(InputError, match=r"circular \$ref"):
         Schema.from_spec(
             {"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}}
-        ).parse_answer("{}")
+        ).read_answer("{}")
 
 
 @pytest.mark.parametrize(
@@ -232,9 +232,9 @@ def test_references_that_lead_only_to_themselves_are_refused_at_once(schema: dic
 
 def test_a_schema_may_hold_itself() -> None:
     tree = {"type": "object", "properties": {"sub": {"$ref": "#"}}, "additionalProperties": False}
-    assert Schema.from_spec(tree).parse_answer('{"sub": {"sub": {}}}') == {"sub": {"sub": {}}}
+    assert Schema.from_spec(tree).read_answer('{"sub": {"sub": {}}}').data == {"sub": {"sub": {}}}
     with pytest.raises(SchemaMismatchError):
-        Schema.from_spec(tree).parse_answer('{"sub": {"sub": 1}}')
+        Schema.from_spec(tree).read_answer('{"sub": {"sub": 1}}')
 
 
 def test_the_instructions_hold_the_schema() -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from puq_magics.core.errors import InputError
-from puq_magics.prompts.schema.shorthand import parse_shorthand
+from puq_magics.prompts.schema.shorthand import parse_short_form
 
 STR, INT = {"type": "string"}, {"type": "integer"}
 
@@ -68,7 +68,7 @@ def record(**properties: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_short_forms(text: str, schema: dict[str, Any]) -> None:
-    assert parse_shorthand(text) == schema
+    assert parse_short_form(text, {})[0] == schema
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,6 @@ def test_short_forms(text: str, schema: dict[str, Any]) -> None:
 )
 def test_what_cannot_be_read_is_named(text: str, named: str) -> None:
     with pytest.raises(InputError) as caught:
-        parse_shorthand(text)
+        parse_short_form(text, {})
     assert named in str(caught.value)
     assert caught.value.hint.endswith(('tags [str]".', 'age int 0..".', "limit first."))
