@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from puq_magics.core.errors import InvalidURLError
+from puq_magics.core.errors import ConfigurationError, InvalidURLError
 from puq_magics.core.text import unwrap_pasted
 
 DEFAULT_BASE_URL = "https://api.puq.ai"
@@ -22,6 +22,8 @@ _ENDPOINT = re.compile(
 )
 # Letters of any script (a name may be international), or an IPv6 address; nothing that two parsers read differently.
 _HOST = re.compile(r"[\w.-]{1,253}|[0-9a-f:.]+(%[\w.-]+)?")
+# Less than HTTP allows: it is shown in shell commands, too.
+_AUTH_SCHEME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,16 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def check_auth_scheme(scheme: object) -> str:
+    """Return the scheme of the ``Authorization`` header if it is one word. Raises ConfigurationError."""
+    if not isinstance(scheme, str) or not _AUTH_SCHEME.fullmatch(scheme):
+        raise ConfigurationError(
+            f"{str(scheme)[:40]!r} is not an authentication scheme.",
+            hint="Give one word, such as Token or Bearer; none sends no key.",
+        )
+    return scheme
 
 
 def bracket_ipv6(host: str) -> str:

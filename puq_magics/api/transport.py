@@ -20,7 +20,7 @@ import requests
 import requests.auth
 import urllib3.exceptions as u3
 
-from puq_magics.api.base_url import BaseURL
+from puq_magics.api.base_url import BaseURL, check_auth_scheme
 from puq_magics.api.body import Body, open_body
 from puq_magics.api.error_body import is_quota_spent
 from puq_magics.api.http_session import create_session, user_agent
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 MAX_RETRY_AFTER = 60.0
 #: Seconds to wait for each part of an error's body before a retry; without it the error is taken for a passing one.
 _PEEK_TIMEOUT = 1.0
-_AUTH_SCHEME_PATTERN = re.compile(
-    r"[A-Za-z0-9_-]{1,40}"
-)  # less than HTTP allows: it is shown in shell commands, too
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=BaseException)
 
@@ -62,17 +59,12 @@ class RequestsTransport:
     def __init__(
         self, address: BaseURL, key: Secret | None, *, auth_scheme: str = "Token", max_retries: int = 2
     ) -> None:
-        if not isinstance(auth_scheme, str) or not _AUTH_SCHEME_PATTERN.fullmatch(auth_scheme):
-            raise ConfigurationError(
-                f"{str(auth_scheme)[:40]!r} is not an authentication scheme.",
-                hint="Give one word, such as Token or Bearer; none sends no key.",
-            )
         if not isinstance(max_retries, int) or max_retries < 0:
             raise ConfigurationError(
                 f"the number of retries is {max_retries!r}.", hint="Give a whole number; 0 is none."
             )
         self.address = address
-        self.auth_scheme = auth_scheme
+        self.auth_scheme = check_auth_scheme(auth_scheme)
         self._key = key
         self._auth = _KeyAuth(key, auth_scheme)
         self._max_retries = max_retries

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -32,7 +31,7 @@ from puq_magics.magics.options import (
 )
 from puq_magics.session.last_exception import FailureTracker
 from puq_magics.session.session import Session
-from puq_magics.session.settings import MODEL_KINDS, model_setting
+from puq_magics.session.settings import IMAGE_SIZE, MODEL_KINDS, model_setting
 
 if TYPE_CHECKING:
     from puq_magics.magics.grid import GridAnswers
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 
 
 def _parse_image_size(text: str) -> str:
-    if text != "auto" and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", text):
+    if not IMAGE_SIZE.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it like 1024x1024")
     return text
 

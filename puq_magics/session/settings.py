@@ -12,7 +12,7 @@ from typing import Any
 from traitlets import Bool, Dict, Enum, Float, Integer, TraitError, Unicode, validate
 from traitlets.config import Configurable
 
-from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
+from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL, check_auth_scheme
 from puq_magics.core.errors import ConfigurationError, PuqError
 
 #: Base URLs that name a local router instead: a scripted one, and one with real models on this machine.
@@ -22,6 +22,8 @@ SANDBOX, SANDBOX_LOCAL = "sandbox", "sandbox-local"
 MODEL_KINDS = ("chat", "image", "speech", "transcription", "embedding")
 #: Modes of a cassette; ``none`` allows no request at all.
 CASSETTE_MODES = ("off", "record", "replay", "auto", "none")
+#: Sizes of an image, in pixels.
+IMAGE_SIZE = re.compile(r"auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 _KIND_SETTINGS = {
     "chat": "chat_model",
     "image": "image_model",
@@ -180,7 +182,7 @@ class PuqMagics(Configurable):
     @validate("image_size")
     def _check_image_size(self, proposal: Mapping[str, Any]) -> str | None:
         value: str | None = proposal["value"]
-        if value and value != "auto" and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", value):
+        if value and not IMAGE_SIZE.fullmatch(value):
             raise TraitError(f"image_size is like 1024x1024, not {value!r}.")
         return value or None
 
@@ -224,13 +226,6 @@ def _as_trait_error() -> Iterator[None]:
         yield
     except PuqError as error:
         raise TraitError(str(error)) from None
-
-
-def check_auth_scheme(value: str) -> str:
-    """Return the scheme if it is valid in a header. Raises ConfigurationError."""
-    if not value.isascii() or not value.replace("-", "").isalnum():
-        raise ConfigurationError(f"{value!r} is not an auth scheme.", hint="Use Token, Bearer or none.")
-    return value
 
 
 class EffectiveSettings:

@@ -16,6 +16,7 @@ WRONG = [
     ("base_url", 5),
     ("auth_scheme", "two words"),
     ("auth_scheme", "Token\r\nX: y"),
+    ("auth_scheme", "x" * 41),
     ("allow_http", "maybe"),
     ("cassette_mode", "rewind"),
     ("cassette_pace", -1),
@@ -58,7 +59,7 @@ WRONG = [
 ]
 RIGHT: dict[str, Any] = {
     "base_url": "https://router.example/v1/",
-    "auth_scheme": "Bearer",
+    "auth_scheme": "My_Scheme",
     "allow_http": True,
     "timeout": 5.0,
     "max_retries": 4,
@@ -184,7 +185,7 @@ def test_a_wrong_timeout_of_the_environment(text: str) -> None:
 
 
 def test_a_wrong_scheme_of_the_environment() -> None:
-    with pytest.raises(ConfigurationError, match="auth scheme"):
+    with pytest.raises(ConfigurationError, match="not an authentication scheme"):
         _ = EffectiveSettings(PuqMagics(), {"PUQ_AUTH_SCHEME": "two words"}).auth_scheme
 
 
