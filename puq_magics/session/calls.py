@@ -10,7 +10,7 @@ from hashlib import file_digest
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from puq_magics.api.request import Request, Retry, Timing
+from puq_magics.api.request import Request, Timing
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import (
     APIConnectionError,
@@ -24,6 +24,7 @@ from puq_magics.core.errors import (
 from puq_magics.core.text import one_line, wrap_error
 from puq_magics.outputs.results.base import INTERRUPTED, Result
 from puq_magics.outputs.results.provenance import Provenance, describe_params, hash_cell, hash_content
+from puq_magics.outputs.views.view import CallView
 from puq_magics.session.budget import CallInfo
 from puq_magics.session.session import Session
 
@@ -36,30 +37,7 @@ BROKEN_OFF = "broken off"
 _PRICES_TIMEOUT = 0.3  # seconds to wait at the end of an answer for a model list that is being fetched
 
 R = TypeVar("R", bound=Result)
-V = TypeVar("V", bound="CallView", contravariant=True)
-
-
-class CallView(Protocol):
-    """Shows one call, of any kind."""
-
-    @property
-    def is_quiet(self) -> bool:
-        """True if it shows nothing."""
-
-    def prepare(self) -> None:
-        """Import what showing needs; called from another thread during the blocking call."""
-
-    def show_waiting(self, seconds: float) -> None:
-        """Show that nothing has arrived yet; called from another thread during the blocking call."""
-
-    def show_retry(self, retry: Retry) -> None:
-        """Show that the request is about to be sent again."""
-
-    def show_result(self, result: Any) -> None:
-        """Show the result, complete or not, for good."""
-
-    def abandon(self) -> None:
-        """Remove what was shown: there is no result, and an error follows."""
+V = TypeVar("V", bound=CallView, contravariant=True)
 
 
 class Call(Protocol[R, V]):

@@ -21,6 +21,7 @@ from puq_magics.outputs.results import SpeechResult, TranscriptResult
 from puq_magics.outputs.results.base import MAX_EMBED_MB, MediaFile, MediaResult, Result
 from puq_magics.outputs.views.progress import ERASE_LINE, CallStatus, ProgressBar, status_bundle
 from puq_magics.outputs.views.stdout import Stdout, Writer
+from puq_magics.outputs.views.view import CallView
 
 #: Folder for the media that a terminal cannot show, in the working folder.
 MEDIA_FOLDER = "puq_media"
@@ -75,21 +76,8 @@ def save_unsaved_files(result: Result, folder: Path) -> list[str]:
     return lines
 
 
-class MediaView(Protocol):
-    """Shows one call."""
-
-    @property
-    def is_quiet(self) -> bool:
-        """True if it shows nothing."""
-
-    def prepare(self) -> None:
-        """Make ready what showing needs; called beside the blocking call, from another thread."""
-
-    def show_waiting(self, seconds: float) -> None:
-        """Nothing has come yet; called beside the blocking call, from another thread."""
-
-    def show_retry(self, retry: Retry) -> None:
-        """The request is about to be made again."""
+class MediaView(CallView, Protocol):
+    """Shows one call of images, speech or transcription."""
 
     def show_progress(self, done: int, total: int, words: str, unit: str = "bytes") -> None:
         """Show the progress of a transfer or a longer task; a ``total`` of 0 is unknown."""
@@ -105,12 +93,6 @@ class MediaView(Protocol):
         It covers ``reached`` of the recording's ``length``, both in seconds and None if unknown; ``seconds`` is the
         time since the request.
         """
-
-    def show_result(self, result: Result) -> None:
-        """It is there; the result holds all of it."""
-
-    def abandon(self) -> None:
-        """There is no result; an error says why."""
 
 
 class AudioPlayer(Protocol):

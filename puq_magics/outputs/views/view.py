@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
@@ -16,39 +16,43 @@ if TYPE_CHECKING:
 KEY_PAUSE = 0.1
 
 
-class ChatView(Protocol):
-    """Shows one answer."""
+class CallView(Protocol):
+    """Shows one call, of any kind."""
 
     @property
     def is_quiet(self) -> bool:
         """True if it shows nothing."""
 
     def prepare(self) -> None:
-        """Make ready what showing needs; called beside the blocking call, from another thread."""
+        """Import what showing needs; called from another thread during the blocking call."""
 
     def show_waiting(self, seconds: float) -> None:
-        """Nothing has come yet; called beside the blocking call, from another thread."""
+        """Show that nothing has arrived yet; called from another thread during the blocking call."""
 
     def show_retry(self, retry: Retry) -> None:
-        """The request is about to be made again."""
+        """Show that the request is about to be sent again."""
 
-    def show_delta(self, delta: Delta) -> None:
-        """More has come."""
-
-    def idle_timeout(self) -> float | None:
-        """Seconds until ``idle`` is to be called if nothing comes; None for never."""
-
-    def show_idle(self) -> None:
-        """Nothing came for that long."""
-
-    def show_result(self, result: ChatResult) -> None:
-        """The answer has ended, well or not; the result holds all of it."""
-
-    def show_calls(self, result: ChatResult) -> None:
-        """One of the functions that the answer calls is asked about, or runs, or has its outcome."""
+    def show_result(self, result: Any) -> None:
+        """Show the result, complete or not, for good."""
 
     def abandon(self) -> None:
-        """There is no answer; an error says why."""
+        """Remove what was shown: there is no result, and an error follows."""
+
+
+class ChatView(CallView, Protocol):
+    """Shows one answer."""
+
+    def show_delta(self, delta: Delta) -> None:
+        """Show further text."""
+
+    def idle_timeout(self) -> float | None:
+        """Return the seconds until ``show_idle`` is to be called if nothing arrives; None for never."""
+
+    def show_idle(self) -> None:
+        """Update the display after a pause."""
+
+    def show_calls(self, result: ChatResult) -> None:
+        """Show the tool calls and their states."""
 
 
 def watch(stream: ChatStream, view: ChatView) -> None:

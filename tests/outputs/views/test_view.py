@@ -39,7 +39,7 @@ def router(sandbox: Any) -> Any:
 
 @pytest.mark.parametrize("view", [QuietChatView(), NotebookView(), TerminalView()])
 def test_each_is_a_view(view: ChatView) -> None:
-    public = [name for name in vars(ChatView) if not name.startswith("_")]
+    public = [name for name in dir(ChatView) if not name.startswith("_")]
     assert [name for name in public if not callable(getattr(view, name))] == ["is_quiet"]
     assert {
         "is_quiet",
