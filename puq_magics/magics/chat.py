@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from puq_magics.api.types import Message
 from puq_magics.core.errors import InputError, InvalidAnswerError, InvalidResponseError, PuqError
 from puq_magics.core.text import one_line
-from puq_magics.magics.options import chat_params, is_dry_run
+from puq_magics.magics.options import RAW_HINT, chat_params, is_dry_run
 from puq_magics.magics.views import chat_view
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.views.view import ChatView
@@ -361,7 +361,8 @@ class ChatInput:
         return ImageLimits(max_side=self.session.settings.image_max_side)
 
     def _fill(self, text: str, images: ImageLimits | None) -> FilledText:
-        return fill_template(text, self.variables, limit=self.session.settings.max_value_chars, images=images)
+        limit = self.session.settings.max_value_chars
+        return fill_template(text, self.variables, limit=limit, images=images, raw_hint=RAW_HINT)
 
 
 def ask(

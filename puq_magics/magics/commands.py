@@ -18,6 +18,7 @@ from IPython.core.magic import (
 
 from puq_magics.core.errors import InputError, OneLineInterrupt
 from puq_magics.magics.options import (
+    RAW_HINT,
     CommandLine,
     F,
     Option,
@@ -669,12 +670,14 @@ class PuqCommands(Magics):
             variables["In"] = InputCells(history.input_hist_raw)
         return visible_variables(frame, variables)
 
-    def _fill(self, text: str, *, plain: bool = False) -> FilledText:
+    def _fill(self, text: str, *, plain: bool = False, raw_hint: str = "") -> FilledText:
         """Substitute variables in an option's value."""
         from puq_magics.prompts.template import fill_template
 
         limit = self.session.settings.max_value_chars
-        return fill_template(text, self._variables(), limit=limit, images=None, plain=plain)
+        return fill_template(
+            text, self._variables(), limit=limit, images=None, plain=plain, raw_hint=raw_hint
+        )
 
     @_magic(CHAT_COMMAND, has_cell=True)
     def puq_chat(self, line: str, cell: str | None = None) -> ChatResult | None:
@@ -910,7 +913,7 @@ class PuqCommands(Magics):
         args, question = FIX_COMMAND.parse_prompt_line(line, self._fill)
         from puq_magics.magics.fix import fix
 
-        filled = None if args.raw or "{{" not in question else self._fill(question)
+        filled = None if args.raw or "{{" not in question else self._fill(question, raw_hint=RAW_HINT)
         notes = filled.notes if filled is not None else ()
         question = filled.text if filled is not None else question
         return fix(self.session, args, self._failures.last, question, notes)

@@ -9,7 +9,7 @@ from typing import Any
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import JPEG, PNG, WEBP
 from puq_magics.magics.dry_run import show_dry_run
-from puq_magics.magics.options import image_params, is_dry_run, resolve_save_path
+from puq_magics.magics.options import RAW_HINT, image_params, is_dry_run, resolve_save_path
 from puq_magics.magics.views import media_view
 from puq_magics.outputs.results import ImageResult
 from puq_magics.prompts.image_resize import ImageLimits
@@ -40,7 +40,11 @@ def _build_spec(
     session: Session, args: argparse.Namespace, prompt: str, variables: Mapping[str, Any]
 ) -> ImageSpec:
     limit = session.settings.max_value_chars
-    filled = FilledText(prompt) if args.raw else fill_template(prompt, variables, limit=limit, images=None)
+    filled = (
+        FilledText(prompt)
+        if args.raw
+        else fill_template(prompt, variables, limit=limit, images=None, raw_hint=RAW_HINT)
+    )
     save = resolve_save_path(args, _EXTENSIONS, number=args.count or 1)
     images, notes = _attached_images(args.attach or (), variables, session)
     model = session.model("image", args.model, suggest_models=not args.dry_run)

@@ -9,6 +9,7 @@ import keyword
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,8 +53,9 @@ _JSON_WORDS = {
     "None": "null",
 }  # values of Python, as {{name}} fills them in
 _CLIENT_PARAMETERS = ("self", "on_retry", "on_partial")  # parameters of Router's methods
+#: Hint for errors in the braces of a prompt, of the magics that have ``--raw``.
+RAW_HINT = "With --raw the text is sent as it is."
 _FILL_HINT = "Write {{name}}, with the name of a variable whose value is short."
-_RAW_HINT = "With --raw the text is sent as it is."
 _CELL_HINT = "Write the prompt below, in the cell."
 
 
@@ -236,8 +238,8 @@ class CommandLine:
             if not options_ended:
                 more, position, options_ended = self._scan_options(line, position)
                 option_words += more
-        if fill is not None and "--raw" not in option_words:
-            arguments = [fill_name(word, fill) for word in arguments]
+        if filler := self._filler(fill, option_words):
+            arguments = [fill_name(word, filler) for word in arguments]
         return self._parse_words(option_words, fill), arguments
 
     def parse_with_argument(
@@ -294,8 +296,8 @@ class CommandLine:
 
     def _parse_words(self, words: Sequence[str], fill: FillText | None) -> argparse.Namespace:
         options, notes = self._checked_options(words), list[str]()
-        if fill is not None and "--raw" not in options:
-            options = [self._fill_option(option, fill, notes) for option in options]
+        if filler := self._filler(fill, options):
+            options = [self._fill_option(option, filler, notes) for option in options]
         try:
             namespace: argparse.Namespace = self._parser.parse_args(options)
         except UsageError as exc:  # IPython's, for argparse's error, which has fields
@@ -310,6 +312,12 @@ class CommandLine:
                 raise InputError(f"{flag}: -- is not a value.", hint=self._option_hint(flag))
         namespace.option_notes = tuple(notes)
         return namespace
+
+    def _filler(self, fill: FillText | None, options: Sequence[str]) -> FillText | None:
+        """Return what substitutes variables in values; None with ``--raw``."""
+        if fill is None or "--raw" in options:
+            return None
+        return partial(fill, raw_hint=RAW_HINT) if "--raw" in self.by_flag else fill
 
     def _fill_option(self, option: str, fill: FillText, notes: list[str]) -> str:
         """Substitute variables in an option's value, ``--flag=value`` or ``-fvalue``; raise InputError."""
@@ -327,8 +335,6 @@ class CommandLine:
                 return option
             filled = _fill_value(value, fill, subject)
         except InputError as error:
-            if "--raw" not in self.by_flag:
-                error.hint = error.hint.replace(_RAW_HINT, "").strip()
             if self.body and isinstance(error, MissingVariableError):
                 error.extend_hint("Options are filled in once, from variables; columns are for the prompt.")
             raise

@@ -9,7 +9,7 @@ from typing import Any
 from puq_magics.core.errors import InputError
 from puq_magics.core.media_types import AAC, FLAC, M4A, MP3, OGG, WAV, WEBM
 from puq_magics.magics.dry_run import show_dry_run
-from puq_magics.magics.options import is_dry_run, parse_params, resolve_save_path
+from puq_magics.magics.options import RAW_HINT, is_dry_run, parse_params, resolve_save_path
 from puq_magics.magics.views import autoplay_warning, media_view
 from puq_magics.outputs.results import SpeechResult
 from puq_magics.prompts.template import FilledText, fill_template
@@ -38,7 +38,9 @@ def _build_spec(
 ) -> SpeechSpec:
     settings = session.settings
     filled = (
-        FilledText(text) if args.raw else fill_template(text, variables, limit=_MAX_VALUE_CHARS, images=None)
+        FilledText(text)
+        if args.raw
+        else fill_template(text, variables, limit=_MAX_VALUE_CHARS, images=None, raw_hint=RAW_HINT)
     )
     if not filled.text.strip():
         raise InputError("the text is empty after its variables are substituted.", hint="Check their values.")

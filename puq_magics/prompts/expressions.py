@@ -30,7 +30,6 @@ from puq_magics.prompts.input_cells import InputCells
 from puq_magics.prompts.values import CALL_HINT, ValueRenderer, check_not_function
 
 _Node = TypeVar("_Node", bound=nodes.Node)
-RAW_HINT = "With --raw the text is sent as it is."
 UNDEFINED_HINT = 'Provide a fallback: an else branch, or | default("…").'
 #: Errors of Jinja2 and Python for text that is not an expression, or a huge one.
 _INVALID_EXPRESSION_ERRORS = (
@@ -96,9 +95,10 @@ class CompiledExpression:
 class ExpressionEvaluator:
     """Compiles expressions and evaluates them with the variables of ``namespace``, which may be set anew."""
 
-    def __init__(self, renderer: ValueRenderer) -> None:
+    def __init__(self, renderer: ValueRenderer, raw_hint: str = "") -> None:
         self.namespace: Mapping[str, Any] = {}
         self._renderer = renderer
+        self._raw_hint = raw_hint
         # The optimizer would evaluate constants at compile time.
         self._environment = _Environment(undefined=_UndefinedValue, optimized=False, cache_size=0)
         self._environment.globals.clear()  # Jinja2's `range` and `dict` would hide the user's
@@ -136,7 +136,7 @@ class ExpressionEvaluator:
         if "self" in names:
             raise InputError(
                 f"{_quote_source(source)}: a variable named 'self' cannot be used.",
-                hint=f"Give it another name. {RAW_HINT}",
+                hint=f"Give it another name. {self._raw_hint}".rstrip(),
             )
         try:
             compiled = self._environment.compile_expression(source, undefined_to_none=False)
@@ -146,7 +146,7 @@ class ExpressionEvaluator:
         if _find_nodes(root, nodes.Call):
             raise InputError(
                 f"{_quote_source(source)}: function calls are not allowed in {{{{ }}}}.",
-                hint=f"{CALL_HINT} {RAW_HINT}",
+                hint=f"{CALL_HINT} {self._raw_hint}".rstrip(),
             )
         for node in _find_nodes(root, nodes.Getitem):
             is_range = isinstance(node.arg, nodes.Slice)
@@ -165,7 +165,7 @@ class ExpressionEvaluator:
                 if node.name not in names:
                     message = f"{_quote_source(source)}: there is no {kind} named {node.name!r}."
                     suggestion = did_you_mean(node.name, names) or f"There are {', '.join(sorted(names))}."
-                    raise InputError(message, hint=f"{suggestion} {RAW_HINT}")
+                    raise InputError(message, hint=f"{suggestion} {self._raw_hint}".rstrip())
 
     def evaluate(self, expression: CompiledExpression) -> str:
         """Return the text of the expression's value. Raises InputError."""
@@ -210,7 +210,7 @@ class ExpressionEvaluator:
         if parent is missing and name is not None:
             message = f"{_quote_source(source)}: there is no variable named {name!r}."
             return MissingVariableError(
-                message, hint=f"{did_you_mean(name, self.namespace)} {RAW_HINT}".strip()
+                message, hint=f"{did_you_mean(name, self.namespace)} {self._raw_hint}".strip()
             )
         kind = type(parent).__name__
         if isinstance(undefined, _UndefinedValue) and undefined.unsafe:
@@ -233,7 +233,7 @@ class ExpressionEvaluator:
         elif isinstance(name, int) and isinstance(parent, InputCells):
             message = f"{_quote_source(source)}: there is no cell {name}."
             return MissingVariableError(message, hint=_last_cell_hint(parent))
-        return MissingVariableError(message, hint=f"{_suggest(parent, name)} {RAW_HINT}".strip())
+        return MissingVariableError(message, hint=f"{_suggest(parent, name)} {self._raw_hint}".strip())
 
 
 def _last_cell_hint(cells: InputCells) -> str:

@@ -60,14 +60,17 @@ def fill_template(
     limit: int = MAX_VALUE_CHARS,
     images: ImageLimits | None = DEFAULT_IMAGE_LIMITS,
     plain: bool = False,
+    raw_hint: str = "",
 ) -> FilledText:
     """Substitute the expressions of ``text`` with values from ``namespace``, of at most ``limit`` characters each.
 
     Images are scaled down to the limits ``images``; with None, ``| image`` is an error. With ``plain``, so are None,
-    lists, tables, and what else cannot be a name, a number or a path. Raises MissingVariableError for a name, key or
+    lists, tables, and what else cannot be a name, a number or a path. ``raw_hint`` ends the hints of errors that the
+    braces cause, and says how a text is sent without substitution. Raises MissingVariableError for a name, key or
     attribute that does not exist, and InputError for other values that cannot be inserted.
     """
-    return PromptTemplate(text, limit=limit, images=images, plain=plain).fill(namespace)
+    template = PromptTemplate(text, limit=limit, images=images, plain=plain, raw_hint=raw_hint)
+    return template.fill(namespace)
 
 
 class PromptTemplate:
@@ -83,6 +86,7 @@ class PromptTemplate:
         limit: int = MAX_VALUE_CHARS,
         images: ImageLimits | None = DEFAULT_IMAGE_LIMITS,
         plain: bool = False,
+        raw_hint: str = "",
     ) -> None:
         self.text = text
         self._expressions: list[tuple[int, int, CompiledExpression]] = []
@@ -91,7 +95,7 @@ class PromptTemplate:
             from puq_magics.prompts.values import ValueRenderer
 
             self._renderer = ValueRenderer(limit, images, plain=plain)
-            self._evaluator = ExpressionEvaluator(self._renderer)
+            self._evaluator = ExpressionEvaluator(self._renderer, raw_hint)
             self._expressions = list(self._compile())
         #: The names of variables in the expressions, in order of appearance.
         self.names = tuple(

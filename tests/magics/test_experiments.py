@@ -52,6 +52,10 @@ def test_a_pilot_says_what_the_whole_would_cost(run_shell: Any) -> None:
         ("%%puq_map reviws\nRate {{text}}", "Did you mean 'reviews'?"),
         ("%%puq_map missing.csv\nRate {{text}}", "there is no file"),
         ("%%puq_map reviews\nRate {{txt}}", "Did you mean 'text'?"),
+        ("%%puq_map reviews\nRate {{text | uper}}", "Did you mean 'upper'?"),
+        ("%%puq_map reviews\nRate {{str(text)}}", "function calls are not allowed"),
+        ("%%puq_grid --over reviews\nRate {{row.txt}}", "Did you mean 'text'?"),
+        ("%%puq_compare -m sandbox/chat -m sandbox/echo\nRate {{reviws}}", "Did you mean 'reviews'?"),
         ("%%puq_map reviews --executor reviews\nRate {{text}}", "not an executor"),
         ("%%puq_map reviews --workers 0\nRate {{text}}", "--workers"),
         ("%%puq_map reviews --nothing\nRate {{text}}", "there is no option --nothing"),
@@ -70,7 +74,9 @@ def test_bad_input_is_said_before_anything_is_paid(
     run_shell: Any, sandbox: Any, cell: str, said: str
 ) -> None:
     before = sandbox.balance
-    assert said in str(run_shell.error(cell))
+    message = str(run_shell.error(cell))
+    assert said in message
+    assert "--raw" not in message  # which these magics do not have
     assert sandbox.balance == before
 
 

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from puq_magics.core.errors import APIStatusError, InputError, MissingVariableError, PuqError
+from puq_magics.magics.options import RAW_HINT
 from puq_magics.outputs.results import ChatResult
 from puq_magics.prompts.template import MAX_BRACKET_DEPTH, MAX_EXPRESSION_CHARS, FilledText, fill_template
 
@@ -236,7 +237,7 @@ def test_jinjas_own_globals_do_not_hide_the_users() -> None:
         (
             r"\frac{{a}}{{b}}",
             "{{a}}: there is no variable named 'a'.",
-            "With --raw the text is sent as it is.",
+            RAW_HINT,
         ),
         ("{{row.titel}}", "{{row.titel}}: a value of type SimpleNamespace has no 'titel'", "'title'"),
         ("{{row.titel.upper}}", "has no 'titel'", "Did you mean 'title'?"),
@@ -252,7 +253,7 @@ def test_jinjas_own_globals_do_not_hide_the_users() -> None:
 def test_what_is_missing_is_named_with_the_nearest(text: str, message: str, hint: str) -> None:
     frame = pd.DataFrame({"color": [1]}, index=["row"])
     with pytest.raises(MissingVariableError) as caught:
-        fill_template(text, {**NAMESPACE, "frame": frame})
+        fill_template(text, {**NAMESPACE, "frame": frame}, raw_hint=RAW_HINT)
     assert message in caught.value.message
     assert hint in caught.value.hint
 
@@ -340,7 +341,7 @@ def test_what_goes_wrong_is_told(text: str, message: str, hint: str) -> None:
     namespace = {"t": troubled, "w": Worse(), "one": 1, "zero": 0, "empty": [], "words": words}
     namespace["self"] = 1
     with pytest.raises(InputError) as caught:
-        fill_template(text, namespace)
+        fill_template(text, namespace, raw_hint=RAW_HINT)
     assert message in caught.value.message
     assert hint in caught.value.hint
     assert words == ["a"]
@@ -448,10 +449,10 @@ def test_a_prompt_calls_nothing(expression: str) -> None:
     row = SimpleNamespace(call=calls.append, names=["a"], title="kite")
     namespace = {"call": lambda: calls.append(1), "row": row, "spy": "{0.__class__}"}
     with pytest.raises(InputError) as caught:
-        fill_template(f"{{{{ {expression} }}}}", namespace)
+        fill_template(f"{{{{ {expression} }}}}", namespace, raw_hint=RAW_HINT)
     assert caught.value.message == f"{{{{{expression}}}}}: function calls are not allowed in {{{{ }}}}."
     assert "Call it in a cell" in caught.value.hint
-    assert "--raw" in caught.value.hint
+    assert caught.value.hint.endswith(RAW_HINT)
     assert calls == []
     assert row.names == ["a"]
 
