@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import importlib
 import importlib.metadata
 import re
@@ -98,14 +99,14 @@ def test_importing_the_package_imports_nothing_else_of_it() -> None:
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
-    questions = re.compile(r"(What|Where|Whether|How|That|Which|See|When|Who|From|So)\b")
+    others = re.compile(r"(What|Where|Whether|How|Why|That|Which|See|When|Who|From|So|The same)\b")
     texts = [
         f"{path.stem}: {text}"
         for path in SOURCES
         for node in ast.walk(parsed(path))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         and (text := ast.get_docstring(node) or "")
-        and questions.match(text)
+        and others.match(text)
     ]
     assert texts == []
 
@@ -115,6 +116,24 @@ def test_no_class_name_stands_for_two_things() -> None:
         node.name for path in SOURCES for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)
     )
     assert [name for name, count in names.items() if count > 1] == []
+
+
+#: Modules with examples that need a router or a conversation; the tests of these provide it.
+EXAMPLES_WITH_FIXTURES = {
+    "puq_magics.api",
+    "puq_magics.api.client",
+    "puq_magics.prompts.conversation.conversation",
+}
+EXAMPLES = {
+    ".".join(part for part in path.relative_to(PROJECT).with_suffix("").parts if part != "__init__")
+    for path in SOURCES
+    if ">>> " in path.read_text(encoding="utf-8")
+}
+
+
+@pytest.mark.parametrize("module", sorted(EXAMPLES - EXAMPLES_WITH_FIXTURES))
+def test_the_examples_of_docstrings_run(module: str) -> None:
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
 
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

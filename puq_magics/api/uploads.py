@@ -35,7 +35,7 @@ _PATH_HINT = "Give the path of an audio file."
 class Upload:
     """A file to send: its name without folders, its size in bytes, and how to open it (at its beginning).
 
-    >>> upload = Upload.from_path("talk.mp3")
+    >>> upload = Upload.from_path("talk.mp3")  # doctest: +SKIP
     """
 
     name: str
@@ -133,14 +133,14 @@ def _to_form_value(value: object) -> str:
         ) from None
 
 
-def _check_audio(said: str, start: bytes) -> MediaType:
+def _check_audio(label: str, start: bytes) -> MediaType:
     if not start:
-        raise EmptyFileError(f"{said} is empty.", hint="Give an audio file.")
+        raise EmptyFileError(f"{label} is empty.", hint="Give an audio file.")
     kind = detect_audio_type(start)
     if kind is None:
         found = describe_non_media(start)
         raise InputError(
-            f"{said} is not audio that can be sent{f', but {found}' if found else ''}.",
+            f"{label} is not audio that can be sent{f', but {found}' if found else ''}.",
             hint=f"Send {_AUDIO_FORMATS}.",
         )
     return kind

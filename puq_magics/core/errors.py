@@ -104,7 +104,7 @@ class ConfigurationError(PuqError):
 
 
 class MissingKeyError(ConfigurationError):
-    """There is no API key for the router's host."""
+    """No API key for the router's host."""
 
 
 class InvalidURLError(ConfigurationError):

@@ -18,7 +18,7 @@ from puq_magics.session.session import Session
 
 
 @dataclass(frozen=True)
-class _Exchange:
+class _AuditedCell:
     """A cell with an answer; without one, a cell that asks and has no record."""
 
     cell: SavedCell
@@ -34,16 +34,16 @@ class _Exchange:
 def audit(session: Session, args: argparse.Namespace, name: str) -> AuditReport:
     """List the answers of a notebook, this one if ``name`` is empty, and export them. Raises InputError."""
     path = find_notebook(name)
-    exchanges = list(_exchanges(read_cells(path)))
+    audited = list(_audited_cells(read_cells(path)))
     notes = [] if name else [f"As saved at {datetime.fromtimestamp(path.stat().st_mtime):%H:%M:%S}."]
     if args.export is not None:
-        saved = export(_Handout(path.name, exchanges), args.export, args.force)
+        saved = export(_Handout(path.name, audited), args.export, args.force)
         notes.append(f"What was asked and answered is written to {saved}.")
-    rows = [AuditRow(each.cell.place, each.cell.number, each.state, each.provenance) for each in exchanges]
+    rows = [AuditRow(each.cell.place, each.cell.number, each.state, each.provenance) for each in audited]
     return show_value(session, AuditReport(one_line(path.name, 80), rows, notes), args, is_result=False)
 
 
-def _exchanges(cells: Sequence[SavedCell]) -> Iterator[_Exchange]:
+def _audited_cells(cells: Sequence[SavedCell]) -> Iterator[_AuditedCell]:
     """Yield the answers of each cell; one that is shown in several cells counts once, where it was asked for."""
     places = {cell.hash: cell.place for cell in cells}
     shown = {
@@ -66,9 +66,9 @@ def _exchanges(cells: Sequence[SavedCell]) -> Iterator[_Exchange]:
             else:
                 place = places.get(record.cell_hash)
                 state = EDITED if place is None else f"of cell {place}"
-            yield _Exchange(cell, state, answer)
+            yield _AuditedCell(cell, state, answer)
         if cell.asks and not cell.answers:
-            yield _Exchange(cell, NOT_RUN if cell.number is None else UNRECORDED)
+            yield _AuditedCell(cell, NOT_RUN if cell.number is None else UNRECORDED)
 
 
 @dataclass(frozen=True)
@@ -76,24 +76,24 @@ class _Handout:
     """Questions and answers of a notebook, as the export of a conversation takes it."""
 
     name: str
-    exchanges: Sequence[_Exchange]
+    audited: Sequence[_AuditedCell]
     system: str | None = None
     branches: tuple[Branch, ...] = ()
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         """The cells as questions, with their answers."""
-        return tuple(_turn(each) for each in self.exchanges if each.answer is not None)
+        return tuple(_turn(each) for each in self.audited if each.answer is not None)
 
 
-def _turn(exchange: _Exchange) -> Turn:
-    answer = exchange.answer
+def _turn(audited: _AuditedCell) -> Turn:
+    answer = audited.answer
     assert answer is not None  # noqa: S101
-    note = "*The cell was edited after this answer.*\n\n" if exchange.state == EDITED else ""
+    note = "*The cell was edited after this answer.*\n\n" if audited.state == EDITED else ""
     record = answer.provenance
     return Turn(
         None,
-        exchange.cell.source,
+        audited.cell.source,
         note + answer.text,
         record.model or record.requested_model,
         at=record.at or NO_TIME,

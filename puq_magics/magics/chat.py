@@ -194,7 +194,7 @@ class AnswerProcessor:
         return can and not self._is_repair
 
     def _repair_spec(self, spec: ChatSpec, result: ChatResult, problem: InvalidAnswerError) -> ChatSpec:
-        """The same question, with the answer that does not do and what is wrong with it behind it."""
+        """Build the request that asks for a corrected answer."""
         messages = [
             *result.messages,
             {"role": "assistant", "content": result.text},

@@ -117,7 +117,7 @@ class ArmView:
 
 
 @dataclass
-class _Arm:
+class _ArmRun:
     """One arm: its call, and what comes of it."""
 
     answer: Answer
@@ -160,7 +160,7 @@ def compare(
     """Ask all arms, and show their answers; None for a dry run. Raises PuqError and RunInterrupted."""
     stop = threading.Event()
     arms = [
-        _Arm(Answer(name), ChatCall(spec), ArmView(stop, streams=not session.hides_solutions))
+        _ArmRun(Answer(name), ChatCall(spec), ArmView(stop, streams=not session.hides_solutions))
         for name, spec in _plan(session, args, prompt, variables).items()
     ]
     if args.dry_run:
@@ -186,7 +186,7 @@ def compare(
 
 def _run(
     session: Session,
-    arms: Sequence[_Arm],
+    arms: Sequence[_ArmRun],
     result: CompareResult,
     view: RunView,
     stop: threading.Event,
@@ -215,7 +215,7 @@ def _run(
     return False
 
 
-def _show(arms: Sequence[_Arm], result: CompareResult, view: RunView) -> float:
+def _show(arms: Sequence[_ArmRun], result: CompareResult, view: RunView) -> float:
     """Show the state of all arms; return the seconds until the next frame."""
     bodies = [result.body(arm.answer) if arm.is_done else arm.view.body() for arm in arms]
     bundle = columns_bundle(list(zip(result.names, bodies, strict=True)))
@@ -257,7 +257,7 @@ def _plan(
     return specs
 
 
-def _show_dry_run(session: Session, args: argparse.Namespace, arms: Sequence[_Arm]) -> None:
+def _show_dry_run(session: Session, args: argparse.Namespace, arms: Sequence[_ArmRun]) -> None:
     """Show each arm with its estimate, and the first request."""
     lines = [f"{arm.answer.name}: {estimate_cost(session, arm.call.info)[0]}" for arm in arms]
     curl = format_curl(to_curl(session, arms[0].call), args)

@@ -32,7 +32,7 @@ class CallRecord:
     arguments: str
 
 
-class _Message(Protocol):
+class _ToolMessage(Protocol):
     @property
     def role(self) -> str: ...
 
@@ -107,7 +107,7 @@ def read_calls(where: str, value: object) -> tuple[CallRecord, ...]:
     return tuple(calls)
 
 
-def check_order(messages: Sequence[_Message]) -> None:
+def check_order(messages: Sequence[_ToolMessage]) -> None:
     """Raise ErrorResponse (422) unless each call is followed by its result, and each result follows its call."""
     expected: set[str] = set()
     for number, message in enumerate(messages):

@@ -180,7 +180,7 @@ class Conversations:
 
     @classmethod
     def for_shell(cls, shell: InteractiveShell) -> Conversations:
-        """Those of a shell, and open: ``%reload_ext`` forgets none, nor does ``%unload_ext``."""
+        """Return the shell's conversations and start tracking cells; reloading the extension keeps them."""
         kept = shell.meta.get(_META_KEY)
         conversations = kept if isinstance(kept, cls) else cls(shell)
         shell.meta[_META_KEY] = conversations

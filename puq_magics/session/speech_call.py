@@ -82,8 +82,8 @@ class SpeechFile:
         self.problem = exc if isinstance(exc, InputError) else None
         try:
             self._stack.__exit__(type(exc), exc, exc.__traceback__)
-        except InputError as told:
-            self.problem = told
+        except InputError as write_error:
+            self.problem = write_error
         if self.problem is None:
             self.problem = InputError(f"{self._target} cannot be written: {exc}.", hint="Name another file.")
 

@@ -231,7 +231,7 @@ class MediaResult(Result):
         raise NotImplementedError
 
     def oversized_files(self) -> list[tuple[MediaFile, bytes, str]]:
-        """Those of the files that a display does not hold: it holds the first ones, up to the limit."""
+        """Return the files that exceed the display's limit; the first ones fit."""
         remaining, oversized = self.max_embed_mb * 1_000_000, []
         for file in self.files:
             if len(file[1]) <= remaining:

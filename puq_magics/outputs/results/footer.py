@@ -70,7 +70,7 @@ class Footer:
         return "\n\n".join(part for part in (text, f"[{line}]" if line else "") if part)
 
     def append_to_markdown(self, safe: str) -> str:
-        """The same in Markdown; ``safe`` is safe already."""
+        """Append the footer to Markdown; ``safe`` must be sanitized."""
         from puq_magics.outputs.markdown.feed import escape_inline
 
         parts = [f"**⚠ {escape_inline(words)}**" for words in self.warnings]

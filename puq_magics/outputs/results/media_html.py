@@ -176,7 +176,7 @@ def _source_url(data: bytes, kind: MediaType, path: Path | None, *, embed: bool)
 
 
 def _describe_location(path: Path | None, size: int, limit: float, linked: bool, position: str = "") -> str:
-    """Why data is not in the notebook, and where it is instead; safe HTML."""
+    """Explain why data is not embedded and where it is; safe HTML."""
     why = f"{format_size(size)}, more than the {limit:g} MB that a display holds (max_embed_mb)"
     if path is None:
         return f"{position}{why}: not shown, and not saved. <code>.save(&quot;…&quot;)</code> writes it."

@@ -186,7 +186,7 @@ class CallStatus:
         return f"{self._activity}{position} · {seconds:.0f} s"
 
     def mark_painted(self) -> None:
-        """It was painted now."""
+        """Record the time of this repaint."""
         self._painted_at = self._clock()
 
 

@@ -98,7 +98,7 @@ class Schema:
 
     @property
     def instructions(self) -> str:
-        """The same as a text, for servers that do not accept ``response_format``."""
+        """Instructions with the schema, for servers without ``response_format``."""
         return (
             "Answer with one JSON document and nothing else: no text around it, no code fence, no comments. "
             f"It must match this JSON Schema:\n\n{json.dumps(self.json, ensure_ascii=False)}"

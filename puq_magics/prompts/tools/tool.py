@@ -116,7 +116,7 @@ def _signature(name: str, function: Callable[..., Any]) -> inspect.Signature:
         raise InputError(f"{name} has no signature that can be read.", hint=wrap) from None
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise InputError(f"{name} takes {parameter}, which a model cannot be told of.", hint=wrap)
+            raise InputError(f"{name} takes {parameter}, which a JSON Schema cannot describe.", hint=wrap)
     target: Any = function.func if isinstance(function, functools.partial) else function
     target = inspect.unwrap(target if inspect.isroutine(target) else type(target).__call__)
     try:
@@ -140,14 +140,14 @@ def _docstring(function: Callable[..., Any]) -> str:
     return inspect.getdoc(function) or ""
 
 
-def _type_of(name: str, parameter: inspect.Parameter, said: ParameterText | None) -> Any:
+def _type_of(name: str, parameter: inspect.Parameter, documented: ParameterText | None) -> Any:
     """Return the type of a parameter, by its annotation, the docstring, or its default. Raises InputError."""
     if parameter.annotation is not _EMPTY:
         return parameter.annotation
-    written = re.split(r",|\bor\b|\bof\b|\[", said.type)[0].strip() if said is not None else ""
+    written = re.split(r",|\bor\b|\bof\b|\[", documented.type)[0].strip() if documented is not None else ""
     if written.lower() in _NAMED_TYPES:
         return _NAMED_TYPES[written.lower()]
-    if said is not None and (choices := re.fullmatch(r"\{(.+)\}.*", said.type)):
+    if documented is not None and (choices := re.fullmatch(r"\{(.+)\}.*", documented.type)):
         options = [each.strip().strip("'\"") for each in choices[1].split(",")]
         return typing.Literal[tuple(options)]
     if type(parameter.default) in (str, int, float, bool):
@@ -159,7 +159,7 @@ def _type_of(name: str, parameter: inspect.Parameter, said: ParameterText | None
 
 
 def _schema(
-    name: str, signature: inspect.Signature, types: Mapping[str, Any], said: Mapping[str, ParameterText]
+    name: str, signature: inspect.Signature, types: Mapping[str, Any], documented: Mapping[str, ParameterText]
 ) -> dict[str, Any]:
     """Return the schema of all arguments. Raises InputError for a type that JSON cannot represent."""
     parameters = signature.parameters
@@ -167,7 +167,7 @@ def _schema(
     fields = {each: typing.NotRequired[kind] if each in optional else kind for each, kind in types.items()}
     schema = schema_of_type(typing.TypedDict(name, fields))  # type: ignore[operator]
     for each, part in schema["properties"].items():
-        text = said[each].text if each in said else _annotated_text(types[each])
+        text = documented[each].text if each in documented else _annotated_text(types[each])
         if text:
             part["description"] = text
         if each in optional:

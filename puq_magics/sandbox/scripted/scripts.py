@@ -433,7 +433,7 @@ def _plural(number: int, noun: str) -> str:
 
 
 def _shorten_data_urls(value: object) -> object:
-    """The same JSON with the bytes of ``data:`` URLs left out."""
+    """Return the JSON without the bytes of ``data:`` URLs."""
     if isinstance(value, Mapping):
         return {name: _shorten_data_urls(item) for name, item in value.items()}
     if isinstance(value, list):
