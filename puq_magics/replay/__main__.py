@@ -11,9 +11,9 @@ from puq_magics.core.errors import PuqError
 from puq_magics.core.text import format_size, pluralize
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.replay.cassette import Cassette, cassette_path, format_recording
-from puq_magics.replay.exchange import media_names
 from puq_magics.replay.leaks import find_problems, summarize
 from puq_magics.replay.notebook_run import used_recordings
+from puq_magics.replay.recorded_answer import media_names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,10 +76,10 @@ def _list(cassette: Cassette, _: argparse.Namespace) -> int:
 
 def _show(cassette: Cassette, args: argparse.Namespace) -> int:
     status = 0
-    for asked in args.names:
-        found = [name for name in cassette.recordings if name.startswith(asked)]
+    for prefix in args.names:
+        found = [name for name in cassette.recordings if name.startswith(prefix)]
         if not found:
-            print(f"there is no recording {asked} in {cassette.folder.name}", file=sys.stderr)  # noqa: T201
+            print(f"there is no recording {prefix} in {cassette.folder.name}", file=sys.stderr)  # noqa: T201
             status = 2
         for name in found:
             _print(f"{name}\n{format_recording(cassette.read(name))}")

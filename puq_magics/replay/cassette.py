@@ -18,7 +18,7 @@ from puq_magics.core.errors import ConfigurationError, InputError, PuqError, Rec
 from puq_magics.core.files import atomic_write, check_is_file, quote_name
 from puq_magics.core.fork import after_fork
 from puq_magics.core.suggestions import did_you_mean
-from puq_magics.replay.exchange import FORMAT, MEDIA_NAME, media_names
+from puq_magics.replay.recorded_answer import FORMAT, MEDIA_NAME, media_names
 
 #: Endings of a cassette's folder, and of its zip file.
 SUFFIX, PACKED_SUFFIX = ".cassette", ".cassette.zip"

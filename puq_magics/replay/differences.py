@@ -16,19 +16,19 @@ from puq_magics.replay.fingerprint import Fingerprint
 #: Recordings that are read to find the nearest one.
 _MAX_READ = 2_000
 _MAX_COMPARED_CHARS, _MAX_QUOTED_CHARS = 2_000, 40
-#: Fields that are lists of messages, or the text that is asked.
+#: Fields that are lists of messages, or the text of the prompt.
 _TEXT_FIELDS = ("prompt", "input")
 _MISSING = object()
 
 
-def missing_error(cassette: Cassette, asked: Fingerprint) -> RecordingError:
+def missing_error(cassette: Cassette, requested: Fingerprint) -> RecordingError:
     """Return the error for a request without a recording; it says what differs from the nearest one."""
-    kind = asked.name.partition("-")[0]
+    kind = requested.name.partition("-")[0]
     message = f"{cassette.folder.name} has no recording of this {_NOUNS.get(kind, 'request')}."
-    nearest = _nearest(cassette, asked)
+    nearest = _nearest(cassette, requested)
     if nearest is not None:
         name, document = nearest
-        differences = list(describe_differences(asked.document, document))[:4]
+        differences = list(describe_differences(requested.document, document))[:4]
         message += f" The nearest one is {name}: {'; '.join(differences) or 'it differs in its form'}."
     hint = "%puq_cassette auto asks the router, and records the answer."
     return RecordingError(message, hint=hint)
@@ -43,24 +43,24 @@ _NOUNS = {
 }
 
 
-def describe_differences(asked: Mapping[str, Any], recorded: Mapping[str, Any]) -> Iterator[str]:
+def describe_differences(request: Mapping[str, Any], recording: Mapping[str, Any]) -> Iterator[str]:
     """Yield the differences as phrases: of the model, of messages, of parameters."""
-    here, there = _fields(asked), _fields(recorded)
-    if here.get("model") != there.get("model"):
-        yield f"the model is {_quote(here.get('model'))} here, {_quote(there.get('model'))} there"
-    yield from _message_differences(here.get("messages"), there.get("messages"))
-    for name in sorted((here.keys() | there.keys()) - {"model", "messages"}):
-        mine, theirs = here.get(name, _MISSING), there.get(name, _MISSING)
-        if mine == theirs:
+    requested, recorded = _fields(request), _fields(recording)
+    if requested.get("model") != recorded.get("model"):
+        yield f"the model is {_quote(requested.get('model'))} here, {_quote(recorded.get('model'))} there"
+    yield from _message_differences(requested.get("messages"), recorded.get("messages"))
+    for name in sorted((requested.keys() | recorded.keys()) - {"model", "messages"}):
+        value, recorded_value = requested.get(name, _MISSING), recorded.get(name, _MISSING)
+        if value == recorded_value:
             continue
-        if isinstance(mine, str) and isinstance(theirs, str):
-            yield f"{name} {_text_difference(mine, theirs)}"
-        elif mine is _MISSING:
-            yield f"{name} is not set here, {_quote(theirs)} there"
-        elif theirs is _MISSING:
-            yield f"{name} is {_quote(mine)} here, not set there"
+        if isinstance(value, str) and isinstance(recorded_value, str):
+            yield f"{name} {_text_difference(value, recorded_value)}"
+        elif value is _MISSING:
+            yield f"{name} is not set here, {_quote(recorded_value)} there"
+        elif recorded_value is _MISSING:
+            yield f"{name} is {_quote(value)} here, not set there"
         else:
-            yield f"{name} is {_quote(mine)} here, {_quote(theirs)} there"
+            yield f"{name} is {_quote(value)} here, {_quote(recorded_value)} there"
 
 
 def _fields(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,27 +76,30 @@ def _fields(document: Mapping[str, Any]) -> dict[str, Any]:
     return fields | (dict(params) if isinstance(params, dict) else {})
 
 
-def _message_differences(here: Any, there: Any) -> Iterator[str]:
-    if not isinstance(here, list) or not isinstance(there, list):
+def _message_differences(requested: Any, recorded: Any) -> Iterator[str]:
+    if not isinstance(requested, list) or not isinstance(recorded, list):
         return
-    for number, (mine, theirs) in enumerate(zip(here, there, strict=False), 1):
-        if mine == theirs:
+    for number, (message, recorded_message) in enumerate(zip(requested, recorded, strict=False), 1):
+        if message == recorded_message:
             continue
-        role = mine.get("role") if isinstance(mine, dict) else "?"
-        if isinstance(theirs, dict) and role != theirs.get("role"):
-            yield f"message {number} is of the {role} here, of the {theirs.get('role')} there"
+        role = message.get("role") if isinstance(message, dict) else "?"
+        if isinstance(recorded_message, dict) and role != recorded_message.get("role"):
+            yield f"message {number} is of the {role} here, of the {recorded_message.get('role')} there"
         else:
-            yield f"message {number} ({role}) {_text_difference(_content(mine), _content(theirs))}"
-    if len(here) != len(there):
-        yield f"there are {pluralize(len(here), 'message')} here, {len(there)} there"
+            texts = _content(message), _content(recorded_message)
+            yield f"message {number} ({role}) {_text_difference(*texts)}"
+    if len(requested) != len(recorded):
+        yield f"there are {pluralize(len(requested), 'message')} here, {len(recorded)} there"
 
 
-def _text_difference(mine: str, theirs: str) -> str:
+def _text_difference(requested: str, recorded: str) -> str:
     """Return where two texts differ, with what each has there."""
-    same = (number for number, (one, other) in enumerate(zip(mine, theirs, strict=False)) if one != other)
-    start = next(same, min(len(mine), len(theirs)))
+    same = (
+        number for number, (one, other) in enumerate(zip(requested, recorded, strict=False)) if one != other
+    )
+    start = next(same, min(len(requested), len(recorded)))
     shown = max(0, start - 12)
-    return f"has {_excerpt(mine, shown)} here, {_excerpt(theirs, shown)} there, from character {start + 1} on"
+    return f"has {_excerpt(requested, shown)} here, {_excerpt(recorded, shown)} there, from character {start + 1} on"
 
 
 def _excerpt(text: str, start: int) -> str:
@@ -115,37 +118,39 @@ def _quote(value: Any) -> str:
     return one_line(text, 60)
 
 
-def _nearest(cassette: Cassette, asked: Fingerprint) -> tuple[str, Mapping[str, Any]] | None:
+def _nearest(cassette: Cassette, requested: Fingerprint) -> tuple[str, Mapping[str, Any]] | None:
     """Return the nearest recording of the same endpoint."""
-    kind = asked.name.partition("-")[0]
+    kind = requested.name.partition("-")[0]
     candidates = [name for name in cassette.recordings if name.startswith(f"{kind}-")][:_MAX_READ]
     best: tuple[float, str, Mapping[str, Any]] | None = None
     for name in candidates:
         with suppress(RecordingError):
             document = cassette.read(name).get("request")
-            if not isinstance(document, dict) or document.get("endpoint") != asked.document.get("endpoint"):
+            if not isinstance(document, dict) or document.get("endpoint") != requested.document.get(
+                "endpoint"
+            ):
                 continue
-            score = _similarity(asked.document, document)
+            score = _similarity(requested.document, document)
             if best is None or score > best[0]:
                 best = score, name, document
     return None if best is None else (best[1], best[2])
 
 
-def _similarity(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
+def _similarity(request: Mapping[str, Any], recording: Mapping[str, Any]) -> float:
     """Return how near two requests are: by what they ask, then by the model, then by their parameters."""
-    here, there = _fields(mine), _fields(theirs)
-    names = here.keys() | there.keys()
-    equal = sum(here.get(name, _MISSING) == there.get(name, _MISSING) for name in names)
-    one, other = _asked_text(here), _asked_text(there)
+    requested, recorded = _fields(request), _fields(recording)
+    names = requested.keys() | recorded.keys()
+    equal = sum(requested.get(name, _MISSING) == recorded.get(name, _MISSING) for name in names)
+    one, other = _prompt_text(requested), _prompt_text(recorded)
     ratio = 1.0
     if one != other:
         one, other = one[-_MAX_COMPARED_CHARS:], other[-_MAX_COMPARED_CHARS:]
         ratio = SequenceMatcher(None, one, other, autojunk=False).quick_ratio()
-    same_model = here.get("model") == there.get("model")
+    same_model = requested.get("model") == recorded.get("model")
     return float(3 * ratio + same_model + equal / max(1, len(names)))
 
 
-def _asked_text(fields: Mapping[str, Any]) -> str:
+def _prompt_text(fields: Mapping[str, Any]) -> str:
     messages = fields.get("messages")
     if isinstance(messages, list):
         return "\n".join(map(_content, messages))

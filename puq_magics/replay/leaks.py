@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from puq_magics.core.errors import PuqError
 from puq_magics.core.text import format_size, one_line, pluralize
 from puq_magics.replay.cassette import SETTINGS_FILE, Cassette, split_recording_name
-from puq_magics.replay.exchange import media_names
 from puq_magics.replay.fingerprint import map_strings, name_of
+from puq_magics.replay.recorded_answer import media_names
 from puq_magics.replay.redaction import Redaction
 
 _LARGE_BYTES = 5_000_000
@@ -76,8 +76,8 @@ def summarize(cassette: Cassette, name: str) -> tuple[str, str, str]:
     body = request.get("body") if isinstance(request, dict) else None
     fields = body if isinstance(body, dict) else {}
     messages = fields.get("messages")
-    asked = messages[-1].get("content") if isinstance(messages, list) and messages else None
-    asked = asked or fields.get("prompt") or fields.get("input") or (request or {}).get("endpoint", "")
-    text = asked if isinstance(asked, str) else json.dumps(asked, ensure_ascii=False)
+    prompt = messages[-1].get("content") if isinstance(messages, list) and messages else None
+    prompt = prompt or fields.get("prompt") or fields.get("input") or (request or {}).get("endpoint", "")
+    text = prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
     status = response.get("status", "") if isinstance(response, dict) else ""
     return str(fields.get("model", "")), str(status), one_line(text, 60)

@@ -26,7 +26,7 @@ _WEB_URL = re.compile(r"(https?://[^\s?#]+)[?#]\S*")
 
 
 class Redaction:
-    """Masks the secrets of one exchange; equal ones get the same placeholder."""
+    """Masks the secrets of one request and its answer; equal ones get the same placeholder."""
 
     def __init__(self) -> None:
         self._masker = SecretMasker(find_environment_secrets(os.environ))

@@ -16,15 +16,15 @@ from puq_magics.core.errors import APIError, PuqError, RecordingError
 from puq_magics.core.fork import after_fork
 from puq_magics.replay.cassette import Cassette, recording_name
 from puq_magics.replay.differences import missing_error
-from puq_magics.replay.exchange import (
+from puq_magics.replay.fingerprint import Fingerprint, fingerprint
+from puq_magics.replay.recorded_answer import (
     DOWNLOAD_URL,
     AnswerEncoder,
-    Exchange,
+    RecordedAnswer,
     decode_answer,
     first_content_time,
     is_complete_stream,
 )
-from puq_magics.replay.fingerprint import Fingerprint, fingerprint
 from puq_magics.replay.redaction import Redaction
 
 Mode = Literal["record", "replay", "auto", "none"]
@@ -32,7 +32,7 @@ Mode = Literal["record", "replay", "auto", "none"]
 _REFUSED_FORM = (400, 422)
 
 
-class Slots:
+class RequestNumbers:
     """Numbers of equal requests: each place that sends one keeps its own, also when its cell runs again."""
 
     def __init__(self, current_cell: Callable[[], tuple[str, int]] = lambda: ("", 0)) -> None:
@@ -43,7 +43,7 @@ class Slots:
         self._first: dict[tuple[str, str], int] = {}
         self._highest: Counter[str] = Counter()
         self._renew_lock()
-        after_fork(self, Slots._renew_lock)
+        after_fork(self, RequestNumbers._renew_lock)
 
     def _renew_lock(self) -> None:
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class Slots:
             self._highest[name] = max(self._highest[name], number)
             return number
 
-    def take_back(self, name: str) -> None:
+    def release_number(self, name: str) -> None:
         """Forget the last number of a request that was not sent."""
         with self._lock:
             self._sent[self._current_cell()[0]][name] -= 1
@@ -93,7 +93,7 @@ class CassetteTransport:
         address: BaseURL,
         inner: Transport | None,
         *,
-        slots: Slots | None = None,
+        numbers: RequestNumbers | None = None,
         on_problem: Callable[[str], None] = lambda _: None,
         on_use: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -102,7 +102,7 @@ class CassetteTransport:
         self.cassette = cassette
         self._settings = settings
         self._inner = inner
-        self._slots = slots or Slots()
+        self._numbers = numbers or RequestNumbers()
         self._on_problem = on_problem
         self._on_use = on_use
         self._thread = threading.local()
@@ -118,7 +118,7 @@ class CassetteTransport:
             self._settings,
             self.address,
             inner,
-            slots=self._slots,
+            numbers=self._numbers,
             on_problem=self._on_problem,
             on_use=self._on_use,
         )
@@ -136,7 +136,7 @@ class CassetteTransport:
 
     def wrap_download(self, download: Callable[[str], bytes]) -> Callable[[str], bytes]:
         """Return a download that takes a recorded image from the cassette, and records any other."""
-        recording: _RecordedResponse | None = getattr(self._thread, "recording", None)
+        recording: _RecordingResponse | None = getattr(self._thread, "recording", None)
 
         def fetch(url: str) -> bytes:
             if url.startswith(DOWNLOAD_URL):
@@ -156,7 +156,7 @@ class CassetteTransport:
         plain = fingerprint(request)
         if self._settings.mode == "none":
             raise RecordingError(f"no request is allowed here ({plain.document['endpoint']}).")
-        number = 1 if request.path == "/v1/models" else self._slots.next_number(plain.name)
+        number = 1 if request.path == "/v1/models" else self._numbers.next_number(plain.name)
         masked = plain
         if self._settings.mode != "record":
             found = self.cassette.find(plain.name, number, exact=self._inner is not None)
@@ -182,23 +182,23 @@ class CassetteTransport:
         assert self._inner is not None  # noqa: S101
         redaction = Redaction()
         start = monotonic()
-        asked = fingerprint(request, redaction)
-        recording = _Recording(self, asked, redaction, recording_name(asked.name, number))
+        requested = fingerprint(request, redaction)
+        recording = _RecordingWriter(self, requested, redaction, recording_name(requested.name, number))
         try:
             response = self._inner.send(request, on_retry)
         except APIError as error:
             if self._settings.errors:
-                recording.save(Exchange(0, {}, [], monotonic() - start, error))
+                recording.save(RecordedAnswer(0, {}, [], monotonic() - start, error))
             raise
-        if response.status >= 400 and not self._keeps_error(response.status, asked):
+        if response.status >= 400 and not self._keeps_error(response.status, requested):
             return response
-        recorded = _RecordedResponse(response, recording, start, keeps_errors=self._settings.errors)
+        recorded = _RecordingResponse(response, recording, start, keeps_errors=self._settings.errors)
         self._thread.recording = recorded
         return recorded
 
-    def _keeps_error(self, status: int, asked: Fingerprint) -> bool:
-        """Return whether an answer that is an error is recorded: if asked for, or if the client goes on after it."""
-        body = asked.document.get("body")
+    def _keeps_error(self, status: int, requested: Fingerprint) -> bool:
+        """Return whether an error is recorded: if the settings say so, or if the client goes on after it."""
+        body = requested.document.get("body")
         goes_on = status in _REFUSED_FORM and isinstance(body, Mapping) and "response_format" in body
         return self._settings.errors or goes_on
 
@@ -209,23 +209,23 @@ class CassetteTransport:
         self._thread.timing = timing
 
 
-class _Recording:
+class _RecordingWriter:
     """Recording that is being made."""
 
     def __init__(
-        self, transport: CassetteTransport, asked: Fingerprint, redaction: Redaction, name: str
+        self, transport: CassetteTransport, requested: Fingerprint, redaction: Redaction, name: str
     ) -> None:
         self._transport = transport
-        self._asked = asked
+        self._requested = requested
         self._redaction = redaction
         self._name = name
 
-    def save(self, answer: Exchange, downloads: Mapping[str, bytes] | None = None) -> None:
+    def save(self, answer: RecordedAnswer, downloads: Mapping[str, bytes] | None = None) -> None:
         """Save an answer; a problem with that is reported, and not raised."""
-        encoder = AnswerEncoder(self._redaction, self._asked.tool_ids, self._asked.name, downloads)
+        encoder = AnswerEncoder(self._redaction, self._requested.tool_ids, self._requested.name, downloads)
         try:
             encoded = encoder.encode(answer)
-            document = {"request": self._asked.document, **encoded}
+            document = {"request": self._requested.document, **encoded}
             kept = self._transport.cassette.write(self._name, document, encoder.media)
         except PuqError as error:
             self._transport._on_problem(f"The answer was not recorded: {error}")
@@ -235,17 +235,17 @@ class _Recording:
             self._transport._add_timing(_timing(kept, decode_answer(kept, lambda _: b"")))
 
 
-class _RecordedResponse:
+class _RecordingResponse:
     """Response whose body is kept while it is received."""
 
     def __init__(
-        self, response: Response, recording: _Recording, start: float, *, keeps_errors: bool
+        self, response: Response, recording: _RecordingWriter, start: float, *, keeps_errors: bool
     ) -> None:
         self._response = response
         self._recording = recording
         self._start = start
         self._keeps_errors = keeps_errors
-        self._answer = Exchange(response.status, response.headers)
+        self._answer = RecordedAnswer(response.status, response.headers)
         self._downloads: dict[str, bytes] = {}
         self._ended = False
         self.status = response.status
@@ -287,7 +287,7 @@ class _RecordedResponse:
 class ReplayedResponse:
     """Answer of a recording, at its pace."""
 
-    def __init__(self, answer: Exchange, pace: float, on_end: Callable[[], None]) -> None:
+    def __init__(self, answer: RecordedAnswer, pace: float, on_end: Callable[[], None]) -> None:
         self.status = answer.status
         self.headers = answer.headers
         self._pace = pace
@@ -329,6 +329,6 @@ class ReplayedResponse:
         on_end()
 
 
-def _timing(recording: Mapping[str, Any], answer: Exchange) -> Timing:
+def _timing(recording: Mapping[str, Any], answer: RecordedAnswer) -> Timing:
     first = first_content_time(recording)
     return answer.timing if first is None else Timing(answer.seconds, first)

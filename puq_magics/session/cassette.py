@@ -19,7 +19,7 @@ from puq_magics.replay.differences import missing_error
 from puq_magics.replay.fingerprint import fingerprint_call
 from puq_magics.replay.notebook_run import USE_LOG
 from puq_magics.replay.redaction import Redaction
-from puq_magics.replay.transport import CassetteSettings, CassetteTransport, Slots
+from puq_magics.replay.transport import CassetteSettings, CassetteTransport, RequestNumbers
 
 if TYPE_CHECKING:
     from puq_magics.api.request import Transport
@@ -38,7 +38,7 @@ class CassetteRecorder:
         self._effective = effective
         self._conversations = conversations
         self._namespace = namespace
-        self._cassettes: dict[Path, tuple[Cassette, Slots]] = {}
+        self._cassettes: dict[Path, tuple[Cassette, RequestNumbers]] = {}
         self._journals: TemporaryDirectory[str] | None = None
         self._journal_count = 0
         #: True if errors are recorded.
@@ -54,12 +54,12 @@ class CassetteRecorder:
         """The cassette in force. Raises InputError for a name that cannot be a path."""
         return self._open()[0]
 
-    def _open(self) -> tuple[Cassette, Slots]:
+    def _open(self) -> tuple[Cassette, RequestNumbers]:
         folder = cassette_folder(self._effective.cassette, notebook_name(self._namespace))
         if folder not in self._cassettes:
             cells = self._conversations
-            slots = Slots(lambda: (cells.cell_name, cells.execution_number))
-            self._cassettes[folder] = Cassette(folder), slots
+            numbers = RequestNumbers(lambda: (cells.cell_name, cells.execution_number))
+            self._cassettes[folder] = Cassette(folder), numbers
         return self._cassettes[folder]
 
     def wrap(self, make_transport: Callable[[], Transport], address: BaseURL) -> Transport:
@@ -67,7 +67,7 @@ class CassetteRecorder:
         mode = self.mode
         if mode == "off":
             return make_transport()
-        cassette, slots = self._open()
+        cassette, numbers = self._open()
         inner = None
         if mode in ("record", "auto"):
             cassette.prepare_recording()
@@ -76,7 +76,7 @@ class CassetteRecorder:
             cassette.check_exists()
         settings = CassetteSettings(mode, self._effective.cassette_pace, self.errors)  # type: ignore[arg-type]
         return CassetteTransport(
-            cassette, settings, address, inner, slots=slots, on_problem=_report, on_use=_log_use
+            cassette, settings, address, inner, numbers=numbers, on_problem=_report, on_use=_log_use
         )
 
     def check(self) -> None:
@@ -103,30 +103,30 @@ class CassetteRecorder:
         """
         if self.mode not in ("replay", "auto"):
             return None
-        cassette, slots = self._open()
-        asked = fingerprint_call(name, arguments)
-        number = slots.next_number(asked.name)
-        found = cassette.find(asked.name, number, exact=self.mode == "auto")
+        cassette, numbers = self._open()
+        requested = fingerprint_call(name, arguments)
+        number = numbers.next_number(requested.name)
+        found = cassette.find(requested.name, number, exact=self.mode == "auto")
         if found is None and self.mode == "replay":
-            raise missing_error(cassette, asked)
+            raise missing_error(cassette, requested)
         if found is None:
-            slots.take_back(asked.name)
+            numbers.release_number(requested.name)
             return None
         response = cassette.read(found).get("response")
         _log_use(found)
         response = response if isinstance(response, dict) else {}
         return str(response.get("status", "done")), str(response.get("result", ""))
 
-    def keep_call(self, name: str, arguments: Any, status: str, result: str) -> None:
+    def record_call(self, name: str, arguments: Any, status: str, result: str) -> None:
         """Record what came of a function's call, if answers are recorded."""
         if self.mode not in ("record", "auto"):
             return
-        cassette, slots = self._open()
-        asked = fingerprint_call(name, arguments)
-        file_name = recording_name(asked.name, slots.next_number(asked.name))
+        cassette, numbers = self._open()
+        requested = fingerprint_call(name, arguments)
+        file_name = recording_name(requested.name, numbers.next_number(requested.name))
         response = {"status": status, "result": Redaction().mask(result)}
         try:
-            cassette.write(file_name, {"request": asked.document, "response": response}, {})
+            cassette.write(file_name, {"request": requested.document, "response": response}, {})
         except PuqError as error:
             _report(f"The function's result was not recorded: {error}")
         else:
@@ -143,7 +143,7 @@ class CassetteRecorder:
         models = self.cassette.read_settings().get("default_models")
         return {str(kind): str(code) for kind, code in models.items()} if isinstance(models, dict) else {}
 
-    def keep_default_models(self, models: Mapping[str, str]) -> None:
+    def record_default_models(self, models: Mapping[str, str]) -> None:
         """Keep the models that are used by default now."""
         try:
             self.cassette.write_settings(models)

@@ -235,7 +235,7 @@ class Session:
     def _keep_default_models(self) -> None:
         """Record the default models, which a replay uses without a router."""
         models = {kind: self.default_model(kind) for kind in MODEL_KINDS if model_setting(kind)}
-        self.cassette.keep_default_models({kind: model for kind, model in models.items() if model})
+        self.cassette.record_default_models({kind: model for kind, model in models.items() if model})
 
     def account(self) -> Account:
         """Return the account of the router used last. Raises ConfigurationError."""

@@ -144,7 +144,7 @@ class ToolRounds:
         for state in self._run_states(call, view):
             yield state
         if cassette is not None:
-            cassette.keep_call(call.name, call.arguments, state.status, state.result)
+            cassette.record_call(call.name, call.arguments, state.status, state.result)
 
     def _run_states(self, call: FunctionCall, view: ChatView) -> Iterator[FunctionCall]:
         if call.name not in self.allowed:

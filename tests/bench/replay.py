@@ -14,8 +14,8 @@ from puq_magics.api import Router
 from puq_magics.api.base_url import BaseURL
 from puq_magics.api.chat import ChatStream
 from puq_magics.replay.cassette import Cassette
-from puq_magics.replay.exchange import Exchange, decode_answer
 from puq_magics.replay.fingerprint import name_of
+from puq_magics.replay.recorded_answer import RecordedAnswer, decode_answer
 from puq_magics.replay.transport import CassetteSettings, CassetteTransport, ReplayedResponse
 
 WORDS = 300  # of an answer, one event each
@@ -53,7 +53,7 @@ def measure_calls(folder: Path, repeats: int) -> dict[str, float]:
     address = BaseURL.parse("https://replay.invalid")
     router = Router(transport=CassetteTransport(cassette, CassetteSettings("replay", 0.0), address, None))
     answer = decode_answer(cassette.read(name), cassette.read_media)
-    joined = Exchange(200, answer.headers, [(0.0, b"".join(data for _, data in answer.parts))])
+    joined = RecordedAnswer(200, answer.headers, [(0.0, b"".join(data for _, data in answer.parts))])
 
     def replay() -> None:
         with router.stream_chat("Why?", model="a/b") as stream:

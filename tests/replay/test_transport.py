@@ -30,7 +30,7 @@ from puq_magics.core.errors import (
 )
 from puq_magics.core.secret import Secret
 from puq_magics.replay.cassette import Cassette
-from puq_magics.replay.transport import CassetteSettings, CassetteTransport, Slots
+from puq_magics.replay.transport import CassetteSettings, CassetteTransport, RequestNumbers
 
 ADDRESS = BaseURL.parse("https://replay.invalid")
 
@@ -52,9 +52,11 @@ def recorder(folder: Path, url: str, mode: Any = "record", key: str = "", **sett
     return Router(transport=transport)
 
 
-def player(folder: Path, pace: float = 0.0, mode: Any = "replay", slots: Slots | None = None) -> Router:
+def player(
+    folder: Path, pace: float = 0.0, mode: Any = "replay", numbers: RequestNumbers | None = None
+) -> Router:
     settings = CassetteSettings(mode, pace)
-    return Router(transport=CassetteTransport(Cassette(folder), settings, ADDRESS, None, slots=slots))
+    return Router(transport=CassetteTransport(Cassette(folder), settings, ADDRESS, None, numbers=numbers))
 
 
 def send_body(connection: Any, body: bytes, kind: str, status: str = "200 OK") -> None:
@@ -139,10 +141,10 @@ def test_equal_requests_keep_their_order(folder: Path, serve: Any) -> None:
     count = iter(range(100))
     server = serve(lambda connection: send_json(connection, completion(str(next(count)))))
     cell = ["a", 0]
-    slots = Slots(lambda: (str(cell[0]), int(cell[1])))
+    numbers = RequestNumbers(lambda: (str(cell[0]), int(cell[1])))
     with recorder(folder, server.url) as router:
         assert [router.chat("Hi", model="a/b").text for _ in range(3)] == ["0", "1", "2"]
-    with player(folder, slots=slots) as router:
+    with player(folder, numbers=numbers) as router:
         assert [router.chat("Hi", model="a/b").text for _ in range(2)] == ["0", "1"]
         cell[1] = 1  # the same cell again
         assert router.chat("Hi", model="a/b").text == "0"
@@ -160,19 +162,19 @@ def test_equal_requests_keep_their_order(folder: Path, serve: Any) -> None:
 
 def test_planned_repeats_are_in_the_order_of_the_plan(folder: Path, serve: Any) -> None:
     server = serve(lambda connection: send_json(connection, completion("x")))
-    slots = Slots()
-    numbers = []
+    numbers = RequestNumbers()
+    assigned: list[int] = []
 
     def send(planned: int) -> None:
         repeat_number.set(planned)
-        numbers.append(slots.next_number("chat-1"))
+        assigned.append(numbers.next_number("chat-1"))
 
     for planned in (2, 0, 1):
         thread = threading.Thread(target=send, args=(planned,))
         thread.start()
         thread.join()
-    assert numbers == [3, 1, 2]
-    assert slots.next_number("chat-1") == 4
+    assert assigned == [3, 1, 2]
+    assert numbers.next_number("chat-1") == 4
     assert server.url
 
 

@@ -37,7 +37,7 @@ Part = tuple[float, bytes]
 
 
 @dataclass
-class Exchange:
+class RecordedAnswer:
     """One answer, as it arrived."""
 
     status: int
@@ -72,7 +72,7 @@ class AnswerEncoder:
         self._prefix = prefix
         self._downloads = downloads or {}
 
-    def encode(self, answer: Exchange) -> dict[str, Any]:
+    def encode(self, answer: RecordedAnswer) -> dict[str, Any]:
         """Return the members ``response``, ``seconds`` and ``times`` of a recording."""
         response: dict[str, Any] = {"status": answer.status}
         for header, name in _HEADERS.items():
@@ -92,7 +92,7 @@ class AnswerEncoder:
             "times": [round(time, 3) for time in times],
         }
 
-    def _encode_body(self, answer: Exchange, response: dict[str, Any]) -> list[float]:
+    def _encode_body(self, answer: RecordedAnswer, response: dict[str, Any]) -> list[float]:
         """Add the body to ``response``; return the times of its parts."""
         body = b"".join(data for _, data in answer.parts)
         first = [answer.parts[0][0]] if answer.parts else []
@@ -105,7 +105,7 @@ class AnswerEncoder:
             response["body"] = self._clean(_drop_random(json.loads(body)))
         except (ValueError, RecursionError):
             if not _is_text(body):
-                response["file"] = self._keep(body, answer.headers.get("content-type", ""))
+                response["file"] = self._add_media_file(body, answer.headers.get("content-type", ""))
                 return first
             owners = [{"text": text} for text in _decode_text(answer.parts)]
             response["text"] = [owner["text"] for owner in self._redaction.mask_events(owners)]
@@ -114,7 +114,7 @@ class AnswerEncoder:
 
     def _clean_events(self, events: Sequence[Any]) -> list[Any]:
         cleaned = [
-            self._lift(number_tool_calls(_drop_random(event), self._tool_ids))
+            self._extract_media(number_tool_calls(_drop_random(event), self._tool_ids))
             if isinstance(event, dict)
             else event
             for event in events
@@ -122,8 +122,8 @@ class AnswerEncoder:
         return self._redaction.mask_events(cleaned)
 
     def _clean(self, value: Any) -> Any:
-        lifted = self._lift(number_tool_calls(value, self._tool_ids))
-        return self._mask(lifted)
+        extracted = self._extract_media(number_tool_calls(value, self._tool_ids))
+        return self._mask(extracted)
 
     def _mask(self, value: Any, name: str = "") -> Any:
         if isinstance(value, dict) and not {FILE, DOWNLOAD}.isdisjoint(value):
@@ -134,13 +134,15 @@ class AnswerEncoder:
             return [self._mask(item, name) for item in value]
         return self._redaction.mask_answer(name, value) if isinstance(value, str) else value
 
-    def _lift(self, value: Any) -> Any:
+    def _extract_media(self, value: Any) -> Any:
         """Return decoded JSON with media taken out into files, and members' names masked."""
-        return map_strings(value, lambda _, text: self._lift_text(text), self._redaction.mask_key)
+        return map_strings(
+            value, lambda _, text: self._extract_media_from_text(text), self._redaction.mask_key
+        )
 
-    def _lift_text(self, text: str) -> Any:
+    def _extract_media_from_text(self, text: str) -> Any:
         if text in self._downloads:
-            return {DOWNLOAD: self._keep(self._downloads[text])}
+            return {DOWNLOAD: self._add_media_file(self._downloads[text])}
         if len(text) < MIN_MEDIA_CHARS:
             return text
         url = DATA_URL.fullmatch(text)
@@ -154,9 +156,9 @@ class AnswerEncoder:
         is_media = detect_image_type(data) or detect_audio_type(data)
         if not is_media or base64.b64encode(data).decode() != encoded:
             return text
-        return {FILE: self._keep(data)} | ({} if url is None else {"prefix": url[1]})
+        return {FILE: self._add_media_file(data)} | ({} if url is None else {"prefix": url[1]})
 
-    def _keep(self, data: bytes, content_type: str = "") -> str:
+    def _add_media_file(self, data: bytes, content_type: str = "") -> str:
         data = redact_bytes(data)
         kind = detect_image_type(data) or detect_audio_type(data)
         extension = _EXTENSIONS.get(content_type.partition(";")[0].strip().lower(), ".bin")
@@ -167,7 +169,7 @@ class AnswerEncoder:
         return name
 
 
-def decode_answer(recording: Mapping[str, Any], load: Callable[[str], bytes]) -> Exchange:
+def decode_answer(recording: Mapping[str, Any], load: Callable[[str], bytes]) -> RecordedAnswer:
     """Return the answer that a recording holds; ``load`` reads a file beside it. Raises RecordingError."""
     response = recording.get("response")
     if not isinstance(response, dict):
@@ -180,7 +182,7 @@ def decode_answer(recording: Mapping[str, Any], load: Callable[[str], bytes]) ->
         times = _spread(times[0] if times else 0.0, seconds, len(bodies))
     times = [*times[: len(bodies)], *[seconds] * (len(bodies) - len(times))]
     status = response.get("status", 200)
-    return Exchange(
+    return RecordedAnswer(
         status if isinstance(status, int) else 200,
         {header: str(response[name]) for header, name in _HEADERS.items() if name in response},
         list(zip(times, bodies, strict=True)),
