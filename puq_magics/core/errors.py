@@ -39,6 +39,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+#: What to do about a fault of this package.
+BUG_HINT = "This is a bug in puq_magics: report it with this message."
 _UNKNOWN_FIELD = re.compile(
     r"(?:unknown|unrecogni[sz]ed|unexpected|unsupported|additional|extra|invalid)[\w ]*"
     r"(?:field|param|propert|argument|key|input|option)",

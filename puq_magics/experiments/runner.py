@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Protocol, TypeVar
 
 from puq_magics.api.client import Router
-from puq_magics.core.errors import PuqError
+from puq_magics.core.errors import BUG_HINT, PuqError
 from puq_magics.core.text import one_line
 from puq_magics.core.threads import start_daemon
 from puq_magics.experiments.calls import CallOutcome, CallSpec
@@ -201,7 +201,7 @@ class Run:
         try:
             work()
         except Exception as error:  # noqa: BLE001
-            self._stop(PuqError(f"a worker failed: {type(error).__name__}: {error}", hint="Report this."))
+            self._stop(PuqError(f"a worker failed: {type(error).__name__}: {error}", hint=BUG_HINT))
         finally:
             self._finished.put(None)
 
@@ -243,6 +243,8 @@ class Run:
         size, at_once = lease_calls(lease.threads), max(1, self.settings.workers // lease.threads)
         leases: dict[Future[list[Ended]], list[tuple[CallSpec, Release]]] = {}
         losses = Counter[str]()
+        # `wait` would not learn of futures that an executor cancels when it is shut down.
+        ended: SimpleQueue[Future[list[Ended]]] = SimpleQueue()
         while True:
             while len(leases) < 2 * at_once and (calls := self._reserve_calls(size)):
                 try:
@@ -252,13 +254,14 @@ class Run:
                     self._stop(_executor_error(error))
                     break
                 leases[future] = calls
+                future.add_done_callback(ended.put)
             if not leases:
                 return
             if self._limiter.is_stopped:
                 for future in leases:
                     future.cancel()
-            for future in wait(leases, return_when=FIRST_COMPLETED).done:
-                self._settle_lease(future, leases.pop(future), losses)
+            future = ended.get()
+            self._settle_lease(future, leases.pop(future), losses)
 
     def _reserve_calls(self, size: int) -> list[tuple[CallSpec, Release]]:
         calls: list[tuple[CallSpec, Release]] = []
@@ -309,7 +312,12 @@ class Run:
             self._unavailable[spec.model] = problem
         elif failures >= MAX_CONSECUTIVE_FAILURES:
             reason = problem.message
-            self._stop(PuqError(f"{failures} calls in a row failed, the last one because {reason}"))
+            self._stop(
+                PuqError(
+                    f"{failures} calls in a row failed, the last one because {reason}",
+                    hint="Fix the cause, or name another model.",
+                )
+            )
 
     def _stop(self, problem: PuqError) -> None:
         with self._lock:
@@ -345,7 +353,7 @@ class Run:
         except PuqError as error:  # what was received is kept in memory at least
             self._stop(error)
         except Exception as error:  # noqa: BLE001 - calls that nobody writes must not go on
-            self._stop(PuqError(f"the journal failed: {type(error).__name__}: {error}", hint="Report this."))
+            self._stop(PuqError(f"the journal failed: {type(error).__name__}: {error}", hint=BUG_HINT))
         self.outcomes.update((outcome.key, outcome) for outcome in batch)
         self._made += batch
         before = self._progress
@@ -361,10 +369,10 @@ class Run:
 
 
 def _executor_error(error: BaseException | None) -> PuqError:
-    reason = f"{type(error).__name__}: {one_line(str(error), 200)}"
-    return PuqError(
-        f"the workers of the executor die or take no calls ({reason}).", hint="Start a new executor."
+    text = (
+        "it cancelled the calls" if error is None else f"{type(error).__name__}: {one_line(str(error), 200)}"
     )
+    return PuqError(f"the executor does not run the calls ({text}).", hint="Start a new executor.")
 
 
 def _nothing() -> None:

@@ -363,7 +363,7 @@ class CommandLine:
         if name in self.by_flag or (not name.startswith("--") and name[:2] in self.by_flag):
             return
         if name in ("-h", "--help"):
-            raise InputError(f"%{self._name}? shows the options.")
+            raise InputError(f"there is no option {name}.", hint=self._usage_hint())
         suggestions = [flag for flag in self.by_flag if len(name) > 2 and flag.startswith(name)]
         if not suggestions:
             from puq_magics.core.suggestions import closest_match

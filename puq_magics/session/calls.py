@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from puq_magics.api.request import Request, Timing
 from puq_magics.api.types import Usage
 from puq_magics.core.errors import (
+    BUG_HINT,
     APIConnectionError,
     APIError,
     APIStatusError,
@@ -203,9 +204,7 @@ def _reserve_and_run(
             raise
         # A fault of this package; what had come is kept all the same.
         reason = one_line(f"{type(exc).__name__}: {exc}", 200)
-        return started_at, InvalidResponseError(
-            f"the answer could not be read ({reason}).", hint="Report this."
-        )
+        return started_at, InvalidResponseError(f"the answer could not be read ({reason}).", hint=BUG_HINT)
     except BaseException:
         view.abandon()
         raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -187,8 +188,9 @@ def test_a_run_that_can_only_fail_stops(
     replies: Any, ask_rows: Any, status: int, asked: int, error: type[PuqError]
 ) -> None:
     server = replies(lambda _: (status, "no"))
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         ask_rows(server, [{"text": f"row {n}"} for n in range(50)], workers=1)
+    assert caught.value.hint
     assert len(server.requests) == asked
 
 
@@ -240,14 +242,46 @@ def test_an_executor_makes_the_calls(replies: Any, ask_rows: Any, kind: str) -> 
     assert not any("pk_secret" in str(request.headers) for request in server.requests)
 
 
-def test_an_executor_that_was_shut_down_is_said_and_holds_no_lock(replies: Any, ask_rows: Any) -> None:
-    server = replies(upper)
+class CancellingExecutor(Executor):
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.cancel()
+        return future
+
+
+def shut_down_pool() -> Executor:
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
+    return pool
+
+
+@pytest.mark.parametrize(
+    ("executor", "reason"),
+    [(shut_down_pool, "RuntimeError: cannot schedule"), (CancellingExecutor, "it cancelled the calls")],
+)
+def test_an_executor_that_runs_nothing_is_said_and_holds_no_lock(
+    replies: Any, ask_rows: Any, executor: Callable[[], Executor], reason: str
+) -> None:
+    server = replies(upper)
     for _ in range(2):
-        with pytest.raises(PuqError, match="take no calls"):
-            ask_rows(server, ROWS, executor=pool)
+        with pytest.raises(PuqError, match=f"the executor does not run the calls .{reason}"):
+            ask_rows(server, ROWS, executor=executor())
     assert ask_rows(server, ROWS).failed == []
+
+
+def test_a_pool_that_is_shut_down_during_a_run_ends_it(replies: Any, ask_rows: Any) -> None:
+    pool = ThreadPoolExecutor(1)
+
+    def reply(text: str) -> str:
+        pool.shutdown(wait=False, cancel_futures=True)
+        return text.upper()
+
+    server = replies(reply)
+    rows = [{"text": f"row {n}"} for n in range(100)]
+    with pytest.raises(PuqError, match="RuntimeError: cannot schedule"):
+        ask_rows(server, rows, executor=pool)
+    assert ask_rows(server, rows).failed == []
+    assert len(server.requests) == 100
 
 
 def test_no_key_is_in_the_journal(replies: Any, ask_rows: Any, tmp_path: Path) -> None:

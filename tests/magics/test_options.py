@@ -175,7 +175,8 @@ def test_hints_name_the_magic() -> None:
     assert "Did you mean --one?" in caught.value.message
     assert caught.value.hint == "%puq_first? shows the options; -- ends them."
     with pytest.raises(InputError) as caught:
-        second.parse("--two")
+        second.parse("--help")
+    assert caught.value.message == "there is no option --help."
     assert "%puq_second? explains" in caught.value.hint
 
 
