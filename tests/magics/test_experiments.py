@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from puq_magics.magics.compare import ArmView, _Arm
+from puq_magics.magics.compare import ArmView, _ArmRun
 from puq_magics.outputs.results.compare import Answer
 from puq_magics.session.chat_call import ChatCall, ChatSpec
 
@@ -125,7 +125,7 @@ def test_a_comparison_shows_all_arms_and_keeps_them(run_shell: Any) -> None:
 def test_an_arm_that_ends_after_an_interrupt_changes_nothing_that_is_shown(run_shell: Any) -> None:
     shown = Answer("sandbox/chat")
     call = ChatCall(ChatSpec("sandbox/chat", [{"role": "user", "content": "Hello"}]))
-    arm = _Arm(shown, call, ArmView(threading.Event()))
+    arm = _ArmRun(shown, call, ArmView(threading.Event()))
     arm.give_up()
     arm.run(run_shell.session, over_budget=False)
     assert arm.answer.result is not None
