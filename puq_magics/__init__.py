@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from puq_magics.api import (
         APIConnectionError, APIError, APIStatusError, APITimeoutError, AuthenticationError, BadRequestError,
         BudgetError, ConfigurationError, EmptyFileError, InputError, InvalidAnswerError, InvalidResponseError,
-        InvalidURLError, MissingKeyError, MissingVariableError, NotFoundError, NotJSONError,
+        InvalidURLError, JournalError, MissingKeyError, MissingVariableError, NotFoundError, NotJSONError,
         PaymentRequiredError, PermissionDeniedError, PolicyError, PuqError, RateLimitError, RecordingError,
         RedirectError, Router, SchemaMismatchError, ServerError, StreamError, UnprocessableEntityError, Upload,
     )
@@ -35,7 +35,7 @@ __all__ = [
     "APIConnectionError", "APIError", "APIStatusError", "APITimeoutError", "AuthenticationError",
     "BadRequestError", "BudgetError", "ChatResult", "ConfigurationError", "Conversation",
     "EmptyFileError", "ImageResult", "InputError", "InvalidAnswerError", "InvalidResponseError",
-    "InvalidURLError", "MissingKeyError",
+    "InvalidURLError", "JournalError", "MissingKeyError",
     "MissingVariableError", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError",
     "PolicyError", "PuqError", "RateLimitError", "RecordingError", "RedirectError", "Router",
     "SchemaMismatchError", "ServerError", "SpeechResult", "StreamError", "TranscriptResult",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from puq_magics.core.errors import (
         APIConnectionError, APIError, APIStatusError, APITimeoutError, AuthenticationError, BadRequestError,
         BudgetError, ConfigurationError, EmptyFileError, InputError, InvalidAnswerError, InvalidResponseError,
-        InvalidURLError, MissingKeyError, MissingVariableError, NotFoundError, NotJSONError,
+        InvalidURLError, JournalError, MissingKeyError, MissingVariableError, NotFoundError, NotJSONError,
         PaymentRequiredError, PermissionDeniedError, PolicyError, PuqError, RateLimitError, RecordingError,
         RedirectError, SchemaMismatchError, ServerError, StreamError, UnprocessableEntityError,
     )
@@ -51,8 +51,9 @@ _NAMES = {
     "puq_magics.core.errors": (
         "APIConnectionError", "APIError", "APIStatusError", "APITimeoutError", "AuthenticationError",
         "BadRequestError", "BudgetError", "ConfigurationError", "EmptyFileError", "InputError", "InvalidAnswerError",
-        "InvalidResponseError", "InvalidURLError", "MissingKeyError", "MissingVariableError", "NotFoundError",
-        "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PolicyError", "PuqError", "RateLimitError",
+        "InvalidResponseError", "InvalidURLError", "JournalError", "MissingKeyError",
+        "MissingVariableError", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError",
+        "PolicyError", "PuqError", "RateLimitError",
         "RecordingError", "RedirectError", "SchemaMismatchError", "ServerError", "StreamError",
         "UnprocessableEntityError",
     ),
@@ -66,7 +67,7 @@ __all__ = [
     "APIConnectionError", "APIError", "APIStatusError", "APITimeoutError", "AuthenticationError",
     "BadRequestError", "BudgetError", "ChatCompletion", "ChatParams", "ChatStream", "ConfigurationError",
     "Delta", "EmptyFileError", "GeneratedImage", "ImageParams", "ImagesResponse", "InputError", "InvalidAnswerError",
-    "InvalidResponseError", "InvalidURLError", "MediaType", "MissingKeyError", "MissingVariableError",
+    "InvalidResponseError", "InvalidURLError", "JournalError", "MediaType", "MissingKeyError", "MissingVariableError",
     "Model", "NotFoundError", "NotJSONError", "PaymentRequiredError", "PermissionDeniedError", "PolicyError",
     "PuqError", "RateLimitError", "RecordingError", "RedirectError", "Request", "Response", "Retry", "Router",
     "SchemaMismatchError", "ServerError", "Speech", "SpeechParams", "SpeechStream", "StreamError", "Timing",

@@ -9,6 +9,7 @@ PuqError
 │   └── MissingVariableError         a prompt names a variable that does not exist
 ├── BudgetError                      the call would exceed the session's budget
 ├── PolicyError                      a teacher's policy forbids the call
+├── JournalError                     a run's journal cannot be read or written
 └── APIError                         a request failed
     ├── RecordingError               a cassette has no recording of a request, or it cannot be read
     ├── APIConnectionError           no answer: no connection, an unknown host name, a cut connection
@@ -46,6 +47,9 @@ _UNKNOWN_FIELD = re.compile(
     r"(?:field|param|propert|argument|key|input|option)",
     re.IGNORECASE,
 )
+
+
+_RESPONSE_FORMAT = re.compile(r"response_format|json_schema|json_object|structured output", re.IGNORECASE)
 
 
 class OneLineInterrupt(KeyboardInterrupt):
@@ -127,6 +131,10 @@ class PolicyError(PuqError):
 
 class EmptyFileError(InputError):
     """A file, or a variable in place of one, holds nothing to send."""
+
+
+class JournalError(PuqError):
+    """A run's journal cannot be read or written."""
 
 
 class MissingVariableError(InputError):
@@ -254,6 +262,10 @@ class APIStatusError(APIError):
         other = "|".join(map(re.escape, others))
         names_other = other and re.search(rf"\b(?:{other})\b", self.detail)
         return bool(_UNKNOWN_FIELD.search(self.detail)) and not names_other
+
+    def rejects_response_format(self) -> bool:
+        """Return whether the router has rejected the request's ``response_format``."""
+        return self.status in (400, 422) and bool(_RESPONSE_FORMAT.search(self.detail))
 
     def __reduce__(self) -> tuple[Callable[..., APIStatusError], tuple[Any, ...], dict[str, Any]]:
         return _unpickle_status_error, (type(self), self.message, self.status), self.__dict__

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
-from puq_magics.core.errors import InputError, PuqError
+from puq_magics.core.errors import InputError, JournalError
 from puq_magics.core.files import is_folder, path_exists, save_text
 from puq_magics.core.text import one_line
 from puq_magics.experiments.calls import CallOutcome
@@ -28,10 +28,6 @@ _BLOCK = 1 << 20  # bytes
 _WAIT_FOR_OWN_RUN = 130.0  # seconds: longer than the timeout of a chat
 #: Journals that are open in this process, by their paths, with what is set when they are closed.
 _open_here: dict[str, threading.Event] = {}
-
-
-class JournalError(PuqError):
-    """A journal cannot be read or written."""
 
 
 class Journal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import uniform
@@ -38,7 +37,6 @@ from puq_magics.prompts.schema.schema import Schema
 #: Requests for one call that the router turns away; each waits longer than the one before.
 MAX_ATTEMPTS = 6
 _MAX_PAUSE = 60.0  # seconds
-_FORMAT_REJECTED = re.compile(r"response_format|json_schema|json_object|structured output", re.IGNORECASE)
 
 
 @dataclass
@@ -121,8 +119,8 @@ class Asker:
         if self.schema is not None and not self._describes_format and "response_format" in params:
             try:
                 return self.router.chat(messages, model=spec.model, extra_body=params)
-            except (BadRequestError, UnprocessableEntityError) as error:
-                if not _FORMAT_REJECTED.search(error.detail):
+            except APIStatusError as error:
+                if not error.rejects_response_format():
                     raise
                 self._describes_format = True
         if self._describes_format and self.schema is not None:

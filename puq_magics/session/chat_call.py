@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from puq_magics.api.params import token_limit
 from puq_magics.api.request import Request
 from puq_magics.api.types import ChatCompletion, Delta, Message, Usage
-from puq_magics.core.errors import BadRequestError, UnprocessableEntityError
+from puq_magics.core.errors import APIStatusError
 from puq_magics.outputs.results.base import INTERRUPTED
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.tool_calls import FunctionCall
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from puq_magics.api.chat import ChatStream
     from puq_magics.api.client import Router
     from puq_magics.session.chat_turn import TurnContext
-
-_FORMAT_REJECTED = re.compile(r"response_format|json_schema|json_object|structured output", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -104,8 +101,8 @@ class ChatCall:
         ask = router.stream_chat if spec.stream else router.chat
         try:
             return ask(spec.messages, model=spec.model, on_retry=view.show_retry, extra_body=spec.params)
-        except (BadRequestError, UnprocessableEntityError) as error:
-            if not spec.fallback_messages or not _FORMAT_REJECTED.search(error.detail):
+        except APIStatusError as error:
+            if not spec.fallback_messages or not error.rejects_response_format():
                 raise
         params = {name: value for name, value in spec.params.items() if name != "response_format"}
         notes = (*spec.notes, "the router takes no response_format: the schema was sent in words")

@@ -109,12 +109,14 @@ def test_a_hint_for_python_code_is_apart() -> None:
         (400, "unknown field 'seed'", False),
         (400, "the prompt is too long", False),
         (429, "", False),
+        (500, "response_format", False),
         (400, "response_format is for chats alone", True),
     ],
 )
 def test_rejected_fields(status: int, detail: str, rejects: bool) -> None:
     error = APIStatusError("no.", status=status, detail=detail)
     assert error.rejects_field(["response_format"], others=["model", "seed"]) is rejects
+    assert error.rejects_response_format() is (rejects and "response_format" in detail)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from puq_magics import JournalError
 from puq_magics.experiments.calls import CallOutcome
-from puq_magics.experiments.journal import Journal, JournalError
+from puq_magics.experiments.journal import Journal
 
 PLAN = {"template": "{{text}}"}
 
