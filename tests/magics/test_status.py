@@ -66,7 +66,7 @@ def test_status_shows_problems_and_does_not_fail(shell: Any, monkeypatch: Any) -
     assert "plain http" in shell.run("%puq").out
     monkeypatch.setenv("PUQ_BASE_URL", "https://router.example")
     monkeypatch.setenv("PUQ_AUTH_SCHEME", "two words")
-    assert "auth scheme" in shell.run("%puq").out
+    assert "authentication scheme" in shell.run("%puq").out
 
 
 @pytest.fixture
