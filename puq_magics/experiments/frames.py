@@ -60,7 +60,10 @@ class Frame:
 
 
 def read_frame(source: Any) -> Frame:
-    """Read a table. Raises InputError for any other value, an empty table, and two columns of one name."""
+    """Read a table. Raises InputError for any other value, an empty table, and two columns of one name.
+
+    Raises ConfigurationError for a Parquet file without the packages that read it.
+    """
     if isinstance(source, str | Path):
         frame = read_frame(_read_file(Path(source)))
     elif is_pandas(source):

@@ -155,8 +155,13 @@ class Grid:
     ) -> GridResult:
         """Make the calls, and return the long table.
 
-        Finished calls are kept in the folder ``journal``, from which a later run goes on, as in `map_rows`. Raises
-        JournalError, and at the end the error that stopped the run, if one did.
+        The arguments are those of `map_rows`: at most ``workers`` calls are under way at once, in the processes of an
+        ``executor`` if there is one, with the key of ``get_key``. Finished calls are kept in the folder ``journal``,
+        from which a later run goes on; ``fresh`` begins anew. ``meter`` reserves and records the cost of each call,
+        and ``on_event`` is told the progress a few times a second.
+
+        Raises InputError before anything is sent, ConfigurationError for a file that needs a package that is not
+        installed, JournalError, and at the end the error that stopped the run, if one did.
         """
         folder = Path(journal) if journal is not None else journal_folder(Path(), self.template)
         settings = RunSettings(router, workers, meter, executor, get_key)
@@ -203,13 +208,13 @@ def run_grid(
             tasks=[
                 "" if cell.spec is None else str(cell.spec.messages[-1]["content"]) for cell in plan.cells
             ],
-            ask=partial(_ask_all, settings, folder),
+            run_calls=partial(_run_judge_calls, settings, folder),
         )
 
     return run.run_to(result, on_event, on_interrupt)
 
 
-def _ask_all(
+def _run_judge_calls(
     settings: RunSettings, folder: Path, specs: Sequence[CallSpec], schema: Schema
 ) -> Mapping[str, CallOutcome]:
     """Make the calls of a judge, with a journal in the folder of the grid's. Raises what stopped the run."""

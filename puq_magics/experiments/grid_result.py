@@ -18,7 +18,7 @@ from puq_magics.experiments.arms import MODEL
 from puq_magics.experiments.calls import CallOutcome, CallSpec, cost_range
 from puq_magics.experiments.comparison import Agreements, Comparison, compare_arms, repeat_agreement
 from puq_magics.experiments.frames import Frame, missing_data_error
-from puq_magics.experiments.judging import AskAll, Judgement, find_contests, judge_contests
+from puq_magics.experiments.judging import Judgement, RunCalls, find_contests, judge_contests
 from puq_magics.experiments.mapping import ANSWER, ERROR, NO_VALUE, NOT_ASKED
 from puq_magics.experiments.row_prompts import ROW
 from puq_magics.experiments.runner import RunProgress
@@ -64,7 +64,7 @@ class GridResult:
     #: Prompts of the records.
     tasks: Sequence[str] = field(default=(), repr=False)
     #: Makes the calls of a judge; set by who ran the grid.
-    ask: AskAll | None = field(default=None, repr=False)
+    run_calls: RunCalls | None = field(default=None, repr=False)
 
     @property
     def factors(self) -> list[str]:
@@ -106,7 +106,8 @@ class GridResult:
         """Score each answer: ``function(answer)`` or ``function(answer, row)`` returns a truth value or a number.
 
         ``answer`` is the text, or with a schema the data; ``row`` is the table's row as a dict. Calls without an
-        answer get no score. Returns the same table, with the column ``name``.
+        answer get no score. Returns the same table, with the column ``name``. Raises InputError for what is no
+        function, for a result that is no number, and for a ``name`` that another column has.
         """
         if not callable(function):
             raise InputError("a score is a function.", hint='Write it like lambda answer: "yes" in answer')
@@ -191,10 +192,10 @@ class GridResult:
         """
         self.levels(factor)
         others = [name for name in self.all_factors if name != factor]
-        if self.ask is None:
+        if self.run_calls is None:
             raise InputError("this table has no router.", hint="Run its cell again.")
         contests = find_contests(self.records, factor, others, self.tasks)
-        return judge_contests(contests, model, rubric, self.ask)
+        return judge_contests(contests, model, rubric, self.run_calls)
 
     def agreement(self) -> Agreements:
         """Return for each arm how often its repeats agree, and the first difference.
@@ -208,7 +209,8 @@ class GridResult:
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Save the long table as .csv, .jsonl or .parquet, and return the path.
 
-        Raises InputError for an existing file, unless ``force``, and for another kind of file.
+        Raises InputError for an existing file, unless ``force``, and for another kind of file; ConfigurationError
+        without the packages that .csv and .parquet need.
         """
         from puq_magics.core.files import check_save_path, save_bytes, save_text
 

@@ -24,7 +24,7 @@ from puq_magics.prompts.schema.schema import Schema
 
 VERDICT = Schema.from_spec("winner A|B|tie")
 #: Makes calls whose answers have this schema, and returns their outcomes by key.
-AskAll = Callable[[Sequence[CallSpec], Schema], Mapping[str, CallOutcome]]
+RunCalls = Callable[[Sequence[CallSpec], Schema], Mapping[str, CallOutcome]]
 
 _INSTRUCTIONS = (
     "You compare two answers to the same task. Judge by this rubric alone, not by length or order: {rubric}\n"
@@ -125,7 +125,7 @@ def find_contests(
     ]
 
 
-def judge_contests(contests: Sequence[Contest], model: str, rubric: str, ask: AskAll) -> Judgement:
+def judge_contests(contests: Sequence[Contest], model: str, rubric: str, run_calls: RunCalls) -> Judgement:
     """Let a model judge each pair in both orders. Raises InputError without a pair or a rubric."""
     if not rubric.strip():
         raise InputError("the rubric is empty.", hint="Say what a better answer is.")
@@ -139,7 +139,7 @@ def judge_contests(contests: Sequence[Contest], model: str, rubric: str, ask: As
             body = {"task": contest.task, "answer A": first, "answer B": second}
             content = json.dumps(body, ensure_ascii=False, indent=1)
             specs.append(builder.build([system, {"role": "user", "content": content}]))
-    outcomes = ask(specs, VERDICT)
+    outcomes = run_calls(specs, VERDICT)
     verdicts = []
     for contest, forward, backward in zip(contests, specs[::2], specs[1::2], strict=True):
         shares = _share(outcomes.get(forward.key)), _share(outcomes.get(backward.key))

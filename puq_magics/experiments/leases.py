@@ -17,7 +17,7 @@ from puq_magics.api.client import Router
 from puq_magics.core.errors import MissingKeyError, PuqError
 from puq_magics.experiments.calls import CallOutcome, CallSpec
 from puq_magics.experiments.limiter import AdaptiveLimiter
-from puq_magics.experiments.worker import Asker
+from puq_magics.experiments.worker import CallWorker
 from puq_magics.prompts.schema.schema import Schema
 
 MIN_THREADS, MAX_THREADS = 8, 32
@@ -27,7 +27,7 @@ _MAX_CALLS = 32
 _CEILING = 256
 #: Returns the key, where the calls are made.
 GetKey = Callable[[], str]
-Ended = tuple[CallOutcome, PuqError | None]
+OutcomeAndError = tuple[CallOutcome, PuqError | None]
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,19 @@ class Lease:
         return replace(self, specs=tuple(specs))
 
 
-_askers: dict[tuple[object, ...], Asker] = {}
+_workers: dict[tuple[object, ...], CallWorker] = {}
 _lock = Lock()
 
 
-def run_lease(lease: Lease) -> list[Ended]:
+def run_lease(lease: Lease) -> list[OutcomeAndError]:
     """Make the calls of a lease on threads, and return how each ended. Raises MissingKeyError."""
-    asker = _asker(lease)
+    worker = _worker_for(lease)
     with ThreadPoolExecutor(lease.threads) as pool:
-        return list(pool.map(asker.ask, lease.specs))
+        return list(pool.map(worker.run, lease.specs))
 
 
-def _asker(lease: Lease) -> Asker:
-    """Return the asker of this process for a router; its connections serve one lease after another."""
+def _worker_for(lease: Lease) -> CallWorker:
+    """Return the worker of this process for a router; its connections serve one lease after another."""
     config = (
         os.getpid(),  # a fork has connections of its own
         lease.base_url,
@@ -79,7 +79,7 @@ def _asker(lease: Lease) -> Asker:
         lease.get_key,
     )
     with _lock:
-        if config not in _askers:
+        if config not in _workers:
             router = Router(
                 _find_key(lease),
                 lease.base_url,
@@ -88,17 +88,17 @@ def _asker(lease: Lease) -> Asker:
                 max_retries=0,
                 allow_http=True,  # as far as it was allowed where the lease was made
             )
-            _forget_askers()
-            _askers[config] = Asker(router, AdaptiveLimiter(_CEILING), lease.schema)
-        return _askers[config]
+            _close_workers()
+            _workers[config] = CallWorker(router, AdaptiveLimiter(_CEILING), lease.schema)
+        return _workers[config]
 
 
-def _forget_askers() -> None:
+def _close_workers() -> None:
     """Close the connections for other runs; those of a parent process are not ours to close."""
-    for (pid, *_), asker in _askers.items():
+    for (pid, *_), worker in _workers.items():
         if pid == os.getpid():
-            asker.router.close()
-    _askers.clear()
+            worker.router.close()
+    _workers.clear()
 
 
 def _find_key(lease: Lease) -> str | None:

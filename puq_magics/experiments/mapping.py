@@ -184,7 +184,10 @@ class MapResult:
         return dict(Counter(text for text in texts if text is not None).most_common())
 
     def retry(self) -> MapResult:
-        """Make the failed calls again, and return the new result; the journal keeps both."""
+        """Make the failed calls again, and return the new result; the journal keeps both.
+
+        Raises InputError for a result that no run made, and the error that stopped the run, if one did.
+        """
         if self.rerun is None:
             raise InputError("this result cannot be run again.", hint="Run its cell again.")
         return self.rerun(self._failed_keys)
@@ -256,14 +259,20 @@ def map_rows(
 ) -> MapResult:
     """Ask one prompt for each row of a table, and return the answers.
 
-    ``template`` names columns as ``{{column}}``; ``schema`` is anything that `Schema.from_spec` takes, and its fields
-    become columns. Finished calls are kept in the folder ``journal`` (default: one in ``puq_runs``, named by the
-    template), from which a later run of the same calls goes on; ``fresh`` begins anew. A call that fails is an
-    ``error`` of its row. With an ``executor`` the calls are made in its processes, which take the key from their
-    environment or from ``get_key``, called there. ``on_event`` is told the progress a few times a second.
+    ``template`` names columns as ``{{column}}``, and other names are filled in from ``variables``. ``schema`` is
+    anything that `Schema.from_spec` takes, and its fields become columns. ``system`` is the system prompt, and
+    ``params`` are further fields of each request. ``limit`` takes so many rows from the beginning, ``sample`` so many
+    at random; give one of them. At most ``workers`` calls are under way at once.
 
-    Raises InputError before anything is sent, JournalError, and at the end the error that stopped the run, if one
-    did; the answers so far are in the journal.
+    Finished calls are kept in the folder ``journal`` (default: one in ``puq_runs``, named by the template), from
+    which a later run of the same calls goes on; ``fresh`` begins anew. A call that fails is an ``error`` of its row.
+    With an ``executor`` the calls are made in its processes, which take the key from their environment or from
+    ``get_key``, called there. ``meter`` reserves and records the cost of each call. ``on_event`` is told the progress
+    a few times a second.
+
+    Raises InputError before anything is sent, ConfigurationError for a file that needs a package that is not
+    installed, JournalError, and at the end the error that stopped the run, if one did; the answers so far are in the
+    journal.
     """
     plan = plan_map(
         frame,

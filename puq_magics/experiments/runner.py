@@ -18,9 +18,16 @@ from puq_magics.core.text import one_line
 from puq_magics.core.threads import start_daemon
 from puq_magics.experiments.calls import CallOutcome, CallSpec
 from puq_magics.experiments.journal import Journal
-from puq_magics.experiments.leases import Ended, GetKey, Lease, lease_calls, lease_threads, run_lease
+from puq_magics.experiments.leases import (
+    GetKey,
+    Lease,
+    OutcomeAndError,
+    lease_calls,
+    lease_threads,
+    run_lease,
+)
 from puq_magics.experiments.limiter import AdaptiveLimiter
-from puq_magics.experiments.worker import Asker, RunStoppedError, ends_model, ends_run
+from puq_magics.experiments.worker import CallWorker, RunStoppedError, ends_model, ends_run
 from puq_magics.prompts.schema.schema import Schema
 
 R = TypeVar("R")
@@ -190,8 +197,8 @@ class Run:
             lease = Lease.from_router(router, threads, self.schema, settings.get_key)
             targets = [partial(self._dispatch, settings.executor, lease)]
         else:
-            asker = Asker(router, self._limiter, self.schema, self.journal.record_started)
-            targets = [partial(self._work, asker)] * min(settings.workers, len(self._waiting))
+            worker = CallWorker(router, self._limiter, self.schema, self.journal.record_started)
+            targets = [partial(self._work, worker)] * min(settings.workers, len(self._waiting))
         for target in targets:
             start_daemon(self._guard, target, name="puq-worker")
         start_daemon(self._collect, router, len(targets), name="puq-journal")
@@ -205,18 +212,18 @@ class Run:
         finally:
             self._finished.put(None)
 
-    def _work(self, asker: Asker) -> None:
+    def _work(self, worker: CallWorker) -> None:
         """Make calls in this thread until there are none."""
         while (call := self._reserve_next()) is not None:
             spec, release = call
             try:
-                self._settle(spec, *asker.ask(spec))
+                self._record_outcome(spec, *worker.run(spec))
             finally:
                 release()
 
     def _reserve_next(self) -> tuple[CallSpec, Release] | None:
         """Return the next call, and what releases its reserved cost; None at the end of the run."""
-        while (spec := self._take()) is not None:
+        while (spec := self._next_spec()) is not None:
             if (problem := self._unavailable.get(spec.model)) is not None:
                 self._finished.put(CallOutcome(spec.key, spec.model, error=problem.message, is_final=False))
                 continue
@@ -228,12 +235,12 @@ class Run:
                 break
         return None
 
-    def _settle(self, spec: CallSpec, outcome: CallOutcome, problem: PuqError | None) -> None:
+    def _record_outcome(self, spec: CallSpec, outcome: CallOutcome, problem: PuqError | None) -> None:
         """Record a call that has ended, and hand it to the journal."""
         try:
             if self.settings.meter is not None:
                 self.settings.meter.record(spec, outcome, problem)
-            self._judge(spec, problem)
+            self._stop_if_hopeless(spec, problem)
         finally:
             if outcome.attempts:
                 self._finished.put(outcome)
@@ -241,10 +248,10 @@ class Run:
     def _dispatch(self, executor: Executor, lease: Lease) -> None:
         """Make the calls by leases; twice as many as run are submitted, so that no worker waits."""
         size, at_once = lease_calls(lease.threads), max(1, self.settings.workers // lease.threads)
-        leases: dict[Future[list[Ended]], list[tuple[CallSpec, Release]]] = {}
+        leases: dict[Future[list[OutcomeAndError]], list[tuple[CallSpec, Release]]] = {}
         losses = Counter[str]()
         # `wait` would not learn of futures that an executor cancels when it is shut down.
-        ended: SimpleQueue[Future[list[Ended]]] = SimpleQueue()
+        ended: SimpleQueue[Future[list[OutcomeAndError]]] = SimpleQueue()
         while True:
             while len(leases) < 2 * at_once and (calls := self._reserve_calls(size)):
                 try:
@@ -261,7 +268,7 @@ class Run:
                 for future in leases:
                     future.cancel()
             future = ended.get()
-            self._settle_lease(future, leases.pop(future), losses)
+            self._record_lease(future, leases.pop(future), losses)
 
     def _reserve_calls(self, size: int) -> list[tuple[CallSpec, Release]]:
         calls: list[tuple[CallSpec, Release]] = []
@@ -270,15 +277,18 @@ class Run:
             calls.append(call)
         return calls
 
-    def _settle_lease(
-        self, future: Future[list[Ended]], calls: Sequence[tuple[CallSpec, Release]], losses: Counter[str]
+    def _record_lease(
+        self,
+        future: Future[list[OutcomeAndError]],
+        calls: Sequence[tuple[CallSpec, Release]],
+        losses: Counter[str],
     ) -> None:
         """Record the calls of a lease; those of one that was lost with its worker are made again."""
         error = None if future.cancelled() else future.exception()
         if error is None and not future.cancelled():
             for (spec, release), ended in zip(calls, future.result(), strict=True):
                 release()
-                self._settle(spec, *ended)
+                self._record_outcome(spec, *ended)
             return
         losses.update(spec.key for spec, _ in calls)
         self._return_calls(calls)
@@ -293,13 +303,13 @@ class Run:
             release()
             self._waiting.append(spec)
 
-    def _take(self) -> CallSpec | None:
+    def _next_spec(self) -> CallSpec | None:
         try:
             return None if self._limiter.is_stopped else self._waiting.popleft()
         except IndexError:
             return None
 
-    def _judge(self, spec: CallSpec, problem: PuqError | None) -> None:
+    def _stop_if_hopeless(self, spec: CallSpec, problem: PuqError | None) -> None:
         """Stop the run, or the calls of one model, if others cannot do better."""
         with self._lock:
             self._consecutive_failures = 0 if problem is None else self._consecutive_failures + 1

@@ -40,7 +40,7 @@ _MAX_PAUSE = 60.0  # seconds
 
 
 @dataclass
-class Asker:
+class CallWorker:
     """Makes calls with one router, and reads their answers."""
 
     router: Router
@@ -50,7 +50,7 @@ class Asker:
     #: True as soon as the router has refused a ``response_format``: the schema goes into the prompt from then on.
     _describes_format: bool = field(default=False, init=False)
 
-    def ask(self, spec: CallSpec) -> tuple[CallOutcome, PuqError | None]:
+    def run(self, spec: CallSpec) -> tuple[CallOutcome, PuqError | None]:
         """Make a call; return its outcome, and the error that ended it, if any."""
         outcome = CallOutcome(spec.key, spec.model)
         start = monotonic()

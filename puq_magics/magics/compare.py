@@ -247,7 +247,7 @@ def _plan(
         content: Any = [{"type": "text", "text": filled.text}, *filled.parts] if filled.parts else filled.text
         name = arm.name(factors)
         if name in specs:
-            raise InputError(f"the arm {name!r} is there twice.", hint="Remove one of them.")
+            raise InputError(f"the arm {name!r} is listed twice.", hint="Remove one of them.")
         specs[name] = ChatSpec(
             arm.model,
             [*head, {"role": "user", "content": content}],

@@ -20,10 +20,10 @@ from puq_magics.magics.options import chat_params
 from puq_magics.magics.runs import (
     error_lines,
     find_executor,
+    full_cost_lines,
     journal_path,
     run_footer,
     show_run,
-    whole_cost_remarks,
 )
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown.feed import escape_inline
@@ -44,12 +44,15 @@ class GridAnswers(DisplayOnce, GridResult):
     """Value of ``%%puq_grid``: the long table, shown as a summary by factor."""
 
     #: Further sentences of the summary, such as the cost of the whole grid.
-    remarks: Sequence[str] = ()
+    summary_lines: Sequence[str] = ()
 
     @classmethod
-    def from_result(cls, result: GridResult, remarks: Sequence[str] = ()) -> GridAnswers:
+    def from_result(cls, result: GridResult, summary_lines: Sequence[str] = ()) -> GridAnswers:
         """Return a result that a cell can show."""
-        return cls(**{each.name: getattr(result, each.name) for each in fields(GridResult)}, remarks=remarks)
+        return cls(
+            **{each.name: getattr(result, each.name) for each in fields(GridResult)},
+            summary_lines=summary_lines,
+        )
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         errors = self.errors()
@@ -57,7 +60,7 @@ class GridAnswers(DisplayOnce, GridResult):
         head = f"{answered:,} of {len(self.records):,} calls answered"
         if len(self.records) < self.total:
             head = f"{head} (of {self.total:,} in the grid)"
-        lines = [*error_lines(errors), *self.remarks]
+        lines = [*error_lines(errors), *self.summary_lines]
         footer = run_footer(self.progress, self.progress.cost, self.journal, self.notes)
         table = self.summary()._repr_mimebundle_()
         listed = "".join(f"\n- {escape_inline(line)}" for line in lines)
@@ -204,12 +207,12 @@ def run_study(
 
     def store(result: GridResult) -> GridAnswers:
         result.notes = (*notes, *args.option_notes, *result.notes)
-        remarks = (
+        summary_lines = (
             []
             if len(result.records) == result.total
-            else whole_cost_remarks(session, f"All {result.total:,} calls", result.cost_of_all())
+            else full_cost_lines(session, f"All {result.total:,} calls", result.cost_of_all())
         )
-        answers = GridAnswers.from_result(result, remarks)
+        answers = GridAnswers.from_result(result, summary_lines)
         session.store_result(answers, args.out)
         return answers
 

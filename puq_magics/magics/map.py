@@ -19,10 +19,10 @@ from puq_magics.magics.options import chat_params
 from puq_magics.magics.runs import (
     error_lines,
     find_executor,
+    full_cost_lines,
     journal_path,
     run_footer,
     show_run,
-    whole_cost_remarks,
 )
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown.feed import escape_inline
@@ -37,19 +37,19 @@ class MapAnswers(DisplayOnce, MapResult):
     """Value of ``%%puq_map``: the answers, shown as a summary."""
 
     #: Further sentences of the summary, such as the cost of the whole table.
-    remarks: Sequence[str] = ()
+    summary_lines: Sequence[str] = ()
 
     @classmethod
-    def from_result(cls, result: MapResult, remarks: Sequence[str]) -> MapAnswers:
+    def from_result(cls, result: MapResult, summary_lines: Sequence[str]) -> MapAnswers:
         """Return a result that a cell can show."""
-        own = {name: value for name, value in vars(result).items() if name != "remarks"}
-        return cls(**own, remarks=remarks)
+        own = {name: value for name, value in vars(result).items() if name != "summary_lines"}
+        return cls(**own, summary_lines=summary_lines)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         head, errors = self._headline(), self._error_lines()
         footer = run_footer(self.progress, self.cost, self.journal, self.notes, self.plan.model)
-        plain = "\n".join([head, *errors, *self.remarks, f"[{footer.to_text()}]"])
-        lines = "\n".join(f"- {escape_inline(line)}" for line in (*errors, *self.remarks))
+        plain = "\n".join([head, *errors, *self.summary_lines, f"[{footer.to_text()}]"])
+        lines = "\n".join(f"- {escape_inline(line)}" for line in (*errors, *self.summary_lines))
         markdown = f"**{escape_inline(head)}**" + (f"\n\n{lines}" if lines else "")
         return {
             "text/markdown": footer.append_to_markdown(markdown),
@@ -138,21 +138,21 @@ class _MapRun:
         """Store a result, whole or not."""
         result.rerun = self.run
         result.notes = [*self.notes, *result.notes]
-        answers = MapAnswers.from_result(result, self._remarks(result))
+        answers = MapAnswers.from_result(result, self._summary_lines(result))
         self.session.store_result(answers)
         if self.args.out is not None:
             self.session.shell.push({self.args.out: answers.to_frame()})
         return answers
 
-    def _remarks(self, result: MapResult) -> list[str]:
+    def _summary_lines(self, result: MapResult) -> list[str]:
         """Return where the table is, what to do about failed rows, and what the whole would cost."""
         total = self.plan.frame.row_count
-        remarks = [f"The new table is in {self.args.out}."] if self.args.out else []
+        lines = [f"The new table is in {self.args.out}."] if self.args.out else []
         if result.can_retry:
-            remarks.append("_puq.retry() asks again for what failed.")
+            lines.append("_puq.retry() asks again for what failed.")
         if len(self.plan.positions) < total:
-            remarks += whole_cost_remarks(self.session, f"All {total:,} rows", result.cost_of_all())
-        return remarks
+            lines += full_cost_lines(self.session, f"All {total:,} rows", result.cost_of_all())
+        return lines
 
 
 def _some(positions: Sequence[int]) -> str:

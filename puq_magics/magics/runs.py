@@ -246,7 +246,7 @@ def error_lines(errors: Mapping[str, int]) -> list[str]:
     return [*lines[:_MAX_ERRORS_SHOWN], f"{others:,} other errors: _puq.errors()"] if others > 0 else lines
 
 
-def whole_cost_remarks(session: Session, whole: str, costs: tuple[float, float] | None) -> list[str]:
+def full_cost_lines(session: Session, whole: str, costs: tuple[float, float] | None) -> list[str]:
     """Return a sentence on what the whole would cost, after a part of it; none if that is unknown."""
     if costs is None:
         return []

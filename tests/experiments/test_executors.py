@@ -64,7 +64,7 @@ def test_a_run_whose_workers_die_stops_and_goes_on(replies: Any, ask_rows: Any, 
 def test_a_process_closes_the_connections_of_the_run_before(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[Router] = []
     monkeypatch.setattr(Router, "close", lambda router: closed.append(router))
-    monkeypatch.setattr(leases, "_askers", {})
-    first, second = (leases._asker(leases.Lease((), "http://127.0.0.1:9", timeout=n)) for n in (1, 2))
+    monkeypatch.setattr(leases, "_workers", {})
+    first, second = (leases._worker_for(leases.Lease((), "http://127.0.0.1:9", timeout=n)) for n in (1, 2))
     assert closed == [first.router]
-    assert list(leases._askers.values()) == [second]
+    assert list(leases._workers.values()) == [second]

@@ -62,7 +62,7 @@ def test_a_pilot_says_what_the_whole_would_cost(run_shell: Any) -> None:
         ("%puq_map reviews", "is for a cell"),
         ("%%puq_compare -m sandbox/chat\nHello", "2 to 6 arms, not 1"),
         ("%%puq_compare --vary nothing=1,2\nHello", "'nothing' is neither in the prompt nor a setting"),
-        ("%%puq_compare -m sandbox/chat -m sandbox/chat\nHello", "the arm 'sandbox/chat' is there twice"),
+        ("%%puq_compare -m sandbox/chat -m sandbox/chat\nHello", "the arm 'sandbox/chat' is listed twice"),
         ("%puq_compare --votes", "there are no votes yet"),
         ("%puq_compare --vote A", "no comparison to vote in"),
         ("%%puq_grid --over reviews --repeat 0\nRate {{text}}", "--repeat"),
