@@ -10,10 +10,10 @@ from puq_magics.core.suggestions import did_you_mean
 
 #: Fields of each endpoint's request that have an argument or a method of their own.
 RESERVED_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "chat": ("model", "messages", "stream"),
-    "image": ("model", "prompt", "stream"),
-    "speech": ("model", "input", "stream"),
-    "transcription": ("model", "file", "stream"),
+    "chat": ("model", "messages"),
+    "image": ("model", "prompt"),
+    "speech": ("model", "input"),
+    "transcription": ("model", "file"),
 }
 
 
@@ -122,7 +122,7 @@ def request_fields(endpoint: str, params: Mapping[str, Any]) -> dict[str, Any]:
             raise TypeError(f"unexpected keyword argument {name!r} of a request ({endpoint}). {hint}")
     extra_body = params.get("extra_body") or {}
     for name in RESERVED_FIELDS[endpoint]:
-        if name in extra_body and name != "stream":
+        if name in extra_body:
             raise InputError(f"{name} is a reserved parameter.", hint=f"Use the method's {name} argument.")
     fields = {name: value for name, value in params.items() if name != "extra_body"} | dict(extra_body)
     return {name: value for name, value in fields.items() if value is not None and name != "stream"}

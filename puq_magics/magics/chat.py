@@ -183,10 +183,8 @@ class AnswerProcessor:
             others = "1 block is" if len(skipped) == 1 else f"{len(skipped)} blocks are"
             way = "" if self.all_blocks else " (--all-blocks takes those of one language)"
             result.add_note(f"{others} not in the cell below{way}")
-        is_added = self.session.next_cell.add(clean_cell_source(code))
-        where = "added to the cell below" if is_added else "in the cell below"
-        hint = self.session.next_cell.hint
-        result.add_note(f"the code is {where}, not run{hint}", is_warning=False)
+        where = self.session.next_cell.add(clean_cell_source(code))
+        result.add_note(f"the code is {where}", is_warning=False)
 
     def can_repair(self, result: ChatResult) -> bool:
         """Return whether this answer is invalid, and is to be repaired."""

@@ -133,12 +133,8 @@ class FixCall(ChatCall):
         if not code:
             result.add_note("no complete code block in the answer; no cell was created")
             return
-        is_added = self._session.next_cell.add(
-            self._masker.unmask(clean_cell_source(code), self._diagnosis.cell)
-        )
-        where = "added to the cell below" if is_added else "below"
-        hint = self._session.next_cell.hint
-        result.add_note(f"the fixed cell is {where}, not run{hint}", is_warning=False)
+        source = self._masker.unmask(clean_cell_source(code), self._diagnosis.cell)
+        result.add_note(f"the fixed code is {self._session.next_cell.add(source)}", is_warning=False)
 
 
 def fixed_code(result: ChatResult) -> str:

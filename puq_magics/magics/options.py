@@ -52,7 +52,6 @@ _JSON_WORDS = {
     "False": "false",
     "None": "null",
 }  # values of Python, as {{name}} fills them in
-_CLIENT_PARAMETERS = ("self", "on_retry", "on_partial")  # parameters of Router's methods
 #: Hint for errors in the braces of a prompt, of the magics that have ``--raw``.
 RAW_HINT = "With --raw the text is sent as it is."
 _FILL_HINT = "Write {{name}}, with the name of a variable whose value is short."
@@ -492,8 +491,6 @@ def parse_params(pairs: Sequence[str] | None, kind: str) -> dict[str, Any]:
             raise InputError(f"--param {pair} has no value.", hint="Write it like --param seed=7.")
         if key in _FIELDS_WITH_OPTIONS[kind]:
             raise InputError(f"{key} is not for --param.", hint="Use the option or argument for it.")
-        if key in _CLIENT_PARAMETERS:
-            raise InputError(f"--param cannot send a field named {key}.", hint="Remove it.")
         try:
             params[key] = json.loads(_JSON_WORDS.get(text, text))
         except ValueError:

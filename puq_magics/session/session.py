@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,24 @@ if TYPE_CHECKING:
     from puq_magics.session.sandbox import SandboxBackends
 
 
+@dataclass(frozen=True, slots=True)
+class RouterConfig:
+    """Settings that a router depends on; another one is made when they change."""
+
+    address: BaseURL
+    key: Secret | None
+    auth_scheme: str
+    timeout: float | None
+    max_retries: int
+    #: Settings of the cassette that the transport depends on; None without a cassette.
+    cassette: tuple[Any, ...] | None
+
+    @property
+    def account_key(self) -> tuple[Any, ...]:
+        """Return what tells one account from another."""
+        return self.address, self.key, self.cassette
+
+
 class NextCell:
     """Cell that an execution adds below itself: front ends create at most one, from the last text sent."""
 
@@ -48,24 +67,24 @@ class NextCell:
         self._conversations = conversations
         self._execution = -1
         self._codes: list[str] = []
-        self._makers: set[str] = set()
-        #: Hint for a cell that runs again: no front end lets a kernel replace the cell that it made before. With
-        #: `replace=True` JupyterLab and Notebook put the code into the cell that runs, and it would lose its prompt.
-        self.hint = ""
+        self._cells_with_code: set[str] = set()
+        # Hint for a cell that runs again: no front end lets a kernel replace the cell that it made before. With
+        # `replace=True` JupyterLab and Notebook put the code into the cell that runs, and it would lose its prompt.
+        self._hint = ""
 
-    def add(self, code: str) -> bool:
-        """Append code to the cell; return whether it held code already."""
+    def add(self, code: str) -> str:
+        """Append code to the cell; return where it is, for a note."""
         execution_number = self._conversations.execution_number
         if execution_number != self._execution:
             self._execution, self._codes = execution_number, []
-            maker = self._conversations.cell_name
-            self.hint = "; the cell made before is under it" if maker in self._makers else ""
-            self._makers.add(maker)
+            cell_name = self._conversations.cell_name
+            self._hint = "; the earlier cell is below it" if cell_name in self._cells_with_code else ""
+            self._cells_with_code.add(cell_name)
         self._codes.append(code)
         first, *others = self._codes
         parts = [first, *(f"# --- answer {number} ---\n{code}" for number, code in enumerate(others, 2))]
         self._shell.set_next_input("\n\n".join(parts), replace=False)
-        return bool(others)
+        return f"{'added to' if others else 'in'} the cell below, not run{self._hint}"
 
 
 _COSTS_KEY, _KEY_URLS_KEY, _POLICY_KEY = "puq_magics.spent", "puq_magics.key_urls", "puq_magics.policy"
@@ -98,7 +117,7 @@ class Session:
         after_fork(self, Session._reset_lock)
         self._cassette: CassetteRecorder | None = None
         self._router: Router | None = None
-        self._router_config: tuple[Any, ...] = ()
+        self._router_config: RouterConfig | None = None
         self._accounts: dict[tuple[Any, ...], Account] = {}
         # Kept with the shell: reloading the extension does not reset a budget.
         self._cost_trackers: dict[str, CostTracker] = shell.meta.setdefault(_COSTS_KEY, {})
@@ -191,46 +210,55 @@ class Session:
 
         ``allow_keyless`` permits a router without a key: to show a request, not to send it.
         """
+        return self._open_router(self._current_config(allow_keyless=allow_keyless))
+
+    def _current_config(self, *, allow_keyless: bool = False) -> RouterConfig:
         address = self.address()
         credential = self.credentials.find(address) if allow_keyless else self.credential(address)
-        scheme = self.effective.auth_scheme if address.origin != self.sandbox_manager.origin else "Token"
-        key = credential.key if credential is not None else None
-        router_config = (
-            address,
-            key,
-            scheme,
-            self.effective.timeout,
-            self.settings.max_retries,
-            self._cassette_config(),
+        return RouterConfig(
+            address=address,
+            key=None if credential is None else credential.key,
+            auth_scheme=self._auth_scheme(address),
+            timeout=self.effective.timeout,
+            max_retries=self.settings.max_retries,
+            cassette=self._cassette_config(),
         )
+
+    def _auth_scheme(self, address: BaseURL) -> str:
+        return "Token" if address.origin == self.sandbox_manager.origin else self.effective.auth_scheme
+
+    def _open_router(self, config: RouterConfig) -> Router:
+        """Return the router of a configuration, which replaces that of another one."""
         with self._lock:
-            if self._router is None or self._router_config != router_config:
+            if self._router is None or self._router_config != config:
                 self._close_router()
-                self._router = self._make_router(*router_config[:5])
-                self._router_config = router_config
+                self._router = self._make_router(config)
+                self._router_config = config
                 if self.has_cassette and not self.is_replaying:
                     self._keep_default_models()
             return self._router
 
     def _cassette_config(self) -> tuple[Any, ...] | None:
-        """Return what the transport depends on beside the router's own settings; None without a cassette."""
+        """Return what the transport depends on with a cassette; None without one."""
         mode = self.effective.cassette_mode
         if mode == "off":
             return None
         recorder = self.cassette
         return mode, recorder.cassette.folder, self.effective.cassette_pace, recorder.errors
 
-    def _make_router(
-        self, address: BaseURL, key: Secret | None, scheme: str, timeout: float | None, max_retries: int
-    ) -> Router:
+    def _make_router(self, config: RouterConfig) -> Router:
         from puq_magics.api.client import Router
         from puq_magics.api.transport import RequestsTransport
 
         def make_transport() -> RequestsTransport:
-            return RequestsTransport(address, key, auth_scheme=scheme, max_retries=max_retries)
+            return RequestsTransport(
+                config.address, config.key, auth_scheme=config.auth_scheme, max_retries=config.max_retries
+            )
 
-        transport = self.cassette.wrap(make_transport, address) if self.has_cassette else make_transport()
-        return Router(transport=transport, timeout=timeout)
+        transport = (
+            self.cassette.wrap(make_transport, config.address) if self.has_cassette else make_transport()
+        )
+        return Router(transport=transport, timeout=config.timeout)
 
     def _keep_default_models(self) -> None:
         """Record the default models, which a replay uses without a router."""
@@ -239,39 +267,40 @@ class Session:
 
     def account(self) -> Account:
         """Return the account of the router used last. Raises ConfigurationError."""
-        self.router()
-        router_config = self._router_config
-        account_key = (*router_config[:2], router_config[5])  # where, with which key, and from which cassette
+        config = self._current_config()
+        self._open_router(config)
         with self._lock:
-            if account_key not in self._accounts:
+            if config.account_key not in self._accounts:
                 from puq_magics.session.account import Account
                 from puq_magics.session.budget import CostTracker
 
-                origin = router_config[0].origin
+                origin = config.address.origin
                 # The sandbox has another port each time it is started.
                 budget_key = SANDBOX if origin == self.sandbox_manager.origin else origin
                 costs = self._cost_trackers.setdefault(budget_key, CostTracker())
-                self._accounts[account_key] = Account(
-                    self._router_factory(*router_config[:2]), self.settings, costs, lambda: self.budget
+                self._accounts[config.account_key] = Account(
+                    self._router_factory(config), self.settings, costs, lambda: self.budget
                 )
-            return self._accounts[account_key]
+            return self._accounts[config.account_key]
 
     def reset_router(self) -> None:
         """Drop the router with its key and all cached facts."""
         with self._lock:
             self._close_router()
-            self._router_config = ()
+            self._router_config = None
             self._accounts.clear()
 
-    def _router_factory(self, address: BaseURL, key: Secret | None) -> RouterFactory:
-        """Create a router like the current one, by the settings at that time."""
+    def _router_factory(self, config: RouterConfig) -> RouterFactory:
+        """Create routers for the same account, by the settings at that time."""
 
         def connect(*, quick: bool = False) -> Router:
-            scheme = self.effective.auth_scheme if address.origin != self.sandbox_manager.origin else "Token"
             timeout, retries = self.effective.timeout, self.settings.max_retries
             if quick:
                 timeout, retries = min(timeout or _QUICK_TIMEOUT, _QUICK_TIMEOUT), 0
-            return self._make_router(address, key, scheme, timeout, retries)
+            scheme = self._auth_scheme(config.address)
+            return self._make_router(
+                replace(config, auth_scheme=scheme, timeout=timeout, max_retries=retries)
+            )
 
         return connect
 

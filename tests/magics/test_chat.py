@@ -107,6 +107,7 @@ def test_only_what_was_set_is_sent(sandbox_shell: Any) -> None:
         ("--param 'stop=two words'", "stop", "two words"),
         ('--param stop=\'["a b", "c"]\'', "stop", ["a b", "c"]),
         ("--param extra=true", "extra", True),
+        ("--param on_retry=1", "on_retry", 1),
         ("--param extra=null", "extra", None),
         ("--param extra=", "extra", ""),
         ("--param extra=a=b", "extra", "a=b"),
@@ -298,8 +299,6 @@ REFUSED_BEFORE = [
     ("%puq_chat --param messages=[] hi", "not for --param"),
     ("%puq_chat --param temperature=1 hi", "not for --param"),
     ("%puq_chat --param x=NaN hi", "cannot be written as JSON"),
-    ("%puq_chat --param self=1 hi", "cannot send a field named self"),
-    ("%puq_chat --param on_retry=1 hi", "cannot send a field named on_retry"),
     ("%puq_chat -s it's hi", "a quote that is not closed"),
     ('%puq_chat -s "You are a hi', "a quote that is not closed"),
     ("%puq_chat", "the prompt is empty"),
@@ -791,7 +790,7 @@ def test_a_cell_that_runs_again_says_that_the_cell_made_before_is_there(
         shell.ip.run_cell("%puq_chat -f code a number", store_history=True, cell_id=cell).raise_error()
         footer = shell.names["_puq"].footer.to_text()
         assert "the code is in the cell below, not run" in footer
-        assert ("; the cell made before is under it" in footer) == is_told
+        assert ("; the earlier cell is below it" in footer) == is_told
 
 
 def test_code_goes_into_the_cell_below_and_is_not_run(use_responses: Any, shell: Any) -> None:

@@ -315,7 +315,7 @@ def test_the_mended_cell_is_put_below_and_not_run(shell_with_answer: Any) -> Non
     shell.run("%puq_fix -f code")
     assert shell.ip.rl_next_input == "x = 1\nprint(x)"
     assert shell.names["x"] == 7
-    assert "the fixed cell is below, not run" in shell.names["_puq"].notes
+    assert "the fixed code is in the cell below, not run" in shell.names["_puq"].notes
     assert "whole of the fixed cell" in user(shell.server.requests[0].json)
 
 

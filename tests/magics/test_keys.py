@@ -194,7 +194,7 @@ def test_after_logout_nothing_holds_the_key(shell: Any, getpass_answers: list[st
     shell.run("%puq_logout")
     assert session._accounts == {}
     assert session._router is None
-    assert session._router_config == ()
+    assert session._router_config is None
 
 
 @pytest.mark.parametrize("url", [HOST, "http://127.0.0.1:9"])

@@ -103,7 +103,11 @@ def below(ip: Any, cell: str) -> str | None:
 def test_what_one_execution_puts_there_stands_in_order(ip: Any) -> None:
     text = below(ip, "added = [add('x = 1'), add('y = 2\\nz = 3'), add('x + y')]")
     assert text == "x = 1\n\n# --- answer 2 ---\ny = 2\nz = 3\n\n# --- answer 3 ---\nx + y"
-    assert ip.user_ns["added"] == [False, True, True]
+    assert ip.user_ns["added"] == [
+        "in the cell below, not run",
+        "added to the cell below, not run",
+        "added to the cell below, not run",
+    ]
     compile(str(text), "below", "exec")
 
 
