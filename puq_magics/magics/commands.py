@@ -850,7 +850,7 @@ class PuqCommands(Magics):
 
             %puq_speak Hello, and welcome.
 
-            %puq_speak --voice alloy --speed 1.2 --save hello.mp3 Hello, and welcome.
+            %puq_speak --voice alloy --speed 1.2 --save hello.wav Hello, and welcome.
 
             %%puq_speak -o speech
             Today we talk about {{topic}}.

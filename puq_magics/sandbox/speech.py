@@ -84,7 +84,8 @@ class SpeechHandler(AccountHandler):
             return await self.compute(partial(write_audio, sound, request.text, engine, request.format))
         except EncoderMissingError:
             raise invalid(
-                f"'response_format' {request.format} needs the package soundfile beside the sandbox; it makes wav"
+                f"'response_format' {request.format} needs a package where the sandbox runs: "
+                "pip install -U soundfile; wav needs none"
             ) from None
 
     async def _send(self, data: bytes) -> None:

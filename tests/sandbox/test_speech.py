@@ -86,7 +86,10 @@ def test_other_formats_need_a_package(client, kind: str, beginning: tuple[bytes,
     answer = client.speak(response_format=kind)
     if importlib.util.find_spec("soundfile") is None:
         assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_ERROR")
-        assert f"{kind} needs the package soundfile" in answer.json()["error"]
+        assert (
+            f"{kind} needs a package where the sandbox runs: pip install -U soundfile"
+            in answer.json()["error"]
+        )
     else:
         assert answer.content.startswith(beginning)
         assert client.hear(answer.content, f"talk.{kind}").json()["text"] == "Hello there. How are you?"
