@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from puq_magics.core.errors import InputError
 from puq_magics.magics.commands import PuqCommands
 from puq_magics.magics.completion.candidates import Candidates, CompletionItem, filter_by_prefix
 from puq_magics.magics.completion.cursor import CursorPosition, PartialLine, locate_cursor, parse_partial_line
 from puq_magics.magics.completion.expressions import (
     PartialExpression,
+    iter_columns,
     iter_filters,
     iter_keys,
     iter_members,
@@ -93,6 +95,10 @@ class Completer:
         if expression is None or _is_raw(cursor, command):
             return None
         items = self._expression_items(expression, cursor.after)
+        if expression.kind == "name" and cursor.part == "body":
+            columns = self._columns(cursor, command)
+            hidden = {item.text for item in columns}
+            items = columns + [item for item in items if item.text not in hidden]
         if expression.kind != "key":
             items = filter_by_prefix(items, expression.fragment)
         return CompletionResult(expression.fragment, items)
@@ -109,10 +115,21 @@ class Completer:
             return _key_items(value, expression.fragment, after)
         return [CompletionItem(*item) for item in iter_members(value)]
 
+    def _columns(self, cursor: CursorPosition, command: CommandLine) -> list[CompletionItem]:
+        """Return the columns of the table whose rows fill the prompt, if it is a variable."""
+        if not (takes_over := "--over" in command.by_flag) and not command.argument:
+            return []
+        try:
+            args, name = command.parse_with_argument(cursor.head, "")
+        except InputError:  # an unfinished line
+            return []
+        table = self._session.namespace.get(args.over if takes_over else name)
+        return [CompletionItem(*item) for item in iter_columns(table)]
+
 
 def _argument_kind(cursor: CursorPosition, line: PartialLine, command: CommandLine) -> str:
-    """Return the kind of the argument at the cursor; in the line of a cell, that is the model, once."""
-    if cursor.part == "line":
+    """Return the kind of the argument at the cursor; in the line of most cells, that is the model, once."""
+    if cursor.part == "line" or command.argument:
         return command.argument if command.repeats or not line.words else ""
     model = command.by_flag.get("-m")
     if model is None or line.words or set(model.flags) & set(line.flags):

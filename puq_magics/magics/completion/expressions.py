@@ -166,6 +166,15 @@ def iter_keys(value: Any) -> NamesAndKinds:
             yield str(key), "key"
 
 
+def iter_columns(table: Any) -> NamesAndKinds:
+    """Yield the columns that a prompt can name: of a DataFrame, or of the first row of a list of dicts."""
+    if type(table) is list and table and issubclass(type(table[0]), dict):
+        table = table[0]
+    elif not _is_frame(table):
+        return
+    yield from ((name, "column") for name, _ in iter_keys(table) if name.isidentifier())
+
+
 def iter_members(value: object) -> NamesAndKinds:
     """Yield the members for ``value.…``: data, then properties, then methods; none that begin with ``_``."""
     if value is not _MISSING:

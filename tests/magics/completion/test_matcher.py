@@ -506,7 +506,8 @@ def test_what_to_transcribe(tab: TabCompleter, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "my talk.mp3").touch()
     monkeypatch.chdir(tmp_path)
     tab.shell.names.update(mine=b"RIFF", mind=os)
-    assert tab("%puq_transcribe mi¦") == ["mine"]
+    assert tab("%puq_transcribe mi¦") == tab("%%puq_map mi¦") == tab("%%puq_map -q mi¦\nbody") == ["mine"]
+    assert tab("%%puq_map mine mi¦\nbody") == []
     assert tab("%puq_sandbox --local --gguf my¦") == [r"my\ talk.mp3"]
     assert tab("%puq_transcribe -q m¦ --language en") == [r"my\ talk.mp3", "mine"]
     assert tab.inserted("t = %puq_transcribe my ta¦ -q") == [r"t = %puq_transcribe my\ talk.mp3 -q"]
@@ -555,6 +556,12 @@ def test_expressions_in_prompts(tab: TabCompleter) -> None:
     assert tab("%%puq_chat\n{{df | hea¦") == ["head"]
     assert tab("%%puq_chat\n{{df | ¦")[:2] == ["full", "head"]
     assert tab("%%puq_map rows -s {{to¦") == tab("%%puq_map rows\n{{to¦") == ["topic"]
+    assert tab.types("%%puq_map df\n{{¦")["a"] == "column"
+    assert tab("%%puq_grid --repeat 2 --over df\n{{a¦") == ["a"]
+    tab.shell.names["reviews"] = [{"text": "good", "topic": "bus"}]
+    assert tab("%%puq_map reviews -o rated\nOn {{t¦}}") == ["text", "topic"]
+    assert tab.types("%%puq_map reviews\n{{to¦") == {"topic": "column"}
+    assert "text" not in tab("%%puq_map reviews --nothing\n{{t¦")
     assert tab("%puq_models --provider {{to¦}}") == ["topic"]
     assert tab("%%puq_chat --raw\n{{to¦") == []
     assert tab("%puq_chat --raw {{to¦") == []
