@@ -25,9 +25,9 @@ class Balance(DisplayOnce, float):
     def __repr__(self) -> str:
         words = f"{float(self):,.2f} credits" if 0.1 <= abs(self) < 1e15 else format_credits(self)
         if self.change:
-            more = "more" if self.change > 0 else "less"
+            how = "added" if self.change > 0 else "spent"
             change = format_credits(abs(self.change)).removesuffix(" credits")
-            words += f"; {change} {more} than when this session began"
+            words += f" ({change} {how} in this session)"
         return words
 
     __str__ = __repr__

@@ -36,7 +36,7 @@ class ChatSpec:
     params: Mapping[str, Any] = field(default_factory=dict)
     #: What a reader should know of how the prompt was filled.
     notes: Sequence[str] = ()
-    #: What stands there of the answer already, which continues it; and the messages that all of it answers.
+    #: Partial answer to continue, and the messages it answers.
     partial_text: str = ""
     question: Sequence[Message] = ()
     #: The answers that this one is to repair.
@@ -105,7 +105,10 @@ class ChatCall:
             if not spec.fallback_messages or not error.rejects_response_format():
                 raise
         params = {name: value for name, value in spec.params.items() if name != "response_format"}
-        notes = (*spec.notes, "the router takes no response_format: the schema was sent in words")
+        notes = (
+            *spec.notes,
+            "the router does not support response_format: the schema was sent in the prompt",
+        )
         self.spec = spec = replace(
             spec, messages=spec.fallback_messages, params=params, fallback_messages=(), notes=notes
         )

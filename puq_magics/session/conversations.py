@@ -164,7 +164,7 @@ class PartialAnswer:
 class Conversations:
     """The conversations of one shell, by name.
 
-    They last as long as the shell does, whatever becomes of the extension: see ``of``.
+    They last as long as the shell does, whatever becomes of the extension: see ``for_shell``.
     """
 
     def __init__(self, shell: InteractiveShell) -> None:
@@ -251,7 +251,7 @@ class Conversations:
     def slot(self, name: str, *, advance: bool = True) -> TurnSlot:
         """The place of the next call; a conversation that is not there begins, and is kept with its first turn.
 
-        Raises InputError for what is no name. Without ``take`` the place stays free, as for a dry run.
+        Raises InputError for what is no name. Without ``advance`` the place stays free, as for a dry run.
         """
         from puq_magics.prompts.conversation.conversation import Conversation
 

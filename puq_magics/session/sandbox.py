@@ -69,7 +69,7 @@ def missing_weights() -> str | None:
 
 
 def fetch_weights(report: Callable[[str, int, int], None]) -> str:
-    """Fetch the weights and print their description. Raises ConfigurationError."""
+    """Fetch the weights and return their description. Raises ConfigurationError."""
     from puq_magics.sandbox.local.weights import CHAT_WEIGHTS, FetchError, fetch
 
     try:
@@ -137,8 +137,7 @@ class SandboxManager:
         """Start a sandbox with these backends and settings, or change the running one.
 
         With other backends the running one is replaced by one with the same settings. Raises ValueError for an
-        invalid
-        setting, and PuqError if something is missing; then nothing changes.
+        invalid setting, and PuqError if something is missing; then nothing changes.
         """
         if self.sandbox is not None and backends == self.backends:
             self.sandbox.configure(**behavior)
@@ -162,7 +161,7 @@ class SandboxManager:
 
     @property
     def origin(self) -> str | None:
-        """Return the base URL while it runs."""
+        """Return the origin while it runs; None otherwise."""
         return None if self.sandbox is None else BaseURL.parse(self.sandbox.base_url).origin
 
     def _behavior(self) -> dict[str, Any]:

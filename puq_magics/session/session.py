@@ -480,5 +480,5 @@ def _settings(shell: InteractiveShell) -> PuqMagics:
     try:
         return PuqMagics(parent=shell)
     except TraitError as error:
-        hint = "Mend c.PuqMagics in IPython's configuration file."
-        raise ConfigurationError(f"a setting does not fit: {error}", hint=hint) from None
+        hint = "Correct c.PuqMagics in IPython's configuration file."
+        raise ConfigurationError(f"invalid setting: {error}", hint=hint) from None

@@ -52,9 +52,9 @@ class PuqMagics(Configurable):
         help="The word before the key: Token; Bearer for OpenAI-compatible servers; none for servers without keys. "
         "Else PUQ_AUTH_SCHEME, else Token.",
     ).tag(config=True)
-    allow_http = Bool(False, help="Allow plain http to other machines. The key travels in clear.").tag(
-        config=True
-    )
+    allow_http = Bool(
+        False, help="Allow plain http to other machines. The key and prompts are sent unencrypted."
+    ).tag(config=True)
     timeout = Float(
         None,
         allow_none=True,

@@ -1,8 +1,7 @@
 """Model chooser widget: search as you type, entirely in the front end.
 
 The kernel sends the list once, and receives only the choice. If the front end has no anywidget, a ``Combobox``
-replaces
-the chooser. Names and descriptions are untrusted: text, never markup.
+replaces the chooser. Names and descriptions are untrusted: text, never markup.
 """
 
 from __future__ import annotations

@@ -54,9 +54,8 @@ class Recorder(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
 
     ``mime`` is what the browser calls it (``audio/webm;codecs=opus``, ``audio/ogg;codecs=opus``, ``audio/mp4``, a
     file's own), and may be empty for a file. A recording ends by itself after ``max_seconds`` seconds or
-    ``max_bytes``
-    bytes. While ``on_recorded`` runs the state is ``transcribing``, and ``done`` when it returns, unless it says
-    something itself; what it raises is shown in the recorder, and kept as ``error``.
+    ``max_bytes`` bytes. While ``on_recorded`` runs the state is ``transcribing``, and ``done`` when it returns,
+    unless it says something itself; what it raises is shown in the recorder, and kept as ``error``.
 
     Display it by itself: then ``show_result`` has a place below it, which stays in the saved notebook.
     """

@@ -104,7 +104,7 @@ def test_the_balance_and_its_change(shell: Any, sandbox: Any) -> None:
     shell.run("%puq_chat -q hi")
     later = shell.run("b = %puq_balance")
     assert shell.names["b"] == sandbox.balance
-    assert "less than when this session began" in later.out
+    assert " spent in this session)" in later.out
     assert shell.names["b"].change == pytest.approx(sandbox.balance - first.value)
 
 

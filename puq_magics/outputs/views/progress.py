@@ -16,7 +16,7 @@ class Ticker:
     """Calls ``tick(seconds)`` beside a blocking call: after half a second, then once a second.
 
     ``stop`` returns when no tick runs any more, so that what comes next is not painted over.
-    ``first`` is called once at the start: to make ready, beside the call, what will be needed after it.
+    ``setup`` is called once at the start: to make ready, beside the call, what will be needed after it.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class CallStatus:
         self.lock = Lock()
 
     def on_tick(self, seconds: float) -> ProgressBar | str:
-        """Return the bundle to show on a tick, or None."""
+        """Return the status text or the progress bar to show on a tick."""
         if self._clock() < self._note_until:
             return self._note
         if self._progress is not None and self._progress.is_running:
@@ -153,13 +153,13 @@ class CallStatus:
         return f"{self._activity} · {seconds:.0f} s"
 
     def on_retry(self, retry: Retry) -> str:
-        """Return the bundle for a retry, shown until its pause is over."""
+        """Return the text to show for a retry, until its pause is over."""
         self._note, self._note_until = str(retry), self._clock() + retry.delay
         self._progress = None  # what was sent is sent again
         return self._note
 
     def on_progress(self, done: int, total: int, words: str, unit: str) -> ProgressBar | None:
-        """Return the bundle for a progress update; None if it is too early."""
+        """Return the progress bar to show; None if it is too early."""
         if self._progress is None or self._progress.label != words:
             self._progress = ProgressBar(words, unit, clock=self._clock)
         self._progress.update(done, total)
