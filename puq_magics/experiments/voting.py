@@ -106,8 +106,10 @@ def load_votes(path: str | Path) -> list[Vote]:
             Vote(str(each["id"]), tuple(map(str, each["arms"])), str(each["winner"]), bool(each["blind"]))
             for each in records
         ]
-        if not all(len(set(vote.arms)) > 1 and vote.winner in (*vote.arms, TIE) for vote in votes):
-            raise TypeError("a vote without arms, or for another one")
+        if not votes or not all(
+            len(set(vote.arms)) > 1 and vote.winner in (*vote.arms, TIE) for vote in votes
+        ):
+            raise TypeError("no vote, one without arms, or one for another arm")
     except (KeyError, TypeError, RecursionError, json.JSONDecodeError):
         raise InputError(
             f"{target.name} holds no votes.", hint="Give a file of %puq_compare --export."

@@ -90,17 +90,15 @@ def _model_option(kind: str) -> Option:
     return option("-m", "--model", group="Model", help=description, completes=f"{kind} model")
 
 
+def _system_option(description: str) -> Option:
+    return option("-s", "--system", is_text=True, metavar="TEXT", group="Model", help=description)
+
+
 # Options of several magics -------------------------------------------------------------------------------------
 
 MODEL = _model_option("chat")
-SYSTEM = option(
-    "-s",
-    "--system",
-    is_text=True,
-    metavar="TEXT",
-    group="Model",
-    help="the system prompt; on the first turn it becomes the conversation's system prompt",
-)
+SYSTEM = _system_option("the system prompt; on the first turn it becomes the conversation's system prompt")
+RUN_SYSTEM = _system_option("the system prompt of every call")
 TEMPERATURE = option(
     "-t",
     "--temperature",
@@ -372,7 +370,7 @@ RUN_OPTIONS = (
 )
 MAP_COMMAND = CommandLine(
     MODEL,
-    SYSTEM,
+    RUN_SYSTEM,
     TEMPERATURE,
     MAX_TOKENS,
     SCHEMA,
@@ -419,7 +417,7 @@ COMPARE_COMMAND = CommandLine(
         help="add the votes of a file; may be repeated, and a vote counts once",
     ),
     flag("--force", group="Votes", help="allow --export to replace a file"),
-    SYSTEM,
+    RUN_SYSTEM,
     TEMPERATURE,
     MAX_TOKENS,
     OUT,
@@ -449,7 +447,7 @@ GRID_COMMAND = CommandLine(
         help="ask each of them so many times",
     ),
     SCHEMA,
-    SYSTEM,
+    RUN_SYSTEM,
     TEMPERATURE,
     MAX_TOKENS,
     *RUN_OPTIONS,
@@ -801,10 +799,11 @@ class PuqCommands(Magics):
             %%puq_grid --over reviews --vary tone=kind,strict --dry-run
             Grade this in a {{tone}} tone: {{text}}
 
-        The result is a long table with one record a call. study.score(function) scores the answers,
-        study.summary("model") has rates with their intervals, study.compare("model") says which is better on the
-        same rows, or that nobody can tell; study.judge(model, rubric), study.agreement(), study.show(),
-        study.pivot("model", "style"), study.plot() and study.save("study.csv") look at it in other ways.
+        The result is a long table with one record a call. study.score(function) scores the answers; it calls
+        function(answer), or function(answer, row) with the table's row as a dict. study.summary("model") has rates
+        with their intervals, study.compare("model") says which is better on the same rows, or that nobody can tell;
+        study.judge(model, rubric), study.agreement(), study.show(), study.pivot("model", "style"), study.plot() and
+        study.save("study.csv") look at it in other ways.
 
         Every answer is kept in a journal: running the cell again after an interrupt goes on.
         """

@@ -338,18 +338,23 @@ def manage_votes(session: Session, args: argparse.Namespace) -> None:
     for path in args.merge or ():
         votes[:] = merge_votes(votes, load_votes(path))
     if args.export is not None:
+        _check_has_votes(votes)
         saved = save_votes(votes, args.export, force=args.force)
         print(f"{pluralize(len(votes), 'vote')} saved as {saved}")  # noqa: T201 - what was asked for
     if args.votes or args.merge:
         show_votes(session, votes)
 
 
+def _check_has_votes(votes: Sequence[Vote]) -> None:
+    if not votes:
+        raise InputError("there are no votes yet.", hint="Run %%puq_compare --blind, and vote.")
+
+
 def show_votes(session: Session, votes: Sequence[Vote]) -> None:
     """Show the standing of each arm, in a table of its own for arms that were never compared with the others."""
     from puq_magics.outputs.tables.table import show_fields
 
-    if not votes:
-        raise InputError("there are no votes yet.", hint="Run %%puq_compare --blind, and vote.")
+    _check_has_votes(votes)
     for summary in summarize_votes(votes):
         show_fields(_vote_fields(summary), in_notebook=session.in_notebook)
 

@@ -30,6 +30,9 @@ def test_magics_without_arguments_take_none(shell: Any, magic: str, verb: str) -
         ("puq_models", ("--kind", "--provider")),
         ("puq_login", ("--keyring",)),
         ("puq_sandbox", ("--fail", "--models")),
+        ("puq_map", ("the system prompt of every call",)),
+        ("puq_compare", ("the system prompt of every call",)),
+        ("puq_grid", ("the system prompt of every call", "function(answer, row)")),
     ],
 )
 def test_the_options_are_documented(shell: Any, magic: str, words: tuple[str, ...]) -> None:

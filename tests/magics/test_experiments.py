@@ -64,6 +64,7 @@ def test_a_pilot_says_what_the_whole_would_cost(run_shell: Any) -> None:
         ("%%puq_compare --vary nothing=1,2\nHello", "'nothing' is neither in the prompt nor a setting"),
         ("%%puq_compare -m sandbox/chat -m sandbox/chat\nHello", "the arm 'sandbox/chat' is listed twice"),
         ("%puq_compare --votes", "there are no votes yet"),
+        ("%puq_compare --export votes.jsonl", "there are no votes yet"),
         ("%puq_compare --vote A", "no comparison to vote in"),
         ("%%puq_grid --over reviews --repeat 0\nRate {{text}}", "--repeat"),
         ("%%puq_grid sandbox/chat\nRate {{text}}", "unexpected argument"),
@@ -156,8 +157,9 @@ def test_blind_votes_are_counted_saved_and_merged(run_shell: Any, work_folder: P
     Path("others.jsonl").write_text("\n".join(map(json.dumps, others)))
     merged = run_shell.run("%puq_compare --merge others.jsonl --merge mine.jsonl --merge others.jsonl").out
     assert merged.rstrip().endswith("6")
-    Path("bad.jsonl").write_text("[]")
-    assert "holds no votes" in str(run_shell.error("%puq_compare --merge bad.jsonl"))
+    for content in ("[]", ""):
+        Path("bad.jsonl").write_text(content)
+        assert "holds no votes" in str(run_shell.error("%puq_compare --merge bad.jsonl"))
 
 
 def test_a_grid_shows_its_summary_and_answers(run_shell: Any) -> None:
