@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _VOICES = dict.fromkeys(
     ("alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer", "verse"), ""
 )
+_SANDBOX_VOICES = dict.fromkeys(("alloy", "echo", "fable", "nova", "onyx", "shimmer"), "")
 _SIZES = {
     "1024x1024": "square",
     "1536x1024": "landscape",
@@ -122,7 +123,7 @@ class Candidates:
         self._session = session
         self._settings = session.settings
         self._sources: dict[str, Callable[[], Iterator[CompletionItem]]] = {
-            "voice": partial(self._default_first, "voice", _VOICES),
+            "voice": self._voices,
             "size": partial(self._default_first, "image_size", _SIZES),
             "variable": partial(self.variables, data_only=True),
             "provider": self._providers,
@@ -249,6 +250,12 @@ class Candidates:
         if isinstance(trait, Bool):
             return filter_by_prefix((CompletionItem("True", name), CompletionItem("False", name)), fragment)
         return []
+
+    def _voices(self) -> Iterator[CompletionItem]:
+        """Yield the voices: of a sandbox those that it has; no other router says which it has."""
+        _, known = self._cached_models()
+        has_few = self._session.effective.is_sandbox or "sandbox/tts" in known
+        return self._default_first("voice", _SANDBOX_VOICES if has_few else _VOICES)
 
     def _default_first(self, setting: str, table: Mapping[str, str]) -> Iterator[CompletionItem]:
         """Yield the values of a table, with that of the setting as the first."""

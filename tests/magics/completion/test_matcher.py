@@ -32,6 +32,7 @@ from puq_magics.magics.completion.expressions import (
     parse_partial_expression,
     resolve_path,
 )
+from puq_magics.sandbox.local.speech_engine import VOICES as LOCAL_VOICES
 from puq_magics.sandbox.scripted.speech import VOICES
 
 TIMEOUT = 30.0  # seconds
@@ -427,7 +428,12 @@ def test_values_of_other_options(tab: TabCompleter) -> None:
     def texts(what: str, typed: str = "") -> list[str]:
         return [offer.text for offer in candidates.items(what, typed)]
 
-    assert set(VOICES) <= set(texts("voice"))
+    assert texts("voice") == sorted(VOICES) == sorted(LOCAL_VOICES)
+    tab.shell.run("%config PuqMagics.base_url = 'https://router.example'")
+    assert {"alloy", "ash"} < set(texts("voice"))
+    tab.shell.run("%config PuqMagics.base_url = 'sandbox'")
+    assert texts("voice") == sorted(VOICES)
+    tab.shell.run("%config PuqMagics.base_url = None")
     assert texts("size", "auto") == ["auto"]
     assert texts("language", "d") == ["da", "de"]
     tab.shell.run("%config PuqMagics.voice = 'mine'\n%config PuqMagics.image_size = '640x480'")
