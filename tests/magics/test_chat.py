@@ -598,7 +598,7 @@ def test_a_server_that_takes_no_response_format_is_told_in_words(
     assert "response_format" not in sent
     assert sent["messages"][0]["content"].startswith("Hello.\n\nAnswer with one JSON document")
     assert '"required": ["name", "age"]' in sent["messages"][0]["content"]
-    assert any("no response_format" in note for note in shell.names["r"].notes)
+    assert any("does not support response_format" in note for note in shell.names["r"].notes)
 
 
 def test_another_refusal_is_an_error(use_responses: Any, shell: Any) -> None:
