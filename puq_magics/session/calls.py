@@ -273,7 +273,7 @@ def _record_in_ledger(
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             total_tokens=usage.total_tokens if usage else None,
-            characters=info.characters,
+            characters=info.characters if result.has_content else None,  # nothing was spoken
             images=len(getattr(result, "images", ())) if info.kind == "image" else None,
             audio_seconds=getattr(result, "duration", None),
             seconds=result.latency,

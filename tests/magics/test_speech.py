@@ -103,6 +103,9 @@ def test_a_router_that_knows_no_such_voice(media_shell: Any, work_folder: Path) 
     error = media_shell.error("%puq_speak --voice nobody --save x Hello")
     assert error.status in (400, 422)
     assert files(work_folder) == []
+    media_shell.run("%puq_speak Hello\nusage = %puq_usage -q")
+    total = media_shell.names["usage"].total
+    assert (total.calls, total.failures, total.characters) == (2, 1, 5)
 
 
 def test_a_dry_run_tells_the_parts_and_sends_nothing(shell: Any, use_responses: UseResponses) -> None:
