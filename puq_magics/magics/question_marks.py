@@ -18,7 +18,8 @@ from IPython.core.interactiveshell import InteractiveShell
 
 # A prompt follows: `%puq_chat?` is a request for help.
 _PROMPT_LINE = re.compile(
-    r"(?P<target>[^%\"'#]*=\s*)?%(?P<name>puq_(?:chat|image|speak|fix))\s+(?P<line>[^\s?].*)", re.DOTALL
+    r"(?P<target>[^%\"'#]*=\s*)?%(?P<name>puq_(?:chat|compare|fix|image|speak))\s+(?P<line>[^\s?].*)",
+    re.DOTALL,
 )
 
 

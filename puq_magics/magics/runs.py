@@ -71,21 +71,15 @@ class SessionMeter:
 
     def reserve(self, spec: CallSpec) -> Callable[[], None]:
         """Reserve the estimated cost of a call, and return what releases it. Raises BudgetError and PolicyError."""
+        with self._lock:
+            refresh = monotonic() - self._looked_at > _BALANCE_INTERVAL
+            if refresh:
+                self._looked_at = monotonic()
         reservation = ExitStack()
-        if self._session.budget is not None:
-            with self._lock:
-                refresh = monotonic() - self._looked_at > _BALANCE_INTERVAL
-                if refresh:
-                    self._looked_at = monotonic()
-            # Outside of the lock: one thread looks at the balance, the others do not wait for it.
-            reservation.enter_context(
-                self._account.reserve(call_info(spec), over_budget=self._over_budget, refresh=refresh)
-            )
-        try:
-            self._session.admit(call_info(spec))
-        except PuqError:
-            reservation.close()
-            raise
+        # Outside of the lock: one thread looks at the balance, the others do not wait for it.
+        reservation.enter_context(
+            self._session.reserve(call_info(spec), over_budget=self._over_budget, refresh=refresh)
+        )
         return reservation.close
 
     def record(self, spec: CallSpec, outcome: CallOutcome, error: PuqError | None) -> None:

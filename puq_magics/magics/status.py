@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from puq_magics.core.errors import PuqError
+from puq_magics.core.errors import ConfigurationError, PuqError
 from puq_magics.core.text import pluralize
 from puq_magics.magics.views import show_value
-from puq_magics.outputs.results.footer import format_credits
+from puq_magics.outputs.results.footer import format_credits, format_spent
 from puq_magics.outputs.tables.table import show_fields
 from puq_magics.outputs.tables.usage_report import UsageReport
 from puq_magics.session.balance import Balance, balance_text, fetch_balance
 from puq_magics.session.budget import CostTracker
 from puq_magics.session.session import Session
-from puq_magics.session.settings import MODEL_KINDS, model_setting
+from puq_magics.session.settings import MODEL_KINDS, PuqMagics, model_setting
 
 _BALANCE_TIMEOUT = 3.0  # seconds: the panel is to appear quickly
 
@@ -52,21 +52,28 @@ def _rows(session: Session) -> Iterator[tuple[str, str]]:
         is_connected = False
     if is_connected or not session.effective.is_sandbox:  # a sandbox that cannot start has no models
         yield from _model_rows(session)
-    settings = session.settings
-    for name in ("voice", "image_size", "system", "temperature", "max_tokens"):
-        value = getattr(settings, name)
-        if value is not None:
-            yield name, str(value)
-    if settings.aliases:
-        yield "aliases", ", ".join(f"{short} = {code}" for short, code in settings.aliases.items())
-    if session.policy is not None:
-        yield "policy", f"{session.policy.name} (%puq_policy shows it)"
+    yield from _setting_rows(session.settings)
+    try:
+        if session.policy is not None:
+            yield "policy", f"{session.policy.name} (%puq_policy shows it)"
+    except ConfigurationError as error:  # with which no call is made
+        yield "policy", str(error)
+        is_connected = False
     if (mode := session.effective.cassette_mode) != "off":
         yield "cassette", f"{mode} {session.cassette.cassette.folder.name} (%puq_cassette shows it)"
     if is_connected:
         yield from _money_rows(session)
     if problem := session.ledger.problem:
         yield "ledger", problem
+
+
+def _setting_rows(settings: PuqMagics) -> Iterator[tuple[str, str]]:
+    for name in ("voice", "image_size", "system", "temperature", "max_tokens"):
+        value = getattr(settings, name)
+        if value is not None:
+            yield name, str(value)
+    if settings.aliases:
+        yield "aliases", ", ".join(f"{short} = {code}" for short, code in settings.aliases.items())
 
 
 def _connection_rows(session: Session) -> Iterator[tuple[str, str]]:
@@ -105,8 +112,7 @@ def _money_rows(session: Session) -> Iterator[tuple[str, str]]:
     yield "spent", _format_spending(account.costs)
     budget = session.budget
     if budget is not None:
-        left = max(0.0, budget - account.costs.spent)
-        yield "budget", f"{format_credits(budget)}, {format_credits(left)} left"
+        yield "budget", f"{format_spent(account.costs.spent, budget)} spent"
 
 
 def _format_spending(costs: CostTracker) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from puq_magics.api.types import Model, Usage
@@ -23,13 +23,11 @@ class Account:
         connect: RouterFactory,
         settings: PuqMagics,
         costs: CostTracker,
-        get_budget: Callable[[], float | None],
     ) -> None:
         self.model_list = ModelList(connect)
         self.costs = costs
         self._connect = connect
         self._settings = settings
-        self._get_budget = get_budget
         self._has_balance = True
         #: Balance when it was last fetched.
         self.last_balance: float | None = None
@@ -75,12 +73,13 @@ class Account:
         self.last_balance = None
 
     @contextmanager
-    def reserve(self, info: CallInfo, *, over_budget: bool = False, refresh: bool = True) -> Iterator[None]:
+    def reserve(
+        self, info: CallInfo, budget: float | None, *, over_budget: bool = False, refresh: bool = True
+    ) -> Iterator[None]:
         """Reserve the estimated cost of a call while it runs. Raises BudgetError, unless ``over_budget``.
 
-        With ``refresh`` the balance is fetched first.
+        ``budget`` is in credits; None is no limit. With ``refresh`` the balance is fetched first.
         """
-        budget = self._get_budget()
         if budget is None:
             yield
             return

@@ -119,8 +119,7 @@ def _run(
     router.take_timing()
 
     def _reserve() -> None:
-        reservation.enter_context(account.reserve(call.info, over_budget=over_budget))
-        session.admit(call.info)
+        reservation.enter_context(session.reserve(call.info, over_budget=over_budget))
 
     asked_at = datetime.now(UTC)
     started_at, problem = _reserve_and_run(router, account, call, cast(V, guarded_view), _reserve)

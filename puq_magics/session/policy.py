@@ -15,12 +15,12 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.core.errors import ConfigurationError, PolicyError
+from puq_magics.core.errors import BudgetError, ConfigurationError, PolicyError
 from puq_magics.core.files import expand_path
 from puq_magics.core.secret import redact_json
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.core.text import pluralize
-from puq_magics.outputs.results.footer import format_credits
+from puq_magics.outputs.results.footer import format_spent
 
 if TYPE_CHECKING:
     from puq_magics.outputs.results.base import Result
@@ -113,6 +113,10 @@ class Policy:
             if info.kind in self.counts:
                 self.counts[info.kind] += info.count
 
+    def refuse_cost(self, error: BudgetError) -> PolicyError:
+        """Return the error for a call that would exceed the policy's budget."""
+        return self._refusal("budget", error.message)
+
     def check_tools(self) -> None:
         """Raise PolicyError if tools are off."""
         if not self.tools:
@@ -150,9 +154,11 @@ class Policy:
                 f"a solution was removed from the answer. {self._words('solutions')}".rstrip(". ")
             )
 
-    @property
-    def rows(self) -> list[tuple[str, str]]:
-        """The limits by name, for reading; the solutions themselves are not told."""
+    def rows(self, spent: float) -> list[tuple[str, str]]:
+        """Return the limits by name, and how much of them is used; the solutions themselves are not told.
+
+        ``spent`` is in credits.
+        """
         asked, images = self.counts["chat"], self.counts["image"]
         values = {
             "policy": self.name,
@@ -160,7 +166,7 @@ class Policy:
             "answers": f"at most {self.max_tokens:,} tokens each" if self.max_tokens else "",
             "questions": "" if self.questions is None else f"{asked:,} of {self.questions:,}",
             "images": "" if self.max_images is None else f"{images:,} of {self.max_images:,}",
-            "budget": "" if self.budget is None else format_credits(self.budget),
+            "budget": "" if self.budget is None else format_spent(spent, self.budget),
             "system": self.system,
             "media": "" if self.media else "images, speech and transcription are off",
             "tools": "" if self.tools else "off",
@@ -185,7 +191,9 @@ class Policy:
 
     def _refusal(self, limit_name: str, reason: str) -> PolicyError:
         words = self._words(limit_name)
-        return PolicyError(words or reason, hint=f"The policy {self.name} says so: nothing was sent.")
+        if not words:
+            return PolicyError(reason, hint=f"The policy {self.name} says so: nothing was sent.")
+        return PolicyError(words, hint=f"By the policy {self.name} {reason} Nothing was sent.")
 
 
 def _any_of(models: tuple[str, ...]) -> str:

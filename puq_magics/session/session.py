@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import TraitError
 
 from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
-from puq_magics.core.errors import APIError, ConfigurationError, MissingKeyError, PuqError
+from puq_magics.core.errors import APIError, BudgetError, ConfigurationError, MissingKeyError, PuqError
 from puq_magics.core.fork import after_fork
 from puq_magics.session.cell_history import CellHistory
 from puq_magics.session.conversations import Conversations
@@ -279,7 +280,7 @@ class Session:
                 budget_key = SANDBOX if origin == self.sandbox_manager.origin else origin
                 costs = self._cost_trackers.setdefault(budget_key, CostTracker())
                 self._accounts[config.account_key] = Account(
-                    self._router_factory(config), self.settings, costs, lambda: self.budget
+                    self._router_factory(config), self.settings, costs
                 )
             return self._accounts[config.account_key]
 
@@ -324,16 +325,18 @@ class Session:
     @property
     def policy(self) -> Policy | None:
         """Policy in force, if any; it stays, also after ``%reload_ext``. Raises ConfigurationError."""
-        policy: Policy | None = self.shell.meta.get(_POLICY_KEY)
-        if policy is None and (path := self.effective.policy_path):
-            policy = self.load_policy(path)
+        policy: Policy | str = self.shell.meta.get(_POLICY_KEY) or self.effective.policy_path
+        if isinstance(policy, str):
+            return self.load_policy(policy) if policy else None
         return policy
 
     def load_policy(self, path: str) -> Policy:
         """Put a policy in force; reading the same file again keeps its counts. Raises ConfigurationError."""
         from puq_magics.session.policy import Policy
 
-        before: Policy | None = self.shell.meta.get(_POLICY_KEY)
+        before: Policy | str | None = self.shell.meta.get(_POLICY_KEY)
+        if before is None or isinstance(before, str):
+            before, self.shell.meta[_POLICY_KEY] = None, path  # no call is made until it can be read
         policy = Policy.load(path)
         if before is not None and before.path != policy.path:
             raise ConfigurationError(
@@ -351,16 +354,44 @@ class Session:
         return min((each for each in budgets if each is not None), default=None)
 
     @property
+    def spent(self) -> float:
+        """Credits that the session has spent at all routers."""
+        return sum(costs.spent for costs in self._cost_trackers.values())
+
+    @property
     def max_tokens(self) -> int | None:
         """Limit on the tokens of an answer where the user names none; None for no limit."""
         policy_limit = None if self.policy is None else self.policy.max_tokens
         limit: int | None = self.settings.max_tokens
         return policy_limit if limit is None else limit
 
-    def admit(self, info: CallInfo) -> None:
-        """Check a call against the policy, and count it. Raises PolicyError and ConfigurationError."""
-        if self.policy is not None:
-            self.policy.admit(info)
+    @contextmanager
+    def reserve(self, info: CallInfo, *, over_budget: bool = False, refresh: bool = True) -> Iterator[None]:
+        """Check a call against the policy and the budget, count it, and reserve its cost while it runs.
+
+        ``over_budget`` allows it to exceed the budget of the settings; with ``refresh`` the balance is fetched first.
+        Raises PolicyError, BudgetError and ConfigurationError.
+        """
+        policy, account = self.policy, self.account()
+        with ExitStack() as reservation:
+            if policy is None:
+                reservation.enter_context(
+                    account.reserve(info, self.budget, over_budget=over_budget, refresh=refresh)
+                )
+            else:
+                policy.check(info)  # before the budget: the teacher's words come first
+                limited = over_budget and policy.budget is not None
+                budget = policy.budget if limited else self.budget
+                try:
+                    reservation.enter_context(
+                        account.reserve(
+                            info, budget, over_budget=over_budget and not limited, refresh=refresh
+                        )
+                    )
+                except BudgetError as error:
+                    raise policy.refuse_cost(error) if budget == policy.budget else error from None
+                policy.admit(info)
+            yield
 
     def redact(self, result: Result, problem: BaseException | None = None) -> None:
         """Take the policy's solutions out of an answer, and out of the partial one of the error that ended it."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from puq_magics.core.errors import BudgetError, ConfigurationError, PolicyError, PuqError
+from puq_magics.outputs.results.footer import format_spent
 from puq_magics.session.policy import Policy
 
 EVERYTHING = """
@@ -74,6 +76,19 @@ def sent(sandbox: Any) -> list[Any]:
         ("questions = 2", "%puq_chat --param n=3 Hi", "may have 2 questions"),
         ('system = "Be kind."', "%puq_chat -s 'Be rude.' Hi", "system prompt is fixed"),
         ('models = ["x/*"]', MAP, "sandbox/echo is not allowed"),
+        ('models = ["x/*"]\nbudget = 0', "%puq_chat Hi", "sandbox/echo is not allowed"),
+        (
+            'message = "No."\nmax_tokens = 20',
+            "%puq_chat --max-tokens 21 Hi",
+            "No. By the policy lesson.toml an answer may",
+        ),
+        ("budget = 0", "%puq_chat Hi", "would exceed the budget of 0 credits"),
+        ("budget = 0", "%puq_chat --over-budget Hi", "would exceed the budget of 0 credits"),
+        (
+            "budget = 0",
+            MAP.replace("'rows',", "'rows --over-budget',"),
+            "would exceed the budget of 0 credits",
+        ),
     ],
 )
 def test_what_a_policy_forbids_is_refused_before_it_is_sent(
@@ -84,6 +99,7 @@ def test_what_a_policy_forbids_is_refused_before_it_is_sent(
     if words:
         assert isinstance(error, PuqError)
         assert words in str(error)
+        assert "--over-budget" not in str(error)
     else:  # each arm has the refusal as its error
         assert all("may have 0 questions" in answer.error for answer in shell.names["_puq"])
     assert sent(sandbox) == []
@@ -111,10 +127,14 @@ def test_limits_are_sent_and_counted(classroom: Any) -> None:
 
 
 def test_a_policy_lowers_the_budget(classroom: Any) -> None:
-    shell = classroom("budget = 0.0000001")
-    shell.run("%config PuqMagics.budget = 100")
-    with pytest.raises(BudgetError):
+    shell = classroom("budget = 1")
+    shell.run("%config PuqMagics.budget = 0.0000001")
+    with pytest.raises(BudgetError, match="--over-budget allows one call"):
         shell.run("%puq_chat Hi")
+    shell.run("%puq_chat -q --over-budget Hi")  # of the settings, not of the policy
+    spent = shell.session.spent
+    assert f"{format_spent(spent, 1)}" in shell.run("%puq_policy").out
+    assert spent > 0
 
 
 @pytest.mark.parametrize("options", ["", "--no-stream", "-q", "-f text", "-c lesson"])
@@ -192,6 +212,7 @@ def test_the_answers_of_runs_have_no_solutions_either(classroom: Any, work_folde
         ("lesson.toml", None, "cannot be read"),
     ],
 )
+@pytest.mark.parametrize("is_magic", [True, False])
 def test_an_invalid_policy_stops_every_call(
     media_shell: Any,
     sandbox: Any,
@@ -200,16 +221,24 @@ def test_an_invalid_policy_stops_every_call(
     name: str,
     text: str | None,
     words: str,
+    is_magic: bool,
 ) -> None:
     if text is not None:
         (work_folder / name).write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=f"(?i){words}"):
-        media_shell.run(f"%puq_policy {name}")
-    monkeypatch.setenv("PUQ_POLICY", name)
+    if is_magic:
+        with pytest.raises(ConfigurationError, match=f"(?i){words}"):
+            media_shell.run(f"%puq_policy {name}")
+    else:
+        monkeypatch.setenv("PUQ_POLICY", name)
+    assert re.search(words, " ".join(media_shell.run("%puq").out.split()), re.IGNORECASE)
     for code in ("%puq_chat Hi", "%puq_image A cat", "%puq_speak Hi"):
         with pytest.raises(ConfigurationError, match=f"(?i){words}"):
             media_shell.run(code)
     assert sent(sandbox) == []
+    (work_folder / "right.toml").write_text("questions = 1", encoding="utf-8")
+    monkeypatch.delenv("PUQ_POLICY", raising=False)
+    media_shell.run("%puq_policy right.toml")
+    media_shell.run("%puq_chat -q Hi")
 
 
 def test_a_policy_in_yaml_or_of_the_settings_and_no_other_beside_it(

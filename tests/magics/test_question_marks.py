@@ -28,7 +28,7 @@ def test_a_question_is_a_prompt(shell: Any, line: str, prompt: str) -> None:
     assert shell.ip.transform_cell(f"if x:\n    {line.strip()}\n") == f"if x:\n    {call}"
 
 
-@pytest.mark.parametrize("name", ["puq_image", "puq_speak", "puq_fix"])
+@pytest.mark.parametrize("name", ["puq_image", "puq_speak", "puq_fix", "puq_compare"])
 def test_other_magics_with_prompts_take_questions_too(shell: Any, name: str) -> None:
     call = f"get_ipython().run_line_magic({name!r}, 'What is a kite?')\n"
     assert shell.ip.transform_cell(f"r = %{name} What is a kite?") == f"r = {call}"

@@ -139,7 +139,7 @@ def test_what_others_spend_of_the_balance_does_not_count(shell: Any, sandbox: An
     shell.run("%config PuqMagics.budget = 0.5\n%puq_chat hi")
     sandbox.configure(balance=sandbox.balance - 1)
     shell.run("%puq_chat hi")
-    assert "0.5 credits left" in row(shell.run("%puq").out, "budget")
+    assert row(shell.run("%puq").out, "budget").endswith(" of 0.5 credits spent")
 
 
 def test_what_calls_take_of_the_balance_counts_where_the_prices_say_less(shell: Any, sandbox: Any) -> None:
@@ -150,7 +150,7 @@ def test_what_calls_take_of_the_balance_counts_where_the_prices_say_less(shell: 
     assert "by the balance" in str(error)
     shell.run("%puq_chat --over-budget hi")
     shell.run("%puq_sandbox --balance 7")  # starts the count anew
-    assert "0.00001 credits left" in row(shell.run("%puq").out, "budget")
+    assert row(shell.run("%puq").out, "budget") == "0 of 0.00001 credits spent"
     assert row(shell.run("%puq").out, "balance") == "7.00 credits"
     shell.run("%puq_chat hi")
 

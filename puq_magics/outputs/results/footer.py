@@ -89,6 +89,11 @@ def _finish_warning(reason: str | None) -> str:
     return f"{_FINISH_WARNINGS.get(kind, 'ended for a reason that is not known')}{quoted}"
 
 
+def format_spent(spent: float, budget: float) -> str:
+    """Return how much of a budget is spent, as text."""
+    return f"{format_credits(spent).removesuffix(' credits')} of {format_credits(budget)}"
+
+
 def format_credits(amount: float) -> str:
     """An amount for people: cents of large ones, two digits of small ones, and never an exponent."""
     size = abs(amount)
