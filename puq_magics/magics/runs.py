@@ -183,7 +183,7 @@ def show_run(
     account.model_list.fetch_in_background(balance=True)
     account.model_list.wait()  # the prices, by which each call is recorded
     meter = SessionMeter(session, account, router.address.host, over_budget=args.over_budget)
-    asked_at = datetime.now(UTC)
+    requested_at = datetime.now(UTC)
     view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
 
     def show_progress(progress: RunProgress) -> None:
@@ -194,7 +194,7 @@ def show_run(
         answers = finish(result)
         if session.has_cassette:  # a replay takes another time
             answers.progress = replace(answers.progress, seconds=0.0)
-        provenance = make_provenance(session, info, info.model, answers.progress.cost, asked_at)
+        provenance = make_provenance(session, info, info.model, answers.progress.cost, requested_at)
         metadata = {METADATA_KEY: [provenance.to_json()]}
         view.show_summary(answers._repr_mimebundle_(), metadata=metadata)
         session.mark_displayed(answers, is_quiet=args.quiet)

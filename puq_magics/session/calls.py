@@ -103,10 +103,10 @@ def run_call(
     PolicyError, Interrupted, APIError, and what ``finalize`` raises.
     """
     with ExitStack() as reservation:
-        return _run(session, call, GuardedView(view), out, reservation, over_budget=over_budget)
+        return _make_call(session, call, GuardedView(view), out, reservation, over_budget=over_budget)
 
 
-def _run(
+def _make_call(
     session: Session,
     call: Call[R, V],
     guarded_view: GuardedView,
@@ -121,7 +121,7 @@ def _run(
     def _reserve() -> None:
         reservation.enter_context(session.reserve(call.info, over_budget=over_budget))
 
-    asked_at = datetime.now(UTC)
+    requested_at = datetime.now(UTC)
     started_at, problem = _reserve_and_run(router, account, call, cast(V, guarded_view), _reserve)
     is_interrupted = isinstance(problem, KeyboardInterrupt)
     result = call.result(_status(problem))
@@ -129,34 +129,41 @@ def _run(
     _set_recorded_times(result, router.take_timing())
     session.redact(result, problem)
     is_shown = problem is None or is_interrupted or result.has_content
-    processing_error: PuqError | None = None
+    processing_problem: PuqError | KeyboardInterrupt | None = None
     try:
         if is_shown:
-            session.store_result(result, out)
-            call.finalize(result)
-    except PuqError as error:
-        processing_error = error
-    except KeyboardInterrupt:
-        is_interrupted = True
+            processing_problem = _finalize(session, call, result, out)
     finally:
         try:
             if started_at is not None:
                 is_interrupted |= _record(
-                    session, account, router.address.host, call, result, problem, asked_at
+                    session, account, router.address.host, call, result, problem, requested_at
                 )
         finally:
             result.add_up()
             _show(session, guarded_view, result if is_shown else None)
-    if is_interrupted:
+    if is_interrupted or isinstance(processing_problem, KeyboardInterrupt):
         raise Interrupted.with_result(result)  # a new one: the frames of the first may hold the key
     if isinstance(problem, APIError):
         _add_hints(session, call.info, result, problem)
-        if processing_error is not None:
-            problem.extend_hint(str(processing_error))
+        if processing_problem is not None:
+            problem.extend_hint(str(processing_problem))
         raise problem
-    if processing_error is not None:
-        raise processing_error
+    if processing_problem is not None:
+        raise processing_problem
     return result
+
+
+def _finalize(
+    session: Session, call: Call[R, V], result: R, out: str | None
+) -> PuqError | KeyboardInterrupt | None:
+    """Store and process a result; return what prevented that, if anything."""
+    try:
+        session.store_result(result, out)
+        call.finalize(result)
+    except (PuqError, KeyboardInterrupt) as problem:
+        return problem
+    return None
 
 
 def _set_recorded_times(result: Result, timing: Timing | None) -> None:
@@ -217,12 +224,12 @@ def _record(
     call: Call[R, V],
     result: R,
     problem: APIError | KeyboardInterrupt | None,
-    asked_at: datetime,
+    requested_at: datetime,
 ) -> bool:
     """Record the cost, the provenance, and the call in the ledger; return whether the user interrupted this."""
     try:
         _record_cost(account, call, result, problem)
-        result.provenance = make_provenance(session, call.info, result.model, result.cost, asked_at)
+        result.provenance = make_provenance(session, call.info, result.model, result.cost, requested_at)
     except KeyboardInterrupt:
         return True
     finally:

@@ -222,8 +222,8 @@ class Conversation:
         ``interrupted`` and ``truncated`` mark an answer that was stopped, or that ended at the token limit; ``at`` is
         the time of the answer, now by default. ``system`` is the system prompt that was sent, as for `preview`.
         ``tool_messages`` are the tool calls before the answer and their results, ``sources`` the title and URL of
-        each source that the model names. An empty answer without any is not
-        stored, as no router accepts one in a message. Raises InputError.
+        each source that the model names. An empty answer without any is not stored, as no router accepts one in a
+        message. Raises InputError.
         """
         key, content = validate_key(key), validate_content(content)
         if not isinstance(answer, str):
@@ -246,6 +246,11 @@ class Conversation:
             tool_messages=tool_messages,
             sources=tuple(sources),
         )
+        return self._place_turn(turn)
+
+    def _place_turn(self, turn: Turn) -> tuple[str, ...]:
+        """Insert a turn at its position; return notes on the turns that it replaced."""
+        key = turn.key
         position = self._insert_position(key)
         replaced = len(self._turns) - position
         if not replaced:
