@@ -94,6 +94,10 @@ def choose(session: Session, args: argparse.Namespace, terms: Sequence[str]) -> 
     from puq_magics.widgets.chooser import ModelChooser
 
     account = session.account()
+    models = select_models(session)
+    if args.provider is not None:
+        code, slash, _ = _filter_by_provider(models, args.provider)[0].code.partition("/")
+        terms = (f"{code}/" if slash else args.provider, *terms)
     default = session.default_model(args.kind) or ""
 
     def _config_line(model: Model) -> str:
@@ -101,12 +105,13 @@ def choose(session: Session, args: argparse.Namespace, terms: Sequence[str]) -> 
         return f"%config PuqMagics.{setting} = {model.code!r}" if setting else ""
 
     chooser = ModelChooser(
-        select_models(session, provider=args.provider, terms=terms),
+        models,
         kind_of=lambda model: account.kind(model.code),
         kind=args.kind,
         value=session.settings.aliases.get(default, default),
         price_unit=format_price_unit(session),
         line=_config_line,
+        search=" ".join(terms),
     )
 
     def _apply_choice(change: dict[str, Any]) -> None:

@@ -63,6 +63,7 @@ class Chooser {
       "aria-expanded": "true", "aria-haspopup": "listbox", "aria-autocomplete": "list", "aria-controls": listId,
       autocomplete: "off", autocapitalize: "none", spellcheck: "false", ...OWN_KEYS,
     });
+    this.search.value = this.model.get("_search");
     this.providers = element("select", "providers", { "aria-label": "Provider", ...OWN_KEYS });
     this.kinds = element("div", "kinds", { role: "group", "aria-label": "Kind" });
     this.list = element("div", "list", { role: "listbox", id: listId, "aria-label": "Models" });

@@ -73,7 +73,7 @@ class ModelChooser(anywidget.AnyWidget):
     and ``kind`` which of these are shown at first (``""`` for all). ``price_unit`` are the words that prices are
     in. ``line`` makes the line that sets the same by hand, to be copied from the widget: a function of the model,
     or a template such as ``"%config PuqMagics.{kind}_model = {code!r}"`` with ``code``, ``name``, ``provider``
-    and ``kind``.
+    and ``kind``. ``search`` are the words in the search field at first.
 
     ``value`` is the code chosen, or ``""``; ``chooser.observe(fn, "value")`` calls ``fn`` when it changes. It may
     be set to a code that is not in the list, which the widget then says.
@@ -92,6 +92,7 @@ class ModelChooser(anywidget.AnyWidget):
     kind = traitlets.Unicode("chat", help="the kind that is shown, or '' for all").tag(sync=True)
     _rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
     _unit = traitlets.Unicode("").tag(sync=True)
+    _search = traitlets.Unicode("").tag(sync=True)
     #: The code chosen and its line: the front end shows the line with no other code.
     _line: traitlets.List[str] = traitlets.List(["", ""]).tag(sync=True)
 
@@ -104,6 +105,7 @@ class ModelChooser(anywidget.AnyWidget):
         *,
         price_unit: str = "",
         line: LineTemplate = "",
+        search: str = "",
         **rest: Any,
     ) -> None:
         self._line_template = line
@@ -111,7 +113,7 @@ class ModelChooser(anywidget.AnyWidget):
         self._models = {model.code: model for model in _selectable(models)}
         limit = min(200, MAX_DESCRIPTION_CHARS // max(1, len(self._models)))
         rows = [_row(model, self._kind_of(model), limit) for model in self._models.values()]
-        super().__init__(_rows=rows, _unit=price_unit, kind=kind, value=value or "", **rest)
+        super().__init__(_rows=rows, _unit=price_unit, _search=search, kind=kind, value=value or "", **rest)
 
     @property
     def models(self) -> tuple[Any, ...]:

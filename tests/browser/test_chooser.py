@@ -159,6 +159,16 @@ def test_filters(lab: Lab) -> None:
     assert value(notebook) == "None None"
 
 
+def test_words_that_are_searched_at_first(lab: Lab) -> None:
+    _, chooser = opened(lab, "ModelChooser(models, search='number 17 meta', value='openai/model-4')")
+    expect(chooser.locator("input")).to_have_value("number 17 meta")
+    expect(chooser.get_by_role("status")).to_have_text("24 of 2,000 models")
+    expect(chooser).to_contain_text("✓ openai/model-4")
+    expect(chooser).not_to_contain_text("not in the list")
+    chooser.locator("input").press("Escape")
+    expect(chooser.get_by_role("status")).to_have_text("1,600 of 2,000 models")
+
+
 def test_a_click_on_a_head_sorts(lab: Lab) -> None:
     notebook, chooser = opened(lab)
     chooser.get_by_role("button", name="all").click()

@@ -123,6 +123,11 @@ def test_a_choice_applies_at_once_for_its_kind(sandbox_kernel: Any) -> None:
         "sandbox/short",
         "sandbox/image",
     ]
+    sandbox_kernel.run("chooser = %puq_choose nothing such --provider sandbox")
+    assert "Chosen chat model: sandbox/short" in sandbox_kernel.value("chooser.text")
+    assert sandbox_kernel.value("chooser.get_state('_search')") == {"_search": "sandbox/ nothing such"}
+    unknown = sandbox_kernel.run("%puq_choose --provider nobody")
+    assert "there is no provider nobody" in " ".join(unknown.error["traceback"])
     again = sandbox_kernel.run("%puq_choose --kind image")
     views = [data for data in again.screen if "application/vnd.jupyter.widget-view+json" in data]
     assert len(views) == 1  # as the value of its cell it is not shown a second time
