@@ -117,6 +117,12 @@ def repair_notes(outcomes: Iterable[CallOutcome]) -> list[str]:
     return [f"JSON repaired in {pluralize(len(repaired), 'answer')}: {', '.join(kinds)}"] if repaired else []
 
 
+def total_cost(outcomes: Iterable[CallOutcome]) -> float | None:
+    """Return the estimated cost of some calls in credits; None if it is unknown for all of them."""
+    costs = [outcome.cost for outcome in outcomes if outcome.cost is not None]
+    return sum(costs) if costs else None
+
+
 def cost_range(costs: Sequence[float | None], count: int) -> tuple[float, float] | None:
     """Return the likely cost of so many calls (95 %), by the costs of some of them; None if unknown."""
     known = [cost for cost in costs if cost is not None]

@@ -60,6 +60,8 @@ class GridResult:
     columns: Sequence[str] = ()
     #: Calls of the whole grid, of which a pilot makes a part.
     total: int = 0
+    #: Estimated cost of its calls in credits, those from the journal among them; None if unknown.
+    cost: float | None = None
     notes: Sequence[str] = ()
     #: Prompts of the records.
     tasks: Sequence[str] = field(default=(), repr=False)

@@ -15,7 +15,14 @@ from puq_magics.api.finish_reason import is_cut_off
 from puq_magics.core.errors import InputError, MissingVariableError, PuqError
 from puq_magics.core.files import filename_stem
 from puq_magics.core.suggestions import did_you_mean
-from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder, cost_range, repair_notes
+from puq_magics.experiments.calls import (
+    CallOutcome,
+    CallSpec,
+    SpecBuilder,
+    cost_range,
+    repair_notes,
+    total_cost,
+)
 from puq_magics.experiments.frames import Frame, read_frame
 from puq_magics.experiments.journal import Journal
 from puq_magics.experiments.leases import GetKey
@@ -205,8 +212,7 @@ class MapResult:
     @property
     def cost(self) -> float | None:
         """Estimated cost of all calls in credits, those from the journal among them; None if unknown."""
-        costs = [outcome.cost for outcome in self._unique_outcomes if outcome.cost is not None]
-        return sum(costs) if costs else None
+        return total_cost(self._unique_outcomes)
 
     def cost_of_all(self) -> tuple[float, float] | None:
         """Return the likely cost of all rows of the table in credits, as a range (95 %); None if unknown."""

@@ -61,7 +61,7 @@ class GridAnswers(DisplayOnce, GridResult):
         if len(self.records) < self.total:
             head = f"{head} (of {self.total:,} in the grid)"
         lines = [*error_lines(errors), *self.summary_lines]
-        footer = run_footer(self.progress, self.progress.cost, self.journal, self.notes)
+        footer = run_footer(self.progress, self.journal, self.notes)
         table = self.summary()._repr_mimebundle_()
         listed = "".join(f"\n- {escape_inline(line)}" for line in lines)
         markdown = f"**{head}**\n\n{table['text/markdown']}\n{listed}"

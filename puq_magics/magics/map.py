@@ -47,7 +47,7 @@ class MapAnswers(DisplayOnce, MapResult):
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         head, errors = self._headline(), self._error_lines()
-        footer = run_footer(self.progress, self.cost, self.journal, self.notes, self.plan.model)
+        footer = run_footer(self.progress, self.journal, self.notes, self.plan.model)
         plain = "\n".join([head, *errors, *self.summary_lines, f"[{footer.to_text()}]"])
         lines = "\n".join(f"- {escape_inline(line)}" for line in (*errors, *self.summary_lines))
         markdown = f"**{escape_inline(head)}**" + (f"\n\n{lines}" if lines else "")

@@ -45,6 +45,10 @@ class RunAnswers(Protocol):
     already_displayed: bool
     progress: RunProgress
 
+    @property
+    def cost(self) -> float | None:
+        """Estimated cost of all answers in credits, those from the journal among them."""
+
     def _repr_mimebundle_(self) -> dict[str, str]: ...
 
 
@@ -194,7 +198,7 @@ def show_run(
         answers = finish(result)
         if session.has_cassette:  # a replay takes another time
             answers.progress = replace(answers.progress, seconds=0.0)
-        provenance = make_provenance(session, info, info.model, answers.progress.cost, requested_at)
+        provenance = make_provenance(session, info, info.model, answers.cost, requested_at)
         metadata = {METADATA_KEY: [provenance.to_json()]}
         view.show_summary(answers._repr_mimebundle_(), metadata=metadata)
         session.mark_displayed(answers, is_quiet=args.quiet)
@@ -217,16 +221,14 @@ def show_run(
     return answers
 
 
-def run_footer(
-    progress: RunProgress, cost: float | None, journal: Path, notes: Sequence[str], model: str = ""
-) -> Footer:
-    """Return the footer of a run: the model, calls, cost, seconds and the journal, and what is amiss."""
+def run_footer(progress: RunProgress, journal: Path, notes: Sequence[str], model: str = "") -> Footer:
+    """Return the footer of a run: the model, its calls, their cost, seconds and the journal, and what is amiss."""
     facts = [model] if model else []
     facts.append(pluralize(progress.made, "call"))
     if progress.from_journal:
         facts.append(f"{progress.from_journal:,} of {progress.total:,} were there")
-    if cost is not None:
-        facts.append(f"about {format_credits(cost)}")
+    if progress.cost is not None:
+        facts.append(f"about {format_credits(progress.cost)}")
     facts += [format_seconds(progress.seconds)] if progress.seconds else []
     below = relative_to_notebook(journal)
     facts.append(f"journal: {below.as_posix() if below else journal.name}")

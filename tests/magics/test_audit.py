@@ -23,8 +23,10 @@ CELLS = [
     "%puq_transcribe _puq",
     "%puq_chat -f text the violet walrus",
     "%%puq_compare -m sandbox/chat -m sandbox/short\nthe violet walrus",
-    "%%puq_map [{'a': 1}]\nthe violet walrus {{a}}",
+    "%%puq_map rows\nthe violet walrus {{a}}",
     "1 + 1",
+    "%%puq_map rows -o again\nthe violet walrus {{a}}",  # from the journal
+    "%%puq_grid -m sandbox/chat --over rows\nthe violet walrus {{a}}",
 ]
 
 
@@ -33,7 +35,6 @@ def executed(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a notebook that was run, with outputs that were shown once or updated."""
     path = tmp_path_factory.mktemp("audit") / "lesson.ipynb"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
-    notebook.cells[8].source = notebook.cells[8].source.replace("[{'a': 1}]", "rows")
     notebook.cells[0].source += "\nrows = [{'a': 1}]"
     home = {"HOME": str(path.parent), "PUQ_LIVE": request.param, "PUQ_API_KEY": KEY}
     client = nbclient.NotebookClient(
@@ -57,7 +58,7 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 def test_every_saved_answer_has_a_record_without_a_word_of_the_prompt(executed: Path) -> None:
     found = records(executed)
-    kinds = ["chat", "chat", "image", "speech", "transcription", "chat", "chat", "chat", "map"]
+    kinds = ["chat", "chat", "image", "speech", "transcription", "chat", "chat", "chat", *["map"] * 2, "grid"]
     assert [record["kind"] for record in found] == kinds
     chat, again, image, speech, heard, *_ = found
     assert again == chat
@@ -69,6 +70,7 @@ def test_every_saved_answer_has_a_record_without_a_word_of_the_prompt(executed: 
     assert heard["messages"] != speech["messages"]
     assert chat["cell"] == hash_cell(CELLS[1])
     assert all(record["cost"] > 0 for record in found[:5])
+    assert found[-1]["cost"] == found[-2]["cost"] == found[-3]["cost"] > 0
     text = json.dumps(found)
     assert all(words not in text for words in ("walrus", "private", KEY, KEY[-8:]))
 
@@ -86,6 +88,8 @@ def test_what_matches_its_cell_and_what_does_not(executed: Path, shell: Any) -> 
         (8, "chat", "matches"),
         (8, "chat", "matches"),
         (9, "map", "matches"),
+        (11, "map", "matches"),
+        (12, "grid", "matches"),
     ]
     assert states == expected
     assert report.cost == pytest.approx(sum(row.provenance.cost or 0 for row in report if row.provenance))
@@ -114,7 +118,7 @@ def test_this_notebook(executed: Path, shell: Any, monkeypatch: pytest.MonkeyPat
     assert "not known" in str(shell.error("%puq_audit"))
     monkeypatch.setenv("JPY_SESSION_NAME", str(executed))
     ran = shell.run("%puq_audit")
-    assert "lesson.ipynb: 8 answers" in ran.out
+    assert "lesson.ipynb: 10 answers" in ran.out
     assert "As saved at" in ran.out
     monkeypatch.setenv("JPY_SESSION_NAME", str(executed.with_name("gone.ipynb")))
     assert "Save the notebook" in str(shell.error("%puq_audit"))

@@ -35,6 +35,8 @@ def test_a_map_makes_a_new_table_and_goes_on_by_itself(run_shell: Any, work_fold
     second = run_shell.run("%%puq_map reviews -o rated\nIs it good? {{text}}")
     assert "0 calls" in second.out
     assert "2 of 2 were there" in second.out
+    assert "credits" not in second.out  # of this run's calls
+    assert run_shell.run("_puq.cost > 0").value is True
     assert [path.name[:-8] for path in work_folder.joinpath("puq_runs").iterdir()] == ["is-it-good-text-"]
 
 
