@@ -120,6 +120,7 @@ def test_this_notebook(executed: Path, shell: Any, monkeypatch: pytest.MonkeyPat
     ran = shell.run("%puq_audit")
     assert "lesson.ipynb: 10 answers" in ran.out
     assert "As saved at" in ran.out
+    assert "those from its journal too" in " ".join(ran.out.split())
     monkeypatch.setenv("JPY_SESSION_NAME", str(executed.with_name("gone.ipynb")))
     assert "Save the notebook" in str(shell.error("%puq_audit"))
 

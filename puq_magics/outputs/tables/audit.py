@@ -14,6 +14,8 @@ from puq_magics.outputs.tables.usage_report import format_cost
 
 #: Values of ``AuditRow.state``.
 MATCHES, EDITED, UNRECORDED, NOT_RUN = "matches", "edited", "no record", "not run"
+#: Kinds of answers that are many calls.
+_RUNS = ("map", "grid")
 
 
 def _format_cost(value: float | str | None) -> str:
@@ -111,8 +113,12 @@ class AuditReport(DisplayOnce, Sequence[AuditRow]):
         if recorded:
             unknown = sum(record.cost is None for record in recorded)
             without = f"; {pluralize(unknown, 'answer')} without an estimate" if unknown else ""
+            runs = any(record.kind in _RUNS for record in recorded)
+            from_journal = "; that of a run is of all its answers, those from its journal too" if runs else ""
             notes.insert(
-                0, f"Costs are estimates in credits{without}. Anybody can edit the records of a file."
+                0,
+                f"Costs are estimates in credits{from_journal}{without}. "
+                "Anybody can edit the records of a file.",
             )
         foot = ("total", self.cost, *[""] * (len(_COLUMNS) - 2)) if len(recorded) > 1 else None
         rows = [row.cells for row in self._rows]
