@@ -149,7 +149,7 @@ def account(serve: Any, codes: list[str], **settings: Any) -> Account:
         connection.send(json.dumps({"models": [{"code": code} for code in codes]}).encode())
 
     url = serve(lists, serves_lists=True).url
-    return Account(lambda **_: Router(None, url), PuqMagics(**settings), CostTracker(), lambda: None)
+    return Account(lambda **_: Router(None, url), PuqMagics(**settings), CostTracker())
 
 
 def test_some_models_are_few_and_of_the_kind(serve: Any) -> None:
