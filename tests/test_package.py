@@ -92,6 +92,11 @@ def test_the_api_works_without_ipython() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", _WITHOUT_IPYTHON], check=True)
 
 
+def test_experiments_load_the_schema_library_only_for_a_schema() -> None:
+    code = "import sys, puq_magics.experiments, puq_magics.magics.map, puq_magics.magics.compare, puq_magics.magics.grid"
+    subprocess.run([sys.executable, "-c", f"{code}\nassert 'jsonschema' not in sys.modules"], check=True)
+
+
 def test_importing_the_package_imports_nothing_else_of_it() -> None:
     code = "import sys, puq_magics; print(*sorted(n for n in sys.modules if n.startswith('puq_magics')))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -254,6 +254,8 @@ def _merge_tool_call(calls: list[Any], part: Mapping[str, Any]) -> None:
     """Merge a part of a tool call into the call that it goes on with, or add it as a new one."""
     name = _function_field(part, "name")
     for call in reversed(calls):
+        if isinstance(call, dict) and _is_repeated(call, part):
+            return
         if isinstance(call, dict) and _continues(call, part, bool(name)):
             old = _function_field(call, "name")
             merge_fields(call, part)
@@ -264,6 +266,18 @@ def _merge_tool_call(calls: list[Any], part: Mapping[str, Any]) -> None:
             return
     calls.append({})
     merge_fields(calls[-1], part)
+
+
+def _is_repeated(call: Mapping[str, Any], part: Mapping[str, Any]) -> bool:
+    """Return whether a part is a whole call that has come already: some servers send it once more at the end."""
+    return (
+        bool(part.get("id"))
+        and call.get("id") == part["id"]
+        and part.get("index") in (None, call.get("index"))
+        and _function_field(part, "name") == _function_field(call, "name")
+        and _function_field(part, "arguments") == _function_field(call, "arguments")
+        and _is_whole(_function_field(call, "arguments"))
+    )
 
 
 def _continues(call: Mapping[str, Any], part: Mapping[str, Any], has_name: bool) -> bool:

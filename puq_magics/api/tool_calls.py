@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from puq_magics.api.types import ToolCall, join_surrogates
@@ -31,7 +32,7 @@ def read_tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
         given = entry.get("id")
         number = str(given) if isinstance(given, str | int) and given != "" else ""
         if not number or number in ids:
-            number = f"call_{len(calls) + 1}"
+            number = next(each for n in count(len(calls) + 1) if (each := f"call_{n}") not in ids)
         ids.add(number)
         extra = {key: value for key, value in entry.items() if key not in _OWN_FIELDS and value is not None}
         calls.append(ToolCall(number, name, _arguments_text(arguments), extra))

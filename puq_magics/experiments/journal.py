@@ -24,6 +24,7 @@ from puq_magics.experiments.calls import CallOutcome
 #: Version of the format; a later one is refused.
 VERSION = 1
 _PLAN, _CALLS, _STARTED, _LOCK = "plan.json", "calls.jsonl", "started.txt", "lock"
+_TORN = f"{_CALLS}.torn"
 _BLOCK = 1 << 20  # bytes
 _WAIT_FOR_OWN_RUN = 130.0  # seconds: longer than the timeout of a chat
 #: Journals that are open in this process, by their paths, with what is set when they are closed.
@@ -47,6 +48,7 @@ class Journal:
         self._closed = threading.Event()
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._refuse_links()
             self._lock_folder()
             if fresh:
                 self._set_aside_all()
@@ -99,6 +101,15 @@ class Journal:
         file = (self.folder / name).open("ab", buffering=0)
         self._files.append(file)
         return file
+
+    def _refuse_links(self) -> None:
+        """Raise JournalError for a symbolic link, as a stranger's folder may have: its target would be written."""
+        for name in (_PLAN, _CALLS, _STARTED, _LOCK, _TORN):
+            if (self.folder / name).is_symlink():
+                raise JournalError(
+                    f"{self.folder / name} is a symbolic link.",
+                    hint="Remove it, or name another folder: --journal PATH",
+                )
 
     def _lock_folder(self) -> None:
         # The lock does not keep out this process itself, where an interrupted run may still be finishing its calls.
@@ -176,7 +187,7 @@ class Journal:
             torn = tail.rpartition(b"\n")[2]
             if not torn:
                 return
-            (self.folder / f"{_CALLS}.torn").write_bytes(torn)
+            (self.folder / _TORN).write_bytes(torn)
             file.truncate(end - len(torn))
         self.notes.append("the last line of the journal was cut; its call is made again")
 

@@ -22,7 +22,6 @@ from puq_magics.experiments.statistics import (
 )
 from puq_magics.prompts.schema.schema import Schema
 
-VERDICT = Schema.from_spec("winner A|B|tie")
 #: Makes calls whose answers have this schema, and returns their outcomes by key.
 RunCalls = Callable[[Sequence[CallSpec], Schema], Mapping[str, CallOutcome]]
 
@@ -131,7 +130,8 @@ def judge_contests(contests: Sequence[Contest], model: str, rubric: str, run_cal
         raise InputError("the rubric is empty.", hint="Say what a better answer is.")
     if not contests:
         raise InputError("there are no two answers to compare.", hint="Look at the errors of the calls.")
-    builder = SpecBuilder(model, {"response_format": VERDICT.response_format})
+    verdict = Schema.from_spec("winner A|B|tie")
+    builder = SpecBuilder(model, {"response_format": verdict.response_format})
     system = {"role": "system", "content": _INSTRUCTIONS.format(rubric=rubric.strip())}
     specs = []
     for contest in contests:
@@ -139,7 +139,7 @@ def judge_contests(contests: Sequence[Contest], model: str, rubric: str, run_cal
             body = {"task": contest.task, "answer A": first, "answer B": second}
             content = json.dumps(body, ensure_ascii=False, indent=1)
             specs.append(builder.build([system, {"role": "user", "content": content}]))
-    outcomes = run_calls(specs, VERDICT)
+    outcomes = run_calls(specs, verdict)
     verdicts = []
     for contest, forward, backward in zip(contests, specs[::2], specs[1::2], strict=True):
         shares = _share(outcomes.get(forward.key)), _share(outcomes.get(backward.key))

@@ -88,8 +88,8 @@ def is_table(value: object) -> bool:
 
 
 def is_missing(value: object) -> bool:
-    """Return whether a value is None, NaN, NaT or pandas' NA."""
-    if value is None or type(value).__name__ in ("NaTType", "NAType"):
+    """Return whether a value is None, NaN, NaT, pandas' NA, or masked in an array."""
+    if value is None or type(value).__name__ in ("NaTType", "NAType", "MaskedConstant"):
         return True
     return isinstance(value, float) and value != value
 

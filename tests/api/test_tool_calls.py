@@ -41,7 +41,25 @@ def test_calls_without_an_id_are_counted() -> None:
     assert read_tool_calls(legacy) == (ToolCall("call_1", "weather", OSLO),)
     same = [entry(OSLO, id="x"), entry(BERGEN, id="x"), entry(BERGEN, id="")]
     assert [call.id for call in read_tool_calls({"tool_calls": same})] == ["x", "call_2", "call_3"]
+    same = [entry(OSLO, id="call_2"), entry(BERGEN, id="call_2")]
+    assert [call.id for call in read_tool_calls({"tool_calls": same})] == ["call_2", "call_3"]
     assert read_tool_calls({"content": "Hello", "tool_calls": None}) == ()
+
+
+@pytest.mark.parametrize("last", [{"index": 0}, {}])
+def test_a_call_that_comes_once_more_whole_is_one(last: dict[str, Any]) -> None:
+    builder = ChoiceBuilder(0)
+    for part in (
+        entry(OSLO[:6], id="t1", index=0),
+        {"index": 0, "function": {"arguments": OSLO[6:]}},
+        entry(OSLO, id="t1", **last),
+        entry(OSLO, id="t1", index=1),
+        entry(OSLO, id="t2", index=2),
+    ):
+        for delta in read_choices({"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]}):
+            builder.add(delta)
+    calls = read_tool_calls(builder.to_json()["message"])
+    assert calls == (WEATHER, ToolCall("call_2", "weather", OSLO), ToolCall("t2", "weather", OSLO))
 
 
 @pytest.mark.parametrize("index", [{}, {"index": 0}, {"index": None}])

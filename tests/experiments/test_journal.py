@@ -81,6 +81,21 @@ def test_a_plan_of_something_else_is_refused(folder: Path, plan: str, said: str)
     assert (folder / "calls.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["plan.json", "calls.jsonl", "started.txt", "lock", "calls.jsonl.torn"])
+@pytest.mark.parametrize("target", ["notes.txt", "missing.txt"])
+def test_a_link_is_refused(folder: Path, name: str, target: str) -> None:
+    notes = folder.parent / "notes.txt"
+    notes.write_text("one\ntwo")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(folder.parent / target)
+    for fresh in (False, True):
+        with pytest.raises(JournalError, match="is a symbolic link") as caught:
+            Journal(folder, PLAN, fresh=fresh)
+        assert "Remove it" in caught.value.hint
+    assert notes.read_text() == "one\ntwo"
+    assert not (folder.parent / "missing.txt").exists()
+
+
 def test_fresh_keeps_the_old_journal_under_another_name(folder: Path) -> None:
     for number in (1, 2):
         with Journal(folder, PLAN, fresh=True) as journal:

@@ -62,6 +62,7 @@ def text(value: Any, filters: str = "") -> str:
         (pd.DataFrame(GROUPED.T), [{"index": "v", "Oslo": 1, "Rome": 2}]),
         (pd.crosstab(pd.Series(["a"], name="r"), pd.Series(["b"], name="c")), [{"r": "a", "b": 1}]),
         (np.array([(1, "x")], dtype=[("a", int), ("b", "U3")]), [{"a": 1, "b": "x"}]),
+        (np.ma.array([1, -9999], mask=[False, True]), [1, None]),
         (Pair(1, 2), {"left": 1, "right": 2}),
         ([Pair(1, [GROUPED.v.iloc[:1]])], [{"left": 1, "right": [[{"city": "Oslo", "v": 1}]]}]),
         (MappingProxyType({"a": 1}), {"a": 1}),

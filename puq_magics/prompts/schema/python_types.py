@@ -46,6 +46,16 @@ _LIST_TYPES = (
     collections.abc.MutableSequence,
     collections.abc.Iterable,
 )
+#: Keywords for the bounds that annotated-types and pydantic name so.
+_BOUNDS = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+    "multiple_of": "multipleOf",
+    "pattern": "pattern",
+}
+_LENGTHS = {"array": "Items", "object": "Properties"}  # of strings: Length
 _MAPPING_TYPES = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
@@ -99,9 +109,8 @@ class SchemaBuilder:
     def _build_generic(self, origin: Any, arguments: tuple[Any, ...], label: str) -> dict[str, Any]:
         if origin is typing.Annotated:
             schema = self.build(arguments[0], label)
-            notes = [note for note in arguments[1:] if isinstance(note, str)]
-            return {**schema, "description": notes[0]} if notes else schema
-        if origin in (typing.Required, typing.NotRequired):
+            return {**schema, **_read_annotations(arguments[1:], schema.get("type"))}
+        if origin in (typing.Required, typing.NotRequired, typing.Final):
             return self.build(arguments[0], label)
         if origin in (typing.Union, types.UnionType):
             return _any_of([self.build(kind, label) for kind in arguments])
@@ -266,6 +275,24 @@ def _enum_schema(values: collections.abc.Iterable[object], label: str) -> dict[s
     if all(isinstance(value, str) for value in values):
         return {"type": "string", "enum": values}
     return {"enum": values}
+
+
+def _read_annotations(notes: collections.abc.Iterable[Any], json_type: object) -> dict[str, Any]:
+    """Return the description and the bounds in the notes of ``Annotated``: texts, a Field, annotated-types."""
+    fields: dict[str, Any] = {}
+    for note in notes:
+        text = note if isinstance(note, str) else getattr(note, "description", None)
+        if isinstance(text, str) and text:
+            fields.setdefault("description", text)
+        if isinstance(parts := getattr(note, "metadata", None), (list, tuple)):  # of a Field
+            fields |= _read_annotations(parts, json_type)
+        for attribute, keyword in _BOUNDS.items():
+            if isinstance(bound := getattr(note, attribute, None), (int, float, str)):
+                fields[keyword] = bound
+        for attribute, prefix in (("min_length", "min"), ("max_length", "max")):
+            if isinstance(bound := getattr(note, attribute, None), int):
+                fields[prefix + _LENGTHS.get(str(json_type), "Length")] = bound
+    return fields
 
 
 def _unsupported_type_error(kind: object, label: str) -> InputError:

@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterable, Awaitable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from types import TracebackType
@@ -43,6 +43,8 @@ def run_tool(tool: Tool, arguments: Mapping[str, Any], limit: int) -> Outcome:
     try:
         with bounded_output(MAX_PRINTED_CHARS):
             value = tool.call(arguments)
+            if inspect.isasyncgen(value):
+                value = _collect(value)
             if inspect.isawaitable(value):
                 value = await_in_thread(value)
             try:
@@ -53,6 +55,10 @@ def run_tool(tool: Tool, arguments: Mapping[str, Any], limit: int) -> Outcome:
         raise
     except BaseException as error:  # noqa: BLE001 - a function may raise anything, and call exit()
         return Outcome(error_to_text(error, limit), failed=True, traceback=_format_traceback(error))
+
+
+async def _collect(values: AsyncIterable[Any]) -> list[Any]:
+    return [value async for value in values]
 
 
 def _format_traceback(error: BaseException) -> str:

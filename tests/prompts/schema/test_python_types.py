@@ -3,7 +3,7 @@ import enum
 import json
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NotRequired, Optional, TypedDict
+from typing import Annotated, Any, Final, Literal, NotRequired, Optional, TypedDict
 
 import pydantic
 import pytest
@@ -31,6 +31,12 @@ class Place:
 class Node:
     value: int
     children: list["Node"]
+
+
+class Bound:
+    """As annotated-types' ``Le`` is."""
+
+    le = 5
 
 
 class Movie(TypedDict):
@@ -245,3 +251,32 @@ def test_fields_that_json_has_nothing_for(kind: type, said: str) -> None:
 @pytest.mark.parametrize("value", [int, "Place", Place("Bonn"), {"type": "object"}, None])
 def test_what_is_no_type_with_fields(value: object) -> None:
     assert not is_schema_type(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "schema"),
+    [
+        (
+            Annotated[int, pydantic.Field(ge=1, description="stars")],
+            {"type": "integer", "minimum": 1, "description": "stars"},
+        ),
+        (Annotated[int, Bound(), "stars"], {"type": "integer", "maximum": 5, "description": "stars"}),
+        (
+            Annotated[float, pydantic.Field(gt=0, lt=1, multiple_of=0.5)],
+            {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "multipleOf": 0.5},
+        ),
+        (
+            Annotated[str, pydantic.Field(min_length=1, max_length=9, pattern="^a")],
+            {"type": "string", "minLength": 1, "maxLength": 9, "pattern": "^a"},
+        ),
+        (
+            Annotated[list[int], pydantic.Field(max_length=2)],
+            {"type": "array", "items": {"type": "integer"}, "maxItems": 2},
+        ),
+        (Annotated[dict[str, int], pydantic.Field(min_length=1)], {"minProperties": 1}),
+        (Annotated[int, None, object(), int], {"type": "integer"}),
+        (Final[int], {"type": "integer"}),
+    ],
+)
+def test_bounds_of_annotations(kind: Any, schema: dict[str, Any]) -> None:
+    assert schema_of_type(kind).items() >= schema.items()

@@ -104,3 +104,11 @@ def test_an_interrupt_is_no_result() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(f)
+
+
+def test_the_values_of_an_async_generator() -> None:
+    async def count_to(n: int) -> Any:
+        for number in range(n):
+            yield number
+
+    assert run(count_to, n=3) == Outcome("[0, 1, 2]")
