@@ -93,7 +93,8 @@ def test_the_api_works_without_ipython() -> None:
 
 
 def test_experiments_load_the_schema_library_only_for_a_schema() -> None:
-    code = "import sys, puq_magics.experiments, puq_magics.magics.map, puq_magics.magics.compare, puq_magics.magics.grid"
+    names = "experiments", "magics.compare", "magics.grid", "magics.map"
+    code = f"import sys, {', '.join(f'puq_magics.{name}' for name in names)}"
     subprocess.run([sys.executable, "-c", f"{code}\nassert 'jsonschema' not in sys.modules"], check=True)
 
 
