@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from puq_magics.core.text import one_line
 from puq_magics.magics.views import show_value
-from puq_magics.outputs.results.provenance import Provenance
-from puq_magics.outputs.tables.audit import EDITED, MATCHES, NOT_RUN, UNRECORDED, AuditReport, AuditRow
+from puq_magics.outputs.results.provenance import Provenance, hash_cell
+from puq_magics.outputs.tables.audit import (
+    EDITED,
+    MATCHES,
+    NOT_RUN,
+    UNRECORDED,
+    UNSAVED,
+    AuditReport,
+    AuditRow,
+)
 from puq_magics.prompts.conversation.export import export
 from puq_magics.prompts.conversation.turns import NO_TIME, Branch, Turn
 from puq_magics.session.notebook_file import SavedAnswer, SavedCell, find_notebook, read_cells
@@ -34,8 +42,14 @@ class _AuditedCell:
 def audit(session: Session, args: argparse.Namespace, name: str) -> AuditReport:
     """List the answers of a notebook, this one if ``name`` is empty, and export them. Raises InputError."""
     path = find_notebook(name)
-    audited = list(_audited_cells(read_cells(path)))
-    notes = [] if name else [f"As saved at {datetime.fromtimestamp(path.stat().st_mtime):%H:%M:%S}."]
+    ran = set() if name else {hash_cell(session.cells.source(number)) for number in session.cells.numbers}
+    audited = list(_audited_cells(read_cells(path), ran))
+    notes = []
+    if not name:
+        saved_at = datetime.fromtimestamp(path.stat().st_mtime)
+        notes = [
+            f"As saved at {saved_at:%H:%M:%S}: for later answers save the notebook, then run this again."
+        ]
     if args.export is not None:
         saved = export(_Handout(path.name, audited), args.export, args.force)
         notes.append(f"What was asked and answered is written to {saved}.")
@@ -43,8 +57,11 @@ def audit(session: Session, args: argparse.Namespace, name: str) -> AuditReport:
     return show_value(session, AuditReport(one_line(path.name, 80), rows, notes), args, is_result=False)
 
 
-def _audited_cells(cells: Sequence[SavedCell]) -> Iterator[_AuditedCell]:
-    """Yield the answers of each cell; one that is shown in several cells counts once, where it was asked for."""
+def _audited_cells(cells: Sequence[SavedCell], ran: Collection[str]) -> Iterator[_AuditedCell]:
+    """Yield the answers of each cell; one that is shown in several cells counts once, where it was asked for.
+
+    ``ran`` are the hashes of the cells of this session.
+    """
     places = {cell.hash: cell.place for cell in cells}
     shown = {
         repr(answer.provenance)
@@ -68,7 +85,8 @@ def _audited_cells(cells: Sequence[SavedCell]) -> Iterator[_AuditedCell]:
                 state = EDITED if place is None else f"of cell {place}"
             yield _AuditedCell(cell, state, answer)
         if cell.asks and not cell.answers:
-            yield _AuditedCell(cell, NOT_RUN if cell.number is None else UNRECORDED)
+            not_run = UNSAVED if cell.hash in ran else NOT_RUN
+            yield _AuditedCell(cell, not_run if cell.number is None else UNRECORDED)
 
 
 @dataclass(frozen=True)

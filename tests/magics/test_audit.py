@@ -121,6 +121,17 @@ def test_this_notebook(executed: Path, shell: Any, monkeypatch: pytest.MonkeyPat
     assert "lesson.ipynb: 10 answers" in ran.out
     assert "As saved at" in ran.out
     assert "those from its journal too" in " ".join(ran.out.split())
+    notebook = json.loads(executed.read_text("utf-8"))
+    for cell in notebook["cells"]:
+        cell |= {"outputs": [], "execution_count": None}
+    path = executed.with_name("unsaved.ipynb")
+    path.write_text(json.dumps(notebook), "utf-8")
+    monkeypatch.setenv("JPY_SESSION_NAME", str(path))
+    shell.attempt(CELLS[1])
+    ran = shell.run("%puq_audit")
+    assert "0 answers, 1 not saved yet" in ran.out
+    assert [(row.cell, row.state) for row in ran.value][:2] == [(2, "not saved"), (3, "not run")]
+    assert "save the notebook" in " ".join(ran.out.split())
     monkeypatch.setenv("JPY_SESSION_NAME", str(executed.with_name("gone.ipynb")))
     assert "Save the notebook" in str(shell.error("%puq_audit"))
 

@@ -13,7 +13,7 @@ from puq_magics.outputs.tables.table import SORT_SCRIPT, CellValue, Column, Tabl
 from puq_magics.outputs.tables.usage_report import format_cost
 
 #: Values of ``AuditRow.state``.
-MATCHES, EDITED, UNRECORDED, NOT_RUN = "matches", "edited", "no record", "not run"
+MATCHES, EDITED, UNRECORDED, NOT_RUN, UNSAVED = "matches", "edited", "no record", "not run", "not saved"
 #: Kinds of answers that are many calls.
 _RUNS = ("map", "grid")
 
@@ -40,7 +40,8 @@ class AuditRow:
     #: Place of the cell in the notebook, from 1, and n of its ``In[n]``; None if it was not run.
     cell: int
     number: int | None
-    #: ``matches``, ``edited`` (after the answer), ``of cell 3``, ``no cell``, ``no record`` or ``not run``.
+    #: ``matches``, ``edited`` (after the answer), ``of cell 3``, ``no cell``, ``no record``, ``not run`` or ``not
+    #: saved`` (since it was run).
     state: str
     #: None without a record.
     provenance: Provenance | None = None
@@ -100,11 +101,14 @@ class AuditReport(DisplayOnce, Sequence[AuditRow]):
     def _headline(self) -> str:
         recorded, edited = len(self._recorded), len(self.edited)
         missing = sum(row.state == UNRECORDED for row in self._rows)
+        unsaved = sum(row.state == UNSAVED for row in self._rows)
         parts = [pluralize(recorded, "answer")]
         if edited:
             parts.append(f"{edited:,} no longer {'matches its cell' if edited == 1 else 'match their cells'}")
         if missing:
             parts.append(f"{missing:,} without a record")
+        if unsaved:
+            parts.append(f"{unsaved:,} not saved yet")
         return f"{self._name}: {', '.join(parts)}"
 
     def _table(self) -> Table:
