@@ -9,7 +9,7 @@ from datetime import datetime
 
 from puq_magics.core.text import one_line
 from puq_magics.magics.views import show_value
-from puq_magics.outputs.results.provenance import Provenance, hash_cell
+from puq_magics.outputs.results.provenance import BLIND_KIND, RUN_KINDS, Provenance, hash_cell
 from puq_magics.outputs.tables.audit import (
     EDITED,
     MATCHES,
@@ -69,11 +69,19 @@ def _audited_cells(cells: Sequence[SavedCell], ran: Collection[str]) -> Iterator
         for answer in cell.answers
         if answer.provenance.cell_hash == cell.hash
     }
+    # The cell of a vote shows the answers with their names; where outputs are not updated, the blind one stays.
+    voted = {
+        answer.provenance.cell_hash
+        for cell in cells
+        for answer in cell.answers
+        if answer.provenance.cell_hash != cell.hash and answer.provenance.kind == "chat"
+    }
     for cell in cells:
         for answer in cell.answers:
             record = answer.provenance
             is_own = record.cell_hash == cell.hash
-            if not is_own and repr(record) in shown:
+            is_voted = record.kind == BLIND_KIND and record.cell_hash in voted
+            if is_voted or (not is_own and repr(record) in shown):
                 continue
             shown.add(repr(record))
             if is_own:
@@ -107,8 +115,10 @@ class _Handout:
 def _turn(audited: _AuditedCell) -> Turn:
     answer = audited.answer
     assert answer is not None  # noqa: S101
-    note = "*The cell was edited after this answer.*\n\n" if audited.state == EDITED else ""
     record = answer.provenance
+    note = "*The cell was edited after this answer.*\n\n" if audited.state == EDITED else ""
+    if record.kind in RUN_KINDS:
+        note += "*The notebook has the summary of this run alone; the answers are in its journal.*\n\n"
     return Turn(
         None,
         audited.cell.source,

@@ -17,7 +17,9 @@ from puq_magics.outputs.results.provenance import METADATA_KEY, Provenance, hash
 _MAX_BYTES = 20_000_000  # a larger file takes too long to read for each new turn
 _MAX_AUDIT_BYTES = 500_000_000
 _ASKING_MAGIC = re.compile(
-    r"^[ \t]*(?:[\w, ]+=\s*)?%{1,2}puq_(?:chat|image|speak|transcribe|fix|compare|map|grid)\b", re.MULTILINE
+    r"^[ \t]*(?:[\w, ]+=\s*)?%{1,2}puq_"
+    r"(?:chat|image|speak|transcribe|fix|map|grid|compare(?!.*[ ]--(?:votes?|export|merge)\b))\b",
+    re.MULTILINE,
 )
 _NOT_A_NOTEBOOK = "Name a file that ends in .ipynb, as Jupyter saves it."
 

@@ -27,6 +27,9 @@ CELLS = [
     "1 + 1",
     "%%puq_map rows -o again\nthe violet walrus {{a}}",  # from the journal
     "%%puq_grid -m sandbox/chat --over rows\nthe violet walrus {{a}}",
+    "%%puq_compare -m sandbox/chat -m sandbox/short --blind\nthe violet walrus",
+    "%%puq_compare -m sandbox/chat -m sandbox/short --blind\nthe violet walrus, too",
+    "%puq_compare --vote tie",
 ]
 
 
@@ -58,8 +61,20 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 def test_every_saved_answer_has_a_record_without_a_word_of_the_prompt(executed: Path) -> None:
     found = records(executed)
-    kinds = ["chat", "chat", "image", "speech", "transcription", "chat", "chat", "chat", *["map"] * 2, "grid"]
-    assert [record["kind"] for record in found] == kinds
+    kinds = [
+        "chat",
+        "chat",
+        "image",
+        "speech",
+        "transcription",
+        "chat",
+        "chat",
+        "chat",
+        *["map"] * 2,
+        "grid",
+        "compare",
+    ]
+    assert [record["kind"] for record in found[: len(kinds)]] == kinds
     chat, again, image, speech, heard, *_ = found
     assert again == chat
     assert (chat["asked"], chat["answered"]) == ("sandbox/chat", "sandbox/chat")
@@ -70,13 +85,15 @@ def test_every_saved_answer_has_a_record_without_a_word_of_the_prompt(executed: 
     assert heard["messages"] != speech["messages"]
     assert chat["cell"] == hash_cell(CELLS[1])
     assert all(record["cost"] > 0 for record in found[:5])
-    assert found[-1]["cost"] == found[-2]["cost"] == found[-3]["cost"] > 0
+    assert found[8]["cost"] == found[9]["cost"] == found[10]["cost"] > 0
+    assert "sandbox" not in json.dumps(found[11])
     text = json.dumps(found)
     assert all(words not in text for words in ("walrus", "private", KEY, KEY[-8:]))
 
 
-def test_what_matches_its_cell_and_what_does_not(executed: Path, shell: Any) -> None:
+def test_what_matches_its_cell_and_what_does_not(request: Any, executed: Path, shell: Any) -> None:
     report = shell.run(f"%puq_audit '{executed}'").value
+    is_live = "live" in request.node.callspec.id
     states = [(row.cell, row.provenance.kind if row.provenance else "", row.state) for row in report]
     expected = [
         (2, "chat", "matches"),
@@ -90,8 +107,13 @@ def test_what_matches_its_cell_and_what_does_not(executed: Path, shell: Any) -> 
         (9, "map", "matches"),
         (11, "map", "matches"),
         (12, "grid", "matches"),
+        (13, "compare", "matches"),
+        *[(14, "chat", "matches") if is_live else (15, "chat", "of cell 14")] * 2,
     ]
     assert states == expected
+    blind = next(row.provenance for row in report if row.cell == 13)
+    assert blind.requested_model == "A, B (blind)"
+    assert blind.cost == pytest.approx(sum(row.provenance.cost for row in report if row.cell == 8))
     assert report.cost == pytest.approx(sum(row.provenance.cost or 0 for row in report if row.provenance))
     edited = json.loads(executed.read_text("utf-8"))
     edited["cells"][1]["source"] = CELLS[1].replace("tale", "lie")
@@ -111,6 +133,8 @@ def test_export_of_what_was_asked_and_answered(executed: Path, shell: Any, tmp_p
     text = target.read_text("utf-8")
     assert "violet walrus" in text
     assert "sandbox/chat" in text
+    assert "`A, B (blind)`" in text
+    assert "answers are in its journal" in text
     assert "exists" in str(shell.error(f"%puq_audit -q '{executed}' --export '{target}'"))
 
 
@@ -118,7 +142,7 @@ def test_this_notebook(executed: Path, shell: Any, monkeypatch: pytest.MonkeyPat
     assert "not known" in str(shell.error("%puq_audit"))
     monkeypatch.setenv("JPY_SESSION_NAME", str(executed))
     ran = shell.run("%puq_audit")
-    assert "lesson.ipynb: 10 answers" in ran.out
+    assert "lesson.ipynb: 13 answers" in ran.out
     assert "As saved at" in ran.out
     assert "those from its journal too" in " ".join(ran.out.split())
     notebook = json.loads(executed.read_text("utf-8"))

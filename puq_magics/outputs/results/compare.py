@@ -11,7 +11,7 @@ from puq_magics.outputs.markdown.feed import escape_inline
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.footer import Footer
-from puq_magics.outputs.results.provenance import METADATA_KEY
+from puq_magics.outputs.results.provenance import BLIND_KIND, METADATA_KEY, Provenance, hash_content
 
 _COLUMNS = '<div style="display: flex; flex-wrap: wrap; gap: 0 1.5em; align-items: flex-start">'
 _COLUMN = '<div style="flex: 1 1 17em; min-width: 0; overflow-x: auto; border-top: 1px solid #8888">'
@@ -62,10 +62,25 @@ class CompareResult(DisplayOnce):
 
     @property
     def display_metadata(self) -> dict[str, Any]:
-        """Implement `DisplayOnce`: the provenance of each answer, once the names are shown."""
-        results = [] if self.names_hidden else [each.result for each in self.answers if each.result]
-        records = [record for each in results for record in each.display_metadata.get(METADATA_KEY, ())]
-        return {METADATA_KEY: records} if records else {}
+        """Implement `DisplayOnce`: the provenance of each answer; one that tells no names while they are hidden."""
+        results = [each.result for each in self.answers if each.result]
+        records = [each.provenance for each in results if each.provenance]
+        if self.names_hidden and records:
+            records = [self._blind_provenance(records)]
+        return {METADATA_KEY: [each.to_json() for each in records]} if records else {}
+
+    def _blind_provenance(self, records: Sequence[Provenance]) -> Provenance:
+        names = f"{', '.join(self.names)} (blind)"
+        costs = [each.cost for each in records if each.cost is not None]
+        return Provenance(
+            kind=BLIND_KIND,
+            requested_model=names,
+            model=names,
+            messages_hash=hash_content(sorted(each.messages_hash for each in records)),
+            at=min((each.at for each in records if each.at), default=None),
+            cost=sum(costs) if costs else None,
+            cell_hash=records[0].cell_hash,
+        )
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return columns_bundle(

@@ -15,6 +15,8 @@ from puq_magics.core.text import one_line
 
 #: Key of an output's metadata, in a notebook; its value is a list of records.
 METADATA_KEY = "puq"
+#: Kinds of a record of many answers: the runs, and a comparison whose names are hidden until the vote.
+RUN_KINDS, BLIND_KIND = ("map", "grid"), "compare"
 _MAX_TEXT, _MAX_PARAMS, _MAX_COST = 200, 40, 1e12
 _HASH = re.compile(r"[0-9a-f]{8,64}")
 #: Parameters whose values are words of the API, and no part of what was asked.
@@ -39,7 +41,7 @@ _CHOICE = re.compile(r"[\w.:-]{1,32}", re.ASCII)
 class Provenance:
     """Record of how an answer came about; texts of the request are in it as hashes only."""
 
-    #: ``chat``, ``image``, ``speech`` or ``transcription``.
+    #: ``chat``, ``image``, ``speech`` or ``transcription``; of many answers ``map``, ``grid`` or ``compare``.
     kind: str
     #: The model as it was asked for, and as the router names the one that answered.
     requested_model: str

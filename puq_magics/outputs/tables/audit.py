@@ -8,14 +8,12 @@ from typing import Any, overload
 
 from puq_magics.core.text import pluralize
 from puq_magics.outputs.results.base import DisplayOnce
-from puq_magics.outputs.results.provenance import Provenance
+from puq_magics.outputs.results.provenance import RUN_KINDS, Provenance
 from puq_magics.outputs.tables.table import SORT_SCRIPT, CellValue, Column, Table, make_dataframe
 from puq_magics.outputs.tables.usage_report import format_cost
 
 #: Values of ``AuditRow.state``.
 MATCHES, EDITED, UNRECORDED, NOT_RUN, UNSAVED = "matches", "edited", "no record", "not run", "not saved"
-#: Kinds of answers that are many calls.
-_RUNS = ("map", "grid")
 
 
 def _format_cost(value: float | str | None) -> str:
@@ -117,7 +115,7 @@ class AuditReport(DisplayOnce, Sequence[AuditRow]):
         if recorded:
             unknown = sum(record.cost is None for record in recorded)
             without = f"; {pluralize(unknown, 'answer')} without an estimate" if unknown else ""
-            runs = any(record.kind in _RUNS for record in recorded)
+            runs = any(record.kind in RUN_KINDS for record in recorded)
             from_journal = "; that of a run is of all its answers, those from its journal too" if runs else ""
             notes.insert(
                 0,
