@@ -8,7 +8,7 @@ of its own, ``<secret 1>``, so that equal secrets remain recognizable as equal.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Final
 
@@ -64,10 +64,13 @@ _AUTHORIZATION_HEADER = re.compile(
     r"""(?i:\bauthorization)["']?\s*[:=]\s*[rbf]{0,2}["']?(?:(?:Bearer|Token|Basic)\s+)?"""
     r"""(?!(?:Bearer|Token|Basic)\s|\{[\w.()\[\]]{0,80}\})(?P<value>[^\s"'<>,}]{4,})"""
 )
+# ``name = "…"``, ``name: str = "…"``, ``"name": "…"``, ``["name"] = "…"``.
+_STRING_VALUE = (
+    r"""\s*(?::|(?::[\w.|\[\] ]{0,40})?(?<![=!<>])=(?!=))\s*"""
+    r"""(?P<prefix>[rRbBuUfF]{0,2})(?P<quote>\"""|'''|"|')(?P<value>(?:\\.|(?!(?P=quote)).)+)(?P=quote)"""
+)
 _NAMED_STRING = re.compile(
-    r"""(?<![\w-])(?P<name>[^\W\d][\w-]*)(?:["']\s*\])?["']?\s*(?::|(?::[\w.|\[\] ]{0,40})?(?<![=!<>])=(?!=))\s*"""
-    r"""(?P<prefix>[rRbBuUfF]{0,2})(?P<quote>\"""|'''|"|')(?P<value>(?:\\.|(?!(?P=quote)).)+)(?P=quote)""",
-    re.DOTALL,
+    rf"""(?<![\w-])(?P<name>[^\W\d][\w-]*)(?:["']\s*\])?["']?{_STRING_VALUE}""", re.DOTALL
 )
 # ``%env API_KEY=…``, ``!export API_KEY=…``: without quotes.
 _SHELL_ASSIGNMENT = re.compile(
@@ -122,12 +125,19 @@ _PLACEHOLDER_VALUE = re.compile(
     r"""\{[^{}]*\}?$|%[(sdr]|\$\{?[A-Za-z_]+\}?$|<|[A-Za-z_.]+[(\[]|(?:None|True|False|null|true|false)$|[*.…]+$"""
 )
 # Texts within code: magics, strings and comments. An unclosed string extends to the end.
-_TEXT_IN_CODE = re.compile(
+_TEXT = (
     r"""^[ \t]*[!%][^\n]*|=[ \t]?![^=\n][^\n]*|\#[^\n]*"""
     r"""|\"""(?:\\.|(?!\""").)*(?:\"""|\Z)|'''(?:\\.|(?!''').)*(?:'''|\Z)"""
-    r"""|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?""",
-    re.DOTALL | re.MULTILINE | re.VERBOSE,
+    r"""|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?"""
 )
+_TEXT_IN_CODE = re.compile(_TEXT, re.DOTALL | re.MULTILINE)
+# A named string or any other text: so that no name in a text is that of what follows the text.
+_NAMED_STRING_IN_CODE = re.compile(
+    rf"""(?:(?P<key>["'])[^"'\n]{{0,80}}?)?(?<![\w-])(?P<name>[^\W\d][\w-]*)(?(key)(?P=key))(?:\s*\])?"""
+    rf"""{_STRING_VALUE}|(?P<text>{_TEXT})""",
+    re.DOTALL | re.MULTILINE,
+)
+_MAX_NESTED_STRINGS = 3
 # Lines of code in a traceback.
 _TRACEBACK_LINE = re.compile(r"^  (?:-->|   ) *(?:\d+ \|[^\n]*|(?<=--> )[^\n]*)", re.MULTILINE)
 _OTHER_LANGUAGE_MAGIC = re.compile(r"\s*%%(?!time|timeit|capture|prun|puq_)\w")
@@ -192,16 +202,11 @@ class SecretMasker:
         """Mask the secrets in a text; in ``code`` only strings, comments and magics are treated as text."""
         text = self.mask_known(text)
         text = _PEM.sub(lambda match: self.mask_secret(match[0]), text)
-        for pattern in (
-            _AUTHORIZATION_HEADER,
-            _SHELL_ASSIGNMENT,
-            _NAMED_STRING,
-            _LOGIN_CREDENTIALS,
-            _COMMAND_LINE_OPTION,
-            SHORT_OPTION,
-            SET_COMMAND,
-            _ARGUMENT_PAIR,
-        ):
+        code = code and not _OTHER_LANGUAGE_MAGIC.match(text)
+        for pattern in (_AUTHORIZATION_HEADER, _SHELL_ASSIGNMENT):
+            text = pattern.sub(self._mask_named, text)
+        text = "".join(self._mask_strings(part, code=is_code) for part, is_code in _split_code(text, code))
+        for pattern in (_LOGIN_CREDENTIALS, _COMMAND_LINE_OPTION, SHORT_OPTION, SET_COMMAND, _ARGUMENT_PAIR):
             text = pattern.sub(self._mask_named, text)
         text = _COMPARISON.sub(self._mask_comparison, text)
         text = TUPLE_ASSIGNMENT.sub(self._mask_tuple, text)
@@ -216,9 +221,7 @@ class SecretMasker:
             text = text.replace(secret, self.mask_secret(secret))
         if not code:
             text = self._mask_in_prose(text)
-        text = (
-            self._mask_code(text) if code and not _OTHER_LANGUAGE_MAGIC.match(text) else self._mask_text(text)
-        )
+        text = "".join(self._mask_unquoted(part, code=is_code) for part, is_code in _split_code(text, code))
         return _LONG_WORD.sub(
             lambda match: self.mask_secret(match[0]) if looks_random(match[0]) else match[0], text
         )
@@ -237,6 +240,20 @@ class SecretMasker:
             if secret in source:
                 text = text.replace(mask, secret)
         return text
+
+    def _mask_strings(self, text: str, *, code: bool, depth: int = 0) -> str:
+        """Mask ``name = "value"``, within other strings, too."""
+
+        def _mask_string(match: re.Match[str]) -> str:
+            masked = self._mask_named(match) if match["value"] else match[0]
+            if masked != match[0] or depth == _MAX_NESTED_STRINGS:
+                return masked
+            inside = "value" if match["value"] else "text"
+            start, end = (place - match.start() for place in match.span(inside))
+            nested = self._mask_strings(match[inside], code=False, depth=depth + 1)
+            return masked[:start] + nested + masked[end:]
+
+        return (_NAMED_STRING_IN_CODE if code else _NAMED_STRING).sub(_mask_string, text)
 
     def _mask_named(self, match: re.Match[str]) -> str:
         """Mask the value of ``name = "value"`` if the name indicates a secret."""
@@ -340,23 +357,14 @@ class SecretMasker:
             return match[0]
         return self._replace_group(match, everywhere=not match["value"].isalpha())
 
-    def _mask_code(self, text: str) -> str:
+    def _mask_unquoted(self, text: str, *, code: bool) -> str:
+        if not code:
+            return _UNQUOTED_VALUE.sub(self._mask_unquoted_value, text)
         return _TEXT_IN_CODE.sub(
-            lambda match: _UNQUOTED_VALUE.sub(self._mask_unquoted, self._mask_in_prose(match[0])), text
+            lambda match: _UNQUOTED_VALUE.sub(self._mask_unquoted_value, self._mask_in_prose(match[0])), text
         )
 
-    def _mask_text(self, text: str) -> str:
-        """Mask a text, which may contain lines of code from tracebacks."""
-        parts, end = [], 0
-        for match in _TRACEBACK_LINE.finditer(text):
-            parts += [
-                _UNQUOTED_VALUE.sub(self._mask_unquoted, text[end : match.start()]),
-                self._mask_code(match[0]),
-            ]
-            end = match.end()
-        return "".join([*parts, _UNQUOTED_VALUE.sub(self._mask_unquoted, text[end:])])
-
-    def _mask_unquoted(self, match: re.Match[str]) -> str:
+    def _mask_unquoted_value(self, match: re.Match[str]) -> str:
         """Mask the value of ``name=value`` unless it looks like prose or code."""
         name, value = match["name"], match["value"]
         if not is_secret_name(name) or _is_error(name) or _PLACEHOLDER_VALUE.match(value):
@@ -387,6 +395,16 @@ class SecretMasker:
             if len(spelling) >= MIN_SECRET_CHARS and spelling not in self._known:
                 short = spelling.isdigit() or (spelling.isalpha() and len(spelling) < MAX_WHOLE_WORD_CHARS)
                 self._known[spelling] = re.compile(rf"(?<!\w){re.escape(spelling)}(?!\w)") if short else None
+
+
+def _split_code(text: str, code: bool) -> Iterator[tuple[str, bool]]:
+    """Yield the parts of a text, which may have lines of code from tracebacks, and whether each is code."""
+    end = 0
+    for match in () if code else _TRACEBACK_LINE.finditer(text):
+        yield text[end : match.start()], False
+        yield match[0], True
+        end = match.end()
+    yield text[end:], code
 
 
 def looks_random(word: str) -> bool:

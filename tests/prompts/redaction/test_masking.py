@@ -174,7 +174,21 @@ IN_CODE += [
     ("s = pd.Series(['Tulip!99x', 'hunter22'], name='password')", "Tulip!99x"),
     ("StringIO('''user,password\nada,Tulip!99x\n''')", "Tulip!99x"),
 ]
+IN_CODE += [
+    ('data = \'{"user": "ada", "password": "Tulip 99x"}\'', "Tulip 99x"),
+    ('cfg = """\n[db]\npassword = "Tulip 99x"\n"""', "Tulip 99x"),
+    ('post(u, data=\'{"password": "Tulip 99x"}\')', "Tulip 99x"),
+    ("js = \"const password = 'Tulip 99x'\"", "Tulip 99x"),
+    ('code = """run("password = \'Tulip 99x\'")"""', "Tulip 99x"),
+    ("d = {'Admin password': 'Tulip 99x'}", "Tulip 99x"),
+    ("getpass('Password: '); login('ada', 'rosebud77')", "rosebud77"),
+    ("getpass('Password: '); password='Tulip 99x'", "Tulip 99x"),
+    ("print('it\\'s'); x['password'] = 'Tulip 99x'  # it's", "Tulip 99x"),
+]
 IN_TEXTS += [
+    ('r.text = \'{"access_token": "Tulip 99x", "x": 1}\'', "Tulip 99x"),
+    ('  --> 2 | body = \'{"password": "Tulip 99x"}\'\n', "Tulip 99x"),
+    ("  --> 2 | getpass('Password: '); login('ada', 'rosebud77')", "rosebud77"),
     ("your PIN is 482913", "482913"),
     ("Your one-time code is 482913.", "482913"),
     ("the API key (rosebud77xyz) is not valid", "rosebud77xyz"),
@@ -275,6 +289,8 @@ CODE = [
     "password_length = 10000",
     "if password == stored_password2: pass",
     "x = y % password  # password = getpass()",
+    "user = input('Enter password: '); name = 'ada'; print('ok')",
+    'print("password: "); x = {"a": "b"}; print("it\'s", "token=", \'c\', "d")',
 ]
 
 
@@ -304,6 +320,7 @@ HOSTILE = [
     "<tr>", "<tr><td>", "</tr>", "<tr><td>password</td>", "(id, password)", "id, password\n", "(1, 'a')",
     "('id', 'key'",
     '"name": "key", ', "seed a ", "seed legal, ", "DE89 3704 ",
+    '"a: "', '"a" "', "a=\"b='", '"a a', "a = 'password=\"b\\",
 ]  # fmt: skip
 
 
