@@ -36,6 +36,8 @@ _WINDOWS_PATH = re.compile(
 )
 # What looks like an expression of another notation.
 _OTHER_NOTATION = re.compile(r"\$\{[^\W\d][^{}\s]*\}|\$[^\W\d]\w*|(?<!\{)\{[^\W\d][^{},\s]*\}(?!\})")
+# An option and the beginning of a value without quotes.
+_UNQUOTED_VALUE = re.compile(r"""(?<!\S)(--?[\w-]+)[\s=]\s*(?=[^\s"'])""")
 _CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f]")
 
 # Names that IPython itself uses: the shell would break, or lose its ``_``.
@@ -250,8 +252,17 @@ class CommandLine:
         """
         args, arguments = self.parse_intermixed(line, fill)
         if len(arguments) > 1:
-            raise InputError(f"unexpected argument {arguments[1]!r}.", hint=hint)
+            raise self.unexpected_argument(arguments[1], line, hint)
         return args, "".join(arguments)
+
+    def unexpected_argument(self, argument: str, line: str, hint: str) -> InputError:
+        """Return the error on an argument too many; it may be the rest of a text without quotes."""
+        unquoted = [
+            flag for flag in _UNQUOTED_VALUE.findall(line) if (opt := self.by_flag.get(flag)) and opt.is_text
+        ]
+        if unquoted:
+            hint = f"If it is part of the text of {unquoted[-1]}, put all of that in quotes. {hint}"
+        return InputError(f"unexpected argument {argument!r}.", hint=hint)
 
     def _scan_options(self, line: str, position: int) -> tuple[list[str], int, bool]:
         """Collect the options from ``position`` on.
@@ -452,7 +463,7 @@ def parse_options_only(command: CommandLine, line: str, fill: FillText | None = 
     """Parse a line without arguments. Raises InputError."""
     args, rest = command.parse(line, fill)
     if rest:
-        raise InputError(f"unexpected argument {rest!r}.", hint="This magic takes options only.")
+        raise command.unexpected_argument(rest, line, "This magic takes options only.")
     return args
 
 

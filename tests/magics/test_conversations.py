@@ -203,6 +203,14 @@ def test_invalid_lines(conversation_shell: Any) -> None:
         assert "is not a name for a conversation" in error.message
         assert "letters, digits and . _ -" in error.hint
     assert "a name has no spaces" in conversation_shell.error("%puq_chats a b").hint
+    for flag, line in (
+        ("--system", "%puq_chats main --system You are terse."),
+        ("-s", "%%puq_grid -s You are terse.\nhi"),
+        ("-s", "%%puq_chat -s=You are terse.\nhi"),
+    ):
+        hint = f"If it is part of the text of {flag}, put all of that in quotes."
+        assert hint in conversation_shell.error(line).hint
+    assert "in quotes" not in conversation_shell.error("%puq_chats --system 'You are terse.' a b").hint
     conversation_shell.run("%puq_chats main --fork other")
     assert "Name one of main, other" in str(conversation_shell.error("%puq_chats --undo"))
     conversation_shell.run("%config PuqMagics.chat = 'other'")
