@@ -94,7 +94,7 @@ def decode_json(body: bytes, limit: int = MAX_BODY_BYTES) -> Any:
 
 
 def read_error_body(response: Response, timeout: float = _ERROR_READ_TIMEOUT) -> bytes:
-    """Return the beginning of an error's body, up to where it breaks off: the status says more.
+    """Return the beginning of an error's body, up to where it was cut: the status says more.
 
     ``timeout`` limits the wait for each part, in seconds.
     """

@@ -34,7 +34,7 @@ from puq_magics.magics.runs import RunInterrupted
 from puq_magics.magics.views import is_live
 from puq_magics.outputs.markdown.feed import sanitize_markdown, strip_control_chars
 from puq_magics.outputs.plain_text import show_text
-from puq_magics.outputs.results.base import INTERRUPTED
+from puq_magics.outputs.results.base import INCOMPLETE, INTERRUPTED
 from puq_magics.outputs.results.chat import ChatResult
 from puq_magics.outputs.results.compare import Answer, CompareResult, columns_bundle, status_body
 from puq_magics.outputs.views.notebook import FrameRateLimiter
@@ -134,7 +134,7 @@ class _ArmRun:
                 self.answer.result = interrupt.result
         except PuqError as error:
             self.answer.error = error.message
-            partial = self.call.result("broken off")
+            partial = self.call.result(INCOMPLETE)
             session.redact(partial)
             self.answer.result = partial if partial.has_content else None
         except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from puq_magics.core.errors import (
     RedirectError,
 )
 from puq_magics.core.text import one_line, wrap_error
-from puq_magics.outputs.results.base import INTERRUPTED, Result
+from puq_magics.outputs.results.base import INCOMPLETE, INTERRUPTED, Result
 from puq_magics.outputs.results.provenance import Provenance, describe_params, hash_cell, hash_content
 from puq_magics.outputs.views.view import CallView
 from puq_magics.session.budget import CallInfo
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from puq_magics.api.client import Router
     from puq_magics.session.account import Account
 
-#: ``status`` of an answer that failed after a part of it had arrived.
-BROKEN_OFF = "broken off"
 _PRICES_TIMEOUT = 0.3  # seconds to wait at the end of an answer for a model list that is being fetched
 
 R = TypeVar("R", bound=Result)
@@ -373,4 +371,4 @@ def _add_hints(session: Session, info: CallInfo, result: Result, error: APIError
 def _status(problem: APIError | KeyboardInterrupt | None) -> str:
     if problem is None:
         return ""
-    return INTERRUPTED if isinstance(problem, KeyboardInterrupt) else BROKEN_OFF
+    return INTERRUPTED if isinstance(problem, KeyboardInterrupt) else INCOMPLETE

@@ -173,7 +173,7 @@ def _extend_turn(
 
 @dataclass(frozen=True)
 class UnfinishedAnswer:
-    """An answer that was cut off, broke off, or was interrupted."""
+    """An answer that was cut off or interrupted, or is incomplete."""
 
     #: The messages that it answers, and its model.
     question: Sequence[Message]

@@ -290,7 +290,7 @@ class Conversations:
         self._named[conversation.name] = conversation
 
     def record_partial(self, partial_answer: PartialAnswer) -> None:
-        """Note what is known of an answer that broke off."""
+        """Note what is known of an incomplete answer."""
         self._partial_answer = partial_answer
 
     def partial_answer(self, result: object) -> PartialAnswer | None:

@@ -25,10 +25,11 @@ from uuid import uuid4
 from puq_magics.core.errors import APIStatusError, InputError, StreamError
 from puq_magics.core.files import expand_path
 from puq_magics.core.fork import after_fork
+from puq_magics.outputs.results.base import INCOMPLETE, INTERRUPTED
 
 #: The schema's version, as the file's ``user_version``.
 VERSION = 1
-OK, INTERRUPTED, BROKEN_OFF, FAILED = "ok", "interrupted", "broken off", "failed"
+OK, FAILED = "ok", "failed"
 KINDS = ("chat", "image", "speech", "transcription", "other")
 
 #: Seconds to wait for another kernel that is writing; entries that could not be written are written with the next.
@@ -37,7 +38,7 @@ _MAX_NUMBER = 2**53
 _NAME = re.compile(r"[!-~]{1,200}")
 _CELL = re.compile(r"[A-Za-z0-9_-]{0,64}")
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{0,255}")
-_OUTCOME = re.compile(rf"{OK}|{INTERRUPTED}|{BROKEN_OFF}|{FAILED}|[1-5][0-9][0-9]")
+_OUTCOME = re.compile(rf"{OK}|{INTERRUPTED}|{INCOMPLETE}|{FAILED}|[1-5][0-9][0-9]")
 #: Suffixes of ledger files: a corrupt file with another suffix is not moved.
 _SUFFIXES = (".sqlite", ".sqlite3", ".db")
 
@@ -73,7 +74,7 @@ class LedgerEntry:
     time_to_first_token: float | None = None
     #: Credits, estimated.
     cost: float | None = None
-    #: ``ok``, ``interrupted``, ``broken off``, ``failed`` (no answer), or an HTTP status.
+    #: ``ok``, ``interrupted``, ``incomplete``, ``failed`` (no answer), or an HTTP status.
     outcome: str = OK
 
     def __post_init__(self) -> None:
@@ -94,7 +95,7 @@ def outcome_of(problem: BaseException | None) -> str:
         return INTERRUPTED
     if isinstance(problem, APIStatusError):
         return str(problem.status)
-    return BROKEN_OFF if isinstance(problem, StreamError) or getattr(problem, "partial", None) else FAILED
+    return INCOMPLETE if isinstance(problem, StreamError) or getattr(problem, "partial", None) else FAILED
 
 
 def default_path() -> Path:

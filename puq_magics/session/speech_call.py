@@ -15,12 +15,13 @@ from puq_magics.core.errors import APIError, InputError, InvalidResponseError
 from puq_magics.core.files import atomic_write, output_paths
 from puq_magics.core.media_types import AAC, FLAC, MP3, OGG, WAV, MediaType
 from puq_magics.outputs.results import SpeechResult
+from puq_magics.outputs.results.base import INCOMPLETE
 from puq_magics.outputs.views.media import MediaView
 from puq_magics.outputs.views.progress import Ticker
 from puq_magics.prompts.text_split import split_text
 from puq_magics.prompts.token_estimate import estimate_tokens
 from puq_magics.session.budget import CallInfo
-from puq_magics.session.calls import BROKEN_OFF, run_call, unsaved_hint
+from puq_magics.session.calls import run_call, unsaved_hint
 from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class SpeechCall:
         if self._missing_bytes and not status:
             from puq_magics.core.text import format_size
 
-            status = BROKEN_OFF
+            status = INCOMPLETE
             notes += (
                 f"the audio is cut: {format_size(self._missing_bytes)} that its head tells of did not come",
             )

@@ -65,7 +65,7 @@ class TranscribeCall:
         self._start = 0.0
         self._transcript: Transcript | None = None
         self._stream: TranscriptStream | None = None
-        #: The words that came of an answer that broke off.
+        #: Text received of an incomplete answer.
         self._partial_text = ""
 
     @property

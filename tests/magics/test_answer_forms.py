@@ -495,7 +495,7 @@ def test_a_fault_while_reading_keeps_what_came(
     use_responses(event(delta("Half ")) + event(delta("later")) + DONE, kind="text/event-stream")
     error = shell.error("%puq_chat -o r hi")
     assert error.message == "the answer could not be read (TypeError: a fault)."
-    assert (shell.names["_puq"].text, shell.names["r"].status) == ("Half ", "broken off")
+    assert (shell.names["_puq"].text, shell.names["r"].status) == ("Half ", "incomplete")
     assert len(shell.session.ledger.entries()) == 1
 
 

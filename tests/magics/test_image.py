@@ -222,7 +222,7 @@ def test_of_several_the_good_ones_are_kept_and_the_rest_is_in_files(
     error, kites = ran.error, shell.names["kites"]
     assert isinstance(error, InvalidResponseError)
     assert [image.width for image in kites.images] == [3, 4]
-    assert kites.status == "broken off"
+    assert kites.status == "incomplete"
     assert kites is shell.names["_puq"]
     assert "2 valid images are in _puq" in error.hint
     assert files(work_folder) == ["kite-1.png", "kite-2.png"]

@@ -187,7 +187,7 @@ def test_a_wav_that_is_cut_is_told_and_stays_as_it_came(
     use_responses(cut)
     ran = shell.run("%puq_speak --save talk.wav -o talk Hello")
     talk = shell.names["talk"]
-    assert (talk.audio, talk.status) == (cut, "broken off")
+    assert (talk.audio, talk.status) == (cut, "incomplete")
     assert (work_folder / "talk.wav").read_bytes() == cut
     assert "the audio is cut: 40 bytes that its head tells of did not come" in ran.out
 
@@ -239,7 +239,7 @@ def test_what_a_failed_part_leaves(shell: Any, use_responses: UseResponses, work
     assert isinstance(error, RateLimitError)
     assert "What was spoken is in _puq" in error.hint
     assert talk.audio == wav(1, 2)
-    assert talk.status == "broken off"
+    assert talk.status == "incomplete"
     assert "2 of 3 parts were spoken" in talk.notes
     assert "talk.wav" not in files(work_folder)
 
@@ -312,7 +312,7 @@ def test_a_cut_answer_keeps_what_came(
     assert "What was spoken is in _puq" in str(ran.error)
     assert shell.names["talk"].audio == wav(*range(50))
     assert "talk.wav" not in files(work_folder)
-    assert "broken off" in ran.out
+    assert "incomplete" in ran.out
 
 
 def test_where_nothing_can_be_played_the_result_says_so(shell: Any, use_responses: UseResponses) -> None:

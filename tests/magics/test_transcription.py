@@ -200,7 +200,7 @@ def test_the_words_of_an_answer_that_breaks_off_are_kept(
     assert "partial" not in str(ran.error)
     heard = shell.names["heard"]
     assert heard is shell.names["_puq"]
-    assert (heard.text, heard.status) == (words, "broken off")
+    assert (heard.text, heard.status) == (words, "incomplete")
     assert ran.out.startswith(words)
     assert not (work_folder / "heard.txt").exists()
 
@@ -361,7 +361,7 @@ def test_the_words_of_a_stream_that_breaks_off_are_kept(
     assert "The text that came is in _puq." in ran.error.hint
     heard = shell.names["heard"]
     assert heard is shell.names["_puq"]
-    assert (heard.text, heard.status, heard.segments[0].end) == ("Hello", "broken off", 1.5)
+    assert (heard.text, heard.status, heard.segments[0].end) == ("Hello", "incomplete", 1.5)
     assert ran.out.startswith("Hello\n")
     assert not (work_folder / "heard.txt").exists()
 

@@ -222,10 +222,10 @@ def test_a_broken_answer_is_shown_and_kept_as_far_as_it_came(sandbox_kernel: Any
     assert text.endswith("but it will not")
     (bundle,) = cell.screen
     assert bundle["text/plain"].startswith(text)
-    assert "[broken off · sandbox/fail" in bundle["text/plain"]
+    assert "[incomplete · sandbox/fail" in bundle["text/plain"]
     assert sandbox_kernel.value("[_puq is kept, kept.status, kept.interrupted]") == [
         True,
-        "broken off",
+        "incomplete",
         False,
     ]
     assert sandbox_kernel.value("__import__('sys').last_value.partial == kept.text") is True
@@ -351,6 +351,6 @@ def test_stopping_the_sandbox_under_an_answer(fresh_kernel: Any) -> None:
         + "try:\n    %puq_chat -m sandbox/stall hi\nfinally:\n    UpdatableDisplay.update = paint; thread.join()"
     )
     assert cell.error["ename"] == "APIConnectionError"
-    assert fresh_kernel.value("_puq.status") == "broken off"
+    assert fresh_kernel.value("_puq.status") == "incomplete"
     fresh_kernel.run("%puq_sandbox stop\n%puq_sandbox --pace 0")
     assert fresh_kernel.run("%puq_chat hi").reply["status"] == "ok"

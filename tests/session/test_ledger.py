@@ -388,7 +388,7 @@ def test_where_it_is() -> None:
         (None, "ok"),
         (KeyboardInterrupt(), "interrupted"),
         (make_status_error(402, b""), "402"),
-        (StreamError("it broke"), "broken off"),
+        (StreamError("it broke"), "incomplete"),
         (APIConnectionError("no answer"), "failed"),
     ],
 )
@@ -398,7 +398,7 @@ def test_outcomes(problem: BaseException | None, outcome: str) -> None:
     assert chat(outcome=outcome).has_failed == (outcome not in ("ok", "interrupted"))
 
 
-def test_an_answer_that_was_cut_is_broken_off() -> None:
+def test_an_answer_that_was_cut_is_incomplete() -> None:
     error = APIConnectionError("the connection was cut")
     error.partial = "half an answ"
-    assert outcome_of(error) == "broken off"
+    assert outcome_of(error) == "incomplete"

@@ -62,8 +62,8 @@ class DisplayOnce:
             display({"application/javascript": self.script}, raw=True)
 
 
-#: ``status`` of an answer that a person stopped.
-INTERRUPTED = "interrupted"
+#: ``status`` of an answer that the user stopped, and of one that failed after a part of it had arrived.
+INTERRUPTED, INCOMPLETE = "interrupted", "incomplete"
 
 #: Megabytes of images or sound, as files, that a display holds, if nobody says otherwise; what is larger is linked.
 #: In the notebook each takes a third more, as base64, and while it is shown several times that in memory.
@@ -93,7 +93,7 @@ class Result(DisplayOnce):
 
     #: The model that answered, as the router names it.
     model: str
-    #: ``stop``, ``length`` (cut at the token limit), ``content_filter``, …; None when the answer broke off.
+    #: ``stop``, ``length`` (cut at the token limit), ``content_filter``, …; None when the answer is incomplete.
     finish_reason: str | None = None
     usage: Usage | None = None
     #: An estimate in credits; None when it cannot be made.
@@ -104,7 +104,7 @@ class Result(DisplayOnce):
     time_to_first_token: float | None = None
     #: The router's id for the request.
     request_id: str | None = None
-    #: ``interrupted`` or ``broken off`` when the answer is not whole; empty when it is.
+    #: ``interrupted`` or ``incomplete`` when the answer is not whole; empty when it is.
     status: str = ""
     #: What a reader should know, such as that a table in the prompt was cut.
     notes: Sequence[str] = field(default=())

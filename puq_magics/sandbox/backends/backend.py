@@ -70,7 +70,7 @@ class Backend(ABC):
 
     async def truncated_message(self, reason: str) -> str:
         """Error message for a response that ended early."""
-        return f"{self.name} broke off in mid-answer: {reason}"
+        return f"{self.name} failed in mid-answer: {reason}"
 
     def change_auth_scheme(self, rejected: Endpoint) -> bool:  # noqa: ARG002 - for subclasses
         """Return whether to ask again, after status 401, with another word before the key."""

@@ -191,7 +191,7 @@ def test_save_says_where_it_cannot(result: ChatResult, tmp_path: Path) -> None:
 
 def test_interrupted() -> None:
     assert ChatResult(text="", model="m", status=INTERRUPTED).interrupted
-    assert not ChatResult(text="", model="m", status="broken off").interrupted
+    assert not ChatResult(text="", model="m", status="incomplete").interrupted
 
 
 # --- images, speech, transcripts
