@@ -7,7 +7,7 @@ the middle, no ``[DONE]``, a complete JSON answer in place of a stream, or an HT
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from puq_magics.api.choices import ChoiceBuilder, read_choices
 from puq_magics.api.error_body import (
     append_detail,
+    describe_error,
     no_answer_error,
     not_json_error,
     parse_error_json,
@@ -22,8 +23,8 @@ from puq_magics.api.error_body import (
 )
 from puq_magics.api.finish_reason import finish_kind
 from puq_magics.api.response import decode_json
-from puq_magics.api.sse import ServerSentEvent
-from puq_magics.api.streams import DONE, EventStream, is_end
+from puq_magics.api.sse import ServerSentEvent, is_keep_alive
+from puq_magics.api.streams import DONE, EventStream, is_end, objects_in
 from puq_magics.api.tool_calls import read_tool_calls
 from puq_magics.api.types import ChatCompletion, Delta, join_surrogates, read_usage
 from puq_magics.core.errors import APIConnectionError, APIError, InvalidResponseError, StreamError
@@ -73,6 +74,7 @@ class ChatStream(EventStream[Delta]):
         self._metadata: dict[str, Any] = {}
         self._usage: object = None
         self._note = ""
+        self._unread: Mapping[str, Any] | None = None  # the last event, if it is no part of an answer
 
     @property
     def text(self) -> str:
@@ -201,10 +203,13 @@ class ChatStream(EventStream[Delta]):
         if first is not None and texts:
             self._check_length(text := "".join(texts))
             shown.append(first.text.append(text))
-        for chunk in _flatten(others):
+        for chunk in (each for other in others for each in objects_in(other)):
             if not checked:
                 self._raise_for_error(chunk)
-            for part in read_choices(chunk):
+            parts = read_choices(chunk)
+            if parts or "choices" not in chunk:
+                self._unread = None if parts else chunk
+            for part in parts:
                 self._check_length(part.text, part.reasoning)
                 choice = self._choices.setdefault(part.index, ChoiceBuilder(part.index))
                 text, thought = choice.add(part)
@@ -247,6 +252,11 @@ class ChatStream(EventStream[Delta]):
         Some routers send the usage behind the end.
         """
         self.finished = True
+        if self._choice.finish_reason is None and self._unread is not None and _holds_words(self._unread):
+            self._note = append_detail(
+                "no finish reason came, but an event that is no part of an answer",
+                *describe_error(self._unread),
+            )
         deadline = monotonic() + _DRAIN_TIMEOUT
         try:
             while (left := deadline - monotonic()) > 0 and (data := self._response.receive(left)) != b"":
@@ -268,12 +278,13 @@ def _merge_deltas(deltas: list[Delta]) -> Delta:
     return Delta("".join(delta.text for delta in deltas), "".join(delta.reasoning for delta in deltas))
 
 
-def _flatten(chunks: list[Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the objects among the chunks, and those in lists."""
-    for chunk in chunks:
-        yield from (
-            each for each in (chunk if isinstance(chunk, list) else [chunk]) if isinstance(each, dict)
-        )
+def _holds_words(event: Mapping[str, Any]) -> bool:
+    """Return whether an event holds a text of several words, which is not its usage."""
+    inner = [value for each in event.values() if isinstance(each, dict) for value in each.values()]
+    texts = [value for value in (*event.values(), *inner) if isinstance(value, str)]
+    return find_usage(event) is None and any(
+        " " in text.strip() and not is_keep_alive(text) for text in texts
+    )
 
 
 def _fast_path_texts(chunks: list[Any]) -> list[str]:

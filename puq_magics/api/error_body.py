@@ -9,7 +9,7 @@ from contextlib import suppress
 from html import unescape
 from typing import Any
 
-from puq_magics.api.sse import is_keep_alive
+from puq_magics.api.sse import is_error_type, is_keep_alive
 from puq_magics.core.errors import (
     APIStatusError,
     AuthenticationError,
@@ -63,15 +63,28 @@ _CONTEXT_LENGTH_HINT = (
 #: Fields that hold an error's text, its code, and an answer; compared in lower case without underscores.
 _TEXT_KEYS = (
     "error", "errors", "err", "message", "msg", "errmsg", "detail", "details", "errordescription", "errormessage",
-    "errormsg", "statusmsg", "reason", "title", "fault", "faultstring", "innererror", "metadata", "raw", "baseresp",
+    "errormsg", "errtips", "statusmsg", "description", "reason", "title", "exception", "fault", "faultstring",
+    "innererror", "metadata", "raw", "baseresp",
 )  # fmt: skip
-_ERROR_CODE_KEYS = ("code", "errorcode", "statuscode")
+_OWN_CODE_KEYS = ("errorcode", "errcode", "errno")  # whatever stands beside them
+_ERROR_CODE_KEYS = ("code", *_OWN_CODE_KEYS, "statuscode")
 _CODE_KEYS = (*_ERROR_CODE_KEYS, "type")
 _ANSWER_KEYS = ("choices", "data", "text", "images", "usage", "models", "segments")
 #: Fields of an object without an answer that make it an error, and those that make it a status message.
 _ERROR_KEYS = ("detail", "errors", "err", "fault", "errordescription", "errormessage", "errormsg", "errmsg")
 _STATE_KEYS = ("object", "type", "status", "event")
-_ERROR_STATE = re.compile(r"(?:.*\.)?(?:error|failed|failure)", re.IGNORECASE)
+_ERROR_STATE = re.compile(r"(?:.*\.)?(?:error|failed|failure|exception)", re.IGNORECASE)
+#: Fields in which a chunk with choices can say that it failed.
+_CODE_FIELDS = frozenset(
+    {
+        "code", "error_code", "errorCode", "errcode", "err_no", "errno", "status_code", "statusCode", "base_resp",
+        "header",
+    }
+)  # fmt: skip
+_SUCCESS = re.compile(
+    r"(?:(?:request|operation) )?(?:ok|success|successful|succeeded|successfully|done)|.{0,4}成功",
+    re.IGNORECASE,
+)
 _ERROR_WORDS = re.compile(
     r"error|fail|exception|invalid|exceed|denied|unauthori[sz]ed|forbidden|not (?:found|allowed|supported|enough)"
     r"|limit|quota|insufficient|unavailable|time(?:d )?-?out|overload|too (?:many|long|large)|busy|abort|cancel+ed"
@@ -184,41 +197,93 @@ def _places(answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for place in (
         answer,
         answer.get("response"),
+        answer.get("data"),
         answer.get("x_groq"),
         *(choices if isinstance(choices, list) else ()),
     ):
         if isinstance(place, dict):
             yield place
-            if isinstance(delta := place.get("delta"), dict):
-                yield delta
+            for name in ("delta", "message"):
+                if isinstance(part := place.get(name), dict):
+                    yield part
 
 
 def _is_error(answer: Mapping[str, Any], event_type: str, is_event: bool) -> bool:
     """Return whether an answer or an event without ``error`` is one all the same."""
-    if event_type == "message" and answer.get("object") == "chat.completion.chunk" and answer.get("choices"):
+    is_chunk = event_type == "message" and answer.get("object") == "chat.completion.chunk"
+    is_chunk = is_chunk and bool(answer.get("choices"))
+    if is_chunk and _CODE_FIELDS.isdisjoint(answer):
         return False  # nearly all
     states = [state for key in _STATE_KEYS if isinstance(state := answer.get(key), str)]
-    if any(_ERROR_STATE.fullmatch(state) for state in (event_type, *states)):
+    if not is_chunk and any(map(is_error_type, (event_type, *states))):
         return True
-    if event_type != "message" or any(answer.get(key) for key in _ANSWER_KEYS) or "text" in answer:
+    if event_type != "message":
         return False
     named = _normalize_keys(answer)
     inner = [value for key in ("baseresp", "header") if isinstance(value := named.get(key), dict)]
     places = [named, *map(_normalize_keys, inner)]
-    codes = [place.get(key) for place in places for key in _ERROR_CODE_KEYS]
-    status = named.get("status")
-    if (
-        named.get("success") is False
-        or any(map(_is_error_code, codes))
-        or (isinstance(status, int) and status >= 400)
-        or any(named.get(key) for key in _ERROR_KEYS)
-    ):
+    if any(answer.get(key) for key in _ANSWER_KEYS) or "text" in answer:
+        return not _holds_answer(answer) and any(_has_failed(place, answer.get("text")) for place in places)
+    if _says_error(named) or any(map(_has_error_code, places)):
         return True
     message = named.get("message") or named.get("msg")
-    has_code = any(code not in (None, "") for code in codes)
+    has_code = any(place.get(key) not in (None, "") for place in places for key in _ERROR_CODE_KEYS)
     if not isinstance(message, str) or states or has_code or is_keep_alive(message):
         return False
     return not is_event or _ERROR_WORDS.search(message) is not None
+
+
+def _says_error(named: Mapping[str, Any]) -> bool:
+    """Return whether a field of an object without an answer says that it is an error."""
+    status = named.get("status")
+    return (
+        named.get("success") is False
+        or named.get("ok") is False
+        or named.get("iserror") is True
+        or (isinstance(status, int) and status >= 400)
+        or any(named.get(key) for key in _ERROR_KEYS)
+        or any(value and key.endswith("exception") for key, value in named.items())
+    )
+
+
+def _holds_answer(answer: Mapping[str, Any]) -> bool:
+    """Return whether an answer has content: an error beside it would not be one of the answer."""
+    if any(answer.get(key) for key in ("data", "images", "models", "segments")):
+        return True
+    choices = answer.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            part = choice.get("delta") or choice.get("message")
+            fields = part if isinstance(part, dict) else {}
+            if choice.get("text") or any(value for name, value in fields.items() if name != "role"):
+                return True
+    return False
+
+
+def _has_failed(named: Mapping[str, Any], text: object) -> bool:
+    """Return whether a code beside the empty fields of an answer says that it failed.
+
+    ``code`` may be of anything, such as the model: it counts with a message, if one of the two is that of an error.
+    """
+    if any(_is_error_code(named.get(key)) for key in _OWN_CODE_KEYS):
+        return True
+    code, message = str(named.get("code")), _message(named)
+    if text or not message or not _has_error_code(named):
+        return False
+    is_of_http = re.fullmatch(r"[45]\d\d", code) is not None
+    return (
+        "statuscode" in named or is_of_http or (code.isdecimal() and _ERROR_WORDS.search(message) is not None)
+    )
+
+
+def _has_error_code(named: Mapping[str, Any]) -> bool:
+    is_success = _SUCCESS.fullmatch(_message(named).strip(" .!"))
+    return not is_success and any(_is_error_code(named.get(key)) for key in _ERROR_CODE_KEYS)
+
+
+def _message(named: Mapping[str, Any]) -> str:
+    texts = (named.get(key) for key in ("message", "msg", "statusmsg"))
+    return next((text for text in texts if isinstance(text, str)), "")
 
 
 def _is_error_code(code: object) -> bool:
@@ -269,16 +334,21 @@ def parse_error_body(body: bytes) -> tuple[str, str | None]:
 
 
 def describe_error(value: object) -> tuple[str, str | None]:
-    """Return the text and the code of a decoded error; with neither, all of it if it holds a text."""
+    """Return the text and the code of a decoded error; where no text is found, all of it if it holds one."""
     text, code = parse_error_json(value)
-    if (
-        not text
-        and code is None
-        and isinstance(value, dict)
-        and any(isinstance(v, str) for v in value.values())
-    ):
-        text = one_line(_to_json(value))
-    return text, code
+    return (text if text or not _holds_text(value) else one_line(_to_json(value))), code
+
+
+def _holds_text(value: object, depth: int = 0) -> bool:
+    """Return whether there is a text in an error, beside its codes."""
+    if depth > _MAX_DEPTH:
+        return False
+    if isinstance(value, dict):
+        fields = _normalize_keys(value)
+        return any(_holds_text(each, depth + 1) for name, each in fields.items() if name not in _CODE_KEYS)
+    if isinstance(value, list):
+        return any(_holds_text(each, depth + 1) for each in value)
+    return isinstance(value, str) and bool(value.strip())
 
 
 def parse_error_json(value: object) -> tuple[str, str | None]:

@@ -22,6 +22,22 @@ _KEEP_ALIVE_WORDS = frozenset(
     }
 )  # fmt: skip
 
+#: Types of events that report an error; not those of a tool that failed, from which a model goes on.
+_ERROR_TYPE = re.compile(
+    r"(?:.*\.)?(?:error|failed|failure|exception)"
+    r"|(?!no[_-]?error|.*(?:tool|call|search))[\w.-]*(?:error|exception)",
+    re.IGNORECASE,
+)
+
+
+def is_error_type(name: str) -> bool:
+    """Return whether the type of an event, or the ``type`` or ``status`` of an object, is that of an error.
+
+    >>> is_error_type("stream_error"), is_error_type("throttlingException"), is_error_type("tool_error")
+    (True, True, False)
+    """
+    return _ERROR_TYPE.fullmatch(name) is not None
+
 
 def is_keep_alive(data: str) -> bool:
     """Return whether the data of an event is none: empty, numbers and signs, or a word that keeps a connection open.
@@ -163,7 +179,7 @@ class SSEDecoder:
         self._data, self._data_size, self._type = [], 0, ""
         return (
             ServerSentEvent("\n".join(data), event_type or "message", self._id)
-            if data or event_type == "error"
+            if data or (event_type and is_error_type(event_type))
             else None
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from puq_magics.api.error_body import append_detail, find_error, parse_error_body
 from puq_magics.api.response import decode_json, too_large_error
-from puq_magics.api.sse import BOM, ServerSentEvent, SSEDecoder, is_keep_alive
+from puq_magics.api.sse import BOM, ServerSentEvent, SSEDecoder, is_error_type, is_keep_alive
 from puq_magics.core.errors import APIError, StreamError
 
 if TYPE_CHECKING:
@@ -199,17 +199,16 @@ class EventStream(ResponseStream[_T]):
         try:
             answer = json.loads(data)
         except (ValueError, RecursionError):
-            if event.type == "error":
+            if is_error_type(event.type):
                 raise self._reported_error(*parse_error_body(data.encode("utf-8", "replace"))) from None
             if event.type != "message" or is_keep_alive(data):
                 return None
             raise StreamError(
                 f"the stream holds an event that is not JSON: {event.data[:80]!r}.", hint="Try again."
             ) from None
-        for each in answer if isinstance(answer, list) else [answer]:
-            if isinstance(each, dict):
-                self._raise_for_error(each, event.type)
-        if event.type == "error":
+        for each in objects_in(answer):
+            self._raise_for_error(each, event.type)
+        if is_error_type(event.type):
             raise self._reported_error(*parse_error_body(data.encode("utf-8", "replace")))
         return answer
 
@@ -227,6 +226,15 @@ class EventStream(ResponseStream[_T]):
         return error
 
 
+def objects_in(value: object) -> Iterator[Mapping[str, Any]]:
+    """Yield an event's objects, which may be in a list; a text alone becomes a message."""
+    for each in value if isinstance(value, list) else [value]:
+        if isinstance(each, dict):
+            yield each
+        elif isinstance(each, str):
+            yield {"message": each}
+
+
 def is_end(data: str) -> bool:
     """Return whether an event's data ends the stream."""
     return len(data) < 100 and data.replace("data:", "").strip().upper() in (DONE, "DONE")
@@ -235,6 +243,6 @@ def is_end(data: str) -> bool:
 def _is_complete(event: ServerSentEvent) -> bool:
     """Return whether an event that lacks its blank line is complete all the same."""
     try:
-        return event.type == "error" or is_end(event.data) or bool(json.loads(event.data))
+        return is_error_type(event.type) or is_end(event.data) or bool(json.loads(event.data))
     except (ValueError, RecursionError):
         return False

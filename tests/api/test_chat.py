@@ -334,6 +334,25 @@ HALF = event(delta("half an "))
         b"event: error\n" + event(b"engine died"),
         b"event: error\n" + event(b'"engine died"'),
         b"event: error\n" + event({"code": 500, "data": {}, "error_msg": "engine died"}),
+        b"event: exception\n" + event(b"engine died"),
+        b"event: failed\n" + event(b"engine died"),
+        b"event: stream_error\n" + event({"message": "engine died"}),
+        b"event: throttlingException\n" + event({"message": "engine died"}),
+        event({"text": "**NETWORK ERROR** engine died", "error_code": 50001}),
+        event({"type": "exception", "message": "engine died"}),
+        event({"type": "server_error", "message": "engine died"}),
+        event({"ok": False, "description": "engine died"}),
+        event({"is_error": True, "result": "engine died"}),
+        event({"exception": "engine died"}),
+        event({"err_no": 5, "err_tips": "engine died"}),
+        event({"data": {"error": "engine died"}}),
+        event(b'"engine died"'),
+        event({"modelStreamErrorException": {"message": "engine died"}}),
+        event({"choices": [{"index": 0, "message": {"error": "engine died"}}]}),
+        event(delta("") | {"object": "chat.completion.chunk", "code": 500, "message": "engine died"}),
+        event(
+            delta("", "stop") | {"base_resp": {"status_code": 1027, "status_msg": "sensitive: engine died"}}
+        ),
     ],
 )
 def test_an_error_in_each_spelling_ends_the_stream(error: bytes) -> None:
@@ -358,6 +377,56 @@ def test_fields_of_errors_that_are_empty_are_none(error: Any) -> None:
         "base_resp": {"status_code": 0, "status_msg": "ok"},
     }
     assert read(stream(event(delta("a") | fine) + event(delta("b", "stop") | fine) + DONE)) == "ab"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"code": 200, "message": "OK"},
+        {"code": 20000, "message": "Request successful."},
+        {"code": 1000, "message": "from the cache"},
+        {"code": "maker/model", "message": "an exception to the rule"},
+        {"code": 500},
+        {"error_code": 0, "error_msg": ""},
+        {"status_code": 200, "type": "exception"},
+        {"is_error": False, "ok": True, "exception": None},
+        {"data": {"error": None}},
+    ],
+)
+def test_other_fields_beside_the_choices_are_no_error(fields: dict[str, Any]) -> None:
+    for text in ("an exception: it failed", ""):
+        chunk = delta(text) | {"object": "chat.completion.chunk"} | fields
+        assert read(stream(event(delta("a")) + event(chunk) + STOP + event(chunk) + DONE)) == "a" + 2 * text
+
+
+@pytest.mark.parametrize(
+    "code", [{"code": 500}, {"code": 1, "error_code": 1}, {"base_resp": {"status_code": 7}}]
+)
+def test_an_error_code_beside_text_is_none(code: dict[str, Any]) -> None:
+    chunk = delta("hello") | {"object": "chat.completion.chunk", "message": "it failed"} | code
+    assert read(stream(event(chunk) + STOP + DONE)) == "hello"
+
+
+@pytest.mark.parametrize(
+    ("unread", "note"),
+    [
+        ({"oops": "the engine restarts"}, ': {"oops": "the engine restarts"}.'),
+        ({"notice": {"text": "the engine restarts"}}, ': {"text": "the engine restarts"}.'),
+        ({"message": "the engine restarts"}, ": the engine restarts."),
+        ({"type": "ping", "time": "2026-11-29 10:00"}, ""),
+        ({"conversation": "c7"}, ""),
+        ({"usage": {"prompt_tokens": 1}, "object": "a b"}, ""),
+    ],
+)
+def test_words_at_the_end_that_are_no_part_of_an_answer_are_a_note(unread: dict[str, Any], note: str) -> None:
+    answer = stream(HALF + event(unread) + event({"choices": []}) + DONE)
+    assert read(answer) == "half an "
+    assert answer.completion.note.endswith(note)
+    assert bool(answer.completion.note) is bool(note)
+    for parts in (HALF + event(unread) + STOP + DONE, event(unread) + HALF + DONE):
+        finished = stream(parts)
+        assert read(finished) == "half an "
+        assert not finished.completion.note
 
 
 @pytest.mark.parametrize(

@@ -327,6 +327,15 @@ def test_a_text_that_begins_like_a_stream(open_stream: Any) -> None:
     ("said", "kind", "words", "partial"),
     [
         (chunked(HELLO + event({"error": "no ears left"})), StreamError, "no ears left", "Hello there."),
+        *(
+            (chunked(HELLO + error + DONE), StreamError, "no ears left", "Hello there.")
+            for error in (
+                b"event: failed\n" + event(b"no ears left"),
+                b"event: exception\n" + event(b"no ears left"),
+                event({"type": "exception", "message": "no ears left"}),
+                event({"exception": "no ears left"}),
+            )
+        ),
         (chunked(HELLO), StreamError, "ended before it was finished", "Hello there."),
         (chunked(HELLO + event(b"{oops")), StreamError, "not JSON", "Hello there."),
         (head(Transfer_Encoding="chunked") + chunk(HELLO), APIConnectionError, "", "Hello there."),
