@@ -60,9 +60,10 @@ _EMBEDDED_WORD = re.compile(
 )
 
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+# ``Authorization: Bearer …``: with any scheme, but not where code follows it, as in ``f"Bearer {key}"``.
 _AUTHORIZATION_HEADER = re.compile(
-    r"""(?i:\bauthorization)["']?\s*[:=]\s*[rbf]{0,2}["']?(?:(?:Bearer|Token|Basic)\s+)?"""
-    r"""(?!(?:Bearer|Token|Basic)\s|\{[\w.()\[\]]{0,80}\})(?P<value>[^\s"'<>,}]{4,})"""
+    r"""(?i:\bauthorization)["']?\s*[:=]\s*[rbf]{0,2}["'`]?(?:[A-Za-z][A-Za-z-]{0,40}[ \t]+(?!-))?+"""
+    r"""(?!\$?\{[\w.()\[\]]{0,80}\}|\w+=["'])(?P<value>[^\s"'`<>,}]{4,})"""
 )
 # ``name = "…"``, ``name: str = "…"``, ``"name": "…"``, ``["name"] = "…"``.
 _STRING_VALUE = (
@@ -120,6 +121,9 @@ _COMPARISON = re.compile(
     r"""(?<![\w-])(?P<name>[^\W\d][\w-]{0,60})["']?\]?[ ]?[!=]=[ ]?[rbu]?(?P<quote>["'])"""
     r"""(?P<value>(?:\\.|(?!(?P=quote))[^\\\n])+)(?P=quote)"""
 )
+# ``"Bearer " + key``, ``f"Bearer {key}"``
+_SCHEME = re.compile(r"(?i:bearer|token|basic|[\w-]*key) (?:\{\}|%s)?")
+_FORMATTED_VALUE = re.compile(r"(?:[A-Za-z-]+ )?\{[^{}]*\}")
 # Values that are not secrets: placeholders, calls, constants, reprs of objects.
 _PLACEHOLDER_VALUE = re.compile(
     r"""\{[^{}]*\}?$|%[(sdr]|\$\{?[A-Za-z_]+\}?$|<|[A-Za-z_.]+[(\[]|(?:None|True|False|null|true|false)$|[*.…]+$"""
@@ -263,7 +267,8 @@ class SecretMasker:
         value = match[group]
         if not is_secret_name(name) or (not is_definite_secret_name(name) and is_plain_word(value)):
             return match[0]
-        if "f" in (groups.get("prefix") or "").lower() and re.fullmatch(r"\{[^{}]*\}", value):
+        is_format = "f" in (groups.get("prefix") or "").lower()
+        if _SCHEME.fullmatch(value) or (is_format and _FORMATTED_VALUE.fullmatch(value)):
             return match[0]
         return self._replace_group(match, group)
 
