@@ -61,14 +61,18 @@ _CELL_HINT = "Write the prompt below, in the cell."
 
 
 class UnknownOptionError(InputError):
-    """An option that the magic does not have."""
+    """An option that the magic does not have; ``magics`` are those that have it."""
 
     #: The option as typed, and similar ones that exist.
     name: str
     suggestions: Sequence[str]
 
-    def __init__(self, name: str, suggestions: Sequence[str] = (), *, hint: str = "") -> None:
+    def __init__(
+        self, name: str, suggestions: Sequence[str] = (), *, magics: Sequence[str] = (), hint: str = ""
+    ) -> None:
         guess = f" Did you mean {suggestions[0]}?" if suggestions else ""
+        if magics:
+            guess = f" It is an option of {', '.join(magics[:3])}{' and others' if len(magics) > 3 else ''}."
         super().__init__(f"there is no option {name}.{guess}", hint=hint)
         self.name, self.suggestions = name, suggestions
 
@@ -143,6 +147,10 @@ def parse_positive_int(text: str) -> int:
     return int(text[:12])
 
 
+#: All that decorate a magic.
+_COMMANDS: list[CommandLine] = []
+
+
 class CommandLine:
     """The options of one magic: a decorator for its function, and the parser of its lines.
 
@@ -171,6 +179,7 @@ class CommandLine:
         The parser is made on first use: a dozen of them would take a good part of the time of ``%load_ext``.
         """
         self._function, self._has_cell = function, has_cell
+        _COMMANDS.append(self)
         function.command_line = self  # type: ignore[attr-defined]  # for Tab
         function.getdoc = self.documentation  # type: ignore[attr-defined]  # IPython calls it before __doc__
         return function
@@ -374,16 +383,21 @@ class CommandLine:
             return
         if name in ("-h", "--help"):
             raise InputError(f"there is no option {name}.", hint=self._usage_hint())
+        magics = [command._title for command in _COMMANDS if name in command.by_flag]
         suggestions = [flag for flag in self.by_flag if len(name) > 2 and flag.startswith(name)]
-        if not suggestions:
+        if not suggestions and not magics:
             from puq_magics.core.suggestions import closest_match
 
             suggestions = [near] if (near := closest_match(name, self.by_flag)) else []
-        raise UnknownOptionError(name, suggestions, hint=self._usage_hint())
+        raise UnknownOptionError(name, suggestions, magics=magics, hint=self._usage_hint())
 
     @property
     def _name(self) -> str:
         return str(self._function.__name__)
+
+    @property
+    def _title(self) -> str:
+        return f"{'%%' if self.body else '%'}{self._name}"
 
     def _usage_hint(self) -> str:
         if not self.options:

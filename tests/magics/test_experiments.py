@@ -61,6 +61,11 @@ def test_a_pilot_says_what_the_whole_would_cost(run_shell: Any) -> None:
         ("%%puq_map reviews --executor reviews\nRate {{text}}", "not an executor"),
         ("%%puq_map reviews --workers 0\nRate {{text}}", "--workers"),
         ("%%puq_map reviews --nothing\nRate {{text}}", "there is no option --nothing"),
+        (
+            "%%puq_map reviews --vary a=1\nHello",
+            "no option --vary. It is an option of %puq_compare, %%puq_grid.",
+        ),
+        ("%%puq_compare --schema Review\nHello", "It is an option of %puq_chat, %%puq_map, %%puq_grid."),
         ("%puq_map reviews", "is for a cell"),
         ("%%puq_compare -m sandbox/chat\nHello", "2 to 6 arms, not 1"),
         ("%%puq_compare --vary nothing=1,2\nHello", "'nothing' is neither in the prompt nor a setting"),

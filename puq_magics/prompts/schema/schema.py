@@ -212,13 +212,22 @@ def _unknown_name_error(text: str, variables: Mapping[str, Any]) -> InputError:
     """Return the error for a single name: a mistyped variable or file, or a short form of one field."""
     name = " ".join(text.split())
     shown = name if len(name) <= 80 else f"{name[:80]}…"
-    suggestion = did_you_mean(name, variables)
+    suggestion = did_you_mean(name, (key for key in variables if not _is_function(variables, key)))
     hint = f'For one field of that name, write "{shown} str".'
     if "." in name:
         hint = "Assign the class to a variable first, and give its name."
     return InputError(
         f"there is no variable and no file named {shown!r}.", hint=f"{suggestion} {hint}".strip()
     )
+
+
+def _is_function(variables: Mapping[str, Any], name: str) -> bool:
+    """Return True for a function, such as IPython's ``open``, which is no schema."""
+    try:
+        value = variables[name]
+    except InputError:  # a variable of a function that has no value yet
+        return False
+    return callable(value) and not isinstance(value, type)
 
 
 def _existing_file(text: str) -> Path | None:

@@ -79,6 +79,7 @@ def test_what_changes_later_changes_nothing() -> None:
         ("", {}, "empty"),
         ("Persn", {"Person": Person}, "Did you mean 'Person'?"),
         ("persn", {}, 'write "persn str"'),
+        ("Nope", {"open": open, "Node": Person}, "Did you mean 'Node'?"),
         ("gone.json", {}, "no schema file 'gone.json'"),
         ("./gone", {}, "no schema file"),
         ("name, age itn", {}, "Did you mean 'int'?"),
