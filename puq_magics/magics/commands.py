@@ -946,7 +946,7 @@ class PuqCommands(Magics):
 
             %puq_models
 
-            %puq_models gpt mini
+            %puq_models sandbox short
 
             %puq_models --kind image -o image_models
 
@@ -965,7 +965,7 @@ class PuqCommands(Magics):
 
             %puq_choose
 
-            %puq_choose gpt mini
+            %puq_choose sandbox short
 
             %puq_choose --kind image
         """

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from html import unescape
@@ -328,6 +329,16 @@ def test_help_has_the_options_and_an_example(shell: Any) -> None:
     words = shell.run("%puq_speak?").out
     assert "--audio-format" in words
     assert "For example:\n\n    %puq_speak " in words
+
+
+def test_the_examples_of_the_help_page_and_of_the_readme_work(media_shell: Any, work_folder: Path) -> None:
+    page = media_shell.run("%puq_speak?").out
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
+    (row,) = re.findall(r"^\| `%%puq_speak`.*", readme, re.MULTILINE)
+    examples = re.findall(r"^    (%puq_speak .*)", page, re.MULTILINE)
+    for example in (*examples, f"%puq_speak {' '.join(re.findall('`(--.*?)`', row))} Hello"):
+        assert "whatever its name says" not in media_shell.run(example).out
+    assert files(work_folder) == ["hello.wav", "puq_media", "talk.wav"]
 
 
 def test_a_player_in_a_notebook(sandbox_kernel: Any) -> None:
