@@ -25,6 +25,7 @@ from puq_magics.prompts.redaction.secret_arguments import (
 from puq_magics.prompts.redaction.secret_formats import (
     CODE_IN_PROSE,
     KEY_IN_PROSE,
+    PASSWORD_NAMES,
     PROSE_SECRET,
     TOKEN_FORMATS,
     find_card_numbers,
@@ -39,16 +40,16 @@ MIN_SECRET_CHARS = 6
 MIN_WORD_CHARS, MAX_WHOLE_WORD_CHARS = 8, 12
 
 # Words of a name such as `api_key`, `clientSecret`, `TOKEN`.
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z][^\W\d_]*")
+_WORD = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 # Names of secrets of any type; of secrets that are texts; plurals that count only with one of the qualifiers.
 _DEFINITE = """
-password passwords passwd passphrase passcode pwd pw pass secret secrets credential credentials
-authorization bearer cookie cookies otp jwt auth apikey apikeys creds cred pswd psw
-senha heslo geheim geheimnis mdp parola haslo salasana sifre пароль 密码 密碼 パスワード 비밀번호
+passwords pw pass secret secrets credential credentials authorization bearer cookie cookies otp jwt auth psk
+apikeys creds cred pswd psw geheim geheimnis mdp parola haslo sifre
 """
-_DEFINITE_WORDS: Final = frozenset(_DEFINITE.split())
+_POSSIBLE = "key token tok schlüssel ключ clave chave chiave clé"
+_POSSIBLE_WORDS: Final = frozenset(_POSSIBLE.split())
+_DEFINITE_WORDS: Final = frozenset(_DEFINITE.split()) | PASSWORD_NAMES - _POSSIBLE_WORDS
 _KIND_WORDS: Final = frozenset(("auth", "authorization", "bearer", "cookie", "cookies", "jwt", "pass"))
-_POSSIBLE_WORDS: Final = frozenset(("key", "token", "tok"))
 _PLURAL_WORDS: Final = frozenset(("keys", "tokens"))
 _PLURAL_CONTEXT = "api access auth private session refresh bot app id client signing"
 _QUALIFIERS: Final = frozenset(_PLURAL_CONTEXT.split())
@@ -56,7 +57,8 @@ _QUALIFIERS: Final = frozenset(_PLURAL_CONTEXT.split())
 _DATA_KEYS = "sort sorting group grouping primary foreign dict cache row column index partition join merge"
 _HARMLESS_WORDS: Final = frozenset(_DATA_KEYS.split())
 _EMBEDDED_WORD = re.compile(
-    r"password|passwd|passphrase|apikey|passwort|kennwort|contrase[nñ]a|motdepasse|wachtwoord|l[oö]senord|hasło|şifre"
+    r"password|passwd|passphrase|apikey|passwort|kennwort|contrase[nñ]a|motdepasse|wachtwoord|losenord"
+    rf"|{'|'.join(name for name in PASSWORD_NAMES if not name.isascii())}"
 )
 
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
@@ -161,11 +163,9 @@ def is_secret_name(name: str) -> bool:
 
 def is_definite_secret_name(name: str) -> bool:
     """Return whether the name certainly indicates a secret, as ``password`` does and ``key`` does not."""
-    words = {word.lower() for word in _WORD.findall(name)}
-    return (
-        not _DEFINITE_WORDS.isdisjoint(words)
-        or _EMBEDDED_WORD.search(re.sub("[_-]", "", name.lower())) is not None
-    )
+    joined = re.sub("[_-]", "", name.lower())
+    words = {joined, *(word.lower() for word in _WORD.findall(name))}
+    return not _DEFINITE_WORDS.isdisjoint(words) or _EMBEDDED_WORD.search(joined) is not None
 
 
 def find_environment_secrets(environment: Mapping[str, str]) -> list[str]:

@@ -39,19 +39,23 @@ TOKEN_FORMATS = re.compile(
     r"|\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
 )
 
-# Names of secrets in prose, in several languages.
-_PROSE_WORDS = r"""
+# Names of passwords in several languages.
+_PASSWORD_TEXT = r"""
 password passwd passphrase passcode pwd api\Wkey access\Wtoken secret\Wkey passwort kennwort contraseña clave senha
 palavra-passe mot\Wde\Wpasse wachtwoord heslo hasło parola lösenord adgangskode passord salasana jelszó şifre пароль
-пароля паролем κωδικός סיסמה 密码 密碼 口令 パスワード 暗証番号 비밀번호 암호 पासवर्ड mật\Wkhẩu รหัสผ่าน
+пароля паролем гасло парола лозинка lozinka zaporka kata\Wsandi κωδικός סיסמה كلمة\Wالمرور كلمة\Wالسر رمز\Wعبور
+گذرواژه 密码 密碼 口令 パスワード 暗証番号 비밀번호 암호 पासवर्ड mật\Wkhẩu รหัสผ่าน
 """
+_PASSWORD_WORDS: Final = _PASSWORD_TEXT.split()
+#: The same as names in code, without hyphens and underscores.
+PASSWORD_NAMES: Final = frozenset(re.sub(r"\\W|-", "", word) for word in _PASSWORD_WORDS)
 _LINK: Final = r"is|was|ist|lautet|war|es|era|est|était|è|é|jest|är|er|это"
 #: ``with password …``, ``Passwort: …``, ``密码是…``.
 PROSE_SECRET = re.compile(
-    r"(?i:(?P<before>(?:with|using|mit|con|avec|com|с)\s+(?:the\s+|der\s+|dem\s+)?)?(?<![\w-])"
-    rf"(?P<name>{'|'.join(_PROSE_WORDS.split())})"
+    r"(?i:(?P<before>(?:with|using|mit|con|avec|com|с)\s+(?:the\s+|der\s+|dem\s+)?)?(?<![A-Za-z\d_-])"
+    rf"(?P<name>{'|'.join(_PASSWORD_WORDS)})"
     r"(?:\s+(?:for|of|für|von|de|di|do|da|pour|per|voor)\s+[\w.@-]{1,40}(?=\s*[:：=]|\s+\w+\s))?"
-    rf"(?![\w-]*[\"']?\s*[=(\[])(?P<link>\s*(?:[:：=]|是|為|は|を|\b(?:{_LINK})\b)\s*|\s+))"
+    rf"(?![\w-]*[\"']?\s*[=(\[])(?P<link>\s*(?:[:：=]\**|是|为|為|は|を|는|은|\b(?:{_LINK})\b:?)\s*|\s+))"
     r"[\"'“‘`«「]?(?P<value>(?!<secret)[^\s\"'“”‘’`«»「」,;()\[\]{}<>]{4,})"
 )
 #: ``your PIN is …``, ``one-time code: …``, ``CVV …``

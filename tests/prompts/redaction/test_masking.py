@@ -57,6 +57,9 @@ OTHERS = [
     "index",
     "keyword",
     "turkey",
+    "schlüsselwort",
+    "исключение",
+    "enclave",
 ]
 
 
@@ -192,6 +195,23 @@ IN_CODE += [
     ("getpass('Password: '); password='Tulip 99x'", "Tulip 99x"),
     ("print('it\\'s'); x['password'] = 'Tulip 99x'  # it's", "Tulip 99x"),
 ]
+IN_CODE += [
+    (f"{name} = 'Tulip!99x'", "Tulip!99x")
+    for name in (
+        "jelszó", "clave", "κωδικός", "סיסמה", "lozinka", "api_schlüssel", "palavra_passe", "kata_sandi", "ключ",
+        "db_гасло", "登录密码", "كلمة_المرور", "psk", "lösenord",
+    )
+]  # fmt: skip
+IN_CODE += [
+    ("%%bash\n# the password is Tulip!99x\nls", "Tulip!99x"),
+    ("%%sql\nCREATE USER ada WITH PASSWORD 'Tulip!99x';", "Tulip!99x"),
+    ("# كلمة المرور: Tulip!99x", "Tulip!99x"),
+    ("# رمز عبور: Tulip!99x", "Tulip!99x"),
+    ("# kata sandi: Tulip!99x", "Tulip!99x"),
+    ("# 登录口令为Tulip!99x", "Tulip!99x"),
+    ("# 비밀번호는 Tulip!99x 입니다", "Tulip!99x"),
+    ("# **Password:** Tulip!99x", "Tulip!99x"),
+]
 IN_TEXTS += [
     ('r.text = \'{"access_token": "Tulip 99x", "x": 1}\'', "Tulip 99x"),
     ('  --> 2 | body = \'{"password": "Tulip 99x"}\'\n', "Tulip 99x"),
@@ -203,6 +223,7 @@ IN_TEXTS += [
     ("Access denied: key rosebud77xyz has expired", "rosebud77xyz"),
     ("Passwort für ada: Tulpe99!x", "Tulpe99!x"),
     ("la contraseña de ada es rosa77x", "rosa77x"),
+    ("Ihr neues Passwort lautet:\nrosa77x", "rosa77x"),
     ("see https://calendar.example/ical/x/private-0123456789abcdef/basic.ics", "0123456789abcdef"),
 ]
 
