@@ -106,28 +106,28 @@ class RequestsTransport:
             answer = self._attempt(request)
             retry = self._retry(request, answer, attempt)
             if retry is None:
-                return answer if isinstance(answer, _Response) else _raise(answer.error)
-            if isinstance(answer, _Response):
+                return answer if isinstance(answer, _HTTPResponse) else _raise(answer.error)
+            if isinstance(answer, _HTTPResponse):
                 answer.close()
                 self._session.close()  # also a connection whose answer was read: the server may close it now
             if on_retry is not None:
                 on_retry(retry)
             time.sleep(retry.delay)
 
-    def _attempt(self, request: Request) -> _Response | _Failure:
+    def _attempt(self, request: Request) -> _HTTPResponse | _FailedAttempt:
         response = self._capture_errors(lambda: self._open_response(request))
-        if isinstance(response, _Response) and response.status // 100 == 3:
+        if isinstance(response, _HTTPResponse) and response.status // 100 == 3:
             response.close()
             raise self._redirect(response)
         return response
 
-    def _open_response(self, request: Request) -> _Response:
+    def _open_response(self, request: Request) -> _HTTPResponse:
         if request.body is None or isinstance(request.body, bytes):
             answer = self._send_request(request, request.body, request.content_type)
         else:
             answer = self._send_form(request, request.body)
         body = open_body(answer.raw, request.timeouts.read)
-        return _Response(answer.status_code, answer.headers, body, self._capture_errors, self._key)
+        return _HTTPResponse(answer.status_code, answer.headers, body, self._capture_errors, self._key)
 
     def _send_form(self, request: Request, body: MultipartForm) -> requests.Response:
         from puq_magics.api.uploads import MultipartBody  # here: a chat does not wait for it
@@ -149,19 +149,19 @@ class RequestsTransport:
             stream=True,
         )
 
-    def _capture_errors(self, action: Callable[[], _T]) -> _T | _Failure:
+    def _capture_errors(self, action: Callable[[], _T]) -> _T | _FailedAttempt:
         """Run the action; return any exception as a failure, without its traceback."""
         try:
             return action()
         except PuqError as exc:
-            return _Failure(_strip_traceback(exc), was_not_sent=False, is_transient=False)
+            return _FailedAttempt(_strip_traceback(exc), was_not_sent=False, is_transient=False)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the frames below hold the key
             return _to_failure(exc, self.address)
         except BaseException as exc:  # noqa: BLE001 - an interrupt, raised again without those frames
             interrupt = _strip_traceback(exc)
         raise interrupt
 
-    def _redirect(self, response: _Response) -> RedirectError:
+    def _redirect(self, response: _HTTPResponse) -> RedirectError:
         location = response.redact(response.headers.get("location", ""))
         target = "".join(c for c in location[:200] if c.isprintable())
         return RedirectError(
@@ -170,11 +170,11 @@ class RequestsTransport:
             hint="If that is the router, set its base URL: %config PuqMagics.base_url = …",
         )
 
-    def _retry(self, request: Request, answer: _Response | _Failure, attempt: int) -> Retry | None:
+    def _retry(self, request: Request, answer: _HTTPResponse | _FailedAttempt, attempt: int) -> Retry | None:
         if attempt > self._max_retries:
             return None
         delay = random.uniform(0.5, 1.0) * min(8.0, 0.5 * 2**attempt)  # noqa: S311 - jitter
-        if isinstance(answer, _Failure):
+        if isinstance(answer, _FailedAttempt):
             if not (answer.was_not_sent or (request.is_idempotent and answer.is_transient)):
                 return None
             reason = answer.error.message
@@ -193,7 +193,7 @@ class RequestsTransport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
+class _FailedAttempt:
     error: PuqError
     #: The router surely did not receive the request, and another try may reach it.
     was_not_sent: bool
@@ -201,7 +201,7 @@ class _Failure:
     is_transient: bool
 
 
-class _Response:
+class _HTTPResponse:
     def __init__(
         self,
         status: int,
@@ -226,8 +226,8 @@ class _Response:
     def receive(self, timeout: float | None = None) -> bytes | None:
         if self._peeked:
             return self._peeked.pop(0)
-        outcome: bytes | _Failure | None = self._capture_errors(lambda: self._body.receive(timeout))
-        return _raise(outcome.error) if isinstance(outcome, _Failure) else outcome
+        outcome: bytes | _FailedAttempt | None = self._capture_errors(lambda: self._body.receive(timeout))
+        return _raise(outcome.error) if isinstance(outcome, _FailedAttempt) else outcome
 
     def redact(self, text: str) -> str:
         return text if self._key is None else self._key.redact(text)
@@ -361,13 +361,13 @@ _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], type[PuqError], str,
 )
 
 
-def _to_failure(exc: Exception, address: BaseURL) -> _Failure:
+def _to_failure(exc: Exception, address: BaseURL) -> _FailedAttempt:
     seen = _exception_chain(exc)
     is_permanent = _contains_type(seen, u3.NameResolutionError, *_TLS_ERRORS, *_INVALID_REQUEST_ERRORS)
     error = translate_exception(exc, address)
     if isinstance(error, APIConnectionError):
         error.was_sent = not (is_permanent or _contains_type(seen, *_CONNECT_ERRORS))
-    return _Failure(
+    return _FailedAttempt(
         error,
         was_not_sent=not is_permanent and _contains_type(seen, u3.NewConnectionError, u3.ConnectTimeoutError),
         is_transient=not is_permanent

@@ -148,6 +148,7 @@ def test_the_status_and_the_modes(replay: Any, here: Path) -> None:
         ("status --errors", InputError, "--errors is for record and auto"),
         ("replay nothing", ConfigurationError, "there is no cassette nothing.cassette in"),
         ("record no/such/folder", ConfigurationError, "cannot be made (no such file or directory)"),
+        ("record .", InputError, ". is not the name of a cassette"),
         ("pack nothing", ConfigurationError, "there is no cassette"),
     ],
 )

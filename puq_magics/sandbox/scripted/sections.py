@@ -64,7 +64,7 @@ CANNOT_ANSWER: Final = (
 
 
 @dataclass(frozen=True)
-class _MarkdownTable:
+class _ScriptedTable:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
@@ -131,18 +131,18 @@ def _mended_error(question: str) -> str:
     return errors[-1].replace("`", "'")[:200] if errors else ""
 
 
-def _table(question: str) -> _MarkdownTable:
+def _table(question: str) -> _ScriptedTable:
     """Return a table of the question's list or table; of its sentences, if it has neither."""
     values = _literal_list(question)
     if values and all(isinstance(value, dict) for value in values):
         header = tuple(dict.fromkeys(str(key) for value in values for key in value))[:_MOST]
-        return _MarkdownTable(header, tuple(tuple(str(row.get(key, "")) for key in header) for row in values))
+        return _ScriptedTable(header, tuple(tuple(str(row.get(key, "")) for key in header) for row in values))
     lines = _TABLE_LINE.findall(question)
     if len(lines) > 2 and not values:
         cells = [tuple(cell.strip() for cell in line.strip().strip("|").split("|")) for line in lines]
         rows = [row for row in cells[1:] if set("".join(row)) - set("-: ")]
-        return _MarkdownTable(cells[0], tuple(rows))
-    return _MarkdownTable(("#", "Item"), tuple((str(n), item) for n, item in enumerate(_items(question), 1)))
+        return _ScriptedTable(cells[0], tuple(rows))
+    return _ScriptedTable(("#", "Item"), tuple((str(n), item) for n, item in enumerate(_items(question), 1)))
 
 
 def _items(question: str) -> list[str]:
