@@ -11,7 +11,7 @@ from puq_magics.core.errors import PuqError
 from puq_magics.experiments.arms import level_name, parse_vary
 from puq_magics.experiments.frames import is_blank
 from puq_magics.experiments.grid import Grid, run_grid
-from puq_magics.experiments.grid_result import GridResult, Record
+from puq_magics.experiments.grid_result import REPEAT, GridResult, Record
 from puq_magics.experiments.row_prompts import ROW
 from puq_magics.experiments.runner import OnEvent, RunSettings
 from puq_magics.magics.dry_run import show_run_dry_run
@@ -26,7 +26,7 @@ from puq_magics.magics.runs import (
     show_run,
 )
 from puq_magics.outputs.control_chars import strip_control_chars
-from puq_magics.outputs.markdown.feed import escape_inline
+from puq_magics.outputs.markdown.feed import escape_inline, sanitize_table_cell
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.outputs.tables.table import Column, Table
@@ -80,7 +80,10 @@ class GridAnswers(DisplayOnce, GridResult):
         return PivotTable(rows, super().pivot(rows, columns, value))
 
     def show(self, rows: int = _MAX_ROWS_SHOWN) -> AnswerMatrix:
-        """Return a matrix of the answers to look at: one row a row of the table, one column an arm."""
+        """Return a matrix of the answers to look at: one row a row of the table, one column an arm.
+
+        Answers are shortened, and of repeats the first is shown.
+        """
         return AnswerMatrix(self, rows)
 
     def __repr__(self) -> str:
@@ -130,30 +133,32 @@ class AnswerMatrix(DisplayOnce):
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         factors = self.result.factors
         arms = list(dict.fromkeys(tuple(record[name] for name in factors) for record in self.result.records))
-        cells: dict[tuple[Any, tuple[Any, ...]], str] = {}
+        firsts: dict[tuple[Any, tuple[Any, ...]], Record] = {}
         for record in self.result.records:
-            key = (record[ROW], tuple(record[name] for name in factors))
-            text = record["answer"] if record["error"] is None else f"⚠ {record['error']}"
-            cells.setdefault(key, " ".join(text.split()))
-        positions = list(dict.fromkeys(row for row, _ in cells))
-        header = ["row", *(_arm_name(factors, arm) for arm in arms)]
-        lines = [
-            [self._row_name(row), *(_shorten(cells.get((row, arm), "")) for arm in arms)]
-            for row in positions[: self.rows]
+            firsts.setdefault((record[ROW], tuple(record[name] for name in factors)), record)
+        positions = list(dict.fromkeys(row for row, _ in firsts))
+        names = [_arm_name(factors, arm) for arm in arms]
+        rows = [
+            (self._row_name(row), [firsts.get((row, arm)) for arm in arms]) for row in positions[: self.rows]
         ]
-        more = len(positions) - self.rows
-        note = f"\n\n{more:,} more rows: .show(rows={len(positions)})" if more > 0 else ""
+        notes = "".join(f"\n\n{note}" for note in self._notes(len(positions)))
+        lines = [[_escape_name(name), *map(_answer_markdown, records)] for name, records in rows]
+        texts = [
+            f"{arm}, row {name}: {_answer_text(record)}"
+            for name, records in rows
+            for arm, record in zip(names, records, strict=True)
+        ]
         return {
-            "text/markdown": markdown_table(header, lines, names=len(header)) + note,
-            "text/plain": strip_control_chars(
-                "\n".join(
-                    f"{arm}, row {line[0]}: {text}"
-                    for line in lines
-                    for arm, text in zip(header[1:], line[1:], strict=True)
-                )
-                + note
-            ),
+            "text/markdown": _join_table(["row", *map(_escape_name, names)], lines, len(names) + 1) + notes,
+            "text/plain": strip_control_chars("\n".join(texts) + notes),
         }
+
+    def _notes(self, row_count: int) -> list[str]:
+        """Return what is not shown."""
+        repeats = 1 + max(record[REPEAT] for record in self.result.records)
+        notes = [f"Of {repeats:,} repeats the first is shown; .to_frame() has all."] if repeats > 1 else []
+        more = row_count - self.rows
+        return [*notes, f"{more:,} more rows: .show(rows={row_count})"] if more > 0 else notes
 
     def _row_name(self, row: int) -> str:
         """Return a row's position, and its values in the columns of the prompt."""
@@ -163,6 +168,21 @@ class AnswerMatrix(DisplayOnce):
             _shorten(" ".join(str(value).split()), _MAX_ROW_CHARS) for value in values if not is_blank(value)
         )
         return ": ".join([str(row), *filter(None, [", ".join(texts)])])
+
+
+def _answer_text(record: Record | None) -> str:
+    """Return the beginning of an answer, or its error, in one line."""
+    if record is None:
+        return ""
+    text = record["answer"] if record["error"] is None else f"⚠ {record['error']}"
+    return _shorten(" ".join(text.split()))
+
+
+def _answer_markdown(record: Record | None) -> str:
+    """Return the same as safe Markdown."""
+    if record is None or record["error"] is not None:
+        return escape_inline(_answer_text(record))
+    return sanitize_table_cell(record["answer"], _MAX_CHARS_SHOWN)
 
 
 def _arm_name(factors: Sequence[str], levels: Sequence[Any]) -> str:
@@ -223,18 +243,21 @@ def run_study(
 def summary_table(records: Sequence[Record], factors: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of a summary, as texts."""
     has_scores = any("score" in record for record in records)
-    header = [*factors, "calls", "failures", *(["score (95\u00a0%)"] if has_scores else [])]
-    header += ["seconds (median, 95th)", "tokens", "cost"]
+    has_failures = any(record["failures"] for record in records)
+    header = [*factors, "calls", *(["failures"] if has_failures else [])]
+    header += [*(["score (95\u00a0%)"] if has_scores else []), "cost", "seconds (median, 95th)", "tokens"]
     rows = []
     for record in records:
         row = [str(record[name]) for name in factors]
-        row += [f"{record['calls']:,}", f"{record['failures']:,}"]
+        row.append(f"{record['calls']:,}")
+        if has_failures:
+            row.append(f"{record['failures']:,}")
         if has_scores:
             row.append(_score_text(record))
+        row.append("" if record["cost"] is None else format_credits(record["cost"]).removesuffix(" credits"))
         median, p95 = record["seconds_p50"], record["seconds_p95"]
         row.append("" if median is None else f"{median:.2f}, {p95:.2f}")
         row.append(f"{record['tokens']:,}")
-        row.append("" if record["cost"] is None else format_credits(record["cost"]).removesuffix(" credits"))
         rows.append(row)
     return header, rows
 
@@ -266,9 +289,17 @@ def table_bundle(header: Sequence[str], rows: Sequence[Sequence[str]], *, names:
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, names: int) -> str:
     """Return a table in Markdown; what follows the first columns is aligned to the right."""
+    lines = [[*map(_escape_name, row[:names]), *map(escape_inline, row[names:])] for row in rows]
+    titles = ["<br>(".join(map(escape_inline, title.split(" ("))) for title in header]  # on two lines
+    return _join_table(titles, lines, names)
 
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(escape_inline(cell) for cell in cells)} |"
 
+def _escape_name(name: str) -> str:
+    """Return what names a row or a column as Markdown, which a narrow page may break after a slash."""
+    return escape_inline(name).replace("/", "/<wbr>")
+
+
+def _join_table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> str:
     rule = "|" + " --- |" * names + " ---: |" * (len(header) - names)
-    return "\n".join([line(header), rule, *map(line, rows)])
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+    return "\n".join([lines[0], rule, *lines[1:]])

@@ -170,13 +170,17 @@ def test_blind_votes_are_counted_saved_and_merged(run_shell: Any, work_folder: P
 
 
 def test_a_grid_shows_its_summary_and_answers(run_shell: Any) -> None:
-    options = "-m sandbox/echo -m sandbox/chat --vary tone=kind,strict --over reviews -o study"
-    shown = run_shell.run(f"%%puq_grid {options}\n{{{{tone}}}} {{{{stars}}}}").out
-    assert "12 of 12 calls answered" in shown
+    options = "-m sandbox/echo -m sandbox/chat --vary tone=kind,strict --repeat 2 --over reviews -o study"
+    shown = run_shell.run(f"%%puq_grid {options}\n{{{{tone}}}} {{{{stars}}}} **a|b**").out
+    assert "24 of 24 calls answered" in shown
     assert "seconds (median, 95th)" in shown
+    assert "failures" not in shown
     compared = run_shell.run("study.score(lambda answer: 'Scripted' in answer).compare('model')").out
     assert "cannot tell" in compared or "is better" in compared
-    assert "row 0: 5" in run_shell.run("study.show()").out
+    matrix = run_shell.run("study.show()")
+    assert "row 0: 5" in matrix.out
+    assert "Of 2 repeats the first is shown" in matrix.out
+    assert "kind 5 **a&#124;b**" in matrix.value._repr_mimebundle_()["text/markdown"]
     assert "not a column of numbers" in str(run_shell.error("study.pivot('model', 'tone', 'answer')"))
     assert "sandbox/echo" in run_shell.run("study.summary('model')").out
     assert "strict" in run_shell.run("study.pivot('model', 'tone')").out
@@ -189,6 +193,7 @@ def test_a_grid_says_what_failed_and_counts_what_was_sent(run_shell: Any) -> Non
     assert "2 × " in shown
     assert "All 6 calls would cost about" in shown
     assert "3 calls · " in shown
+    assert "failures" in shown
 
 
 def test_in_a_function_other_variables_need_no_value_yet(run_shell: Any) -> None:

@@ -10,7 +10,7 @@ import re
 
 from puq_magics.outputs.markdown import links
 from puq_magics.outputs.markdown.fences import FencedCode, IndentedCode
-from puq_magics.outputs.markdown.inline import BlockEnd, render
+from puq_magics.outputs.markdown.inline import BlockEnd, escape_open_brackets, render
 
 _QUOTE = re.compile(r"(?:[ ]{0,3}>[ ]?+)+")
 _MARKERS = re.compile(r"[ ]*(?:(?:[-*+]|\d{1,9}[.)])(?:[ \t]++|\Z))+")
@@ -215,10 +215,7 @@ class BlockParser:
         self.after_blank = fence.is_unindented
 
     def _emit_text(self, text: str) -> None:
-        # For some parsers a definition's label may go on over blocks, into a fence: no bracket stays open.
-        closed = text.rfind("]") + 1
-        if text.find("[", closed) >= 0:
-            text = text[:closed] + text[closed:].replace("[", "&#91;")
+        text = escape_open_brackets(text)
         for line in text.split("\n") if text else ():
             self._emit(self.quote_prefix + line)
 

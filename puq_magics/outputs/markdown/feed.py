@@ -12,7 +12,7 @@ from typing import NamedTuple
 from puq_magics.outputs.control_chars import ControlCharFilter, strip_control_chars
 from puq_magics.outputs.markdown.blocks import BlockParser
 from puq_magics.outputs.markdown.code import PUNCTUATION_ENTITIES
-from puq_magics.outputs.markdown.inline import BACKSLASH, DOLLAR, BlockEnd
+from puq_magics.outputs.markdown.inline import BACKSLASH, DOLLAR, BlockEnd, escape_open_brackets, render
 from puq_magics.outputs.markdown.links import safe_url
 
 __all__ = [
@@ -172,6 +172,19 @@ def sanitize_markdown(text: str) -> str:
     feed = MarkdownFeed(segment_size=None)
     feed.feed(text)
     return feed.finish().markdown
+
+
+def sanitize_table_cell(text: str, limit: int) -> str:
+    """Return model text on one line, as safe Markdown for a cell of a table.
+
+    Longer texts are cut after ``limit`` characters and end in ….
+    """
+    line = " ".join(strip_control_chars(text).split())
+    if len(line) <= limit:
+        safe, end = render(line, in_table=True), ""
+    else:
+        safe, end = render(line[:limit], BlockEnd.STREAMING, in_table=True), "…"
+    return escape_open_brackets(safe).replace("|", PUNCTUATION_ENTITIES[ord("|")]) + end
 
 
 def list_links(entries: Iterable[tuple[str, str]]) -> list[str]:

@@ -49,6 +49,12 @@ def render(text: str, end: BlockEnd = BlockEnd.COMPLETE, *, in_table: bool = Fal
     return _InlineRenderer(text, end, in_table).run()
 
 
+def escape_open_brackets(text: str) -> str:
+    """Return text without open brackets: for some parsers a definition's label goes on over blocks, into a fence."""
+    closed = text.rfind("]") + 1
+    return text[:closed] + text[closed:].replace("[", "&#91;")
+
+
 class _InlineRenderer:
     def __init__(self, text: str, end: BlockEnd, in_table: bool) -> None:
         self.text = text

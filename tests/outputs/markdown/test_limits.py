@@ -3,7 +3,13 @@
 import oracles
 import pytest
 
-from puq_magics.outputs.markdown.feed import MarkdownFeed, escape_inline, list_links, sanitize_markdown
+from puq_magics.outputs.markdown.feed import (
+    MarkdownFeed,
+    escape_inline,
+    list_links,
+    sanitize_markdown,
+    sanitize_table_cell,
+)
 from puq_magics.outputs.markdown.tex_commands import is_bounded
 
 
@@ -65,6 +71,11 @@ def test_a_length_of_more_than_thirty_ems_is_too_much(over: str) -> None:
 def test_a_name_has_a_length() -> None:
     assert escape_inline("a" * 200) == "a" * 200
     assert escape_inline("a" * 201) == "a" * 199 + "…"
+
+
+def test_a_cell_of_a_table_is_one_line_whose_emphasis_is_closed() -> None:
+    assert sanitize_table_cell("**a|b**\n\n`c|d`", 20) == "**a&#124;b** <code>c&#124;d</code>"
+    assert sanitize_table_cell("**Yes, of course.** Then", 8) == "**Yes, o**…"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,12 @@ from corpus import PAYLOADS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from puq_magics.outputs.markdown.feed import MarkdownFeed, escape_inline, sanitize_markdown
+from puq_magics.outputs.markdown.feed import (
+    MarkdownFeed,
+    escape_inline,
+    sanitize_markdown,
+    sanitize_table_cell,
+)
 
 _SIGNS = "< > & ! [ ] ( ) ` `` ``` ~~~ $ $$ { } \\ \\\\ \\( \\) \\[ \\] @ @@ 0 * ** _ ~ | # : \" ' % ]( ]: !["
 _WORDS = "&#36; &lt [a [a]: http://x.com/ www.x. <http://x.com> <br> \\href{javascript:x}{y}"
@@ -103,6 +108,10 @@ def test_the_oracles_see_the_payloads_unsanitised() -> None:
 @example("[a\n\n```\n]: javascript:1\n<img src=x onerror=alert(1)>\n```")
 def test_any_mixture_is_harmless(text: str) -> None:
     assert oracles.faults(sanitize_markdown(text)) == []
+    for limit in (len(text), 12):
+        cell = sanitize_table_cell(text, limit)
+        assert "|" not in cell
+        assert oracles.faults(f"| a | b |\n| --- | --- |\n| {cell} | {cell} |") == []
 
 
 @settings(max_examples=200, deadline=None)
