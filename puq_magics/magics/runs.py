@@ -69,7 +69,7 @@ class SessionMeter:
         self._account = account
         self._host = host
         self._over_budget = over_budget
-        self._cell = str(session.conversations.cell_number or "")
+        self._cell = str(session.cell_tracker.number or "")
         self._lock = Lock()
         self._looked_at = 0.0
 

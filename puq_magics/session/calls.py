@@ -273,7 +273,7 @@ def _record_in_ledger(
             host=host,
             kind=info.kind,
             model=info.model,
-            cell=str(session.conversations.cell_number or ""),
+            cell=str(session.cell_tracker.number or ""),
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             total_tokens=usage.total_tokens if usage else None,
@@ -309,7 +309,7 @@ def make_provenance(
         messages_hash=messages_hash,
         at=at,
         cost=cost,
-        cell_hash=hash_cell(session.conversations.cell_source),
+        cell_hash=hash_cell(session.cell_tracker.source),
     )
 
 

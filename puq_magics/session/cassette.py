@@ -23,7 +23,7 @@ from puq_magics.replay.transport import CassetteSettings, CassetteTransport, Req
 
 if TYPE_CHECKING:
     from puq_magics.api.request import Transport
-    from puq_magics.session.conversations import Conversations
+    from puq_magics.session.cell_tracker import CellTracker
     from puq_magics.session.settings import EffectiveSettings
 
 _DEFAULT_NAME = "puq"
@@ -33,10 +33,10 @@ class CassetteRecorder:
     """Cassette in use, with the places that have sent requests."""
 
     def __init__(
-        self, effective: EffectiveSettings, conversations: Conversations, namespace: Mapping[str, object]
+        self, effective: EffectiveSettings, cell_tracker: CellTracker, namespace: Mapping[str, object]
     ) -> None:
         self._effective = effective
-        self._conversations = conversations
+        self._cell_tracker = cell_tracker
         self._namespace = namespace
         self._cassettes: dict[Path, tuple[Cassette, RequestNumbers]] = {}
         self._journals: TemporaryDirectory[str] | None = None
@@ -57,8 +57,8 @@ class CassetteRecorder:
     def _open(self) -> tuple[Cassette, RequestNumbers]:
         folder = cassette_folder(self._effective.cassette, notebook_name(self._namespace))
         if folder not in self._cassettes:
-            cells = self._conversations
-            numbers = RequestNumbers(lambda: (cells.cell_name, cells.execution_number))
+            cells = self._cell_tracker
+            numbers = RequestNumbers(lambda: (cells.name, cells.execution_number))
             self._cassettes[folder] = Cassette(folder), numbers
         return self._cassettes[folder]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from puq_magics.session.conversations import Conversations
+from puq_magics.session.cell_tracker import CellTracker
 
 if TYPE_CHECKING:
     from puq_magics.prompts.cells import ExecutedCell
@@ -35,10 +35,10 @@ class CellHistory:
     Displays are noted on their way to the front end: by reference, so that an ordinary cell costs nothing.
     """
 
-    def __init__(self, shell: InteractiveShell, conversations: Conversations) -> None:
+    def __init__(self, shell: InteractiveShell, cell_tracker: CellTracker) -> None:
         self._shell = shell
         self._history: Any = shell.history_manager
-        self._conversations = conversations
+        self._cell_tracker = cell_tracker
         self._displays: dict[object, _Display] = {}
         self._dropped: set[int] = set()
         #: The cell in which it began to note displays.
@@ -57,7 +57,7 @@ class CellHistory:
     @property
     def running(self) -> int:
         """The number of the running cell, or of the last one."""
-        return self._conversations.cell_number or int(self._shell.displayhook.prompt_count)
+        return self._cell_tracker.number or int(self._shell.displayhook.prompt_count)
 
     @property
     def numbers(self) -> range:
@@ -139,7 +139,7 @@ class CellHistory:
         before = self._displays.get(key) if is_update else self._displays.pop(key, None)
         if is_update and before is None:
             return
-        number = self._conversations.cell_number
+        number = self._cell_tracker.number
         if before is not None and is_update:
             display = _Display(before.cell, before.position, kept, size)
         elif number is not None:

@@ -16,6 +16,7 @@ from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
 from puq_magics.core.errors import APIError, BudgetError, ConfigurationError, MissingKeyError, PuqError
 from puq_magics.core.fork import after_fork
 from puq_magics.session.cell_history import CellHistory
+from puq_magics.session.cell_tracker import CellTracker
 from puq_magics.session.conversations import Conversations
 from puq_magics.session.credentials import Credential, Credentials
 from puq_magics.session.sandbox import SandboxManager
@@ -63,9 +64,9 @@ class RouterConfig:
 class NextCell:
     """Cell that an execution adds below itself: front ends create at most one, from the last text sent."""
 
-    def __init__(self, shell: InteractiveShell, conversations: Conversations) -> None:
+    def __init__(self, shell: InteractiveShell, cell_tracker: CellTracker) -> None:
         self._shell = shell
-        self._conversations = conversations
+        self._cell_tracker = cell_tracker
         self._execution = -1
         self._codes: list[str] = []
         self._cells_with_code: set[str] = set()
@@ -75,10 +76,10 @@ class NextCell:
 
     def add(self, code: str) -> str:
         """Append code to the cell; return where it is, for a note."""
-        execution_number = self._conversations.execution_number
+        execution_number = self._cell_tracker.execution_number
         if execution_number != self._execution:
             self._execution, self._codes = execution_number, []
-            cell_name = self._conversations.cell_name
+            cell_name = self._cell_tracker.name
             self._hint = "; the earlier cell is below it" if cell_name in self._cells_with_code else ""
             self._cells_with_code.add(cell_name)
         self._codes.append(code)
@@ -106,8 +107,9 @@ class Session:
         self.effective = EffectiveSettings(self.settings, key_urls=key_urls)
         self.credentials = Credentials(self.effective)
         self.conversations = Conversations.for_shell(shell)
-        self.next_cell = NextCell(shell, self.conversations)
-        self.cells = CellHistory(shell, self.conversations)
+        self.cell_tracker = self.conversations.cell_tracker
+        self.next_cell = NextCell(shell, self.cell_tracker)
+        self.cells = CellHistory(shell, self.cell_tracker)
         self.sandbox_manager = SandboxManager(self.credentials)
         #: Functions all of whose calls the user allowed, each with the number of the execution.
         self.approved_tools: set[tuple[int, str]] = set()
@@ -156,7 +158,7 @@ class Session:
 
         A quiet result is only kept from being displayed as the value of its own magic.
         """
-        if is_quiet and not self.conversations.ends_with_magic:
+        if is_quiet and not self.cell_tracker.ends_with_magic:
             return
         result.already_displayed = True
         self._displayed.append(result)
@@ -172,7 +174,7 @@ class Session:
         if self._cassette is None:
             from puq_magics.session.cassette import CassetteRecorder
 
-            self._cassette = CassetteRecorder(self.effective, self.conversations, self.namespace)
+            self._cassette = CassetteRecorder(self.effective, self.cell_tracker, self.namespace)
         return self._cassette
 
     @property

@@ -173,7 +173,7 @@ class ToolRounds:
 
     def _consent(self, call: FunctionCall, view: ChatView) -> Literal["yes", "no", "nobody"]:
         """Ask whether a call may be run."""
-        key = (self.session.conversations.execution_number, call.name)
+        key = (self.session.cell_tracker.execution_number, call.name)
         if key in self.session.approved_tools:
             return "yes"
         if not self.session.effective.live:

@@ -89,7 +89,7 @@ def test_its_own_model_is_asked_in_the_sandbox(shell: Any) -> None:
 def ip(make_shell: Any) -> Any:
     """A shell in which `add` puts code below."""
     ip = make_shell().ip
-    ip.user_ns["add"] = NextCell(ip, Conversations.for_shell(ip)).add
+    ip.user_ns["add"] = NextCell(ip, Conversations.for_shell(ip).cell_tracker).add
     return ip
 
 
