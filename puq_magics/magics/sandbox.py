@@ -111,6 +111,9 @@ def _print_status(session: Session) -> None:
         f"the model is {session.settings.aliases.get(model, model)}" if model else "no chat model is chosen"
     )
     lines.append(f"Balance {balance} credits; {chosen}.")
+    pace = sandbox.settings.pace
+    if pace and not sandbox.settings.has_default_pace:
+        lines.append(f"Streams come at {pace:g} chunks a second.")
     faults = []
     if sandbox.settings.fail:
         faults.append(f"the next calls fail: {sandbox.settings.fail}")

@@ -179,6 +179,11 @@ class Settings:
     #: How many models are listed, those that answer for real aside.
     models: int = len(MODELS)
 
+    @property
+    def has_default_pace(self) -> bool:
+        """True unless another pace was asked for."""
+        return self.pace == DEFAULT_PACE
+
 
 @dataclass(frozen=True)
 class RequestRecord:

@@ -127,8 +127,11 @@ def test_a_real_key_never_reaches_the_sandbox(
 def test_simulated_faults_are_shown_and_turned_off(shell: Any) -> None:
     assert "cut after 3 chunks" in shell.run("%puq_sandbox --pace 0 --drop-after 3 --fail 429:1").out
     assert shell.session.sandbox.settings.drop_after == 3
-    said = shell.run("%puq_sandbox --drop-after 0 --fail 0").out
+    said = shell.run("%puq_sandbox --pace 5").out
+    assert "Streams come at 5 chunks a second.\nSimulated faults: " in said
+    said = shell.run("%puq_sandbox --drop-after 0 --fail 0 --pace 0").out
     assert "Simulated faults" not in said
+    assert "Streams" not in said
     assert shell.session.sandbox.settings.drop_after is None
 
 
