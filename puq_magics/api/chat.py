@@ -21,7 +21,7 @@ from puq_magics.api.error_body import (
     parse_error_json,
     raise_for_error_object,
 )
-from puq_magics.api.finish_reason import finish_kind
+from puq_magics.api.finish_reason import FINISH_FIELDS, choose_reason, finish_kind, read_finish_reason
 from puq_magics.api.response import decode_json
 from puq_magics.api.sse import ServerSentEvent, is_keep_alive
 from puq_magics.api.streams import DONE, EventStream, is_end, objects_in
@@ -49,6 +49,9 @@ _PLAIN_CHUNK_KEYS = frozenset(
     {"choices", "created", "id", "model", "object", "provider", "service_tier", "system_fingerprint", "usage"}
 )
 _PLAIN_CHOICE_KEYS = frozenset({"delta", "finish_reason", "index", "logprobs", "native_finish_reason"})
+#: Fields of an event whose last value counts.
+_REPEATED_FIELDS = frozenset(FINISH_FIELDS)
+_SIMPLE_TYPES = (str, int, float)
 _USAGE_NAMES = ("usage", "usageMetadata", "usage_metadata")
 #: Fields of an event that is no part of an answer, in which a server says why it ends.
 _TEXT_FIELDS = ("message", "msg", "detail")
@@ -101,7 +104,7 @@ class ChatStream(EventStream[Delta]):
             reasoning=self.reasoning,
             refusal=join_surrogates([choice.refusal]),
             calls=read_tool_calls(raw["choices"][0]["message"]),
-            finish_reason=choice.finish_reason,
+            finish_reason=self._finish_reason,
             usage=read_usage(self._usage),
             request_id=self.request_id,
             alternatives={i: other.text.text for i, other in self._choices.items() if i != choice.index},
@@ -114,11 +117,16 @@ class ChatStream(EventStream[Delta]):
         """The first choice."""
         return self._choices[min(self._choices)] if self._choices else ChoiceBuilder(0)
 
+    @property
+    def _finish_reason(self) -> str | None:
+        """The finish reason of the first choice, or the one beside the choices."""
+        return choose_reason(self._choice.finish_reason, read_finish_reason(self._metadata))
+
     def _partial(self) -> str:
         return self.text
 
     def _is_complete_despite(self, error: APIError) -> bool:
-        reason = self._choice.finish_reason
+        reason = self._finish_reason
         if isinstance(error, StreamError) and reason and finish_kind(reason) != "failed":
             self._note = (
                 error.message
@@ -232,12 +240,12 @@ class ChatStream(EventStream[Delta]):
         for key, value in chunk.items():
             if key in ("choices", "usage") or not value:
                 continue
-            if key not in self._metadata or not isinstance(value, str | int | float):
+            if key not in self._metadata or key in _REPEATED_FIELDS or not isinstance(value, _SIMPLE_TYPES):
                 self._metadata[key] = value  # lists of sources grow with each event
 
     def _finish_body(self) -> None:
         self._response.close()
-        if self._choice.finish_reason is None:
+        if self._finish_reason is None:
             said = {key: text for key in _TEXT_FIELDS if isinstance(text := self._metadata.get(key), str)}
             detail, _ = parse_error_json(said)
             raise StreamError(
@@ -252,7 +260,7 @@ class ChatStream(EventStream[Delta]):
         Some routers send the usage behind the end.
         """
         self.finished = True
-        if self._choice.finish_reason is None and self._unread is not None and _holds_words(self._unread):
+        if self._finish_reason is None and self._unread is not None and _holds_words(self._unread):
             self._note = append_detail(
                 "no finish reason came, but an event that is no part of an answer",
                 *describe_error(self._unread),
@@ -361,7 +369,7 @@ def read_completion(answer: Any, model: str, request_id: str | None) -> ChatComp
         reasoning=join_surrogates([first.reasoning]),
         refusal=refusal,
         calls=read_tool_calls(first.message),
-        finish_reason=first.finish_reason,
+        finish_reason=choose_reason(first.finish_reason, read_finish_reason(answer)),
         usage=read_usage(find_usage(answer)),
         request_id=request_id,
         alternatives={index: join_surrogates([choice.text]) for index, choice in choices.items()},

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from puq_magics.api.finish_reason import FINISH_FIELDS, read_finish_reason
 from puq_magics.api.types import join_surrogates
 from puq_magics.core.text import pluralize
 
@@ -28,7 +29,7 @@ _TEXT_FIELDS = (
 _MAX_NESTING = 8
 #: Fields of a choice and of a message that are assembled on their own.
 _CHOICE_FIELDS = frozenset({"index", "delta", "message", "text", "finish_reason"})
-_MESSAGE_FIELDS = frozenset({"role", "content", *_REASONING_TEXTS})
+_MESSAGE_FIELDS = frozenset({"role", "content", *_REASONING_TEXTS, *FINISH_FIELDS})
 #: Fields of a message that a person sees, or that say nothing of what came.
 _SHOWN_FIELDS = _MESSAGE_FIELDS | {"refusal", "name", "index", *_REASONING_LISTS}
 _PART_FIELDS = frozenset({"type", "index", *_TEXT_FIELDS})
@@ -79,7 +80,7 @@ def read_choices(answer: Mapping[str, Any]) -> list[ChoicePart]:
 
 
 def _read_choice(choice: Mapping[str, Any], position: int) -> ChoicePart:
-    index, finish = choice.get("index"), choice.get("finish_reason")
+    index = choice.get("index")
     delta, message = choice.get("delta"), choice.get("message")
     # Some routers send the whole message with the last event, or with each, beside the delta.
     has_delta = isinstance(delta, dict) and (bool(delta) or not isinstance(message, dict))
@@ -91,7 +92,7 @@ def _read_choice(choice: Mapping[str, Any], position: int) -> ChoicePart:
         text=content.text or (choice["text"] if isinstance(choice.get("text"), str) else ""),
         reasoning=content.reasoning,
         refusal=content.refusal,
-        finish_reason=finish if isinstance(finish, str) else None,
+        finish_reason=read_finish_reason(choice) or read_finish_reason(part),
         is_whole=part is message,
         whole_text=_read_message(message).text if has_delta and isinstance(message, dict) else "",
         choice=choice,

@@ -149,6 +149,48 @@ def test_how_it_finished(reason: str) -> None:
     assert answer.completion.finish_reason == reason
 
 
+def choice(**fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        (choice(delta={}, finish_reason=None, stop_reason="max_tokens"), "max_tokens"),
+        (choice(delta={}, finishReason="MAX_TOKENS"), "MAX_TOKENS"),
+        (choice(delta={"content": "", "finish_reason": "length"}), "length"),
+        (choice(message={"stop_reason": "length"}), "length"),
+        (choice(delta={}, finish_reason={"type": "length"}), "length"),
+        (choice(delta={}, finish_reason="stop", native_finish_reason="MAX_TOKENS"), "MAX_TOKENS"),
+        (choice(delta={}, finish_reason="length", native_finish_reason="SAFETY"), "length"),
+        (choice(delta={}, finish_reason="stop", native_finish_reason="end_turn"), "stop"),
+        (choice(delta={}, finish_reason="stop", stop_reason="###"), "stop"),
+        (choice(delta={}, finish_reason="tool_calls", stop_reason=None), "tool_calls"),
+        ({"choices": [], "finish_reason": "length"}, "length"),
+        ({"choices": [], "incomplete_details": {"reason": "max_output_tokens"}}, "max_output_tokens"),
+        (delta("", "stop") | {"incomplete_details": None, "finish_reason": "null"}, "stop"),
+    ],
+)
+def test_a_finish_reason_is_found_wherever_it_stands(last: dict[str, Any], reason: str) -> None:
+    for first in (delta("a"), delta("a", "null"), delta("a") | {"finish_reason": "None"}):
+        answer = stream(event(first) + event(last))
+        assert read(answer) == "a"
+        assert answer.completion.finish_reason == reason
+        assert "finish_reason" not in answer.completion.raw["choices"][0]["message"]
+    whole = last | choice(**{"message": {"content": "a"}, **(last["choices"] or [{}])[0]})
+    assert read_completion(whole, "m", None).finish_reason == reason
+
+
+@pytest.mark.parametrize("reason", ["null", "None", "", "FINISH_REASON_UNSPECIFIED", {}, {"type": None}, 3])
+def test_a_reason_that_is_none_ends_nothing(reason: Any) -> None:
+    broken = event(choice(delta={"content": "a"}, finish_reason=reason))
+    assert fail(stream(broken)).partial == "a"
+    assert fail(stream(broken + event({"error": "engine died"}))).partial == "a"
+    answer = stream(broken + DONE)
+    assert read(answer) == "a"
+    assert answer.completion.finish_reason is None
+
+
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 def test_reasoning_is_kept_apart(name: str) -> None:
     answer = stream(
