@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from math import fsum
 from typing import Any
 
 from puq_magics.api.params import token_limit
@@ -120,7 +121,7 @@ def repair_notes(outcomes: Iterable[CallOutcome]) -> list[str]:
 def total_cost(outcomes: Iterable[CallOutcome]) -> float | None:
     """Return the estimated cost of some calls in credits; None if it is unknown for all of them."""
     costs = [outcome.cost for outcome in outcomes if outcome.cost is not None]
-    return sum(costs) if costs else None
+    return fsum(costs) if costs else None  # the order in which calls ended does not matter
 
 
 def cost_range(costs: Sequence[float | None], count: int) -> tuple[float, float] | None:
