@@ -26,7 +26,7 @@ from puq_magics.api.response import decode_json
 from puq_magics.api.sse import ServerSentEvent, is_keep_alive
 from puq_magics.api.streams import DONE, EventStream, is_end, objects_in
 from puq_magics.api.tool_calls import read_tool_calls
-from puq_magics.api.types import ChatCompletion, Delta, join_surrogates, read_usage
+from puq_magics.api.types import ChatCompletion, Delta, join_surrogates, merge_usage, read_usage
 from puq_magics.core.errors import APIConnectionError, APIError, InvalidResponseError, StreamError
 from puq_magics.core.secret import redact_json
 
@@ -236,7 +236,8 @@ class ChatStream(EventStream[Delta]):
 
     def _handle_metadata(self, chunk: Mapping[str, Any]) -> None:
         """Keep the fields of an event beside its choices."""
-        self._usage = find_usage(chunk) or self._usage
+        if (usage := find_usage(chunk)) is not None:
+            self._usage = merge_usage(self._usage, usage)
         for key, value in chunk.items():
             if key in ("choices", "usage") or not value:
                 continue
@@ -277,7 +278,7 @@ class ChatStream(EventStream[Delta]):
     def _read_late_usage(self, event: ServerSentEvent) -> None:
         with suppress(ValueError, RecursionError):
             answer = json.loads(event.data)
-            self._usage = (find_usage(answer) if isinstance(answer, dict) else None) or self._usage
+            self._usage = merge_usage(self._usage, find_usage(answer) if isinstance(answer, dict) else None)
 
 
 def _merge_deltas(deltas: list[Delta]) -> Delta:

@@ -135,22 +135,44 @@ _USAGE_KEYS = (
     ("completiontokens", "outputtokens", "candidatestokencount"),
     ("totaltokens", "totaltokencount"),
 )
+_REASONING_KEYS = ("reasoningtokens", "thoughtstokencount")
 _COST_KEYS = ("cost", "totalcost", "estimatedcost")
+
+
+def merge_usage(old: object, new: object) -> object:
+    """Return the ``usage`` of an answer so far with that of a later event: the later count of each counts."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new or old
+    return old | {key: value for key, value in new.items() if value not in (None, 0, "", {})}
 
 
 def read_usage(value: object) -> Usage | None:
     """Return the ``usage`` of an answer, in any spelling; None without one, or where all counts are zero."""
     if not isinstance(value, dict):
         return None
-    named = {str(key).lower().replace("_", ""): count for key, count in value.items()}
+    named = _normalize_keys(value)
     prompt, completion, total = (
         next((count for key in keys if (count := _read_token_count(named.get(key))) is not None), None)
         for keys in _USAGE_KEYS
     )
     prompt, completion = prompt or 0, completion or 0
-    total = total if total is not None else prompt + completion
+    if total is not None and completion:  # some count the reasoning in the total alone
+        completion += min(_reasoning_tokens(named), max(0, total - prompt - completion))
+    total = max(total or 0, prompt + completion)
     cost = _read_cost(named)
     return Usage(prompt, completion, total, cost) if total or prompt or completion or cost else None
+
+
+def _normalize_keys(usage: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(key).lower().replace("_", ""): count for key, count in usage.items()}
+
+
+def _reasoning_tokens(usage: Mapping[str, Any]) -> int:
+    """Return the tokens of reasoning that a usage reports."""
+    details = (usage.get(key) for key in ("completiontokensdetails", "outputtokensdetails"))
+    places = [usage, *(_normalize_keys(each) for each in details if isinstance(each, dict))]
+    counts = (_read_token_count(place.get(key)) for place in places for key in _REASONING_KEYS)
+    return next(filter(None, counts), 0)
 
 
 def _read_cost(usage: Mapping[str, Any]) -> float | None:
@@ -229,6 +251,8 @@ def _clean_text(value: object, limit: int = 2_000) -> str:
 
 def _read_token_count(value: object) -> int | None:
     """Return a token count, also one in quotes or a float; None for any value that cannot be one."""
+    if isinstance(value, str) and re.fullmatch(r"\d{1,3}(?:,\d{3})+", value.strip()):
+        value = value.replace(",", "")
     number = read_number(value)
     return int(number) if number is not None and 0 <= number <= _MAX_TOKENS else None
 

@@ -246,15 +246,17 @@ def _suggested_budget(needed: float) -> str:
 
 def usage_or_estimate(usage: Usage | None, prompt_tokens: int, text: str) -> Usage | None:
     """Return the router's count of tokens; of what it does not count, an estimate."""
-    if usage is not None and usage.total_tokens and not (usage.prompt_tokens or usage.completion_tokens):
-        prompt_tokens = min(prompt_tokens, usage.total_tokens)
-        return replace(
-            usage, prompt_tokens=prompt_tokens, completion_tokens=usage.total_tokens - prompt_tokens
-        )
-    if usage is not None or not text:
-        return usage
-    completion = estimate_tokens(text)
-    return Usage(prompt_tokens, completion, prompt_tokens + completion)
+    if usage is None and not text:
+        return None
+    usage = usage or Usage(0, 0, 0)
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    rest = max(0, usage.total_tokens - prompt - completion)
+    if not prompt:
+        prompt = (rest or prompt_tokens) if completion else min(prompt_tokens, rest or prompt_tokens)
+    if not completion:
+        completion = max(0, usage.total_tokens - prompt) or estimate_tokens(text)
+    total = max(usage.total_tokens, prompt + completion)
+    return replace(usage, prompt_tokens=prompt, completion_tokens=completion, total_tokens=total)
 
 
 def find_model(models: Mapping[str, Model], code: str) -> Model | None:

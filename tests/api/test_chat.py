@@ -531,6 +531,11 @@ def test_lines_are_shown_as_they_come() -> None:
         [delta("a"), delta("", "stop") | {"usage": {"prompt_tokens": 3, "completion_tokens": 2}},
          {"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0}}],
         [delta("a"), delta("", "stop"), b"[DONE]", {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}],
+        [delta("a") | {"usage": {"prompt_tokens": 3}}, delta("", "stop") | {"usage": {"completion_tokens": 2}}],
+        [delta("a") | {"usage": {"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}},
+         delta("", "stop") | {"usage": {"input_tokens": 0, "output_tokens": 2}}],
+        [delta("a") | {"usage": {"prompt_tokens": 3}}, delta("", "stop"), b"[DONE]",
+         {"usage": {"prompt_tokens": None, "completion_tokens": 2}}],
     ],
 )  # fmt: skip
 def test_usage_is_found_wherever_it_stands(events: list[Any]) -> None:

@@ -123,6 +123,18 @@ def test_no_balance(answer: Any) -> None:
         ({"promptTokens": 5, "completionTokens": 2, "totalTokens": 8}, Usage(5, 2, 8)),
         ({"promptTokenCount": 5, "candidatesTokenCount": 2, "totalTokenCount": 8}, Usage(5, 2, 8)),
         ({"prompt_tokens": -1, "completion_tokens": "many"}, None),
+        ({"prompt_tokens": "1,000", "completion_tokens": "12,345,678"}, Usage(1_000, 12_345_678, 12_346_678)),
+        ({"prompt_tokens": "1,0", "completion_tokens": 2}, Usage(0, 2, 2)),
+        ({"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 5}, Usage(5, 2, 7)),
+        *(
+            ({"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": total} | reasoning, usage)
+            for reasoning in (
+                {"completion_tokens_details": {"reasoning_tokens": 500}},
+                {"output_tokens_details": {"reasoningTokens": 500}},
+                {"thoughtsTokenCount": 500},
+            )
+            for total, usage in ((507, Usage(5, 502, 507)), (7, Usage(5, 2, 7)), (9, Usage(5, 4, 9)))
+        ),
         ({}, None),
         (None, None),
         ([1], None),

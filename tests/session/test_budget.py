@@ -197,6 +197,23 @@ def test_an_answer_that_broke_off_is_counted_by_its_characters() -> None:
     assert usage_or_estimate(Usage(1, 2, 3), 7, "text") == Usage(1, 2, 3)
 
 
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        (Usage(0, 0, 30), Usage(7, 23, 30)),
+        (Usage(0, 0, 5), Usage(5, 2, 7)),
+        (Usage(10, 0, 30), Usage(10, 20, 30)),
+        (Usage(0, 20, 30), Usage(10, 20, 30)),
+        (Usage(10, 0, 10), Usage(10, 2, 12)),
+        (Usage(0, 20, 20), Usage(7, 20, 27)),
+        (Usage(0, 0, 0, 0.5), Usage(7, 2, 9, 0.5)),
+        (Usage(10, 20, 99, 0.5), Usage(10, 20, 99, 0.5)),
+    ],
+)
+def test_what_the_router_does_not_count_is_estimated(usage: Usage, counted: Usage) -> None:
+    assert usage_or_estimate(usage, 7, "12345678") == counted
+
+
 def test_a_model_is_found_without_its_provider() -> None:
     models = {MINI.code: MINI}
     assert find_model(models, "openai/mini") is MINI
