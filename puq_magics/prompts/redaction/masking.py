@@ -13,16 +13,20 @@ from itertools import pairwise
 from typing import Final
 
 from puq_magics.prompts.redaction.printed_tables import find_table_cells
-from puq_magics.prompts.redaction.record_values import find_record_values
+from puq_magics.prompts.redaction.record_values import FIELD_INPUT, XML_VALUE, find_record_values
 from puq_magics.prompts.redaction.secret_arguments import (
     CALL,
+    ECHOED,
+    FALLBACK,
     SET_COMMAND,
     SHORT_OPTION,
+    SQL_PASSWORD,
     STRING_ARGUMENT,
     TUPLE_ASSIGNMENT,
     find_secret_argument,
 )
 from puq_magics.prompts.redaction.secret_formats import (
+    CODE_BEFORE_NAME,
     CODE_IN_PROSE,
     KEY_IN_PROSE,
     PASSWORD_NAMES,
@@ -61,19 +65,25 @@ _EMBEDDED_WORD = re.compile(
     rf"|{'|'.join(name for name in PASSWORD_NAMES if not name.isascii())}"
 )
 
-_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\Z)"
+    r"|PuTTY-User-Key-File-\d:.*?(?:Private-MAC:[^\n]*|\Z)",
+    re.DOTALL,
+)
 # ``Authorization: Bearer …``: with any scheme, but not where code follows it, as in ``f"Bearer {key}"``.
 _AUTHORIZATION_HEADER = re.compile(
     r"""(?i:\bauthorization)["']?\s*[:=]\s*[rbf]{0,2}["'`]?(?:[A-Za-z][A-Za-z-]{0,40}[ \t]+(?!-))?+"""
     r"""(?!\$?\{[\w.()\[\]]{0,80}\}|\w+=["'])(?P<value>[^\s"'`<>,}]{4,})"""
 )
-# ``name = "…"``, ``name: str = "…"``, ``"name": "…"``, ``["name"] = "…"``.
+# ``name = "…"``, ``name: str = "…"``, ``"name": "…"``, ``["name"] = "…"``, ``name <- "…"``, ``$env:name = "…"``.
 _STRING_VALUE = (
-    r"""\s*(?::|(?::[\w.|\[\] ]{0,40})?(?<![=!<>])=(?!=))\s*"""
+    r"""\s*(?::|(?::[\w.|\[\] ]{0,40})?(?<![=!<>])=(?!=)|<<?-)(?![ \t]*\n\s*(?:\"""|\'\'\'))\s*"""
     r"""(?P<prefix>[rRbBuUfF]{0,2})(?P<quote>\"""|'''|"|')(?P<value>(?:\\.|(?!(?P=quote)).)+)(?P=quote)"""
 )
 _NAMED_STRING = re.compile(
-    rf"""(?<![\w-])(?P<name>[^\W\d][\w-]*)(?:["']\s*\])?["']?{_STRING_VALUE}""", re.DOTALL
+    r"""(?:\$env:|(?P<symbol>\[:))?(?<![\w-])(?P<name>[^\W\d][\w-]*)(?(symbol)\]|(?:["']\s*\])?["']?)"""
+    rf"{_STRING_VALUE}",
+    re.DOTALL,
 )
 # ``%env API_KEY=…``, ``!export API_KEY=…``: without quotes.
 _SHELL_ASSIGNMENT = re.compile(
@@ -139,7 +149,7 @@ _TEXT = (
 _TEXT_IN_CODE = re.compile(_TEXT, re.DOTALL | re.MULTILINE)
 # A named string or any other text: so that no name in a text is that of what follows the text.
 _NAMED_STRING_IN_CODE = re.compile(
-    rf"""(?:(?P<key>["'])[^"'\n]{{0,80}}?)?(?<![\w-])(?P<name>[^\W\d][\w-]*)(?(key)(?P=key))(?:\s*\])?"""
+    rf"""(?:(?P<key>["'])[^"'\n]{{0,80}}?)?(?<![\w-])(?P<name>[^\W\d][\w-]*)(?(key)(?P=key)(?:\s*\])?)"""
     rf"""{_STRING_VALUE}|(?P<text>{_TEXT})""",
     re.DOTALL | re.MULTILINE,
 )
@@ -148,6 +158,8 @@ _MAX_NESTED_STRINGS = 3
 _TRACEBACK_LINE = re.compile(r"^  (?:-->|   ) *(?:\d+ \|[^\n]*|(?<=--> )[^\n]*)", re.MULTILINE)
 _OTHER_LANGUAGE_MAGIC = re.compile(r"\s*%%(?!time|timeit|capture|prun|puq_)\w")
 _LONG_WORD = re.compile(r"[A-Za-z0-9_-]{20,}")
+# Keys of AWS, Azure and others; not longer data, such as images.
+_BASE64_KEY = re.compile(r"(?<![\w/+-])(?=\w*[/+])[A-Za-z0-9/+]{40,88}(?![\w/+-])")
 _MASK_PATTERN = re.compile(r"<secret \d+>")
 
 
@@ -205,12 +217,20 @@ class SecretMasker:
     def mask(self, text: str, *, code: bool = False) -> str:
         """Mask the secrets in a text; in ``code`` only strings, comments and magics are treated as text."""
         text = self.mask_known(text)
-        text = _PEM.sub(lambda match: self.mask_secret(match[0]), text)
+        text = _PRIVATE_KEY.sub(lambda match: self.mask_secret(match[0]), text)
         code = code and not _OTHER_LANGUAGE_MAGIC.match(text)
-        for pattern in (_AUTHORIZATION_HEADER, _SHELL_ASSIGNMENT):
+        for pattern in (_AUTHORIZATION_HEADER, _SHELL_ASSIGNMENT, XML_VALUE, FIELD_INPUT, SQL_PASSWORD):
             text = pattern.sub(self._mask_named, text)
         text = "".join(self._mask_strings(part, code=is_code) for part, is_code in _split_code(text, code))
-        for pattern in (_LOGIN_CREDENTIALS, _COMMAND_LINE_OPTION, SHORT_OPTION, SET_COMMAND, _ARGUMENT_PAIR):
+        for pattern in (
+            _LOGIN_CREDENTIALS,
+            _COMMAND_LINE_OPTION,
+            SHORT_OPTION,
+            ECHOED,
+            SET_COMMAND,
+            _ARGUMENT_PAIR,
+            FALLBACK,
+        ):
             text = pattern.sub(self._mask_named, text)
         text = _COMPARISON.sub(self._mask_comparison, text)
         text = TUPLE_ASSIGNMENT.sub(self._mask_tuple, text)
@@ -226,6 +246,12 @@ class SecretMasker:
         if not code:
             text = self._mask_in_prose(text)
         text = "".join(self._mask_unquoted(part, code=is_code) for part, is_code in _split_code(text, code))
+        text = _BASE64_KEY.sub(
+            lambda match: (
+                self.mask_secret(match[0]) if _alternates(re.sub("[/+]", "", match[0])) else match[0]
+            ),
+            text,
+        )
         return _LONG_WORD.sub(
             lambda match: self.mask_secret(match[0]) if looks_random(match[0]) else match[0], text
         )
@@ -262,7 +288,7 @@ class SecretMasker:
     def _mask_named(self, match: re.Match[str]) -> str:
         """Mask the value of ``name = "value"`` if the name indicates a secret."""
         groups = match.groupdict()
-        name = groups.get("name", "authorization")
+        name = groups.get("name") or groups.get("key") or "authorization"
         group = next(each for each in ("value", "other", "quoted") if groups.get(each))
         value = match[group]
         if not is_secret_name(name) or (not is_definite_secret_name(name) and is_plain_word(value)):
@@ -353,7 +379,7 @@ class SecretMasker:
 
     def _mask_in_prose(self, text: str) -> str:
         text = PROSE_SECRET.sub(self._mask_prose, text)
-        for pattern in (CODE_IN_PROSE, KEY_IN_PROSE):
+        for pattern in (CODE_IN_PROSE, CODE_BEFORE_NAME, KEY_IN_PROSE):
             text = pattern.sub(self._replace_group, text)
         return text
 
@@ -417,6 +443,10 @@ def looks_random(word: str) -> bool:
     runs = re.findall(r"[A-Za-z0-9]{20,}", word)
     if any(len(re.findall(r"\d+", run)) >= 3 and not run.isdigit() for run in runs):
         return True
+    return _alternates(word)
+
+
+def _alternates(word: str) -> bool:
     kinds = ["a" if c.islower() else "A" if c.isupper() else "1" if c.isdigit() else "-" for c in word]
     changes = sum(left != right for left, right in pairwise(kinds))
     return {"a", "A", "1"} <= set(kinds) and changes / (len(word) - 1) >= 0.42

@@ -15,6 +15,8 @@ _NAME = re.compile(r"[^\W\d][\w.-]{0,60}")
 #: Cells that are divided by more than one blank.
 _ALIGNED_CELL = re.compile(r"\S+(?:[ ]\S+)*")
 _SERIES_END = re.compile(r"Name: (?P<name>[^,\n]{1,60}),(?: Length: \d+,)? dtype: ")
+#: The end of a row of a table that was printed as a Series.
+_ROW_END = re.compile(r"Name: [^,\n]{1,60}, dtype: (?:object|str)")
 _NO_VALUE = re.compile(
     r"\W*\Z|(?:NaN|None|NaT|null|nan|object|str|string|<NA>)\Z|<secret \d+>\Z", re.IGNORECASE
 )
@@ -27,11 +29,16 @@ def find_table_cells(text: str, is_secret_name: Callable[[str], bool]) -> Iterat
     headings = (
         n for n, (_, line) in enumerate(lines) if any(map(is_secret_name, _WORD.findall(line[:4_000])))
     )
+    for number, (_, line) in enumerate(lines):
+        if _ROW_END.match(line):
+            values = _series_cells(lines[max(0, number - _MAX_ROWS) : number])
+            yield from (value for value in values if is_secret_name(value[2]))
     for number in islice(headings, _MAX_TABLES):
         line = lines[number][1]
         rows = lines[number + 1 : number + 1 + _MAX_ROWS]
         if (end := _SERIES_END.match(line)) is not None and is_secret_name(end["name"]):
-            yield from _series_cells(lines[max(0, number - _MAX_ROWS) : number], end["name"])
+            cells = _series_cells(lines[max(0, number - _MAX_ROWS) : number])
+            yield from ((begin, stop, end["name"]) for begin, stop, _ in cells)
         elif rows:
             delimiter = next((sign for sign in _DELIMITERS if sign in line), "")
             cells = _delimited_cells(line, rows, delimiter) if delimiter else _aligned_cells(line, rows)
@@ -81,10 +88,11 @@ def _aligned_cells(heading: str, rows: list[tuple[int, str]]) -> Iterator[Cell]:
                     yield start + cell.start(), start + cell.end(), word[0]
 
 
-def _series_cells(lines: list[tuple[int, str]], name: str) -> Iterator[Cell]:
+def _series_cells(lines: list[tuple[int, str]]) -> Iterator[Cell]:
+    """Yield the values of a Series, with the labels of their rows."""
     for start, line in reversed(lines):
         cells = list(_ALIGNED_CELL.finditer(line))
         if len(cells) < 2:
             return
         if not _NO_VALUE.match(cells[-1][0]):
-            yield start + cells[-1].start(), start + cells[-1].end(), name
+            yield start + cells[-1].start(), start + cells[-1].end(), cells[0][0]

@@ -29,6 +29,17 @@ _NAMED_VALUE = re.compile(
     r"""["'](?:value|val|content|default)["']\s{0,10}:\s{0,10}(?P<quote>["'])"""
     r"""(?P<value>(?:\\.|(?!(?P=quote))[^\\\n])+)(?P=quote)"""
 )
+#: ``<password>…</password>``, ``<add key="password" value="…"/>``
+XML_VALUE = re.compile(
+    r"""<(?i:(?!key>))(?P<name>[A-Za-z_][\w.:-]{0,60})>(?P<value>[^<>\n]{1,500})</"""
+    r"""|(?<=[ ])(?:name|key)=["'](?P<key>[\w.:-]{1,60})["']\s{1,9}value=["'](?P<other>[^"'<>\n]{1,500})["']"""
+)
+#: The name and the value of a field in an error of pydantic.
+FIELD_INPUT = re.compile(
+    r"""^(?P<name>[A-Za-z_][\w.]{0,60})\n[^\n]{0,400}?\binput_value=(?P<quote>["'])"""
+    r"""(?P<value>(?:\\.|(?!(?P=quote))[^\\\n])+)(?P=quote)""",
+    re.MULTILINE,
+)
 _MAX_HEADINGS = 20
 
 

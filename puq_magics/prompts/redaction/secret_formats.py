@@ -57,11 +57,14 @@ PROSE_SECRET = re.compile(
     rf"(?![\w-]*[\"']?\s*[=(\[])(?P<link>\s*(?:[:：=]\**|是|为|為|は|を|는|은|\b(?:{_LINK})\b:?)\s*|\s+))"
     r"[\"'“‘`«「]?(?P<value>(?!<secret)[^\s\"'“”‘’`«»「」,;()\[\]{}<>]{4,})"
 )
-#: ``your PIN is …``, ``one-time code: …``, ``CVV …``
-CODE_IN_PROSE = re.compile(
-    r"\b(?:PIN|TAN|OTP|CVV2?|CVC2?|cvv|cvc|otp"
-    r"|(?i:one-time (?:code|password)|(?:verification|security|2fa|login) code))\b"
-    r"(?:\s+(?:is|was|lautet|ist))?\s*[:=]?\s*(?P<value>\d{3,8})\b"
+_CODE_NAME = (
+    r"(?:PIN|TAN|OTP|CVV2?|CVC2?|cvv|cvc|otp|Bestätigungscode|Sicherheitscode"
+    r"|(?i:one-time (?:code|password)|(?:verification|security|2fa|login) code))"
+)
+#: ``your PIN is …``, ``one-time code: …``, ``CVV …``; ``… is your PIN``
+CODE_IN_PROSE = re.compile(rf"\b{_CODE_NAME}\b(?:\s+(?:is|was|lautet|ist))?\s*[:=]?\s*(?P<value>\d{{3,8}})\b")
+CODE_BEFORE_NAME = re.compile(
+    rf"\b(?P<value>\d{{4,8}})(?=\s{{1,3}}(?:is|ist)\s(?:your|Ihr|dein)\s(?:\w{{1,20}}\s)?{_CODE_NAME}\b)"
 )
 #: ``Incorrect API key provided: …``, ``the token (…) has expired``: a word of letters and digits.
 KEY_IN_PROSE = re.compile(
@@ -79,7 +82,7 @@ _ORDINARY: Final = frozenset(_ORDINARY_TEXT.split())
 _STOP_TEXT = "the and for are was with that this from not you have has but all can will which"
 _STOP_WORDS: Final = frozenset(_STOP_TEXT.split())
 
-_CARD = re.compile(r"(?<![\w.-])(?:\d[ -]?){12,18}\d(?![\w-]|\.\d)")
+_CARD = re.compile(r"(?<![\w.-])(?:\d[ -]?){12,18}\d(?![\w-]|\.(?!0\b)\d)")
 _SEED_PHRASE = re.compile(r"(?<![\w-])(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8}(?![\w-])")
 # The same as a list, one below the other or with numbers: only after a word that says so.
 _SEED_HINT = r"(?i:seed|mnemonic|wallet|recovery|backup|phrase)[^\n]{0,60}?[\s\[({\"':=]{1,12}(?:1[.):][ ]?)?"
@@ -87,7 +90,10 @@ _SEED_BREAK = r"""["']?[ ]?(?:,\s{0,8}|\s{1,8})(?:\d\d?[.):][ ]?)?["']?"""
 _SEED_LIST = re.compile(
     rf"{_SEED_HINT}(?P<words>(?!seed|phrase|words)[a-z]{{3,8}}(?:{_SEED_BREAK}[a-z]{{3,8}}){{11,23}})(?![\w-])"
 )
-_IBAN = re.compile(r"(?<![\w-])[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,3})?(?![\w-])")
+_IBAN = re.compile(
+    r"(?<![\w-])(?:[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,3})?"
+    r"|[a-z]{2}\d{2}(?:[ ]?[a-z]{4})?(?:[ ]?\d{4}){2,7}(?:[ ]?\d{1,3})?)(?![\w-])"
+)
 _SEED_LENGTHS: Final = (12, 15, 18, 21, 24)
 
 
@@ -130,7 +136,7 @@ def _has_card_checksum(digits: str) -> bool:
     """Return whether the digits begin as those of a card do, and have Luhn's check digit."""
     doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
     return (
-        digits[0] in "3456"
+        (digits[0] in "3456" or 2221 <= int(digits[:4]) <= 2720)
         and len(set(digits)) > 1
         and (sum(map(int, digits[-1::-2])) + sum(doubled)) % 10 == 0
     )

@@ -212,6 +212,29 @@ IN_CODE += [
     ("# 비밀번호는 Tulip!99x 입니다", "Tulip!99x"),
     ("# **Password:** Tulip!99x", "Tulip!99x"),
 ]
+IN_CODE += [
+    (text, "Tulip!99x")
+    for text in (
+        "sql = \"ALTER USER ada IDENTIFIED BY 'Tulip!99x'\"",
+        "x = '<password>Tulip!99x</password>'",
+        'x = \'<add key="DbConnectionPassword" value="Tulip!99x"/>\'',
+        '%%R\npassword <- "Tulip!99x"',
+        '%%ruby\nconfig[:password] = "Tulip!99x"',
+        '%%powershell\n$env:API_KEY = "Tulip!99x"',
+        'token = os.getenv("X") or "Tulip!99x"',
+        'password = os.environ["P"] if prod else "Tulip!99x"',
+        'password = SecretStr("Tulip!99x")',
+        'pymysql.connect("h", "ada", "Tulip!99x", "db")',
+        "!az login -u id -p Tulip!99x",
+        "!twine upload -u __token__ -p Tulip!99x d/*",
+        "!zip -P Tulip!99x x.zip y",
+        "!7z x -pTulip!99x a.7z",
+        "!echo Tulip!99x | sudo -S ls",
+        "!echo Tulip!99x | docker login -u ada --password-stdin",
+        "!curl -b 'session=Tulip!99x' https://h",
+        "hashlib.scrypt(b'Tulip!99x', salt=s, n=2)",
+    )
+]
 IN_TEXTS += [
     ('r.text = \'{"access_token": "Tulip 99x", "x": 1}\'', "Tulip 99x"),
     ('  --> 2 | body = \'{"password": "Tulip 99x"}\'\n', "Tulip 99x"),
@@ -224,6 +247,16 @@ IN_TEXTS += [
     ("Passwort für ada: Tulpe99!x", "Tulpe99!x"),
     ("la contraseña de ada es rosa77x", "rosa77x"),
     ("Ihr neues Passwort lautet:\nrosa77x", "rosa77x"),
+    ("User\npassword\n  String too short [type=short, input_value='Tulip!99x', input_type=str]", "Tulip!99x"),
+    ("-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nTulip\n-----END PGP PRIVATE KEY BLOCK-----", "Tulip"),
+    ("PuTTY-User-Key-File-2: ssh-rsa\nPrivate-Lines: 1\nTulip\nPrivate-MAC: 00", "Tulip"),
+    ("password    blue horse\nuser             ada\nName: 0, dtype: object", "blue horse"),
+    ("482913 is your verification code", "482913"),
+    ("Ihr Bestätigungscode lautet 482913", "482913"),
+    ("card = '2223003122003222'", "2223003122003222"),
+    ("card\n0  4111111111111111.0\n1  NaN", "4111111111111111"),
+    ("iban de89 3704 0044 0532 0130 00", "3704"),
+    ("Client('kV3/xQ9bTz+Lm7RcW2pYf8Ha/s5DnJ4gUe1XoKtB')", "Lm7RcW2pYf8Ha"),
     ("see https://calendar.example/ical/x/private-0123456789abcdef/basic.ics", "0123456789abcdef"),
 ]
 
@@ -315,6 +348,9 @@ CODE = [
     "headers = {'Authorization': f'{kind}', 'b': f'Authorization: Bearer {kind}'}",
     "headers = {'Authorization': 'ApiKey ' + key, 'b': f'Authorization: SSWS {kind}'}",
     "headers = {'Authorization': f'Bearer {key}', 'b': {'Authorization': 'Bearer %s' % key}}",
+    "class TokenStore:\n    \"\"\"Keeps it.\"\"\"\n\n    def find(self) -> list[Token]:\n        '''Find it.'''",
+    "key = 'score' if has_scores else 'seconds_p50'; rows.sort(key=lambda row: row.day or '9999-12-31')",
+    "rows = load('home/Ada/projects2/Report/build3/Output/final4')",
     "df[['password', 'username']]",
     "password_length = 10000",
     "if password == stored_password2: pass",
@@ -350,7 +386,9 @@ HOSTILE = [
     "<tr>", "<tr><td>", "</tr>", "<tr><td>password</td>", "(id, password)", "id, password\n", "(1, 'a')",
     "('id', 'key'",
     '"name": "key", ', "seed a ", "seed legal, ", "DE89 3704 ",
-    '"a: "', '"a" "', "a=\"b='", '"a a', "a = 'password=\"b\\",
+    '"a: "', '"a" "', "a=\"b='", '"a a', "a = 'password=\"b\\", "<a>",
+    "echo a", "a\ninput_value='", "password\n", "identified by '", "token = b or ", "zip ", "curl -b ", "[:a", "4 ",
+    "a/", "Name: a, dtype: object\n", "a  b\n", "PuTTY-User-Key-File-2:", "a = '\n",
 ]  # fmt: skip
 
 
