@@ -64,11 +64,16 @@ def _find_unfinished_spelling(text: str, word: str, minimum: int) -> int:
     """Return the same as `_find_unfinished` for a beginning that may have escapes, and end within one."""
     first = re.compile(f"(?={_spelling(word[0])}|{_ESCAPE_START.pattern}\\Z)")
     for start in first.finditer(text, max(0, len(text) - _MAX_ESCAPE * len(word))):
-        position, count = start.start(), 0
-        while count < len(word) and (sign := _sign_pattern(word[count]).match(text, position)):
+        position, count, found = start.start(), 0, 0
+        while count < len(word):
+            if _ESCAPE_START.fullmatch(text, position):
+                found = count + 1
+            if not (sign := _sign_pattern(word[count]).match(text, position)):
+                break
             position, count = sign.end(), count + 1
-        is_open = position == len(text) or _ESCAPE_START.fullmatch(text, position)
-        if is_open and minimum - (position < len(text)) <= count < len(word):
+        if position == len(text) and count < len(word):
+            found = count
+        if found >= minimum:
             return start.start()
     return len(text)
 
@@ -95,8 +100,9 @@ def _spelling(sign: str) -> str:
     itself = sign if sign.isalnum() else rf"\\*{re.escape(sign)}"
     named = "|".join(re.escape(name.rstrip(";")) for name in _html_names(sign))
     return (
-        rf"(?:{itself}|\\+(?:u00|x)(?i:{code:02x})|%(?:25)*(?i:{code:02x})"
-        rf"|&(?:amp;)*(?:\#(?:0*{code}|(?i:x0*{code:x}))(?![0-9a-fA-F]){f'|(?:{named})' if named else ''});?)"
+        rf"(?:\\+(?:u00|x)(?i:{code:02x})|%(?:25)*(?i:{code:02x})"
+        rf"|&(?:amp;)*(?:\#(?:0*{code}|(?i:x0*{code:x}))(?![0-9a-fA-F]){f'|(?:{named})' if named else ''});?"
+        rf"|{itself})"  # last, as an escape may begin with the sign
     )
 
 

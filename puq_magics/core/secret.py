@@ -109,6 +109,7 @@ def redact_secrets(text: str) -> str:
 
 def drop_unfinished_secret(text: str) -> str:
     """Return the text without the beginning of a key in use that stands at its end, as where it was cut."""
+    text = redact_secrets(text)
     return text[: _find_unfinished(text, _MIN_HELD_CHARS)]
 
 
@@ -136,12 +137,7 @@ class SecretFilter:
 
     def feed(self, text: str) -> str:
         """Return the next part of the text, and what was held back before it, as far as it cannot be a key's."""
-        text = self._released + self.pending + text
-        start = _find_unfinished(text, _MIN_HELD_CHARS)
-        if start == 0:
-            self.pending = text[len(self._released) :]
-            return ""
-        return self._return_up_to(text, max(start, len(self._released)))
+        return self._return(self.pending + text, _MIN_HELD_CHARS)
 
     def release(self) -> str:
         """Return what is held back; if it turns out to be a key's beginning, the rest is erased."""
@@ -151,14 +147,15 @@ class SecretFilter:
 
     def finish(self) -> str:
         """Return what is held back, as the text ends here."""
-        text = self._released + self.pending
-        return self._return_up_to(text, len(text))
+        return self._return(self.pending)
 
-    def _return_up_to(self, text: str, end: int) -> str:
-        shown = redact_secrets(text[:end]).removeprefix(self._released)
-        self.pending = text[end:]
-        self._released = "" if self.pending else text[_find_unfinished(text, 1) :]
-        return shown
+    def _return(self, text: str, minimum: int | None = None) -> str:
+        """Return the text up to a key's beginning of ``minimum`` characters at its end; all of it without one."""
+        text = redact_secrets(self._released + text)  # first, as the beginning may stand within a whole key
+        done = len(self._released) if text.startswith(self._released) else 0
+        end = len(text) if minimum is None else max(done, _find_unfinished(text, minimum))
+        self.pending, self._released = text[end:], text[_find_unfinished(text, 1) : end]
+        return text[done:end]
 
 
 def _find_unfinished(text: str, minimum: int) -> int:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import copy
 import pickle
 from base64 import b64encode
+from collections.abc import Callable
+from html import escape
 
 import pytest
 from clients import KEY, shown
@@ -159,6 +161,27 @@ def test_a_key_in_small_parts_is_erased(spelling: str, size: int) -> None:
     assert shown.startswith("a ")
     assert shown.replace(";", "").endswith("… b")
     assert spelled[len(spelled) // 2 :] not in shown
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
+@pytest.mark.parametrize("spell", [str, escape, lambda key: "".join(f"&#{ord(sign)};" for sign in key)])
+@pytest.mark.parametrize("key", ["Ab12" * 10, "key-key-key-key-x", "puq_k3y/with+spec&~xyz1"])
+def test_a_key_that_repeats_itself_or_has_escapes_is_erased(
+    key: str, spell: Callable[[str], str], size: int
+) -> None:
+    secret, split = Secret(key), SecretFilter()
+    text = f"a {spell(secret.reveal())} b"
+    shown = "".join(split.feed(text[n : n + size]) for n in range(0, len(text), size)) + split.finish()
+    assert shown.replace(";", "").endswith("… b")
+    assert spell(key)[len(spell(key)) // 2 :] not in shown
+
+
+def test_a_key_that_repeats_itself_is_erased_after_a_pause() -> None:
+    secret, split = Secret("key-key-key-key-x"), SecretFilter()
+    shown = split.feed(secret.reveal()[:-1]) + split.release()
+    shown += "".join(map(split.feed, "key-x!")) + split.finish()
+    assert secret.reveal() not in shown
+    assert shown.endswith("…!")
 
 
 def test_only_the_beginning_of_a_key_is_held_back() -> None:
