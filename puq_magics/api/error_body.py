@@ -63,8 +63,8 @@ _CONTEXT_LENGTH_HINT = (
 #: Fields that hold an error's text, its code, and an answer; compared in lower case without underscores.
 _TEXT_KEYS = (
     "error", "errors", "err", "message", "msg", "errmsg", "detail", "details", "errordescription", "errormessage",
-    "errormsg", "errtips", "statusmsg", "description", "reason", "title", "exception", "fault", "faultstring",
-    "innererror", "metadata", "raw", "baseresp",
+    "errormsg", "errtips", "usermessage", "statusmsg", "messages", "issues", "description", "hint", "reason", "title",
+    "exception", "fault", "faultstring", "innererror", "metadata", "raw", "baseresp",
 )  # fmt: skip
 _OWN_CODE_KEYS = ("errorcode", "errcode", "errno")  # whatever stands beside them
 _ERROR_CODE_KEYS = ("code", *_OWN_CODE_KEYS, "statuscode")
@@ -393,7 +393,9 @@ def _collect_error_fields(error: Mapping[str, Any], texts: list[str], codes: lis
             _collect_error(named[key], texts, codes, depth + 1)
     if len(texts) == found:
         for key, value in named.items():
-            if isinstance(value, dict) and value and key not in (*_TEXT_KEYS, *_CODE_KEYS):
+            entries = value if isinstance(value, list) else [value]
+            is_nested = any(isinstance(entry, dict) and entry for entry in entries)
+            if is_nested and key not in (*_TEXT_KEYS, *_CODE_KEYS):
                 _collect_error(value, texts, codes, depth + 1)
     if depth and not any(key in named for key in (*_TEXT_KEYS, *_CODE_KEYS)) and len(texts) == found:
         texts.append(_to_json(error))

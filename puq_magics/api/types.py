@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from puq_magics.api.error_body import append_detail, describe_error, raise_for_error_object
 from puq_magics.core.errors import InvalidResponseError
 
 _KINDS = (
@@ -193,12 +194,25 @@ def read_models(answer: object) -> tuple[Model, ...]:
         if listed is None and answer.get("object") == "list":
             listed = []  # Ollama, when it has none
     if not isinstance(listed, list):
-        raise InvalidResponseError("the model list is not a list of models.", hint="Check the base URL.")
+        raise _no_models_error(answer)
     models: dict[str, Model] = {}
     for entry in listed:
         if isinstance(entry, dict) and (model := _read_model(entry)) is not None:
             models.setdefault(model.code, model)
+    if listed and not models:
+        raise_for_error_object(listed)
+        if not any(isinstance(entry, dict) for entry in listed):
+            raise _no_models_error(listed)
     return tuple(models.values())
+
+
+def _no_models_error(answer: object) -> InvalidResponseError:
+    """Return the error for what is no model list; raise it if it reports one."""
+    raise_for_error_object(answer)
+    detail, _ = describe_error(answer) if isinstance(answer, list) else ("", None)
+    return InvalidResponseError(
+        append_detail("the model list is not a list of models", detail), hint="Check the base URL."
+    )
 
 
 def _read_model(entry: Mapping[str, Any]) -> Model | None:

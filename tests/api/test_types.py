@@ -47,9 +47,30 @@ def test_a_server_that_answers_both_shapes_means_the_second() -> None:
     assert [model.code for model in read_models(answer)] == ["llama3.2:1b"]
 
 
-@pytest.mark.parametrize("answer", [{"models": []}, {"data": []}, [], {"object": "list", "data": None}])
+@pytest.mark.parametrize(
+    "answer",
+    [{"models": []}, {"data": []}, [], {"object": "list", "data": None}, {"models": [], "message": "none"}],
+)
 def test_no_models_are_no_error(answer: Any) -> None:
     assert read_models(answer) == ()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"error": {"message": "your key is blocked"}},
+        {"detail": "your key is blocked"},
+        {"code": 401, "msg": "your key is blocked"},
+        {"message": "your key is blocked"},
+        {"models": None, "success": False, "message": "your key is blocked"},
+        [{"error": {"message": "your key is blocked"}}],
+        {"data": [{"error": {"message": "your key is blocked"}}]},
+        ["your key is blocked"],
+    ],
+)
+def test_an_error_in_place_of_the_model_list_is_quoted(answer: Any) -> None:
+    with pytest.raises(InvalidResponseError, match=": your key is blocked"):
+        read_models(answer)
 
 
 @pytest.mark.parametrize("answer", [None, {}, "x", 3, {"models": {}}, {"models": None}, {"data": "x"}])
