@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from puq_magics.core.key_spellings import KeySpellings
 
 _SCHEME = re.compile(r"(?:Authorization:\s*)?(?:Bearer|Token)\s+(?=\S)", re.IGNORECASE)
-# What documentation writes in place of a key: <your-key>, $PUQ_API_KEY, {{ key }}, your_api_key_here, sk-..., xxxx
+# What documentation writes in place of a key: <your-key>, $PUQ_API_KEY, {{ key }}, your_api_key_here, sk-..., xxxx;
+# how a dashboard shortens one, sk-abc...xyz; where one is to be found, and None.
 _PLACEHOLDER = re.compile(
-    r".*[<>].*|[$%{].*|.*\.\.\.|(.*-)?[x*]{3,}"
+    r".*[<>].*|[$%{].*|.*(\.\.\.|\*{3}).*|(.*-)?x{3,}|.*(replace|change)[_-]?me.*|https?://.*|os\.(environ|getenv).*"
+    r"|(?-i:None|[Nn]ull|NULL|undefined|[A-Z_]*(API|PUQ)_(KEY|TOKEN))"
     r"|(?!(.*\d){5})[\w-]*your[\w -]*(key|token|secret).*",  # with more digits it may be one that is made of words
     re.IGNORECASE | re.DOTALL,
 )

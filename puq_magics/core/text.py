@@ -11,10 +11,13 @@ from textwrap import wrap
 _ERROR_COLUMNS = 70  # of a notebook of 700 pixels
 _QUOTES = "\"'`,;\u201c\u201d\u2018\u2019\u200b\ufeff"
 _ASSIGNMENT = re.compile(
-    r"(?:(?:export|setx?|%(?:set_)?env)\s+|\$env:|os\.environ\[)?[\"']?\w*(?:key|token|secret|url)[\"']?\]?"
-    r"\s*(?:=(?!=)|:(?=[\s\"']))\s*(?=\S)",
+    r"(?:(?P<command>(?:export|setx?|%(?:set_)?env)\s+)|\$env:|os\.environ\[|(?:-H|--header)[\s=]*)?"
+    r"[\"']?[\w-]*(?:key|token|secret|url|authorization)[\"']?\]?"
+    r"(?:\s*(?:=(?!=)|:(?=[\s\"']))\s*|(?(command)\s+|(?!)))(?=\S)",
     re.IGNORECASE,
 )
+# A comment, or the full stop of a sentence.
+_END = re.compile(r"\s+#.*|(?<!\.)\.\Z", re.DOTALL)
 
 
 def one_line(text: str, limit: int = 300) -> str:
@@ -70,9 +73,9 @@ def wrap_error(lines: Iterable[str]) -> list[str]:
 
 
 def unwrap_pasted(text: str) -> str:
-    """Return a pasted word without what was copied with it: quotes, backticks, ``NAME=`` and a comma at the end."""
+    """Return a pasted word without what was copied with it: quotes, ``NAME=``, a comma or comment at the end."""
     while True:
-        bare = text.strip().strip(_QUOTES).strip()
+        bare = _END.sub("", text.strip().strip(_QUOTES)).strip()
         if assignment := _ASSIGNMENT.match(bare):
             bare = bare[assignment.end() :]
         if bare == text:

@@ -67,6 +67,9 @@ def test_what_no_header_carries_is_refused_without_showing_it(value: str, make: 
         f'$env:PUQ_API_KEY = "{KEY}"', f"%env PUQ_API_KEY={KEY}", f'os.environ["PUQ_API_KEY"] = "{KEY}"',
         f"api_key: {KEY}", f"'api_key': '{KEY}',", f'"token":"{KEY}"', f"SECRET={KEY};",
         f"Bearer {KEY}", f"Token {KEY}", f"Authorization: Bearer {KEY}", f'"Authorization: Token {KEY}"',
+        f"X-Api-Key: {KEY}", f'"Authorization": "Bearer {KEY}"', f"-H 'Authorization: Bearer {KEY}'",
+        f'--header "X-API-KEY: {KEY}"', f"setx PUQ_API_KEY {KEY}", f"%env PUQ_API_KEY {KEY}",
+        f"PUQ_API_KEY={KEY} # mine", f"{KEY}.", f'"{KEY}".', f"export PUQ_API_KEY='{KEY}'  # don't share",
         f"\ufeff{KEY}\u200b", f"{KEY}\u00a0",
     ],
 )  # fmt: skip
@@ -102,6 +105,8 @@ def test_unusual_keys_are_not_changed(key: str) -> None:
         "sk-your-key-here", "sk-...", "sk-xxxxxxxx", "XXXXXXXX", "********", "$PUQ_API_KEY", "${PUQ_API_KEY}",
         "{{key}}", "%PUQ_API_KEY%", "Bearer $TOKEN", "{api_key}", "Bearer <token>",
         "pk_your_token_123", "your-secret-token",
+        "sk-abc...xyz", "sk-abc****xyz", "None", "null", "PUQ_API_KEY", "API_KEY", "os.environ['PUQ_API_KEY']",
+        "https://api.puq.ai", "REPLACE_ME", "sk-changeme",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("make", [Secret, Router])
