@@ -6,7 +6,16 @@ import re
 
 from puq_magics.core.fences import OpenFence, ends_in_fence
 
-_TAG_NAMES = ("thinking", "think", "thought", "reasoning")
+_TAG_NAMES = ("thinking", "think", "thought", "reasoning", "seed:think")
+#: Further tags of models, in lower case, and what ends them; nothing ends one that begins the answer itself.
+_TAG_PAIRS = {
+    "◁think▷": "◁/think▷",
+    "<|start_thinking|>": "<|end_thinking|>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|channel>thought": "<channel|>",
+    "<|start_response|>": "",
+    "<|begin_of_solution|>": "",
+}
 _NAME = rf"(?:{'|'.join(_TAG_NAMES)})"
 #: The heads of gpt-oss' channels: what is not ``final`` is reasoning, or for tools.
 _CHANNEL = (
@@ -14,18 +23,25 @@ _CHANNEL = (
     r"(?:[^<]|<\|constrain\|>){0,200}<\|message\|>"
 )
 _OPENING_TAG = re.compile(
-    rf"\s*(?:<(?P<name>{_NAME})(?:\s[^<>]{{0,100}})?>|(?-i:\[THINK\])|{_CHANNEL})", re.IGNORECASE
+    rf"[\s\ufeff]*(?:<(?P<name>{_NAME})(?:\s[^<>]{{0,100}}?)?(?P<empty>/)?>|(?-i:\[THINK\])|{_CHANNEL}"
+    rf"|(?P<pair>{'|'.join(map(re.escape, _TAG_PAIRS))}))",
+    re.IGNORECASE,
 )
 #: What ends a channel, and what also begins the next one.
 _CHANNEL_ENDS, _NEXT_CHANNEL = ("<|end|>", "<|call|>"), ("<|start|>", "<|channel|>")
-_END_OF_ANSWER = re.compile(r"\s*<\|(?:end|return)\|>\s*\Z")
+_END_OF_ANSWER = re.compile(r"\s*<\|(?:end|return|end_response|end_of_solution)\|>\s*\Z", re.IGNORECASE)
 #: Some servers send the tag that opens the reasoning as a part of the prompt, and only the one that closes it. One
 #: between words, quotes or backticks is a part of the text.
-_LONE_CLOSING_TAG = re.compile(r"(?<![`'\"])(?:</think(?:ing)?>|(?-i:\[/THINK\]))(?![`'\"])", re.IGNORECASE)
+_LONE_CLOSING_TAG = re.compile(rf"(?<![`'\"])(?:</{_NAME}\s*>|(?-i:\[/THINK\]))(?![`'\"])", re.IGNORECASE)
+_ANY_OPENING_TAG = re.compile(rf"<{_NAME}|\[THINK\]", re.IGNORECASE)
 _BETWEEN_WORDS = re.compile(r"[ \t]\S+[ \t]+\S")
-_CLOSING_TAG = re.compile(rf"</{_NAME}>|(?-i:\[/THINK\])", re.IGNORECASE)
+_CLOSING_TAG = re.compile(
+    rf"</{_NAME}\s*>|(?-i:\[/THINK\])|{'|'.join(re.escape(end) for end in _TAG_PAIRS.values() if end)}",
+    re.IGNORECASE,
+)
 _WHOLE_TAGS = (
-    *(f"<{name}>" for name in _TAG_NAMES),
+    *(f"<{name}{end}" for name in _TAG_NAMES for end in (">", "/>")),
+    *_TAG_PAIRS,
     "[think]",
     "<|start|>assistant<|channel|>",
     "<|channel|>",
@@ -46,10 +62,13 @@ def split_thinking(text: str) -> tuple[str, str]:
     """
     found: list[str] = []
     while (opening := _OPENING_TAG.match(text)) is not None:
-        part, _, text = _partition(text[opening.end() :], _closing_tags(opening))
+        text = text[opening.end() :]
+        part, tag, rest = _partition(text, _closing_tags(opening))
+        if not tag and opening["name"] and not opening["empty"]:  # some models end it with another name
+            part, _, rest = _partition(text, tuple(f"</{name}>" for name in _TAG_NAMES))
         found.append(part.strip())
-        text = text.lstrip()
-        if opening["channel"]:
+        text = rest.lstrip()
+        if opening["channel"] or opening["pair"]:
             text = _END_OF_ANSWER.sub("", text)
     if (
         not found
@@ -64,6 +83,10 @@ def _closing_tags(opening: re.Match[str]) -> tuple[str, ...]:
     """Return the tags that end what an opening one begins, in lower case; none if that is no reasoning."""
     if opening["channel"]:
         return () if opening["channel"].lower() == "final" else (*_CHANNEL_ENDS, *_NEXT_CHANNEL)
+    if opening["empty"]:
+        return ()
+    if opening["pair"]:
+        return tuple(filter(None, (_TAG_PAIRS[opening["pair"].lower()],)))
     return (f"</{opening['name'].lower()}>" if opening["name"] else "[/think]",)
 
 
@@ -71,7 +94,8 @@ def _partition(text: str, closing_tags: tuple[str, ...]) -> tuple[str, str, str]
     """Return the reasoning, the tag that closes it if it is there, and the rest."""
     if not closing_tags:
         return "", "", text
-    closing = re.search("|".join(map(re.escape, closing_tags)), text, re.IGNORECASE)
+    pattern = "|".join(map(re.escape, closing_tags))
+    closing = re.search(re.sub(r"(</[^|]+)>", r"\1\\s*>", pattern), text, re.IGNORECASE)
     if closing is None:
         return text, "", ""
     is_next = closing[0].lower() in _NEXT_CHANNEL
@@ -81,7 +105,7 @@ def _partition(text: str, closing_tags: tuple[str, ...]) -> tuple[str, str, str]
 def _ends_reasoning(text: str, closing: re.Match[str]) -> bool:
     """Return whether a closing tag without an opening one ends reasoning, and is not a part of prose or code."""
     before, after = text[: closing.start()], text[closing.end() :]
-    if not after.strip() or re.search(r"<think|\[THINK\]", before, re.IGNORECASE) or ends_in_fence(before):
+    if not after.strip() or _ANY_OPENING_TAG.search(before) or ends_in_fence(before):
         return False
     return _BETWEEN_WORDS.match(text, max(closing.start() - 1, 0)) is None
 
@@ -96,7 +120,7 @@ def strip_thinking(text: str) -> str:
     for n, line in enumerate(lines):
         if fence is not None:
             fence = None if fence.closed_by(fence.strip_prefix(line)) else fence
-        elif in_block or (n <= last_end and _OPENING_TAG.match(line)):
+        elif in_block or (n <= last_end and (opening := _OPENING_TAG.match(line)) and _closing_tags(opening)):
             end = _CLOSING_TAG.search(line)
             in_block = end is None
             if end is None or not (line := line[end.end() :]).strip():
@@ -138,7 +162,7 @@ class ThinkingSplitter:
 
     def _wait_for_tag(self, text: str) -> str:
         """Return the text if it does not begin with a tag, or half of one."""
-        start = text.lstrip().lower()
+        start = text.lstrip().lstrip("\ufeff").lstrip().lower()
         is_half = any(tag.startswith(start) for tag in _WHOLE_TAGS) or _HALF_TAG.fullmatch(start)
         if len(text) < _MAX_HELD_BACK and is_half:
             self._held_back = text
@@ -149,7 +173,10 @@ class ThinkingSplitter:
     def _hold_back_half_tag(self, reasoning: str) -> str:
         """Return the reasoning without what may be half of the tag that closes it, which is held back."""
         start = max(reasoning.rfind("<"), reasoning.rfind("["))
-        if start >= 0 and any(tag.startswith(reasoning[start:].lower()) for tag in self._closing_tags):
+        start = max(start, reasoning.rfind("◁"))
+        half = reasoning[start:].lower()
+        half = half.rstrip() if half.startswith("</") else half
+        if start >= 0 and any(tag.startswith(half) for tag in self._closing_tags):
             self._held_back = reasoning[start:]
             return reasoning[:start]
         return reasoning

@@ -38,6 +38,18 @@ ANSWERS = [
     ("<|message|>a", "", "<|message|>a"),
     ("b", "", "b"),
     (" b <think>a</think>", "", " b <think>a</think>"),
+    ("<think>a</think >b", "a", "b"),
+    ("<think>a</THINK\n>b", "a", "b"),
+    ("<think/>b", "", "b"),
+    ("<think />b", "", "b"),
+    ("\ufeff<think>a</think>b", "a", "b"),
+    ("◁think▷a ◁b◁/think▷c", "a ◁b", "c"),
+    ("<seed:think>a</seed:think>b", "a", "b"),
+    ("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>b", "a", "b"),
+    ("<|begin_of_thought|>a<|end_of_thought|>\n\n<|begin_of_solution|>b", "a", "b"),
+    ("<|channel>thought\na<channel|>b", "a", "b"),
+    ("<|START_RESPONSE|>b", "", "b"),
+    ("<think/ b", "", "<think/ b"),
     ("<thin>b", "", "<thin>b"),
     ("<th", "", "<th"),
     ("", "", ""),
@@ -78,6 +90,8 @@ CODE = "Use:\n\n```python\nx = raw.split({})[-1]\n```\nDone."
         "```python\nP = '''\n<think>\nplan\n</think>\nGo\n'''\n```",
         "~~~\n<thinking>\nplan\n</thinking>\n~~~\nend",
         "<div>\n<b>q</b>\n</div>",
+        "<item><reasoning>q</reasoning>\n</item>",
+        "<item><thought>q</thought> 4</item>",
         "x\n" + "<think>\n" * 3,
     ],
 )
@@ -91,8 +105,24 @@ def test_reasoning_between_the_lines_of_an_answer() -> None:
     assert strip_thinking(answer) == "One.\nTwo.\n Three.\n"
 
 
-@pytest.mark.parametrize("answer", ["a</think>b", "a\n</think>\n\nb", "a</thinking> b"])
+@pytest.mark.parametrize(
+    "answer", ["a</think>b", "a\n</think>\n\nb", "a</thinking> b", "a</thought>b", "a</reasoning >b"]
+)
 def test_a_lone_closing_tag(answer: str) -> None:
+    assert split_thinking(answer) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<think>a</thinking>b",
+        "<thinking>a</think>b",
+        "<thought>a</reasoning >b",
+        "<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>b<|END_RESPONSE|>",
+        "<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>b<|end_of_solution|>",
+    ],
+)
+def test_reasoning_that_a_tag_of_another_name_ends(answer: str) -> None:
     assert split_thinking(answer) == ("a", "b")
 
 
