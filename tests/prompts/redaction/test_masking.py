@@ -90,6 +90,7 @@ LEAKS = [
     ('headers = {"Authorization": "DeepL-Auth-Key rosebudxyz"}', "rosebudxyz"),
     ('headers = {"Authorization": "rosebudxyz"}', "rosebudxyz"),
     ("Authorization: rosebud77 was refused", "rosebud77"),
+    ("Authorization: rosebudxyz is wrong", "rosebudxyz"),
     ('Authorization: OAuth oauth_token="rosebud77"', "rosebud77"),
     ("!curl -H Authorization:rosebudxyz -v", "rosebudxyz"),
     ("%%js\nfetch(u, {headers: {Authorization: `SSWS rosebudxyz`}})", "rosebudxyz"),
