@@ -73,7 +73,7 @@ _PRIVATE_KEY = re.compile(
 # ``Authorization: Bearer …``: with any scheme, but not where code follows it, as in ``f"Bearer {key}"``.
 _AUTHORIZATION_HEADER = re.compile(
     r"""(?i:\bauthorization)["']?\s*[:=]\s*[rbf]{0,2}["'`]?"""
-    r"""(?:[A-Za-z][A-Za-z-]{0,40}[ \t]+(?!-)(?=[^\s"'`<>,}]{4}|["'`$<{]))?+"""
+    r"""(?:(?:Bearer|Token|Basic)\s+|[A-Za-z][A-Za-z-]{0,40}[ \t]+(?!-)(?=[^\s"'`<>,}]{4}|["'`$<{%]))?+"""
     r"""(?!\$?\{[\w.()\[\]]{0,80}\}|\w+=["'])(?P<value>[^\s"'`<>,}]{4,})"""
 )
 # ``name = "…"``, ``name: str = "…"``, ``"name": "…"``, ``["name"] = "…"``, ``name <- "…"``, ``$env:name = "…"``.
