@@ -24,7 +24,7 @@ from puq_magics.api.error_body import (
 from puq_magics.api.finish_reason import FINISH_FIELDS, choose_reason, finish_kind, read_finish_reason
 from puq_magics.api.response import decode_json
 from puq_magics.api.sse import ServerSentEvent, is_keep_alive
-from puq_magics.api.streams import DONE, EventStream, is_end, objects_in
+from puq_magics.api.streams import DONE, EventStream, is_end, objects_in, parse_objects
 from puq_magics.api.tool_calls import read_tool_calls
 from puq_magics.api.types import ChatCompletion, Delta, join_surrogates, merge_usage, read_usage
 from puq_magics.core.errors import APIConnectionError, APIError, InvalidResponseError, StreamError
@@ -162,11 +162,21 @@ class ChatStream(EventStream[Delta]):
         try:
             answer = decode_json(body)
         except (ValueError, RecursionError):
-            raise not_json_error(body) from None
+            return self._parse_chunks(body)
         delta = self._handle_chunks([answer])
         if not self._choices:
             raise no_answer_error(answer, "text")
         self._finish()
+        return delta
+
+    def _parse_chunks(self, body: bytes) -> Delta:
+        """Read a body of several chunks, one after the other."""
+        try:
+            chunks = parse_objects(body.decode("utf-8-sig"))
+        except (ValueError, RecursionError):
+            raise not_json_error(body) from None
+        delta = self._handle_chunks(chunks)
+        self._finish_body()
         return delta
 
     def _handle_events(self, events: list[ServerSentEvent]) -> Delta:

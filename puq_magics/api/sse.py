@@ -18,7 +18,8 @@ _MEBI = 1 << 20
 _KEEP_ALIVE_WORDS = frozenset(
     {
         "ping", "pong", "heart", "beat", "heartbeat", "keep", "alive", "keepalive", "openrouter", "processing",
-        "waiting", "queued", "pending", "ok", "tick", "noop", "t", "z", "utc", "gmt",
+        "waiting", "queued", "pending", "ok", "tick", "noop", "t", "z", "utc", "gmt", "start", "started", "begin",
+        "connecting", "connected", "please", "wait", "loading", "ready",
     }
 )  # fmt: skip
 
@@ -48,6 +49,10 @@ def is_keep_alive(data: str) -> bool:
     if len(data) > 100 or data.startswith("{") or data.startswith("[") != data.rstrip().endswith("]"):
         return False
     return _KEEP_ALIVE_WORDS.issuperset(re.findall(r"[^\W\d_]+", data.lower()))
+
+
+#: Beginnings of a line that holds another object, or the end of the stream.
+_OBJECT_STARTS = ("data: {", "data:{", "{", "data: [DONE]", "data:[DONE]")
 
 
 class ServerSentEvent(NamedTuple):
@@ -153,7 +158,7 @@ class SSEDecoder:
 
         Within one JSON value no line that begins with a brace follows one that ends with a brace.
         """
-        if not self._data or not line.startswith(("data: {", "data:{", "data: [DONE]", "data:[DONE]")):
+        if not self._data or not line.startswith(_OBJECT_STARTS):
             return False
         last = next((part for part in reversed(self._data) if part), "")
         return self._data[0][:1] == "{" and last.rstrip()[-1:] == "}"

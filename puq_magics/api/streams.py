@@ -23,6 +23,8 @@ DONE = "[DONE]"
 _SSE_FIELDS = (b"data", b"event", b"id", b"retry", b":")
 #: Bytes after which a body's beginning is no longer unclear.
 _SNIFF_BYTES = 1 << 12
+#: Lines of a body of which one must be an event.
+_SNIFF_LINES = 20
 
 
 class ResponseStream(Generic[_T]):
@@ -158,8 +160,8 @@ class EventStream(ResponseStream[_T]):
             self._body_parts.append(data)
             if self._is_body or b"\n" not in data:
                 return None
-            if not self._has_event_lines():
-                self._is_body = True
+            if not (has_event_lines := self._has_event_lines()):
+                self._is_body = has_event_lines is False
                 return None
             data, self._body_parts, self._line = b"".join(self._body_parts), None, []
         if self._line is not None:
@@ -169,13 +171,21 @@ class EventStream(ResponseStream[_T]):
             events += [event for event in self._decoder.flush() if _is_complete(event)]
         return events
 
-    def _has_event_lines(self) -> bool:
-        """Return whether the body's first line is an event of its own."""
-        try:
-            first = decode_json(b"".join(self._body_parts or ()).partition(b"\n")[0])
-        except (ValueError, RecursionError):
-            return False
-        return isinstance(first, dict) and self._is_event(first)
+    def _has_event_lines(self) -> bool | None:
+        """Return whether the body's first lines are events of their own; None as long as that is unclear."""
+        lines = b"".join(self._body_parts or ()).split(b"\n")[:-1]
+        for line in map(bytes.strip, lines[:_SNIFF_LINES]):
+            if not line or line.startswith(b":"):
+                continue
+            try:
+                value = decode_json(line)
+            except (ValueError, RecursionError):
+                return False
+            if isinstance(value, dict) and self._is_event(value):
+                return True
+            if not isinstance(value, dict) or len(line) > _SNIFF_BYTES:
+                return False
+        return None if len(lines) < _SNIFF_LINES else False
 
     def _split_lines(self, data: bytes, ended: bool) -> list[ServerSentEvent]:
         if self._line and data and b"\n" not in data and not ended:
@@ -197,7 +207,7 @@ class EventStream(ResponseStream[_T]):
         while data.startswith("data:"):  # written twice by some relays
             data = data[5:].lstrip()
         try:
-            answer = json.loads(data)
+            answer = parse_objects(data)
         except (ValueError, RecursionError):
             if is_error_type(event.type):
                 raise self._reported_error(*parse_error_body(data.encode("utf-8", "replace"))) from None
@@ -224,6 +234,23 @@ class EventStream(ResponseStream[_T]):
         )
         error.detail, error.code = detail, code
         return error
+
+
+def parse_objects(text: str) -> Any:
+    """Return the value of a JSON text; a list of those that some servers write one after the other, without a break.
+
+    Raises ValueError or RecursionError for anything else.
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        if "}{" not in text:
+            raise
+    objects, end = [], 0
+    while end < len(text):
+        value, end = json.JSONDecoder().raw_decode(text, end)
+        objects.append(value)
+    return objects
 
 
 def objects_in(value: object) -> Iterator[Mapping[str, Any]]:

@@ -482,6 +482,8 @@ def test_words_at_the_end_that_are_no_part_of_an_answer_are_a_note(unread: dict[
         b"data: ping - 2026-11-29 10:00:00.1\n\n", b"data: 2026-11-29T10:00:00Z\n\n", b"data: <ping>\n\n",
         b'data: {"message": "ping"}\n\n', b'data: {"status": "queued", "message": "waiting"}\n\n',
         b"data: []\n\n", b"data: 1764410000\n\n", b'data: "ping"\n\n', b"data: .\n\n",
+        b"data: [START]\n\n", b"data: connected\n\n", b"data: please wait\n\n",
+        b'data: {"code": 20000, "message": "success"}\n\n',
         b"data: null\n\n", b"data: {}\n\n", b'data: {"object": "chat.completion.chunk", "code": 0, "msg": "ok"}\n\n',
     ],
 )  # fmt: skip
@@ -510,10 +512,42 @@ def test_events_without_blank_lines(prefix: str, size: int, end: bytes) -> None:
         assert first == Delta("Hello ")
 
 
-def test_lines_are_shown_as_they_come() -> None:
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"", b"\n", b"{}\n", b'{"id": "x", "choices": []}\n', b": ping\n", b"\n\n: ping\n{}\n",
+        b'{"id": "x", "object": "chat.completion.chunk"}\n', b'{"choices": [{"index": 0}]}\n',
+    ],
+)  # fmt: skip
+def test_lines_are_shown_as_they_come(start: bytes) -> None:
     lines = [json.dumps(chunk).encode() + b"\n" for chunk in (delta("a"), delta("b"), delta("c", "stop"))]
-    answer = stream(*lines, content_type="application/json")
-    assert [part.text for part in answer] == ["a", "b", "c"]
+    answer = stream(start + lines[0], *lines[1:], content_type="application/json")
+    shown = [part.text for part in answer]
+    assert "".join(shown) == "abc"
+    assert shown == ["a", "b", "c"] or start == b": ping\n"  # these are server-sent events
+    body = start + b"".join(lines)[:-1]
+    assert read(stream(body[:5], body[5:], content_type="application/x-ndjson")) == "abc"
+
+
+@pytest.mark.parametrize("start", [b"", b'{"choices": []}', b'{"id": "}{"}'])
+def test_objects_one_after_the_other(start: bytes) -> None:
+    chunks = [json.dumps(chunk).encode() for chunk in (delta("a }{ "), delta("b"), delta("", "stop"))]
+    body = start + b"".join(chunks)
+    for size in (1, 7, 10_000):
+        parts = [body[n : n + size] for n in range(0, len(body), size)]
+        assert read(stream(*parts, content_type="application/json")) == "a }{ b"
+    assert read(stream(event(body) + DONE)) == "a }{ b"
+    error = fail(stream(start + b"".join(chunks[:2]), content_type="application/json"))
+    assert error.partial == "a }{ b"
+    fail(stream(start + b"".join(chunks)[:-1], content_type="application/json"), InvalidResponseError)
+
+
+@pytest.mark.parametrize("line", [b"{", b"words", b"[1]", b'{"id": "' + b"x" * 4096 + b'"}', b"{}\n" * 20])
+def test_a_body_whose_first_lines_are_no_events_is_read_at_its_end(line: bytes) -> None:
+    answer = stream(line + b"\n", json.dumps(delta("a", "stop")).encode() + b"\n", content_type="text/html")
+    assert answer.receive() == Delta()
+    assert answer._is_body
+    fail(answer, InvalidResponseError)
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_many_small_events_are_not_one_large_one() -> None:
 
 KEEP_ALIVES = """
 ping pong heart beat heartbeat keep alive keepalive openrouter processing waiting queued pending ok tick noop
-t z utc gmt
+t z utc gmt start started begin connecting connected please wait loading ready
 """
 
 
@@ -249,6 +249,8 @@ def test_other_data(data: str) -> None:
         (b"data: [{}\ndata: {}]\n\n", ["[{}\n{}]"]),
         (b'data: [\ndata: {"a": 1}\ndata: {"b": 2}\n\n', ['[\n{"a": 1}\n{"b": 2}']),
         (b'{"error": 1}\n\n', ['{"error": 1}']),
+        (b'{"a": 1}\n{"b": 2}\n\n', ['{"a": 1}', '{"b": 2}']),
+        (b': ping\n{"a": 1}\n: ping\n{"b": 2}\n\n', ['{"a": 1}', '{"b": 2}']),
         (b"event: error\n\n", [""]),
         (b"event: other\n\ndata: a\n\n", ["a"]),
         (b"error: x\n\n", ["x"]),
