@@ -1,7 +1,7 @@
 """Samples of the sanitiser: small texts, each at a border of a rule, and what becomes of them.
 
-They are data, in samples.json: whole texts, texts that are still arriving, texts cut into segments, and names in a
-line. A change of the sanitiser that is meant changes their ``safe`` with it.
+They are data, in samples.json: whole texts, texts that are still arriving (a frame of them, or one at each step),
+texts cut into segments, and names in a line. A change of the sanitiser that is meant changes their ``safe`` with it.
 """
 
 import json
@@ -34,6 +34,16 @@ def test_a_frame_of_a_text_that_is_still_arriving(sample: dict[str, Any]) -> Non
     feed.feed(sample["text"])
     assert feed.frame() == sample["safe"]
     assert oracles.faults(sample["safe"]) == []
+
+
+@samples("steps")
+def test_the_frames_of_a_text_that_arrives(sample: dict[str, Any]) -> None:
+    feed, frames = MarkdownFeed(segment_size=None), []
+    for start in range(0, len(sample["text"]), 5):
+        feed.feed(sample["text"][start : start + 5])
+        frames.append(feed.frame())
+    assert frames == sample["safe"]
+    assert [fault for frame in frames for fault in oracles.faults(frame)] == []
 
 
 @samples("segments")
