@@ -26,7 +26,7 @@ _COLUMNS = (
     Column("state"),
     Column("model"),
     Column("kind", spare_rank=1),
-    Column("at (UTC)", spare_rank=2, wraps=False),
+    Column("at (UTC)", spare_rank=2, breaks_words=False),
     Column("parameters", spare_rank=3),
 )
 

@@ -119,8 +119,8 @@ class Column:
     align: Literal["left", "right"] = "left"
     #: Where a terminal is too narrow for all columns, those with the highest rank are left out; 0 is never.
     spare_rank: int = 0
-    #: Whether a narrow page may break its cells into lines; it never breaks the first column.
-    wraps: bool = True
+    #: Whether a narrow page may break a word such as a date at its hyphens.
+    breaks_words: bool = True
 
 
 @dataclass(frozen=True)
@@ -180,18 +180,19 @@ class Table:
             )
         padding = "; padding: 0.4em" if len(self.columns) > _MAX_ROOMY_COLUMNS else ""
         aligned = [f" style='text-align: {column.align}{padding}'" for column in self.columns]
-        cells = [
-            style if column.wraps and i else f"{style[:-1]}; white-space: nowrap'"
-            for i, (column, style) in enumerate(zip(self.columns, aligned, strict=True))
-        ]
+        cells = [f"{aligned[0][:-1]}; white-space: nowrap'", *aligned[1:]]
         heads = "".join(
             f"<th scope='col'{style}>{escape(column.title)}</th>"
             for column, style in zip(self.columns, aligned, strict=True)
         )
         sources = islice(self.rows, self.limit)
-        body = "".join(map(_html_row, sources, self._formatted_rows(), repeat(cells)))
+        body = "".join(map(_html_row, sources, self._formatted_rows(), repeat(cells), repeat(self.columns)))
         bold = [f"{style[:-1]}; font-weight: bold; border-top: 1px solid'" for style in cells]
-        foot = "" if self.foot is None else _html_row(self.foot, self._format_cells(self.foot), bold)
+        foot = (
+            ""
+            if self.foot is None
+            else _html_row(self.foot, self._format_cells(self.foot), bold, self.columns)
+        )
         scroll = "; max-height: 32em" if min(len(self.rows), self.limit) > _MAX_UNSCROLLED_ROWS else ""
         return (
             f"<div class='{_NO_MATH_CLASSES}' style='overflow: auto{scroll}'>"
@@ -225,14 +226,19 @@ def _one_line(text: str, limit: int = MAX_CELL_CHARS) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _html_row(row: Sequence[CellValue], texts: Sequence[str], styles: Sequence[str]) -> str:
-    return f"<tr>{''.join(map(_html_cell, row, texts, styles))}</tr>"
+def _html_row(
+    row: Sequence[CellValue], texts: Sequence[str], styles: Sequence[str], columns: Sequence[Column]
+) -> str:
+    return f"<tr>{''.join(map(_html_cell, row, texts, styles, columns))}</tr>"
 
 
-def _html_cell(value: CellValue, text: str, style: str) -> str:
+def _html_cell(value: CellValue, text: str, style: str, column: Column) -> str:
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     sorting = f" data-n='{float(value or 0)!r}'" if numeric else ""
-    return f"<td{style}{sorting}>{escape(text)}</td>"
+    words = [escape(text)]
+    if not column.breaks_words:
+        words = [f"<span style='white-space: nowrap'>{escape(word)}</span>" for word in text.split()]
+    return f"<td{style}{sorting}>{' '.join(words)}</td>"
 
 
 def _display_width(text: str) -> int:

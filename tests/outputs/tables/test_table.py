@@ -270,3 +270,9 @@ def test_without_the_packages_of_the_extra(package: str, code: str) -> None:
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert f"needs {package}" in ran.stdout
     assert "puq_magics[data]" in ran.stdout
+
+
+def test_words_that_a_narrow_page_does_not_break() -> None:
+    table = Table([Column("name"), Column("at", breaks_words=False)], [["a", "2026-11-29 16:20"], ["b", "<"]])
+    assert HTMLTableReader(table.html()).rows[1:] == [["a", "2026-11-29 16:20"], ["b", "<"]]
+    assert "<span style='white-space: nowrap'>2026-11-29</span> <span" in table.html()
