@@ -125,12 +125,19 @@ def test_two_replays_are_equal(name: str, tmp_path: Path) -> None:
             stderr=subprocess.DEVNULL,
         )
         notebook = nbformat.read(tmp_path / run, as_version=4)
-        outputs.append([text_of(output) for cell in notebook.cells for output in cell.get("outputs", [])])
+        outputs.append([texts_of(cell.get("outputs", [])) for cell in notebook.cells])
     assert outputs[0] == outputs[1]
 
 
-def text_of(output: nbformat.NotebookNode) -> object:
-    return output.get("data") or output.get("text") or output.get("traceback")
+def texts_of(outputs: list[nbformat.NotebookNode]) -> list[object]:
+    """What a cell shows; what it printed in one piece, as a kernel sends it in as many as the moment has."""
+    texts: list[object] = []
+    for output in outputs:
+        if output.output_type == "stream" and texts and isinstance(texts[-1], str):
+            texts[-1] += output.text
+        else:
+            texts.append(output.get("data") or output.get("text") or output.get("traceback"))
+    return texts
 
 
 @pytest.mark.slow
