@@ -63,7 +63,12 @@ function render({ model, el }) {
     url = URL.createObjectURL(new Blob([bytes], { type: model.get("mime") }));
     player.src = url;
     player.currentTime = state.time;
-    if (state.playing && el.isConnected) player.play().catch(() => { state.playing = false; });
+    if (state.playing && el.isConnected) player.play().catch(refuse);
+  }
+
+  // A page may not play before somebody has clicked. That more is loaded, or that the player goes, ends a start, too.
+  function refuse(error) {
+    if (error.name === "NotAllowedError") state.playing = false;
   }
 
   player.className = "puq-live-player";
