@@ -82,7 +82,9 @@ class SessionMeter:
         reservation = ExitStack()
         # Outside of the lock: one thread looks at the balance, the others do not wait for it.
         reservation.enter_context(
-            self._session.reserve(call_info(spec), over_budget=self._over_budget, refresh=refresh)
+            self._session.reserve(
+                self._account, call_info(spec), over_budget=self._over_budget, refresh=refresh
+            )
         )
         return reservation.close
 

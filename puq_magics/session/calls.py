@@ -117,7 +117,7 @@ def _make_call(
     router.take_timing()
 
     def _reserve() -> None:
-        reservation.enter_context(session.reserve(call.info, over_budget=over_budget))
+        reservation.enter_context(session.reserve(account, call.info, over_budget=over_budget))
 
     requested_at = datetime.now(UTC)
     started_at, problem = _reserve_and_run(router, account, call, cast(V, guarded_view), _reserve)

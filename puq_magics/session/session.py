@@ -368,30 +368,30 @@ class Session:
         return policy_limit if limit is None else limit
 
     @contextmanager
-    def reserve(self, info: CallInfo, *, over_budget: bool = False, refresh: bool = True) -> Iterator[None]:
+    def reserve(
+        self, account: Account, info: CallInfo, *, over_budget: bool = False, refresh: bool = True
+    ) -> Iterator[None]:
         """Check a call against the policy and the budget, count it, and reserve its cost while it runs.
 
-        ``over_budget`` allows it to exceed the budget of the settings; with ``refresh`` the balance is fetched first.
-        Raises PolicyError, BudgetError and ConfigurationError.
+        ``over_budget`` lifts the budget of the settings, not that of the policy; with ``refresh`` the balance is
+        fetched first. Raises PolicyError, BudgetError and ConfigurationError.
         """
-        policy, account = self.policy, self.account()
+        policy, budget = self.policy, self.budget
+        limit = None if policy is None else policy.budget
+        if over_budget and limit is not None:
+            budget, over_budget = limit, False
+        if policy is not None:
+            policy.check(info)  # before the budget: the teacher's words come first
         with ExitStack() as reservation:
-            if policy is None:
+            try:
                 reservation.enter_context(
-                    account.reserve(info, self.budget, over_budget=over_budget, refresh=refresh)
+                    account.reserve(info, budget, over_budget=over_budget, refresh=refresh)
                 )
-            else:
-                policy.check(info)  # before the budget: the teacher's words come first
-                limited = over_budget and policy.budget is not None
-                budget = policy.budget if limited else self.budget
-                try:
-                    reservation.enter_context(
-                        account.reserve(
-                            info, budget, over_budget=over_budget and not limited, refresh=refresh
-                        )
-                    )
-                except BudgetError as error:
-                    raise policy.refuse_cost(error) if budget == policy.budget else error from None
+            except BudgetError as error:
+                if policy is None or budget != limit:
+                    raise
+                raise policy.refuse_cost(error) from None
+            if policy is not None:
                 policy.admit(info)
             yield
 
