@@ -18,7 +18,8 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from puq_magics.sandbox import Sandbox, server
+from puq_magics.sandbox import Sandbox, server, streaming
+from puq_magics.sandbox.backends import transcription
 from puq_magics.sandbox.local.engine import Engine
 
 
@@ -63,6 +64,13 @@ def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     records = caplog.get_records("call") + caplog.get_records("teardown")
     ours = [record for record in records if record.threadName != "another-server"]
     assert [record.getMessage() for record in ours if record.levelno >= logging.WARNING] == []
+
+
+@pytest.fixture(autouse=True)
+def _no_keep_alives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine one would come between two events now and then; tests of them set their own interval."""
+    for module in (streaming, transcription):
+        monkeypatch.setattr(module, "_KEEP_ALIVE_INTERVAL", 3600.0)
 
 
 @pytest.fixture

@@ -127,6 +127,7 @@ class EngineTranscription:
     async def _segments(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the segments as they arrive, after adding them to the transcript."""
         loop = asyncio.get_running_loop()
+        padded = not self._form.stream and self._form.format != "text"  # blanks before JSON say nothing
         backend = EngineBackend(self._handler.state.engines["transcription"])
         async with backend.open_job(self._handler.disconnected, _PATH, self._job) as response:
             async for line in _lines(response):
@@ -140,7 +141,7 @@ class EngineTranscription:
                     case {"reached": seconds} | {"end": seconds}:
                         self._transcript.seconds_processed = seconds
                         self._charge()
-                if not self._form.stream and loop.time() >= self._last_write + _KEEP_ALIVE_INTERVAL:
+                if padded and loop.time() >= self._last_write + _KEEP_ALIVE_INTERVAL:
                     await self._write(" ")
 
     def _charge(self) -> None:

@@ -132,6 +132,7 @@ def test_an_answer_that_takes_long_is_kept_alive(engine_client, monkeypatch: pyt
     assert answer.headers["Transfer-Encoding"] == "chunked"
     assert answer.content.startswith(b"      {")
     assert answer.json()["text"] == "Hello there."
+    assert hear(engine_client, *WHOLE, response_format="text").content == b"Hello there.\n"
 
 
 def test_the_recording_is_a_file_of_its_own_for_as_long_as_it_is_heard(
