@@ -10,7 +10,7 @@ from pathlib import Path
 from puq_magics.core.errors import PuqError
 from puq_magics.core.text import format_size, pluralize
 from puq_magics.outputs.control_chars import strip_control_chars
-from puq_magics.replay.cassette import Cassette, cassette_path, format_recording
+from puq_magics.replay.cassette import SETTINGS_FILE, Cassette, cassette_path, format_recording
 from puq_magics.replay.leaks import find_problems, summarize
 from puq_magics.replay.notebook_run import used_recordings
 from puq_magics.replay.recorded_answer import media_names
@@ -92,7 +92,7 @@ def _prune(cassette: Cassette, args: argparse.Namespace) -> int:
         used |= used_recordings(cassette, notebook.absolute())
     unused = [name for name in cassette.recordings if name not in used]
     kept_media = {media for name in used & cassette.names for media in media_names(cassette.read(name))}
-    media = {media for name in unused for media in _media_or_none(cassette, name)} - kept_media
+    media = cassette.names - set(cassette.recordings) - kept_media - {SETTINGS_FILE}
     for name in (*unused, *sorted(media)):
         _print(name)
         if args.yes:
@@ -100,13 +100,6 @@ def _prune(cassette: Cassette, args: argparse.Namespace) -> int:
     words = "deleted" if args.yes else "no longer asked for; --yes deletes them"
     _print(f"{len(unused)} of {pluralize(len(unused) + len(used), 'recording')} {words}")
     return 0
-
-
-def _media_or_none(cassette: Cassette, name: str) -> set[str]:
-    try:
-        return media_names(cassette.read(name))
-    except PuqError:
-        return set()
 
 
 def _check(cassette: Cassette, _: argparse.Namespace) -> int:

@@ -7,8 +7,8 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -42,12 +42,12 @@ class Cassette:
         self.folder = folder
         self.packed = folder.with_name(f"{folder.name.removesuffix(SUFFIX)}{PACKED_SUFFIX}")
         self._names: set[str] | None = None
-        self._archive: zipfile.ZipFile | None = None
-        self._renew_lock()
-        after_fork(self, Cassette._renew_lock)
+        self._start_process()
+        after_fork(self, Cassette._start_process)
 
-    def _renew_lock(self) -> None:
+    def _start_process(self) -> None:
         self._lock = Lock()
+        self._archive: zipfile.ZipFile | None = None  # a child would move the parent's position in the file
 
     @property
     def exists(self) -> bool:
@@ -79,7 +79,7 @@ class Cassette:
         raise ConfigurationError(f"there is no cassette {self.folder.name} in {parent}.", hint=hint)
 
     def prepare_recording(self) -> None:
-        """Make the folder. Raises ConfigurationError if it cannot be written."""
+        """Make the folder, and tidy it. Raises ConfigurationError if it cannot be written."""
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -92,6 +92,36 @@ class Cassette:
                 f"the cassette {self.folder} is read-only.",
                 hint="%puq_cassette replay needs no more than that.",
             )
+        with self.locked() as is_locked:
+            for path in self.partial_files() if is_locked else ():
+                with suppress(OSError):
+                    path.unlink()
+
+    def partial_files(self) -> list[Path]:
+        """Return the files that are being written, or that a killed process has left."""
+        return sorted(self.folder.glob(".*.part"))
+
+    @contextmanager
+    def locked(self, *, exclusive: bool = True) -> Iterator[bool]:
+        """Keep other processes from writing, and, if exclusive, from reading; False where nothing can be locked."""
+        try:
+            import fcntl
+
+            folder = os.open(self.folder, os.O_RDONLY)
+        except (ImportError, OSError):  # Windows; a packed cassette
+            yield False
+            return
+        try:
+            is_locked = True
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+            except (AttributeError, OSError):  # Pyodide, which has one process; a network's file system
+                is_locked = False
+            yield is_locked
+        finally:
+            if is_locked:
+                fcntl.flock(folder, fcntl.LOCK_UN)  # a child that was forked meanwhile would keep it
+            os.close(folder)
 
     def find(self, name: str, number: int, *, exact: bool = False) -> str | None:
         """Return the file of the recording of a request that is asked for the ``number``-th time.
@@ -102,6 +132,8 @@ class Cassette:
             return found
         with self._lock:
             self._names = None  # another process may have recorded it
+            if self._archive_was_replaced():
+                self._close_archive()
         return self._find(name, number, exact)
 
     def _find(self, name: str, number: int, exact: bool) -> str | None:
@@ -144,21 +176,33 @@ class Cassette:
         One that differs from the kept one in its times alone is not written.
         """
         document = {"format": FORMAT, **recording}
-        before = self._read_or_none(name)
-        if (
-            before is not None
-            and media.keys() <= self.names
-            and _without_times(before) == _without_times(document)
-        ):
-            return before
-        for media_name, data in media.items():
-            if self._read_media_or_none(media_name) != data:
-                self._write_bytes(media_name, data)
-        self._write_bytes(name, format_recording(document).encode("utf-8", "surrogatepass"))
-        for media_name in media_names(before) - media_names(document):
-            with suppress(OSError):
-                (self.folder / media_name).unlink()
+        with self.locked():
+            if media:
+                self._names = None  # another process may have deleted some
+            before = self._read_or_none(name)
+            if (
+                before is not None
+                and media.keys() <= self.names
+                and _without_times(before) == _without_times(document)
+            ):
+                return before
+            for media_name, data in media.items():
+                if self._read_media_or_none(media_name) != data:
+                    self._write_bytes(media_name, data)
+            self._write_bytes(name, format_recording(document).encode("utf-8", "surrogatepass"))
+            if media or media_names(before):
+                self._delete_unused_media(split_recording_name(name)[0])
         return document
+
+    def _delete_unused_media(self, request: str) -> None:
+        """Delete the media of a request that none of its recordings names; nothing if one cannot be read."""
+        self._names = None  # another process may have recorded it, too
+        names = {name for name in self.names if name.startswith((f"{request}.", f"{request}-"))}
+        recordings = {name for name in names if _RECORDING.fullmatch(name)}
+        with suppress(PuqError):
+            used = {media for name in recordings for media in media_names(self.read(name))}
+            for name in names - recordings - used:
+                self.delete(name)
 
     def read_settings(self) -> dict[str, Any]:
         """Return the models that were used by default; empty without them."""
@@ -169,11 +213,12 @@ class Cassette:
 
     def write_settings(self, default_models: Mapping[str, str]) -> None:
         """Keep the models that are used by default. Raises InputError."""
-        before = self.read_settings()
-        models = {**before.get("default_models", {}), **default_models}
-        if before.get("default_models") != models:
-            text = json.dumps({"default_models": models, "format": FORMAT}, indent=2, sort_keys=True)
-            self._write_bytes(SETTINGS_FILE, f"{text}\n".encode())
+        with self.locked():
+            before = self._read_or_none(SETTINGS_FILE) or {}
+            models = {**before.get("default_models", {}), **default_models}
+            if before.get("default_models") != models:
+                text = json.dumps({"default_models": models, "format": FORMAT}, indent=2, sort_keys=True)
+                self._write_bytes(SETTINGS_FILE, f"{text}\n".encode())
 
     def delete(self, name: str) -> None:
         """Delete a file of the folder. Raises InputError."""
@@ -183,7 +228,7 @@ class Cassette:
             raise InputError(
                 f"{name} cannot be deleted ({error.strerror}).", hint="Check its folder."
             ) from None
-        self.names.discard(name)
+        self._names = self.names - {name}
 
     def size(self, name: str) -> int:
         """Return the size of a file, in bytes."""
@@ -196,7 +241,8 @@ class Cassette:
     def pack(self) -> Path:
         """Write the zip file and return its path; the same recordings give the same bytes. Raises PuqError."""
         self.check_exists()
-        with atomic_write(self.packed, force=True) as file:
+        with self.locked(exclusive=False), atomic_write(self.packed, force=True) as file:
+            self._names = None  # another process may have recorded more
             with zipfile.ZipFile(file, "w") as archive:
                 for name in sorted(self.names):
                     info = zipfile.ZipInfo(name, _ZIP_TIME)
@@ -262,16 +308,25 @@ class Cassette:
         if archive is not None:
             archive.close()
 
+    def _archive_was_replaced(self) -> bool:
+        archive = self._archive
+        if archive is None or archive.fp is None:
+            return False
+        try:
+            return not os.path.samestat(os.fstat(archive.fp.fileno()), self.packed.stat())
+        except OSError:
+            return True
+
     def _write_bytes(self, name: str, data: bytes) -> None:
         path = self.folder / name
         _check_is_inside(path)
         with atomic_write(path, force=True) as file:
             file.write(data)
-        self.names.add(name)
+        self._names = self.names | {name}  # another thread may be reading the set
 
     def _read_or_none(self, name: str) -> dict[str, Any] | None:
         try:
-            return self.read(name) if name in self.names else None
+            return self.read(name)
         except RecordingError:
             return None
 

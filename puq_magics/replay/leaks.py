@@ -43,7 +43,9 @@ def find_problems(cassette: Cassette) -> Iterator[str]:
             yield f"{name}: its request was edited, and no longer has this name: no request finds it"
         yield from (f"{name}: {words}" for words in _leaks(recording))
     for name in sorted(cassette.names - used - set(cassette.recordings) - {SETTINGS_FILE}):
-        yield f"{name}: belongs to no recording"
+        yield f"{name}: belongs to no recording; prune deletes it"
+    for path in cassette.partial_files():
+        yield f"{path.name}: a recording that is being written, or was cut; the next %puq_cassette record deletes it"
     for name in sorted(cassette.names):
         if (size := cassette.size(name)) > _LARGE_BYTES:
             yield f"{name}: {format_size(size)}"

@@ -170,8 +170,9 @@ class CassetteTransport:
         return self._record(request, on_retry, number)
 
     def _replay(self, name: str) -> Response:
-        recording = self.cassette.read(name)
-        answer = decode_answer(recording, self.cassette.read_media)
+        with self.cassette.locked(exclusive=False):  # else its media could be replaced meanwhile
+            recording = self.cassette.read(name)
+            answer = decode_answer(recording, self.cassette.read_media)
         self._on_use(name)
         if answer.error is not None and not answer.parts:
             raise answer.error

@@ -127,6 +127,10 @@ def test_prune(folder: Path, capsys: Any) -> None:
     assert f"{other}\n1 of 2 recordings no longer asked for" in out
     assert "1 of 2 recordings deleted" in run(capsys, "prune", "lesson", str(path), "--yes")[1]
     assert not (folder / other).exists()
+    orphan = folder / f"{other.removesuffix('.json')}-00000000.png"
+    orphan.write_bytes(b"")
+    assert orphan.name in run(capsys, "prune", "lesson", str(path), "--yes")[1]
+    assert not orphan.exists()
     notebook(path, "%load_ext puq_magics", "%puq_chat -m a/b --no-stream Why is the sea blue?")
     status, out = run(capsys, "prune", "lesson", str(path), "--yes")
     assert status == 2

@@ -482,6 +482,41 @@ def test_two_recorders_at_once_leave_whole_files(folder: Path, sandbox: Any) -> 
         assert all(f"Question {number}" in ask(router, f"Question {number}") for number in range(5))
 
 
+def test_media_of_equal_requests_are_kept_while_one_needs_them(folder: Path) -> None:
+    request, (first, second, other) = "image-" + "0" * 20, (png(width) for width in (3, 4, 5))
+    cassette = Cassette(folder)
+    cassette.prepare_recording()
+
+    def media(data: bytes) -> str:
+        return f"{request}-{data[19]:08}.png"
+
+    def write(name: str, data: bytes) -> None:
+        document = {"request": {}, "response": {"file": media(data)}}
+        Cassette(folder).write(f"{name}.json", document, {media(data): data})
+
+    write(request, first)
+    write(f"{request}-2", second)
+    write(request, second)  # the same pictures the other way round
+    assert cassette.read_media(media(second)) == second
+    write(f"{request}-2", first)
+    (folder / media(other)).write_bytes(other)  # a process was killed before it wrote the recording
+    write(request, second)
+    assert {path.suffix: 0 for path in folder.iterdir()} == {".json": 0, ".png": 0}
+    assert media(other) in files(folder)  # an unchanged recording changes nothing
+    write(request, first)
+    assert set(files(folder)) == {f"{request}.json", f"{request}-2.json", media(first)}
+
+
+def test_a_cassette_that_was_packed_anew_is_read_anew(folder: Path) -> None:
+    cassette, reader = Cassette(folder), Cassette(folder)
+    cassette.prepare_recording()
+    for request in ("chat-" + "0" * 20, "chat-" + "1" * 20):
+        cassette.write(f"{request}.json", {"request": {}}, {})
+        cassette.pack()
+        (folder / f"{request}.json").unlink()
+        assert reader.read(str(reader.find(request, 1)))["request"] == {}
+
+
 def test_a_replay_keeps_the_pace_and_can_be_interrupted(folder: Path, sandbox: Any) -> None:
     with sandbox_recorder(folder, sandbox) as router:
         ask(router)

@@ -129,11 +129,23 @@ class Kernel:
         """Queue cells as Run All does, and wait for the last."""
         asks = answer is not None
         ids = [self._client.execute(code, allow_stdin=asks, stop_on_error=True) for code in codes]
-        cells = {message: Cell() for message in ids}
+        questions = {}
         if answer is not None:
             question = self._client.get_stdin_msg(timeout=TIMEOUT)
-            cells[question["parent_header"]["msg_id"]].questions.append(question["content"])
+            questions[question["parent_header"]["msg_id"]] = question["content"]
             self._client.input(answer)
+        cells = self.collect(ids, watch)
+        for message, content in questions.items():
+            cells[ids.index(message)].questions.append(content)
+        return cells
+
+    def send(self, code: str) -> str:
+        """Start a cell, and return its id."""
+        return str(self._client.execute(code, allow_stdin=False))
+
+    def collect(self, ids: list[str], watch: MessageCallback | None = None) -> list[Cell]:
+        """Wait for cells that were started."""
+        cells = {message: Cell() for message in ids}
         busy = set(ids)
         while busy:
             message = self._client.get_iopub_msg(timeout=TIMEOUT)
@@ -153,6 +165,11 @@ class Kernel:
                 waiting.discard(parent)
                 cells[parent].reply = reply["content"]
         return list(cells.values())
+
+    def wait_for_death(self) -> None:
+        """Return when the process has ended by itself."""
+        assert self._manager.provisioner is not None
+        self._manager.provisioner.process.wait(TIMEOUT)  # type: ignore[attr-defined]
 
     def value(self, expression: str) -> Any:
         """Evaluate an expression whose value has a JSON form."""
