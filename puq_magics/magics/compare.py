@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from puq_magics.api.request import Retry
 from puq_magics.api.types import Delta
-from puq_magics.core.errors import InputError, PuqError
+from puq_magics.core.errors import InputError, PolicyError, PuqError
 from puq_magics.core.text import one_line, pluralize
 from puq_magics.core.threads import start_daemon
 from puq_magics.experiments.arms import MODEL, parse_vary, plan_arms
@@ -133,7 +133,8 @@ class _ArmRun:
             if isinstance(interrupt.result, ChatResult):
                 self.answer.result = interrupt.result
         except PuqError as error:
-            self.answer.error = error.message
+            # A policy's own words do not name the limit that was met; its hint does.
+            self.answer.error = str(error) if isinstance(error, PolicyError) else error.message
             partial = self.call.result(INCOMPLETE)
             session.redact(partial)
             self.answer.result = partial if partial.has_content else None

@@ -58,7 +58,12 @@ def sent(sandbox: Any) -> list[Any]:
         ("max_tokens = 20", "%puq_chat --max-tokens 21 Hi", "at most 20 tokens"),
         ("max_tokens = 20", "%puq_chat --param max_tokens=50 Hi", "at most 20 tokens"),
         ("questions = 0", "%puq_chat Hi", "may have 0 questions"),
-        ("questions = 0", "%%puq_compare -m sandbox/chat -m sandbox/short\nHi", ""),
+        ("questions = 0\nmessage = 'No.'", "%%puq_compare -m sandbox/chat -m sandbox/short\nHi", ""),
+        (
+            "questions = 0\nmessage = 'No.'",
+            MAP,
+            "No. By the policy lesson.toml this notebook may have 0 questions",
+        ),
         ("max_images = 1", "%puq_image -n 2 A cat", "may have 1 image"),
         ("media = false", "%puq_image A cat", "are off"),
         ("tools = false", "def f() -> int:\n    return 1\n%puq_chat --tools f Hi", "tools are off"),
@@ -101,7 +106,8 @@ def test_what_a_policy_forbids_is_refused_before_it_is_sent(
         assert words in str(error)
         assert "--over-budget" not in str(error)
     else:  # each arm has the refusal as its error
-        assert all("may have 0 questions" in answer.error for answer in shell.names["_puq"])
+        refusal = "No. By the policy lesson.toml this notebook may have 0 questions. Nothing was sent."
+        assert {answer.error for answer in shell.names["_puq"]} == {refusal}
     assert sent(sandbox) == []
     assert shell.session.ledger.entries() == ()
 
