@@ -9,6 +9,7 @@ from datetime import datetime
 
 from puq_magics.core.text import one_line
 from puq_magics.magics.views import show_value
+from puq_magics.outputs.markdown.feed import escape_inline
 from puq_magics.outputs.results.provenance import BLIND_KIND, RUN_KINDS, Provenance, hash_cell
 from puq_magics.outputs.tables.audit import (
     EDITED,
@@ -19,7 +20,7 @@ from puq_magics.outputs.tables.audit import (
     AuditReport,
     AuditRow,
 )
-from puq_magics.prompts.conversation.export import export
+from puq_magics.prompts.conversation.export import blockquote, export
 from puq_magics.prompts.conversation.turns import NO_TIME, Branch, Turn
 from puq_magics.session.notebook_file import SavedAnswer, SavedCell, find_notebook, read_cells
 from puq_magics.session.session import Session
@@ -117,12 +118,22 @@ def _turn(audited: _AuditedCell) -> Turn:
     assert answer is not None  # noqa: S101
     record = answer.provenance
     note = "*The cell was edited after this answer.*\n\n" if audited.state == EDITED else ""
+    text = answer.text
     if record.kind in RUN_KINDS:
-        note += "*The notebook has the summary of this run alone; the answers are in its journal.*\n\n"
+        first = (
+            f"the first {len(answer.answers):,} of {answer.total:,} answers"
+            if answer.answers
+            else "no answers"
+        )
+        if len(answer.answers) < answer.total or not answer.answers:
+            note += f"*The notebook has {first} of this run; all are in its journal.*\n\n"
+        text += "".join(
+            f"\n\n**{escape_inline(name)}**\n\n{blockquote(each)}" for name, each in answer.answers
+        )
     return Turn(
         None,
         audited.cell.source,
-        note + answer.text,
+        note + text,
         record.model or record.requested_model,
         at=record.at or NO_TIME,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +12,7 @@ from puq_magics.experiments.arms import level_name, parse_vary
 from puq_magics.experiments.frames import is_blank
 from puq_magics.experiments.grid import Grid, run_grid
 from puq_magics.experiments.grid_result import REPEAT, GridResult, Record
+from puq_magics.experiments.mapping import ANSWER, ERROR
 from puq_magics.experiments.row_prompts import ROW
 from puq_magics.experiments.runner import OnEvent, RunSettings
 from puq_magics.magics.dry_run import show_run_dry_run
@@ -53,6 +54,16 @@ class GridAnswers(DisplayOnce, GridResult):
             **{each.name: getattr(result, each.name) for each in fields(GridResult)},
             summary_lines=summary_lines,
         )
+
+    def labelled_answers(self) -> Iterator[tuple[str, str]]:
+        """Yield the answer, or the error, of each call."""
+        repeats = any(record[REPEAT] > 0 for record in self.records)
+        for record in self.records:
+            label = [f"row {record[ROW]}"] if self.frame is not None else []
+            label += [level_name(name, record[name]) for name in self.factors]
+            label += [f"repeat {record[REPEAT]}"] if repeats else []
+            error = record[ERROR]
+            yield ", ".join(label), f"no answer: {error}" if error else str(record[ANSWER])
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         errors = self.errors()

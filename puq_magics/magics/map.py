@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,14 @@ class MapAnswers(DisplayOnce, MapResult):
         """Return a result that a cell can show."""
         own = {name: value for name, value in vars(result).items() if name != "summary_lines"}
         return cls(**own, summary_lines=summary_lines)
+
+    def labelled_answers(self) -> Iterator[tuple[str, str]]:
+        """Yield the answer, or the error, of each row."""
+        for number, (position, outcome) in enumerate(
+            zip(self.plan.positions, self._row_outcomes, strict=True)
+        ):
+            error = self._error(number, outcome)
+            yield f"row {position}", f"no answer: {error}" if outcome is None or error else outcome.text
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         head, errors = self._headline(), self._error_lines()

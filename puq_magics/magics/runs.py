@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -15,9 +15,9 @@ from typing import Any, Protocol, TypeVar
 
 from puq_magics.core.errors import APIError, InputError, OneLineInterrupt, PuqError
 from puq_magics.core.files import expand_path
-from puq_magics.core.secret import redact_json
+from puq_magics.core.secret import redact_json, redact_secrets
 from puq_magics.core.suggestions import did_you_mean
-from puq_magics.core.text import pluralize
+from puq_magics.core.text import one_line, pluralize
 from puq_magics.experiments.calls import CallOutcome, CallSpec
 from puq_magics.experiments.journal import check_is_journal_path
 from puq_magics.experiments.leases import GetKey
@@ -27,7 +27,7 @@ from puq_magics.experiments.runner import OnEvent, RunProgress, RunSettings
 from puq_magics.magics.views import is_live
 from puq_magics.outputs.paths import notebook_folder, relative_to_notebook
 from puq_magics.outputs.results.footer import Footer, format_credits
-from puq_magics.outputs.results.provenance import METADATA_KEY
+from puq_magics.outputs.results.provenance import ANSWERS_KEY, METADATA_KEY
 from puq_magics.outputs.views.run import RunView
 from puq_magics.prompts.token_estimate import estimate_message_tokens
 from puq_magics.session.account import Account
@@ -49,11 +49,16 @@ class RunAnswers(Protocol):
     def cost(self) -> float | None:
         """Estimated cost of all answers in credits, those from the journal among them."""
 
+    def labelled_answers(self) -> Iterable[tuple[str, str]]:
+        """Yield each answer, or its error, with what it answers."""
+
     def _repr_mimebundle_(self) -> dict[str, str]: ...
 
 
 A = TypeVar("A", bound=RunAnswers)
 _MAX_ERRORS_SHOWN = 5
+#: Bounds of the answers that a notebook keeps for ``%puq_audit --export``, in characters: of one, of all.
+_MAX_ANSWER_CHARS, _MAX_ANSWERS_CHARS = 2_000, 40_000
 _BALANCE_INTERVAL = 5.0  # seconds between two looks at the balance while a budget is set
 
 
@@ -201,7 +206,8 @@ def show_run(
         if session.has_cassette:  # a replay takes another time
             answers.progress = replace(answers.progress, seconds=0.0)
         provenance = make_provenance(session, info, info.model, answers.cost, requested_at)
-        metadata = {METADATA_KEY: [provenance.to_json()]}
+        kept = _first_answers(answers.labelled_answers())
+        metadata = {METADATA_KEY: [provenance.to_json()], ANSWERS_KEY: kept}
         view.show_summary(answers._repr_mimebundle_(), metadata=metadata)
         session.mark_displayed(answers, is_quiet=args.quiet)
         return answers
@@ -221,6 +227,21 @@ def show_run(
         problem.extend_hint("The answers so far are kept; run the cell again to go on.")
         raise problem
     return answers
+
+
+def _first_answers(answers: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return the first answers of a run, for the output's metadata, and how many there are."""
+    kept: list[tuple[str, str]] = []
+    left, total = _MAX_ANSWERS_CHARS, 0
+    for label, text in answers:
+        total += 1
+        if left > 0:
+            text = redact_secrets(text)
+            if len(text) > _MAX_ANSWER_CHARS:
+                text = f"{text[:_MAX_ANSWER_CHARS]} …"
+            kept.append((one_line(label, 200), text))
+            left -= len(label) + len(text)
+    return {"answers": kept, "total": total}
 
 
 def run_footer(progress: RunProgress, journal: Path, notes: Sequence[str], model: str = "") -> Footer:

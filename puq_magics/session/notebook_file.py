@@ -12,7 +12,7 @@ from typing import Any
 
 from puq_magics.core.errors import InputError
 from puq_magics.core.files import check_is_file, expand_path, missing_file_error, path_exists, read_error
-from puq_magics.outputs.results.provenance import METADATA_KEY, Provenance, hash_cell
+from puq_magics.outputs.results.provenance import ANSWERS_KEY, METADATA_KEY, Provenance, hash_cell
 
 _MAX_BYTES = 20_000_000  # a larger file takes too long to read for each new turn
 _MAX_AUDIT_BYTES = 500_000_000
@@ -46,6 +46,9 @@ class SavedAnswer:
     #: Its output's plain text; empty if it has none.
     text: str
     provenance: Provenance
+    #: The first answers of a run with what each answers, and how many there are.
+    answers: tuple[tuple[str, str], ...] = ()
+    total: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,15 @@ def _answers(outputs: list[Any]) -> Iterator[SavedAnswer]:
         text = _join_lines(data.get("text/plain")) if isinstance(data, dict) else ""
         for record in records if isinstance(records, list) else ():
             if (provenance := Provenance.from_json(record)) is not None:
-                yield SavedAnswer(text, provenance)
+                yield SavedAnswer(text, provenance, *_run_answers(metadata or {}))
+
+
+def _run_answers(metadata: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...], int]:
+    kept = metadata.get(ANSWERS_KEY)
+    listed, total = (kept.get("answers"), kept.get("total")) if isinstance(kept, dict) else (None, 0)
+    pairs = [pair for pair in listed if isinstance(pair, list)] if isinstance(listed, list) else []
+    answers = tuple((pair[0], pair[1]) for pair in pairs if [type(part) for part in pair] == [str, str])
+    return answers, max(len(answers), total if isinstance(total, int) else 0)
 
 
 def _join_lines(text: object) -> str:

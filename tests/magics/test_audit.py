@@ -11,6 +11,7 @@ import nbclient
 import nbformat
 import pytest
 
+from puq_magics.magics.runs import _first_answers
 from puq_magics.outputs.results.provenance import Provenance, describe_params, hash_cell, hash_content
 
 KEY = "sk-THE-REAL-KEY-0123456789-wxyz"
@@ -134,8 +135,37 @@ def test_export_of_what_was_asked_and_answered(executed: Path, shell: Any, tmp_p
     assert "violet walrus" in text
     assert "sandbox/chat" in text
     assert "`A, B (blind)`" in text
-    assert "answers are in its journal" in text
+    assert text.count("**row 0") == 3  # of two runs of map, and of the grid
+    assert "all are in its journal" not in text
     assert "exists" in str(shell.error(f"%puq_audit -q '{executed}' --export '{target}'"))
+
+
+def test_the_answers_of_a_run_are_kept_and_read_within_bounds(
+    executed: Path, shell: Any, tmp_path: Path
+) -> None:
+    longest = _first_answers((f"row {number}", "x" * 3_000) for number in range(100))
+    assert len(json.dumps(longest)) < 50_000
+    assert longest["total"] == 100
+    assert longest["answers"][0][1].endswith("x …")
+    notebook = json.loads(executed.read_text("utf-8"))
+    (output,) = [out for out in notebook["cells"][8]["outputs"] if "puq_answers" in out["metadata"]]
+    path, target = tmp_path / "lesson.ipynb", tmp_path / "handed in.md"
+    fence = [["row 0", "```\nnot closed"], ["row <b>1</b>", "<img src='https://a.invalid/x.png'>"]]
+    for kept, words in (
+        ({"answers": fence, "total": 7}, "the first 2 of 7 answers of this run; all are in its journal"),
+        ({"answers": [], "total": 7}, "no answers of this run"),
+        ({"answers": [["row 0"], "row 1", [1, 2]], "total": "many"}, "no answers of this run"),
+        (["row 0", "Yes"], "no answers of this run"),
+    ):
+        output["metadata"]["puq_answers"] = kept
+        path.write_text(json.dumps(notebook), "utf-8")
+        shell.run(f"%puq_audit -q '{path}' --export '{target}' --force")
+        text = target.read_text("utf-8")
+        assert words in text
+        assert "<b>" not in text
+        assert "![" not in text
+        assert "<img src" not in text
+        assert "## Question 8" in text
 
 
 def test_this_notebook(executed: Path, shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
