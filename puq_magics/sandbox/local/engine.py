@@ -17,7 +17,7 @@ __all__ = ["Engine", "EngineError", "RunningEngine"]
 #: Seconds without a request until an engine is stopped.
 IDLE_TIMEOUT: Final = 300.0
 #: Seconds to wait for the exit of a process whose connection has ended.
-_EXIT_TIMEOUT: Final = 1.0
+_EXIT_TIMEOUT: Final = 5.0
 
 
 class Engine:
