@@ -45,7 +45,7 @@ from uuid import uuid4
 from lab_browser import Chromium, Traffic, browse, find_chromium
 from lab_samples import Sample, scroll_jumps, shrinks, text_losses
 from lab_server import JupyterServer, serve
-from playwright.sync_api import CDPSession, Error, Page
+from playwright.sync_api import CDPSession, Error, Page, expect
 from playwright.sync_api import TimeoutError as WaitTimeout
 
 __all__ = [
@@ -69,8 +69,9 @@ __all__ = [
 
 Frontend = Literal["lab", "notebook"]
 
-#: Seconds to wait for anything, unless a call says otherwise.
-TIMEOUT = 60.0
+#: Seconds to wait for anything, unless a call says otherwise; no test depends on how long it is.
+TIMEOUT = 120.0
+expect.set_options(timeout=TIMEOUT * 1000)
 #: Milliseconds between two looks: a look at every frame would show in the page's CPU time.
 _POLLING = 40
 
@@ -227,8 +228,10 @@ class LabNotebook:
         """Wait until the notebook has stopped changing and the page is waiting for no answer."""
         deadline = monotonic() + timeout
         while True:
+            waiting, asked = set(self.traffic.pending), len(self.traffic.requests)
             self._do("settle", self.path, timeout=timeout)
-            if not self.traffic.pending:
+            # What was asked for in the meantime may not be rendered yet, though its answer has come.
+            if not waiting and len(self.traffic.requests) == asked:
                 return
             if monotonic() > deadline:
                 raise WaitTimeout(f"no answer to {[request.url for request in self.traffic.pending]}")

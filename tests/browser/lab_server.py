@@ -21,9 +21,9 @@ from urllib.parse import quote
 import requests
 
 #: Seconds until a server that has not said that it runs counts as broken.
-START_TIMEOUT = 60
+START_TIMEOUT = 120
 #: Seconds a server gets to end its kernels and itself.
-STOP_TIMEOUT = 20
+STOP_TIMEOUT = 60
 
 #: The server chooses its port, listens, and only then logs its address.
 _ORIGIN = re.compile(r"http://127\.0\.0\.1:\d+(?=/)")
@@ -59,6 +59,8 @@ _SETTINGS: dict[str, Any] = {
     },
     # A test saves when it says so, not after two minutes on a slow machine.
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+    # Completions that a slow machine's kernel gives after a second count as well.
+    "@jupyterlab/completer-extension:manager": {"providerTimeout": 60_000},
 }
 
 

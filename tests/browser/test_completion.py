@@ -37,6 +37,8 @@ class CompletionEditor:
         self.page.keyboard.insert_text(text + behind)
         for _ in behind:
             self.page.keyboard.press("ArrowLeft")
+        # JupyterLab gives an editor its completions some time after the click; until then Tab indents.
+        expect(self.page.locator(".jp-CodeCell").nth(1).locator(".jp-mod-completer-enabled")).to_have_count(1)
         self.page.keyboard.press("Tab")
 
     def completions(self, first: str) -> list[str]:

@@ -185,6 +185,8 @@ def test_a_request_to_elsewhere_is_recorded_and_fails_the_test(
         )
         assert notebook.traffic.external_requests == []
         notebook.run_all()
+        while len(set(notebook.traffic.external_requests)) < len(OUTSIDE_ASKERS):
+            notebook.wait_until_stable()  # the browser tells of a request a moment after it was made
         external_requests = set(notebook.traffic.external_requests)
     assert {url.rsplit("/", 1)[1] for url in external_requests} == set(OUTSIDE_ASKERS)
     assert f"ws://{foreign_address}/socket" in external_requests
@@ -196,6 +198,8 @@ def test_what_a_test_expects_does_not_fail_it(lab: Lab, foreign_address: str) ->
         "display(HTML('<img src=\"data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAAC\">'))",
     )
     notebook.run_all()
+    while not notebook.traffic.external_requests:
+        notebook.wait_until_stable()  # the browser tells of a request a moment after it was made
     assert set(notebook.traffic.accept_external_requests()) == {f"http://{foreign_address}/a"}
     assert notebook.traffic.external_requests == []
 

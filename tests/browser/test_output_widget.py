@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from lab import LabNotebook
@@ -60,5 +61,5 @@ def test_an_answer_is_whole_in_an_output_widget(lab: Callable[..., LabNotebook],
     for text in ("the question of the context", "the question about birds"):
         shown = areas.filter(has_text=text).first
         shown.wait_for(state="attached")
-        assert shown.get_by_text("sandbox/echo ·").count() == 1  # the footer, so it is whole
-    assert page.get_by_text("Waiting …").count() == 0
+        expect(shown.get_by_text("sandbox/echo ·")).to_have_count(1)  # the footer, so it is whole
+    expect(page.get_by_text("Waiting …")).to_have_count(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from lab import Chromium, Frontend, JupyterServer, LabNotebook, notebooks
 from lab_browser import browse_without_microphone
+from playwright.sync_api import expect
 
 import puq_magics.widgets
 
@@ -69,7 +71,9 @@ class RecorderPage:
         self.page.wait_for_function(condition)
 
     def wait_for_time(self, time: str) -> None:
-        self.page.locator(".puq-recorder-time", has_text=time).wait_for()
+        """Wait until the clock shows this time, or a later one: it goes on while nobody looks."""
+        clock = "document.querySelector('.puq-recorder-time')"
+        self.wait_until(f"!{clock}.hidden && {clock}.textContent >= '{time}'")
 
     @property
     def status_text(self) -> str:
@@ -128,7 +132,7 @@ def audio_file(tmp_path: Path) -> Path:
 def test_records_plays_and_hands_the_bytes_over(lab: Lab, frontend: Frontend) -> None:
     recorder_page = RecorderPage(lab(SHOW, ASK, frontend=frontend))
     assert recorder_page.status_text == "Ready to record."
-    assert not recorder_page.upload.is_visible()
+    expect(recorder_page.upload).to_be_hidden()
     recorder_page.record()
     recorder_page.wait_for("done")
     recorder_page.wait_until(NO_TRACK_IS_LIVE)
@@ -144,7 +148,7 @@ def test_records_plays_and_hands_the_bytes_over(lab: Lab, frontend: Frontend) ->
 def test_the_result_stays_in_the_saved_notebook(lab: Lab) -> None:
     recorder_page = RecorderPage(lab(SHOW, ASK))
     notebook = recorder_page.notebook
-    assert not recorder_page.page.locator(".puq-recorder-saved").is_visible()
+    expect(recorder_page.page.locator(".puq-recorder-saved")).to_be_hidden()
     recorder_page.record()
     notebook.wait_text(0, "Heard 1")
     recorder_page.wait_for("done")
@@ -152,7 +156,7 @@ def test_the_result_stays_in_the_saved_notebook(lab: Lab) -> None:
     for trusted in (True, False):
         notebook.reopen(trusted=trusted)
         assert notebook.outputs(0)[2].html.count("<strong>Heard 1</strong>") == 1
-        assert not notebook.page.get_by_text("Error displaying widget").is_visible()
+        expect(notebook.page.get_by_text("Error displaying widget")).to_be_hidden()
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -160,9 +164,9 @@ def test_a_notebook_that_is_opened_again_says_what_was_here(lab: Lab, trusted: b
     notebook = RecorderPage(lab(SHOW)).notebook
     notebook.save()
     notebook.reopen(trusted=trusted)
-    assert notebook.page.locator(".puq-recorder-saved").is_visible()
+    expect(notebook.page.locator(".puq-recorder-saved")).to_be_visible()
     assert "%puq_transcribe" in notebook.outputs(0)[2].text
-    assert not notebook.page.get_by_text("Error displaying widget").is_visible()
+    expect(notebook.page.get_by_text("Error displaying widget")).to_be_hidden()
 
 
 def test_what_fails_is_said_and_can_be_sent_again(lab: Lab) -> None:
@@ -193,7 +197,7 @@ def test_a_denied_microphone_leaves_a_message_and_the_upload(
     grant_microphone()
     recorder_page.record()
     recorder_page.notebook.wait_text(0, "Heard 3")
-    assert not recorder_page.upload.is_visible()
+    expect(recorder_page.upload).to_be_hidden()
 
 
 def test_a_machine_without_a_microphone(
@@ -215,6 +219,7 @@ def test_a_machine_without_a_microphone(
 def test_a_page_that_browsers_give_no_microphone(chromium: Chromium) -> None:
     """No front end here: what is served from elsewhere without https is enough."""
     module = (Path(puq_magics.widgets.__file__).parent / "recorder.js").read_text(encoding="utf-8")
+    chromium.traffic.forget()
     page = chromium.context.new_page()
     page.route("http://plain.test/", lambda route: route.fulfill(body="<p>", content_type="text/html"))
     page.goto("http://plain.test/")
@@ -232,7 +237,7 @@ def test_a_page_that_browsers_give_no_microphone(chromium: Chromium) -> None:
     ((kind, state, words),) = [(message["kind"], message["state"], message["words"]) for message in sent]
     assert (kind, state) == ("state", "no_microphone")
     assert "https" in words
-    assert page.get_by_role("status").inner_text() == words
+    expect(page.get_by_role("status")).to_have_text(words)
     assert page.get_by_role("button").count() == 0
     page.close()
     assert chromium.traffic.accept_external_requests() == ["http://plain.test/"]
@@ -244,7 +249,7 @@ def test_a_front_end_without_anywidget_has_the_upload(lab: Lab, chromium: Chromi
         notebook = lab(SHOW, ASK)
         notebook.run_cell(0)
         stand_in = notebook.page.locator(".puq-recorder-stand-in")
-        assert "anywidget" in stand_in.inner_text()
+        expect(stand_in).to_contain_text("anywidget", use_inner_text=True)
         with notebook.page.expect_file_chooser() as chooser:
             stand_in.get_by_role("button").click()
         chooser.value.set_files(audio_file)
@@ -309,7 +314,8 @@ def test_a_busy_kernel_takes_it_when_it_is_free(lab: Lab) -> None:
     recorder_page.notebook.run_cell(2, wait=False)
     recorder_page.record()
     recorder_page.wait_for("recorded")
-    assert recorder_page.status_text == "Recorded 0:01. It is transcribed as soon as the kernel is free."
+    said = r"Recorded 0:0[1-9]\. It is transcribed as soon as the kernel is free\."
+    assert re.fullmatch(said, recorder_page.status_text)
     recorder_page.notebook.interrupt()
     recorder_page.wait_for("done")
     assert len(recorder_page.ask()[0]) == 1
