@@ -218,7 +218,7 @@ def test_silence_in_mid_answer_is_a_timeout(framing: dict[str, str | int], body_
         connection.send(head(**framing) + (chunk(FIRST) if "Transfer_Encoding" in framing else FIRST))
         assert connection.wait_for_close()
 
-    with RawServer(script) as server, router_for(server, timeout=0.1) as router:
+    with RawServer(script) as server, router_for(server, timeout=0.5) as router:
         stream = ask(router)
         with pytest.raises(APITimeoutError) as caught:
             list(stream)

@@ -8,6 +8,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -38,11 +39,14 @@ def test_a_dask_cluster_of_processes(replies: Any, ask_rows: Any, monkeypatch: p
 
 def test_a_run_whose_workers_die_stops_and_goes_on(replies: Any, ask_rows: Any, tmp_path: Path) -> None:
     received: Counter[str] = Counter()
+    lock = Lock()
     pools: list[ProcessPoolExecutor] = []
 
     def reply(text: str) -> str:
-        received[text] += 1
-        if received.total() == 40:
+        with lock:
+            received[text] += 1
+            is_fortieth = received.total() == 40
+        if is_fortieth:
             for pid in list(pools[0]._processes):
                 os.kill(pid, signal.SIGKILL)
         return text.upper()

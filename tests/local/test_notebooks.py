@@ -45,9 +45,9 @@ class ExecutedNotebook:
     def text(self, beginning: str) -> str:
         """What stands below the cell that begins so, as text."""
         (cell,) = [cell for cell in self._cells if cell.source.startswith(beginning)]
+        if all(output.output_type == "stream" for output in cell.outputs):
+            return "".join(output.text for output in cell.outputs)  # in as many pieces as the moment had
         (output,) = cell.outputs
-        if "data" not in output:
-            return str(output["text"])
         return str(output["data"].get("text/markdown") or output["data"]["text/plain"])
 
 

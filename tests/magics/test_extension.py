@@ -16,6 +16,14 @@ from puq_magics.core.errors import ConfigurationError
 
 HEAVY = ("requests", "urllib3", "ipywidgets", "anywidget", "pandas", "jinja2", "numpy", "puq_magics.sandbox")
 MOST_MODULES = 40
+EARLIER_THREADS: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _earlier_threads() -> None:
+    """Note the threads of earlier tests, which may end at any moment."""
+    EARLIER_THREADS.clear()
+    EARLIER_THREADS.update(threading.enumerate())
 
 
 def snapshot(ip: Any) -> dict[str, Any]:
@@ -30,7 +38,11 @@ def snapshot(ip: Any) -> dict[str, Any]:
         "matchers": [matcher.__qualname__ for matcher in ip.Completer.custom_matchers],
         "names": sorted(name for name in ip.user_ns if not name.startswith("_") or name.startswith("_puq")),
         # The threads of the sandbox's work are of the process, and are made when there is work.
-        "threads": sorted(t.name for t in threading.enumerate() if not t.name.startswith("puq-work")),
+        "threads": sorted(
+            thread.name
+            for thread in set(threading.enumerate()) - EARLIER_THREADS
+            if not thread.name.startswith("puq-work")
+        ),
     }
 
 
@@ -46,6 +58,9 @@ def use(shell: Any) -> None:
     shell.run("%puq_sandbox --pace 0")
     shell.run("%puq_chat -q hi")
     shell.run("%puq_chat -q --no-stream hi")
+    for thread in threading.enumerate():
+        if thread.name == "puq-models":  # the first look at the account, beside the call
+            thread.join()
 
 
 def test_load_and_unload_leave_nothing_behind(plain_shell: Any) -> None:
@@ -193,11 +208,12 @@ def test_loading_is_light_in_a_kernel(make_kernel: Any) -> None:
 
 
 def test_a_kernel_unloads_and_reloads(fresh_kernel: Any) -> None:
-    threads = fresh_kernel.value("sorted(t.name for t in __import__('threading').enumerate())")
+    fresh_kernel.run("import threading\nearlier = set(threading.enumerate())")
     cells = ["%puq_sandbox --pace 0", "%puq_chat -q hi", "%reload_ext puq_magics", "%puq_sandbox --pace 0"]
-    cells += ["%puq_chat -q hi", "%unload_ext puq_magics"]
+    looking = "[thread.join() for thread in threading.enumerate() if thread.name == 'puq-models']"
+    cells += ["%puq_chat -q hi", looking, "%unload_ext puq_magics"]
     assert [cell.reply["status"] for cell in fresh_kernel.run_all(cells)] == ["ok"] * len(cells)
-    assert fresh_kernel.value("sorted(t.name for t in __import__('threading').enumerate())") == threads
+    assert fresh_kernel.value("[t.name for t in threading.enumerate() if t not in earlier]") == []
     sockets = "__import__('psutil').Process().net_connections('tcp')"
     assert fresh_kernel.value(f"[str(c) for c in {sockets} if c.status == 'CLOSE_WAIT']") == []
     assert fresh_kernel.value("'_puq' in globals()") is False

@@ -15,7 +15,16 @@ from puq_magics.sandbox import Sandbox
 
 
 def threads() -> set[threading.Thread]:
+    """The threads that live; one of an earlier test may end at any moment."""
     return set(threading.enumerate())
+
+
+def quiet_port() -> int:
+    """A free port that no system gives to somebody else in the meantime: it is below those that are given."""
+    for port in range(20_000, 30_000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free")
 
 
 def test_it_lives_in_a_with(connect) -> None:
@@ -24,7 +33,7 @@ def test_it_lives_in_a_with(connect) -> None:
         assert sandbox.running
         assert connect(sandbox).get("/v1/models").status_code == 200
     assert not sandbox.running
-    assert threads() == before
+    assert threads() <= before
 
 
 def test_start_and_stop_may_be_repeated(connect) -> None:
@@ -33,10 +42,10 @@ def test_start_and_stop_may_be_repeated(connect) -> None:
     sandbox.stop()
     for _ in range(20):
         assert sandbox.start() is sandbox.start()
-        assert len(threads()) == len(before) + 1
+        assert len(threads() - before) == 1
         sandbox.stop()
         sandbox.stop()
-    assert threads() == before
+    assert threads() <= before
 
 
 def test_it_serves_after_a_second_start(connect) -> None:
@@ -71,8 +80,8 @@ def test_two_at_once_have_nothing_in_common(connect) -> None:
 
 
 def test_a_port_and_a_token_of_ones_own(connect) -> None:
-    with Sandbox(token="mine") as first:
-        port = int(first.base_url.rpartition(":")[2])
+    port = quiet_port()
+    with Sandbox(port=port, token="mine") as first:
         assert first.token == "mine"
         with pytest.raises(OSError, match="in use"):
             Sandbox(port=port).start()
@@ -110,7 +119,7 @@ def test_wrong_settings_are_refused_before_anything_starts(options: dict) -> Non
     before = threads()
     with pytest.raises(ValueError):  # noqa: PT011 - each value has words of its own
         Sandbox(**options).start()
-    assert threads() == before
+    assert threads() <= before
 
 
 @pytest.mark.parametrize("code", ["sandbox/stall", "sandbox/silence", "sandbox/tour"])
@@ -122,7 +131,7 @@ def test_stopping_ends_streams(connect, code: str, pace: float) -> None:
     chunks = response.raw.read_chunked()
     assert b'"role":"assistant"' in next(chunks)
     sandbox.stop()
-    assert threads() == before
+    assert threads() <= before
     if code == "sandbox/tour" and pace == 0:
         response.close()  # it may have come to its end before the stop
         return
@@ -162,7 +171,7 @@ def test_stopping_ends_an_upload() -> None:
         sandbox.stop()
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(1) == b""
-    assert threads() == before
+    assert threads() <= before
 
 
 def test_no_thread_of_media_outlives_a_stop(connect) -> None:
@@ -171,16 +180,16 @@ def test_no_thread_of_media_outlives_a_stop(connect) -> None:
         client = connect(sandbox)
         assert client.hear(client.speak().content).status_code == 200
         assert client.draw(n=4).status_code == 200
-    assert threads() == before
+    assert threads() <= before
 
 
 def test_no_thread_outlives_its_owner() -> None:
     before = threads()
     sandbox = Sandbox().start()
-    assert len(threads()) == len(before) + 1
+    assert len(threads() - before) == 1
     del sandbox
     gc.collect()
-    assert threads() == before
+    assert threads() <= before
 
 
 def test_it_does_not_need_the_loop_of_its_owner() -> None:

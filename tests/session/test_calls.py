@@ -94,14 +94,13 @@ def test_an_interrupt_before_the_head_of_the_answer(fresh_kernel: Any, serve: An
 def test_an_interrupt_of_an_answer_in_one_piece(fresh_kernel: Any, serve: Any) -> None:
     server = serve(hold)
     point_kernel_at(fresh_kernel, server)
-    assert_stopped(
-        fresh_kernel.run("%puq_chat --no-stream hi", fresh_kernel.interrupt_at("Waiting")), NOTHING
-    )
+    stop = fresh_kernel.interrupt_at("Waiting", lambda: server.requests)
+    assert_stopped(fresh_kernel.run("%puq_chat --no-stream hi", stop), NOTHING)
     server.wait_for_disconnect()
 
 
 def test_an_interrupt_while_waiting_to_try_again(fresh_kernel: Any) -> None:
-    fresh_kernel.run("%puq_sandbox --pace 50 --fail 429")
+    fresh_kernel.run("%puq_sandbox --pace 50 --fail 429\n%config PuqMagics.max_retries = 10")
     cell = fresh_kernel.run("%puq_chat hi", fresh_kernel.interrupt_at("trying again"))
     assert_stopped(cell, NOTHING)
     fresh_kernel.run("%puq_sandbox --pace 0 --fail 0")

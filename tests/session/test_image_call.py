@@ -25,7 +25,7 @@ def test_waiting_is_shown_with_its_seconds_and_can_be_interrupted(fresh_kernel: 
     point_kernel_at(fresh_kernel, server)
     stopped, after = fresh_kernel.run_all(
         ["%puq_image -n 2 -o kite --save kite.png A kite", "ran = True"],
-        fresh_kernel.interrupt_at("drawing 2 images with a/b"),
+        fresh_kernel.interrupt_at("drawing 2 images with a/b", lambda: server.requests),
     )
     server.wait_for_disconnect()
     assert stopped.reply["status"] == "error"
@@ -46,9 +46,8 @@ def test_an_interrupt_in_mid_download_leaves_no_file(fresh_kernel: Any, serve: A
 
     server = serve(answer)
     point_kernel_at(fresh_kernel, server)
-    cell = fresh_kernel.run(
-        "%puq_image --save kite.png A kite", fresh_kernel.interrupt_at("drawing with a/b")
-    )
+    stop = fresh_kernel.interrupt_at("drawing with a/b", lambda: server.requests)
+    cell = fresh_kernel.run("%puq_image --save kite.png A kite", stop)
     server.wait_for_disconnect()
     assert cell.error["ename"] == "Interrupted"
     assert not list(fresh_kernel.folder.glob("*kite*"))

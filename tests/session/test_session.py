@@ -44,14 +44,14 @@ def test_calls_at_once_share_one_ledger(shell: Any, monkeypatch: pytest.MonkeyPa
     session._close_ledger()
 
     def look() -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         assert session.ledger is not None
 
     threads = [threading.Thread(target=look) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(made) == 1
 
 

@@ -82,7 +82,7 @@ def test_an_interrupt_in_the_third_part_keeps_the_two_before(
     server = serve(answer)
     point_kernel_at(fresh_kernel, server)
     code = f"%puq_speak -o talk --save talk.wav {SENTENCE * 5}"
-    cell = fresh_kernel.run(code, fresh_kernel.interrupt_at("2 of 5 parts"))
+    cell = fresh_kernel.run(code, fresh_kernel.interrupt_at("2 of 5 parts", lambda: len(asked) == 3))
     assert " ".join(cell.error["traceback"]) == KEPT
     assert audio(fresh_kernel, "talk") == wav(1, 2)
     (bundle,) = cell.screen

@@ -62,13 +62,8 @@ def test_waiting_for_the_words_can_be_interrupted(
 ) -> None:
     server = serve(lambda connection: connection.wait_for_disconnect())
     point_kernel_at(fresh_kernel, server.url)
-    stop = fresh_kernel.interrupt_at("transcribing with a/b")
-
-    def watch(message: dict[str, Any]) -> None:
-        if server.requests:  # the upload has ended: the line is also shown before it begins
-            stop(message)
-
-    cell = fresh_kernel.run("%puq_transcribe large.wav", watch)
+    stop = fresh_kernel.interrupt_at("transcribing with a/b", lambda: server.requests)  # the upload has ended
+    cell = fresh_kernel.run("%puq_transcribe large.wav", stop)
     server.wait_for_disconnect()
     assert cell.error["traceback"] == [NOTHING]
     assert int(server.requests[0].headers["content-length"]) > SIZE

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from queue import Queue
 from typing import Any, Self
 
-TIMEOUT = 30.0  # seconds until a test that waits for something gives up
+TIMEOUT = 90.0  # seconds until a test that waits for something gives up
 
 
 @dataclass

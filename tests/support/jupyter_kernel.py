@@ -14,7 +14,7 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
-TIMEOUT = 30.0  # seconds until a test that waits for something gives up
+TIMEOUT = 90.0  # seconds until a test that waits for something gives up
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Kernel:
             manager.start_kernel(env=kept | home | environment, cwd=str(folder), stderr=log, stdout=log)
         self._client = manager.blocking_client()
         self._client.start_channels()
-        self._client.wait_for_ready(timeout=60)
+        self._client.wait_for_ready(timeout=TIMEOUT)
 
     def close(self) -> None:
         self._client.stop_channels()
@@ -94,13 +94,16 @@ class Kernel:
         """Interrupt the kernel as a front end's stop button does; from any thread."""
         os.killpg(os.getpgid(self.pid), signal.SIGINT)
 
-    def interrupt_at(self, text: str) -> MessageCallback:
-        """Make a ``watch`` for `run` that interrupts the kernel once, when ``text`` is on the screen."""
+    def interrupt_at(self, text: str, ready: Callable[[], object] = lambda: True) -> MessageCallback:
+        """Make a ``watch`` for `run` that interrupts the kernel once, when ``text`` is on the screen.
+
+        A line that is shown anew each second, however far the call is, counts only when ``ready`` returns true.
+        """
         done: list[bool] = []
 
         def _watch(message: dict[str, Any]) -> None:
             content = message["content"]
-            if not done and text in f"{content.get('data', '')}{content.get('text', '')}":
+            if not done and text in f"{content.get('data', '')}{content.get('text', '')}" and ready():
                 done.append(True)
                 self.interrupt()
 

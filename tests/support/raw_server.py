@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 #: Seconds after which a wait has failed; no test depends on how long it is.
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 Script = Callable[["Connection"], None]
 

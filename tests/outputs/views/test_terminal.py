@@ -178,9 +178,9 @@ def test_words_stream_into_the_shells_output(sandbox_shell: Any) -> None:
     assert "[sandbox/short · " in out
 
 
-def read_until(terminal: int, words: str, seen: list[str]) -> None:
-    while words not in "".join(seen):
-        seen.append(os.read(terminal, 4096).decode(errors="replace"))
+def read_until(terminal: int, words: str, seen: bytearray) -> None:
+    while words.encode() not in seen:
+        seen += os.read(terminal, 4096)
 
 
 def test_ipython_in_a_real_terminal(serve: Any, tmp_path: Path) -> None:
@@ -201,15 +201,15 @@ def test_ipython_in_a_real_terminal(serve: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "-c", code]
     with subprocess.Popen(command, stdin=ours, stdout=ours, stderr=ours, env=env) as process:
         os.close(ours)
-        seen: list[str] = []
+        seen = bytearray()
         read_until(terminal, "… waiting", seen)
         waiting.set()
         read_until(terminal, "The first words", seen)
-        assert "and the last" not in "".join(seen)
+        assert b"and the last" not in seen
         reading.set()
         read_until(terminal, " s]", seen)
         assert process.wait(30) == 0
     os.close(terminal)
-    shown = "".join(seen)
+    shown = seen.decode()
     assert f"{ERASE}The first words and the last.\r\n[a/b" in shown
     assert "\x1b[31m" not in shown
