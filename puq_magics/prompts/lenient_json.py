@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any, NoReturn
 
 TRAILING_COMMA, SINGLE_QUOTES, UNQUOTED_KEYS = "trailing comma", "single quotes", "unquoted keys"
@@ -36,8 +37,13 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")  # Python's json takes NaN and Infinity, the standard does not
 
 
+def _parse_float(text: str) -> float:
+    number = float(text)
+    return number if isfinite(number) else _reject_constant(text)  # 1e999, which Python makes infinite
+
+
 #: Reads what the standard calls JSON, and nothing else.
-DECODER = json.JSONDecoder(parse_constant=_reject_constant)
+DECODER = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_parse_float)
 
 
 def read_lenient_json(text: str, start: int = 0, *, to_end: bool = True) -> tuple[Any, tuple[str, ...], int]:
@@ -88,7 +94,7 @@ def _rewrite(tokens: list[tuple[str, str]], repairs: dict[str, None]) -> Iterato
         elif following == ":" and kind in ("word", "constant", "number"):
             repairs[UNQUOTED_KEYS] = None
             yield f'"{lexeme}"'
-        elif kind == "constant":
+        elif kind == "constant" or (kind == "number" and _is_too_large(lexeme)):
             repairs[NOT_A_NUMBER] = None
             yield "null"
         elif lexeme in _PYTHON:
@@ -96,6 +102,14 @@ def _rewrite(tokens: list[tuple[str, str]], repairs: dict[str, None]) -> Iterato
             yield _PYTHON[lexeme]
         else:
             yield f"{lexeme} "  # two numbers side by side stay two
+
+
+def _is_too_large(number: str) -> bool:
+    """Return whether a number with a point or an exponent is infinite as a float."""
+    try:
+        return any(char in number for char in ".eE") and not isfinite(float(number))
+    except ValueError:
+        return False
 
 
 def _rewrite_string(lexeme: str, repairs: dict[str, None]) -> str:

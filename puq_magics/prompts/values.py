@@ -267,7 +267,10 @@ class ValueRenderer:
 
     def _to_json_value(self, value: Any) -> object:
         """Convert a value that JSON cannot represent."""
-        if tables.is_missing(value) or (isinstance(value, float) and math.isinf(value)):
+        if tables.is_missing(value):
+            return None
+        if isinstance(value, float) and math.isinf(value):
+            self._add_note("JSON has no infinity, it is null")
             return None
         if isinstance(value, (str, bool, int, float, dict, list)) or type(value) is tuple:
             return value

@@ -133,6 +133,7 @@ def test_any_json_comes_back(value: object) -> None:
             "Python's True, False or None",
         ),
         ('{"a": [NaN, -Infinity]}', {"a": [None, None]}, "NaN or infinity made null"),
+        ('{"a": [1e999, -1.5e400, 1e-999]}', {"a": [None, None, 0.0]}, "NaN or infinity made null"),
         ('{"a": 1, // one\n # two\n /* three } */ "b": "// four"}', {"a": 1, "b": "// four"}, "comments"),
         ('{"a": "one\ntwo\t3"}', {"a": "one\ntwo\t3"}, "line breaks in a text"),
         ('{"a": "it\\\'s"}', {"a": "it's"}, "escaped apostrophes"),

@@ -363,7 +363,7 @@ def test_md() -> None:
     ("value", "expected"),
     [
         ("a\"b'", '"a\\"b\'"'),
-        ([1, float("nan"), float("inf"), None, pd.NA, pd.NaT], "[1, null, null, null, null, null]"),
+        ([1, float("nan"), None, pd.NA, pd.NaT], "[1, null, null, null, null]"),
         ({(1, 2): date(2024, 2, 29)}, '{"(1, 2)": "2024-02-29"}'),
         ([Decimal("1.5"), PurePosixPath("a")], '["1.5", "a"]'),
         ({3}, "[3]"),
@@ -382,6 +382,14 @@ def test_json(value: Any, expected: str) -> None:
     found = text(value, " | json")
     assert found == expected
     json.loads(found)
+
+
+@pytest.mark.parametrize(
+    "value", [float("-inf"), [np.inf], np.array([1, np.inf]), pd.DataFrame({"a": [np.inf]})]
+)
+def test_infinity_in_json_is_said(value: Any) -> None:
+    assert "null" in filled(value, " | json").text
+    assert filled(value, " | json").notes == ("value | json: JSON has no infinity, it is null",)
 
 
 def test_json_of_a_long_frame_is_whole_rows_and_a_note() -> None:
