@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from puq_magics.core.secret import redact_secrets
@@ -28,7 +28,9 @@ _WEB_URL = re.compile(r"(https?://[^\s?#]+)[?#]\S*")
 class Redaction:
     """Masks the secrets of one request and its answer; equal ones get the same placeholder."""
 
-    def __init__(self) -> None:
+    def __init__(self, redact_answer: Callable[[str], str] = str) -> None:
+        """``redact_answer`` takes out of a text what no answer may hold, such as a policy's solutions."""
+        self._redact_answer = redact_answer
         self._masker = SecretMasker(find_environment_secrets(os.environ))
         self._keys: dict[str, str] = {}
 
@@ -54,6 +56,7 @@ class Redaction:
         """Mask a member of an answer; a URL loses its query, which can be a permission."""
         if name in _PLAIN_MEMBERS:
             return redact_secrets(text)
+        text = self._redact_answer(text)
         if name in ("url", "image_url") and (url := _WEB_URL.fullmatch(text)):
             return url[1]
         if is_definite_secret_name(name):

@@ -84,6 +84,7 @@ class CassetteTransport:
 
     ``inner`` sends what is to be recorded; None for a replay. ``on_problem`` is called when an answer could not be
     recorded: the answer itself is not lost. ``on_use`` is called with the name of each recording that is used.
+    ``redact_answer`` takes out of a text what no recorded answer may hold.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class CassetteTransport:
         numbers: RequestNumbers | None = None,
         on_problem: Callable[[str], None] = lambda _: None,
         on_use: Callable[[str], None] = lambda _: None,
+        redact_answer: Callable[[str], str] = str,
     ) -> None:
         self.address = address
         self.auth_scheme = "none" if inner is None else inner.auth_scheme
@@ -105,6 +107,7 @@ class CassetteTransport:
         self._numbers = numbers or RequestNumbers()
         self._on_problem = on_problem
         self._on_use = on_use
+        self._redact_answer = redact_answer
         self._thread = threading.local()
 
     def __repr__(self) -> str:
@@ -121,6 +124,7 @@ class CassetteTransport:
             numbers=self._numbers,
             on_problem=self._on_problem,
             on_use=self._on_use,
+            redact_answer=self._redact_answer,
         )
 
     def close(self) -> None:
@@ -181,7 +185,7 @@ class CassetteTransport:
 
     def _record(self, request: Request, on_retry: Callable[[Retry], None] | None, number: int) -> Response:
         assert self._inner is not None  # noqa: S101
-        redaction = Redaction()
+        redaction = Redaction(self._redact_answer)
         start = monotonic()
         requested = fingerprint(request, redaction)
         recording = _RecordingWriter(self, requested, redaction, recording_name(requested.name, number))

@@ -62,8 +62,13 @@ class CassetteRecorder:
             self._cassettes[folder] = Cassette(folder), numbers
         return self._cassettes[folder]
 
-    def wrap(self, make_transport: Callable[[], Transport], address: BaseURL) -> Transport:
-        """Return the transport of the mode in force. Raises ConfigurationError."""
+    def wrap(
+        self,
+        make_transport: Callable[[], Transport],
+        address: BaseURL,
+        redact_answer: Callable[[str], str],
+    ) -> Transport:
+        """Return the transport of the mode in force; what it records is redacted. Raises ConfigurationError."""
         mode = self.mode
         if mode == "off":
             return make_transport()
@@ -76,7 +81,14 @@ class CassetteRecorder:
             cassette.check_exists()
         settings = CassetteSettings(mode, self._effective.cassette_pace, self.errors)  # type: ignore[arg-type]
         return CassetteTransport(
-            cassette, settings, address, inner, numbers=numbers, on_problem=_report, on_use=_log_use
+            cassette,
+            settings,
+            address,
+            inner,
+            numbers=numbers,
+            on_problem=_report,
+            on_use=_log_use,
+            redact_answer=redact_answer,
         )
 
     def check(self) -> None:

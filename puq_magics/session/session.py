@@ -259,7 +259,9 @@ class Session:
             )
 
         transport = (
-            self.cassette.wrap(make_transport, config.address) if self.has_cassette else make_transport()
+            self.cassette.wrap(make_transport, config.address, self._redact_text)
+            if self.has_cassette
+            else make_transport()
         )
         return Router(transport=transport, timeout=config.timeout)
 
@@ -402,6 +404,10 @@ class Session:
         self.policy.redact_result(result)
         if isinstance(problem, PuqError) and isinstance(problem.partial, str):
             problem.partial = self.policy.redact(problem.partial)
+
+    def _redact_text(self, text: str) -> str:
+        """Take the policy's solutions out of a text."""
+        return text if self.policy is None else self.policy.redact(text)
 
     @property
     def hides_solutions(self) -> bool:

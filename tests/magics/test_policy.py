@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,42 @@ def test_the_answers_of_runs_have_no_solutions_either(classroom: Any, work_folde
     journals = [path.read_text() for path in work_folder.rglob("calls.jsonl")]
     assert journals
     assert all('"text"' in text and "forty  two" not in text for text in journals)
+
+
+def test_a_cassette_that_is_recorded_under_a_policy_has_no_solutions(
+    classroom: Any, work_folder: Path
+) -> None:
+    shell = classroom('solutions = ["forty two"]')
+    shell.run("def note(name: str): return len(name)\nrows = [{'a': 'forty  two'}]")
+    cells = (
+        "%puq_chat -m sandbox/chat Repeat: Forty Two",
+        "%puq_chat --no-stream -c MODE Repeat: forty two",
+        "%puq_chat -c MODE And again?",
+        "%puq_chat -m sandbox/chat --tools-auto note Note the Forty Two?",
+        '%puq_chat -m sandbox/chat --schema "answer str" Repeat: forty two',
+        "%%puq_map rows\nRepeat: {{a}}",
+        "%%puq_compare -m sandbox/chat -m sandbox/short\nRepeat: forty two",
+    )
+
+    def run(mode: str) -> list[str]:
+        shell.run(f"%puq_cassette {mode} lesson --pace 0")
+        texts = []
+        for cell in cells:
+            shell.run(cell.replace("MODE", mode))
+            found = shell.names["_puq"]
+            texts.append(
+                str(found.to_frame() if "map" in cell else [*found] if "compare" in cell else found.text)
+            )
+        return texts
+
+    recorded = run("record")
+    for path in Path("lesson.cassette").glob("chat-*.json"):
+        recording = json.loads(path.read_text(encoding="utf-8"))
+        response = json.dumps(recording["response"]).lower()
+        answer = "".join(re.findall(r'"(?:content|arguments)": "((?:[^"\\\\]|\\\\.)*)"', response))
+        assert not re.search(r"forty\s+two", answer), answer
+    assert sum("removed: it would give" in text for text in recorded) >= 5
+    assert run("replay") == recorded
 
 
 @pytest.mark.parametrize(
