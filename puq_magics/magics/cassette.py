@@ -72,7 +72,9 @@ def _rows(session: Session) -> Iterator[tuple[str, str]]:
     path = cassette.folder if cassette.folder.is_dir() else cassette.packed
     yield "cassette", str(relative_to_notebook(path) or path)
     kinds = Counter(name.partition("-")[0] for name in cassette.recordings)
-    counts = [f"{count:,} {kind}" for kind, count in sorted(kinds.items())]
+    counts = [
+        f"{count:,} {'model list' if kind == 'models' else kind}" for kind, count in sorted(kinds.items())
+    ]
     total = pluralize(kinds.total(), "recording")
     yield "holds", f"{total}: {', '.join(counts)}" if counts else "nothing yet"
     if recorder.mode in ("replay", "auto"):

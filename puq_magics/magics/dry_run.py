@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from puq_magics.api.types import Message
 from puq_magics.core.errors import BudgetError, PolicyError, PuqError
-from puq_magics.core.text import pluralize
+from puq_magics.core.text import pluralize, wrap_for_terminal
+from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.plain_text import show_text
 from puq_magics.outputs.results.footer import format_credits
 from puq_magics.session.budget import CallInfo, Estimate
@@ -39,7 +40,7 @@ def show_dry_run(session: Session, args: argparse.Namespace, call: Call[Any, Any
     )
     estimate, warning = estimate_cost(session, info)
     curl = format_curl(to_curl(session, call), args)
-    _show_sections(session, f"{size}; {estimate}; nothing was sent", warning, summary, curl)
+    _show_sections(session, f"{size}; {estimate}; nothing was sent", warning, summary, curl=curl)
 
 
 def show_run_dry_run(
@@ -72,7 +73,8 @@ def show_run_dry_run(
         request = router.chat_request(first.messages, model=first.model, extra_body=first.params)
         curl = format_curl(request.to_curl(router.address, router.auth_scheme), args)
     summary = f"{counts}\nabout {pluralize(tokens, 'token')} of prompt; {price}; nothing was sent"
-    _show_sections(session, "\n".join([summary, *notes]), curl and f"the first request:\n{curl}")
+    curl = curl and f"the first request:\n{curl}"
+    _show_sections(session, "\n".join([summary, *notes]), curl=curl)
 
 
 def format_curl(curl: str, args: argparse.Namespace) -> str:
@@ -84,8 +86,10 @@ def format_curl(curl: str, args: argparse.Namespace) -> str:
     return f"{curl[:_CURL_START]} …({left_out})… {curl[-_CURL_END:]}"
 
 
-def _show_sections(session: Session, *sections: str) -> None:
-    show_text("\n\n".join(filter(None, sections)), in_notebook=session.in_notebook)
+def _show_sections(session: Session, *sections: str, curl: str) -> None:
+    """Show the sections, wrapped in a terminal, above the curl line, which stays as it is to be copied."""
+    lines = wrap_for_terminal(strip_control_chars("\n\n".join(filter(None, sections))).split("\n"))
+    show_text("\n".join([*lines, *(["", curl] if curl else [])]), in_notebook=session.in_notebook)
 
 
 def format_messages(messages: Sequence[Message], notes: Sequence[str] = ()) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from puq_magics.core.errors import PuqError
+from puq_magics.core.text import pluralize
 from puq_magics.experiments.arms import level_name, parse_vary
 from puq_magics.experiments.frames import is_blank
 from puq_magics.experiments.grid import Grid, run_grid
@@ -155,21 +156,29 @@ class AnswerMatrix(DisplayOnce):
         notes = "".join(f"\n\n{note}" for note in self._notes(len(positions)))
         lines = [[_escape_name(name), *map(_answer_markdown, records)] for name, records in rows]
         texts = [
-            f"{arm}, row {name}: {_answer_text(record)}"
+            line
             for name, records in rows
-            for arm, record in zip(names, records, strict=True)
+            for line in (
+                f"row {name}",
+                *(f"- {arm}: {_answer_text(record)}" for arm, record in zip(names, records, strict=True)),
+            )
         ]
         return {
             "text/markdown": _join_table(["row", *map(_escape_name, names)], lines, len(names) + 1) + notes,
             "text/plain": strip_control_chars("\n".join(texts) + notes),
         }
 
+    def _to_terminal(self, text: str) -> str:
+        from puq_magics.outputs.views.terminal_text import format_for_terminal
+
+        return "\n".join(map(format_for_terminal, text.split("\n")))  # what was shortened ends with its line
+
     def _notes(self, row_count: int) -> list[str]:
         """Return what is not shown."""
         repeats = 1 + max(record[REPEAT] for record in self.result.records)
         notes = [f"Of {repeats:,} repeats the first is shown; .to_frame() has all."] if repeats > 1 else []
         more = row_count - self.rows
-        return [*notes, f"{more:,} more rows: .show(rows={row_count})"] if more > 0 else notes
+        return [*notes, f"{pluralize(more, 'more row')}: .show(rows={row_count})"] if more > 0 else notes
 
     def _row_name(self, row: int) -> str:
         """Return a row's position, and its values in the columns of the prompt."""
@@ -300,7 +309,7 @@ def table_bundle(header: Sequence[str], rows: Sequence[Sequence[str]], *, names:
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, names: int) -> str:
     """Return a table in Markdown; what follows the first columns is aligned to the right."""
-    lines = [[*map(_escape_name, row[:names]), *map(escape_inline, row[names:])] for row in rows]
+    lines = [[*map(_escape_name, row[:names]), *map(_escape_figure, row[names:])] for row in rows]
     titles = ["<br>(".join(map(escape_inline, title.split(" ("))) for title in header]  # on two lines
     return _join_table(titles, lines, names)
 
@@ -308,6 +317,11 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, name
 def _escape_name(name: str) -> str:
     """Return what names a row or a column as Markdown, which a narrow page may break after a slash."""
     return escape_inline(name).replace("/", "/<wbr>")
+
+
+def _escape_figure(figure: str) -> str:
+    """Return a figure as Markdown, whose range a narrow page does not break at its dash."""
+    return escape_inline(figure).replace("–", "–\u2060")
 
 
 def _join_table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> str:

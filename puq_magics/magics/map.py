@@ -157,7 +157,7 @@ class _MapRun:
         total = self.plan.frame.row_count
         lines = [f"The new table is in {self.args.out}."] if self.args.out else []
         if result.can_retry:
-            lines.append("_puq.retry() asks again for what failed.")
+            lines.append("_puq.retry() asks again for the missing answers.")
         if len(self.plan.positions) < total:
             lines += full_cost_lines(self.session, f"All {total:,} rows", result.cost_of_all())
         return lines

@@ -13,6 +13,7 @@ from puq_magics.core.secret import Secret
 from puq_magics.magics.keys import CANNOT_PROMPT, prompt_for_key
 from puq_magics.magics.views import is_live
 from puq_magics.outputs.plain_text import show_text
+from puq_magics.outputs.results.footer import format_credits
 from puq_magics.outputs.views.progress import TransferView
 from puq_magics.session.sandbox import (
     FETCH_HINT,
@@ -106,11 +107,10 @@ def _print_status(session: Session) -> None:
     model = is_used and session.default_model("chat")
     if not model and not sandbox.upstream_error:
         model = sandbox.default_chat_model
-    balance = f"{sandbox.balance:,.6f}".rstrip("0").rstrip(".")
     chosen = (
         f"the model is {session.settings.aliases.get(model, model)}" if model else "no chat model is chosen"
     )
-    lines.append(f"Balance {balance} credits; {chosen}.")
+    lines.append(f"Balance {format_credits(sandbox.balance)}; {chosen}.")
     pace = sandbox.settings.pace
     if pace and not sandbox.settings.has_default_pace:
         lines.append(f"Streams come at {pace:g} chunks a second.")

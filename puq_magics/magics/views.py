@@ -7,7 +7,6 @@ import sys
 from typing import TypeVar
 
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.display import display
 
 from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.outputs.views.media import (
@@ -132,6 +131,6 @@ def show_value(session: Session, value: T, args: argparse.Namespace, *, is_resul
     elif args.out is not None:
         session.shell.push({args.out: value})
     if not args.quiet:
-        display(value)
+        value.display_now()
     session.mark_displayed(value, is_quiet=args.quiet)
     return value

@@ -396,7 +396,7 @@ def _figure(shot: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=lambda path: Path(path).resolve())
     known = {*SURFACES, *TERMINAL_SURFACES}
     parser.add_argument("--only", nargs="+", metavar="SURFACE", default=[], help="these surfaces alone")
     parser.add_argument("--frontend", choices=(*get_args(Frontend), "terminal"))

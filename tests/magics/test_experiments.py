@@ -178,7 +178,7 @@ def test_a_grid_shows_its_summary_and_answers(run_shell: Any) -> None:
     compared = run_shell.run("study.score(lambda answer: 'Scripted' in answer).compare('model')").out
     assert "cannot tell" in compared or "is better" in compared
     matrix = run_shell.run("study.show()")
-    assert "row 0: 5" in matrix.out
+    assert "row 0: 5\n- sandbox/echo" in matrix.out
     assert "Of 2 repeats the first is shown" in matrix.out
     assert "kind 5 **a&#124;b**" in matrix.value._repr_mimebundle_()["text/markdown"]
     assert "not a column of numbers" in str(run_shell.error("study.pivot('model', 'tone', 'answer')"))

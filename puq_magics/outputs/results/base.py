@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from IPython.display import display
 
 from puq_magics.api.types import Usage
+from puq_magics.core.text import wrap_for_terminal
 from puq_magics.outputs.results.footer import Footer
 from puq_magics.outputs.results.provenance import METADATA_KEY, Provenance
 
@@ -42,16 +43,21 @@ class DisplayOnce:
 
     def _to_terminal(self, text: str) -> str:
         """Return the plain text as a terminal shows it."""
-        return text
+        return "\n".join(wrap_for_terminal([text]))
 
     def _ipython_display_(self) -> None:
-        if self.already_displayed:
-            if sys.stdout.isatty():
-                sys.stdout.write("\r\x1b[K")  # a terminal has written its `Out[n]:` already
-            return
+        if not self.already_displayed:
+            self.display_now(below_prompt=True)
+        elif sys.stdout.isatty():
+            sys.stdout.write("\r\x1b[K")  # a terminal has written its `Out[n]:` already
+
+    def display_now(self, *, below_prompt: bool = False) -> None:
+        """Display it; ``below_prompt`` where a terminal may have written ``Out[n]:`` already."""
         bundle = self._repr_mimebundle_()
         if sys.stdout.isatty():
-            bundle = bundle | {"text/plain": self._to_terminal(bundle["text/plain"])}
+            text = self._to_terminal(bundle["text/plain"])
+            fits = "\n" not in text and len(text) < _MAX_PROMPT_LINE
+            bundle = bundle | {"text/plain": text if fits or not below_prompt else f"\n{text}"}
         try:
             display(bundle, raw=True, metadata=self.display_metadata)
         except UnicodeEncodeError:  # of a terminal with another encoding
@@ -61,6 +67,9 @@ class DisplayOnce:
         if self.script and not sys.stdout.isatty():
             display({"application/javascript": self.script}, raw=True)
 
+
+#: Characters that a terminal has room for behind ``Out[n]:``.
+_MAX_PROMPT_LINE = 60
 
 #: ``status`` of an answer that the user stopped, and of one that failed after a part of it had arrived.
 INTERRUPTED, INCOMPLETE = "interrupted", "incomplete"

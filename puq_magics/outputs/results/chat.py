@@ -249,7 +249,9 @@ class ChatResult(Result):
     def _to_terminal(self, text: str) -> str:
         from puq_magics.outputs.views.terminal_text import format_for_terminal
 
-        return f"\n{format_for_terminal(text)}" if self.format == "markdown" else text  # below `Out[n]:`
+        if self.format == "markdown":
+            return format_for_terminal(text)
+        return super()._to_terminal(text) if self.format == "text" else text
 
     def _as_plain_text(self, text: str) -> str:
         earlier = [part for each in self.rounds for part in (each.answer_text, calls_to_text(each.own_calls))]

@@ -87,6 +87,11 @@ class CompareResult(DisplayOnce):
             [(name, self.body(answer)) for name, answer in zip(self.names, self.answers, strict=True)]
         )
 
+    def _to_terminal(self, text: str) -> str:
+        from puq_magics.outputs.views.terminal_text import format_for_terminal
+
+        return format_for_terminal(text)
+
     def body(self, answer: Answer) -> dict[str, str]:
         """Return the MIME bundle of one arm."""
         result = answer.result

@@ -24,7 +24,7 @@ _COLUMNS = (
     Column("cell"),
     Column("estimated cost", _format_cost, "right"),
     Column("state"),
-    Column("model"),
+    Column("model", breaks_words=False),
     Column("kind", spare_rank=1),
     Column("at (UTC)", spare_rank=2, breaks_words=False),
     Column("parameters", spare_rank=3),

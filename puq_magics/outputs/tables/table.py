@@ -42,7 +42,7 @@ def show_fields(rows: Sequence[tuple[str, str]], *, in_notebook: bool) -> None:
 
 #: Rows that are shown if nobody says otherwise, and characters of a cell.
 MAX_ROWS, MAX_CELL_CHARS = 200, 80
-_MAX_ROOMY_COLUMNS = 7  # more of them stand closer together
+_MAX_ROOMY_COLUMNS = 6  # more of them stand closer together
 _MAX_UNSCROLLED_ROWS = 40  # a longer table scrolls by itself
 _MIN_COLUMN_WIDTH, _MIN_NAME_WIDTH = 8, 40  # columns of a terminal, for words, and for what names a row
 _COLUMN_GAP = "  "
@@ -178,7 +178,7 @@ class Table:
             return (
                 f"<div class='tex2jax_ignore mathjax_ignore'>({escape(_one_line(self.empty))}){below}</div>"
             )
-        padding = "; padding: 0.4em" if len(self.columns) > _MAX_ROOMY_COLUMNS else ""
+        padding = "; padding: 0.4em 0.25em" if len(self.columns) > _MAX_ROOMY_COLUMNS else ""
         aligned = [f" style='text-align: {column.align}{padding}'" for column in self.columns]
         cells = [f"{aligned[0][:-1]}; white-space: nowrap'", *aligned[1:]]
         heads = "".join(
@@ -260,27 +260,32 @@ def _natural_widths(
 def _fit_columns(
     columns: Sequence[Column], heads: Sequence[Sequence[str]], body: Sequence[Sequence[str]], total: int
 ) -> tuple[list[int], list[int]]:
-    """Leave out columns until the others fit; return the places of these, and their widths."""
+    """Narrow spare columns, then leave them out, then narrow others, until all fit; return places and widths."""
     places = list(range(len(columns)))
     while True:
         widths = _natural_widths(places, heads, body)
-        _fit_widths(widths, total, [columns[i] for i in places])
         spare = max(places, key=lambda i: columns[i].spare_rank)
-        if _total_width(widths) <= total or not columns[spare].spare_rank:
+        is_spare = columns[spare].spare_rank > 0
+        _fit_widths(widths, total, [columns[i] for i in places], spare_only=is_spare)
+        if _total_width(widths) <= total or not is_spare:
             return places, widths
         places.remove(spare)
 
 
-def _fit_widths(widths: list[int], total: int, columns: Sequence[Column]) -> None:
+def _fit_widths(widths: list[int], total: int, columns: Sequence[Column], *, spare_only: bool) -> None:
     """Narrow the widest text columns until all fit or none can shrink further."""
     over = _total_width(widths) - total
     # The first column names the row: it gives last, for a name that is cut cannot be typed.
-    shrinkable = [i for i, column in enumerate(columns) if i and column.align == "left"]
+    shrinkable = [
+        i
+        for i, column in enumerate(columns)
+        if i and column.align == "left" and column.breaks_words and (column.spare_rank or not spare_only)
+    ]
     while over > 0:
         widest = max(shrinkable, key=widths.__getitem__, default=0)
         if widths[widest] <= _MIN_COLUMN_WIDTH:
             widest = 0
-        if widest == 0 and (columns[0].align != "left" or widths[0] <= _MIN_NAME_WIDTH):
+        if widest == 0 and (spare_only or columns[0].align != "left" or widths[0] <= _MIN_NAME_WIDTH):
             return
         widths[widest] -= 1
         over -= 1

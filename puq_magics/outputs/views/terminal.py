@@ -134,14 +134,17 @@ class TerminalView:
         out = self._out()
         footer = result.footer.with_style(self._footer).to_text()
         line = "\n".join(wrap_for_terminal([f"[{footer}]"])) if footer else ""
-        if not self._calls and (below := append_media_text("", result)):
+        below = "" if self._calls else append_media_text("", result)
+        if below:
             out.write(f"\n\n{below}\n" if result.text else f"{below}\n")
         if result.images:
             from puq_magics.outputs.views.media import MEDIA_FOLDER, save_unsaved_files
 
             saved = save_unsaved_files(result.to_images(), Path.cwd() / MEDIA_FOLDER)
             out.write("\n".join([*(["", ""] if result.text else []), *wrap_for_terminal(saved)]))
-        out.write(f"\n{line}\n" if line else "\n")
+        is_below = self._shown_chars or self._calls or below or result.text or result.images
+        out.write("\n" if is_below or not line else "")
+        out.write(f"{line}\n" if line else "")
         out.flush()
 
     def abandon(self) -> None:

@@ -25,7 +25,7 @@ _TAB = 8
 _UNDECIDED = re.compile(r" {0,3}(?:#{1,6}|`{1,2}|~{1,2})?\Z")
 _HEADING_MARK = re.compile(r" {0,3}#{1,6} ")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-#: The marks of lists and quotes: the lines below a wrapped one begin under its words.
+#: The marks of lists and quotes: the lines below a wrapped one begin under its words, with the marks of quotes.
 _INDENT = re.compile(r"\s*(?:(?:[-*+>]|\d{1,3}[.)])\s+)*")
 _MAX_INDENT = 16
 
@@ -212,6 +212,7 @@ class TerminalText:
     def _begin_word(self) -> None:
         self._word: list[str] = []
         self._word_width = 0
+        self._is_word_exact = True
         self._word_codes = self.codes  # at its start
 
     def _put(self, char: str) -> None:
@@ -224,6 +225,8 @@ class TerminalText:
         if not self._first and char != " ":
             self._first = char
         size = _TAB - self.column % _TAB if char == "\t" else char_width(char)
+        if char == "\ufe0f":  # makes the sign before it an emoji, which some terminals show wider
+            size = 1
         if self.column + size > self._limit:
             # Code and the rows of tables stay as they are: the terminal breaks them.
             if not self._markdown or self._fence or self._first == "|":
@@ -233,8 +236,8 @@ class TerminalText:
                 return
             else:
                 self._wrap_word()
-        if not char.isascii() and (size != 1 or east_asian_width(char) == "A"):
-            self.is_column_exact = False
+        if not char.isascii() and (size != 1 or char == "\ufe0f"):
+            self.is_column_exact = self._is_word_exact = False
         self.column += size
         if char.isspace():
             self._out.append(char)
@@ -247,7 +250,7 @@ class TerminalText:
         """Take the word that reaches the margin to the next line, if it is not the only one on this."""
         word, width = "".join(self._word), self._word_width
         room = self._limit - len(self._indent)
-        if not self.is_column_exact or width >= room or self.column <= width + len(self._indent):
+        if not self._is_word_exact or width >= room or self.column <= width + len(self._indent):
             self._break_line()
             return
         if width:
@@ -269,4 +272,4 @@ class TerminalText:
     @property
     def _indent(self) -> str:
         found = _INDENT.match(self._line)
-        return " " * min(found.end() if found else 0, _MAX_INDENT)
+        return re.sub(r"[^>\s]", " ", found[0] if found else "")[:_MAX_INDENT]

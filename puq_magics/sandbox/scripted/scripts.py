@@ -192,6 +192,7 @@ Script: TypeAlias = Callable[[ChatRequest], Iterator[Action]]
 
 #: What every answer opens with.
 NOTICE: Final = "*Scripted by the sandbox; no model wrote this.*\n\n"
+_BLOCK_MARK = re.compile(r"^[ \t]*(?:#{1,6}[ \t]|```.*$)", re.MULTILINE)
 _GIST = 160
 _EARLIER = 3  # turns that an answer quotes
 _LONGEST_URL = 80
@@ -394,8 +395,8 @@ SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
 
 
 def excerpt(message: Message) -> str:
-    """A message on one line, cut at a word."""
-    line = " ".join(message.text.split()) or "(no words)"
+    """A message on one line, cut at a word, without the marks of headings and code blocks."""
+    line = " ".join(_BLOCK_MARK.sub("", message.text).split()) or "(no words)"
     return line if len(line) <= _GIST else line[:_GIST].rsplit(" ", 1)[0] + " …"
 
 

@@ -20,6 +20,7 @@ from puq_magics.outputs.results import (
     SpeechResult,
     TranscriptResult,
 )
+from puq_magics.outputs.results.base import DisplayOnce
 from puq_magics.prompts.template import fill_template as fill
 
 
@@ -159,7 +160,25 @@ def test_a_terminal_shows_it_again_as_it_came(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     result._ipython_display_()
-    assert "\n\x1b[1mBold\x1b[0m words" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("\n\x1b[1mBold\x1b[0m words")
+    result.display_now()
+    assert capsys.readouterr().out.startswith("\x1b[1mBold\x1b[0m words")
+
+
+@pytest.mark.parametrize(("words", "shown"), [("short", "short\n"), ("much " * 30, "\nmuch much")])
+def test_a_terminal_wraps_what_is_longer_than_a_line(
+    words: str, shown: str, shell: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Words(DisplayOnce):
+        def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+            return {"text/plain": words.strip()}
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    Words()._ipython_display_()
+    out = capsys.readouterr().out
+    assert out.startswith(shown)
+    assert max(map(len, out.splitlines())) < 80
 
 
 def test_save_writes_the_models_own_words(result: ChatResult, tmp_path: Path) -> None:

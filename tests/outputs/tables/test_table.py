@@ -127,6 +127,13 @@ def test_where_there_is_no_room_columns_are_left_out_and_named(width: int, shown
     assert (f"No room for: {hidden}" in " ".join(text.split())) == bool(hidden)
 
 
+def test_a_spare_column_is_left_out_before_another_is_cut() -> None:
+    columns = [Column("cell"), Column("model"), Column("at", spare_rank=1, breaks_words=False)]
+    text = Table(columns, [["1", "openai/gpt-4o-mini", "2026-11-29"]]).text(30)
+    assert "openai/gpt-4o-mini" in text
+    assert "No room for: at" in text
+
+
 def test_a_long_cell_is_cut() -> None:
     table = Table([Column("a")], [["x" * 5_000]])
     assert HTMLTableReader(table.html()).rows[1] == ["x" * 79 + "…"]

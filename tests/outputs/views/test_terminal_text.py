@@ -88,6 +88,17 @@ def test_a_list_is_indented_and_a_style_goes_on() -> None:
     assert [line.rstrip() for line in screen(shown)] == ["- some words that", "  are bold and more"]
     assert shown.count(BOLD) == 2
     assert screen(written("1. first of all things", 15))[1] == "   all things"
+    assert screen(written("> - quoted words stay quoted", 15))[1:] == [
+        ">   words ",
+        ">   stay ",
+        ">   quoted",
+    ]
+
+
+@pytest.mark.parametrize("word", ["café", "a·b", "“quoted”", "größte"])
+def test_letters_and_signs_of_other_languages_are_wrapped_as_words(word: str) -> None:
+    assert screen(written(f"some more words, {word}", 20)) == ["some more words, ", word]
+    assert screen(written("a fine 📈 here, there", 20)) == ["a fine 📈 here, ", "there"]
 
 
 @pytest.mark.parametrize(
