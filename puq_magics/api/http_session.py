@@ -77,6 +77,12 @@ class _HTTPSPool(HTTPSConnectionPool):
 class PoolAdapter(requests.adapters.HTTPAdapter):
     """Adapter with send timeouts of each body, which closes idle connections in ``close``."""
 
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Set the certificates of a pool: requests knows one file or one folder, OpenSSL a file and many folders."""
+        super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+        if verify and (folders := _ca_folders()):
+            conn.ca_cert_dir = os.pathsep.join(folders)
+
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Create the pools for direct connections."""
         super().init_poolmanager(*args, **options, blocksize=BLOCK_SIZE)
@@ -114,12 +120,22 @@ def ca_bundle() -> str | bool:
     """Return the file or folder of certificates that the environment names; True for the default ones.
 
     requests reads only the first two of these variables, and only together with proxies. OpenSSL reads the others,
-    and ignores a path that does not exist.
+    and ignores a path that does not exist; of several folders, the adapter adds those after the first.
     """
-    if path := os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"):
+    if path := _requests_bundle():
         return path
-    paths = [os.environ.get("SSL_CERT_FILE"), *os.environ.get("SSL_CERT_DIR", "").split(os.pathsep)]
-    return next((path for path in paths if path and os.path.exists(path)), True)
+    file = os.environ.get("SSL_CERT_FILE")
+    return file if file and os.path.exists(file) else next(iter(_ca_folders()), True)
+
+
+def _requests_bundle() -> str | None:
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+
+
+def _ca_folders() -> list[str]:
+    """Return the folders of SSL_CERT_DIR; none where a variable of requests comes first."""
+    paths = [] if _requests_bundle() else os.environ.get("SSL_CERT_DIR", "").split(os.pathsep)
+    return [path for path in paths if path and os.path.exists(path)]
 
 
 def user_agent() -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from raw_server import RawServer, answer, responds
 from puq_magics.api.base_url import BaseURL
 from puq_magics.api.http_session import ca_bundle, create_session
 
+OPENSSL = shutil.which("openssl") or ""
 VARIABLES = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]
 
 
@@ -29,6 +33,32 @@ def test_certificates_of_the_environment_are_trusted(
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv(variable, str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with (
+        RawServer(responds(answer({"success": True, "balance": 5.0})), tls=context) as server,
+        router_for(server) as router,
+    ):
+        assert router.balance() == 5.0
+
+
+@pytest.mark.skipif(not OPENSSL, reason="a folder of certificates is made by openssl rehash")
+@pytest.mark.parametrize("place", ["file", "first folder", "last folder"])
+def test_the_file_and_all_folders_of_openssl_are_trusted(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    for folder in ("first folder", "last folder"):
+        (tmp_path / folder).mkdir()
+    other.cert_pem.write_to_path(str(tmp_path / "file.pem"))
+    if place == "file":
+        authority.cert_pem.write_to_path(str(tmp_path / "file.pem"))
+    else:
+        authority.cert_pem.write_to_path(str(tmp_path / place / "ca.pem"))
+        subprocess.run([OPENSSL, "rehash", tmp_path / place], check=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "file.pem"))
+    folders = [tmp_path / "missing", tmp_path / "first folder", tmp_path / "last folder"]
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join(map(str, folders)))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with (
