@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -15,11 +16,11 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from puq_magics.core.errors import BudgetError, ConfigurationError, PolicyError
-from puq_magics.core.files import expand_path
+from puq_magics.core.errors import BudgetError, ConfigurationError, InputError, PolicyError
+from puq_magics.core.files import check_is_file, expand_path
 from puq_magics.core.secret import redact_json
 from puq_magics.core.suggestions import did_you_mean
-from puq_magics.core.text import pluralize
+from puq_magics.core.text import format_size, pluralize
 from puq_magics.outputs.results.footer import format_spent
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Text that stands in an answer in place of a solution.
 REMOVED = "[removed: it would give a solution away]"
-_MAX_FILE_CHARS = 1_000_000
+_MAX_FILE_BYTES, _MAX_SOLUTION_CHARS = 200_000, 50_000
 _SPACE = r"(?:\s|\\[nrt])"  # also as JSON has it
 _MARKS = "*`"  # of Markdown
 #: Fields of a request that go round a limit: ``--param`` can send them.
@@ -81,11 +82,17 @@ class Policy:
         """Read a policy from a ``.toml``, ``.yaml`` or ``.yml`` file. Raises ConfigurationError."""
         file = expand_path(str(path))
         try:
-            text = file.read_text(encoding="utf-8")[:_MAX_FILE_CHARS]
+            if check_is_file(file).st_size > _MAX_FILE_BYTES:
+                raise InputError(f"it is larger than {format_size(_MAX_FILE_BYTES)}.")
+            text = file.read_text(encoding="utf-8-sig")
+        except InputError as error:
+            raise ConfigurationError(
+                f"the policy {path} cannot be read: {error.message}", hint="Check its path."
+            ) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise ConfigurationError(
-                f"the policy {path} cannot be read: {reason}.", hint="No call is made without it."
+                f"the policy {path} cannot be read: {reason}.", hint="Check its path."
             ) from None
         return cls(path=file.resolve(), name=file.name, **_check_fields(_parse(file, text), file.name))
 
@@ -214,15 +221,27 @@ def _parse(file: Path, text: str) -> Any:
             raise ConfigurationError(
                 "reading YAML needs PyYAML: pip install pyyaml.", hint="Or write the policy as TOML."
             ) from None
-        loads, problems = yaml.safe_load, (yaml.YAMLError, RecursionError, ValueError)
+        loads, problems = _load_yaml, (yaml.YAMLError, RecursionError, ValueError)
     try:
         return loads(text)
     except problems as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigurationError(
             f"the policy {file.name} is not valid: {reason}.",
-            hint="Correct the file; no call is made before.",
+            hint="Correct the file.",
         ) from None
+
+
+def _load_yaml(text: str) -> Any:
+    """Return the content of a YAML file. Raises ValueError for a repeated name, of which YAML takes the last."""
+    import yaml
+
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    if isinstance(node, yaml.MappingNode):
+        names = [str(key.value) for key, _ in node.value]
+        if repeated := next((name for name, number in Counter(names).items() if number > 1), None):
+            raise ValueError(f"{repeated} stands there twice")
+    return yaml.safe_load(text)
 
 
 def _compile_solution(text: str) -> re.Pattern[str]:
@@ -252,6 +271,10 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
+def _is_solution_list(value: Any) -> bool:
+    return _is_list(value) and sum(map(len, value)) <= _MAX_SOLUTION_CHARS
+
+
 def _is_switch(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -269,7 +292,7 @@ def _is_message_table(value: Any) -> bool:
 
 
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "models": (_is_list, "a list of texts"),
+    "models": (_is_list, 'a list of texts, such as ["a/b", "c/*"]'),
     "max_tokens": (lambda value: _is_count(value) and value > 0, "a whole number above 0"),
     "max_images": (_is_count, "a whole number"),
     "questions": (_is_count, "a whole number"),
@@ -277,7 +300,10 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "system": (_is_text, "a text"),
     "media": (_is_switch, "true or false"),
     "tools": (_is_switch, "true or false"),
-    "solutions": (_is_list, "a list of texts"),
+    "solutions": (
+        _is_solution_list,
+        f'a list of texts, such as ["a + b", "42"], with at most {_MAX_SOLUTION_CHARS:,} characters',
+    ),
     "message": (_is_text, "a text"),
     "messages": (_is_message_table, "a table of texts by the names of fields"),
 }

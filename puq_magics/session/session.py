@@ -341,7 +341,12 @@ class Session:
         before: Policy | str | None = self.shell.meta.get(_POLICY_KEY)
         if before is None or isinstance(before, str):
             before, self.shell.meta[_POLICY_KEY] = None, path  # no call is made until it can be read
-        policy = Policy.load(path)
+        try:
+            policy = Policy.load(path)
+        except ConfigurationError as error:
+            in_force = f"The policy {before.name} stays in force." if before else "No call is made before."
+            error.extend_hint(in_force)
+            raise
         if before is not None and before.path != policy.path:
             raise ConfigurationError(
                 f"the policy {before.name} is in force.", hint="To load another one, restart the kernel."

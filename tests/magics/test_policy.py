@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,15 @@ def test_a_cassette_that_is_recorded_under_a_policy_has_no_solutions(
         ("lesson.yaml", "- a", "has no fields"),
         ("lesson.yaml", "budget: .nan", "is not a number of credits"),
         ("lesson.json", "{}", "is no policy"),
+        ("lesson.yaml", "budget: 0.5\nbudget: 5", "budget stands there twice"),
+        ("lesson.yaml", "solutions: [42]", "is not a list of texts, such as"),
+        pytest.param(
+            "lesson.toml",
+            f"solutions = ['{'x ' * 30_000}']",
+            "with at most 50,000 characters",
+            id="long list",
+        ),
+        pytest.param("lesson.toml", f"# {'x' * 200_000}", "is larger than", id="large file"),
         ("lesson.toml", None, "cannot be read"),
     ],
 )
@@ -282,6 +292,20 @@ def test_an_invalid_policy_stops_every_call(
     monkeypatch.delenv("PUQ_POLICY", raising=False)
     media_shell.run("%puq_policy right.toml")
     media_shell.run("%puq_chat -q Hi")
+
+
+def test_a_policy_stays_in_force_when_its_file_cannot_be_read_again(
+    classroom: Any, work_folder: Path
+) -> None:
+    shell = classroom("\ufeffquestions = 1")  # a byte order mark, as Windows writes it
+    os.mkfifo(work_folder / "pipe.toml")  # which would be waited for
+    for name in ("missing.toml", "pipe.toml"):
+        error = shell.error(f"%puq_policy {name}")
+        assert "cannot be read" in error.message
+        assert "The policy lesson.toml stays in force" in error.hint
+    shell.run("%puq_chat -q Hi")
+    with pytest.raises(PolicyError, match="1 question"):
+        shell.run("%puq_chat -q Hi")
 
 
 def test_a_policy_in_yaml_or_of_the_settings_and_no_other_beside_it(
