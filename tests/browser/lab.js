@@ -112,6 +112,9 @@ window.puqHarness = (() => {
     return [...root.querySelectorAll(".jp-OutputArea-output")].some((node) => !node.hasChildNodes());
   }
 
+  // A line that says how long nothing came is none of the text: it goes when there is more.
+  const WAIT = /(Waiting … \d+ s|… \d+ s without a word)\s*$/;
+
   // Every painted state of one output area that differs from the one before. Mutations that no frame
   // shows are no states: who looks at the page never sees them.
   function record(path, index) {
@@ -124,7 +127,7 @@ window.puqHarness = (() => {
     const take = () => {
       const sample = {
         t: performance.now(),
-        text: area.node.textContent.length,
+        text: area.node.textContent.replace(WAIT, "").length,
         height: area.node.scrollHeight,
         outputs: area.widgets.length,
         scroll: scroller.scrollTop,

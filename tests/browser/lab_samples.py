@@ -13,7 +13,7 @@ class Sample:
 
     #: Milliseconds of the page's clock (`performance.now`).
     t: float
-    #: Characters of its `textContent`.
+    #: Characters of its `textContent`, without a line that says how long nothing came.
     text: int
     #: Its `scrollHeight`.
     height: float

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lab import Chromium
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT = 180_000  # milliseconds; Pyodide and the packages are loaded first
+TIMEOUT = 400_000  # milliseconds; Pyodide and the packages are loaded first
 
 FIND = (
     "name => [...(window.jupyterapp?.shell.widgets('main') ?? [])].find(each => each.context?.path === name)"
@@ -73,7 +73,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)  # the site is built, too
 @pytest.mark.parametrize("name", ["quickstart", "teaching"])
 def test_a_notebook_replays_in_the_browser_alone(site: str, chromium: Chromium, name: str) -> None:
     page = chromium.context.new_page()

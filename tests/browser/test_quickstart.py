@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from lab import Frontend, LabNotebook, scroll_jumps, shrinks, text_losses
 
+from puq_magics.sandbox import Sandbox
+
 Lab = Callable[..., LabNotebook]
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
 
@@ -60,15 +62,20 @@ def test_run_all_streams_saves_and_reopens(lab: Lab, frontend: Frontend) -> None
     assert {i: [o.text for o in notebook.outputs(i)] for i in seen} == seen
 
 
-def test_an_answer_that_grows_below_the_window_leaves_the_reader_in_place(lab: Lab) -> None:
-    notebook = lab("%load_ext puq_magics\n%puq_sandbox", "%%puq_chat\nA table, code and a formula, please.")
+def test_an_answer_that_grows_below_the_window_leaves_the_reader_in_place(lab: Lab, sandbox: Sandbox) -> None:
+    router = {"PUQ_BASE_URL": sandbox.base_url, "PUQ_API_KEY": sandbox.token}
+    connect = f"%load_ext puq_magics\nimport os\nos.environ.update({router})"
+    notebook = lab(connect, "%%puq_chat sandbox/chat\nA table, code and a formula, please.")
     notebook.run_cell(0)
     notebook.scroll_to_end()
+    sandbox.configure(pace=1)  # until Lab has moved to the cell that runs
+    notebook.run_cell(1, wait=False)
+    notebook.wait_text(1, "")
+    notebook.wait_until_stable()
     notebook.record(1)
-    notebook.run_cell(1)
-    samples = [
-        sample for sample in notebook.samples() if sample.outputs
-    ]  # before, Lab moves to the cell that runs
+    sandbox.configure(pace=None)
+    notebook.wait_idle()
+    samples = notebook.samples()
     assert len(samples) > 10
     assert not scroll_jumps(samples)
 

@@ -49,13 +49,17 @@ files._move_into_place = kill
 
 @pytest.fixture
 def start(serve: Any, make_kernel: Any) -> Callable[..., Kernel]:
-    """Function that starts a kernel; its router numbers its answers, and has pictures that come again."""
+    """Function that starts a kernel; its router numbers its answers, and has pictures that come again.
+
+    Those of one kernel are none of the other's: a recording that is there already would not be written.
+    """
     numbers = count(1)
 
     def answer(connection: Connection) -> None:
         number = next(numbers)
         if connection.request.path.endswith("/generations"):
-            picture = base64.b64encode(png(40 + number % 3)).decode()
+            of_two = "two" in connection.request.headers["authorization"]
+            picture = base64.b64encode(png(40 + number % 3 + 10 * of_two)).decode()
             body = json.dumps({"data": [{"b64_json": picture}]}).encode()
             connection.send_head(kind="application/json", Content_Length=str(len(body)))
             connection.send(body)
@@ -64,11 +68,11 @@ def start(serve: Any, make_kernel: Any) -> Callable[..., Kernel]:
             connection.send_event(f"Answer {number} to {connection.request.json['messages'][-1]['content']}")
             connection.send_done()
 
-    environment = {"PUQ_BASE_URL": serve(answer).url, "PUQ_API_KEY": "sk-" + "k" * 20, "PUQ_LEDGER": "0"}
+    environment = {"PUQ_BASE_URL": serve(answer).url, "PUQ_LEDGER": "0"}
     environment |= {"PUQ_CHAT_MODEL": "a/chat", "PUQ_IMAGE_MODEL": "a/image"}
 
     def _start(who: str) -> Kernel:
-        kernel = make_kernel(**environment)
+        kernel = make_kernel(**environment, PUQ_API_KEY="sk-" + who * 7)
         kernel.run(f"%load_ext puq_magics\nwho = {who!r}")
         return kernel
 
