@@ -69,7 +69,8 @@ def _rows(session: Session) -> Iterator[tuple[str, str]]:
         others = list_cassettes()
         yield "cassettes", ", ".join(others) if others else "none beside the notebook"
         return
-    path = cassette.folder if cassette.folder.is_dir() else cassette.packed
+    is_packed = cassette.packed.is_file() and not cassette.folder.is_dir()
+    path = cassette.packed if is_packed else cassette.folder
     yield "cassette", str(relative_to_notebook(path) or path)
     kinds = Counter(name.partition("-")[0] for name in cassette.recordings)
     counts = [

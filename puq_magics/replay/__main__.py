@@ -97,6 +97,8 @@ def _prune(cassette: Cassette, args: argparse.Namespace) -> int:
         _print(name)
         if args.yes:
             cassette.delete(name)
+    if args.yes and cassette.packed.is_file():
+        cassette.pack(without=[*unused, *media])  # the zip file would bring them back
     words = "deleted" if args.yes else "no longer asked for; --yes deletes them"
     _print(f"{len(unused)} of {pluralize(len(unused) + len(used), 'recording')} {words}")
     return 0

@@ -7,7 +7,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -73,8 +73,10 @@ class Cassette:
             return
         parent = self.folder.parent
         others = [path.name for path in parent.glob(f"*{SUFFIX}*")] if parent.is_dir() else []
+        there = f"There is {', '.join(sorted(others)[:5])}. " if others else ""
         hint = (
-            did_you_mean(self.folder.name, others) or "Name another one, or record it: %puq_cassette record"
+            did_you_mean(self.folder.name, others)
+            or f"{there}Name another one, or record it: %puq_cassette record"
         )
         raise ConfigurationError(f"there is no cassette {self.folder.name} in {parent}.", hint=hint)
 
@@ -176,6 +178,8 @@ class Cassette:
         One that differs from the kept one in its times alone is not written.
         """
         document = {"format": FORMAT, **recording}
+        with suppress(OSError):  # the folder may have been moved or deleted meanwhile
+            self.folder.mkdir(exist_ok=True)
         with self.locked():
             if media:
                 self._names = None  # another process may have deleted some
@@ -238,13 +242,16 @@ class Cassette:
             archive = self._open_archive()
             return archive.getinfo(name).file_size if archive and name in archive.NameToInfo else 0
 
-    def pack(self) -> Path:
-        """Write the zip file and return its path; the same recordings give the same bytes. Raises PuqError."""
+    def pack(self, without: Collection[str] = ()) -> Path:
+        """Write the zip file and return its path; the same recordings give the same bytes. Raises PuqError.
+
+        ``without`` are files to leave out.
+        """
         self.check_exists()
         with self.locked(exclusive=False), atomic_write(self.packed, force=True) as file:
             self._names = None  # another process may have recorded more
             with zipfile.ZipFile(file, "w") as archive:
-                for name in sorted(self.names):
+                for name in sorted(self.names - set(without)):
                     info = zipfile.ZipInfo(name, _ZIP_TIME)
                     is_json = name.endswith(".json")
                     info.compress_type = zipfile.ZIP_DEFLATED if is_json else zipfile.ZIP_STORED
@@ -338,10 +345,11 @@ class Cassette:
 
 
 def cassette_path(path: Path) -> Path:
-    """Return the folder of the cassette that a path names, with or without an ending. Raises InputError."""
-    if not path.name:
+    """Return the folder of the cassette that a path, or that of a notebook, names. Raises InputError."""
+    stem = path.name.removesuffix(".ipynb").removesuffix(PACKED_SUFFIX).removesuffix(SUFFIX)
+    if not stem:
         raise InputError(f"{path} is not the name of a cassette.", hint="Name a folder, such as lesson.")
-    return path.with_name(f"{path.name.removesuffix(PACKED_SUFFIX).removesuffix(SUFFIX)}{SUFFIX}")
+    return path.with_name(f"{stem}{SUFFIX}")
 
 
 def recording_name(name: str, number: int) -> str:

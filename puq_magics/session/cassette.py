@@ -97,6 +97,7 @@ class CassetteRecorder:
             self.cassette.prepare_recording()
         elif self.mode == "replay":
             self.cassette.check_exists()
+        if self.mode != "off":
             _ = self.cassette.names
 
     def new_journal_folder(self) -> Path:

@@ -149,10 +149,14 @@ def test_the_status_and_the_modes(replay: Any, here: Path) -> None:
         ("replay nothing", ConfigurationError, "there is no cassette nothing.cassette in"),
         ("record no/such/folder", ConfigurationError, "cannot be made (no such file or directory)"),
         ("record .", InputError, ". is not the name of a cassette"),
+        ("record .cassette", InputError, ".cassette is not the name of a cassette"),
+        ("record damaged", RecordingError, "damaged.cassette.zip is cut, or is no zip file"),
+        ("replay nothing", ConfigurationError, "There is damaged.cassette.zip. Name another one"),
         ("pack nothing", ConfigurationError, "there is no cassette"),
     ],
 )
 def test_bad_input(shell: Any, here: Path, line: str, kind: type, words: str) -> None:
+    (here / "damaged.cassette.zip").write_bytes(b"PK")
     error = shell.error(f"%puq_cassette {line}")
     assert isinstance(error, kind)
     assert words in str(error)

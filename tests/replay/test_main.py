@@ -129,8 +129,12 @@ def test_prune(folder: Path, capsys: Any) -> None:
     assert not (folder / other).exists()
     orphan = folder / f"{other.removesuffix('.json')}-00000000.png"
     orphan.write_bytes(b"")
-    assert orphan.name in run(capsys, "prune", "lesson", str(path), "--yes")[1]
+    packed = Cassette(folder)
+    packed.pack()
+    assert orphan.name in run(capsys, "prune", "lesson.ipynb", str(path), "--yes")[1]
     assert not orphan.exists()
+    assert orphan.name not in Cassette(folder).names  # nor in the zip file
+    packed.packed.unlink()
     notebook(path, "%load_ext puq_magics", "%puq_chat -m a/b --no-stream Why is the sea blue?")
     status, out = run(capsys, "prune", "lesson", str(path), "--yes")
     assert status == 2

@@ -462,8 +462,18 @@ def test_an_answer_that_cannot_be_recorded_is_not_lost(folder: Path, sandbox: An
     problems: list[str] = []
     with sandbox_recorder(folder, sandbox, on_problem=problems.append) as router:
         folder.rmdir()
+        folder.write_text("")
         assert "Hello" in ask(router)
     assert "was not recorded" in problems[0]
+
+
+def test_a_folder_that_was_moved_meanwhile_is_made_anew(folder: Path, sandbox: Any) -> None:
+    with sandbox_recorder(folder, sandbox) as router:
+        ask(router)
+        folder.rename(folder.with_name("other.cassette"))
+        ask(router)
+        ask(router, "Goodbye")
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_two_recorders_at_once_leave_whole_files(folder: Path, sandbox: Any) -> None:
