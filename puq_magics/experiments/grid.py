@@ -15,7 +15,7 @@ from puq_magics.api.client import Router
 from puq_magics.core.errors import InputError, MissingVariableError, PuqError
 from puq_magics.core.suggestions import did_you_mean
 from puq_magics.experiments.arms import MODEL, plan_arms
-from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder, repair_notes, total_cost
+from puq_magics.experiments.calls import CallOutcome, CallSpec, SpecBuilder, total_cost
 from puq_magics.experiments.frames import Frame, read_frame
 from puq_magics.experiments.grid_result import OWN_COLUMNS, Cell, GridResult, make_record
 from puq_magics.experiments.journal import Journal
@@ -205,7 +205,7 @@ def run_grid(
             columns=[name for name in prompt.names if grid.frame and name in grid.frame.columns],
             total=grid.total,
             cost=total_cost(run.outcomes.values()),
-            notes=(*plan.notes, *journal.notes, *repair_notes(run.outcomes.values())),
+            notes=(*plan.notes, *run.notes),
             tasks=[
                 "" if cell.spec is None else str(cell.spec.messages[-1]["content"]) for cell in plan.cells
             ],

@@ -1,8 +1,9 @@
 """Journal of a run: a folder with every finished call, from which an ended run goes on.
 
 ``plan.json`` says what was asked; ``calls.jsonl`` has one finished call a line, and ``started.txt`` the keys of all
-calls that were sent: those without a line were under way when a process died. ``lock`` is held by the kernel that
-writes; the system releases it when that process ends, however it ends, and children do not inherit it.
+calls that were sent: those without a line were under way when a process died; ``-`` takes back a key that was not
+sent after all. ``lock`` is held by the kernel that writes; the system releases it when that process ends, however it
+ends, and children do not inherit it. A file ``stop`` tells other processes that their run was stopped.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from puq_magics.experiments.calls import CallOutcome
 
 #: Version of the format; a later one is refused.
 VERSION = 1
-_PLAN, _CALLS, _STARTED, _LOCK = "plan.json", "calls.jsonl", "started.txt", "lock"
+_PLAN, _CALLS, _STARTED, _LOCK, _STOP = "plan.json", "calls.jsonl", "started.txt", "lock", "stop"
 _TORN = f"{_CALLS}.torn"
 _BLOCK = 1 << 20  # bytes
 _WAIT_FOR_OWN_RUN = 130.0  # seconds: longer than the timeout of a chat
@@ -45,11 +46,14 @@ class Journal:
         self.notes: list[str] = []
         self._files: list[IO[Any]] = []
         self._path = str(folder.resolve())
+        #: Is there as soon as processes that make calls for this run shall send no further ones.
+        self.stop_file = Path(self._path, _STOP)
         self._closed = threading.Event()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._refuse_links()
             self._lock_folder()
+            self.stop_file.unlink(missing_ok=True)
             if fresh:
                 self._set_aside_all()
             self._check_plan(plan)
@@ -84,6 +88,15 @@ class Journal:
         with suppress(OSError, ValueError):  # only a report after a crash is the poorer
             self._started.write(f"{key}\n".encode())
 
+    def record_unsent(self, key: str) -> None:
+        """Take back that a call is sent."""
+        self.record_started(f"-{key}")
+
+    def stop_processes(self) -> None:
+        """Tell processes that make calls for this run, and see this folder, to send no further ones."""
+        with suppress(OSError):
+            self.stop_file.touch()
+
     def append(self, outcomes: Iterable[CallOutcome]) -> None:
         """Write finished calls, and wait until they are on the disk. Raises JournalError."""
         lines = "".join(f"{outcome.to_json()}\n" for outcome in outcomes)
@@ -104,7 +117,7 @@ class Journal:
 
     def _refuse_links(self) -> None:
         """Raise JournalError for a symbolic link, as a stranger's folder may have: its target would be written."""
-        for name in (_PLAN, _CALLS, _STARTED, _LOCK, _TORN):
+        for name in (_PLAN, _CALLS, _STARTED, _LOCK, _STOP, _TORN):
             if (self.folder / name).is_symlink():
                 raise JournalError(
                     f"{self.folder / name} is a symbolic link.",
@@ -172,8 +185,12 @@ class Journal:
             self.notes.append(f"{damaged:,} lines of {path.name} cannot be read; their calls are made again")
         started = self.folder / _STARTED
         if started.exists():
-            keys = started.read_text(encoding="ascii", errors="replace").split()
-            self.unfinished = frozenset(keys) - self.outcomes.keys()
+            sent = dict[str, bool]()
+            for key in started.read_text(encoding="ascii", errors="replace").split():
+                sent[key.removeprefix("-")] = not key.startswith("-")
+            self.unfinished = (
+                frozenset(key for key, was_sent in sent.items() if was_sent) - self.outcomes.keys()
+            )
 
     def _complete_last_line(self, path: Path) -> None:
         """Move a last line without an end, which a dying process left, to a file of its own."""

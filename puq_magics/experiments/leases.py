@@ -7,14 +7,22 @@ A lease holds no key. A worker takes it from ``PUQ_API_KEY`` of its own environm
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from threading import Lock
+from multiprocessing import parent_process
+from pathlib import Path
+from threading import Event, Lock
+from uuid import uuid4
 
 from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
 from puq_magics.api.client import Router
 from puq_magics.core.errors import MissingKeyError, PuqError
+from puq_magics.core.threads import start_daemon
 from puq_magics.experiments.calls import CallOutcome, CallSpec
 from puq_magics.experiments.limiter import AdaptiveLimiter
 from puq_magics.experiments.worker import CallWorker
@@ -25,6 +33,7 @@ _ROUNDS = 2  # calls of a lease for each of its threads: the time between two le
 _MAX_CALLS = 32
 #: More than a lease has threads: its threads are the limit, but for what the router asks.
 _CEILING = 256
+_LOOK_INTERVAL = 0.25  # seconds between two looks whether the run was stopped
 #: Returns the key, where the calls are made.
 GetKey = Callable[[], str]
 OutcomeAndError = tuple[CallOutcome, PuqError | None]
@@ -36,25 +45,43 @@ class Lease:
 
     specs: Sequence[CallSpec]
     base_url: str
+    #: The run is stopped as soon as this file is there, for processes that see its folder.
+    stop_file: str = ""
     #: Calls at once.
     threads: int = MIN_THREADS
     auth_scheme: str = "Token"
     timeout: float | None = None
     schema: Schema | None = None
     get_key: GetKey | None = None
+    #: Different for each lease: Dask takes equal tasks for one, and answers with the result of the first.
+    token: str = ""
 
     @classmethod
     def from_router(
-        cls, router: Router, threads: int, schema: Schema | None, get_key: GetKey | None
+        cls, router: Router, threads: int, schema: Schema | None, get_key: GetKey | None, stop_file: Path
     ) -> Lease:
         """Return a lease without calls, for a router like this one."""
         if schema is not None:
             schema = replace(schema, to_instances=None)  # the notebook's classes are not there
-        return cls((), router.address.url, threads, router.auth_scheme, router.timeout, schema, get_key)
+        return cls(
+            (),
+            router.address.url,
+            str(stop_file),
+            threads,
+            router.auth_scheme,
+            router.timeout,
+            schema,
+            get_key,
+        )
 
     def with_calls(self, specs: Sequence[CallSpec]) -> Lease:
         """Return a lease for these calls."""
-        return replace(self, specs=tuple(specs))
+        return replace(self, specs=tuple(specs), token=uuid4().hex)
+
+    def is_over(self) -> bool:
+        """Return whether the run was stopped, or the process that started this worker has died."""
+        parent = parent_process()
+        return os.path.exists(self.stop_file) or (parent is not None and not parent.is_alive())
 
 
 _workers: dict[tuple[object, ...], CallWorker] = {}
@@ -62,10 +89,26 @@ _lock = Lock()
 
 
 def run_lease(lease: Lease) -> list[OutcomeAndError]:
-    """Make the calls of a lease on threads, and return how each ended. Raises MissingKeyError."""
-    worker = _worker_for(lease)
+    """Make the calls of a lease on threads, and return how each ended. Raises MissingKeyError.
+
+    After the run is stopped no further one is sent.
+    """
+    worker, ended = _worker_for(lease), Event()
+    if lease.is_over():
+        worker.limiter.stop()
+    start_daemon(_stop_with_run, lease, worker.limiter, ended, name="puq-stop")
     with ThreadPoolExecutor(lease.threads) as pool:
-        return list(pool.map(worker.run, lease.specs))
+        try:
+            return list(pool.map(worker.run, lease.specs))
+        finally:
+            ended.set()
+
+
+def _stop_with_run(lease: Lease, limiter: AdaptiveLimiter, ended: Event) -> None:
+    """Stop the limiter when the run is stopped, until the lease has ended."""
+    while not ended.wait(_LOOK_INTERVAL):
+        if lease.is_over():
+            limiter.stop()
 
 
 def _worker_for(lease: Lease) -> CallWorker:
@@ -73,13 +116,14 @@ def _worker_for(lease: Lease) -> CallWorker:
     config = (
         os.getpid(),  # a fork has connections of its own
         lease.base_url,
+        lease.stop_file,
         lease.auth_scheme,
         lease.timeout,
         None if lease.schema is None else repr(lease.schema.json),
         lease.get_key,
     )
     with _lock:
-        if config not in _workers:
+        if config not in _workers or _workers[config].limiter.is_stopped:
             router = Router(
                 _find_key(lease),
                 lease.base_url,
@@ -88,9 +132,23 @@ def _worker_for(lease: Lease) -> CallWorker:
                 max_retries=0,
                 allow_http=True,  # as far as it was allowed where the lease was made
             )
+            _ignore_interrupts()
             _close_workers()
             _workers[config] = CallWorker(router, AdaptiveLimiter(_CEILING), lease.schema)
         return _workers[config]
+
+
+def _ignore_interrupts() -> None:
+    """Ignore interrupts in a worker process: front ends send them to each process of a kernel, which ends the run."""
+    if parent_process() is None:
+        return
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    elif (dask := sys.modules.get("distributed")) is not None:
+        with suppress(ValueError):  # another executor's process
+            dask.get_worker().loop.add_callback(
+                signal.signal, signal.SIGINT, signal.SIG_IGN
+            )  # in its main thread
 
 
 def _close_workers() -> None:

@@ -37,6 +37,11 @@ class AdaptiveLimiter:
         return max(1, int(self._limit))
 
     @property
+    def running(self) -> int:
+        """The number of calls that are under way."""
+        return self._running
+
+    @property
     def is_stopped(self) -> bool:
         """True after ``stop``."""
         return self._stopped.is_set()

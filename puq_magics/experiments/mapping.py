@@ -20,7 +20,6 @@ from puq_magics.experiments.calls import (
     CallSpec,
     SpecBuilder,
     cost_range,
-    repair_notes,
     total_cost,
 )
 from puq_magics.experiments.frames import Frame, read_frame
@@ -318,7 +317,6 @@ def run_map(
     for key in repeat:
         journal.outcomes.pop(key, None)
     run = Run(plan.calls, settings, journal, plan.schema)
-    notes = [*plan.notes, *journal.notes, *_unfinished_note(plan, journal)]
 
     def rerun(keys: Sequence[str]) -> MapResult:
         again, problem = run_map(plan, settings, folder, repeat=keys, on_event=on_event)
@@ -328,19 +326,9 @@ def run_map(
 
     def result() -> MapResult:
         outcomes = dict(run.outcomes)
-        return MapResult(
-            plan, outcomes, run.progress, folder, rerun, [*notes, *repair_notes(outcomes.values())]
-        )
+        return MapResult(plan, outcomes, run.progress, folder, rerun, [*plan.notes, *run.notes])
 
     return run.run_to(result, on_event, on_interrupt)
-
-
-def _unfinished_note(plan: MapPlan, journal: Journal) -> list[str]:
-    number = len({spec.key for spec in plan.calls} & journal.unfinished)
-    if not number:
-        return []
-    calls = "1 call was" if number == 1 else f"{number:,} calls were"
-    return [f"{calls} under way when an earlier run ended; it may have been charged, and is made again"]
 
 
 def journal_folder(beside: Path, template: str) -> Path:

@@ -13,10 +13,10 @@ from time import monotonic
 from typing import Protocol, TypeVar
 
 from puq_magics.api.client import Router
-from puq_magics.core.errors import BUG_HINT, PuqError
+from puq_magics.core.errors import BUG_HINT, APIConnectionError, PuqError
 from puq_magics.core.text import one_line
 from puq_magics.core.threads import start_daemon
-from puq_magics.experiments.calls import CallOutcome, CallSpec
+from puq_magics.experiments.calls import CallOutcome, CallSpec, repair_notes
 from puq_magics.experiments.journal import Journal
 from puq_magics.experiments.leases import (
     GetKey,
@@ -38,10 +38,14 @@ MAX_LOSSES = 3
 _WRITE_INTERVAL = 0.25  # seconds of answers that are written, and waited for, together
 _EVENT_INTERVAL = 0.2  # seconds between two events
 _STOP_TIMEOUT = 0.7  # seconds in which calls under way may end after an interrupt
+_STOP_INTERVAL = 0.1  # seconds in which who waits for leases learns of a stop
+_LEASE_TIMEOUT = 120.0  # seconds in which leases may end after a stop, as a chat may take them
 
 
 #: Releases what was reserved for a call.
 Release = Callable[[], None]
+LeaseFuture = Future[list[OutcomeAndError]]
+ReservedCalls = Sequence[tuple[CallSpec, Release]]
 
 
 class Meter(Protocol):
@@ -70,6 +74,8 @@ class RunProgress:
     seconds: float = 0.0
     #: Calls that may be under way.
     limit: int = 0
+    #: Calls that may still be under way, though the run was stopped.
+    ending: int = 0
     finished: Sequence[CallOutcome] = ()
 
     @property
@@ -137,11 +143,26 @@ class Run:
         self._lock = threading.Lock()
         self._consecutive_failures = 0
         self._unavailable: dict[str, PuqError] = {}
+        self._leases: dict[LeaseFuture, ReservedCalls] = {}
+        self._losses = Counter[str]()
 
     @property
     def progress(self) -> RunProgress:
         """The state now."""
-        return replace(self._progress, limit=self._limiter.limit)
+        ending = 0
+        if self._limiter.is_stopped and not self._ended.is_set():
+            ending = self._limiter.running + sum(map(len, self._leases.copy().values()))
+        return replace(self._progress, limit=self._limiter.limit, ending=ending)
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes on the journal, on calls that may have been paid twice, and on repaired answers."""
+        notes = list(self.journal.notes)
+        if unfinished := {spec.key for spec in self.specs} & self.journal.unfinished:
+            notes.append(_made_again(len(unfinished), "under way when an earlier run ended"))
+        if self._losses:
+            notes.append(_made_again(len(self._losses), "lost with their workers"))
+        return [*notes, *repair_notes(self.outcomes.copy().values())]
 
     def run(self, on_event: OnEvent = lambda _: None) -> None:
         """Make the calls; ``on_event`` is called in this thread, some times a second.
@@ -194,7 +215,8 @@ class Run:
         settings = self.settings
         if settings.executor is not None:
             threads = lease_threads(settings.executor, settings.workers)
-            lease = Lease.from_router(router, threads, self.schema, settings.get_key)
+            stop_file = self.journal.stop_file
+            lease = Lease.from_router(router, threads, self.schema, settings.get_key, stop_file)
             targets = [partial(self._dispatch, settings.executor, lease)]
         else:
             worker = CallWorker(router, self._limiter, self.schema, self.journal.record_started)
@@ -230,9 +252,9 @@ class Run:
             try:
                 meter = self.settings.meter
                 return spec, _nothing if meter is None else meter.reserve(spec)
-            except PuqError as error:
-                self._stop(error)
-                break
+            except PuqError as error:  # calls that are reserved may be made
+                self._set_problem(error)
+                self._waiting.clear()
         return None
 
     def _record_outcome(self, spec: CallSpec, outcome: CallOutcome, problem: PuqError | None) -> None:
@@ -248,58 +270,79 @@ class Run:
     def _dispatch(self, executor: Executor, lease: Lease) -> None:
         """Make the calls by leases; twice as many as run are submitted, so that no worker waits."""
         size, at_once = lease_calls(lease.threads), max(1, self.settings.workers // lease.threads)
-        leases: dict[Future[list[OutcomeAndError]], list[tuple[CallSpec, Release]]] = {}
-        losses = Counter[str]()
         # `wait` would not learn of futures that an executor cancels when it is shut down.
-        ended: SimpleQueue[Future[list[OutcomeAndError]]] = SimpleQueue()
+        ended: SimpleQueue[LeaseFuture] = SimpleQueue()
         while True:
-            while len(leases) < 2 * at_once and (calls := self._reserve_calls(size)):
+            while len(self._leases) < 2 * at_once and (calls := self._reserve_calls(size)):
                 try:
                     future = executor.submit(run_lease, lease.with_calls([spec for spec, _ in calls]))
                 except Exception as error:  # noqa: BLE001 - each executor has its own for one that is shut down
-                    self._return_calls(calls)
+                    self._return_calls(calls, were_sent=False)
                     self._stop(_executor_error(error))
                     break
-                leases[future] = calls
+                self._leases[future] = calls
                 future.add_done_callback(ended.put)
-            if not leases:
-                return
             if self._limiter.is_stopped:
-                for future in leases:
-                    future.cancel()
-            future = ended.get()
-            self._record_lease(future, leases.pop(future), losses)
+                self._end_leases(ended)
+            if not self._leases:
+                return
+            self._record_next(ended, _STOP_INTERVAL)
 
-    def _reserve_calls(self, size: int) -> list[tuple[CallSpec, Release]]:
+    def _end_leases(self, ended: SimpleQueue[LeaseFuture]) -> None:
+        """End leases after a stop: what a worker has sent is waited for, at most for the time of a chat."""
+        self.journal.stop_processes()
+        # Where no future says that it runs (Dask), any of them may, and lose its answers by being cancelled: workers
+        # that see the file return what was not sent.
+        if any(future.running() for future in self._leases):
+            for future in [future for future in self._leases if future.cancel()]:
+                self._return_calls(self._leases.pop(future), were_sent=False)
+        deadline = monotonic() + max(_LEASE_TIMEOUT, self.settings.router.timeout or 0.0)
+        while self._leases and (left := deadline - monotonic()) > 0:
+            self._record_next(ended, left)
+        for future in list(self._leases):
+            future.cancel()
+            self._return_calls(self._leases.pop(future), were_sent=True)
+
+    def _reserve_calls(self, size: int) -> ReservedCalls:
         calls: list[tuple[CallSpec, Release]] = []
         while len(calls) < size and (call := self._reserve_next()) is not None:
             self.journal.record_started(call[0].key)
             calls.append(call)
         return calls
 
-    def _record_lease(
-        self,
-        future: Future[list[OutcomeAndError]],
-        calls: Sequence[tuple[CallSpec, Release]],
-        losses: Counter[str],
-    ) -> None:
-        """Record the calls of a lease; those of one that was lost with its worker are made again."""
-        error = None if future.cancelled() else future.exception()
-        if error is None and not future.cancelled():
-            for (spec, release), ended in zip(calls, future.result(), strict=True):
-                release()
-                self._record_outcome(spec, *ended)
+    def _record_next(self, ended: SimpleQueue[LeaseFuture], timeout: float) -> None:
+        """Record the calls of the next lease that ends in this time; those that were lost are made again."""
+        try:
+            future = ended.get(timeout=timeout)
+            calls = self._leases.pop(future)
+        except (Empty, KeyError):  # KeyError: cancelled here
             return
-        losses.update(spec.key for spec, _ in calls)
-        self._return_calls(calls)
+        error = None if future.cancelled() else future.exception()
         if isinstance(error, PuqError):
+            self._return_calls(calls, were_sent=False)
             self._stop(error)
-        elif isinstance(error, BrokenExecutor) or losses[calls[0][0].key] >= MAX_LOSSES:
-            self._stop(_executor_error(error))
+        elif error is not None or future.cancelled():
+            self._return_calls(calls, were_sent=True)
+            if isinstance(error, BrokenExecutor) or self._losses[calls[0][0].key] >= MAX_LOSSES:
+                self._stop(_executor_error(error))
+        else:
+            for call, (outcome, problem) in zip(calls, future.result(), strict=True):
+                if isinstance(problem, RunStoppedError) and not outcome.attempts:
+                    self._return_calls([call], were_sent=False)
+                    continue
+                self._record_outcome(call[0], outcome, problem)
+                call[1]()
 
-    def _return_calls(self, calls: Sequence[tuple[CallSpec, Release]]) -> None:
-        """Put calls that were not made back into the plan."""
+    def _return_calls(self, calls: ReservedCalls, *, were_sent: bool) -> None:
+        """Put calls without an outcome back into the plan; those that were sent may have been charged."""
         for spec, release in calls:
+            if not were_sent:
+                self.journal.record_unsent(spec.key)
+            else:
+                self._losses[spec.key] += 1
+                if self.settings.meter is not None:
+                    lost = CallOutcome(spec.key, spec.model)
+                    self.settings.meter.record(spec, lost, APIConnectionError("the worker was lost."))
             release()
             self._waiting.append(spec)
 
@@ -329,9 +372,12 @@ class Run:
                 )
             )
 
-    def _stop(self, problem: PuqError) -> None:
+    def _set_problem(self, problem: PuqError) -> None:
         with self._lock:
             self.problem = self.problem or problem
+
+    def _stop(self, problem: PuqError) -> None:
+        self._set_problem(problem)
         self._limiter.stop()
 
     def _collect(self, router: Router, running: int) -> None:
@@ -376,6 +422,12 @@ class Run:
             cost=(before.cost or 0.0) + sum(costs) if costs else before.cost,
             seconds=monotonic() - self._started_at,
         )
+
+
+def _made_again(count: int, what: str) -> str:
+    if count == 1:
+        return f"1 call was {what}; it may have been charged, and is made again"
+    return f"{count:,} calls were {what}; they may have been charged, and are made again"
 
 
 def _executor_error(error: BaseException | None) -> PuqError:

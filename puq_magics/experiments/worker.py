@@ -68,6 +68,8 @@ class CallWorker:
                 self._read_data(spec, outcome, self.schema)
         except PuqError as error:
             problem = error
+            if ends_run(error):
+                self.limiter.stop()
             outcome.error = one_line(f"{error.message}", 300)
             outcome.is_final = isinstance(
                 error, InvalidAnswerError | BadRequestError | UnprocessableEntityError

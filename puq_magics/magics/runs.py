@@ -255,6 +255,9 @@ def run_footer(progress: RunProgress, journal: Path, notes: Sequence[str], model
     facts += [format_seconds(progress.seconds)] if progress.seconds else []
     below = relative_to_notebook(journal)
     facts.append(f"journal: {below.as_posix() if below else journal.name}")
+    if progress.ending:
+        still = f"up to {pluralize(progress.ending, 'call')} still under way: their answers go to the journal, too"
+        notes = [*notes, f"{still}; the next run waits for them"]
     return Footer(tuple(facts), tuple(notes))
 
 
@@ -293,15 +296,18 @@ def call_info(spec: CallSpec) -> CallInfo:
 def format_progress(progress: RunProgress, limit_is_lowered: bool = False) -> str:
     """Return the state of a run in one line: done, rate, time left, cost, failures, limit."""
     facts = [f"{progress.done:,} of {progress.total:,}"]
-    if progress.rate:
+    if progress.rate and not progress.ending:
         facts.append(f"{progress.rate:,.1f} a second")
-    if progress.seconds_left is not None and progress.done < progress.total:
+    if progress.seconds_left is not None and progress.done < progress.total and not progress.ending:
         facts.append(f"{format_seconds(progress.seconds_left)} left")
     if progress.cost is not None:
         facts.append(f"about {format_credits(progress.cost)}")
     if progress.failed:
         facts.append(f"{progress.failed:,} failed")
-    facts.append(f"{progress.limit} at once{' (the router asks for fewer)' if limit_is_lowered else ''}")
+    if progress.ending:
+        facts.append(f"stopped, waiting for up to {pluralize(progress.ending, 'call')} under way")
+    else:
+        facts.append(f"{progress.limit} at once{' (the router asks for fewer)' if limit_is_lowered else ''}")
     return " · ".join(facts)
 
 

@@ -1,27 +1,34 @@
-"""Calls that other processes make: a Dask cluster, and a pool whose workers die."""
+"""Calls that other processes make: a Dask cluster, a pool whose workers die, and runs that are stopped."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
-from threading import Lock
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from puq_magics import PuqError, Router
-from puq_magics.experiments import leases
-from puq_magics.experiments.journal import read_outcomes
-
-pytestmark = pytest.mark.slow
+from puq_magics.experiments import leases, runner
+from puq_magics.experiments.calls import CallOutcome, SpecBuilder
+from puq_magics.experiments.journal import Journal, read_outcomes
+from puq_magics.experiments.worker import RunStoppedError
 
 ROWS = [{"text": f"row {n}"} for n in range(100)]
+PLAN = {"template": "{{text}}"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Dask's own
 def test_a_dask_cluster_of_processes(replies: Any, ask_rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed")
@@ -37,9 +44,10 @@ def test_a_dask_cluster_of_processes(replies: Any, ask_rows: Any, monkeypatch: p
     assert keys == {"Token pk_key_of_the_workers"}  # theirs, not the one of the caller
 
 
+@pytest.mark.slow
 def test_a_run_whose_workers_die_stops_and_goes_on(replies: Any, ask_rows: Any, tmp_path: Path) -> None:
     received: Counter[str] = Counter()
-    lock = Lock()
+    lock = threading.Lock()
     pools: list[ProcessPoolExecutor] = []
 
     def reply(text: str) -> str:
@@ -72,3 +80,177 @@ def test_a_process_closes_the_connections_of_the_run_before(monkeypatch: pytest.
     first, second = (leases._worker_for(leases.Lease((), "http://127.0.0.1:9", timeout=n)) for n in (1, 2))
     assert closed == [first.router]
     assert list(leases._workers.values()) == [second]
+
+
+_PROGRAM = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from puq_magics import PuqError, Router
+from puq_magics.experiments import map_rows
+from puq_magics.experiments.journal import Journal
+
+url, folder, kind = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+if kind == "dask":
+    from distributed import Client, LocalCluster
+    client = Client(LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None))
+    executor = client.get_executor()
+else:
+    executor = ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+rows = [{"text": f"row {n}"} for n in range(300)]
+try:
+    with Router(None, url) as router:
+        map_rows(rows, "{{text}}", router=router, model="a/b", journal=folder, executor=executor, workers=16)
+except (KeyboardInterrupt, PuqError) as error:
+    print(type(error).__name__, flush=True)
+Journal(folder, {"template": "{{text}}"}).close()  # waits for the calls under way
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "stop"),
+    [("pool", "KeyboardInterrupt"), ("pool", "PaymentRequiredError"), ("dask", "KeyboardInterrupt")],
+)
+def test_a_stop_loses_no_answer_that_was_sent(
+    replies: Any, ask_rows: Any, tmp_path: Path, kind: str, stop: str
+) -> None:
+    """Front ends interrupt all processes of a kernel; those of the workers go on with what they have sent."""
+    if kind == "dask":
+        pytest.importorskip("distributed")
+    answered, numbers, stopped = Counter[str](), count(1), threading.Event()
+    both_run = threading.Barrier(16)  # a process that is still starting is not interrupted
+
+    def reply(text: str) -> str | tuple[int, str]:
+        number = next(numbers)
+        if number <= 16:
+            both_run.wait(30)
+        if number == 40 and stop == "PaymentRequiredError":
+            return 402, "no"
+        answered[text] += 1
+        if number == 40:
+            os.killpg(process.pid, signal.SIGINT)
+        if number >= 40 and stop == "KeyboardInterrupt":
+            stopped.wait(30)
+        return text.upper()
+
+    server = replies(reply)
+    command = [sys.executable, "-c", _PROGRAM, server.url, str(tmp_path / "run"), kind]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == stop
+        stopped.set()
+    assert process.returncode == 0
+    assert len(answered) < 300
+    with Journal(tmp_path / "run", PLAN) as journal:
+        assert {each.text for each in journal.outcomes.values()} - {""} == {text.upper() for text in answered}
+        assert journal.unfinished == frozenset()
+    assert ask_rows(server, [{"text": f"row {n}"} for n in range(300)]).failed == []
+    assert set(answered.values()) == {1}
+
+
+def test_a_budget_ends_a_run_after_the_calls_that_it_allows(
+    replies: Any, ask_rows: Any, tmp_path: Path
+) -> None:
+    reserved: list[str] = []
+
+    def reserve(spec: Any) -> Callable[[], None]:
+        if len(reserved) == 60:
+            raise PuqError("the budget is spent.")
+        reserved.append(spec.key)
+        return lambda: None
+
+    meter = SimpleNamespace(reserve=reserve, record=lambda *_: None)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(PuqError, match="budget"):
+        ask_rows(replies(str.upper), ROWS, executor=pool, workers=16, meter=meter)
+    assert sorted(read_outcomes(tmp_path / "run")) == sorted(reserved)
+
+
+class Loser(Executor):
+    """Runs the first tasks, and loses their results, as an executor whose worker dies."""
+
+    def __init__(self, losses: int) -> None:
+        self.losses = losses
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        result = fn(*args, **kwargs)
+        self.losses -= 1
+        if self.losses >= 0:
+            future.set_exception(OSError("a worker died"))
+        else:
+            future.set_result(result)
+        return future
+
+
+def test_calls_of_a_lost_lease_are_told_and_counted_as_charged(replies: Any, ask_rows: Any) -> None:
+    charged: list[str] = []
+
+    def record(spec: Any, outcome: CallOutcome, _: object) -> None:
+        if not outcome.attempts:
+            charged.append(spec.key)
+
+    meter = SimpleNamespace(reserve=lambda _: lambda: None, record=record)
+    result = ask_rows(replies(str.upper), ROWS, executor=Loser(1), workers=8, meter=meter)
+    assert result.failed == []
+    assert len(charged) == 16
+    assert result.notes == [
+        "16 calls were lost with their workers; they may have been charged, and are made again"
+    ]
+
+
+class Silent(Executor):
+    """Takes tasks, and never tells more of them."""
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        return Future()
+
+
+def test_leases_that_do_not_end_are_given_up_and_listed(
+    replies: Any, ask_rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_LEASE_TIMEOUT", 0.0)
+    monkeypatch.setattr(leases.Router, "timeout", None)
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ask_rows(replies(str.upper), ROWS, executor=Silent(), workers=8, on_event=interrupt)
+    result = ask_rows(replies(str.upper), ROWS)  # waits until the first run has given up
+    assert result.notes == [
+        "32 calls were under way when an earlier run ended; they may have been charged, and are made again"
+    ]
+    with Journal(tmp_path / "run", PLAN) as journal:
+        assert journal.unfinished == frozenset()
+
+
+def test_a_stopped_lease_returns_what_it_has_not_sent(
+    replies: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_workers", {})
+    stop_file = tmp_path / "stop"
+
+    def reply(text: str) -> str:
+        stop_file.touch()
+        (worker,) = leases._workers.values()
+        assert worker.limiter._stopped.wait(30)
+        return text.upper()
+
+    build = SpecBuilder("a/b", {}).build
+    specs = [build([{"role": "user", "content": f"row {n}"}]) for n in range(3)]
+    lease = leases.Lease(specs, replies(reply).url, str(stop_file), threads=1)
+    (first, problem), *others = leases.run_lease(lease)
+    assert (first.text, problem) == ("ROW 0", None)
+    assert [type(problem) for _, problem in others] == [RunStoppedError] * 2
+    assert [outcome.attempts for outcome, _ in others] == [0, 0]
+
+
+def test_a_worker_whose_kernel_has_died_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_workers", {})
+    monkeypatch.setattr(leases, "_ignore_interrupts", lambda: None)
+    monkeypatch.setattr(leases, "parent_process", lambda: SimpleNamespace(is_alive=lambda: False))
+    spec = SpecBuilder("a/b", {}).build([{"role": "user", "content": "hi"}])
+    ((outcome, problem),) = leases.run_lease(leases.Lease([spec], "http://127.0.0.1:9"))
+    assert (outcome.attempts, type(problem)) == (0, RunStoppedError)

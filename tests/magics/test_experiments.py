@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from puq_magics.experiments.runner import RunProgress
 from puq_magics.magics.compare import ArmView, _ArmRun
+from puq_magics.magics.runs import format_progress, run_footer
 from puq_magics.outputs.results.compare import Answer
 from puq_magics.session.chat_call import ChatCall, ChatSpec
 
@@ -217,3 +219,12 @@ def test_failed_rows_can_be_asked_for_again(run_shell: Any) -> None:
     shown = run_shell.run("_puq.retry()").out
     assert "retry" not in shown
     assert "journal: puq_runs/rate-text-" in shown
+
+
+def test_a_stopped_run_says_what_is_still_under_way() -> None:
+    progress = RunProgress(300, done=82, seconds=5.0, limit=16, ending=16)
+    assert format_progress(progress) == "82 of 300 · stopped, waiting for up to 16 calls under way"
+    footer = run_footer(progress, Path("run"), ["a note"]).to_text()
+    assert footer.startswith(
+        "a note · up to 16 calls still under way: their answers go to the journal, too; the next run waits for them"
+    )
