@@ -22,8 +22,14 @@ from traitlets.config import Config
 from puq_magics.sandbox import Sandbox
 
 os.environ.pop("VIRTUAL_ENV", None)  # IPython warns where it names another environment than the one that runs
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# The same examples in each run, on a machine of any speed: what fails has a reason in what was changed.
+hypothesis.settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_configure(config: pytest.Config) -> None:
