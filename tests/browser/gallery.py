@@ -133,7 +133,7 @@ SURFACES: dict[str, Surface] = {
         "{{tone}}: {{text}}",
         "study.score(lambda answer: len(answer) % 2 == 0)",
         "study.show(3)",
-        "print(study.compare('model'))",
+        "study.compare('model')",
     ),
     "image": shown("%puq_image A red kite over green hills"),
     "images-2": shown("%puq_image -n 2 --size 1536x1024 A red kite over green hills"),

@@ -94,7 +94,7 @@ TERMINAL_SURFACES: dict[str, TerminalSurface] = {
             "In a {{tone}} tone: {{a}} + {{b}}?",
         ),
         "g.score(lambda answer, row: f\"**{row['a'] + row['b']}**\" in answer)",
-        "print(g.compare())",
+        "g.compare()",
         "g.show(1)",
     ),
     "terminal-media": typed(
