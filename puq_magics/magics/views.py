@@ -39,8 +39,12 @@ def chat_view(
     if not session.in_notebook:
         from puq_magics.outputs.views.terminal import TerminalView
 
-        is_markdown = answer_format in ("markdown", "code")
-        return TerminalView(footer=footer, live=live and is_streamed, markdown=is_markdown)
+        return TerminalView(
+            footer=footer,
+            live=live and is_streamed,
+            markdown=answer_format in ("markdown", "code"),
+            wraps=answer_format not in ("json", "html"),
+        )
     from puq_magics.outputs.views.notebook import BufferedNotebookView, NotebookView, PlainNotebookView
 
     if answer_format in _UNSTREAMED_FORMATS or not is_streamed:

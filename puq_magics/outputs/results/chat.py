@@ -249,7 +249,7 @@ class ChatResult(Result):
     def _to_terminal(self, text: str) -> str:
         from puq_magics.outputs.views.terminal_text import format_for_terminal
 
-        if self.format == "markdown":
+        if self.format in ("markdown", "code"):
             return format_for_terminal(text)
         return super()._to_terminal(text) if self.format == "text" else text
 

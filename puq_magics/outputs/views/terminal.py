@@ -25,7 +25,7 @@ _TICK_INTERVAL = 1.0  # seconds between two such statements
 class TerminalView:
     """Prints to standard output: Markdown with wrapped words and light styling, if that is a terminal.
 
-    With ``markdown=False`` the answer is printed as it is.
+    With ``markdown=False`` all marks stay, with ``wraps=False`` all lines as well.
     """
 
     is_quiet = False
@@ -36,11 +36,13 @@ class TerminalView:
         footer: str = "full",
         live: bool = True,
         markdown: bool = True,
+        wraps: bool = True,
         out: Callable[[], Writer] | None = None,
     ) -> None:
         self._footer = footer
         self._live = live
         self._markdown = markdown
+        self._wraps = wraps
         self._out = out or Stdout
         self._filter = ControlCharFilter()
         self._text: TerminalText | None = None
@@ -157,7 +159,7 @@ class TerminalView:
         out = self._out()
         if self._text is None and out.isatty():
             width = shutil.get_terminal_size().columns
-            self._text = TerminalText(width, markdown=self._markdown, styles=has_styles())
+            self._text = TerminalText(width, markdown=self._markdown, wraps=self._wraps, styles=has_styles())
         out.write(text if self._text is None else self._text.feed(text))
         if self._text is not None:
             self._column = self._text.column if self._text.is_column_exact else None

@@ -53,9 +53,10 @@ def format_for_terminal(markdown: str) -> str:
 class TerminalText:
     """Turns text, as it comes, into what is written to a terminal of ``width`` columns."""
 
-    def __init__(self, width: int, *, markdown: bool = True, styles: bool = True) -> None:
+    def __init__(self, width: int, *, markdown: bool = True, wraps: bool = True, styles: bool = True) -> None:
         self._limit = max(width - _MARGIN, 10)
         self._markdown = markdown
+        self._wraps = wraps
         self._styles = styles and markdown
         #: Column of the cursor, from 0.
         self.column = 0
@@ -229,7 +230,7 @@ class TerminalText:
             size = 1
         if self.column + size > self._limit:
             # Code and the rows of tables stay as they are: the terminal breaks them.
-            if not self._markdown or self._fence or self._first == "|":
+            if not self._wraps or self._fence or (self._markdown and self._first == "|"):
                 self.is_column_exact = False
             elif char == " ":
                 self._break_line()

@@ -108,6 +108,13 @@ def test_tables_and_code_are_not_wrapped(text: str) -> None:
     assert written(text, 20, styles=False) == text
 
 
+@pytest.mark.parametrize(
+    ("wraps", "lines"), [(True, ["*some* words ", "more"]), (False, ["*some* words more"])]
+)
+def test_plain_text_keeps_its_marks_and_may_be_wrapped(wraps: bool, lines: list[str]) -> None:
+    assert screen(written("*some* words more", 17, markdown=False, wraps=wraps)) == lines
+
+
 def test_what_is_longer_than_a_line_and_what_has_no_sure_width() -> None:
     assert screen(written("x" * 50, 22)) == ["x" * 20, "x" * 20, "x" * 10]
     feed = TerminalText(22)
