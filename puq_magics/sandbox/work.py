@@ -14,7 +14,7 @@ from puq_magics.sandbox.state import TokenAccount
 T = TypeVar("T")
 
 _MAX_THREADS: Final = 8
-_TIME_TO_END: Final = 0.5  # seconds
+_TIME_TO_END: Final = 2.0  # seconds
 
 
 class WorkQueue:

@@ -30,10 +30,13 @@ from puq_magics.session.budget import CallInfo
 from puq_magics.session.session import Session
 
 if TYPE_CHECKING:
+    from puq_magics.api.base_url import BaseURL
     from puq_magics.api.client import Router
     from puq_magics.session.account import Account
 
-_PRICES_TIMEOUT = 0.3  # seconds to wait at the end of an answer for a model list that is being fetched
+#: Seconds to wait at the end of an answer for a model list that is being fetched: from a router elsewhere; and from
+#: one on this machine or a cassette, which is sure to come soon, so that the same cells show the same costs.
+_PRICES_TIMEOUT, _NEAR_PRICES_TIMEOUT = 0.3, 5.0
 
 R = TypeVar("R", bound=Result)
 V = TypeVar("V", bound=CallView, contravariant=True)
@@ -135,7 +138,7 @@ def _make_call(
         try:
             if started_at is not None:
                 is_interrupted |= _record(
-                    session, account, router.address.host, call, result, problem, requested_at
+                    session, account, router.address, call, result, problem, requested_at
                 )
         finally:
             result.add_up()
@@ -218,7 +221,7 @@ def _reserve_and_run(
 def _record(
     session: Session,
     account: Account,
-    host: str,
+    address: BaseURL,
     call: Call[R, V],
     result: R,
     problem: APIError | KeyboardInterrupt | None,
@@ -226,24 +229,29 @@ def _record(
 ) -> bool:
     """Record the cost, the provenance, and the call in the ledger; return whether the user interrupted this."""
     try:
-        _record_cost(account, call, result, problem)
+        is_near = address.is_loopback or session.is_replaying
+        _record_cost(account, call, result, problem, _NEAR_PRICES_TIMEOUT if is_near else _PRICES_TIMEOUT)
         result.provenance = make_provenance(session, call.info, result.model, result.cost, requested_at)
     except KeyboardInterrupt:
         return True
     finally:
-        _record_in_ledger(session, host, call.info, result, problem)
+        _record_in_ledger(session, address.host, call.info, result, problem)
     return False
 
 
 def _record_cost(
-    account: Account, call: Call[R, V], result: R, problem: APIError | KeyboardInterrupt | None
+    account: Account,
+    call: Call[R, V],
+    result: R,
+    problem: APIError | KeyboardInterrupt | None,
+    prices_timeout: float,
 ) -> None:
     usage = call.usage()
     has_data = result.has_content or (
         getattr(problem, "partial", None) and (usage or call.info.kind != "chat")
     )
     if problem is None or (has_data and not isinstance(problem, APIStatusError)):
-        account.model_list.wait(_PRICES_TIMEOUT if problem is None else 0.0)
+        account.model_list.wait(prices_timeout if problem is None else 0.0)
         result.cost = account.record_cost(call.info, usage, complete=problem is None)
         result.tells_unknown_cost = call.info.kind != "chat"
     elif may_be_charged(problem):
