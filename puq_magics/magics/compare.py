@@ -291,7 +291,8 @@ def _offer_vote(session: Session, result: CompareResult, view: RunView) -> None:
     session.shell.meta[_BALLOT_KEY] = ballot
     if not (session.in_notebook and is_live(session)):
         choices = ", ".join(result.names)
-        print(f"\nVote: %puq_compare --vote {result.names[0]} (of {choices}, {TIE})")  # noqa: T201
+        gap = "" if session.in_notebook else "\n"
+        print(f"{gap}Vote: %puq_compare --vote {result.names[0]} (of {choices}, {TIE})")  # noqa: T201
         return
     from puq_magics.widgets.vote import show_vote_buttons
 
