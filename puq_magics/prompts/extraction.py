@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,9 +28,15 @@ _JSON_START = re.compile(r"""\{(?=\s*(?:["'}/#]|[\w$-]+\s*:))|\[""")
 _DOCUMENT_START = re.compile(r"""\s*(?:\{|\[\s*(?:[\[{"'\d-]|$))""")
 _PRE_BLOCK = re.compile(r"<pre\b[^>]*>.*?(?:</pre\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _LIST_ITEM = re.compile(r"(?:[-+*]|\d{1,9}[.)])\s")
+#: Beginning of a line that is code if the rest of it is Python: a keyword and a sign that sentences do not have.
+_STATEMENT_START = re.compile(
+    r"(?:async |def |class |for |import |from |try:)|(?:return|raise|if|while|with|assert|del)\b.*[(\[{'\"=<>+*/%\d]"
+    r"|[\w.\[\]'\", ]+(?:[-+*/%|&@]|//|\*\*|>>|<<)?=(?!=)"
+)
+_LATER_CLAUSE = re.compile(r"(?:else|elif|except|finally)\b.*:")
 #: Repairs of an answer that holds more than the document.
 CODE_FENCE, WORDS_AROUND = "code fence", "words around it"
-_MAX_ATTEMPTS, _MAX_REPAIRS = 2_000, 20
+_MAX_ATTEMPTS, _MAX_REPAIRS, _MAX_STATEMENT_CHARS = 2_000, 20, 300
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class CodeBlock:
 
 
 def remove_code_blocks(text: str, replacement: str = "") -> str:
-    """Return a text with each code block replaced: fenced, indented, or ``<pre>``.
+    """Return a text with each code block replaced: fenced, indented, ``<pre>``, or lines of Python between others.
 
     One that is not closed ends with the text. In a list, indented lines are text.
     """
@@ -57,18 +64,38 @@ def remove_code_blocks(text: str, replacement: str = "") -> str:
     fence: OpenFence | None = None
     in_list = False
     for line in text.split("\n"):
-        is_indented = bool(line.strip()) and line.startswith(("    ", "\t"))
         if fence is None and line.strip() and not line.startswith((" ", "\t")):
             in_list = _LIST_ITEM.match(line) is not None
         if fence is not None:
             fence = None if fence.closed_by(fence.strip_prefix(line)) else fence
         elif (fence := OpenFence.from_line(line)) is not None:
             kept.append(replacement)
-        elif is_indented and not in_list and (not kept or kept[-1].strip() in ("", replacement)):
-            kept += [] if kept[-1:] == [replacement] else [replacement]
+        elif _is_code_line(line, before := kept[-1] if kept else "", replacement, in_list):
+            kept += [] if before == replacement and kept else [replacement]
         else:
             kept.append(line)
     return "\n".join(kept)
+
+
+def _is_code_line(line: str, before: str, replacement: str, in_list: bool) -> bool:
+    """Return whether a line that is not in a fence is code; ``before`` is what is left of the line before it."""
+    is_indented = bool(line.strip()) and line.startswith(("    ", "\t"))
+    if is_indented and not in_list and before.strip() in ("", replacement):
+        return True
+    return _is_statement(line) or (before == replacement and _LATER_CLAUSE.match(line) is not None)
+
+
+def _is_statement(line: str) -> bool:
+    """Return whether a line is a statement of Python, or begins one; a name or a call may be a part of a sentence."""
+    if len(line) > _MAX_STATEMENT_CHARS or not _STATEMENT_START.match(line):
+        return False
+    code = f"{line} pass" if line.rstrip().endswith(":") else line
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of the syntax
+            ast.parse(f"{code}\nfinally: pass" if line.startswith("try") else code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def extract_code_blocks(text: str) -> tuple[CodeBlock, ...]:

@@ -210,6 +210,23 @@ def test_what_is_no_json_is_not_mended(text: str, said: str) -> None:
         ("Look: <PRE class=a><code>x = 1\n</code></pre> Think.", "Look: … Think."),
         ("Look.\n<pre>x = 1", "Look.\n…"),
         ("Look at\n    this line.", "Look at\n    this line."),
+        ("Try:\ndef f(x):\n    if x:\n        return 1\n    return 0\nThink.", "Try:\n…\nThink."),
+        ("def f(x):\n    return 1\n\nf([])", "…\n\nf([])"),
+        ("Write\nx = [1, 2]\ny += x[0]\nand try.", "Write\n…\nand try."),
+        ("return sum(x) / len(x) if x else 0", "…"),
+        ("try:\n    f()\nexcept ValueError:\n    pass\nelse:\n    g()\nSo.", "…\nSo."),
+        ("for x in y:\n    z(x)", "…"),
+        ("x = '\\d'", "…"),
+        ("f(x)\nvalues\nTrue", "f(x)\nvalues\nTrue"),
+        (
+            "return to line 3\nfor example, this\nif it is (so)",
+            "return to line 3\nfor example, this\nif it is (so)",
+        ),
+        (
+            "import taxes are due\nHint: look\na == b\nx = ?",
+            "import taxes are due\nHint: look\na == b\nx = ?",
+        ),
+        ("with care\nraise it\nwhile true", "with care\nraise it\nwhile true"),
         ("1. Look.\n\n    Think.\n2. Try.", "1. Look.\n\n    Think.\n2. Try."),
     ],
 )
