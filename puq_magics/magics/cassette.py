@@ -60,6 +60,10 @@ def _change(session: Session, args: argparse.Namespace, action: str, name: str |
         raise
 
 
+#: Kinds of recordings whose names are no nouns that people use.
+_NOUNS = {"models": "model list", "tool": "function call"}
+
+
 def _rows(session: Session) -> Iterator[tuple[str, str]]:
     """Return the mode, the cassette and what it holds."""
     recorder, effective = session.cassette, session.effective
@@ -73,9 +77,7 @@ def _rows(session: Session) -> Iterator[tuple[str, str]]:
     path = cassette.packed if is_packed else cassette.folder
     yield "cassette", str(relative_to_notebook(path) or path)
     kinds = Counter(name.partition("-")[0] for name in cassette.recordings)
-    counts = [
-        f"{count:,} {'model list' if kind == 'models' else kind}" for kind, count in sorted(kinds.items())
-    ]
+    counts = [pluralize(count, _NOUNS.get(kind, kind)) for kind, count in sorted(kinds.items())]
     total = pluralize(kinds.total(), "recording")
     yield "holds", f"{total}: {', '.join(counts)}" if counts else "nothing yet"
     if recorder.mode in ("replay", "auto"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -36,6 +37,7 @@ from puq_magics.prompts.schema.schema import Schema
 from puq_magics.session.budget import CallInfo
 from puq_magics.session.session import Session
 
+_LINE_MARKS = re.compile(r"^[ \t]*(?:(?:>|#{1,6}(?=[ \t]))[ \t]*)+", re.MULTILINE)
 _MAX_ROWS_SHOWN, _MAX_CHARS_SHOWN, _MAX_ROW_CHARS = 20, 160, 40
 #: Columns that a narrow terminal may leave out, those with the highest rank first.
 _SPARE_RANKS = {"tokens": 3, "seconds (median, 95th)": 2, "failures": 1}
@@ -195,14 +197,14 @@ def _answer_text(record: Record | None) -> str:
     if record is None:
         return ""
     text = record["answer"] if record["error"] is None else f"⚠ {record['error']}"
-    return _shorten(" ".join(text.split()))
+    return _shorten(_join_lines(text))
 
 
 def _answer_markdown(record: Record | None) -> str:
     """Return the same as safe Markdown."""
     if record is None or record["error"] is not None:
         return escape_inline(_answer_text(record))
-    return sanitize_table_cell(record["answer"], _MAX_CHARS_SHOWN)
+    return sanitize_table_cell(_join_lines(record["answer"]), _MAX_CHARS_SHOWN)
 
 
 def _arm_name(factors: Sequence[str], levels: Sequence[Any]) -> str:
@@ -291,6 +293,11 @@ def _score_text(record: Record) -> str:
     return f"{score:.3g} ({low:.3g}–{high:.3g})" if rows > 1 else f"{score:.3g}"
 
 
+def _join_lines(text: str) -> str:
+    """Return Markdown on one line, without the marks of headings and quotations, which would stand in its middle."""
+    return " ".join(_LINE_MARKS.sub("", text).split())
+
+
 def _shorten(text: str, length: int = _MAX_CHARS_SHOWN) -> str:
     return text if len(text) <= length else f"{text[:length]}…"
 
@@ -320,8 +327,9 @@ def _escape_name(name: str) -> str:
 
 
 def _escape_figure(figure: str) -> str:
-    """Return a figure as Markdown, whose range a narrow page does not break at its dash."""
-    return escape_inline(figure).replace("–", "–\u2060")
+    """Return a figure as Markdown; a narrow page breaks neither its range nor what belongs to a number."""
+    glued = figure.replace("–", "–\u2060").replace(" %", "\u00a0%").replace(" of ", " of\u00a0")
+    return escape_inline(glued)
 
 
 def _join_table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> str:

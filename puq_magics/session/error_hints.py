@@ -35,9 +35,7 @@ def add_hint(error: APIStatusError, session: Session, info: CallInfo) -> None:
     elif isinstance(error, PaymentRequiredError) and not error.reason:
         error.hint = _balance_hint(session, info)
     elif isinstance(error, PermissionDeniedError):
-        error.hint = (
-            f"This key is not granted {model}: use another model, or have it granted in the dashboard."
-        )
+        error.hint = f"Use another model, or have {model} granted to this key in the dashboard."
     elif isinstance(error, NotFoundError):
         error.hint = _model_hint(session, info)
     elif isinstance(error, RateLimitError):

@@ -133,7 +133,8 @@ class TranscribeCall:
         """Save the result, if requested."""
         if self._spec.save is not None and result.has_content and not result.status:
             with unsaved_hint("The text is"):
-                result.save(self._spec.save, force=self._spec.force)
+                saved = result.save(self._spec.save, force=self._spec.force)
+            result.add_note(f"saved as {saved}", is_warning=False)
 
     def _audio_seconds(self) -> float | None:
         """Return the recording's seconds: as the router says, else by its headers."""

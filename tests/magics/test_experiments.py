@@ -182,6 +182,7 @@ def test_a_grid_shows_its_summary_and_answers(run_shell: Any) -> None:
     matrix = run_shell.run("study.show()")
     assert "row 0: 5\n- sandbox/echo" in matrix.out
     assert "Of 2 repeats the first is shown" in matrix.out
+    assert "You asked: kind 5" in matrix.out  # without the mark of the quotation
     assert "kind 5 **a&#124;b**" in matrix.value._repr_mimebundle_()["text/markdown"]
     assert "not a column of numbers" in str(run_shell.error("study.pivot('model', 'tone', 'answer')"))
     assert "sandbox/echo" in run_shell.run("study.summary('model')").out

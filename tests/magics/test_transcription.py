@@ -231,6 +231,7 @@ def test_subtitles_are_saved(
     assert saved.startswith(start)
     assert " --> " in saved
     assert "Hello there." in ran.out
+    assert f" · saved as {name} · " in ran.out
 
 
 @pytest.mark.parametrize("requested", ["json", "text"])

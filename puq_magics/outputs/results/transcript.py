@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from puq_magics.outputs.results.base import Result, SegmentLike
+from puq_magics.outputs.results.base import DetailNote, Result, SegmentLike
 from puq_magics.outputs.results.footer import Footer
 
 #: Extensions that no text should have.
@@ -77,7 +77,8 @@ class TranscriptResult(Result):
         from puq_magics.outputs.results.media_html import format_duration
 
         length = f"{format_duration(self.duration)} of audio" if self.duration else ""
-        return tuple(words for words in (self.source, self.language, length) if words)
+        details = [note for note in self.notes if isinstance(note, DetailNote)]
+        return tuple(words for words in (self.source, self.language, length, *details) if words)
 
     def __str__(self) -> str:
         return self.text

@@ -124,7 +124,8 @@ class AuditReport(DisplayOnce, Sequence[AuditRow]):
             )
         foot = ("total", self.cost, *[""] * (len(_COLUMNS) - 2)) if len(recorded) > 1 else None
         rows = [row.cells for row in self._rows]
-        shown = [i for i, _ in enumerate(_COLUMNS) if i < 3 or any(row[i] for row in rows)]
+        kept = {0, 1, 2} if recorded else {0, 2}
+        shown = [i for i, _ in enumerate(_COLUMNS) if i in kept or any(row[i] for row in rows)]
         return Table(
             [_COLUMNS[i] for i in shown],
             [[row[i] for i in shown] for row in rows],

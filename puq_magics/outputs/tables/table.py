@@ -45,6 +45,7 @@ MAX_ROWS, MAX_CELL_CHARS = 200, 80
 _MAX_ROOMY_COLUMNS = 6  # more of them stand closer together
 _MAX_UNSCROLLED_ROWS = 40  # a longer table scrolls by itself
 _MIN_COLUMN_WIDTH, _MIN_NAME_WIDTH = 8, 40  # columns of a terminal, for words, and for what names a row
+_MAX_CAPTION_LINE = 60  # characters that a page of 700 pixels has room for
 _COLUMN_GAP = "  "
 #: Keeps front ends from reading formulas into names with dollar signs.
 _NO_MATH_CLASSES = "puq-table tex2jax_ignore mathjax_ignore"
@@ -168,8 +169,9 @@ class Table:
 
     def html(self) -> str:
         """A table; where ``SORT_SCRIPT`` runs, its headers are buttons that sort the rows shown."""
+        keep = "; white-space: nowrap" if len(self.caption) <= _MAX_CAPTION_LINE else ""
         caption = (
-            f"<caption style='text-align: left'>{escape(_one_line(self.caption))}</caption>"
+            f"<caption style='text-align: left{keep}'>{escape(_one_line(self.caption))}</caption>"
             if self.caption
             else ""
         )
@@ -178,7 +180,7 @@ class Table:
             return (
                 f"<div class='tex2jax_ignore mathjax_ignore'>({escape(_one_line(self.empty))}){below}</div>"
             )
-        padding = "; padding: 0.4em 0.25em" if len(self.columns) > _MAX_ROOMY_COLUMNS else ""
+        padding = "; padding: 0.4em 0.45vw" if len(self.columns) > _MAX_ROOMY_COLUMNS else ""
         aligned = [f" style='text-align: {column.align}{padding}'" for column in self.columns]
         cells = [f"{aligned[0][:-1]}; white-space: nowrap'", *aligned[1:]]
         heads = "".join(

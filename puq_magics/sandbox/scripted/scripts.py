@@ -192,7 +192,7 @@ Script: TypeAlias = Callable[[ChatRequest], Iterator[Action]]
 
 #: What every answer opens with.
 NOTICE: Final = "*Scripted by the sandbox; no model wrote this.*\n\n"
-_BLOCK_MARK = re.compile(r"^[ \t]*(?:#{1,6}[ \t]|```.*$)", re.MULTILINE)
+_BLOCK_MARK = re.compile(r"^[ \t]*(?:#{1,6}[ \t]|```.*$|\|[ \t:|-]+\|[ \t]*$)", re.MULTILINE)
 _GIST = 160
 _EARLIER = 3  # turns that an answer quotes
 _LONGEST_URL = 80
@@ -395,7 +395,7 @@ SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
 
 
 def excerpt(message: Message) -> str:
-    """A message on one line, cut at a word, without the marks of headings and code blocks."""
+    """A message on one line, cut at a word, without the marks of headings, code blocks and tables' rules."""
     line = " ".join(_BLOCK_MARK.sub("", message.text).split()) or "(no words)"
     return line if len(line) <= _GIST else line[:_GIST].rsplit(" ", 1)[0] + " …"
 
