@@ -42,7 +42,7 @@ def run(client: BlockingKernelClient, code: str) -> list[dict[str, Any]]:
 
 def test_a_real_answer_streams_into_a_real_kernel(client: BlockingKernelClient) -> None:
     run(client, "%load_ext puq_magics")
-    asked = "%%puq_chat -t 0 --max-tokens 60 -o answer\nWhat is gravity?"
+    asked = "%%puq_chat -t 0 --max-tokens 200 -o answer\nWhat is gravity?"  # so many last for some frames anywhere
     messages = run(client, asked)
     shown = [
         m["content"]["data"] for m in messages if m["msg_type"] in ("display_data", "update_display_data")
@@ -58,7 +58,7 @@ def test_a_real_answer_streams_into_a_real_kernel(client: BlockingKernelClient) 
     said = "".join(m["content"]["text"] for m in told if m["msg_type"] == "stream")
     same, tokens, reason = said.split()
     assert same == "True"
-    assert 0 < int(tokens) <= 60
+    assert 0 < int(tokens) <= 200
     assert reason in ("stop", "length")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -31,6 +32,13 @@ def test_status_shows_the_effective_settings(shell: Any, monkeypatch: Any) -> No
     monkeypatch.setenv("PUQ_API_KEY", KEY)
     monkeypatch.setenv("PUQ_CHAT_MODEL", "fast")
     shell.run("%config PuqMagics.aliases = {'fast': 'openai/gpt-4o-mini'}\n%config PuqMagics.temperature = 0")
+
+    def find_nothing(
+        *_args: object, **_more: object
+    ) -> None:  # at once: the panel does not wait long for names
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", find_nothing)
     out = shell.run("%puq").out
     assert "https://router.invalid (PUQ_BASE_URL)" in out
     assert "…wxyz from PUQ_API_KEY" in out
