@@ -175,12 +175,14 @@ def compare(
     session.router()  # raises what is wrong before any thread starts
     view = RunView(in_notebook=session.in_notebook, live=is_live(session), quiet=args.quiet)
     interrupted = _run(session, arms, result, view, stop, over_budget=args.over_budget)
+    if all(answer.result is None for answer in result.answers):
+        result.names_hidden = False  # there is nothing to vote on, and the errors are shown
     session.store_result(result, args.out)
     view.show_summary(result._repr_mimebundle_(), is_markdown=True, metadata=result.display_metadata)
     session.mark_displayed(result, is_quiet=args.quiet)
     if interrupted:
         raise RunInterrupted("the comparison was interrupted; what each arm has is in _puq.")
-    if args.blind and not args.quiet:
+    if result.names_hidden and not args.quiet:
         _offer_vote(session, result, view)
     return result
 

@@ -61,6 +61,7 @@ def sent(sandbox: Any) -> list[Any]:
         ("max_tokens = 20", "%puq_chat --param max_tokens=50 Hi", "at most 20 tokens"),
         ("questions = 0", "%puq_chat Hi", "may have 0 questions"),
         ("questions = 0\nmessage = 'No.'", "%%puq_compare -m sandbox/chat -m sandbox/short\nHi", ""),
+        ("questions = 0\nmessage = 'No.'", "%%puq_compare -m sandbox/chat -m sandbox/short --blind\nHi", ""),
         (
             "questions = 0\nmessage = 'No.'",
             MAP,
@@ -102,7 +103,8 @@ def test_what_a_policy_forbids_is_refused_before_it_is_sent(
     classroom: Any, media_shell: Any, sandbox: Any, policy: str, code: str, words: str
 ) -> None:
     shell = classroom(policy)
-    error = shell.attempt(code).error
+    ran = shell.attempt(code)
+    error = ran.error
     if words:
         assert isinstance(error, PuqError)
         assert words in str(error)
@@ -110,6 +112,8 @@ def test_what_a_policy_forbids_is_refused_before_it_is_sent(
     else:  # each arm has the refusal as its error
         refusal = "No. By the policy lesson.toml this notebook may have 0 questions. Nothing was sent."
         assert {answer.error for answer in shell.names["_puq"]} == {refusal}
+        assert ran.out.count("No. By the policy lesson.toml") == 2
+        assert "Vote:" not in ran.out
     assert sent(sandbox) == []
     assert shell.session.ledger.entries() == ()
 
