@@ -34,7 +34,9 @@ def used_recordings(cassette: Cassette, notebook: Path) -> set[str]:
         log = Path(folder, "used")
         environment = {**os.environ, **REPLAY_ENVIRONMENT, USE_LOG: str(log)}
         environment |= {"PUQ_CASSETTE": str(cassette.folder), "PUQ_LEDGER": "0"}
-        manager, client = start_new_kernel(cwd=str(notebook.parent), env=environment)
+        manager, client = start_new_kernel(
+            cwd=str(notebook.parent), env=environment, extra_arguments=["--log-level=ERROR"]
+        )
         try:
             _run_cells(client.execute_interactive, cells, notebook.name)
         finally:
