@@ -328,8 +328,7 @@ def _escape_name(name: str) -> str:
 
 def _escape_figure(figure: str) -> str:
     """Return a figure as Markdown; a narrow page breaks neither its range nor what belongs to a number."""
-    glued = figure.replace("–", "–\u2060").replace(" %", "\u00a0%").replace(" of ", " of\u00a0")
-    return escape_inline(glued)
+    return re.sub(r" (?=%|&#37;)|(?<= of) ", "\u00a0", escape_inline(figure)).replace("–", "–\u2060")
 
 
 def _join_table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> str:

@@ -185,7 +185,9 @@ def test_a_grid_shows_its_summary_and_answers(run_shell: Any) -> None:
     assert "You asked: kind 5" in matrix.out  # without the mark of the quotation
     assert "kind 5 **a&#124;b**" in matrix.value._repr_mimebundle_()["text/markdown"]
     assert "not a column of numbers" in str(run_shell.error("study.pivot('model', 'tone', 'answer')"))
-    assert "sandbox/echo" in run_shell.run("study.summary('model')").out
+    summary = run_shell.run("study.summary('model')")
+    assert "sandbox/echo" in summary.out
+    assert " of\u00a0" in summary.value._repr_mimebundle_()["text/markdown"]
     assert "strict" in run_shell.run("study.pivot('model', 'tone')").out
 
 

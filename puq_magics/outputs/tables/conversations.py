@@ -116,12 +116,14 @@ class ConversationTranscript(DisplayOnce):
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         from puq_magics.outputs.markdown.feed import sanitize_markdown, strip_control_chars
         from puq_magics.outputs.results.footer import Footer
-        from puq_magics.outputs.views.terminal_text import format_for_terminal
 
         footer = Footer(self._facts)
         return {
             "text/markdown": footer.append_to_markdown(sanitize_markdown(self._markdown)),
-            "text/plain": footer.append_to_text(
-                format_for_terminal(strip_control_chars(self._markdown)).rstrip()
-            ),
+            "text/plain": footer.append_to_text(strip_control_chars(self._markdown).rstrip()),
         }
+
+    def _to_terminal(self, text: str) -> str:
+        from puq_magics.outputs.views.terminal_text import format_for_terminal
+
+        return format_for_terminal(text)
