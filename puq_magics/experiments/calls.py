@@ -41,17 +41,13 @@ class SpecBuilder:
     def __init__(self, model: str, params: Mapping[str, Any]) -> None:
         self.model = model
         self.params = {name: value for name, value in params.items() if value is not None}
-        head = json.dumps([model, self.params], sort_keys=True, ensure_ascii=False)
-        self._hash = hashlib.sha256(head.encode("utf-8", "surrogatepass"))
+        self._encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+        self._hash = hashlib.sha256(self._encode([model, self.params]).encode("utf-8", "surrogatepass"))
 
     def build(self, messages: Sequence[Message], repeat: int = 0) -> CallSpec:
         """Return a call with its key."""
         digest = self._hash.copy()
-        digest.update(
-            json.dumps([messages, repeat], sort_keys=True, ensure_ascii=False).encode(
-                "utf-8", "surrogatepass"
-            )
-        )
+        digest.update(self._encode([messages, repeat]).encode("utf-8", "surrogatepass"))
         return CallSpec(self.model, messages, self.params, repeat, digest.hexdigest()[:_KEY_CHARS])
 
 

@@ -138,8 +138,8 @@ class Run:
         self._made: list[CallOutcome] = []  # by this run, in order of their ends
         self._waiting = deque(spec for key, spec in unique.items() if key not in self.outcomes)
         self._limiter = AdaptiveLimiter(self.settings.workers)
-        self._finished: SimpleQueue[CallOutcome | None] = SimpleQueue()
-        self._ended = threading.Event()
+        self._finished: SimpleQueue[CallOutcome] = SimpleQueue()
+        self._worker_count, self._workers_ended, self._ended = 0, threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._consecutive_failures = 0
         self._unavailable: dict[str, PuqError] = {}
@@ -221,9 +221,12 @@ class Run:
         else:
             worker = CallWorker(router, self._limiter, self.schema, self.journal.record_started)
             targets = [partial(self._work, worker)] * min(settings.workers, len(self._waiting))
+        self._worker_count = len(targets)
+        if not targets:
+            self._workers_ended.set()
         for target in targets:
             start_daemon(self._guard, target, name="puq-worker")
-        start_daemon(self._collect, router, len(targets), name="puq-journal")
+        start_daemon(self._collect, router, name="puq-journal")
 
     def _guard(self, work: Callable[[], None]) -> None:
         """Run a worker; a fault of this package must end the run, too."""
@@ -232,7 +235,10 @@ class Run:
         except Exception as error:  # noqa: BLE001
             self._stop(PuqError(f"a worker failed: {type(error).__name__}: {error}", hint=BUG_HINT))
         finally:
-            self._finished.put(None)
+            with self._lock:
+                self._worker_count -= 1
+                if not self._worker_count:
+                    self._workers_ended.set()
 
     def _work(self, worker: CallWorker) -> None:
         """Make calls in this thread until there are none."""
@@ -380,30 +386,23 @@ class Run:
         self._set_problem(problem)
         self._limiter.stop()
 
-    def _collect(self, router: Router, running: int) -> None:
+    def _collect(self, router: Router) -> None:
         """Write finished calls to the journal, then count them, until all of the workers have ended."""
-        batch = list[CallOutcome]()
-        written_at = monotonic()
         try:
-            while running or batch:
-                try:
-                    outcome = self._finished.get(timeout=_WRITE_INTERVAL) if running else None
-                except Empty:
-                    pass
-                else:
-                    if outcome is not None:
-                        batch.append(outcome)
-                    else:
-                        running -= 1
-                if batch and (not running or monotonic() - written_at >= _WRITE_INTERVAL):
-                    self._write(batch)
-                    batch, written_at = [], monotonic()
+            while not self._workers_ended.wait(
+                _WRITE_INTERVAL
+            ):  # to wake up for each call would delay the others
+                self._write_finished()
+            self._write_finished()
         finally:
             router.close()
             self.journal.close()
             self._ended.set()
 
-    def _write(self, batch: Sequence[CallOutcome]) -> None:
+    def _write_finished(self) -> None:
+        batch = [self._finished.get() for _ in range(self._finished.qsize())]
+        if not batch:
+            return
         try:
             self.journal.append(batch)
         except PuqError as error:  # what was received is kept in memory at least

@@ -175,7 +175,8 @@ class ExpressionEvaluator:
         }
         self._renderer.start_expression(_shorten_source(source))
         try:
-            value = expression.compiled(variables)
+            # A name alone needs no compiled expression, which takes most of the time of a run's plan.
+            value = variables[source] if source in variables else expression.compiled(variables)
             if isinstance(value, Undefined):
                 raise _UndefinedValueError(value)
             if isinstance(value, InputCells) and not value:
