@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, log10
@@ -15,6 +16,7 @@ _FINISH_WARNINGS = {
     "filter": "cut off by the content filter",
     "failed": "cut off by a failure",
 }
+_UNIT_GAP = re.compile(r"(?<=\d) (?=(?:s|min|h|tokens|credits)\b)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,17 @@ class Footer:
 
     def append_to_markdown(self, safe: str) -> str:
         """Append the footer to Markdown; ``safe`` must be sanitized."""
-        from puq_magics.outputs.markdown.feed import escape_inline
-
-        parts = [f"**⚠ {escape_inline(words)}**" for words in self.warnings]
-        parts += [escape_inline(fact) for fact in self.facts]
+        parts = [f"**⚠ {escape_fact(words)}**" for words in self.warnings]
+        parts += [escape_fact(fact) for fact in self.facts]
         line = f"<sub>{' · '.join(parts)}</sub>" if parts else ""
         return "\n\n".join(part for part in (safe, line) if part)
+
+
+def escape_fact(words: str) -> str:
+    """Return a fact as Markdown or HTML, in which a narrow page does not part a number from its unit."""
+    from puq_magics.outputs.markdown.feed import escape_inline
+
+    return _UNIT_GAP.sub("\u00a0", escape_inline(words))
 
 
 def _finish_warning(reason: str | None) -> str:

@@ -17,7 +17,7 @@ from puq_magics.core.text import format_size
 from puq_magics.outputs.control_chars import strip_control_chars
 from puq_magics.outputs.markdown.feed import escape_inline
 from puq_magics.outputs.paths import display_path, relative_link
-from puq_magics.outputs.results.footer import Footer
+from puq_magics.outputs.results.footer import Footer, escape_fact
 from puq_magics.outputs.results.print_image import PrintableImage, print_bundle
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ def paragraphs(text: str) -> str:
 
 def footer_html(footer: Footer) -> str:
     """The footer as an answer in Markdown has it."""
-    parts = [f"<strong>⚠ {escape_inline(words)}</strong>" for words in footer.warnings]
-    parts += [escape_inline(fact) for fact in footer.facts]
+    parts = [f"<strong>⚠ {escape_fact(words)}</strong>" for words in footer.warnings]
+    parts += [escape_fact(fact) for fact in footer.facts]
     return f"<p><sub>{' · '.join(parts)}</sub></p>" if parts else ""
 
 

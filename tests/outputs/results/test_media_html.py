@@ -306,7 +306,7 @@ def test_a_transcript_is_in_paragraphs() -> None:
     reader, plainly = read(transcript("One *line*.\nAnother.\n\n\n1. $5 to $6 \\(x\\)"))
     assert len(reader.of("p")) == 3  # and the footer
     assert len(reader.of("br")) == 1
-    assert reader.text == "One *line*.Another.\n1. $5 to $6 \\(x\\)\na/b · 3 tokens · 1.2 s"
+    assert reader.text == "One *line*.Another.\n1. $5 to $6 \\(x\\)\na/b · 3\u00a0tokens · 1.2\u00a0s"
     assert plainly == "One *line*.\nAnother.\n\n\n1. $5 to $6 \\(x\\)\n\n[a/b · 3 tokens · 1.2 s]"
 
 
