@@ -28,6 +28,8 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 #: The marks of lists and quotes: the lines below a wrapped one begin under its words, with the marks of quotes.
 _INDENT = re.compile(r"\s*(?:(?:[-*+>]|\d{1,3}[.)])\s+)*")
 _MAX_INDENT = 16
+#: The emphasis that a mark stands for.
+_EMPHASIS = {"*": frozenset({"*"}), "**": frozenset({"**"}), "***": frozenset({"*", "**"})}
 
 
 def has_styles() -> bool:
@@ -147,20 +149,20 @@ class TerminalText:
         held, self._held = self._held, ""
         if self._code and held == "`" * self._code:
             self._mark_code(held)
-        elif held in self._stars and self._is_mark(held, "\n"):
-            self._set_inline(self._stars - {held}, 0)
+        elif _EMPHASIS.get(held, {held}) <= self._stars and self._is_mark(held, "\n"):
+            self._set_inline(self._stars - _EMPHASIS[held], 0)
         else:
             for char in held:
                 self._put(char)
 
     def _feed_inline(self, char: str) -> None:
         """Take the marks of bold words and of code for styles."""
-        if self._held and (char != self._held[0] or self._held == "**"):
+        if self._held and (char != self._held[0] or self._held == "***"):
             held, self._held = self._held, ""
             if held.startswith("`"):
                 self._mark_code(held)
             elif self._is_mark(held, char):
-                self._set_inline(self._stars ^ {held}, 0)
+                self._set_inline(self._stars ^ _EMPHASIS[held], 0)
             else:
                 for each in held:
                     self._put(each)
@@ -171,9 +173,14 @@ class TerminalText:
 
     def _is_mark(self, stars: str, following: str) -> bool:
         """Return whether stars begin or end emphasis, as seen by what is beside them."""
-        if stars in self._stars:
+        if _EMPHASIS[stars] <= self._stars:
             return not self._last.isspace()
-        return not following.isspace() and following != "*" and not self._last.isalnum()
+        return (
+            not _EMPHASIS[stars] & self._stars
+            and not following.isspace()
+            and following != "*"
+            and not self._last.isalnum()
+        )
 
     def _mark_code(self, ticks: str) -> None:
         if self._code in (0, len(ticks)):

@@ -45,6 +45,8 @@ def screen(written: str) -> list[str]:
         ("``a`b``", f"{CODE}a`b{RESET}"),
         ("2**3 and a ** b, 3 * 4 * 5, snake_case, a*b*c", "2**3 and a ** b, 3 * 4 * 5, snake_case, a*b*c"),
         ("- *so*, **a *b* c**", f"- {ITALIC}so{RESET}, {BOLD}a {RESET}{BOLD}{ITALIC}b{RESET}{BOLD} c{RESET}"),
+        ("***both*** **a *b***", f"{BOLD}{ITALIC}both{RESET} {BOLD}a {RESET}{BOLD}{ITALIC}b{RESET}"),
+        ("2***3 and *** so", "2***3 and *** so"),
         ("#hash", "#hash"),
         (
             "```python\n# x **y**\n```\nz",
