@@ -11,18 +11,17 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import parent_process
 from pathlib import Path
-from threading import Event, Lock
+from threading import Lock
 from uuid import uuid4
 
 from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
 from puq_magics.api.client import Router
 from puq_magics.core.errors import MissingKeyError, PuqError
-from puq_magics.core.threads import start_daemon
 from puq_magics.experiments.calls import CallOutcome, CallSpec
 from puq_magics.experiments.limiter import AdaptiveLimiter
 from puq_magics.experiments.worker import CallWorker
@@ -93,22 +92,15 @@ def run_lease(lease: Lease) -> list[OutcomeAndError]:
 
     After the run is stopped no further one is sent.
     """
-    worker, ended = _worker_for(lease), Event()
+    worker = _worker_for(lease)
     if lease.is_over():
         worker.limiter.stop()
-    start_daemon(_stop_with_run, lease, worker.limiter, ended, name="puq-stop")
     with ThreadPoolExecutor(lease.threads) as pool:
-        try:
-            return list(pool.map(worker.run, lease.specs))
-        finally:
-            ended.set()
-
-
-def _stop_with_run(lease: Lease, limiter: AdaptiveLimiter, ended: Event) -> None:
-    """Stop the limiter when the run is stopped, until the lease has ended."""
-    while not ended.wait(_LOOK_INTERVAL):
-        if lease.is_over():
-            limiter.stop()
+        calls = [pool.submit(worker.run, spec) for spec in lease.specs]
+        while wait(calls, _LOOK_INTERVAL).not_done:
+            if lease.is_over():
+                worker.limiter.stop()
+        return [call.result() for call in calls]
 
 
 def _worker_for(lease: Lease) -> CallWorker:
