@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from puq_magics.core.text import one_line
+from puq_magics.core.text import one_line, pluralize
 from puq_magics.magics.views import show_value
 from puq_magics.outputs.markdown.feed import escape_inline
 from puq_magics.outputs.results.provenance import BLIND_KIND, RUN_KINDS, Provenance, hash_cell
@@ -113,6 +113,19 @@ class _Handout:
         return tuple(_turn(each) for each in self.audited if each.answer is not None)
 
 
+def _missing_answers(answer: SavedAnswer) -> str:
+    """Return a sentence on the answers of a run that the notebook has in part or not at all; else nothing."""
+    number, missing = len(answer.answers), []
+    if not number:
+        missing.append("no answers of this run")
+    elif number < answer.total:
+        missing.append(f"the first {number:,} of {answer.total:,} answers of this run")
+    if answer.cut:
+        missing.append(f"only the beginning of {pluralize(answer.cut, 'answer')}")
+    kept = ", and ".join(missing)
+    return f"*The notebook has {kept}. All are in the run's journal, if it was kept.*\n\n" if kept else ""
+
+
 def _turn(audited: _AuditedCell) -> Turn:
     answer = audited.answer
     assert answer is not None  # noqa: S101
@@ -120,13 +133,7 @@ def _turn(audited: _AuditedCell) -> Turn:
     note = "*The cell was edited after this answer.*\n\n" if audited.state == EDITED else ""
     text = answer.text
     if record.kind in RUN_KINDS:
-        first = (
-            f"the first {len(answer.answers):,} of {answer.total:,} answers"
-            if answer.answers
-            else "no answers"
-        )
-        if len(answer.answers) < answer.total or not answer.answers:
-            note += f"*The notebook has {first} of this run; all are in its journal.*\n\n"
+        note += _missing_answers(answer)
         text += "".join(
             f"\n\n**{escape_inline(name)}**\n\n{blockquote(each)}" for name, each in answer.answers
         )

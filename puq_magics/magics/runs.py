@@ -230,18 +230,19 @@ def show_run(
 
 
 def _first_answers(answers: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Return the first answers of a run, for the output's metadata, and how many there are."""
+    """Return the first answers of a run, for the output's metadata, how many there are, and how many are cut."""
     kept: list[tuple[str, str]] = []
-    left, total = _MAX_ANSWERS_CHARS, 0
+    left, total, cut = _MAX_ANSWERS_CHARS, 0, 0
     for label, text in answers:
         total += 1
         if left > 0:
-            text = redact_secrets(text)
+            label, text = one_line(redact_secrets(label), 200), redact_secrets(text)
             if len(text) > _MAX_ANSWER_CHARS:
                 text = f"{text[:_MAX_ANSWER_CHARS]} …"
-            kept.append((one_line(label, 200), text))
+                cut += 1
+            kept.append((label, text))
             left -= len(label) + len(text)
-    return {"answers": kept, "total": total}
+    return {"answers": kept, "total": total, "cut": cut}
 
 
 def run_footer(progress: RunProgress, journal: Path, notes: Sequence[str], model: str = "") -> Footer:

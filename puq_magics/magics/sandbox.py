@@ -13,7 +13,6 @@ from puq_magics.core.secret import Secret
 from puq_magics.magics.keys import CANNOT_PROMPT, prompt_for_key
 from puq_magics.magics.views import is_live
 from puq_magics.outputs.plain_text import show_text
-from puq_magics.outputs.results.footer import format_credits
 from puq_magics.outputs.views.progress import TransferView
 from puq_magics.session.sandbox import (
     FETCH_HINT,
@@ -110,7 +109,8 @@ def _print_status(session: Session) -> None:
     chosen = (
         f"the model is {session.settings.aliases.get(model, model)}" if model else "no chat model is chosen"
     )
-    lines.append(f"Balance {format_credits(sandbox.balance)}; {chosen}.")
+    balance = f"{sandbox.balance:,.6f}".rstrip("0").rstrip(".")
+    lines.append(f"Balance {balance} credits; {chosen}.")
     pace = sandbox.settings.pace
     if pace and not sandbox.settings.has_default_pace:
         lines.append(f"Streams come at {pace:g} chunks a second.")

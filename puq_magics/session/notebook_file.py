@@ -46,9 +46,10 @@ class SavedAnswer:
     #: Its output's plain text; empty if it has none.
     text: str
     provenance: Provenance
-    #: The first answers of a run with what each answers, and how many there are.
+    #: The first answers of a run with what each answers, how many there are, and how many of the first are cut.
     answers: tuple[tuple[str, str], ...] = ()
     total: int = 0
+    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,12 +136,15 @@ def _answers(outputs: list[Any]) -> Iterator[SavedAnswer]:
                 yield SavedAnswer(text, provenance, *_run_answers(metadata or {}))
 
 
-def _run_answers(metadata: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...], int]:
+def _run_answers(metadata: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...], int, int]:
     kept = metadata.get(ANSWERS_KEY)
-    listed, total = (kept.get("answers"), kept.get("total")) if isinstance(kept, dict) else (None, 0)
+    listed, total, cut = (
+        map(kept.get, ("answers", "total", "cut")) if isinstance(kept, dict) else (None, 0, 0)
+    )
     pairs = [pair for pair in listed if isinstance(pair, list)] if isinstance(listed, list) else []
     answers = tuple((pair[0], pair[1]) for pair in pairs if [type(part) for part in pair] == [str, str])
-    return answers, max(len(answers), total if isinstance(total, int) else 0)
+    total = total if isinstance(total, int) else 0
+    return answers, max(len(answers), total), cut if isinstance(cut, int) else 0
 
 
 def _join_lines(text: object) -> str:

@@ -136,7 +136,7 @@ def test_export_of_what_was_asked_and_answered(executed: Path, shell: Any, tmp_p
     assert "sandbox/chat" in text
     assert "`A, B (blind)`" in text
     assert text.count("**row 0") == 3  # of two runs of map, and of the grid
-    assert "all are in its journal" not in text
+    assert "journal, if" not in text
     assert "exists" in str(shell.error(f"%puq_audit -q '{executed}' --export '{target}'"))
 
 
@@ -145,16 +145,23 @@ def test_the_answers_of_a_run_are_kept_and_read_within_bounds(
 ) -> None:
     longest = _first_answers((f"row {number}", "x" * 3_000) for number in range(100))
     assert len(json.dumps(longest)) < 50_000
-    assert longest["total"] == 100
+    assert (longest["total"], longest["cut"]) == (100, len(longest["answers"]))
     assert longest["answers"][0][1].endswith("x …")
     notebook = json.loads(executed.read_text("utf-8"))
     (output,) = [out for out in notebook["cells"][8]["outputs"] if "puq_answers" in out["metadata"]]
     path, target = tmp_path / "lesson.ipynb", tmp_path / "handed in.md"
     fence = [["row 0", "```\nnot closed"], ["row <b>1</b>", "<img src='https://a.invalid/x.png'>"]]
     for kept, words in (
-        ({"answers": fence, "total": 7}, "the first 2 of 7 answers of this run; all are in its journal"),
+        (
+            {"answers": fence, "total": 7},
+            "has the first 2 of 7 answers of this run. All are",
+        ),
+        (
+            {"answers": fence, "total": 2, "cut": 1},
+            "has only the beginning of 1 answer. All are",
+        ),
         ({"answers": [], "total": 7}, "no answers of this run"),
-        ({"answers": [["row 0"], "row 1", [1, 2]], "total": "many"}, "no answers of this run"),
+        ({"answers": [["row 0"], "row 1", [1, 2]], "total": "many", "cut": "x"}, "no answers of this run"),
         (["row 0", "Yes"], "no answers of this run"),
     ):
         output["metadata"]["puq_answers"] = kept

@@ -33,9 +33,8 @@ def test_status_shows_the_effective_settings(shell: Any, monkeypatch: Any) -> No
     monkeypatch.setenv("PUQ_CHAT_MODEL", "fast")
     shell.run("%config PuqMagics.aliases = {'fast': 'openai/gpt-4o-mini'}\n%config PuqMagics.temperature = 0")
 
-    def find_nothing(
-        *_args: object, **_more: object
-    ) -> None:  # at once: the panel does not wait long for names
+    def find_nothing(*_args: object, **_more: object) -> None:
+        """Fail at once: the panel does not wait long for names."""
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", find_nothing)

@@ -18,6 +18,9 @@ from puq_magics.outputs.results.provenance import METADATA_KEY, Provenance
 if TYPE_CHECKING:
     from puq_magics.core.media_types import MediaType
 
+#: Characters that a terminal has room for behind ``Out[n]:``.
+_MAX_PROMPT_LINE = 60
+
 
 class Displayable(Protocol):
     """Object that can be marked as already displayed."""
@@ -67,9 +70,6 @@ class DisplayOnce:
         if self.script and not sys.stdout.isatty():
             display({"application/javascript": self.script}, raw=True)
 
-
-#: Characters that a terminal has room for behind ``Out[n]:``.
-_MAX_PROMPT_LINE = 60
 
 #: ``status`` of an answer that the user stopped, and of one that failed after a part of it had arrived.
 INTERRUPTED, INCOMPLETE = "interrupted", "incomplete"

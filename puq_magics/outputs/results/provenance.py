@@ -15,7 +15,7 @@ from puq_magics.core.text import one_line
 
 #: Key of an output's metadata, in a notebook; its value is a list of records.
 METADATA_KEY = "puq"
-#: Key of the first answers of a run beside it: ``{"answers": [[label, text], …], "total": number}``.
+#: Key of the first answers of a run beside it: ``{"answers": [[label, text], …], "total": number, "cut": number}``.
 ANSWERS_KEY = "puq_answers"
 #: Kinds of a record of many answers: the runs, and a comparison whose names are hidden until the vote.
 RUN_KINDS, BLIND_KIND = ("map", "grid"), "compare"
