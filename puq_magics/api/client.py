@@ -328,11 +328,13 @@ class Router:
 
         response = self._send(request, on_retry)
         base = self.address.endpoint(request.path)
-        download = self._transport.wrap_download(
-            ImageDownloader(loopback=self.address.is_loopback, base=base)
-        )
+        downloader = ImageDownloader(loopback=self.address.is_loopback, base=base)
         max_images = max(number, MAX_IMAGES) if isinstance(number, int) else MAX_IMAGES
-        with closing(response), redact_errors(response):
+        with (
+            closing(response),
+            redact_errors(response),
+            self._transport.wrap_download(downloader) as download,
+        ):
             return read_images(
                 iter_body(response),
                 model,

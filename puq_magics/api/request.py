@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -114,8 +115,10 @@ class Transport(Protocol):
     def take_timing(self) -> Timing | None:
         """Return the recorded times of this thread's requests since the last call; None if none was recorded."""
 
-    def wrap_download(self, download: Callable[[str], bytes]) -> Callable[[str], bytes]:
-        """Return the function that downloads the images of this thread's last answer, by their URLs."""
+    def wrap_download(
+        self, download: Callable[[str], bytes]
+    ) -> AbstractContextManager[Callable[[str], bytes]]:
+        """Give the function that downloads the images of this thread's last answer, by their URLs."""
 
     def close(self) -> None:
         """Close the connections."""

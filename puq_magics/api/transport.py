@@ -11,7 +11,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from http.client import HTTPException, IncompleteRead, InvalidURL
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -84,9 +84,11 @@ class RequestsTransport:
     def take_timing(self) -> None:
         """Return None: nothing is recorded."""
 
-    def wrap_download(self, download: Callable[[str], bytes]) -> Callable[[str], bytes]:
-        """Return ``download``."""
-        return download
+    def wrap_download(
+        self, download: Callable[[str], bytes]
+    ) -> AbstractContextManager[Callable[[str], bytes]]:
+        """Give ``download`` itself."""
+        return nullcontext(download)
 
     def close(self) -> None:
         """Close the connections."""

@@ -42,10 +42,10 @@ class Cassette:
         self.folder = folder
         self.packed = folder.with_name(f"{folder.name.removesuffix(SUFFIX)}{PACKED_SUFFIX}")
         self._names: set[str] | None = None
-        self._start_process()
-        after_fork(self, Cassette._start_process)
+        self._reset_after_fork()
+        after_fork(self, Cassette._reset_after_fork)
 
-    def _start_process(self) -> None:
+    def _reset_after_fork(self) -> None:
         self._lock = Lock()
         self._archive: zipfile.ZipFile | None = None  # a child would move the parent's position in the file
 
@@ -81,7 +81,11 @@ class Cassette:
         raise ConfigurationError(f"there is no cassette {self.folder.name} in {parent}.", hint=hint)
 
     def prepare_recording(self) -> None:
-        """Make the folder, and tidy it. Raises ConfigurationError if it cannot be written."""
+        """Make the folder, and tidy it.
+
+        Raises ConfigurationError if it cannot be written, RecordingError if the zip file beside it is damaged.
+        """
+        self._open_archive()
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -105,25 +109,25 @@ class Cassette:
 
     @contextmanager
     def locked(self, *, exclusive: bool = True) -> Iterator[bool]:
-        """Keep other processes from writing, and, if exclusive, from reading; False where nothing can be locked."""
-        try:
-            import fcntl
+        """Keep other processes from writing, and, if exclusive, from reading; False where nothing can be locked.
 
-            folder = os.open(self.folder, os.O_RDONLY)
-        except (ImportError, OSError):  # Windows; a packed cassette
-            yield False
-            return
+        Never nest it: each call locks the folder anew, so that an inner one would wait for the outer one for ever.
+        """
+        folder, is_locked = None, False
         try:
-            is_locked = True
-            try:
+            # Windows; a packed cassette; Pyodide, which has one process; NFS, where a folder cannot be locked
+            with suppress(ImportError, AttributeError, OSError):
+                import fcntl
+
+                folder = os.open(self.folder, os.O_RDONLY)
                 fcntl.flock(folder, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-            except (AttributeError, OSError):  # Pyodide, which has one process; a network's file system
-                is_locked = False
+                is_locked = True
             yield is_locked
         finally:
-            if is_locked:
-                fcntl.flock(folder, fcntl.LOCK_UN)  # a child that was forked meanwhile would keep it
-            os.close(folder)
+            if folder is not None:
+                if is_locked:
+                    fcntl.flock(folder, fcntl.LOCK_UN)  # a child that was forked meanwhile would keep it
+                os.close(folder)
 
     def find(self, name: str, number: int, *, exact: bool = False) -> str | None:
         """Return the file of the recording of a request that is asked for the ``number``-th time.
@@ -175,12 +179,13 @@ class Cassette:
     def write(self, name: str, recording: Mapping[str, Any], media: Mapping[str, bytes]) -> dict[str, Any]:
         """Write a recording and its media, and return it as it is kept. Raises InputError.
 
-        One that differs from the kept one in its times alone is not written.
+        One that differs from the kept one in its times alone is not written. Media that are no longer used are
+        deleted where the folder can be locked: elsewhere another process may be about to use them.
         """
         document = {"format": FORMAT, **recording}
         with suppress(OSError):  # the folder may have been moved or deleted meanwhile
             self.folder.mkdir(exist_ok=True)
-        with self.locked():
+        with self.locked() as is_locked:
             if media:
                 self._names = None  # another process may have deleted some
             before = self._read_or_none(name)
@@ -194,7 +199,7 @@ class Cassette:
                 if self._read_media_or_none(media_name) != data:
                     self._write_bytes(media_name, data)
             self._write_bytes(name, format_recording(document).encode("utf-8", "surrogatepass"))
-            if media or media_names(before):
+            if is_locked and (media or media_names(before)):
                 self._delete_unused_media(split_recording_name(name)[0])
         return document
 

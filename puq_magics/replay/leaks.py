@@ -45,7 +45,10 @@ def find_problems(cassette: Cassette) -> Iterator[str]:
     for name in sorted(cassette.names - used - set(cassette.recordings) - {SETTINGS_FILE}):
         yield f"{name}: belongs to no recording; prune deletes it"
     for path in cassette.partial_files():
-        yield f"{path.name}: a recording that is being written, or was cut; the next %puq_cassette record deletes it"
+        yield (
+            f"{path.name}: a recording that is being written, or was cut; "
+            "the next %puq_cassette record deletes it (on Windows and network drives, delete it yourself)"
+        )
     for name in sorted(cassette.names):
         if (size := cassette.size(name)) > _LARGE_BYTES:
             yield f"{name}: {format_size(size)}"

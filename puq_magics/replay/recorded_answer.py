@@ -23,8 +23,6 @@ from puq_magics.replay.redaction import DOWNLOAD, FILE, Redaction
 
 #: Version of the recordings; later ones are refused.
 FORMAT = 1
-#: URL that a replayed answer has in place of a downloaded image's own one.
-DOWNLOAD_URL = "https://recording.invalid/"
 _RANDOM_MEMBERS = ("id", "created", "system_fingerprint")
 _MEDIA_PARTS = 16
 #: Name of a file beside a recording.
@@ -253,7 +251,9 @@ def _restore(value: Any, load: Callable[[str], bytes]) -> Any:
     if isinstance(name := value.get(FILE), str):
         return str(value.get("prefix", "")) + base64.b64encode(load(name)).decode()
     if isinstance(name := value.get(DOWNLOAD), str):
-        return DOWNLOAD_URL + name
+        data = load(name)
+        kind = detect_image_type(data)
+        return f"data:{kind.mime if kind else ''};base64,{base64.b64encode(data).decode()}"
     return {key: _restore(item, load) for key, item in value.items()}
 
 

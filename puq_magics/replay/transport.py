@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any, Literal
@@ -18,7 +19,6 @@ from puq_magics.replay.cassette import Cassette, recording_name
 from puq_magics.replay.differences import missing_error
 from puq_magics.replay.fingerprint import Fingerprint, fingerprint
 from puq_magics.replay.recorded_answer import (
-    DOWNLOAD_URL,
     AnswerEncoder,
     RecordedAnswer,
     decode_answer,
@@ -138,21 +138,14 @@ class CassetteTransport:
         self._thread.timing = None
         return timing
 
-    def wrap_download(self, download: Callable[[str], bytes]) -> Callable[[str], bytes]:
-        """Return a download that takes a recorded image from the cassette, and records any other."""
+    def wrap_download(
+        self, download: Callable[[str], bytes]
+    ) -> AbstractContextManager[Callable[[str], bytes]]:
+        """Give a download that records the images; those of a recording are in the answer itself."""
         recording: _RecordingResponse | None = getattr(self._thread, "recording", None)
-
-        def fetch(url: str) -> bytes:
-            if url.startswith(DOWNLOAD_URL):
-                return self.cassette.read_media(url.removeprefix(DOWNLOAD_URL))
-            if self._inner is None:
-                raise RecordingError("the recording has no image, but its address alone.")
-            data = download(url)
-            if recording is not None:
-                recording.add_download(url, data)
-            return data
-
-        return fetch
+        if recording is not None:
+            return recording.wrap_download(download)
+        return nullcontext(_refuse_download if self._inner is None else download)
 
     def send(self, request: Request, on_retry: Callable[[Retry], None] | None = None) -> Response:
         """Replay or record a request. Raises RecordingError without a recording, and what sending raises."""
@@ -193,7 +186,7 @@ class CassetteTransport:
             response = self._inner.send(request, on_retry)
         except APIError as error:
             if self._settings.errors:
-                recording.save(RecordedAnswer(0, {}, [], monotonic() - start, error))
+                recording.save(RecordedAnswer(0, {}, [], monotonic() - start, error), {})
             raise
         if response.status >= 400 and not self._keeps_error(response.status, requested):
             return response
@@ -225,7 +218,7 @@ class _RecordingWriter:
         self._redaction = redaction
         self._name = name
 
-    def save(self, answer: RecordedAnswer, downloads: Mapping[str, bytes] | None = None) -> None:
+    def save(self, answer: RecordedAnswer, downloads: Mapping[str, bytes]) -> None:
         """Save an answer; a problem with that is reported, and not raised."""
         encoder = AnswerEncoder(self._redaction, self._requested.tool_ids, self._requested.name, downloads)
         try:
@@ -236,7 +229,7 @@ class _RecordingWriter:
             self._transport._on_problem(f"The answer was not recorded: {error}")
             return
         self._transport._on_use(self._name)
-        if downloads is None and answer.error is None:
+        if answer.error is None:
             self._transport._add_timing(_timing(kept, decode_answer(kept, lambda _: b"")))
 
 
@@ -252,6 +245,7 @@ class _RecordingResponse:
         self._keeps_errors = keeps_errors
         self._answer = RecordedAnswer(response.status, response.headers)
         self._downloads: dict[str, bytes] = {}
+        self._may_download = False
         self._ended = False
         self.status = response.status
         self.headers = response.headers
@@ -277,16 +271,34 @@ class _RecordingResponse:
         if not self._ended and is_complete_stream(self._answer.parts):
             self._end()
 
-    def add_download(self, url: str, data: bytes) -> None:
-        """Keep an image that the answer names."""
-        self._downloads[url] = data
-        self._recording.save(self._answer, self._downloads)
+    @contextmanager
+    def wrap_download(self, download: Callable[[str], bytes]) -> Iterator[Callable[[str], bytes]]:
+        """Give a download that keeps the images that the answer names; the answer is saved with all of them."""
+        is_whole = True
+
+        def fetch(url: str) -> bytes:
+            nonlocal is_whole
+            is_whole = False
+            data = self._downloads[url] = download(url)
+            return data
+
+        self._may_download = True
+        try:
+            yield fetch
+            is_whole = True
+        finally:
+            if self._ended and is_whole:  # else an earlier recording stays, which may have all images
+                self._save()
 
     def _end(self, error: APIError | None = None) -> None:
         if not self._ended:
             self._ended = True
             self._answer.seconds, self._answer.error = monotonic() - self._start, error
-            self._recording.save(self._answer)
+            if not self._may_download:
+                self._save()
+
+    def _save(self) -> None:
+        self._recording.save(self._answer, self._downloads)
 
 
 class ReplayedResponse:
@@ -332,6 +344,10 @@ class ReplayedResponse:
         if self._error is not None:
             raise self._error
         on_end()
+
+
+def _refuse_download(_: str) -> bytes:
+    raise RecordingError("the recording has no image, but its address alone.")
 
 
 def _timing(recording: Mapping[str, Any], answer: RecordedAnswer) -> Timing:

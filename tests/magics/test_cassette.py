@@ -161,6 +161,7 @@ def test_bad_input(shell: Any, here: Path, line: str, kind: type, words: str) ->
     assert isinstance(error, kind)
     assert words in str(error)
     assert shell.session.effective.cassette_mode == "off"
+    assert [path.name for path in here.iterdir()] == ["damaged.cassette.zip"]
 
 
 def test_the_environment_chooses(sandbox_shell: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

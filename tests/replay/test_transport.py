@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from media_samples import png, wav
@@ -22,6 +24,7 @@ from puq_magics.api.request import repeat_number
 from puq_magics.api.transport import RequestsTransport
 from puq_magics.core.errors import (
     APIConnectionError,
+    APIError,
     BadRequestError,
     InputError,
     PuqError,
@@ -288,23 +291,53 @@ def test_no_key_is_kept_wherever_a_router_echoes_it(
     assert not any(key.encode() in data for key in (ROUTER_KEY, SECRET) for data in kept.values())
 
 
-def test_images_by_url_are_recorded_with_the_answer(folder: Path, serve: Any) -> None:
-    data = png(8, 8)
+def test_images_by_url_are_recorded_with_the_answer_when_they_are_whole(folder: Path, serve: Any) -> None:
+    pictures: dict[str, bytes] = {}
+    during: list[dict[str, bytes]] = []
 
     def answer(connection: Any) -> None:
-        if connection.request.path.startswith("/image"):
-            send_body(connection, data, "image/png")
-        else:
-            send_json(
-                connection, {"created": 1, "data": [{"url": f"{server.url}/image.png?sig=SECRETSECRET"}]}
-            )
+        name = connection.request.path.partition("?")[0]
+        if not name.startswith("/image"):
+            data = [{"url": f"{server.url}{name}?sig=SECRETSECRET"} for name in ("/image1", "/image2")]
+            send_json(connection, {"created": 1, "data": data})
+            return
+        during.append(files(folder))
+        picture = pictures.get(name, b"no picture" if name == "/image2" else b"")
+        send_body(connection, picture, "image/png", status="200 OK" if picture else "404 Not Found")
+
+    def images(router: Router) -> list[bytes]:
+        return [image.data for image in router.image("A cat", model="a/b", n=2).images]
 
     server = serve(answer)
+    for width in (8, 9):
+        before = files(folder) if folder.exists() else {}
+        for number in (1, 2):
+            with recorder(folder, server.url) as router, pytest.raises(APIError):
+                images(router)
+            assert files(folder) == before
+            pictures[f"/image{number}"] = png(width, number)
+        with recorder(folder, server.url) as router:
+            assert images(router) == list(pictures.values())
+        assert all(each == before for each in during)
+        during.clear()
+        assert len(files(folder)) == 3
+        assert b"SECRETSECRET" not in b"".join(files(folder).values())
+        with player(folder) as router:
+            assert images(router) == list(pictures.values())
+        pictures.clear()
+
+
+def test_a_recording_without_its_image_is_an_error(folder: Path, serve: Any) -> None:
+    server = serve(
+        lambda connection: send_json(connection, {"data": [{"b64_json": base64.b64encode(png(8)).decode()}]})
+    )
     with recorder(folder, server.url) as router:
-        assert router.image("A cat", model="a/b").images[0].data == data
-    assert b"SECRETSECRET" not in b"".join(files(folder).values())
-    with player(folder) as router:
-        assert router.image("A cat", model="a/b").images[0].data == data
+        router.image("A cat", model="a/b")
+    path, recording = one_recording(folder, "image")
+    recording["response"]["body"]["data"] = [{"url": "https://example.org/image.png"}]
+    path.write_text(json.dumps(recording))
+    with player(folder) as router, pytest.raises(RecordingError, match="but its address alone"):
+        router.image("A cat", model="a/b")
 
 
 def test_errors_are_recorded_when_asked_for(folder: Path, serve: Any) -> None:
@@ -515,6 +548,23 @@ def test_media_of_equal_requests_are_kept_while_one_needs_them(folder: Path) -> 
     assert media(other) in files(folder)  # an unchanged recording changes nothing
     write(request, first)
     assert set(files(folder)) == {f"{request}.json", f"{request}-2.json", media(first)}
+
+
+def test_media_are_not_deleted_where_nothing_can_be_locked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, document = "image-" + "0" * 20, {"request": {}}
+    cassette = Cassette(folder)
+    cassette.prepare_recording()
+    other = folder / f"{request}-00000000.png"
+    other.write_bytes(b"")  # another process has not written its recording yet
+    for is_locked in (False, True):
+        with monkeypatch.context() as patch:
+            if not is_locked:
+                patch.setattr("fcntl.flock", Mock(side_effect=OSError(errno.EBADF, "as on NFS")))
+            name = f"{request}-1111111{is_locked:d}.png"
+            cassette.write(f"{request}.json", {**document, "response": {"file": name}}, {name: b"x"})
+        assert other.exists() is not is_locked
 
 
 def test_a_cassette_that_was_packed_anew_is_read_anew(folder: Path) -> None:
