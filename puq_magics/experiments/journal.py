@@ -27,9 +27,9 @@ VERSION = 1
 _PLAN, _CALLS, _STARTED, _LOCK, _STOP = "plan.json", "calls.jsonl", "started.txt", "lock", "stop"
 _TORN = f"{_CALLS}.torn"
 _BLOCK = 1 << 20  # bytes
-_WAIT_FOR_OWN_RUN = 130.0  # seconds: longer than the timeout of a chat
-#: Journals that are open in this process, by their paths, with what is set when they are closed.
-_open_here: dict[str, threading.Event] = {}
+_CLOSING_MARGIN = 10.0  # seconds in which a run that has ended writes and closes its journal
+#: Journals that are open in this process, by their paths.
+_open_here: dict[str, Journal] = {}
 
 
 class Journal:
@@ -46,8 +46,10 @@ class Journal:
         self.notes: list[str] = []
         self._files: list[IO[Any]] = []
         self._path = str(folder.resolve())
-        #: Is there as soon as processes that make calls for this run shall send no further ones.
+        #: Marker file: its presence tells worker processes to stop sending.
         self.stop_file = Path(self._path, _STOP)
+        #: Seconds in which the run that writes here ends its calls after a stop: the next one waits so long.
+        self.ending_timeout = 120.0
         self._closed = threading.Event()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +81,7 @@ class Journal:
             with suppress(OSError):
                 file.close()
         self._files.clear()
-        if _open_here.get(self._path) is self._closed:
+        if _open_here.get(self._path) is self:
             del _open_here[self._path]
         self._closed.set()
 
@@ -126,8 +128,8 @@ class Journal:
 
     def _lock_folder(self) -> None:
         # The lock does not keep out this process itself, where an interrupted run may still be finishing its calls.
-        closed = _open_here.get(self._path)
-        if closed is not None and not closed.wait(_WAIT_FOR_OWN_RUN):
+        other = _open_here.get(self._path)
+        if other is not None and not other._closed.wait(other.ending_timeout + _CLOSING_MARGIN):
             raise JournalError(
                 f"a run of this kernel is still writing to {self.folder}.", hint="Try again in a minute."
             )
@@ -138,7 +140,7 @@ class Journal:
                 f"another kernel is writing to {self.folder}.",
                 hint="Wait for its run or stop it; or write elsewhere: --journal PATH",
             )
-        _open_here[self._path] = self._closed
+        _open_here[self._path] = self
 
     def _set_aside_all(self) -> None:
         """Move what is there to a folder of another name; the lock stays."""

@@ -7,6 +7,7 @@ A lease holds no key. A worker takes it from ``PUQ_API_KEY`` of its own environm
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from multiprocessing import parent_process
 from pathlib import Path
 from threading import Lock
@@ -21,10 +23,10 @@ from uuid import uuid4
 
 from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
 from puq_magics.api.client import Router
-from puq_magics.core.errors import MissingKeyError, PuqError
+from puq_magics.core.errors import InputError, MissingKeyError, PuqError
 from puq_magics.experiments.calls import CallOutcome, CallSpec
 from puq_magics.experiments.limiter import AdaptiveLimiter
-from puq_magics.experiments.worker import CallWorker
+from puq_magics.experiments.worker import CallWorker, worker_fault
 from puq_magics.prompts.schema.schema import Schema
 
 MIN_THREADS, MAX_THREADS = 8, 32
@@ -63,24 +65,38 @@ class Lease:
         if schema is not None:
             schema = replace(schema, to_instances=None)  # the notebook's classes are not there
         return cls(
-            (),
-            router.address.url,
-            str(stop_file),
-            threads,
-            router.auth_scheme,
-            router.timeout,
-            schema,
-            get_key,
+            specs=(),
+            base_url=router.address.url,
+            stop_file=str(stop_file),
+            threads=threads,
+            auth_scheme=router.auth_scheme,
+            timeout=router.timeout,
+            schema=schema,
+            get_key=get_key,
         )
 
     def with_calls(self, specs: Sequence[CallSpec]) -> Lease:
         """Return a lease for these calls."""
         return replace(self, specs=tuple(specs), token=uuid4().hex)
 
-    def is_over(self) -> bool:
+    def should_stop(self) -> bool:
         """Return whether the run was stopped, or the process that started this worker has died."""
-        parent = parent_process()
-        return os.path.exists(self.stop_file) or (parent is not None and not parent.is_alive())
+        return os.path.exists(self.stop_file) or _is_orphan()
+
+
+def _is_orphan() -> bool:
+    """Return whether this is a worker process whose parent has died."""
+    parent = parent_process()
+    if parent is None:
+        return False
+    # A fork that was made later keeps the pipe open by which `is_alive` knows.
+    return not parent.is_alive() or os.getppid() != _first_parent(os.getpid())
+
+
+@cache
+def _first_parent(_pid: int) -> int:
+    """Return the parent that this process had at its first lease."""
+    return os.getppid()
 
 
 _workers: dict[tuple[object, ...], CallWorker] = {}
@@ -93,14 +109,23 @@ def run_lease(lease: Lease) -> list[OutcomeAndError]:
     After the run is stopped no further one is sent.
     """
     worker = _worker_for(lease)
-    if lease.is_over():
+    if lease.should_stop():
         worker.limiter.stop()
     with ThreadPoolExecutor(lease.threads) as pool:
-        calls = [pool.submit(worker.run, spec) for spec in lease.specs]
+        calls = [pool.submit(_run_call, worker, spec) for spec in lease.specs]
         while wait(calls, _LOOK_INTERVAL).not_done:
-            if lease.is_over():
+            if lease.should_stop():
                 worker.limiter.stop()
         return [call.result() for call in calls]
+
+
+def _run_call(worker: CallWorker, spec: CallSpec) -> OutcomeAndError:
+    """Make a call; a fault of this package must not cost the answers of the others."""
+    try:
+        return worker.run(spec)
+    except Exception as error:  # noqa: BLE001
+        problem = worker_fault(error)
+        return CallOutcome(spec.key, spec.model, attempts=1, error=problem.message, is_final=False), problem
 
 
 def _worker_for(lease: Lease) -> CallWorker:
@@ -138,9 +163,8 @@ def _ignore_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     elif (dask := sys.modules.get("distributed")) is not None:
         with suppress(ValueError):  # another executor's process
-            dask.get_worker().loop.add_callback(
-                signal.signal, signal.SIGINT, signal.SIG_IGN
-            )  # in its main thread
+            # in its main thread
+            dask.get_worker().loop.add_callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def _close_workers() -> None:
@@ -165,6 +189,31 @@ def _find_key(lease: Lease) -> str | None:
         f"a worker has no API key for {address.host}.",
         hint="Set PUQ_API_KEY where the workers start, or name a function that returns the key: --worker-key NAME",
     )
+
+
+def is_process_pool(executor: Executor) -> bool:
+    """Return whether this is a process pool of Python's own."""
+    from concurrent.futures import ProcessPoolExecutor  # which Pyodide does not have
+
+    return isinstance(executor, ProcessPoolExecutor)
+
+
+def check_is_sendable(lease: Lease, executor: Executor) -> None:
+    """Raise InputError for a key function that the processes of a pool cannot load."""
+    if lease.get_key is None or not is_process_pool(executor):
+        return
+    name = getattr(lease.get_key, "__qualname__", type(lease.get_key).__name__)
+    hint = "Import it from a module that the workers can import, too."
+    try:
+        pickle.dumps(lease)
+    except Exception as error:  # noqa: BLE001 - of its own `__reduce__`, for example
+        raise InputError(f"{name} cannot be sent to a process: {error}", hint=hint) from None
+    is_fork = executor._mp_context.get_start_method() == "fork"  # type: ignore[attr-defined]
+    is_of_session = lease.get_key.__module__ == "__main__" and not hasattr(
+        sys.modules["__main__"], "__file__"
+    )
+    if is_of_session and not is_fork:
+        raise InputError(f"the workers cannot load {name}, as it is defined in this session.", hint=hint)
 
 
 def lease_threads(executor: Executor, workers: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -22,12 +22,14 @@ from puq_magics.experiments.leases import (
     GetKey,
     Lease,
     OutcomeAndError,
+    check_is_sendable,
+    is_process_pool,
     lease_calls,
     lease_threads,
     run_lease,
 )
 from puq_magics.experiments.limiter import AdaptiveLimiter
-from puq_magics.experiments.worker import CallWorker, RunStoppedError, ends_model, ends_run
+from puq_magics.experiments.worker import CallWorker, RunStoppedError, ends_model, ends_run, worker_fault
 from puq_magics.prompts.schema.schema import Schema
 
 R = TypeVar("R")
@@ -35,6 +37,8 @@ R = TypeVar("R")
 MAX_CONSECUTIVE_FAILURES = 20
 #: Times that a call is given to a worker that dies.
 MAX_LOSSES = 3
+#: Errors of executors whose workers were lost; Dask's by name, as it may not be there.
+_LOSSES = frozenset({"BrokenExecutor", "CancelledError", "CommClosedError", "KilledWorker"})
 _WRITE_INTERVAL = 0.25  # seconds of answers that are written, and waited for, together
 _EVENT_INTERVAL = 0.2  # seconds between two events
 _STOP_TIMEOUT = 0.7  # seconds in which calls under way may end after an interrupt
@@ -145,6 +149,7 @@ class Run:
         self._unavailable: dict[str, PuqError] = {}
         self._leases: dict[LeaseFuture, ReservedCalls] = {}
         self._losses = Counter[str]()
+        self.journal.ending_timeout = max(_LEASE_TIMEOUT, self.settings.router.timeout or 0.0)
 
     @property
     def progress(self) -> RunProgress:
@@ -159,9 +164,9 @@ class Run:
         """Notes on the journal, on calls that may have been paid twice, and on repaired answers."""
         notes = list(self.journal.notes)
         if unfinished := {spec.key for spec in self.specs} & self.journal.unfinished:
-            notes.append(_made_again(len(unfinished), "under way when an earlier run ended"))
+            notes.append(_repeat_note(len(unfinished), "under way when an earlier run ended"))
         if self._losses:
-            notes.append(_made_again(len(self._losses), "lost with their workers"))
+            notes.append(_repeat_note(len(self._losses), "lost with their workers"))
         return [*notes, *repair_notes(self.outcomes.copy().values())]
 
     def run(self, on_event: OnEvent = lambda _: None) -> None:
@@ -217,6 +222,7 @@ class Run:
             threads = lease_threads(settings.executor, settings.workers)
             stop_file = self.journal.stop_file
             lease = Lease.from_router(router, threads, self.schema, settings.get_key, stop_file)
+            check_is_sendable(lease, settings.executor)
             targets = [partial(self._dispatch, settings.executor, lease)]
         else:
             worker = CallWorker(router, self._limiter, self.schema, self.journal.record_started)
@@ -233,7 +239,7 @@ class Run:
         try:
             work()
         except Exception as error:  # noqa: BLE001
-            self._stop(PuqError(f"a worker failed: {type(error).__name__}: {error}", hint=BUG_HINT))
+            self._stop(worker_fault(error))
         finally:
             with self._lock:
                 self._worker_count -= 1
@@ -265,44 +271,52 @@ class Run:
 
     def _record_outcome(self, spec: CallSpec, outcome: CallOutcome, problem: PuqError | None) -> None:
         """Record a call that has ended, and hand it to the journal."""
+        self._record_cost(spec, outcome, problem)
+        self._stop_if_hopeless(spec, problem)
+        if outcome.attempts:
+            self._finished.put(outcome)
+
+    def _record_cost(self, spec: CallSpec, outcome: CallOutcome, problem: PuqError | None) -> None:
+        if self.settings.meter is None:
+            return
         try:
-            if self.settings.meter is not None:
-                self.settings.meter.record(spec, outcome, problem)
-            self._stop_if_hopeless(spec, problem)
-        finally:
-            if outcome.attempts:
-                self._finished.put(outcome)
+            self.settings.meter.record(spec, outcome, problem)
+        except Exception as error:  # noqa: BLE001 - the run ends, and keeps what it has received
+            self._stop(worker_fault(error))
 
     def _dispatch(self, executor: Executor, lease: Lease) -> None:
         """Make the calls by leases; twice as many as run are submitted, so that no worker waits."""
         size, at_once = lease_calls(lease.threads), max(1, self.settings.workers // lease.threads)
         # `wait` would not learn of futures that an executor cancels when it is shut down.
         ended: SimpleQueue[LeaseFuture] = SimpleQueue()
-        while True:
-            while len(self._leases) < 2 * at_once and (calls := self._reserve_calls(size)):
-                try:
-                    future = executor.submit(run_lease, lease.with_calls([spec for spec, _ in calls]))
-                except Exception as error:  # noqa: BLE001 - each executor has its own for one that is shut down
-                    self._return_calls(calls, were_sent=False)
-                    self._stop(_executor_error(error))
-                    break
-                self._leases[future] = calls
-                future.add_done_callback(ended.put)
-            if self._limiter.is_stopped:
-                self._end_leases(ended)
-            if not self._leases:
-                return
-            self._record_next(ended, _STOP_INTERVAL)
+        try:
+            while not self._limiter.is_stopped:
+                while len(self._leases) < 2 * at_once and (calls := self._reserve_calls(size)):
+                    try:
+                        future = executor.submit(run_lease, lease.with_calls([spec for spec, _ in calls]))
+                    except Exception as error:  # noqa: BLE001 - each executor has its own for one that is shut down
+                        self._return_calls(calls, were_sent=False)
+                        self._stop(_executor_error(error))
+                        break
+                    self._leases[future] = calls
+                    future.add_done_callback(ended.put)
+                if not self._leases:
+                    return
+                self._record_next(ended, _STOP_INTERVAL)
+        finally:
+            if self._leases:
+                self._end_leases(executor, ended)
 
-    def _end_leases(self, ended: SimpleQueue[LeaseFuture]) -> None:
+    def _end_leases(self, executor: Executor, ended: SimpleQueue[LeaseFuture]) -> None:
         """End leases after a stop: what a worker has sent is waited for, at most for the time of a chat."""
         self.journal.stop_processes()
         # Where no future says that it runs (Dask), any of them may, and lose its answers by being cancelled: workers
         # that see the file return what was not sent.
-        if any(future.running() for future in self._leases):
+        tells_running = isinstance(executor, ThreadPoolExecutor) or is_process_pool(executor)
+        if tells_running or any(future.running() for future in self._leases):
             for future in [future for future in self._leases if future.cancel()]:
                 self._return_calls(self._leases.pop(future), were_sent=False)
-        deadline = monotonic() + max(_LEASE_TIMEOUT, self.settings.router.timeout or 0.0)
+        deadline = monotonic() + self.journal.ending_timeout
         while self._leases and (left := deadline - monotonic()) > 0:
             self._record_next(ended, left)
         for future in list(self._leases):
@@ -324,9 +338,9 @@ class Run:
         except (Empty, KeyError):  # KeyError: cancelled here
             return
         error = None if future.cancelled() else future.exception()
-        if isinstance(error, PuqError):
+        if error is not None and not _is_loss(error):  # such as a package that the worker lacks
             self._return_calls(calls, were_sent=False)
-            self._stop(error)
+            self._stop(error if isinstance(error, PuqError) else _executor_error(error))
         elif error is not None or future.cancelled():
             self._return_calls(calls, were_sent=True)
             if isinstance(error, BrokenExecutor) or self._losses[calls[0][0].key] >= MAX_LOSSES:
@@ -346,9 +360,8 @@ class Run:
                 self.journal.record_unsent(spec.key)
             else:
                 self._losses[spec.key] += 1
-                if self.settings.meter is not None:
-                    lost = CallOutcome(spec.key, spec.model)
-                    self.settings.meter.record(spec, lost, APIConnectionError("the worker was lost."))
+                lost = CallOutcome(spec.key, spec.model)
+                self._record_cost(spec, lost, APIConnectionError("the worker was lost."))
             release()
             self._waiting.append(spec)
 
@@ -389,9 +402,8 @@ class Run:
     def _collect(self, router: Router) -> None:
         """Write finished calls to the journal, then count them, until all of the workers have ended."""
         try:
-            while not self._workers_ended.wait(
-                _WRITE_INTERVAL
-            ):  # to wake up for each call would delay the others
+            # To wake up for each call would delay the others.
+            while not self._workers_ended.wait(_WRITE_INTERVAL):
                 self._write_finished()
             self._write_finished()
         finally:
@@ -423,10 +435,15 @@ class Run:
         )
 
 
-def _made_again(count: int, what: str) -> str:
+def _repeat_note(count: int, what: str) -> str:
     if count == 1:
         return f"1 call was {what}; it may have been charged, and is made again"
     return f"{count:,} calls were {what}; they may have been charged, and are made again"
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Return whether a lease may have been run, and its answers lost; no other error comes after a request."""
+    return any(kind.__name__ in _LOSSES for kind in type(error).__mro__)
 
 
 def _executor_error(error: BaseException | None) -> PuqError:

@@ -13,6 +13,7 @@ from puq_magics.api.finish_reason import is_cut_off
 from puq_magics.api.request import repeat_number
 from puq_magics.api.types import ChatCompletion, Message
 from puq_magics.core.errors import (
+    BUG_HINT,
     APIConnectionError,
     APIError,
     APIStatusError,
@@ -55,9 +56,8 @@ class CallWorker:
         outcome = CallOutcome(spec.key, spec.model)
         start = monotonic()
         self.router.take_timing()
-        repeat_number.set(
-            spec.repeat
-        )  # of this thread: a cassette keeps the repeats in the order of the plan
+        # of this thread: a cassette keeps the repeats in the order of the plan
+        repeat_number.set(spec.repeat)
         problem: PuqError | None = None
         try:
             answer = self._send(spec, outcome, spec.messages)
@@ -161,6 +161,11 @@ def _no_answer_error(answer: ChatCompletion) -> InvalidAnswerError:
 
 class RunStoppedError(PuqError):
     """The run ended before this call was sent."""
+
+
+def worker_fault(error: Exception) -> PuqError:
+    """Return the error for a fault of this package in a worker."""
+    return PuqError(f"a worker failed: {type(error).__name__}: {error}", hint=BUG_HINT)
 
 
 def ends_run(error: PuqError | None) -> bool:

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from puq_magics import PuqError, Router
+from puq_magics.core.errors import JournalError
 from puq_magics.experiments import leases, runner
 from puq_magics.experiments.calls import CallOutcome, SpecBuilder
 from puq_magics.experiments.journal import Journal, read_outcomes
-from puq_magics.experiments.worker import RunStoppedError
+from puq_magics.experiments.worker import CallWorker, RunStoppedError
 
 ROWS = [{"text": f"row {n}"} for n in range(100)]
 PLAN = {"template": "{{text}}"}
@@ -125,7 +126,7 @@ def test_a_stop_loses_no_answer_that_was_sent(
     def reply(text: str) -> str | tuple[int, str]:
         number = next(numbers)
         if number <= 16:
-            both_run.wait(30)
+            both_run.wait(300)  # two processes start until then
         if number == 40 and stop == "PaymentRequiredError":
             return 402, "no"
         answered[text] += 1
@@ -167,37 +168,140 @@ def test_a_budget_ends_a_run_after_the_calls_that_it_allows(
     assert sorted(read_outcomes(tmp_path / "run")) == sorted(reserved)
 
 
+class KilledWorker(Exception):  # noqa: N818
+    """An error by the name of Dask's."""
+
+
 class Loser(Executor):
     """Runs the first tasks, and loses their results, as an executor whose worker dies."""
 
-    def __init__(self, losses: int) -> None:
-        self.losses = losses
+    def __init__(self, losses: int, error: Exception) -> None:
+        self.losses, self.error = losses, error
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         result = fn(*args, **kwargs)
         self.losses -= 1
         if self.losses >= 0:
-            future.set_exception(OSError("a worker died"))
+            future.set_exception(self.error)
         else:
             future.set_result(result)
         return future
 
 
-def test_calls_of_a_lost_lease_are_told_and_counted_as_charged(replies: Any, ask_rows: Any) -> None:
-    charged: list[str] = []
+class LossMeter:
+    """Counts the calls that are charged though no answer came."""
 
-    def record(spec: Any, outcome: CallOutcome, _: object) -> None:
+    def __init__(self) -> None:
+        self.reserved, self.lost = Counter[str](), Counter[str]()
+
+    def reserve(self, spec: Any) -> Callable[[], None]:
+        self.reserved[spec.key] += 1
+        return lambda: self.reserved.subtract([spec.key])
+
+    def record(self, spec: Any, outcome: CallOutcome, _: object) -> None:
         if not outcome.attempts:
-            charged.append(spec.key)
+            self.lost[spec.key] += 1
 
-    meter = SimpleNamespace(reserve=lambda _: lambda: None, record=record)
-    result = ask_rows(replies(str.upper), ROWS, executor=Loser(1), workers=8, meter=meter)
+
+def test_calls_of_a_lost_lease_are_told_and_counted_as_charged(replies: Any, ask_rows: Any) -> None:
+    meter, executor = LossMeter(), Loser(1, KilledWorker())
+    result = ask_rows(replies(str.upper), ROWS, executor=executor, workers=8, meter=meter)
     assert result.failed == []
-    assert len(charged) == 16
+    assert meter.lost.total() == 16
     assert result.notes == [
         "16 calls were lost with their workers; they may have been charged, and are made again"
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [(ModuleNotFoundError("No module named 'puq_magics'"), 0), (BrokenExecutor("it broke"), 16)],
+)
+def test_a_lease_that_cannot_run_ends_the_run(
+    replies: Any, ask_rows: Any, tmp_path: Path, error: Exception, lost: int
+) -> None:
+    meter = LossMeter()
+    with pytest.raises(PuqError, match=type(error).__name__):
+        ask_rows(replies(str.upper), ROWS, executor=Loser(1, error), workers=8, meter=meter)
+    assert meter.lost.total() == lost
+    assert meter.reserved.total() == 0
+    with Journal(tmp_path / "run", PLAN) as journal:
+        assert len(journal.unfinished) == lost
+
+
+def _key_of_the_notebook() -> str:
+    return "pk"
+
+
+@pytest.mark.parametrize(
+    ("get_key", "said"),
+    [(lambda: "pk", "cannot be sent to a process"), (_key_of_the_notebook, "defined in this session")],
+)
+def test_a_key_function_that_no_process_can_load(
+    ask_rows: Any, replies: Any, monkeypatch: pytest.MonkeyPatch, get_key: Any, said: str
+) -> None:
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    monkeypatch.setattr(sys.modules["__main__"], "_key_of_the_notebook", _key_of_the_notebook, raising=False)
+    monkeypatch.setattr(_key_of_the_notebook, "__module__", "__main__")
+    server, meter = replies(str.upper), LossMeter()
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
+        pytest.raises(PuqError, match=said),
+    ):
+        ask_rows(server, ROWS, executor=pool, get_key=get_key, meter=meter)
+    assert (server.requests, meter.reserved) == ([], {})
+
+
+def test_faults_cost_no_answer(
+    replies: Any, ask_rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both the kernel and a worker have one, with the first row."""
+    meter, run = LossMeter(), CallWorker.run
+
+    def fail_first(spec: Any) -> None:
+        if spec.messages[-1]["content"] == "row 0":
+            raise ZeroDivisionError
+
+    def run_or_fail(worker: CallWorker, spec: Any) -> Any:
+        fail_first(spec)
+        return run(worker, spec)
+
+    monkeypatch.setattr(CallWorker, "run", run_or_fail)
+    monkeypatch.setattr(meter, "record", lambda spec, *_: fail_first(spec))
+    with pytest.raises(PuqError, match="a worker failed: ZeroDivisionError"), ThreadPoolExecutor(1) as pool:
+        ask_rows(replies(str.upper), ROWS, executor=pool, workers=8, meter=meter)
+    outcomes = read_outcomes(tmp_path / "run").values()
+    assert {f"ROW {n}" for n in range(1, 16)} <= {outcome.text for outcome in outcomes}
+    assert [outcome.is_settled for outcome in outcomes if outcome.error] == [False]
+    assert meter.reserved.total() == 0
+
+
+def test_leases_that_wait_for_other_work_are_cancelled_at_a_stop(replies: Any, ask_rows: Any) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    meter, is_free = LossMeter(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(is_free.wait)
+        with pytest.raises(KeyboardInterrupt):
+            ask_rows(replies(str.upper), ROWS, executor=pool, workers=8, meter=meter, on_event=interrupt)
+        result = ask_rows(replies(str.upper), ROWS)  # waits for the end of the first run
+        is_free.set()
+    assert (result.failed, result.notes, meter.lost) == ([], [], {})
+
+
+@pytest.mark.parametrize(("timeout", "ending"), [(None, 120), (1, 120), (600, 600)])
+def test_the_next_run_waits_as_long_as_calls_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: float | None, ending: float
+) -> None:
+    waits: list[float] = []
+    with Router(None, "http://127.0.0.1:9", timeout=timeout) as router, Journal(tmp_path, PLAN) as journal:
+        runner.Run([], runner.RunSettings(router), journal)
+        monkeypatch.setattr(journal._closed, "wait", waits.append)
+        with pytest.raises(JournalError, match="of this kernel"):
+            Journal(tmp_path, PLAN)
+    assert waits[0] > journal.ending_timeout == ending
 
 
 class Silent(Executor):
@@ -247,10 +351,16 @@ def test_a_stopped_lease_returns_what_it_has_not_sent(
     assert [outcome.attempts for outcome, _ in others] == [0, 0]
 
 
-def test_a_worker_whose_kernel_has_died_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("is_alive", "parent"), [(False, 1), (True, 2)])
+def test_a_worker_whose_kernel_has_died_sends_nothing(
+    monkeypatch: pytest.MonkeyPatch, is_alive: bool, parent: int
+) -> None:
+    """A worker of a pool of forks keeps the pipe of an earlier one open, and that one has a new parent alone."""
     monkeypatch.setattr(leases, "_workers", {})
     monkeypatch.setattr(leases, "_ignore_interrupts", lambda: None)
-    monkeypatch.setattr(leases, "parent_process", lambda: SimpleNamespace(is_alive=lambda: False))
+    monkeypatch.setattr(leases, "parent_process", lambda: SimpleNamespace(is_alive=lambda: is_alive))
+    monkeypatch.setattr(leases, "_first_parent", lambda _: 1)
+    monkeypatch.setattr(leases.os, "getppid", lambda: parent)
     spec = SpecBuilder("a/b", {}).build([{"role": "user", "content": "hi"}])
     ((outcome, problem),) = leases.run_lease(leases.Lease([spec], "http://127.0.0.1:9"))
     assert (outcome.attempts, type(problem)) == (0, RunStoppedError)
