@@ -22,6 +22,8 @@ _DESCRIPTIONS = {
     "auto": "auto: the cassette answers; what it lacks is asked and kept",
     "none": "none: no request is allowed",
 }
+#: Kinds of recordings whose names are no nouns that people use.
+_NOUNS = {"models": "model list", "tool": "function call"}
 
 
 def control_cassette(session: Session, args: argparse.Namespace, words: Sequence[str]) -> None:
@@ -58,10 +60,6 @@ def _change(session: Session, args: argparse.Namespace, action: str, name: str |
     except PuqError:
         settings.cassette, settings.cassette_mode, settings.cassette_pace, session.cassette.errors = before
         raise
-
-
-#: Kinds of recordings whose names are no nouns that people use.
-_NOUNS = {"models": "model list", "tool": "function call"}
 
 
 def _rows(session: Session) -> Iterator[tuple[str, str]]:

@@ -28,9 +28,11 @@ _JSON_START = re.compile(r"""\{(?=\s*(?:["'}/#]|[\w$-]+\s*:))|\[""")
 _DOCUMENT_START = re.compile(r"""\s*(?:\{|\[\s*(?:[\[{"'\d-]|$))""")
 _PRE_BLOCK = re.compile(r"<pre\b[^>]*>.*?(?:</pre\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _LIST_ITEM = re.compile(r"(?:[-+*]|\d{1,9}[.)])\s")
-#: Beginning of a line that is code if the rest of it is Python: a keyword and a sign that sentences do not have.
+#: Beginning of a line that is code if the rest of it is Python: a keyword and a sign that sentences do not have, or
+#: the head of a block.
 _STATEMENT_START = re.compile(
-    r"(?:async |def |class |for |import |from |try:)|(?:return|raise|if|while|with|assert|del)\b.*[(\[{'\"=<>+*/%\d]"
+    r"(?:async |def |class |for |import |from |try:)|(?:if|while|with)\b.*:\s*$"
+    r"|(?:return|raise|if|while|with|assert|del)\b.*[(\[{'\"=<>+*/%\d]"
     r"|[\w.\[\]'\", ]+(?:[-+*/%|&@]|//|\*\*|>>|<<)?=(?!=)"
 )
 _LATER_CLAUSE = re.compile(r"(?:else|elif|except|finally)\b.*:")
@@ -55,23 +57,26 @@ class CodeBlock:
 
 
 def remove_code_blocks(text: str, replacement: str = "") -> str:
-    """Return a text with each code block replaced: fenced, indented, ``<pre>``, or lines of Python between others.
+    """Return a text with each code block replaced: fenced, indented, ``<pre>``, or Python between other lines.
 
-    One that is not closed ends with the text. In a list, indented lines are text.
+    One that is not closed ends with the text. In a list, indented lines are text. Of Python, most statements of one
+    line, and blocks, are found; a name, a call or a statement of several lines stays.
     """
     text = _PRE_BLOCK.sub(replacement, text)
     kept: list[str] = []
     fence: OpenFence | None = None
     in_list = False
     for line in text.split("\n"):
+        before = kept[-1] if kept else ""
         if fence is None and line.strip() and not line.startswith((" ", "\t")):
             in_list = _LIST_ITEM.match(line) is not None
         if fence is not None:
             fence = None if fence.closed_by(fence.strip_prefix(line)) else fence
         elif (fence := OpenFence.from_line(line)) is not None:
             kept.append(replacement)
-        elif _is_code_line(line, before := kept[-1] if kept else "", replacement, in_list):
-            kept += [] if before == replacement and kept else [replacement]
+        elif _is_code_line(line, before, replacement, in_list):
+            if not kept or before != replacement:
+                kept.append(replacement)
         else:
             kept.append(line)
     return "\n".join(kept)

@@ -100,7 +100,8 @@ def _prune(cassette: Cassette, args: argparse.Namespace) -> int:
     if args.yes and cassette.packed.is_file():
         cassette.pack(without=[*unused, *media])  # the zip file would bring them back
     words = "deleted" if args.yes else "no longer asked for; --yes deletes them"
-    _print(f"{len(unused)} of {pluralize(len(unused) + len(used), 'recording')} {words}")
+    files = f" and {pluralize(len(media), 'media file')}" if media else ""
+    _print(f"{len(unused)} of {pluralize(len(unused) + len(used), 'recording')}{files} {words}")
     return 0
 
 

@@ -82,12 +82,12 @@ class Policy:
         """Read a policy from a ``.toml``, ``.yaml`` or ``.yml`` file. Raises ConfigurationError."""
         file = expand_path(str(path))
         try:
-            if check_is_file(file).st_size > _MAX_FILE_BYTES:
-                raise InputError(f"it is larger than {format_size(_MAX_FILE_BYTES)}.")
+            if check_is_file(file, "Check its path.").st_size > _MAX_FILE_BYTES:
+                raise InputError(f"it is larger than {format_size(_MAX_FILE_BYTES)}.", hint="Shorten it.")
             text = file.read_text(encoding="utf-8-sig")
         except InputError as error:
             raise ConfigurationError(
-                f"the policy {path} cannot be read: {error.message}", hint="Check its path."
+                f"the policy {path} cannot be read: {error.message}", hint=error.hint
             ) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
@@ -240,7 +240,7 @@ def _load_yaml(text: str) -> Any:
     if isinstance(node, yaml.MappingNode):
         names = [str(key.value) for key, _ in node.value]
         if repeated := next((name for name, number in Counter(names).items() if number > 1), None):
-            raise ValueError(f"{repeated} stands there twice")
+            raise ValueError(f"duplicate field {repeated!r}")
     return yaml.safe_load(text)
 
 

@@ -344,7 +344,11 @@ class Session:
         try:
             policy = Policy.load(path)
         except ConfigurationError as error:
-            in_force = f"The policy {before.name} stays in force." if before else "No call is made before."
+            in_force = (
+                f"The policy {before.name} stays in force."
+                if before
+                else "No calls are made until it can be read."
+            )
             error.extend_hint(in_force)
             raise
         if before is not None and before.path != policy.path:

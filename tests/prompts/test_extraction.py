@@ -216,6 +216,12 @@ def test_what_is_no_json_is_not_mended(text: str, said: str) -> None:
         ("return sum(x) / len(x) if x else 0", "…"),
         ("try:\n    f()\nexcept ValueError:\n    pass\nelse:\n    g()\nSo.", "…\nSo."),
         ("for x in y:\n    z(x)", "…"),
+        ("Try:\nwhile True:\n    f(x)\nif ready:\n    g(x)\nelse:\n    h(x)\nThink.", "Try:\n…\nThink."),
+        ("with lock: \n    f(x)\n\n    g(x)", "…\n\n…"),
+        (
+            "If x is empty:\n- look\nif it is an empty list:\nwith great care:",
+            "If x is empty:\n- look\nif it is an empty list:\nwith great care:",
+        ),
         ("x = '\\d'", "…"),
         ("f(x)\nvalues\nTrue", "f(x)\nvalues\nTrue"),
         (

@@ -58,8 +58,9 @@ def start(serve: Any, make_kernel: Any) -> Callable[..., Kernel]:
     def answer(connection: Connection) -> None:
         number = next(numbers)
         if connection.request.path.endswith("/generations"):
-            of_two = "two" in connection.request.headers["authorization"]
-            picture = base64.b64encode(png(40 + number % 3 + 10 * of_two)).decode()
+            key = connection.request.headers["authorization"]
+            own = next(10 * place for place, who in enumerate(("one", "two", "six")) if who in key)
+            picture = base64.b64encode(png(40 + own + number % 3)).decode()
             body = json.dumps({"data": [{"b64_json": picture}]}).encode()
             connection.send_head(kind="application/json", Content_Length=str(len(body)))
             connection.send(body)
@@ -122,6 +123,9 @@ def test_a_kernel_that_is_killed_as_it_writes_damages_nothing(start: Any, tmp_pa
     sent = send(one)
     two.wait_for_death()
     run(one, sent=sent)
+    # The next pictures are none of the last run's, so that its recordings are written anew.
+    one.run(f"import os; os.environ['PUQ_API_KEY'] = {'sk-' + 'six' * 7!r}")
     recorded = run(one)
+    assert min(recorded[2]) >= 60
     check(folder)
     assert run(one, "replay") == recorded
