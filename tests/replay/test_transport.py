@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -291,7 +292,9 @@ def test_no_key_is_kept_wherever_a_router_echoes_it(
     assert not any(key.encode() in data for key in (ROUTER_KEY, SECRET) for data in kept.values())
 
 
-def test_images_by_url_are_recorded_with_the_answer_when_they_are_whole(folder: Path, serve: Any) -> None:
+def test_images_by_url_are_recorded_with_the_answer_when_they_are_whole(
+    folder: Path, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pictures: dict[str, bytes] = {}
     during: list[dict[str, bytes]] = []
 
@@ -308,6 +311,15 @@ def test_images_by_url_are_recorded_with_the_answer_when_they_are_whole(folder: 
     def images(router: Router) -> list[bytes]:
         return [image.data for image in router.image("A cat", model="a/b", n=2).images]
 
+    def check_is_locked(cassette: Cassette, name: str) -> bytes:
+        descriptor = os.open(folder, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+        return read_media(cassette, name)
+
+    read_media = Cassette.read_media
+    monkeypatch.setattr(Cassette, "read_media", check_is_locked)
     server = serve(answer)
     for width in (8, 9):
         before = files(folder) if folder.exists() else {}
