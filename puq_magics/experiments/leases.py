@@ -19,6 +19,7 @@ from functools import cache
 from multiprocessing import parent_process
 from pathlib import Path
 from threading import Lock
+from typing import Any
 from uuid import uuid4
 
 from puq_magics.api.base_url import DEFAULT_BASE_URL, BaseURL
@@ -221,6 +222,24 @@ def lease_threads(executor: Executor, workers: int) -> int:
     slots = getattr(executor, "_max_workers", None)
     fair = workers // slots if isinstance(slots, int) and slots else MIN_THREADS
     return max(1, min(MAX_THREADS, workers, max(MIN_THREADS, fair)))
+
+
+def max_leases(executor: Executor, at_once: int) -> int:
+    """Return the number of leases to submit at a time, so that no more than ``at_once`` of them can run.
+
+    As many again wait at the workers, where these are too few to run them: then no worker waits for a lease.
+    """
+    return 2 * at_once if 0 < _slots(executor) <= at_once else at_once
+
+
+def _slots(executor: Executor) -> int:
+    """Return how many leases an executor runs at once; 0 where it does not say."""
+    client: Any = getattr(executor, "_client", None)
+    if hasattr(client, "nthreads"):  # Dask's; clusters grow and shrink
+        with suppress(Exception):  # one that is closed: `submit` says so
+            return sum(client.nthreads().values())
+    slots = getattr(executor, "_max_workers", None)
+    return slots if isinstance(slots, int) else 0
 
 
 def lease_calls(threads: int) -> int:

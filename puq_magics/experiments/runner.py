@@ -26,6 +26,7 @@ from puq_magics.experiments.leases import (
     is_process_pool,
     lease_calls,
     lease_threads,
+    max_leases,
     run_lease,
 )
 from puq_magics.experiments.limiter import AdaptiveLimiter
@@ -285,13 +286,15 @@ class Run:
             self._stop(worker_fault(error))
 
     def _dispatch(self, executor: Executor, lease: Lease) -> None:
-        """Make the calls by leases; twice as many as run are submitted, so that no worker waits."""
+        """Make the calls by leases."""
         size, at_once = lease_calls(lease.threads), max(1, self.settings.workers // lease.threads)
         # `wait` would not learn of futures that an executor cancels when it is shut down.
         ended: SimpleQueue[LeaseFuture] = SimpleQueue()
         try:
             while not self._limiter.is_stopped:
-                while len(self._leases) < 2 * at_once and (calls := self._reserve_calls(size)):
+                while len(self._leases) < max_leases(executor, at_once) and (
+                    calls := self._reserve_calls(size)
+                ):
                     try:
                         future = executor.submit(run_lease, lease.with_calls([spec for spec, _ in calls]))
                     except Exception as error:  # noqa: BLE001 - each executor has its own for one that is shut down

@@ -13,7 +13,14 @@ from threading import Lock
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-from puq_magics.core.errors import APIError, InputError, OneLineInterrupt, PuqError
+from puq_magics.core.errors import (
+    APIError,
+    InputError,
+    OneLineInterrupt,
+    PolicyError,
+    PuqError,
+    RecordingError,
+)
 from puq_magics.core.files import expand_path
 from puq_magics.core.secret import redact_json, redact_secrets
 from puq_magics.core.suggestions import did_you_mean
@@ -224,7 +231,8 @@ def show_run(
         ) from None
     answers = show(result)
     if problem is not None:
-        problem.extend_hint("The answers so far are kept; run the cell again to go on.")
+        if not isinstance(problem, PolicyError | RecordingError):  # the same cell would meet the same end
+            problem.extend_hint("The answers so far are kept; run the cell again to go on.")
         raise problem
     return answers
 
@@ -266,7 +274,11 @@ def error_lines(errors: Mapping[str, int]) -> list[str]:
     """Return the most frequent errors of a run, one a line."""
     lines = [f"{number:,} × {error}" for error, number in errors.items()]
     others = len(lines) - _MAX_ERRORS_SHOWN
-    return [*lines[:_MAX_ERRORS_SHOWN], f"{others:,} other errors: _puq.errors()"] if others > 0 else lines
+    return (
+        [*lines[:_MAX_ERRORS_SHOWN], f"{pluralize(others, 'other error')}: _puq.errors()"]
+        if others > 0
+        else lines
+    )
 
 
 def full_cost_lines(session: Session, whole: str, costs: tuple[float, float] | None) -> list[str]:

@@ -74,6 +74,18 @@ def test_a_run_whose_workers_die_stops_and_goes_on(replies: Any, ask_rows: Any, 
     assert [text for text in received if text.upper() in finished and received[text] > before[text]] == []
 
 
+@pytest.mark.parametrize(
+    ("slots", "submitted"),
+    [(1, 4), (2, 4), (3, 2), (8, 2), (None, 2), ([1, 1], 4), ([4, 4], 2), ([], 2)],
+)
+def test_no_more_leases_run_than_workers_allow(slots: Any, submitted: int) -> None:
+    """As many again are submitted where they must wait; the list is of threads of Dask's workers."""
+    executor: Any = SimpleNamespace(_max_workers=slots)
+    if isinstance(slots, list):
+        executor = SimpleNamespace(_client=SimpleNamespace(nthreads=lambda: dict(enumerate(slots))))
+    assert leases.max_leases(executor, 2) == submitted
+
+
 def test_a_process_closes_the_connections_of_the_run_before(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[Router] = []
     monkeypatch.setattr(Router, "close", lambda router: closed.append(router))
@@ -324,7 +336,7 @@ def test_leases_that_do_not_end_are_given_up_and_listed(
         ask_rows(replies(str.upper), ROWS, executor=Silent(), workers=8, on_event=interrupt)
     result = ask_rows(replies(str.upper), ROWS)  # waits until the first run has given up
     assert result.notes == [
-        "32 calls were under way when an earlier run ended; they may have been charged, and are made again"
+        "16 calls were under way when an earlier run ended; they may have been charged, and are made again"
     ]
     with Journal(tmp_path / "run", PLAN) as journal:
         assert journal.unfinished == frozenset()
