@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import count
@@ -19,7 +20,7 @@ from typing import IO, Any
 
 from puq_magics.core.errors import InputError, JournalError
 from puq_magics.core.files import is_folder, path_exists, save_text
-from puq_magics.core.text import one_line
+from puq_magics.core.text import one_line, pluralize
 from puq_magics.experiments.calls import CallOutcome
 
 #: Version of the format; a later one is refused.
@@ -51,6 +52,7 @@ class Journal:
         #: Seconds in which the run that writes here ends its calls after a stop: the next one waits so long.
         self.ending_timeout = 120.0
         self._closed = threading.Event()
+        self._ends_with_line = True
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._refuse_links()
@@ -102,6 +104,8 @@ class Journal:
     def append(self, outcomes: Iterable[CallOutcome]) -> None:
         """Write finished calls, and wait until they are on the disk. Raises JournalError."""
         lines = "".join(f"{outcome.to_json()}\n" for outcome in outcomes)
+        if not self._ends_with_line:  # the disk was full for a while
+            lines = f"\n{lines}"
         try:
             self._write(lines.encode("utf-8", "backslashreplace"))
             os.fsync(self._calls.fileno())
@@ -110,7 +114,9 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         while data:
-            data = data[self._calls.write(data) :]
+            written = self._calls.write(data)
+            self._ends_with_line = data[:written].endswith(b"\n")
+            data = data[written:]
 
     def _open(self, name: str) -> IO[Any]:
         file = (self.folder / name).open("ab", buffering=0)
@@ -147,7 +153,8 @@ class Journal:
         names = [name for name in (_PLAN, _CALLS, _STARTED) if (self.folder / name).exists()]
         if not names:
             return
-        others = (self.folder.with_name(f"{self.folder.name}.old-{n}") for n in count(1))
+        folder = Path(self._path)
+        others = (folder.with_name(f"{folder.name}.old-{n}") for n in count(1))
         old = next(other for other in others if not other.exists())
         old.mkdir()
         for name in names:
@@ -184,15 +191,14 @@ class Journal:
         self._complete_last_line(path)
         self.outcomes, damaged = _read_lines(path)
         if damaged:
-            self.notes.append(f"{damaged:,} lines of {path.name} cannot be read; their calls are made again")
+            lines = pluralize(damaged, "line")
+            self.notes.append(f"{lines} of {path.name} cannot be read; their calls are made again")
         started = self.folder / _STARTED
         if started.exists():
-            sent = dict[str, bool]()
+            sent = Counter[str]()
             for key in started.read_text(encoding="ascii", errors="replace").split():
-                sent[key.removeprefix("-")] = not key.startswith("-")
-            self.unfinished = (
-                frozenset(key for key, was_sent in sent.items() if was_sent) - self.outcomes.keys()
-            )
+                sent[key.removeprefix("-")] += -1 if key.startswith("-") else 1
+            self.unfinished = frozenset(+sent) - self.outcomes.keys()
 
     def _complete_last_line(self, path: Path) -> None:
         """Move a last line without an end, which a dying process left, to a file of its own."""

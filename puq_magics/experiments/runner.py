@@ -305,7 +305,7 @@ class Run:
                     future.add_done_callback(ended.put)
                 if not self._leases:
                     return
-                self._record_next(ended, _STOP_INTERVAL)
+                self._record_next(executor, ended, _STOP_INTERVAL)
         finally:
             if self._leases:
                 self._end_leases(executor, ended)
@@ -315,13 +315,12 @@ class Run:
         self.journal.stop_processes()
         # Where no future says that it runs (Dask), any of them may, and lose its answers by being cancelled: workers
         # that see the file return what was not sent.
-        tells_running = isinstance(executor, ThreadPoolExecutor) or is_process_pool(executor)
-        if tells_running or any(future.running() for future in self._leases):
+        if _tells_running(executor) or any(future.running() for future in self._leases):
             for future in [future for future in self._leases if future.cancel()]:
                 self._return_calls(self._leases.pop(future), were_sent=False)
         deadline = monotonic() + self.journal.ending_timeout
         while self._leases and (left := deadline - monotonic()) > 0:
-            self._record_next(ended, left)
+            self._record_next(executor, ended, left)
         for future in list(self._leases):
             future.cancel()
             self._return_calls(self._leases.pop(future), were_sent=True)
@@ -333,7 +332,7 @@ class Run:
             calls.append(call)
         return calls
 
-    def _record_next(self, ended: SimpleQueue[LeaseFuture], timeout: float) -> None:
+    def _record_next(self, executor: Executor, ended: SimpleQueue[LeaseFuture], timeout: float) -> None:
         """Record the calls of the next lease that ends in this time; those that were lost are made again."""
         try:
             future = ended.get(timeout=timeout)
@@ -345,7 +344,7 @@ class Run:
             self._return_calls(calls, were_sent=False)
             self._stop(error if isinstance(error, PuqError) else _executor_error(error))
         elif error is not None or future.cancelled():
-            self._return_calls(calls, were_sent=True)
+            self._return_calls(calls, were_sent=error is not None or not _tells_running(executor))
             if isinstance(error, BrokenExecutor) or self._losses[calls[0][0].key] >= MAX_LOSSES:
                 self._stop(_executor_error(error))
         else:
@@ -436,6 +435,11 @@ class Run:
             cost=(before.cost or 0.0) + sum(costs) if costs else before.cost,
             seconds=monotonic() - self._started_at,
         )
+
+
+def _tells_running(executor: Executor) -> bool:
+    """Return whether a future of this executor that was cancelled has never run."""
+    return isinstance(executor, ThreadPoolExecutor) or is_process_pool(executor)
 
 
 def _repeat_note(count: int, what: str) -> str:

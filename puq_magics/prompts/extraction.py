@@ -28,13 +28,13 @@ _JSON_START = re.compile(r"""\{(?=\s*(?:["'}/#]|[\w$-]+\s*:))|\[""")
 _DOCUMENT_START = re.compile(r"""\s*(?:\{|\[\s*(?:[\[{"'\d-]|$))""")
 _PRE_BLOCK = re.compile(r"<pre\b[^>]*>.*?(?:</pre\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _LIST_ITEM = re.compile(r"(?:[-+*]|\d{1,9}[.)])\s")
-#: Beginning of a line that is code if the rest of it is Python: a keyword and a sign that sentences do not have, or
-#: the head of a block.
+#: Beginning of a line that is code if the rest of it is Python: a keyword and a sign that sentences do not have.
 _STATEMENT_START = re.compile(
-    r"(?:async |def |class |for |import |from |try:)|(?:if|while|with)\b.*:\s*$"
-    r"|(?:return|raise|if|while|with|assert|del)\b.*[(\[{'\"=<>+*/%\d]"
+    r"(?:async |def |class |for |import |from |try:)|(?:return|raise|if|while|with|assert|del)\b.*[(\[{'\"=<>+*/%\d]"
     r"|[\w.\[\]'\", ]+(?:[-+*/%|&@]|//|\*\*|>>|<<)?=(?!=)"
 )
+#: The head of a block, if the line below is indented; sentences end in such words, too.
+_BLOCK_START = re.compile(r"(?:if|while|with)\b.*:\s*$")
 _LATER_CLAUSE = re.compile(r"(?:else|elif|except|finally)\b.*:")
 #: Repairs of an answer that holds more than the document.
 CODE_FENCE, WORDS_AROUND = "code fence", "words around it"
@@ -66,7 +66,8 @@ def remove_code_blocks(text: str, replacement: str = "") -> str:
     kept: list[str] = []
     fence: OpenFence | None = None
     in_list = False
-    for line in text.split("\n"):
+    lines = text.split("\n")
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
         before = kept[-1] if kept else ""
         if fence is None and line.strip() and not line.startswith((" ", "\t")):
             in_list = _LIST_ITEM.match(line) is not None
@@ -74,7 +75,7 @@ def remove_code_blocks(text: str, replacement: str = "") -> str:
             fence = None if fence.closed_by(fence.strip_prefix(line)) else fence
         elif (fence := OpenFence.from_line(line)) is not None:
             kept.append(replacement)
-        elif _is_code_line(line, before, replacement, in_list):
+        elif _is_code_line(line, before, following, replacement, in_list):
             if not kept or before != replacement:
                 kept.append(replacement)
         else:
@@ -82,22 +83,25 @@ def remove_code_blocks(text: str, replacement: str = "") -> str:
     return "\n".join(kept)
 
 
-def _is_code_line(line: str, before: str, replacement: str, in_list: bool) -> bool:
+def _is_code_line(line: str, before: str, following: str, replacement: str, in_list: bool) -> bool:
     """Return whether a line that is not in a fence is code; ``before`` is what is left of the line before it."""
     is_indented = bool(line.strip()) and line.startswith(("    ", "\t"))
     if is_indented and not in_list and before.strip() in ("", replacement):
         return True
-    return _is_statement(line) or (before == replacement and _LATER_CLAUSE.match(line) is not None)
-
-
-def _is_statement(line: str) -> bool:
-    """Return whether a line is a statement of Python, or begins one; a name or a call may be a part of a sentence."""
-    if len(line) > _MAX_STATEMENT_CHARS or not _STATEMENT_START.match(line):
+    if len(line) > _MAX_STATEMENT_CHARS:
         return False
     code = f"{line} pass" if line.rstrip().endswith(":") else line
+    if _STATEMENT_START.match(line) or (_BLOCK_START.match(line) and following.startswith((" ", "\t"))):
+        return _is_python(f"{code}\nfinally: pass" if line.startswith("try") else code)
+    if before == replacement and _LATER_CLAUSE.match(line):
+        return _is_python(f"{'if x' if line.startswith('el') else 'try'}: pass\n{code}")
+    return False
+
+
+def _is_python(code: str) -> bool:
     try:
         with warnings.catch_warnings(action="ignore"):  # of the syntax
-            ast.parse(f"{code}\nfinally: pass" if line.startswith("try") else code)
+            ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

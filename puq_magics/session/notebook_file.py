@@ -16,6 +16,7 @@ from puq_magics.outputs.results.provenance import ANSWERS_KEY, METADATA_KEY, Pro
 
 _MAX_BYTES = 20_000_000  # a larger file takes too long to read for each new turn
 _MAX_AUDIT_BYTES = 500_000_000
+_MAX_TOTAL = 1_000_000_000  # answers of a run
 _ASKING_MAGIC = re.compile(
     r"^[ \t]*(?:[\w, ]+=\s*)?%{1,2}puq_"
     r"(?:chat|image|speak|transcribe|fix|map|grid|compare(?!.*[ ]--(?:votes?|export|merge)\b))\b",
@@ -143,8 +144,8 @@ def _run_answers(metadata: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ..
     )
     pairs = [pair for pair in listed if isinstance(pair, list)] if isinstance(listed, list) else []
     answers = tuple((pair[0], pair[1]) for pair in pairs if [type(part) for part in pair] == [str, str])
-    total = total if isinstance(total, int) else 0
-    return answers, max(len(answers), total), cut if isinstance(cut, int) else 0
+    total = total if type(total) is int and total < _MAX_TOTAL else 0
+    return answers, max(len(answers), total), cut if type(cut) is int and 0 < cut <= len(answers) else 0
 
 
 def _join_lines(text: object) -> str:

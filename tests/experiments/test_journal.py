@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -52,6 +55,21 @@ def test_a_torn_last_line_is_set_aside(folder: Path, tail: bytes) -> None:
     assert (folder / "calls.jsonl.torn").read_bytes() == tail
     with Journal(folder, PLAN) as journal:
         assert set(journal.outcomes) == {"a", "b", "d"}
+
+
+def test_what_is_written_after_a_full_disk_is_a_line_of_its_own(folder: Path) -> None:
+    with Journal(folder, PLAN) as journal:
+        calls = journal._calls
+        written = iter([lambda data: calls.write(data[:9]), lambda _: os.write(-1, b"")])
+        full: Any = SimpleNamespace(write=lambda data: next(written)(data), fileno=calls.fileno)
+        journal._calls = full
+        with pytest.raises(JournalError):
+            journal.append([outcome("c")])
+        journal._calls = calls
+        journal.append([outcome("d"), outcome("e")])
+    with Journal(folder, PLAN) as journal:
+        assert set(journal.outcomes) == {"a", "b", "d", "e"}
+        assert journal.notes == ["1 line of calls.jsonl cannot be read; their calls are made again"]
 
 
 def test_damaged_lines_are_counted_and_passed_over(folder: Path) -> None:

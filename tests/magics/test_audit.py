@@ -162,6 +162,7 @@ def test_the_answers_of_a_run_are_kept_and_read_within_bounds(
         ),
         ({"answers": [], "total": 7}, "no answers of this run"),
         ({"answers": [["row 0"], "row 1", [1, 2]], "total": "many", "cut": "x"}, "no answers of this run"),
+        ({"answers": fence, "total": 10**4200, "cut": -5}, "## Question 8"),
         (["row 0", "Yes"], "no answers of this run"),
     ):
         output["metadata"]["puq_answers"] = kept

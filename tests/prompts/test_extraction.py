@@ -223,6 +223,11 @@ def test_what_is_no_json_is_not_mended(text: str, said: str) -> None:
             "If x is empty:\n- look\nif it is an empty list:\nwith great care:",
         ),
         ("x = '\\d'", "…"),
+        (
+            "```\nx\n```\nelse you get: nothing\nfinally, think: why?",
+            "…\nelse you get: nothing\nfinally, think: why?",
+        ),
+        ("if necessary:\nlook at x, with care:", "if necessary:\nlook at x, with care:"),
         ("f(x)\nvalues\nTrue", "f(x)\nvalues\nTrue"),
         (
             "return to line 3\nfor example, this\nif it is (so)",

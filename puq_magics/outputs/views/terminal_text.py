@@ -280,4 +280,4 @@ class TerminalText:
     @property
     def _indent(self) -> str:
         found = _INDENT.match(self._line)
-        return re.sub(r"[^>\s]", " ", found[0] if found else "")[:_MAX_INDENT]
+        return re.sub(r"[^>]", " ", found[0].expandtabs(_TAB) if found else "")[:_MAX_INDENT]

@@ -95,6 +95,10 @@ def test_a_list_is_indented_and_a_style_goes_on() -> None:
         ">   stay ",
         ">   quoted",
     ]
+    assert screen(written("1.\tfirst of all, internationalization", 30)) == [
+        "1.\tfirst of all, ",
+        "        internationalization",
+    ]
 
 
 @pytest.mark.parametrize("word", ["café", "a·b", "“quoted”", "größte"])
