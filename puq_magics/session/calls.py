@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from puq_magics.session.account import Account
 
 #: Seconds to wait at the end of an answer for a model list that is being fetched: from a router elsewhere; and from
-#: one on this machine or a cassette, which is sure to come soon, so that the same cells show the same costs.
+#: one on this machine or a cassette, which seldom takes long, so that the same cells show the same costs.
 _PRICES_TIMEOUT, _NEAR_PRICES_TIMEOUT = 0.3, 5.0
 
 R = TypeVar("R", bound=Result)

@@ -26,6 +26,17 @@ def _no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+def ask_balance(authority: trustme.CA) -> float:
+    """The balance that a server with a certificate of this authority answers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with (
+        RawServer(responds(answer({"success": True, "balance": 5.0})), tls=context) as server,
+        router_for(server) as router,
+    ):
+        return router.balance()
+
+
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_certificates_of_the_environment_are_trusted(
     variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -33,13 +44,7 @@ def test_certificates_of_the_environment_are_trusted(
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv(variable, str(tmp_path / "ca.pem"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with (
-        RawServer(responds(answer({"success": True, "balance": 5.0})), tls=context) as server,
-        router_for(server) as router,
-    ):
-        assert router.balance() == 5.0
+    assert ask_balance(authority) == 5.0
 
 
 @pytest.mark.skipif(not OPENSSL, reason="a folder of certificates is made by openssl rehash")
@@ -59,13 +64,7 @@ def test_the_file_and_all_folders_of_openssl_are_trusted(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "file.pem"))
     folders = [tmp_path / "missing", tmp_path / "first folder", tmp_path / "last folder"]
     monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join(map(str, folders)))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with (
-        RawServer(responds(answer({"success": True, "balance": 5.0})), tls=context) as server,
-        router_for(server) as router,
-    ):
-        assert router.balance() == 5.0
+    assert ask_balance(authority) == 5.0
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1", "https://h.example"])
